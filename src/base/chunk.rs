@@ -1,0 +1,46 @@
+//! Received bytes on their way out, named by index and never by address.
+
+/// A place in the ring's memory that holds bytes: a pool buffer or a parked remainder. Only the
+/// ring that gave it out knows which, and only that ring accepts it back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Buffer(pub u32);
+
+/// The bytes of a [`Buffer`] that still wait to be sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Chunk {
+    /// Where the bytes are.
+    pub buffer: Buffer,
+    /// Offset of the first byte not yet sent, in bytes from the buffer's beginning.
+    pub start_bytes: u32,
+    /// How many bytes are still to be sent; never 0.
+    pub length_bytes: u32,
+}
+
+impl Chunk {
+    /// What is left after `sent_bytes` went out; `None` when all of it did.
+    ///
+    /// # Panics
+    /// When more was sent than there was: the kernel never does that, so our count is wrong.
+    pub fn after(self, sent_bytes: u32) -> Option<Chunk> {
+        assert!(sent_bytes <= self.length_bytes, "sent {sent_bytes} bytes of {self:?}");
+        let rest = Chunk {
+            buffer: self.buffer,
+            start_bytes: self.start_bytes + sent_bytes,
+            length_bytes: self.length_bytes - sent_bytes,
+        };
+        (rest.length_bytes > 0).then_some(rest)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_short_send_leaves_the_rest_and_a_whole_one_nothing() {
+        let chunk = Chunk { buffer: Buffer(7), start_bytes: 0, length_bytes: 10 };
+        let rest = chunk.after(4).expect("six bytes are left");
+        assert_eq!((rest.start_bytes, rest.length_bytes), (4, 6));
+        assert_eq!(rest.after(6), None);
+    }
+}

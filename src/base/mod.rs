@@ -1,0 +1,10 @@
+//! The words that every other module speaks.
+
+pub mod chunk;
+pub mod side;
+pub mod time;
+
+pub use chunk::{Buffer, Chunk};
+pub use nix::errno::Errno;
+pub use side::{BySide, Side};
+pub use time::{Clock, Millis, Tick};

@@ -1,0 +1,173 @@
+//! What a worker may ask of its ring, and what it hears back.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use crate::base::{Buffer, Chunk, Errno};
+use crate::ring::token::Token;
+
+/// Index of a connection: its client's slot, counted over all kernel rings of the worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ConnIndex(pub u32);
+
+/// Index of a passive socket in the ring that owns it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ListenerId(pub u16);
+
+/// Index of a server address in the ring's list of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ServerId(pub u16);
+
+/// How to accept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AcceptMode {
+    /// Until cancelled, everything that is queued: for open water only.
+    Multishot,
+    /// Exactly one client: a credit.
+    Single,
+}
+
+/// What may be asked for one side of a connection. See [`crate::ring::OpKind`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operation {
+    /// Makes a socket for `ServerId`'s family in the upstream slot, with the upstream's options.
+    Open(ServerId),
+    /// Connects the upstream slot to the server. 0 when connected.
+    Connect(ServerId),
+    /// Completes with poll(2) bits when there is something to read, an end or an error.
+    WaitReadable,
+    /// Receives once into a buffer that the ring picks when data is there. `Ok(0)` is a FIN (or
+    /// a reset whose error another operation got). `ENOBUFS`: no buffer was free.
+    Receive,
+    /// Sends what fits into the socket now and never waits: `EAGAIN` when nothing fits.
+    Send(Chunk),
+    /// Completes with poll(2) bits when a send can make progress or the socket failed.
+    WaitWritable,
+    /// Ends our direction (FIN). The peer's direction goes on.
+    Shutdown,
+    /// Multishot, edge-triggered: completes with poll(2) bits once for what holds already and
+    /// again at each change among RDHUP, HUP and ERR.
+    WatchHangup,
+    /// Sends RST at once, discarding what was not sent. Every other operation of the side ends.
+    Reset,
+    /// Completes with the number of bytes that the peer has not acknowledged.
+    Unacknowledged,
+    /// Completes when [`Ring::addresses`] can be taken.
+    Addresses,
+    /// Cancels everything in flight on the side; each cancelled operation still completes by
+    /// itself, before or after this one. `Ok(n)`: how many were found; `ENOENT`: none;
+    /// `EALREADY`: one is past cancelling and will complete.
+    Cancel,
+    /// Empties the slot. Nothing else may be in flight on the side. The slot can be taken by a new
+    /// client from the moment the kernel runs this, which may be before its completion is seen.
+    Close,
+}
+
+/// An operation's completion.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Done {
+    /// What completed.
+    pub token: Token,
+    /// Bytes, poll bits or 0, as the operation says.
+    pub result: Result<u32, Errno>,
+    /// The buffer that a [`Operation::Receive`] filled. Whoever takes the completion owns it, even
+    /// when the operation was cancelled, and gives it back by [`Ring::release`].
+    pub buffer: Option<Buffer>,
+    /// The operation goes on and will complete again (F_MORE).
+    pub more: bool,
+}
+
+/// What comes out of the ring.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Completion {
+    /// A client was accepted into `conn`'s client slot.
+    Accepted {
+        /// Where it knocked.
+        listener: ListenerId,
+        /// Its slot.
+        conn: ConnIndex,
+        /// The accept goes on; false: it is retired.
+        more: bool,
+    },
+    /// An accept is retired without a client: cancelled (`ECANCELED`) or refused by the kernel.
+    AcceptEnded {
+        /// Which listener's.
+        listener: ListenerId,
+        /// Why.
+        error: Errno,
+    },
+    /// A connection's operation.
+    Done(Done),
+}
+
+/// The addresses at both ends of one socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FourTuple {
+    /// Our end.
+    pub local: SocketAddr,
+    /// The peer's; `None` when the kernel no longer knows it.
+    pub peer: Option<SocketAddr>,
+}
+
+/// A worker's ring. One kernel ring, several, or a simulation: the worker cannot tell.
+///
+/// Starting an operation cannot fail: what the kernel refuses comes back as a completion. At most
+/// one operation of a kind is in flight per side, and an operation is retired only by a completion
+/// without `more`.
+pub trait Ring {
+    /// Slots for connections, over the whole table.
+    fn slots(&self) -> u32;
+
+    /// Free client slots where accepts land at present, all of it usable by accepts armed now.
+    fn accept_room(&self) -> u32;
+
+    /// The most clients that multishot accepts can bring in one turn: more than any cancel can
+    /// stop, so room and permits must cover it while one is armed.
+    fn accept_burst(&self) -> u32;
+
+    /// Points accepts to the part of the table with the most room.
+    ///
+    /// # Panics
+    /// When an accept is still armed.
+    fn retarget_accepts(&mut self);
+
+    /// Arms an accept. Single accepts of a listener may be armed many times over.
+    fn accept(&mut self, listener: ListenerId, mode: AcceptMode);
+
+    /// Cancels every accept armed on `listener`. Each still retires by a completion of its own,
+    /// and clients may be accepted until it has.
+    fn cancel_accepts(&mut self, listener: ListenerId);
+
+    /// Completed handshakes that wait in the listener's queue.
+    fn accept_queue(&self, listener: ListenerId) -> Result<u32, Errno>;
+
+    /// Starts `operation`; `token.kind` is its kind.
+    fn start(&mut self, token: Token, operation: Operation);
+
+    /// Gives a buffer back.
+    fn release(&mut self, buffer: Buffer);
+
+    /// Pool buffers that no connection holds.
+    fn free_buffers(&self) -> u32;
+
+    /// Pool buffers in all.
+    fn pool_buffers(&self) -> u32;
+
+    /// Moves a chunk out of the pool into memory of exactly its size, so that a peer who does not
+    /// read holds no pool buffer. `None` when that memory is at its bound; the chunk stays valid.
+    /// No operation on the chunk may be in flight.
+    fn park(&mut self, chunk: Chunk) -> Option<Chunk>;
+
+    /// The addresses that a completed [`Operation::Addresses`] found; each can be taken once.
+    fn addresses(&mut self, token: Token) -> Option<FourTuple>;
+
+    /// Submits what was started and waits until something completed, the waker was used, or `wait`
+    /// is over. `None` waits for ever.
+    ///
+    /// # Errors
+    /// When the kernel refuses the ring itself; the worker cannot go on.
+    fn turn(&mut self, wait: Option<Duration>) -> Result<(), Errno>;
+
+    /// The next completion of this turn.
+    fn next(&mut self) -> Option<Completion>;
+}

@@ -1,0 +1,12 @@
+//! The worker's ring: slots, buffers and queues behind one contract, and the kernel below it.
+//!
+//! A caller names everything by index: connections, sides, servers, listeners, buffers. No address,
+//! length or descriptor passes this interface, which is what makes it safe to call.
+
+pub mod contract;
+pub mod token;
+
+pub use contract::{
+    AcceptMode, Completion, ConnIndex, Done, FourTuple, ListenerId, Operation, Ring, ServerId,
+};
+pub use token::{OpKind, Token};
