@@ -1,10 +1,12 @@
 //! The words that every other module speaks.
 
 pub mod chunk;
+pub mod op;
 pub mod side;
 pub mod time;
 
 pub use chunk::{Buffer, Chunk};
 pub use nix::errno::Errno;
+pub use op::{InFlight, OpKind};
 pub use side::{BySide, Side};
 pub use time::{Clock, Millis, Tick};

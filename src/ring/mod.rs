@@ -9,4 +9,6 @@ pub mod token;
 pub use contract::{
     AcceptMode, Completion, ConnIndex, Done, FourTuple, ListenerId, Operation, Ring, ServerId,
 };
-pub use token::{OpKind, Token};
+pub use token::Token;
+
+pub use crate::base::OpKind;

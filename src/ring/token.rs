@@ -1,6 +1,6 @@
 //! What travels in `user_data`: which life of which connection an operation belongs to.
 
-use crate::base::Side;
+use crate::base::{OpKind, Side};
 use crate::ring::contract::ConnIndex;
 
 /// Names one operation of one life of one connection.
@@ -14,58 +14,6 @@ pub struct Token {
     pub side: Side,
     /// What was asked.
     pub kind: OpKind,
-}
-
-/// The kinds of operations, one bit each in a side's in-flight set: a side never has two of a kind
-/// in flight.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[repr(u8)]
-pub enum OpKind {
-    /// Make the upstream socket in its slot.
-    Open,
-    /// Connect it.
-    Connect,
-    /// Wait until there is something to read, without a buffer.
-    WaitReadable,
-    /// Receive into a buffer that the ring picks.
-    Receive,
-    /// Send a chunk, as much as fits now.
-    Send,
-    /// Wait until a send can make progress.
-    WaitWritable,
-    /// End our direction: FIN.
-    Shutdown,
-    /// Watch for a hang-up or reset, edge-triggered, until cancelled.
-    WatchHangup,
-    /// Reset the connection at once: RST.
-    Reset,
-    /// Ask how many bytes the peer has not acknowledged.
-    Unacknowledged,
-    /// Ask for the addresses at both ends.
-    Addresses,
-    /// Cancel whatever is in flight on the socket.
-    Cancel,
-    /// Close the slot.
-    Close,
-}
-
-impl OpKind {
-    /// Every kind, in the order of its number.
-    pub const ALL: [OpKind; 13] = [
-        OpKind::Open,
-        OpKind::Connect,
-        OpKind::WaitReadable,
-        OpKind::Receive,
-        OpKind::Send,
-        OpKind::WaitWritable,
-        OpKind::Shutdown,
-        OpKind::WatchHangup,
-        OpKind::Reset,
-        OpKind::Unacknowledged,
-        OpKind::Addresses,
-        OpKind::Cancel,
-        OpKind::Close,
-    ];
 }
 
 const CONN_BITS: u32 = 24;

@@ -1,0 +1,132 @@
+//! What goes into a connection and what comes out.
+
+use arrayvec::ArrayVec;
+
+use crate::base::{Buffer, Chunk, Errno, OpKind, Side};
+use crate::conn::Reason;
+
+/// What happened to a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// An operation that the connection asked for completed.
+    Completed {
+        /// On which of its sockets.
+        side: Side,
+        /// What was asked.
+        kind: OpKind,
+        /// Bytes, poll(2) bits or 0, by kind.
+        result: Result<u32, Errno>,
+        /// The buffer that a receive filled.
+        buffer: Option<Buffer>,
+        /// The operation goes on and will complete again.
+        more: bool,
+    },
+    /// No server is left to try.
+    ServersExhausted,
+    /// A buffer is free again for the starved lane that this side is the source of.
+    BufferFreed(Side),
+    /// What the connection waited for did not come in time.
+    Expired(Patience),
+    /// Somebody ended it from outside.
+    Ended(Reason),
+}
+
+/// What a connection waits for, which decides the timeout that governs it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Patience {
+    /// Nothing that has a bound: it is vacant, or an operation is about to complete by itself.
+    Unbounded,
+    /// The server's answer to a connect.
+    Connect,
+    /// The client's first byte.
+    FirstByte,
+    /// A byte in any direction.
+    Byte,
+    /// A byte in the direction that is still open.
+    LastDirection,
+    /// The acknowledgement of what was sent before a reset is passed on: ask again soon.
+    Delivery,
+    /// The completions of what was cancelled: cancel again if they do not come.
+    Retirement,
+    /// The end of its allotted time.
+    Lifetime,
+}
+
+/// What a connection wants done, in order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Start an operation on one side.
+    Start(Side, Op),
+    /// Give a buffer back.
+    Release(Buffer),
+    /// Put the lane of this source into the queue for a free buffer.
+    AwaitBuffer(Side),
+    /// The slots are empty, nothing is in flight: the connection is over.
+    Vacate(Reason),
+}
+
+/// An operation that a connection asks for. The kinds are those of [`OpKind`]; who the server is,
+/// the worker knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Op {
+    /// Make a socket for the next server not yet tried.
+    Open,
+    /// Connect it to that server.
+    Connect,
+    /// Wait for something to read.
+    WaitReadable,
+    /// Receive.
+    Receive,
+    /// Send what fits.
+    Send(Chunk),
+    /// Wait until a send can go on. The chunk is what waits.
+    WaitWritable(Chunk),
+    /// Pass a FIN on.
+    Shutdown,
+    /// Watch for a reset of a side that has sent its FIN.
+    WatchHangup,
+    /// Pass a reset on.
+    Reset,
+    /// Ask what the peer has not acknowledged.
+    Unacknowledged,
+    /// Ask for the addresses at both ends.
+    Addresses,
+    /// Cancel everything in flight.
+    Cancel,
+    /// Empty the slot.
+    Close,
+}
+
+impl Op {
+    /// Its kind.
+    pub fn kind(self) -> OpKind {
+        match self {
+            Op::Open => OpKind::Open,
+            Op::Connect => OpKind::Connect,
+            Op::WaitReadable => OpKind::WaitReadable,
+            Op::Receive => OpKind::Receive,
+            Op::Send(_) => OpKind::Send,
+            Op::WaitWritable(_) => OpKind::WaitWritable,
+            Op::Shutdown => OpKind::Shutdown,
+            Op::WatchHangup => OpKind::WatchHangup,
+            Op::Reset => OpKind::Reset,
+            Op::Unacknowledged => OpKind::Unacknowledged,
+            Op::Addresses => OpKind::Addresses,
+            Op::Cancel => OpKind::Cancel,
+            Op::Close => OpKind::Close,
+        }
+    }
+}
+
+/// The most actions that one event can bring: at an end, a buffer of each lane is released and one
+/// operation per side started, twice over where a stage ends at once.
+pub const MAX_ACTIONS: usize = 8;
+
+/// What one event brought about.
+#[derive(Debug, Default)]
+pub struct Actions {
+    /// To be done in this order.
+    pub list: ArrayVec<Action, MAX_ACTIONS>,
+    /// A byte moved, so idle timers start over.
+    pub moved: bool,
+}

@@ -1,0 +1,147 @@
+//! From the end of the bytes to the empty slot.
+
+use super::{Action, Actions, Connection, Lane, Op, Patience, Phase, Reason, Stage, Wiring};
+use crate::base::{BySide, InFlight, OpKind, Side};
+
+impl Connection {
+    /// The first cause counts: a later one is its consequence.
+    pub(super) fn note_reason(&mut self, reason: Reason) {
+        if self.reason == Reason::Closed {
+            self.reason = reason;
+        }
+    }
+
+    /// Begins the ending. `resets`: who gets RST instead of a FIN.
+    pub(super) fn end(&mut self, reason: Reason, resets: BySide<bool>, actions: &mut Actions) {
+        if matches!(self.phase, Phase::Ending(_)) {
+            return;
+        }
+        self.note_reason(reason);
+        self.resets = resets;
+        self.phase = Phase::Ending(Stage::Naming);
+        for source in Side::BOTH {
+            match self.lanes[source] {
+                Lane::Stalled(chunk) => actions.list.push(Action::Release(chunk.buffer)),
+                // Its completion releases the chunk.
+                Lane::Sending(_) => continue,
+                _ => {}
+            }
+            self.lanes[source] = Lane::Dead;
+        }
+        if self.named {
+            self.start(Side::Client, Op::Addresses, actions);
+            if self.upstream_open && !self.in_flight[Side::Upstream].has(OpKind::Close) {
+                self.start(Side::Upstream, Op::Addresses, actions);
+            }
+        }
+    }
+
+    /// Somebody wants it ended: a timeout, a drain. Who is owed bytes that will not come gets RST,
+    /// so that a cut stream never looks like a whole one.
+    pub(super) fn end_from_outside(&mut self, reason: Reason, actions: &mut Actions) {
+        if matches!(self.phase, Phase::Vacant | Phase::Ending(_)) {
+            return;
+        }
+        if let Phase::Delivering { .. } = self.phase {
+            return self.end_delivery(actions);
+        }
+        let mut resets = BySide([false; 2]);
+        for source in Side::BOTH {
+            let owed = matches!(self.lanes[source], Lane::Sending(_) | Lane::Stalled(_));
+            resets[self.sink_of(source)] |= owed;
+        }
+        self.end(reason, resets, actions);
+    }
+
+    /// What it waited for did not come in time.
+    pub(super) fn expired(&mut self, patience: Patience, actions: &mut Actions) {
+        match (self.phase, patience) {
+            (Phase::Connecting, Patience::Connect) => self.give_server_up(actions),
+            (Phase::Retrying, Patience::Retirement) => self.cancel(Side::Upstream, actions),
+            (Phase::Ending(Stage::Retiring), Patience::Retirement) => {
+                self.cancel(Side::Client, actions);
+                self.cancel(Side::Upstream, actions);
+            }
+            (Phase::Delivering { to, .. }, Patience::Delivery) => self.ask(to, actions),
+            (_, Patience::FirstByte) => self.end_from_outside(Reason::FirstByteTimeout, actions),
+            (_, Patience::Byte) => self.end_from_outside(Reason::IdleTimeout, actions),
+            (_, Patience::LastDirection) => {
+                self.end_from_outside(Reason::HalfCloseTimeout, actions);
+            }
+            (_, Patience::Lifetime) => self.end_from_outside(Reason::MaxLifetime, actions),
+            // The state moved on between the deadline and its expiry.
+            (_, Patience::Connect | Patience::Retirement | Patience::Delivery) => {}
+            (phase, Patience::Unbounded) => panic!("{patience:?} expired in {phase:?}"),
+        }
+    }
+
+    /// Cancels what waits on `side`, unless a cancel is under way. Asked for again when time has
+    /// passed: an operation that was between two states may have escaped the first.
+    fn cancel(&mut self, side: Side, actions: &mut Actions) {
+        let in_flight = self.in_flight[side];
+        if in_flight.any(InFlight::WAITING) && !in_flight.has(OpKind::Cancel) {
+            self.start(side, Op::Cancel, actions);
+        }
+    }
+
+    /// Takes every step of the ending that can be taken now.
+    pub(super) fn advance_ending(&mut self, actions: &mut Actions) {
+        loop {
+            let Phase::Ending(stage) = self.phase else { return };
+            let next = match stage {
+                Stage::Naming if self.anywhere(OpKind::Addresses) => return,
+                Stage::Naming => {
+                    for side in Side::BOTH {
+                        if self.resets[side] {
+                            self.start(side, Op::Reset, actions);
+                        }
+                    }
+                    Stage::Resetting
+                }
+                // A cancel of everything could take the reset with it.
+                Stage::Resetting if self.anywhere(OpKind::Reset) => return,
+                Stage::Resetting => {
+                    self.cancel(Side::Client, actions);
+                    self.cancel(Side::Upstream, actions);
+                    Stage::Retiring
+                }
+                Stage::Retiring if Side::BOTH.iter().any(|&s| !self.in_flight[s].is_empty()) => {
+                    return;
+                }
+                Stage::Retiring => {
+                    let first = if self.upstream_open { Side::Upstream } else { Side::Client };
+                    self.start(first, Op::Close, actions);
+                    Stage::Closing
+                }
+                Stage::Closing => return,
+            };
+            self.phase = Phase::Ending(next);
+        }
+    }
+
+    /// A slot is empty.
+    pub(super) fn closed(&mut self, side: Side, actions: &mut Actions) {
+        match (self.phase, side) {
+            (Phase::Retrying, Side::Upstream) => {
+                self.upstream_open = false;
+                self.retry(actions);
+            }
+            (Phase::Ending(stage), Side::Upstream) => {
+                self.upstream_open = false;
+                if stage == Stage::Closing {
+                    self.start(Side::Client, Op::Close, actions);
+                }
+            }
+            (Phase::Ending(Stage::Closing), Side::Client) => {
+                assert!(self.wiring == Wiring::Pair || !self.upstream_open);
+                actions.list.push(Action::Vacate(self.reason));
+                self.phase = Phase::Vacant;
+            }
+            (phase, side) => panic!("{side:?} closed in {phase:?}"),
+        }
+    }
+
+    fn anywhere(&self, kind: OpKind) -> bool {
+        Side::BOTH.iter().any(|&side| self.in_flight[side].has(kind))
+    }
+}

@@ -1,0 +1,49 @@
+//! One direction of bytes, and what its source has told us.
+
+use crate::base::Chunk;
+
+/// What one direction of bytes is doing. A lane that cannot send does not receive: it holds at most
+/// one chunk. (Splicing, when it comes, is one more state here: bytes in a pipe instead of a chunk.)
+///
+/// ```text
+///   Quiet ──► Waiting ──► Receiving ──► Sending ──► Stalled
+///                            ▲  │ ▲        │ ▲         │
+///                    Starved ┘  │ └────────┘ └─────────┘
+///                               └──► Finishing ──► Finished
+///   any ──► Dead
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lane {
+    /// Nothing is armed: before the join.
+    Quiet,
+    /// A readiness wait is armed on the source; no buffer is held.
+    Waiting,
+    /// A receive is armed on the source.
+    Receiving,
+    /// It wants to receive and no buffer is free.
+    Starved,
+    /// The chunk is on its way into the sink.
+    Sending(Chunk),
+    /// The sink takes nothing now; a writability wait is armed on it.
+    Stalled(Chunk),
+    /// The source has ended; the FIN is on its way to the sink.
+    Finishing,
+    /// The FIN is passed on.
+    Finished,
+    /// The sink is gone: nothing can be delivered any more.
+    Dead,
+}
+
+/// What a side has told us about the bytes that come from it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Input {
+    /// More may come.
+    Open,
+    /// A receive said 0 while a send to the same side was in flight: a FIN, or a reset whose error
+    /// goes to that send. Its completion decides.
+    Unsure,
+    /// A FIN came.
+    Ended,
+    /// The side was reset. What was received before it is still to be delivered.
+    Reset,
+}

@@ -1,0 +1,234 @@
+//! One connection as a pure state machine: no clock, no ring, no allocation.
+//!
+//! ```text
+//!             accepted
+//!                │            no server is left
+//!   builtin ┌────┴─────┐   ┌─────────────────────────────────────────────┐
+//!       ┌───┤          ▼   │   opened               failed, timed out    │
+//!       │   │       Opening ───────────► Connecting ───────► Retrying ───┤
+//!       │   │          ▲                      │                  │       │
+//!       │   │          └──────────────────────┼──────────────────┘       │
+//!       │   │              next server        │ connected                │
+//!       │   └────────────────────────────►  Joined                       │
+//!       │                                     │ │                        │
+//!       │        one side was reset, its last │ │ both FINs passed,      │
+//!       │        bytes are with the other     │ │ a timeout, an order    │
+//!       │                    Delivering ◄─────┘ │                        │
+//!       │                         │             ▼                        ▼
+//!       │                         └──────────► Ending ◄──────────────────┘
+//!       └─ (straight to Joined)                  │ named, reset, retired, closed
+//!                                                ▼
+//!                                              Vacant
+//! ```
+//!
+//! `opening` leads up to Joined, `relay` moves bytes within it, `ending` leads out of it. An error
+//! of a socket is delivered once, to whichever operation runs first, so any failed operation marks
+//! its side as reset, and a receive of 0 on such a side is no FIN.
+
+mod action;
+mod ending;
+mod lane;
+mod opening;
+mod reason;
+mod relay;
+
+pub use action::{Action, Actions, Event, MAX_ACTIONS, Op, Patience};
+pub use lane::{Input, Lane};
+pub use reason::Reason;
+
+use crate::base::{BySide, Chunk, InFlight, OpKind, Side};
+
+/// What a client is joined to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wiring {
+    /// A server across an upstream socket.
+    Pair,
+    /// Its own bytes, sent back.
+    Echo,
+    /// Nothing: its bytes are read and dropped.
+    Discard,
+    /// Nothing: its bytes are never read.
+    Hold,
+}
+
+/// Where a connection stands. The drawing is above.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// No client.
+    Vacant,
+    /// The upstream socket is being made.
+    Opening,
+    /// The connect is in flight.
+    Connecting,
+    /// A server failed and its socket is on its way out.
+    Retrying,
+    /// Bytes flow.
+    Joined,
+    /// The side across was reset. This side gets the reset once it has acknowledged everything.
+    Delivering {
+        /// Who gets the reset.
+        to: Side,
+        /// What it had not acknowledged when last asked, in bytes.
+        left_bytes: u32,
+    },
+    /// On the way out.
+    Ending(Stage),
+}
+
+/// The steps of an ending, each taken when the one before has completed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// Addresses are asked for while the sockets still know them.
+    Naming,
+    /// RST goes to the sides that must see one.
+    Resetting,
+    /// What still waits is cancelled; nothing is freed while the kernel may speak of it.
+    Retiring,
+    /// Slots are emptied: upstream first, so that a new client never finds its upstream slot taken.
+    Closing,
+}
+
+/// One connection. Plain data; everything it wants comes out as [`Actions`].
+#[derive(Clone, Debug)]
+pub struct Connection {
+    phase: Phase,
+    wiring: Wiring,
+    reason: Reason,
+    /// Addresses are wanted at the end.
+    named: bool,
+    /// The upstream slot holds a socket.
+    upstream_open: bool,
+    /// A server may have heard of this client.
+    connect_begun: bool,
+    /// Sides that get RST at the end.
+    resets: BySide<bool>,
+    /// What each side has told us about its direction.
+    input: BySide<Input>,
+    in_flight: BySide<InFlight>,
+    /// By the side that the bytes come from.
+    lanes: BySide<Lane>,
+    moved_bytes: BySide<u64>,
+}
+
+impl Connection {
+    /// The state of a slot without a client.
+    pub const VACANT: Connection = Connection {
+        phase: Phase::Vacant,
+        wiring: Wiring::Hold,
+        reason: Reason::Closed,
+        named: false,
+        upstream_open: false,
+        connect_begun: false,
+        resets: BySide([false; 2]),
+        input: BySide([Input::Open; 2]),
+        in_flight: BySide([InFlight::NONE; 2]),
+        lanes: BySide([Lane::Quiet; 2]),
+        moved_bytes: BySide([0; 2]),
+    };
+
+    /// Takes one event in and says what is to be done about it.
+    ///
+    /// # Panics
+    /// When the event cannot come in this state, naming both: our own accounting is wrong then.
+    pub fn on(&mut self, event: Event) -> Actions {
+        let mut actions = Actions::default();
+        match event {
+            Event::Completed { side, kind, more, .. } => {
+                if !more {
+                    self.in_flight[side].retire(kind);
+                }
+                self.completed(event, &mut actions);
+            }
+            Event::ServersExhausted => self.servers_exhausted(&mut actions),
+            Event::BufferFreed(source) => self.buffer_freed(source, &mut actions),
+            Event::Expired(patience) => self.expired(patience, &mut actions),
+            Event::Ended(reason) => self.end_from_outside(reason, &mut actions),
+        }
+        if let Phase::Ending(_) = self.phase {
+            self.advance_ending(&mut actions);
+        }
+        actions
+    }
+
+    fn completed(&mut self, event: Event, actions: &mut Actions) {
+        let Event::Completed { side, kind, result, buffer, .. } = event else { return };
+        match (self.phase, kind) {
+            (Phase::Vacant, _) => panic!("{event:?} in Vacant"),
+            // Buffers come home in every phase.
+            (_, OpKind::Receive) => self.received(side, result, buffer, actions),
+            (_, OpKind::Send) => self.sent(side, result, actions),
+            // The slot's contents are a fact in every phase.
+            (_, OpKind::Open) => self.opened(result, actions),
+            (_, OpKind::Close) => self.closed(side, actions),
+            // An ending only waits until nothing is in flight.
+            (Phase::Ending(_), _) => {}
+            (_, OpKind::Connect) => self.connected(result, actions),
+            (_, OpKind::WaitReadable) => self.readable(side, result, actions),
+            (Phase::Retrying, OpKind::Cancel) => self.retry(actions),
+            (Phase::Joined, OpKind::WaitWritable) => self.writable(side, actions),
+            (Phase::Joined, OpKind::Shutdown) => self.shut_down(side, result, actions),
+            (Phase::Joined | Phase::Delivering { .. }, OpKind::WatchHangup) => {
+                self.hung_up(side, result, actions);
+            }
+            (Phase::Delivering { .. }, OpKind::WaitWritable | OpKind::Shutdown) => {}
+            (Phase::Delivering { .. }, OpKind::Unacknowledged) => {
+                self.unacknowledged(result, actions);
+            }
+            (phase, _) => panic!("{event:?} in {phase:?}"),
+        }
+    }
+
+    /// Tells a stalled lane that its chunk lies elsewhere now.
+    ///
+    /// # Panics
+    /// When nothing is stalled towards `sink`.
+    pub fn chunk_moved(&mut self, sink: Side, chunk: Chunk) {
+        let source = self.source_of(sink);
+        match &mut self.lanes[source] {
+            Lane::Stalled(held) => *held = chunk,
+            lane => panic!("a chunk of {lane:?} towards {sink:?} was moved"),
+        }
+    }
+
+    /// What it waits for now.
+    pub fn patience(&self) -> Patience {
+        match self.phase {
+            Phase::Vacant | Phase::Opening => Patience::Unbounded,
+            Phase::Connecting => Patience::Connect,
+            Phase::Retrying | Phase::Ending(_) => Patience::Retirement,
+            Phase::Delivering { .. } => Patience::Delivery,
+            Phase::Joined if self.input != BySide([Input::Open; 2]) => Patience::LastDirection,
+            Phase::Joined if self.moved_bytes[Side::Client] == 0 => Patience::FirstByte,
+            Phase::Joined => Patience::Byte,
+        }
+    }
+
+    /// Where it stands.
+    pub fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    /// Bytes delivered, by the side they came from.
+    pub fn moved_bytes(&self) -> BySide<u64> {
+        self.moved_bytes
+    }
+
+    /// The side that the bytes of `source` go to.
+    fn sink_of(&self, source: Side) -> Side {
+        if self.wiring == Wiring::Pair { source.other() } else { source }
+    }
+
+    /// The side that the bytes for `sink` come from.
+    fn source_of(&self, sink: Side) -> Side {
+        self.sink_of(sink)
+    }
+
+    fn start(&mut self, side: Side, op: Op, actions: &mut Actions) {
+        self.in_flight[side].start(op.kind());
+        actions.list.push(Action::Start(side, op));
+    }
+}
+
+/// A connection and its share of every table stays within the 128 bytes that DESIGN promises; the
+/// worker asserts the sum, this is the larger part of it.
+const _: () = assert!(size_of::<Connection>() <= 72);

@@ -1,0 +1,97 @@
+//! From the accept to the join.
+
+use super::relay::is_gone;
+use super::{Actions, Connection, Input, Lane, Op, Phase, Reason, Wiring};
+use crate::base::{BySide, Errno, OpKind, Side};
+
+impl Connection {
+    /// A client's first moment: joined at once to a builtin, or waiting for a server. `named` asks
+    /// for addresses at the end.
+    pub fn accepted(wiring: Wiring, named: bool) -> (Connection, Actions) {
+        let mut conn = Connection { phase: Phase::Joined, wiring, named, ..Connection::VACANT };
+        let mut actions = Actions::default();
+        match wiring {
+            Wiring::Hold => conn.start(Side::Client, Op::WatchHangup, &mut actions),
+            Wiring::Echo | Wiring::Discard => conn.wait_readable(Side::Client, &mut actions),
+            Wiring::Pair => {
+                conn.phase = Phase::Opening;
+                // The wait comes before the socket: a client that is gone already is known to be
+                // so when the socket is there, and no server ever hears of it.
+                conn.wait_readable(Side::Client, &mut actions);
+                conn.start(Side::Upstream, Op::Open, &mut actions);
+            }
+        }
+        (conn, actions)
+    }
+
+    /// The upstream slot was filled, or the kernel would not.
+    pub(super) fn opened(&mut self, result: Result<u32, Errno>, actions: &mut Actions) {
+        self.upstream_open = result.is_ok();
+        if self.phase != Phase::Opening {
+            return; // The client left meanwhile; the ending empties the slot.
+        }
+        if result.is_ok() {
+            self.phase = Phase::Connecting;
+            self.connect_begun = true;
+            self.start(Side::Upstream, Op::Connect, actions);
+        } else {
+            self.phase = Phase::Retrying;
+            self.retry(actions);
+        }
+    }
+
+    /// A connect completed: by an answer, an error or its cancel.
+    pub(super) fn connected(&mut self, result: Result<u32, Errno>, actions: &mut Actions) {
+        if self.phase == Phase::Connecting && result.is_ok() {
+            self.join(actions);
+        } else {
+            // In Retrying even a success is too late: its time was over.
+            self.phase = Phase::Retrying;
+            self.retry(actions);
+        }
+    }
+
+    fn join(&mut self, actions: &mut Actions) {
+        self.phase = Phase::Joined;
+        if self.lanes[Side::Client] == Lane::Quiet {
+            self.receive(Side::Client, actions);
+        }
+        self.wait_readable(Side::Upstream, actions);
+    }
+
+    /// The connect took too long.
+    pub(super) fn give_server_up(&mut self, actions: &mut Actions) {
+        self.phase = Phase::Retrying;
+        self.start(Side::Upstream, Op::Cancel, actions);
+    }
+
+    /// One step of a retry: once nothing is in flight, empty the slot; once empty, open anew.
+    pub(super) fn retry(&mut self, actions: &mut Actions) {
+        if !self.in_flight[Side::Upstream].is_empty() {
+            return;
+        }
+        if self.upstream_open {
+            self.start(Side::Upstream, Op::Close, actions);
+        } else {
+            self.phase = Phase::Opening;
+            self.start(Side::Upstream, Op::Open, actions);
+        }
+    }
+
+    /// The [`Op::Open`] just asked for found no server left, so it was never started.
+    pub(super) fn servers_exhausted(&mut self, actions: &mut Actions) {
+        assert_eq!(self.phase, Phase::Opening, "servers are looked for only while opening");
+        self.in_flight[Side::Upstream].retire(OpKind::Open);
+        self.end(Reason::NoServer, BySide([true, false]), actions);
+    }
+
+    /// The client's readiness before the join: data can wait, a reset ends it.
+    pub(super) fn readable_early(&mut self, result: Result<u32, Errno>, actions: &mut Actions) {
+        self.lanes[Side::Client] = Lane::Quiet;
+        if is_gone(result) {
+            self.input[Side::Client] = Input::Reset;
+            let reason = if self.connect_begun { Reason::ClientReset } else { Reason::ClientGone };
+            self.end(reason, BySide([false; 2]), actions);
+        }
+    }
+}

@@ -1,0 +1,59 @@
+//! Why a connection ended: one word for logs, metrics and tests.
+
+/// Why a connection ended. The first cause counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Reason {
+    /// Both directions ended with FIN.
+    Closed,
+    /// The client sent RST, or vanished.
+    ClientReset,
+    /// The server sent RST, or vanished.
+    UpstreamReset,
+    /// The client was gone before a connect to a server was begun.
+    ClientGone,
+    /// No server answered; the client got RST.
+    NoServer,
+    /// The client did not send its first byte in time.
+    FirstByteTimeout,
+    /// No byte moved for too long.
+    IdleTimeout,
+    /// One direction had ended and no byte moved in the other for too long.
+    HalfCloseTimeout,
+    /// It was open for as long as a connection may be.
+    MaxLifetime,
+    /// The gateway ended.
+    Stopped,
+}
+
+impl Reason {
+    /// Every reason, in the order of its number.
+    pub const ALL: [Reason; 10] = [
+        Reason::Closed,
+        Reason::ClientReset,
+        Reason::UpstreamReset,
+        Reason::ClientGone,
+        Reason::NoServer,
+        Reason::FirstByteTimeout,
+        Reason::IdleTimeout,
+        Reason::HalfCloseTimeout,
+        Reason::MaxLifetime,
+        Reason::Stopped,
+    ];
+
+    /// The word that stands in logs and metrics.
+    pub fn word(self) -> &'static str {
+        match self {
+            Reason::Closed => "closed",
+            Reason::ClientReset => "client-reset",
+            Reason::UpstreamReset => "upstream-reset",
+            Reason::ClientGone => "client-gone",
+            Reason::NoServer => "no-server",
+            Reason::FirstByteTimeout => "first-byte-timeout",
+            Reason::IdleTimeout => "idle-timeout",
+            Reason::HalfCloseTimeout => "half-close-timeout",
+            Reason::MaxLifetime => "max-lifetime",
+            Reason::Stopped => "stopped",
+        }
+    }
+}

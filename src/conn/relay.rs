@@ -1,0 +1,286 @@
+//! Bytes, FINs and resets between two joined sides.
+
+use super::{Actions, Connection, Input, Lane, Op, Phase, Reason, Wiring};
+use crate::base::{Buffer, BySide, Chunk, Errno, OpKind, Side};
+
+/// poll(2) says that the socket is reset or dead: `POLLERR` or `POLLHUP`. A FIN alone is `POLLRDHUP`.
+const POLL_DEAD: u32 = 0x0008 | 0x0010;
+/// poll(2): the peer will send no more.
+const POLL_ENDED: u32 = 0x2000;
+
+/// Whether a wait's result says that the peer is gone.
+pub(super) fn is_gone(result: Result<u32, Errno>) -> bool {
+    result.map_or(true, |bits| bits & POLL_DEAD != 0)
+}
+
+impl Connection {
+    pub(super) fn wait_readable(&mut self, source: Side, actions: &mut Actions) {
+        self.lanes[source] = Lane::Waiting;
+        self.start(source, Op::WaitReadable, actions);
+    }
+
+    pub(super) fn receive(&mut self, source: Side, actions: &mut Actions) {
+        self.lanes[source] = Lane::Receiving;
+        self.start(source, Op::Receive, actions);
+    }
+
+    fn send(&mut self, source: Side, chunk: Chunk, actions: &mut Actions) {
+        self.lanes[source] = Lane::Sending(chunk);
+        self.start(self.sink_of(source), Op::Send(chunk), actions);
+    }
+
+    fn stall(&mut self, source: Side, chunk: Chunk, actions: &mut Actions) {
+        self.lanes[source] = Lane::Stalled(chunk);
+        self.start(self.sink_of(source), Op::WaitWritable(chunk), actions);
+    }
+
+    pub(super) fn readable(
+        &mut self,
+        source: Side,
+        result: Result<u32, Errno>,
+        actions: &mut Actions,
+    ) {
+        match self.phase {
+            // Whatever woke it, the receive says what it is: data, a FIN, an error.
+            Phase::Joined if self.lanes[source] == Lane::Waiting => self.receive(source, actions),
+            Phase::Opening | Phase::Connecting | Phase::Retrying => {
+                self.readable_early(result, actions);
+            }
+            _ => {}
+        }
+    }
+
+    pub(super) fn received(
+        &mut self,
+        source: Side,
+        result: Result<u32, Errno>,
+        buffer: Option<Buffer>,
+        actions: &mut Actions,
+    ) {
+        if self.phase != Phase::Joined || self.lanes[source] != Lane::Receiving {
+            // Cancelled, or its lane died: the data beat the cancel and has nowhere to go.
+            actions.list.extend(buffer.map(super::Action::Release));
+            return;
+        }
+        match (result, buffer) {
+            (Ok(length_bytes), Some(buffer)) if length_bytes > 0 => {
+                actions.moved = true;
+                if self.wiring == Wiring::Discard {
+                    self.moved_bytes[source] += u64::from(length_bytes);
+                    actions.list.push(super::Action::Release(buffer));
+                    return self.receive(source, actions);
+                }
+                self.send(source, Chunk { buffer, start_bytes: 0, length_bytes }, actions);
+            }
+            (Ok(0), None) => self.input_ended(source, actions),
+            (Err(Errno::ENOBUFS), None) => {
+                self.lanes[source] = Lane::Starved;
+                actions.list.push(super::Action::AwaitBuffer(source));
+            }
+            (Err(Errno::EINTR | Errno::EAGAIN), None) => self.receive(source, actions),
+            (Err(_), None) => {
+                self.mark_reset(source, actions);
+                if self.phase == Phase::Joined {
+                    self.pass_reset_on(source, actions);
+                }
+            }
+            (result, buffer) => panic!("received {result:?} with {buffer:?}"),
+        }
+    }
+
+    pub(super) fn buffer_freed(&mut self, source: Side, actions: &mut Actions) {
+        if self.phase == Phase::Joined && self.lanes[source] == Lane::Starved {
+            self.receive(source, actions);
+        }
+    }
+
+    pub(super) fn sent(&mut self, sink: Side, result: Result<u32, Errno>, actions: &mut Actions) {
+        let source = self.source_of(sink);
+        let Lane::Sending(chunk) = self.lanes[source] else {
+            panic!("sent {result:?} to {sink:?} while {:?}", self.lanes[source])
+        };
+        if let Ok(sent_bytes) = result {
+            self.moved_bytes[source] += u64::from(sent_bytes);
+            actions.moved |= sent_bytes > 0;
+        }
+        let rest = match result {
+            Ok(sent_bytes) => chunk.after(sent_bytes),
+            Err(_) => Some(chunk),
+        };
+        // A kernel short of memory now may have some later; the lane tries again when writable.
+        let failed = !matches!(
+            result,
+            Ok(_) | Err(Errno::EAGAIN | Errno::EINTR | Errno::ENOBUFS | Errno::ENOMEM)
+        );
+        let Some(rest) = rest.filter(|_| self.phase == Phase::Joined && !failed) else {
+            actions.list.push(super::Action::Release(chunk.buffer));
+            return self.chunk_gone(source, sink, failed, actions);
+        };
+        self.stall(source, rest, actions);
+        self.resolve_unsure(sink, actions);
+    }
+
+    /// A chunk was delivered whole, or never will be.
+    fn chunk_gone(&mut self, source: Side, sink: Side, failed: bool, actions: &mut Actions) {
+        self.lanes[source] = Lane::Dead;
+        if self.phase != Phase::Joined {
+            return;
+        }
+        if failed {
+            self.mark_reset(sink, actions);
+        } else {
+            self.receive(source, actions);
+            self.resolve_unsure(sink, actions);
+        }
+    }
+
+    pub(super) fn writable(&mut self, sink: Side, actions: &mut Actions) {
+        let source = self.source_of(sink);
+        if let Lane::Stalled(chunk) = self.lanes[source] {
+            self.send(source, chunk, actions);
+        }
+    }
+
+    /// A receive said 0.
+    fn input_ended(&mut self, source: Side, actions: &mut Actions) {
+        match self.input[source] {
+            Input::Reset => self.pass_reset_on(source, actions),
+            Input::Open if self.in_flight[source].has(OpKind::Send) => {
+                self.input[source] = Input::Unsure;
+                self.lanes[source] = Lane::Quiet;
+            }
+            Input::Open | Input::Unsure => {
+                self.input[source] = Input::Ended;
+                self.pass_fin_on(source, actions);
+            }
+            Input::Ended => panic!("{source:?} ended twice"),
+        }
+    }
+
+    /// The send that an ending waited for went well, so the ending was a FIN.
+    fn resolve_unsure(&mut self, side: Side, actions: &mut Actions) {
+        if self.phase == Phase::Joined && self.input[side] == Input::Unsure {
+            self.input_ended(side, actions);
+        }
+    }
+
+    fn pass_fin_on(&mut self, source: Side, actions: &mut Actions) {
+        let sink = source.other();
+        let other_direction_over = matches!(self.lanes[sink], Lane::Finishing | Lane::Finished);
+        if self.wiring != Wiring::Pair || other_direction_over {
+            // The close that follows sends the FIN.
+            self.lanes[source] = Lane::Finished;
+            return self.end(Reason::Closed, BySide([false; 2]), actions);
+        }
+        self.lanes[source] = Lane::Finishing;
+        self.start(sink, Op::Shutdown, actions);
+        // A side that was read to its end shows a later reset to no receive: watch for it.
+        self.start(source, Op::WatchHangup, actions);
+    }
+
+    pub(super) fn shut_down(
+        &mut self,
+        sink: Side,
+        result: Result<u32, Errno>,
+        actions: &mut Actions,
+    ) {
+        let source = self.source_of(sink);
+        if self.lanes[source] == Lane::Finishing {
+            self.lanes[source] = Lane::Finished;
+        }
+        if result.is_err() {
+            self.mark_reset(sink, actions);
+        }
+    }
+
+    pub(super) fn hung_up(
+        &mut self,
+        side: Side,
+        result: Result<u32, Errno>,
+        actions: &mut Actions,
+    ) {
+        if let Phase::Delivering { to, .. } = self.phase {
+            if to == side && is_gone(result) {
+                self.end_delivery(actions);
+            }
+            return;
+        }
+        if is_gone(result) {
+            self.mark_reset(side, actions);
+        } else if self.wiring == Wiring::Hold && result.is_ok_and(|bits| bits & POLL_ENDED != 0) {
+            self.end(Reason::Closed, BySide([false; 2]), actions);
+        } else if !self.in_flight[side].has(OpKind::WatchHangup) {
+            self.start(side, Op::WatchHangup, actions);
+        }
+    }
+
+    /// Some operation of `side` failed: whatever its receives say, it was reset. What it sent
+    /// before is still read and delivered; what was meant for it is not deliverable.
+    pub(super) fn mark_reset(&mut self, side: Side, actions: &mut Actions) {
+        let before = std::mem::replace(&mut self.input[side], Input::Reset);
+        if before == Input::Reset {
+            return;
+        }
+        self.note_reason(if side == Side::Client {
+            Reason::ClientReset
+        } else {
+            Reason::UpstreamReset
+        });
+        let towards = self.source_of(side);
+        if let Lane::Stalled(chunk) = self.lanes[towards] {
+            actions.list.push(super::Action::Release(chunk.buffer));
+        }
+        // What is on its way into the sink is released by its completion.
+        if !matches!(self.lanes[towards], Lane::Sending(_)) {
+            self.lanes[towards] = Lane::Dead;
+        }
+        let read_to_its_end = matches!(before, Input::Ended | Input::Unsure);
+        let nobody_is_left = self.input[side.other()] == Input::Reset;
+        if read_to_its_end || nobody_is_left || self.wiring != Wiring::Pair {
+            self.pass_reset_on(side, actions);
+        }
+    }
+
+    /// Everything that `side` sent is with the other side's socket, and `side` is reset.
+    fn pass_reset_on(&mut self, side: Side, actions: &mut Actions) {
+        let to = side.other();
+        if self.wiring != Wiring::Pair || self.input[to] == Input::Reset {
+            return self.end(self.reason, BySide([false; 2]), actions);
+        }
+        if let Lane::Stalled(chunk) = self.lanes[to] {
+            actions.list.push(super::Action::Release(chunk.buffer));
+            self.lanes[to] = Lane::Dead;
+        }
+        // A reset overtakes what waits in the socket, so it waits until all is acknowledged.
+        self.phase = Phase::Delivering { to, left_bytes: u32::MAX };
+        self.ask(to, actions);
+    }
+
+    /// Asks what `side` has not acknowledged, unless the question is open.
+    pub(super) fn ask(&mut self, side: Side, actions: &mut Actions) {
+        if !self.in_flight[side].has(OpKind::Unacknowledged) {
+            self.start(side, Op::Unacknowledged, actions);
+        }
+    }
+
+    pub(super) fn unacknowledged(&mut self, result: Result<u32, Errno>, actions: &mut Actions) {
+        let Phase::Delivering { to, left_bytes } = self.phase else { return };
+        match result {
+            Ok(0) | Err(_) => self.end_delivery(actions),
+            Ok(now_bytes) => {
+                actions.moved |= now_bytes < left_bytes;
+                self.phase = Phase::Delivering { to, left_bytes: now_bytes };
+                if !self.in_flight[to].has(OpKind::WatchHangup) {
+                    self.start(to, Op::WatchHangup, actions);
+                }
+            }
+        }
+    }
+
+    pub(super) fn end_delivery(&mut self, actions: &mut Actions) {
+        let Phase::Delivering { to, .. } = self.phase else { return };
+        let mut resets = BySide([false; 2]);
+        resets[to] = true;
+        self.end(self.reason, resets, actions);
+    }
+}
