@@ -121,6 +121,10 @@ pub trait Ring {
     /// Free client slots where accepts land at present, all of it usable by accepts armed now.
     fn accept_room(&self) -> u32;
 
+    /// Free client slots where they are most: what [`Ring::accept_room`] would be after a
+    /// [`Ring::retarget_accepts`].
+    fn best_accept_room(&self) -> u32;
+
     /// The most clients that multishot accepts can bring in one turn: more than any cancel can
     /// stop, so room and permits must cover it while one is armed.
     fn accept_burst(&self) -> u32;

@@ -1,0 +1,28 @@
+//! What passes between the control plane and a worker: orders in, signs of life out.
+
+use crossbeam::channel::{Receiver, Sender, unbounded};
+
+/// What the control plane may tell a worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// Stop accepting, end every connection, and return when all are gone.
+    Stop,
+}
+
+/// A worker's end of its mailbox.
+#[derive(Debug)]
+pub struct Mailbox(Receiver<Order>);
+
+/// A mailbox: who sends an order wakes the worker's ring afterwards. The queue has no bound of its
+/// own because only the control plane writes, a few orders in a process's life.
+pub fn mailbox() -> (Sender<Order>, Mailbox) {
+    let (sender, receiver) = unbounded();
+    (sender, Mailbox(receiver))
+}
+
+impl Mailbox {
+    /// The next order, if one came.
+    pub fn take(&self) -> Option<Order> {
+        self.0.try_recv().ok()
+    }
+}

@@ -1,0 +1,270 @@
+//! The fast plane: one thread, one ring, and the loop that joins them.
+
+mod admission;
+mod mailbox;
+mod route;
+mod table;
+mod timers;
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use mailbox::{Mailbox, Order, mailbox};
+
+use crate::base::{BySide, Clock, Errno, Millis, Side, Tick};
+use crate::budget::Budget;
+use crate::conn::{Event, Patience, Phase, Reason, Wiring};
+use crate::metrics::WorkerCounters;
+use crate::ring::{Completion, ConnIndex, FourTuple, Ring};
+use crate::upstream::Servers;
+use admission::Admission;
+use table::Table;
+use timers::Timers;
+
+/// What a worker needs to know; the same for all workers but for the views of servers.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// By passive socket: what becomes of its clients.
+    pub listeners: Vec<ListenerPlan>,
+    /// By upstream.
+    pub upstreams: Vec<UpstreamPlan>,
+    /// How many workers share the budget.
+    pub workers: u32,
+    /// A line is logged for every connection that ends, with its addresses.
+    pub named: bool,
+}
+
+/// What becomes of a passive socket's clients.
+#[derive(Clone, Debug)]
+pub struct ListenerPlan {
+    /// Index of their upstream in the plan.
+    pub upstream: usize,
+    /// Their timeouts.
+    pub timeouts: Timeouts,
+}
+
+/// How long a connection waits for what; `None` waits for ever.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    /// For one server's answer to a connect.
+    pub connect: Duration,
+    /// For the client's first byte.
+    pub first_byte: Option<Duration>,
+    /// For a byte in any direction.
+    pub idle: Option<Duration>,
+    /// For a byte after one side has ended.
+    pub half_close: Option<Duration>,
+    /// From the accept to the end; each connection gets between nine tenths and all of it.
+    pub max_lifetime: Option<Duration>,
+}
+
+/// Where an upstream's clients are joined to.
+#[derive(Clone, Debug)]
+pub enum UpstreamPlan {
+    /// Servers; `first` is the ring's index of the first, the others follow.
+    Servers {
+        /// Index of the first server in the ring's list.
+        first: u16,
+        /// The choice among them.
+        servers: Servers,
+    },
+    /// The gateway itself.
+    Builtin(Wiring),
+}
+
+/// The longest sleep: often enough for the heartbeat and the checks that come once a second.
+const LONGEST_SLEEP: Duration = Duration::from_secs(1);
+
+/// Connections that a stop ends per turn, so that turns stay short.
+const ENDED_PER_TURN: u32 = 1024;
+
+/// A worker over a ring, which is the kernel's or a simulation.
+#[derive(Debug)]
+pub struct Worker<R: Ring> {
+    ring: R,
+    clock: Clock,
+    mailbox: Mailbox,
+    plan: Plan,
+    counters: Arc<WorkerCounters>,
+    admission: Admission,
+    table: Table,
+    timers: Timers,
+    /// Lanes that found no buffer, oldest first.
+    starved: VecDeque<(ConnIndex, u32, Side)>,
+    /// Buffers that came back since the last turn: as many starved lanes may try again.
+    returned_buffers: usize,
+    /// Addresses of connections on their way out.
+    names: HashMap<ConnIndex, BySide<Option<FourTuple>>>,
+    now: Millis,
+    checked: Millis,
+    open: u32,
+    /// While stopping: how far the walk that ends connections has come.
+    stop_cursor: Option<u32>,
+}
+
+impl<R: Ring> Worker<R> {
+    /// A worker that holds no connection yet.
+    pub fn new(
+        ring: R,
+        clock: Clock,
+        mailbox: Mailbox,
+        plan: Plan,
+        budget: Arc<Budget>,
+        counters: Arc<WorkerCounters>,
+    ) -> Worker<R> {
+        let now = clock.now();
+        Worker {
+            admission: Admission::new(budget, counters.clone(), plan.workers, plan.listeners.len()),
+            table: Table::new(ring.slots()),
+            timers: Timers::new(Tick::at(now)),
+            starved: VecDeque::new(),
+            returned_buffers: 0,
+            names: HashMap::new(),
+            checked: now,
+            open: 0,
+            stop_cursor: None,
+            ring,
+            clock,
+            mailbox,
+            plan,
+            counters,
+            now,
+        }
+    }
+
+    /// Turns until a stop order has been carried out.
+    ///
+    /// # Errors
+    /// When the kernel refuses the ring itself.
+    pub fn run(&mut self) -> Result<(), Errno> {
+        while self.turn()? {}
+        Ok(())
+    }
+
+    /// One turn of the loop: submit and wait, then deal with what completed and what is due.
+    /// Says whether there is more to do.
+    ///
+    /// # Errors
+    /// As [`Worker::run`].
+    pub fn turn(&mut self) -> Result<bool, Errno> {
+        self.read_mailbox();
+        self.admission.arm(&mut self.ring, self.now);
+        self.ring.turn(Some(self.sleep()))?;
+        self.now = self.clock.now();
+        while let Some(completion) = self.ring.next() {
+            self.route(completion);
+        }
+        self.expire();
+        self.feed_starved();
+        self.check_once_a_second();
+        self.beat();
+        Ok(!self.is_over())
+    }
+
+    /// The ring, for a simulation to look into.
+    pub fn ring(&mut self) -> &mut R {
+        &mut self.ring
+    }
+
+    fn sleep(&self) -> Duration {
+        if self.stop_cursor.is_some() {
+            return Duration::ZERO;
+        }
+        self.timers.next_look().begins().since(self.now).min(LONGEST_SLEEP)
+    }
+
+    fn read_mailbox(&mut self) {
+        while let Some(order) = self.mailbox.take() {
+            match order {
+                Order::Stop => {
+                    self.admission.stop(&mut self.ring);
+                    self.stop_cursor = Some(0);
+                }
+            }
+        }
+        self.end_some();
+    }
+
+    /// Carries a stop on: ends a bounded number of connections.
+    fn end_some(&mut self) {
+        let Some(mut from) = self.stop_cursor else { return };
+        for _ in 0..ENDED_PER_TURN {
+            let Some(index) = self.table.used_from(from) else {
+                // Clients that were accepted late are met by another walk.
+                self.stop_cursor = if self.admission.is_over() { None } else { Some(0) };
+                return;
+            };
+            if self.table.entry(index).conn.phase() != Phase::Vacant {
+                self.apply(index, Event::Ended(Reason::Stopped));
+            }
+            from = index.0 + 1;
+        }
+        self.stop_cursor = Some(from);
+    }
+
+    fn is_over(&mut self) -> bool {
+        self.open == 0 && self.stop_cursor.is_none() && self.admission.is_over()
+    }
+
+    /// Wakes starved lanes, one for each buffer that came back.
+    fn feed_starved(&mut self) {
+        let many = std::mem::take(&mut self.returned_buffers).min(self.starved.len());
+        for _ in 0..many {
+            let Some((index, generation, source)) = self.starved.pop_front() else { return };
+            if self.table.entry(index).generation == generation {
+                self.apply(index, Event::BufferFreed(source));
+            }
+        }
+    }
+
+    fn expire(&mut self) {
+        let until = Tick::at(self.now);
+        while self.timers.step(&mut self.table, until) {
+            while let Some(index) = self.timers.due(&mut self.table) {
+                match self.deadline(index) {
+                    Some((due, patience)) if due <= self.now => {
+                        if patience == Patience::Retirement {
+                            self.counters.cancels_repeated.add(1);
+                        }
+                        self.table.entry(index).waits_since = Tick::not_before(self.now);
+                        self.apply(index, Event::Expired(patience));
+                        self.set_timer(index);
+                    }
+                    // A byte moved since the deadline was set, or it lay beyond the wheel.
+                    Some(_) => self.set_timer(index),
+                    None => {}
+                }
+            }
+        }
+    }
+
+    fn check_once_a_second(&mut self) {
+        if self.now.since(self.checked) < Duration::from_secs(1) {
+            return;
+        }
+        self.checked = self.now;
+        self.admission.check_silence(&mut self.ring);
+        // One starved lane tries without a returned buffer, should the count ever be wrong.
+        self.returned_buffers += 1;
+    }
+
+    fn beat(&self) {
+        self.counters.turns.add(1);
+        self.counters.beat_millis.set(self.now.0);
+        self.counters.open.set(u64::from(self.open));
+    }
+
+    fn route(&mut self, completion: Completion) {
+        match completion {
+            Completion::Accepted { listener, conn, more } => {
+                self.admission.accepted(listener, more);
+                self.admit(listener, conn);
+            }
+            Completion::AcceptEnded { listener, error } => {
+                self.admission.ended(listener, error, self.now);
+            }
+            Completion::Done(done) => self.done(done),
+        }
+    }
+}

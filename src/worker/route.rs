@@ -1,0 +1,276 @@
+//! Completion to connection, its actions to operations, its deadlines to the wheel.
+
+use std::time::Duration;
+
+use super::{UpstreamPlan, Worker};
+use crate::base::{BySide, Chunk, Millis, OpKind, Side, Tick};
+use crate::conn::{Action, Connection, Event, Op, Patience, Phase, Reason, Wiring};
+use crate::metrics::REASONS;
+use crate::ring::{ConnIndex, Done, FourTuple, ListenerId, Operation, Ring, ServerId, Token};
+
+/// When cancelled operations that have not ended are cancelled again.
+const RETIREMENT_PATIENCE: Duration = Duration::from_secs(1);
+/// How often a reset that waits for its last bytes looks whether they have arrived.
+const DELIVERY_PATIENCE: Duration = Duration::from_millis(50);
+
+const _: () = assert!(Reason::ALL.len() == REASONS);
+
+impl<R: Ring> Worker<R> {
+    /// Begins a connection in the slot of a client just accepted.
+    pub(super) fn admit(&mut self, listener: ListenerId, index: ConnIndex) {
+        let entry = self.table.entry(index);
+        if entry.conn.phase() != Phase::Vacant {
+            // The slot's close was carried out, but this overtook its completion.
+            assert!(entry.successor.is_none(), "two clients in slot {}", index.0);
+            entry.successor = Some(listener.0);
+            return;
+        }
+        self.counters.accepted.add(1);
+        self.open += 1;
+        let plan = &self.plan.listeners[usize::from(listener.0)];
+        let wiring = match self.plan.upstreams[plan.upstream] {
+            UpstreamPlan::Builtin(wiring) => wiring,
+            UpstreamPlan::Servers { .. } => Wiring::Pair,
+        };
+        let (conn, actions) = Connection::accepted(wiring, self.plan.named);
+        entry.conn = conn;
+        entry.opened = self.now;
+        entry.active = Tick::not_before(self.now);
+        entry.waits_since = entry.active;
+        entry.listener = listener.0;
+        entry.servers_tried = 0;
+        for action in actions.list {
+            self.perform(index, action);
+        }
+        self.set_timer(index);
+    }
+
+    /// An operation of a connection completed.
+    pub(super) fn done(&mut self, done: Done) {
+        let Token { conn: index, generation, side, kind } = done.token;
+        if self.table.entry(index).generation != generation {
+            self.counters.stale_completions.add(1);
+            if let Some(buffer) = done.buffer {
+                self.release(buffer);
+            }
+            return;
+        }
+        match kind {
+            OpKind::Connect if done.result.is_err() => self.counters.connects_failed.add(1),
+            OpKind::Open if done.result.is_err() => self.leave_server(index),
+            OpKind::Close if side == Side::Upstream => self.leave_server(index),
+            OpKind::Addresses => {
+                let found = self.ring.addresses(done.token);
+                self.names.entry(index).or_insert(BySide([None; 2]))[side] = found;
+            }
+            _ => {}
+        }
+        let Done { result, buffer, more, .. } = done;
+        self.apply(index, Event::Completed { side, kind, result, buffer, more });
+    }
+
+    /// Puts an event into a connection and does what comes out.
+    pub(super) fn apply(&mut self, index: ConnIndex, event: Event) {
+        let entry = self.table.entry(index);
+        let before = entry.conn.patience();
+        let actions = entry.conn.on(event);
+        if actions.moved {
+            entry.active = Tick::not_before(self.now);
+        }
+        let changed = entry.conn.patience() != before;
+        if changed {
+            entry.waits_since = Tick::not_before(self.now);
+        }
+        for action in actions.list {
+            self.perform(index, action);
+        }
+        if changed {
+            self.set_timer(index);
+        }
+    }
+
+    fn perform(&mut self, index: ConnIndex, action: Action) {
+        match action {
+            Action::Start(side, op) => self.start(index, side, op),
+            Action::Release(buffer) => self.release(buffer),
+            Action::AwaitBuffer(source) => {
+                let generation = self.table.entry(index).generation;
+                self.counters.buffers_starved.add(1);
+                self.starved.push_back((index, generation, source));
+            }
+            Action::Vacate(reason) => self.vacate(index, reason),
+        }
+    }
+
+    fn start(&mut self, index: ConnIndex, side: Side, op: Op) {
+        let operation = match op {
+            Op::Open => match self.next_server(index) {
+                Some(server) => Operation::Open(server),
+                None => return self.apply(index, Event::ServersExhausted),
+            },
+            Op::Connect => Operation::Connect(self.server_of(index)),
+            Op::WaitWritable(chunk) => {
+                self.park_if_scarce(index, side, chunk);
+                Operation::WaitWritable
+            }
+            Op::WaitReadable => Operation::WaitReadable,
+            Op::Receive => Operation::Receive,
+            Op::Send(chunk) => Operation::Send(chunk),
+            Op::Shutdown => Operation::Shutdown,
+            Op::WatchHangup => Operation::WatchHangup,
+            Op::Reset => Operation::Reset,
+            Op::Unacknowledged => Operation::Unacknowledged,
+            Op::Addresses => Operation::Addresses,
+            Op::Cancel => Operation::Cancel,
+            Op::Close => Operation::Close,
+        };
+        let generation = self.table.entry(index).generation;
+        self.ring.start(Token { conn: index, generation, side, kind: op.kind() }, operation);
+    }
+
+    /// A peer that does not read may keep a pool buffer only while half of the pool is free:
+    /// otherwise a pool's worth of such peers would stop everybody else.
+    fn park_if_scarce(&mut self, index: ConnIndex, sink: Side, chunk: Chunk) {
+        if self.ring.free_buffers() >= self.ring.pool_buffers() / 2 {
+            return;
+        }
+        if let Some(parked) = self.ring.park(chunk) {
+            self.table.entry(index).conn.chunk_moved(sink, parked);
+            self.counters.chunks_parked.add(1);
+            self.returned_buffers += 1;
+        }
+    }
+
+    fn release(&mut self, buffer: crate::base::Buffer) {
+        self.ring.release(buffer);
+        self.returned_buffers += 1;
+    }
+
+    /// The next server that this connection has not tried.
+    fn next_server(&mut self, index: ConnIndex) -> Option<ServerId> {
+        let entry = self.table.entry(index);
+        let upstream = self.plan.listeners[usize::from(entry.listener)].upstream;
+        let UpstreamPlan::Servers { first, servers } = &mut self.plan.upstreams[upstream] else {
+            panic!("a builtin upstream was asked for a server");
+        };
+        if usize::from(entry.servers_tried) == servers.count() {
+            return None;
+        }
+        if entry.servers_tried == 0 {
+            entry.first_server = servers.choose() as u16;
+        }
+        let chosen =
+            (usize::from(entry.first_server) + usize::from(entry.servers_tried)) % servers.count();
+        entry.servers_tried += 1;
+        entry.server = Some(chosen as u16);
+        servers.opened(chosen);
+        Some(ServerId(*first + chosen as u16))
+    }
+
+    fn server_of(&mut self, index: ConnIndex) -> ServerId {
+        let entry = self.table.entry(index);
+        let upstream = self.plan.listeners[usize::from(entry.listener)].upstream;
+        match (&self.plan.upstreams[upstream], entry.server) {
+            (UpstreamPlan::Servers { first, .. }, Some(server)) => ServerId(*first + server),
+            (plan, server) => panic!("connects to {server:?} of {plan:?}"),
+        }
+    }
+
+    /// The connection no longer counts as one of its server's.
+    fn leave_server(&mut self, index: ConnIndex) {
+        let entry = self.table.entry(index);
+        let upstream = self.plan.listeners[usize::from(entry.listener)].upstream;
+        if let (Some(server), UpstreamPlan::Servers { servers, .. }) =
+            (entry.server.take(), &self.plan.upstreams[upstream])
+        {
+            servers.closed(usize::from(server));
+        }
+    }
+
+    fn vacate(&mut self, index: ConnIndex, reason: Reason) {
+        self.counters.ended[reason as usize].add(1);
+        let moved = self.table.entry(index).conn.moved_bytes();
+        self.counters.to_upstream_bytes.add(moved[Side::Client]);
+        self.counters.to_client_bytes.add(moved[Side::Upstream]);
+        if self.plan.named {
+            self.log_end(index, reason, moved);
+        }
+        self.timers.clear(&mut self.table, index);
+        self.open -= 1;
+        self.admission.vacated();
+        let entry = self.table.entry(index);
+        entry.generation = (entry.generation + 1) % Token::GENERATIONS;
+        if let Some(listener) = entry.successor.take() {
+            self.admit(ListenerId(listener), index);
+        }
+    }
+
+    fn log_end(&mut self, index: ConnIndex, reason: Reason, moved: BySide<u64>) {
+        let names = self.names.remove(&index).unwrap_or_default();
+        let show = |name: Option<std::net::SocketAddr>| match name {
+            Some(address) => address.to_string(),
+            None => "-".to_owned(),
+        };
+        let local = |side: Side| show(names[side].map(|FourTuple { local, .. }| local));
+        let peer = |side: Side| show(names[side].and_then(|FourTuple { peer, .. }| peer));
+        tracing::debug!(
+            reason = reason.word(),
+            client = peer(Side::Client),
+            local = local(Side::Client),
+            source = local(Side::Upstream),
+            server = peer(Side::Upstream),
+            to_upstream_bytes = moved[Side::Client],
+            to_client_bytes = moved[Side::Upstream],
+            "connection ended"
+        );
+    }
+
+    /// Puts the connection's earliest deadline into the wheel.
+    pub(super) fn set_timer(&mut self, index: ConnIndex) {
+        match self.deadline(index) {
+            Some((due, _)) => self.timers.set(&mut self.table, index, Tick::not_before(due)),
+            None => self.timers.clear(&mut self.table, index),
+        }
+    }
+
+    /// The earliest deadline of a connection, and what ends its patience then.
+    pub(super) fn deadline(&mut self, index: ConnIndex) -> Option<(Millis, Patience)> {
+        let entry = self.table.entry(index);
+        let timeouts = &self.plan.listeners[usize::from(entry.listener)].timeouts;
+        let idle_since = entry.active.begins();
+        let since = entry.waits_since.begins();
+        let byte = timeouts.idle.map(|idle| (idle_since.after(idle), Patience::Byte));
+        let half_close =
+            timeouts.half_close.map(|wait| (idle_since.after(wait), Patience::LastDirection));
+        let (first, second) = match entry.conn.patience() {
+            Patience::Unbounded => (None, None),
+            Patience::Retirement => {
+                return Some((since.after(RETIREMENT_PATIENCE), Patience::Retirement));
+            }
+            Patience::Connect => (Some((since.after(timeouts.connect), Patience::Connect)), None),
+            Patience::Delivery => {
+                (Some((since.after(DELIVERY_PATIENCE), Patience::Delivery)), half_close)
+            }
+            Patience::FirstByte => {
+                let wait = timeouts.first_byte;
+                (wait.map(|wait| (entry.opened.after(wait), Patience::FirstByte)), byte)
+            }
+            Patience::Byte | Patience::Lifetime => (None, byte),
+            Patience::LastDirection => (half_close, byte),
+        };
+        let lifetime = timeouts.max_lifetime.filter(|_| entry.conn.phase() != Phase::Vacant);
+        let lifetime = lifetime.map(|longest| {
+            let share = lifetime_share(index, entry.generation);
+            (entry.opened.after(longest.mul_f64(share)), Patience::Lifetime)
+        });
+        [first, second, lifetime].into_iter().flatten().min_by_key(|(due, _)| *due)
+    }
+}
+
+/// Between nine tenths and all of the allotted time, spread by slot and life so that connections
+/// that came together do not end together.
+fn lifetime_share(index: ConnIndex, generation: u32) -> f64 {
+    // Knuth's multiplicative hash: 2³² divided by the golden ratio.
+    let spread = (index.0 ^ generation.rotate_left(16)).wrapping_mul(2_654_435_769);
+    1.0 - 0.1 * f64::from(spread) / f64::from(u32::MAX)
+}

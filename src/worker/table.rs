@@ -1,0 +1,121 @@
+//! The worker's connections by slot, in blocks that are made when first used.
+
+use crate::base::{Millis, Tick};
+use crate::conn::Connection;
+use crate::ring::ConnIndex;
+
+/// A connection and what the worker keeps beside it.
+#[derive(Debug)]
+pub struct Entry {
+    /// Its state.
+    pub conn: Connection,
+    /// When it was accepted.
+    pub opened: Millis,
+    /// When a byte last moved.
+    pub active: Tick,
+    /// When it began to wait for what it waits for.
+    pub waits_since: Tick,
+    /// Which life of the slot this is, modulo the token's bits.
+    pub generation: u32,
+    /// Its place in the timer wheel.
+    pub timer: super::timers::Link,
+    /// Where the client knocked: index of the passive socket.
+    pub listener: u16,
+    /// The listener of a client accepted into this slot before its close was heard of.
+    pub successor: Option<u16>,
+    /// The server it counts for: an index within its upstream.
+    pub server: Option<u16>,
+    /// The server that was tried first.
+    pub first_server: u16,
+    /// How many were tried.
+    pub servers_tried: u16,
+}
+
+/// Entries in a block.
+const BLOCK: usize = 1024;
+
+/// DESIGN promises 128 bytes per connection, its share of every table included: an entry, and an
+/// eighth of a byte per entry for the directory of blocks (8 bytes for 1,024).
+const _: () = assert!(size_of::<Entry>() < 128);
+
+/// All connections that the ring has slots for.
+#[derive(Debug)]
+pub struct Table {
+    blocks: Vec<Option<Box<[Entry]>>>,
+    slots: u32,
+}
+
+impl Table {
+    /// A table for `slots` connections that takes 8 bytes for each 1,024 of them until they come.
+    pub fn new(slots: u32) -> Table {
+        let blocks = (slots as usize).div_ceil(BLOCK);
+        Table { blocks: std::iter::repeat_with(|| None).take(blocks).collect(), slots }
+    }
+
+    /// The entry of `index`, made vacant when it was never used.
+    ///
+    /// # Panics
+    /// When the ring names a slot that it does not have.
+    pub fn entry(&mut self, index: ConnIndex) -> &mut Entry {
+        assert!(index.0 < self.slots, "slot {} of {}", index.0, self.slots);
+        let block = &mut self.blocks[index.0 as usize / BLOCK];
+        let entries = block.get_or_insert_with(|| (0..BLOCK).map(|_| Entry::vacant()).collect());
+        &mut entries[index.0 as usize % BLOCK]
+    }
+
+    /// The first slot at or after `from` whose block was ever used, for walks over all connections.
+    pub fn used_from(&self, from: u32) -> Option<ConnIndex> {
+        let mut at = from;
+        while at < self.slots {
+            if self.blocks[at as usize / BLOCK].is_some() {
+                return Some(ConnIndex(at));
+            }
+            at = (at / BLOCK as u32 + 1) * BLOCK as u32;
+        }
+        None
+    }
+}
+
+impl Entry {
+    fn vacant() -> Entry {
+        Entry {
+            conn: Connection::VACANT,
+            opened: Millis(0),
+            active: Tick(0),
+            waits_since: Tick(0),
+            generation: 0,
+            timer: super::timers::Link::UNLINKED,
+            listener: 0,
+            successor: None,
+            server: None,
+            first_server: 0,
+            servers_tried: 0,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_for_a_million_holds_nothing_until_used() {
+        let mut table = Table::new(1_000_000);
+        assert_eq!(table.used_from(0), None);
+        table.entry(ConnIndex(999_999)).generation = 7;
+        assert_eq!(table.blocks.iter().flatten().count(), 1);
+        assert_eq!(table.used_from(5), Some(ConnIndex(999_999 / 1024 * 1024)));
+        assert_eq!(table.entry(ConnIndex(999_999)).generation, 7);
+    }
+
+    #[test]
+    fn a_full_table_costs_at_most_128_bytes_a_connection() {
+        let mut table = Table::new(10 * BLOCK as u32);
+        for index in 0..table.slots {
+            table.entry(ConnIndex(index));
+        }
+        let entries: usize = table.blocks.iter().flatten().map(|b| size_of_val(&**b)).sum();
+        let directory = table.blocks.capacity() * size_of::<Option<Box<[Entry]>>>();
+        assert!((entries + directory).div_ceil(table.slots as usize) <= 128);
+    }
+}
