@@ -4,6 +4,7 @@ pub mod base;
 pub mod budget;
 pub mod conn;
 pub mod metrics;
+pub mod config;
 pub mod ring;
 pub mod upstream;
 pub mod worker;

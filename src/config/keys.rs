@@ -1,0 +1,73 @@
+//! Every key that a config file may hold.
+
+/// The keys of one kind of section.
+#[derive(Debug)]
+pub struct SectionKeys {
+    /// The section's path; `NAME` stands for a name that the file chooses.
+    pub section: &'static str,
+    /// What it may hold.
+    pub known: &'static [&'static str],
+    /// What it may hold one day, refused by name until then.
+    pub later: &'static [&'static str],
+}
+
+pub(super) const ROOT: SectionKeys = SectionKeys {
+    section: "",
+    known: &["gateway", "ring", "listener", "upstream", "log"],
+    later: &["admin", "status"],
+};
+
+pub(super) const GATEWAY: SectionKeys = SectionKeys {
+    section: "gateway",
+    known: &["max_connections", "workers", "pin_workers", "drain_timeout"],
+    later: &["memory_limit"],
+};
+
+pub(super) const RING: SectionKeys = SectionKeys {
+    section: "ring",
+    known: &["submission_entries", "completion_entries", "buffer_size", "buffer_count"],
+    later: &[],
+};
+
+pub(super) const LISTENER: SectionKeys = SectionKeys {
+    section: "listener.NAME",
+    known: &[
+        "bind",
+        "upstream",
+        "backlog",
+        "at_limit",
+        "idle_timeout",
+        "first_byte_timeout",
+        "half_close_timeout",
+        "max_lifetime",
+        "accept_proxy",
+    ],
+    later: &["max_connections", "per_source", "tls"],
+};
+
+pub(super) const UPSTREAM: SectionKeys = SectionKeys {
+    section: "upstream.NAME",
+    known: &[
+        "servers",
+        "builtin",
+        "balance",
+        "connect",
+        "connect_timeout",
+        "send_proxy",
+        "source_addresses",
+    ],
+    later: &["lazy_wait"],
+};
+
+pub(super) const SERVER: SectionKeys = SectionKeys {
+    section: "upstream.NAME.servers",
+    known: &["name", "address"],
+    later: &["weight", "max_connections"],
+};
+
+pub(super) const LOG: SectionKeys =
+    SectionKeys { section: "log", known: &["level", "format"], later: &[] };
+
+/// Every kind of section with its keys; the first is the file's top.
+pub const SECTIONS: [&SectionKeys; 7] =
+    [&ROOT, &GATEWAY, &RING, &LISTENER, &UPSTREAM, &SERVER, &LOG];

@@ -1,0 +1,163 @@
+//! `[listener.NAME]`: where clients knock, and what happens to them.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+
+use crate::config::error::ConfigError;
+use crate::config::file::{Section, Value};
+use crate::config::read::{Rule, nearest};
+use crate::config::{Listener, Timeouts, Upstream, UpstreamKind, address, keys};
+
+/// A worker names its passive sockets by 16 bits.
+const MAX_ADDRESSES: usize = 65_535;
+
+const BIND_RULE: Rule<'_> = Rule {
+    must: "must be a list of addresses, at least one",
+    remedy: "write [\"127.0.0.1:7000\"]",
+};
+
+/// Addresses that listeners of the file have taken, and by which.
+type Taken = HashMap<SocketAddr, String>;
+
+/// Every listener of the file.
+pub(super) fn listeners(
+    root: &Section<'_>,
+    upstreams: &[Upstream],
+    problems: &mut Vec<ConfigError>,
+) -> Vec<Listener> {
+    let sections = root.named_sections("listener", &keys::LISTENER, problems);
+    if sections.is_empty() && root.get("listener").is_none() {
+        let remedy = "write [listener.NAME] with bind and upstream";
+        problems.push(root.error("there is no listener", remedy));
+    }
+    let mut taken = Taken::new();
+    let mut listeners = Vec::new();
+    for (name, section) in sections {
+        listeners.push(listener(name, &section, upstreams, &mut taken, problems));
+    }
+    listeners
+}
+
+fn listener(
+    name: String,
+    section: &Section<'_>,
+    upstreams: &[Upstream],
+    taken: &mut Taken,
+    problems: &mut Vec<ConfigError>,
+) -> Listener {
+    let upstream = upstream(section, upstreams, problems);
+    let chosen = upstream.map(|index| &upstreams[index]);
+    let bind = bind(&name, section, chosen, taken, problems);
+    section.choice(problems, "at_limit", (), &[("queue", ())], &["reset", "evict"]);
+    section.choice(problems, "accept_proxy", (), &[("off", ())], &["from-trusted", "required"]);
+    Listener {
+        name,
+        bind,
+        upstream: upstream.unwrap_or(0),
+        backlog: section.number(
+            problems,
+            "backlog",
+            Listener::BACKLOG,
+            1..=(1 << 31) - 1,
+            "write the number of handshakes that may wait",
+        ),
+        timeouts: timeouts(section, chosen, problems),
+    }
+}
+
+fn timeouts(
+    section: &Section<'_>,
+    upstream: Option<&Upstream>,
+    problems: &mut Vec<ConfigError>,
+) -> Timeouts {
+    let default = Timeouts::default();
+    let mut read = |name, default| {
+        section.duration_or_off(problems, name, default, "write it as in \"30s\" or \"1h\"")
+    };
+    Timeouts {
+        connect: upstream.map_or(default.connect, |upstream| upstream.connect_timeout),
+        first_byte: read("first_byte_timeout", default.first_byte),
+        idle: read("idle_timeout", default.idle),
+        half_close: read("half_close_timeout", default.half_close),
+        max_lifetime: read("max_lifetime", default.max_lifetime),
+    }
+}
+
+/// The index of the upstream that the listener names.
+fn upstream(
+    section: &Section<'_>,
+    upstreams: &[Upstream],
+    problems: &mut Vec<ConfigError>,
+) -> Option<usize> {
+    let names: Vec<&str> = upstreams.iter().map(|upstream| upstream.name.as_str()).collect();
+    let known = match names.as_slice() {
+        [] => "write [upstream.NAME] and name it here".to_owned(),
+        [one] => format!("the file has {one}"),
+        all => format!("the file has {}", all.join(", ")),
+    };
+    let Some(value) = section.get("upstream") else {
+        problems.push(section.error("has no upstream", &known));
+        return None;
+    };
+    let written = value.read::<String>().unwrap_or_default();
+    let index = names.iter().position(|name| *name == written);
+    if index.is_none() {
+        let remedy = match nearest(&written, &names) {
+            Some(near) => format!("did you mean {near:?}?"),
+            None => known,
+        };
+        problems.push(value.error("there is no upstream of that name", &remedy));
+    }
+    index
+}
+
+fn bind(
+    name: &str,
+    section: &Section<'_>,
+    upstream: Option<&Upstream>,
+    taken: &mut Taken,
+    problems: &mut Vec<ConfigError>,
+) -> Vec<SocketAddr> {
+    if section.get("bind").is_none() {
+        problems.push(section.error("has no bind", BIND_RULE.remedy));
+    }
+    let mut addresses = Vec::new();
+    for element in &section.filled_list(problems, "bind", BIND_RULE) {
+        match address::bind(&element.read::<String>().unwrap_or_default()) {
+            Ok(bound) => {
+                for address in bound {
+                    problems.extend(conflict(element, name, address, upstream, taken));
+                    addresses.push(address);
+                }
+            }
+            Err(rule) => problems.push(element.error(rule.must, rule.remedy)),
+        }
+    }
+    addresses
+}
+
+/// What is wrong with one more address; takes it when nothing is.
+fn conflict(
+    element: &Value<'_>,
+    name: &str,
+    address: SocketAddr,
+    upstream: Option<&Upstream>,
+    taken: &mut Taken,
+) -> Option<ConfigError> {
+    if let Some(UpstreamKind::Servers { servers, .. }) = upstream.map(|upstream| &upstream.kind)
+        && let Some(server) = servers.iter().find(|one| address::reaches(one.address, address))
+    {
+        let rule = format!("its server {} is this listener itself", server.address);
+        return Some(element.error(rule, "write another port, or the real server's address"));
+    }
+    if address.port() == 0 {
+        return None;
+    }
+    if taken.len() >= MAX_ADDRESSES {
+        let rule = format!("is one address more than {MAX_ADDRESSES}");
+        return Some(element.error(rule, "bind a wildcard address instead of single ones"));
+    }
+    let other = taken.insert(address, name.to_owned())?;
+    let rule = format!("{address} is bound by listener.{other} already");
+    Some(element.error(rule, "write it once"))
+}
