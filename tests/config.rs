@@ -1,8 +1,9 @@
 //! What the config file promises: its defaults, and errors that name the line.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use portcullis::config::{Auto, Balance, Config, UpstreamKind};
+use portcullis::config::{Auto, Balance, Config, SECTIONS, UpstreamKind};
 use proptest::prelude::*;
 
 fn env(name: &str) -> Option<String> {
@@ -231,6 +232,67 @@ fn a_file_that_cannot_be_read_is_named() {
     assert!(message.starts_with("/nowhere/p.toml: cannot be read: No such file"), "{message}");
 }
 
+fn repository_file(path: &str) -> String {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+    std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+#[test]
+fn the_documented_file_means_the_same_as_no_file() {
+    let config = parse(&repository_file("config/portcullis.toml")).expect("it parses");
+    assert_eq!(config, Config::embedded());
+}
+
+#[test]
+fn what_the_documented_file_shows_as_an_alternative_parses() {
+    let text = repository_file("config/portcullis.toml");
+    let other = text.replace("\nbuiltin = ", "\n#builtin = ").replace("\n#servers", "\nservers");
+    let config = parse(&other).expect("it parses");
+    assert!(matches!(config.upstreams[0].kind, UpstreamKind::Servers { .. }), "{config:?}");
+}
+
+#[test]
+fn every_known_key_is_documented_and_nothing_else_is() {
+    let documented = documented_keys(&repository_file("config/portcullis.toml"));
+    let known: BTreeSet<String> = SECTIONS
+        .into_iter()
+        .filter(|one| !["", "upstream.NAME.servers"].contains(&one.section))
+        .flat_map(|one| one.known.iter().map(move |key| format!("{}.{key}", one.section)))
+        .collect();
+    assert_eq!(documented, known);
+    let undocumented = documented_keys("[log]\n# Why.\n\nlevel = 1\n# How.\n#format = 2");
+    assert_eq!(undocumented, BTreeSet::from(["log.format".to_owned()]));
+}
+
+/// Keys with their sections that are set, in force or after a `#`, right below a comment.
+fn documented_keys(text: &str) -> BTreeSet<String> {
+    let mut keys = BTreeSet::new();
+    let mut section = String::new();
+    let mut after_comment = false;
+    for line in text.lines() {
+        if let Some((name, _)) = line.strip_prefix('[').and_then(|line| line.split_once(']')) {
+            section = name.replace("default", "NAME");
+        }
+        let setting = line.trim_start_matches('#').split_once(" = ");
+        if let Some((key, _)) = setting.filter(|(key, _)| after_comment && !key.contains(' ')) {
+            keys.insert(format!("{section}.{key}"));
+        }
+        after_comment = line.starts_with("# ");
+    }
+    keys
+}
+
+#[test]
+fn the_examples_parse() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/config/examples");
+    let files = std::fs::read_dir(path).expect("there are examples");
+    let paths: Vec<_> = files.map(|file| file.expect("a readable folder").path()).collect();
+    assert!(paths.len() >= 3, "{paths:?}");
+    for path in paths {
+        Config::load(&path).unwrap_or_else(|errors| panic!("{errors}"));
+    }
+}
+
 proptest! {
     #[test]
     fn no_text_makes_the_parser_panic(text in "(?s).{0,200}") {
@@ -256,14 +318,10 @@ proptest! {
 }
 
 fn all_keys() -> Vec<(String, &'static str)> {
-    let of = |section: &'static portcullis::config::SectionKeys| {
-        let path = section.section.replace("NAME.servers", "a.b").replace("NAME", "a");
-        let keys = section.known.iter().chain(section.later);
-        keys.map(move |key| (path.clone(), *key))
-    };
-    portcullis::config::SECTIONS
-        .into_iter()
-        .filter(|one| !one.section.is_empty())
-        .flat_map(of)
-        .collect()
+    let mut keys = Vec::new();
+    for one in SECTIONS.into_iter().filter(|one| !one.section.is_empty()) {
+        let path = one.section.replace("NAME.servers", "a.b").replace("NAME", "a");
+        keys.extend(one.known.iter().chain(one.later).map(|key| (path.clone(), *key)));
+    }
+    keys
 }
