@@ -1,10 +1,26 @@
 //! Portcullis: an io_uring TCP gateway for very large numbers of open connections.
+//!
+//! The map, highest rank first; a module sees only modules of lower rank, which `tests/style.rs`
+//! checks, as it checks this list against the disk.
+//!
+//! - `cli.rs` — the command line: flags become a command, and its outcome an exit code
+//! - `gateway.rs` — builds all parts from a config, starts the workers, drains and joins them
+//! - `worker/` — the fast plane: the loop on one screen; route, admission, timers, mailbox
+//! - `conn/` — one connection as a pure state machine: no clock, no ring, no allocation
+//! - `upstream/` — servers and the choice among them, pure
+//! - `ring/` — slots, buffers and queues behind one contract, and the kernel below it
+//! - `config/` — text becomes one checked, typed, immutable config
+//! - `metrics/` — what is counted: one set of counters per worker
+//! - `budget.rs` — what the process may still hold, leased to workers
+//! - `base/` — the words that every other module speaks
 
 pub mod base;
 pub mod budget;
-pub mod conn;
-pub mod metrics;
+pub mod cli;
 pub mod config;
+pub mod conn;
+pub mod gateway;
+pub mod metrics;
 pub mod ring;
 pub mod upstream;
 pub mod worker;

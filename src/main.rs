@@ -1,3 +1,7 @@
 //! The `portcullis` program.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    portcullis::cli::main(std::env::args_os())
+}

@@ -1,0 +1,151 @@
+//! The command line: flags become a command, and its outcome an exit code.
+
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::config::{Config, ConfigErrors};
+use crate::gateway;
+
+/// Something failed, or was forced to end.
+const FAILED: u8 = 1;
+/// The command line or the config file is wrong.
+const USAGE: u8 = 2;
+
+/// The whole command line; `clap::CommandFactory` makes help, completions and a man page of it.
+#[derive(Debug, Parser)]
+#[command(
+    name = "portcullis",
+    version,
+    about = "An io_uring TCP gateway for very large numbers of open connections",
+    after_help = "Exit codes: 0 done, 1 failed, 2 wrong usage or config.\n\
+                  Logs go to stderr, what a command answers goes to stdout."
+)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What the program can be told to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the gateway until SIGTERM or SIGINT
+    #[command(after_help = "SIGTERM or SIGINT drains, a second one ends at once.")]
+    Run {
+        /// The config file [default: none: 127.0.0.1:7000 answers with an echo]
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+    },
+    /// Say whether a config file is right, and every line that is not
+    Check {
+        /// The config file
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+    },
+}
+
+/// Does what `arguments`, the program's name first, say.
+pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let outcome = match Cli::try_parse_from(arguments) {
+        Ok(cli) => perform(cli.command),
+        Err(error) => Outcome::Usage(error),
+    };
+    outcome.report()
+}
+
+/// How a command ended.
+enum Outcome {
+    Done,
+    Answer(String),
+    /// Also `--help` and `--version`, which are no errors but end the same way.
+    Usage(clap::Error),
+    Config(ConfigErrors),
+    Failed(String),
+}
+
+fn perform(command: Command) -> Outcome {
+    match command {
+        Command::Run { config } => {
+            let config = config.map_or_else(|| Ok(Config::embedded()), |path| Config::load(&path));
+            match config.map(gateway::run) {
+                Ok(Ok(())) => Outcome::Done,
+                Ok(Err(error)) => Outcome::Failed(error.to_string()),
+                Err(errors) => Outcome::Config(errors),
+            }
+        }
+        Command::Check { config: path } => match Config::load(&path) {
+            Ok(config) => Outcome::Answer(summary(&path, &config)),
+            Err(errors) => Outcome::Config(errors),
+        },
+    }
+}
+
+/// What `check` answers about a right file.
+fn summary(path: &Path, config: &Config) -> String {
+    let count = |number: usize, noun: &str| {
+        let plural = if number == 1 { "" } else { "s" };
+        format!("{number} {noun}{plural}")
+    };
+    let listeners = count(config.listeners.len(), "listener");
+    let upstreams = count(config.upstreams.len(), "upstream");
+    format!("{}: ok: {listeners}, {upstreams}", path.display())
+}
+
+impl Outcome {
+    /// Says it on stdout or stderr.
+    fn report(self) -> ExitCode {
+        match self {
+            Outcome::Done => ExitCode::SUCCESS,
+            Outcome::Answer(text) => answered(writeln!(io::stdout(), "{text}")),
+            Outcome::Usage(error) if error.use_stderr() => {
+                complain(&error.render().to_string(), USAGE)
+            }
+            Outcome::Usage(error) => answered(error.print()),
+            Outcome::Config(errors) => complain(&format!("{errors}\n"), USAGE),
+            Outcome::Failed(reason) => complain(&format!("portcullis: {reason}\n"), FAILED),
+        }
+    }
+}
+
+/// An answer that nobody got (a closed pipe, a full disk) is a failure.
+fn answered(written: io::Result<()>) -> ExitCode {
+    match written {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => complain(&format!("portcullis: cannot write to stdout: {error}\n"), FAILED),
+    }
+}
+
+/// A complaint that cannot be written is lost, and the exit code still says it.
+fn complain(text: &str, code: u8) -> ExitCode {
+    let _ = io::stderr().write_all(text.as_bytes());
+    ExitCode::from(code)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_holds_together() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn run_needs_no_file_and_check_does() {
+        assert!(Cli::try_parse_from(["portcullis", "run"]).is_ok());
+        assert!(Cli::try_parse_from(["portcullis", "run", "--config", "f"]).is_ok());
+        assert!(Cli::try_parse_from(["portcullis", "check"]).is_err());
+    }
+
+    #[test]
+    fn one_is_not_plural() {
+        let text = summary(Path::new("f.toml"), &Config::embedded());
+        assert_eq!(text, "f.toml: ok: 1 listener, 1 upstream");
+    }
+}

@@ -1,0 +1,73 @@
+//! What a command answers: which stream, which words, which exit code.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+fn portcullis(arguments: &[&str]) -> (i32, String, String) {
+    let program = env!("CARGO_BIN_EXE_portcullis");
+    let Output { status, stdout, stderr } =
+        Command::new(program).args(arguments).output().expect("the program runs");
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("it speaks UTF-8");
+    (status.code().expect("no signal"), text(stdout), text(stderr))
+}
+
+fn example(name: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/examples").join(name);
+    path.display().to_string()
+}
+
+/// A config file that goes when the test ends.
+struct Written(PathBuf);
+
+impl Written {
+    fn new(name: &str, text: &str) -> Written {
+        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+        std::fs::write(&path, text).expect("the target directory is writable");
+        Written(path)
+    }
+}
+
+impl Drop for Written {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+#[test]
+fn a_right_file_is_answered_on_stdout_with_0() {
+    let file = example("dual-stack.toml");
+    let (code, stdout, stderr) = portcullis(&["check", "--config", &file]);
+    let answer = format!("{file}: ok: 2 listeners, 1 upstream\n");
+    assert_eq!((code, stdout, stderr), (0, answer, String::new()));
+}
+
+#[test]
+fn a_wrong_file_is_explained_on_stderr_with_2() {
+    let file = Written::new("cli-wrong.toml", "[gateway]\nworkers = 0\n");
+    let path = file.0.display().to_string();
+    for arguments in [["check", "--config", &path], ["run", "--config", &path]] {
+        let (code, stdout, stderr) = portcullis(&arguments);
+        assert_eq!((code, stdout), (2, String::new()));
+        let lines: Vec<&str> = stderr.lines().collect();
+        let place = format!("{path}:2: gateway.workers = 0: must be 1 to 1024");
+        assert!(lines.len() == 2 && lines.iter().any(|line| line.starts_with(&place)), "{stderr}");
+    }
+}
+
+#[test]
+fn wrong_usage_is_explained_on_stderr_with_2() {
+    for arguments in [&[][..], &["walk"], &["check"], &["run", "--confg", "x"]] {
+        let (code, stdout, stderr) = portcullis(arguments);
+        assert_eq!((code, stdout), (2, String::new()), "{arguments:?}");
+        assert!(stderr.contains("Usage: portcullis"), "{stderr}");
+    }
+}
+
+#[test]
+fn help_and_version_are_answers() {
+    let (code, stdout, stderr) = portcullis(&["--version"]);
+    let version = format!("portcullis {}\n", env!("CARGO_PKG_VERSION"));
+    assert_eq!((code, stdout, stderr), (0, version, String::new()));
+    let (code, stdout, _) = portcullis(&["--help"]);
+    assert!(code == 0 && stdout.contains("check") && stdout.contains("Exit codes"), "{stdout}");
+}
