@@ -4,10 +4,15 @@
 //! length or descriptor passes this interface, which is what makes it safe to call.
 
 pub mod contract;
+pub mod kernel;
 pub mod token;
 
 pub use contract::{
     AcceptMode, Completion, ConnIndex, Done, FourTuple, ListenerId, Operation, Ring, ServerId,
+};
+pub use kernel::probe::{Features, ProbeError, probe};
+pub use kernel::{
+    KernelRing, ListenerSocket, RingCounters, RingError, RingSetup, ServerSocket, Waker,
 };
 pub use token::Token;
 

@@ -1,0 +1,96 @@
+//! Asking ordinary sockets what the ring has no command for.
+#![allow(unsafe_code)]
+
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+
+use nix::sys::socket::{SockaddrLike, SockaddrStorage, getsockname};
+
+use crate::base::Errno;
+use crate::ring::contract::FourTuple;
+
+/// `SO_PEERNAME` (asm-generic/socket.h), which libc lacks. Unlike getpeername(2) it still answers
+/// when the peer has reset.
+const SO_PEERNAME: libc::c_int = 28;
+
+/// The addresses at both ends of `socket`.
+pub(super) fn four_tuple(socket: BorrowedFd<'_>) -> Result<FourTuple, Errno> {
+    let local = getsockname::<SockaddrStorage>(socket.as_raw_fd())?;
+    let local_len = local.len();
+    let local = socket_addr(&local).ok_or(Errno::EAFNOSUPPORT)?;
+    Ok(FourTuple { local, peer: peer_of(socket, local_len) })
+}
+
+/// `length_bytes` is that of the local address, of the same family: SO_PEERNAME answers EINVAL
+/// when asked for more than the address has.
+fn peer_of(socket: BorrowedFd<'_>, mut length_bytes: libc::socklen_t) -> Option<SocketAddr> {
+    // SAFETY: a sockaddr_storage of zeroes is a valid value of that plain structure.
+    let mut storage: libc::sockaddr_storage = unsafe { std::mem::zeroed() };
+    assert!(length_bytes as usize <= size_of_val(&storage));
+    // SAFETY: the option writes at most `length_bytes`, which the line above keeps within the
+    // storage; both live through the call, and the descriptor is borrowed.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            SO_PEERNAME,
+            (&raw mut storage).cast(),
+            &raw mut length_bytes,
+        )
+    };
+    Errno::result(result).ok()?;
+    // SAFETY: the storage is initialised in full, and the length is the kernel's, of what it wrote.
+    let peer =
+        unsafe { SockaddrStorage::from_raw((&raw const storage).cast(), Some(length_bytes)) }?;
+    socket_addr(&peer)
+}
+
+/// The address as the rest of the program knows it: v4-mapped IPv6 is IPv4.
+fn socket_addr(address: &SockaddrStorage) -> Option<SocketAddr> {
+    if let Some(v4) = address.as_sockaddr_in() {
+        return Some(SocketAddr::V4((*v4).into()));
+    }
+    let v6: std::net::SocketAddrV6 = (*address.as_sockaddr_in6()?).into();
+    Some(match v6.ip().to_ipv4_mapped() {
+        Some(v4) => SocketAddr::from((v4, v6.port())),
+        None => SocketAddr::V6(v6),
+    })
+}
+
+/// Completed handshakes that wait on a passive socket: its `tcpi_unacked` (Linux 2.6.24).
+pub(super) fn accept_queue(listener: impl AsFd) -> Result<u32, Errno> {
+    let fd: RawFd = listener.as_fd().as_raw_fd();
+    // SAFETY: a tcp_info of zeroes is a valid value of that plain structure.
+    let mut info: libc::tcp_info = unsafe { std::mem::zeroed() };
+    let mut length_bytes = size_of_val(&info) as libc::socklen_t;
+    // SAFETY: the option writes at most `length_bytes`, the size of `info`; both live through the
+    // call, and the descriptor is borrowed.
+    let result = unsafe {
+        libc::getsockopt(
+            fd,
+            libc::IPPROTO_TCP,
+            libc::TCP_INFO,
+            (&raw mut info).cast(),
+            &raw mut length_bytes,
+        )
+    };
+    Errno::result(result).map(|_| info.tcpi_unacked)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mapped_address_is_v4() {
+        for (given, expected) in [
+            ("[::ffff:10.1.2.3]:80", "10.1.2.3:80"),
+            ("[2001:db8::1]:80", "[2001:db8::1]:80"),
+            ("10.1.2.3:80", "10.1.2.3:80"),
+        ] {
+            let given: SocketAddr = given.parse().expect("an address");
+            let found = socket_addr(&SockaddrStorage::from(given));
+            assert_eq!(found, expected.parse().ok());
+        }
+    }
+}

@@ -1,0 +1,210 @@
+//! What the kernel's answers mean to a worker, and which steps of the ring's own they bring on.
+#![allow(unsafe_code)]
+
+use std::os::fd::{AsFd, FromRawFd, OwnedFd};
+
+use io_uring::cqueue;
+
+use super::entries::{self, Tag};
+use super::{KernelRing, Opening, address};
+use crate::base::{Buffer, Errno, Side};
+use crate::ring::contract::{AcceptMode, Completion, ConnIndex, Done};
+use crate::ring::token::{OpKind, Token};
+
+impl KernelRing {
+    /// What `completion` tells the worker; `None` when it was the ring's own business.
+    pub(super) fn translate(
+        &mut self,
+        table: usize,
+        completion: &cqueue::Entry,
+    ) -> Option<Completion> {
+        let Some((tag, payload)) = Tag::split(completion.user_data()) else {
+            return self.unknown(table, completion);
+        };
+        let result = result_of(completion);
+        match tag {
+            Tag::Operation => self.operation_done(table, payload, completion),
+            Tag::Accept => Some(self.accept_done(table, payload, completion)),
+            Tag::AcceptCancel => None,
+            Tag::Wake => {
+                self.arm_wake();
+                None
+            }
+            Tag::OpenSocket | Tag::OpenStep => self.open_step(table, tag, payload, result),
+            Tag::OpenUndo => {
+                let opening = self.take_opening(table, payload)?;
+                Some(done(opening.token, Err(opening.error.unwrap_or(Errno::EIO))))
+            }
+            Tag::Install => Some(self.installed(payload, result)),
+        }
+    }
+
+    fn operation_done(
+        &mut self,
+        table: usize,
+        payload: u64,
+        completion: &cqueue::Entry,
+    ) -> Option<Completion> {
+        let Some(token) = Token::unpack(payload) else {
+            return self.unknown(table, completion);
+        };
+        let result = result_of(completion);
+        let mut buffer = None;
+        match token.kind {
+            OpKind::Receive => {
+                self.tables[table].receives -= 1;
+                buffer = self.take_buffer(table, completion);
+                if result == Err(Errno::ENOBUFS) && self.receive_again(table, token) {
+                    return None;
+                }
+            }
+            OpKind::Close if token.side == Side::Client && result.is_ok() => {
+                self.tables[table].free_clients += 1;
+            }
+            OpKind::Cancel => {
+                let cancels = &mut self.tables[table].cancels;
+                if let Some(place) = cancels.iter().position(|one| *one == payload) {
+                    cancels.remove(place);
+                }
+            }
+            _ => {}
+        }
+        let more = cqueue::more(completion.flags());
+        Some(Completion::Done(Done { token, result, buffer, more }))
+    }
+
+    /// The buffer that came with a completion, if there is something in it; it goes back to the
+    /// pool otherwise.
+    fn take_buffer(&mut self, table: usize, completion: &cqueue::Entry) -> Option<Buffer> {
+        let id = cqueue::buffer_select(completion.flags())?;
+        self.memory.groups[table].taken();
+        self.memory.pool.hold(id);
+        if completion.result() > 0 {
+            return Some(Buffer(u32::from(id)));
+        }
+        self.memory.pool.release(u32::from(id));
+        None
+    }
+
+    /// Starts a receive again that found its group empty, if the group can be stocked: the worker
+    /// hears of ENOBUFS only when connections hold the buffers and will release them.
+    ///
+    /// Not when the side is being cancelled: that cancel has passed already and would miss it.
+    fn receive_again(&mut self, table: usize, token: Token) -> bool {
+        let cancel = Token { kind: OpKind::Cancel, ..token }.pack();
+        if self.tables[table].cancels.contains(&cancel) {
+            return false;
+        }
+        self.tables[table].receives += 1;
+        self.memory.groups[table].widen();
+        self.restock(table);
+        if self.memory.groups[table].stock() == 0 {
+            self.tables[table].receives -= 1;
+            return false;
+        }
+        self.counters.receive_retries += 1;
+        let (_, local) = self.locate(token.conn);
+        let slot = self.slot(table, local, token.side);
+        self.push(table, entries::receive(slot), token.pack());
+        true
+    }
+
+    fn accept_done(
+        &mut self,
+        table: usize,
+        payload: u64,
+        completion: &cqueue::Entry,
+    ) -> Completion {
+        let (listener, mode) = entries::accept_of(payload);
+        let more = mode == AcceptMode::Multishot && cqueue::more(completion.flags());
+        if !more {
+            *self.listeners[usize::from(listener.0)].armed(mode) -= 1;
+        }
+        match result_of(completion) {
+            Ok(local) => {
+                let table_ref = &mut self.tables[table];
+                assert!(local < table_ref.clients, "slot {local} is not a client's");
+                table_ref.free_clients -= 1;
+                let conn = ConnIndex(table as u32 * self.clients_per_ring + local);
+                Completion::Accepted { listener, conn, more }
+            }
+            Err(error) => Completion::AcceptEnded { listener, error },
+        }
+    }
+
+    /// Notes the end of one step; the last one ends the open, or undoes what it made.
+    fn open_step(
+        &mut self,
+        table: usize,
+        tag: Tag,
+        payload: u64,
+        result: Result<u32, Errno>,
+    ) -> Option<Completion> {
+        let opens = &mut self.tables[table].opens;
+        let Some(opening) = opens.iter_mut().find(|one| one.token == payload) else {
+            self.counters.unknown_completions += 1;
+            return None;
+        };
+        opening.steps_left -= 1;
+        opening.made |= tag == Tag::OpenSocket && result.is_ok();
+        // The first error is the cause; without a socket the others fail too, with EBADF.
+        opening.error = opening.error.or(result.err());
+        if opening.steps_left > 0 {
+            return None;
+        }
+        if opening.error.is_some() && opening.made {
+            let token = Token::unpack(payload)?;
+            let (_, local) = self.locate(token.conn);
+            let slot = self.slot(table, local, token.side);
+            self.push(table, entries::close(slot), Tag::OpenUndo.with(payload));
+            return None;
+        }
+        let opening = self.take_opening(table, payload)?;
+        Some(done(payload, opening.error.map_or(Ok(0), Err)))
+    }
+
+    fn take_opening(&mut self, table: usize, payload: u64) -> Option<Opening> {
+        let opens = &mut self.tables[table].opens;
+        let place = opens.iter().position(|one| one.token == payload);
+        if place.is_none() {
+            self.counters.unknown_completions += 1;
+        }
+        opens.remove(place?)
+    }
+
+    /// Asks a socket for its addresses by the ordinary descriptor that the kernel made for it,
+    /// which lives for this call only.
+    fn installed(&mut self, payload: u64, result: Result<u32, Errno>) -> Completion {
+        let found = result.and_then(|fd| {
+            // SAFETY: FIXED_FD_INSTALL has just made this descriptor for us; nobody else knows it.
+            let socket = unsafe { OwnedFd::from_raw_fd(fd as i32) };
+            address::four_tuple(socket.as_fd())
+        });
+        if let (Ok(found), Some(token)) = (found, Token::unpack(payload)) {
+            self.addresses.push_back((token, found));
+        }
+        done(payload, found.map(|_| 0))
+    }
+
+    fn unknown(&mut self, table: usize, completion: &cqueue::Entry) -> Option<Completion> {
+        self.counters.unknown_completions += 1;
+        if let Some(Buffer(id)) = self.take_buffer(table, completion) {
+            self.memory.pool.release(id);
+        }
+        None
+    }
+}
+
+fn result_of(completion: &cqueue::Entry) -> Result<u32, Errno> {
+    let result = completion.result();
+    if result < 0 { Err(Errno::from_raw(-result)) } else { Ok(result as u32) }
+}
+
+/// The completion of an operation of several steps.
+///
+/// # Panics
+/// When `payload` is no token: only tokens are put there.
+fn done(payload: u64, result: Result<u32, Errno>) -> Completion {
+    let token = Token::unpack(payload).expect("the payload of a step is a token");
+    Completion::Done(Done { token, result, buffer: None, more: false })
+}

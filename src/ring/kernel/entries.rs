@@ -1,0 +1,218 @@
+//! What an operation looks like to the kernel, and what its `user_data` says.
+
+use std::os::fd::RawFd;
+
+use io_uring::squeue::{Entry, Flags};
+use io_uring::types::{CancelBuilder, DestinationSlot, Fd, Fixed};
+use io_uring::{opcode, types};
+use nix::sys::socket::{SockaddrLike, SockaddrStorage};
+
+use crate::ring::contract::{AcceptMode, ListenerId};
+use crate::ring::token::Token;
+
+/// The buffer group of every kernel ring.
+pub(super) const BUFFER_GROUP: u16 = 0;
+
+/// `SOCKET_URING_OP_SIOCOUTQ` (linux/io_uring.h, 6.7).
+const SOCKET_SIOCOUTQ: u32 = 1;
+
+const TAG_SHIFT: u32 = Token::UNUSED_SHIFT;
+const PAYLOAD_MASK: u64 = (1 << TAG_SHIFT) - 1;
+const MULTISHOT_BIT: u64 = 1 << 16;
+
+/// What the eight bits above a token say about an entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum Tag {
+    /// A worker's operation, which completes as it is.
+    Operation,
+    /// An accept; the payload is a listener and a mode.
+    Accept,
+    /// The cancel of a listener's accepts, whose own answer nobody needs.
+    AcceptCancel,
+    /// The read on the eventfd that wakes the ring.
+    Wake,
+    /// The first step of an open: the socket itself.
+    OpenSocket,
+    /// Any later step of an open.
+    OpenStep,
+    /// The close that undoes an open whose later step failed.
+    OpenUndo,
+    /// The installation of a socket as an ordinary descriptor, to ask it for its addresses.
+    Install,
+}
+
+impl Tag {
+    const ALL: [Tag; 8] = [
+        Tag::Operation,
+        Tag::Accept,
+        Tag::AcceptCancel,
+        Tag::Wake,
+        Tag::OpenSocket,
+        Tag::OpenStep,
+        Tag::OpenUndo,
+        Tag::Install,
+    ];
+
+    /// `user_data` with this tag.
+    pub(super) fn with(self, payload: u64) -> u64 {
+        debug_assert!(payload <= PAYLOAD_MASK);
+        (self as u64) << TAG_SHIFT | payload
+    }
+
+    /// The tag and payload of `user_data`; `None` when no [`Tag::with`] made it.
+    pub(super) fn split(user_data: u64) -> Option<(Tag, u64)> {
+        let tag = *Tag::ALL.get((user_data >> TAG_SHIFT) as usize)?;
+        Some((tag, user_data & PAYLOAD_MASK))
+    }
+}
+
+/// The `user_data` of a listener's accepts in one mode.
+pub(super) fn accept_data(listener: ListenerId, mode: AcceptMode) -> u64 {
+    let mode = if mode == AcceptMode::Multishot { MULTISHOT_BIT } else { 0 };
+    Tag::Accept.with(u64::from(listener.0) | mode)
+}
+
+/// The listener and mode in an accept's payload.
+pub(super) fn accept_of(payload: u64) -> (ListenerId, AcceptMode) {
+    let multishot = payload & MULTISHOT_BIT != 0;
+    let mode = if multishot { AcceptMode::Multishot } else { AcceptMode::Single };
+    (ListenerId(payload as u16), mode)
+}
+
+/// An accept into a slot of the kernel's choice. Flags stay 0: direct descriptors refuse
+/// SOCK_CLOEXEC with EINVAL.
+pub(super) fn accept(listener: RawFd, mode: AcceptMode) -> Entry {
+    match mode {
+        AcceptMode::Multishot => {
+            opcode::AcceptMulti::new(Fd(listener)).allocate_file_index(true).build()
+        }
+        AcceptMode::Single => {
+            opcode::Accept::new(Fd(listener), std::ptr::null_mut(), std::ptr::null_mut())
+                .file_index(Some(DestinationSlot::auto_target()))
+                .build()
+        }
+    }
+}
+
+/// Cancels every request with `user_data`.
+pub(super) fn cancel_data(user_data: u64) -> Entry {
+    opcode::AsyncCancel2::new(CancelBuilder::user_data(user_data).all()).build()
+}
+
+/// Cancels every request on a slot.
+pub(super) fn cancel_slot(slot: u32) -> Entry {
+    opcode::AsyncCancel2::new(CancelBuilder::fd(Fixed(slot)).all()).build()
+}
+
+/// Makes a TCP socket of the address's family in `slot`.
+pub(super) fn socket(slot: u32, address: &SockaddrStorage) -> Entry {
+    let family = address.family().map_or(libc::AF_UNSPEC, |family| family as i32);
+    let slot = DestinationSlot::try_from_slot_target(slot).expect("a slot below 2³² − 2");
+    opcode::Socket::new(family, libc::SOCK_STREAM, libc::IPPROTO_TCP).file_index(Some(slot)).build()
+}
+
+/// Switches an integer option on.
+pub(super) fn set_option(slot: u32, level: i32, option: i32) -> Entry {
+    // A constant of the program: it outlives every entry.
+    static ON: libc::c_int = 1;
+    let (value, length_bytes) = ((&raw const ON).cast(), size_of_val(&ON) as u32);
+    opcode::SetSockOpt::new(Fixed(slot), level as u32, option as u32, value, length_bytes).build()
+}
+
+/// Binds to `address`, which the kernel reads when it takes the entry.
+pub(super) fn bind(slot: u32, address: &SockaddrStorage) -> Entry {
+    opcode::Bind::new(Fixed(slot), address.as_ptr(), address.len()).build()
+}
+
+/// Connects to `address`, which the kernel reads when it takes the entry.
+pub(super) fn connect(slot: u32, address: &SockaddrStorage) -> Entry {
+    opcode::Connect::new(Fixed(slot), address.as_ptr(), address.len()).build()
+}
+
+/// Resets: connect(2) with AF_UNSPEC dissolves the association, and TCP does that by RST.
+pub(super) fn reset(slot: u32) -> Entry {
+    static NOWHERE: libc::sockaddr =
+        libc::sockaddr { sa_family: libc::AF_UNSPEC as libc::sa_family_t, sa_data: [0; 14] };
+    let length_bytes = size_of_val(&NOWHERE) as libc::socklen_t;
+    opcode::Connect::new(Fixed(slot), &raw const NOWHERE, length_bytes).build()
+}
+
+/// Polls once.
+pub(super) fn wait_readable(slot: u32) -> Entry {
+    let events = libc::POLLIN as u32 | libc::POLLRDHUP as u32;
+    opcode::PollAdd::new(Fixed(slot), events).build()
+}
+
+/// Polls once.
+pub(super) fn wait_writable(slot: u32) -> Entry {
+    opcode::PollAdd::new(Fixed(slot), libc::POLLOUT as u32).build()
+}
+
+/// Polls for ever, at edges only: a level would complete without end once the peer has ended.
+pub(super) fn watch_hangup(slot: u32) -> Entry {
+    let events = (libc::EPOLLRDHUP | libc::EPOLLHUP | libc::EPOLLERR | libc::EPOLLET) as u32;
+    opcode::PollAdd::new(Fixed(slot), events).multi(true).build()
+}
+
+/// Receives into a buffer that the kernel takes from the group once there is data.
+pub(super) fn receive(slot: u32) -> Entry {
+    opcode::Recv::new(Fixed(slot), std::ptr::null_mut(), 0)
+        .buf_group(BUFFER_GROUP)
+        .build()
+        .flags(Flags::BUFFER_SELECT)
+}
+
+/// Sends while it is submitted or not at all: MSG_DONTWAIT keeps the kernel from arming a poll.
+pub(super) fn send(slot: u32, bytes: *const u8, length_bytes: u32) -> Entry {
+    opcode::Send::new(Fixed(slot), bytes, length_bytes)
+        .flags(libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL)
+        .build()
+}
+
+/// Ends our direction. The kernel always hands this to io-wq.
+pub(super) fn shutdown(slot: u32) -> Entry {
+    opcode::Shutdown::new(Fixed(slot), libc::SHUT_WR).build()
+}
+
+/// Asks for the bytes that the peer has not acknowledged.
+pub(super) fn unacknowledged(slot: u32) -> Entry {
+    opcode::UringCmd16::new(Fixed(slot), SOCKET_SIOCOUTQ).build()
+}
+
+/// Makes an ordinary descriptor for the slot's socket (Linux 6.8), close-on-exec.
+pub(super) fn install(slot: u32) -> Entry {
+    opcode::FixedFdInstall::new(Fixed(slot), 0).build()
+}
+
+/// Empties the slot.
+pub(super) fn close(slot: u32) -> Entry {
+    opcode::Close::new(Fixed(slot)).build()
+}
+
+/// Reads an eventfd's counter to `count`.
+pub(super) fn read_event(event: RawFd, count: *mut u64) -> Entry {
+    opcode::Read::new(types::Fd(event), count.cast(), size_of::<u64>() as u32).build()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tag_survives_the_round_trip() {
+        for tag in Tag::ALL {
+            assert_eq!(Tag::split(tag.with(PAYLOAD_MASK)), Some((tag, PAYLOAD_MASK)));
+        }
+        assert_eq!(Tag::split(u64::MAX), None);
+    }
+
+    #[test]
+    fn an_accept_names_its_listener_and_mode() {
+        for mode in [AcceptMode::Multishot, AcceptMode::Single] {
+            let listener = ListenerId(u16::MAX);
+            let (tag, payload) = Tag::split(accept_data(listener, mode)).expect("a tag");
+            assert_eq!((tag, accept_of(payload)), (Tag::Accept, (listener, mode)));
+        }
+    }
+}

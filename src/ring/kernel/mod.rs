@@ -1,0 +1,561 @@
+//! The kernel's rings behind the contract: one worker's set of them.
+//!
+//! `queue` is one kernel ring, `pool` and `parked` hold bytes, `entries` words requests,
+//! `completions` reads answers, `address` asks for what the ring cannot, `setup` does arithmetic.
+//!
+//! A ring's fixed-file table holds its client slots first, where alone the kernel allocates, and
+//! behind them an upstream slot for each: client slot `n` of `N` has upstream slot `N + n`.
+#![allow(unsafe_code)]
+
+use std::cell::UnsafeCell;
+use std::collections::VecDeque;
+use std::mem::ManuallyDrop;
+use std::net::SocketAddr;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::time::Duration;
+
+use io_uring::squeue;
+use nix::sys::socket::SockaddrStorage;
+
+use self::entries::Tag;
+use self::parked::Parked;
+use self::pool::{Group, Pool};
+use self::queue::{Queue, Wait, errno_of};
+use self::setup::Plan;
+pub use self::setup::{ListenerSocket, RingError, RingSetup, ServerSocket};
+pub use self::waker::Waker;
+use crate::base::{Buffer, Chunk, Errno, Side};
+use crate::ring::contract::{
+    AcceptMode, Completion, ConnIndex, FourTuple, ListenerId, Operation, Ring, ServerId,
+};
+use crate::ring::token::{OpKind, Token};
+
+mod address;
+mod completions;
+mod entries;
+mod memory;
+mod parked;
+mod pool;
+pub mod probe;
+mod queue;
+mod setup;
+mod waker;
+
+/// The bit of a [`Buffer`] that tells a parked remainder from a pool buffer.
+const PARKED_BIT: u32 = 1 << 31;
+
+/// io-wq threads of each kind that a ring may use, so that ends handed to them (shutdown) never
+/// become a thread each.
+const IO_WQ_WORKERS: u32 = 4;
+
+/// What a ring counted since it was made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RingCounters {
+    /// Kernel rings behind the contract.
+    pub rings: u32,
+    /// Client slots of each, the last one's perhaps fewer.
+    pub clients_per_ring: u32,
+    /// Turns in which a kernel ring kept completions back because its queue was full.
+    pub queue_overflows: u64,
+    /// Completions that the kernel lost for want of memory: operations that will never end.
+    pub lost_completions: u64,
+    /// Completions of operations that this ring never started.
+    pub unknown_completions: u64,
+    /// Receives that found their group empty while the pool was not, and were started again.
+    pub receive_retries: u64,
+}
+
+/// A worker's kernel rings. Made, used and dropped on the worker's thread.
+pub struct KernelRing {
+    /// Dropped, and so closed, before the memory below is given back: see `Drop`.
+    tables: ManuallyDrop<Vec<Table>>,
+    memory: ManuallyDrop<Memory>,
+    listeners: Vec<Listening>,
+    connections: u32,
+    clients_per_ring: u32,
+    /// The table that accepts land in.
+    target: usize,
+    /// The table whose completions are being read.
+    reading: usize,
+    addresses: VecDeque<(Token, FourTuple)>,
+    waker: Waker,
+    counters: RingCounters,
+}
+
+/// One kernel ring with its slots.
+struct Table {
+    queue: Queue,
+    clients: u32,
+    free_clients: u32,
+    /// Receives in flight.
+    receives: u32,
+    /// Opens in flight, oldest first.
+    opens: VecDeque<Opening>,
+    /// Cancels of slots in flight, packed tokens, oldest first.
+    cancels: VecDeque<u64>,
+}
+
+/// An open under way. Its steps are queued together and run in order; it ends with the last.
+struct Opening {
+    token: u64,
+    steps_left: u8,
+    made: bool,
+    error: Option<Errno>,
+}
+
+/// All memory that the kernel reads or writes for requests of this ring.
+struct Memory {
+    pool: Pool,
+    groups: Vec<Group>,
+    parked: Parked,
+    servers: Box<[Server]>,
+    /// Where the read on the waker's eventfd puts a count that nobody needs.
+    wake_count: Box<UnsafeCell<u64>>,
+}
+
+struct Server {
+    address: SockaddrStorage,
+    source: Option<SockaddrStorage>,
+}
+
+struct Listening {
+    socket: OwnedFd,
+    multishot_armed: u32,
+    single_armed: u32,
+}
+
+impl KernelRing {
+    /// Makes the rings for the calling thread, which alone can use them.
+    ///
+    /// # Errors
+    /// When the setup breaks a rule or the kernel refuses a part; the message says which and what
+    /// to do.
+    pub fn new(setup: RingSetup) -> Result<KernelRing, RingError> {
+        let plan = Plan::new(&setup)?;
+        let waker = Waker::new()
+            .map_err(|errno| RingError::refused("the worker's eventfd".into(), errno))?;
+        let groups = (0..plan.rings).map(|_| Group::new(setup.buffer_count, plan.rings));
+        let memory = Memory {
+            pool: Pool::new(setup.buffer_count, setup.buffer_bytes).map_err(|errno| {
+                let (count, bytes) = (setup.buffer_count, setup.buffer_bytes);
+                RingError::refused(format!("a pool of {count} × {bytes} bytes"), errno)
+            })?,
+            groups: groups.collect::<Result<_, _>>().map_err(|errno| {
+                RingError::refused(format!("{} buffer groups", plan.rings), errno)
+            })?,
+            parked: Parked::new(setup.parked_bytes_max),
+            servers: setup.servers.iter().map(Server::new).collect(),
+            wake_count: Box::default(),
+        };
+        let mut ring = KernelRing {
+            tables: ManuallyDrop::new(Vec::new()),
+            memory: ManuallyDrop::new(memory),
+            listeners: setup.listeners.into_iter().map(Listening::new).collect(),
+            connections: setup.connections,
+            clients_per_ring: plan.clients_per_ring,
+            target: 0,
+            reading: 0,
+            addresses: VecDeque::new(),
+            waker,
+            counters: RingCounters {
+                rings: plan.rings,
+                clients_per_ring: plan.clients_per_ring,
+                ..RingCounters::default()
+            },
+        };
+        for index in 0..plan.rings {
+            ring.add_table(&plan, index, setup.with_upstream)?;
+        }
+        if setup.servers.iter().any(|server| server.source.is_some()) {
+            probe::require_bind(ring.tables[0].queue.ring())?;
+        }
+        ring.arm_wake();
+        Ok(ring)
+    }
+
+    /// What wakes this ring from another thread.
+    pub fn waker(&self) -> Waker {
+        self.waker.clone()
+    }
+
+    /// What happened so far.
+    pub fn counters(&self) -> RingCounters {
+        self.counters
+    }
+
+    fn add_table(&mut self, plan: &Plan, index: u32, upstream: bool) -> Result<(), RingError> {
+        let clients = plan.clients(index, self.connections);
+        let slots = if upstream { 2 * clients } else { clients };
+        let refused = |what: &str, errno| {
+            let rings = plan.rings;
+            let tried = format!("{what} of kernel ring {} of {rings}, {slots} slots", index + 1);
+            RingError::refused(tried, errno)
+        };
+        let io = |what, result: std::io::Result<()>| {
+            result.map_err(|error| refused(what, errno_of(&error)))
+        };
+        let queue = Queue::new(plan.submission_entries, plan.completion_entries)
+            .map_err(|errno| refused("the queues", errno))?;
+        let submitter = queue.ring().submitter();
+        io("the table", submitter.register_files_sparse(slots))?;
+        queue.set_alloc_range(clients).map_err(|errno| refused("the accept range", errno))?;
+        let mut workers = [IO_WQ_WORKERS; 2];
+        io("the io-wq bound", submitter.register_iowq_max_workers(&mut workers))?;
+        if index > 0 {
+            // The lead ring's read on this eventfd is what wakes a thread that waits on the lead.
+            io("the wake-up", submitter.register_eventfd(self.waker.fd()))?;
+        }
+        let (address, entries) = self.memory.groups[index as usize].registration();
+        // SAFETY: the group's mapping has exactly so many entries and lives in `self.memory`,
+        // which `Drop` gives back only after it dropped the rings.
+        let registered = unsafe {
+            submitter.register_buf_ring_with_flags(address, entries, entries::BUFFER_GROUP, 0)
+        };
+        io("the buffer group", registered)?;
+        self.tables.push(Table {
+            queue,
+            clients,
+            free_clients: clients,
+            receives: 0,
+            opens: VecDeque::new(),
+            cancels: VecDeque::new(),
+        });
+        Ok(())
+    }
+
+    fn locate(&self, conn: ConnIndex) -> (usize, u32) {
+        assert!(conn.0 < self.connections, "{conn:?} of {} connections", self.connections);
+        ((conn.0 / self.clients_per_ring) as usize, conn.0 % self.clients_per_ring)
+    }
+
+    fn slot(&self, table: usize, local: u32, side: Side) -> u32 {
+        match side {
+            Side::Client => local,
+            Side::Upstream => self.tables[table].clients + local,
+        }
+    }
+
+    /// Queues an entry, submitting first what fills the queue.
+    fn push(&mut self, table: usize, entry: squeue::Entry, user_data: u64) {
+        if self.tables[table].queue.is_full() {
+            self.restock(table);
+            self.tables[table].queue.submit();
+        }
+        // SAFETY: `entries` builds every entry, from slots, the program's constants, and memory of
+        // `self.memory`: servers never change, pool buffers are never unmapped or aliased while
+        // rings exist, parked ones outlive the submission of their sends (`Parked::forget` in
+        // `turn`), the wake count has one read at a time (`arm_wake`). `Drop` gives that memory
+        // back only when no request is left.
+        unsafe { self.tables[table].queue.push(entry.user_data(user_data)) };
+    }
+
+    fn restock(&mut self, table: usize) {
+        let receives = self.tables[table].receives;
+        let Memory { pool, groups, .. } = &mut *self.memory;
+        groups[table].restock(pool, receives);
+    }
+
+    /// Keeps a read on the waker's eventfd in flight on the lead ring: exactly one.
+    fn arm_wake(&mut self) {
+        let entry = entries::read_event(self.waker.fd(), self.memory.wake_count.get());
+        self.push(0, entry, Tag::Wake.with(0));
+    }
+
+    fn start_open(&mut self, table: usize, slot: u32, token: Token, server: ServerId) {
+        assert_eq!(token.side, Side::Upstream, "only upstream sockets are opened");
+        let server = &self.memory.servers[usize::from(server.0)];
+        let mut steps = arrayvec::ArrayVec::<squeue::Entry, 4>::new();
+        steps.push(entries::socket(slot, &server.address));
+        steps.push(entries::set_option(slot, libc::IPPROTO_TCP, libc::TCP_NODELAY));
+        if let Some(source) = &server.source {
+            // The port is chosen at connect, when the whole four-tuple counts (Linux 4.2).
+            let no_port = libc::IP_BIND_ADDRESS_NO_PORT;
+            steps.push(entries::set_option(slot, libc::IPPROTO_IP, no_port));
+            steps.push(entries::bind(slot, source));
+        }
+        let token = token.pack();
+        self.tables[table].opens.push_back(Opening {
+            token,
+            steps_left: steps.len() as u8,
+            made: false,
+            error: None,
+        });
+        for (index, step) in steps.into_iter().enumerate() {
+            // Each is complete when it has been submitted, so they run in order without a link,
+            // at half of its price; a step that ran too early would fail the open.
+            let tag = if index == 0 { Tag::OpenSocket } else { Tag::OpenStep };
+            self.push(table, step, tag.with(token));
+        }
+    }
+
+    fn chunk_bytes(&self, chunk: Chunk) -> *const u8 {
+        let Chunk { buffer: Buffer(id), start_bytes, length_bytes } = chunk;
+        if id & PARKED_BIT == 0 {
+            self.memory.pool.bytes(id, start_bytes, length_bytes)
+        } else {
+            self.memory.parked.bytes(id & !PARKED_BIT, start_bytes, length_bytes)
+        }
+    }
+
+    /// Enters the rings that have something to do; the lead waits as `wait` says, if no other has
+    /// completions.
+    fn enter_all(&mut self, wait: Wait) -> Result<(), Errno> {
+        let mut busy = self.tables.iter_mut().any(|table| table.queue.has_completions());
+        for index in 1..self.tables.len() {
+            if self.tables[index].queue.needs_turn() {
+                self.restock(index);
+                let queue = &mut self.tables[index].queue;
+                queue.turn(Wait::No)?;
+                // Looked at after its turn: work that came since is flagged, and work that comes
+                // after this line writes to the eventfd, which the lead's read sees.
+                busy |= queue.has_completions() || queue.needs_turn();
+            }
+        }
+        // A ring that was not entered above may have got work since; its flag was set before its
+        // write to the eventfd, so waiting is safe, and the flag only spares a wake-up.
+        let siblings = &mut self.tables[1..];
+        busy |= siblings.iter_mut().any(|table| table.queue.needs_turn());
+        if busy && !self.tables[0].queue.needs_turn() {
+            return Ok(());
+        }
+        self.restock(0);
+        self.tables[0].queue.turn(if busy { Wait::No } else { wait })?;
+        if busy {
+            return Ok(());
+        }
+        for index in 1..self.tables.len() {
+            if self.tables[index].queue.needs_turn() {
+                self.restock(index);
+                self.tables[index].queue.turn(Wait::No)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn open_turn(&mut self) {
+        self.reading = 0;
+        let mut lost = 0;
+        for table in self.tables.iter_mut() {
+            table.queue.open_turn();
+            if table.queue.has_overflowed() {
+                self.counters.queue_overflows += 1;
+            }
+            lost += u64::from(table.queue.dropped());
+        }
+        self.counters.lost_completions = lost;
+        if self.tables.iter_mut().all(|table| table.queue.is_submitted()) {
+            self.memory.parked.forget();
+        }
+    }
+}
+
+impl Ring for KernelRing {
+    fn slots(&self) -> u32 {
+        self.connections
+    }
+
+    fn accept_room(&self) -> u32 {
+        self.tables[self.target].free_clients
+    }
+
+    fn best_accept_room(&self) -> u32 {
+        self.tables.iter().map(|table| table.free_clients).max().unwrap_or(0)
+    }
+
+    /// A queue full of completions, and one client more that each listener's accept took before it
+    /// found the queue full and ended. The backlogs are no bound: clients who arrive while a
+    /// queue is emptied are accepted by the same call.
+    fn accept_burst(&self) -> u32 {
+        self.tables[self.target].queue.completion_entries() + self.listeners.len() as u32
+    }
+
+    fn retarget_accepts(&mut self) {
+        assert!(
+            self.listeners.iter().all(|one| one.multishot_armed + one.single_armed == 0),
+            "accepts are armed"
+        );
+        let most = (0..self.tables.len()).max_by_key(|index| self.tables[*index].free_clients);
+        self.target = most.expect("at least one ring");
+    }
+
+    fn accept(&mut self, listener: ListenerId, mode: AcceptMode) {
+        let listening = &mut self.listeners[usize::from(listener.0)];
+        *listening.armed(mode) += 1;
+        let entry = entries::accept(listening.socket.as_raw_fd(), mode);
+        self.push(self.target, entry, entries::accept_data(listener, mode));
+    }
+
+    fn cancel_accepts(&mut self, listener: ListenerId) {
+        for mode in [AcceptMode::Multishot, AcceptMode::Single] {
+            if *self.listeners[usize::from(listener.0)].armed(mode) > 0 {
+                let entry = entries::cancel_data(entries::accept_data(listener, mode));
+                self.push(self.target, entry, Tag::AcceptCancel.with(0));
+            }
+        }
+    }
+
+    fn accept_queue(&self, listener: ListenerId) -> Result<u32, Errno> {
+        address::accept_queue(&self.listeners[usize::from(listener.0)].socket)
+    }
+
+    fn start(&mut self, token: Token, operation: Operation) {
+        let (table, local) = self.locate(token.conn);
+        let slot = self.slot(table, local, token.side);
+        debug_assert_eq!(token.kind, kind_of(operation));
+        let user_data = token.pack();
+        let entry = match operation {
+            Operation::Open(server) => return self.start_open(table, slot, token, server),
+            Operation::Addresses => {
+                return self.push(table, entries::install(slot), Tag::Install.with(user_data));
+            }
+            Operation::Connect(server) => {
+                entries::connect(slot, &self.memory.servers[usize::from(server.0)].address)
+            }
+            Operation::WaitReadable => entries::wait_readable(slot),
+            Operation::Receive => {
+                self.tables[table].receives += 1;
+                entries::receive(slot)
+            }
+            Operation::Send(chunk) => {
+                entries::send(slot, self.chunk_bytes(chunk), chunk.length_bytes)
+            }
+            Operation::WaitWritable => entries::wait_writable(slot),
+            Operation::Shutdown => entries::shutdown(slot),
+            Operation::WatchHangup => entries::watch_hangup(slot),
+            Operation::Reset => entries::reset(slot),
+            Operation::Unacknowledged => entries::unacknowledged(slot),
+            Operation::Cancel => {
+                self.tables[table].cancels.push_back(user_data);
+                entries::cancel_slot(slot)
+            }
+            Operation::Close => {
+                if !self.addresses.is_empty() {
+                    let other = |one: Token| (one.conn, one.side) != (token.conn, token.side);
+                    self.addresses.retain(|(one, _)| other(*one));
+                }
+                entries::close(slot)
+            }
+        };
+        self.push(table, entry, user_data);
+    }
+
+    fn release(&mut self, buffer: Buffer) {
+        if buffer.0 & PARKED_BIT == 0 {
+            self.memory.pool.release(buffer.0);
+        } else {
+            self.memory.parked.release(buffer.0 & !PARKED_BIT);
+        }
+    }
+
+    fn free_buffers(&self) -> u32 {
+        self.memory.pool.free()
+    }
+
+    fn pool_buffers(&self) -> u32 {
+        self.memory.pool.count()
+    }
+
+    fn park(&mut self, chunk: Chunk) -> Option<Chunk> {
+        let Chunk { buffer: Buffer(id), start_bytes, length_bytes } = chunk;
+        if id & PARKED_BIT != 0 {
+            return Some(chunk);
+        }
+        let Memory { pool, parked, .. } = &mut *self.memory;
+        let mut copy = parked.reserve(length_bytes as usize)?;
+        pool.copy_out(id, start_bytes, length_bytes, &mut copy);
+        pool.release(id);
+        let buffer = Buffer(parked.keep(copy) | PARKED_BIT);
+        Some(Chunk { buffer, start_bytes: 0, length_bytes })
+    }
+
+    fn addresses(&mut self, token: Token) -> Option<FourTuple> {
+        let place = self.addresses.iter().position(|(one, _)| *one == token)?;
+        self.addresses.remove(place).map(|(_, found)| found)
+    }
+
+    fn turn(&mut self, wait: Option<Duration>) -> Result<(), Errno> {
+        let wait = match wait {
+            None => Wait::Forever,
+            Some(Duration::ZERO) => Wait::No,
+            Some(limit) => Wait::AtMost(limit),
+        };
+        self.enter_all(wait)?;
+        self.open_turn();
+        Ok(())
+    }
+
+    fn next(&mut self) -> Option<Completion> {
+        while self.reading < self.tables.len() {
+            let Some(completion) = self.tables[self.reading].queue.next() else {
+                self.reading += 1;
+                continue;
+            };
+            if let Some(completion) = self.translate(self.reading, &completion) {
+                return Some(completion);
+            }
+        }
+        None
+    }
+}
+
+impl Drop for KernelRing {
+    /// Ends every request, then the rings, then gives back the memory that requests named. Memory
+    /// that the kernel might still use is leaked rather than unmapped under it.
+    fn drop(&mut self) {
+        let mut quiet = true;
+        for table in self.tables.iter_mut() {
+            quiet &= table.queue.quiesce(|completion| {
+                let tag = Tag::split(completion.user_data()).map(|(tag, _)| tag);
+                if tag == Some(Tag::Install) && completion.result() >= 0 {
+                    // SAFETY: the kernel has just made this descriptor for us; nobody else knows.
+                    drop(unsafe { OwnedFd::from_raw_fd(completion.result()) });
+                }
+            });
+        }
+        // SAFETY: taken once, here; nothing uses the tables afterwards.
+        unsafe { ManuallyDrop::drop(&mut self.tables) };
+        if quiet {
+            // SAFETY: taken once, here. `quiesce` saw every request that ever was in flight retire,
+            // nobody can submit another, and the rings are closed: the kernel names no byte of it.
+            unsafe { ManuallyDrop::drop(&mut self.memory) };
+        }
+    }
+}
+
+impl Listening {
+    fn new(listener: ListenerSocket) -> Listening {
+        Listening { socket: listener.socket, multishot_armed: 0, single_armed: 0 }
+    }
+
+    fn armed(&mut self, mode: AcceptMode) -> &mut u32 {
+        match mode {
+            AcceptMode::Multishot => &mut self.multishot_armed,
+            AcceptMode::Single => &mut self.single_armed,
+        }
+    }
+}
+
+impl Server {
+    fn new(server: &ServerSocket) -> Server {
+        let source = server.source.map(|source| SocketAddr::new(source, 0).into());
+        Server { address: server.address.into(), source }
+    }
+}
+
+fn kind_of(operation: Operation) -> OpKind {
+    match operation {
+        Operation::Open(_) => OpKind::Open,
+        Operation::Connect(_) => OpKind::Connect,
+        Operation::WaitReadable => OpKind::WaitReadable,
+        Operation::Receive => OpKind::Receive,
+        Operation::Send(_) => OpKind::Send,
+        Operation::WaitWritable => OpKind::WaitWritable,
+        Operation::Shutdown => OpKind::Shutdown,
+        Operation::WatchHangup => OpKind::WatchHangup,
+        Operation::Reset => OpKind::Reset,
+        Operation::Unacknowledged => OpKind::Unacknowledged,
+        Operation::Addresses => OpKind::Addresses,
+        Operation::Cancel => OpKind::Cancel,
+        Operation::Close => OpKind::Close,
+    }
+}

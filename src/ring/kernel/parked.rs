@@ -1,0 +1,82 @@
+//! Memory of exactly their size for bytes that a slow peer has not read.
+
+/// Remainders moved out of the pool, by index, with a bound on their bytes.
+pub(super) struct Parked {
+    slots: Vec<Option<Box<[u8]>>>,
+    free: Vec<u32>,
+    /// Released, but an entry not submitted yet may still name them.
+    leaving: Vec<Box<[u8]>>,
+    bytes: usize,
+    bytes_max: usize,
+}
+
+impl Parked {
+    /// Room for `bytes_max`.
+    pub(super) fn new(bytes_max: usize) -> Parked {
+        Parked { slots: Vec::new(), free: Vec::new(), leaving: Vec::new(), bytes: 0, bytes_max }
+    }
+
+    /// Memory for a copy of `length_bytes`; `None` when that exceeds the bound or cannot be had.
+    pub(super) fn reserve(&self, length_bytes: usize) -> Option<Vec<u8>> {
+        if self.bytes.checked_add(length_bytes)? > self.bytes_max {
+            return None;
+        }
+        let mut copy = Vec::new();
+        copy.try_reserve_exact(length_bytes).ok()?;
+        Some(copy)
+    }
+
+    /// Keeps `copy` and names it.
+    pub(super) fn keep(&mut self, copy: Vec<u8>) -> u32 {
+        self.bytes += copy.len();
+        let index = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(None);
+            self.slots.len() as u32 - 1
+        });
+        self.slots[index as usize] = Some(copy.into_boxed_slice());
+        index
+    }
+
+    /// Gives `index` back. Its memory lives until [`Parked::forget`].
+    ///
+    /// # Panics
+    /// When nothing is kept there.
+    pub(super) fn release(&mut self, index: u32) {
+        let kept = self.slots[index as usize].take().expect("release of a parked remainder");
+        self.leaving.push(kept);
+        self.free.push(index);
+    }
+
+    /// Frees what was released. Every send that named it must have been submitted: with
+    /// MSG_DONTWAIT a send runs to its end while it is submitted.
+    pub(super) fn forget(&mut self) {
+        for kept in self.leaving.drain(..) {
+            self.bytes -= kept.len();
+        }
+    }
+
+    /// Where `length_bytes` of the remainder begin.
+    ///
+    /// # Panics
+    /// When nothing is kept there, or it is shorter than that.
+    pub(super) fn bytes(&self, index: u32, start_bytes: u32, length_bytes: u32) -> *const u8 {
+        let kept = self.slots[index as usize].as_ref().expect("use of a parked remainder");
+        kept[start_bytes as usize..][..length_bytes as usize].as_ptr()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_are_bounded_until_they_are_forgotten() {
+        let mut parked = Parked::new(10);
+        let index = parked.keep(vec![1; 8]);
+        assert!(parked.reserve(3).is_none());
+        parked.release(index);
+        assert!(parked.reserve(3).is_none(), "a send may still read it");
+        parked.forget();
+        assert!(parked.reserve(10).is_some());
+    }
+}

@@ -1,0 +1,239 @@
+//! The worker's pool of receive buffers, lent to the kernel rings in small groups.
+#![allow(unsafe_code)]
+
+use std::sync::atomic::{AtomicU16, Ordering};
+
+use io_uring::types::BufRingEntry;
+
+use super::memory::Mapping;
+use crate::base::Errno;
+
+/// Most buffers of a pool: a group's indices are 15 bits (io_uring_register_buf_ring(3)), and one
+/// group may come to hold the whole pool.
+pub(super) const BUFFERS_MAX: u32 = 32_768;
+
+/// Buffers that a group starts to be stocked with while receives are armed on it.
+const FIRST_TARGET: u32 = 32;
+
+/// Who has a buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Holder {
+    Pool,
+    Group,
+    Connection,
+}
+
+/// All buffers of a worker, in one mapping. Those not in use are a stack, so that light load keeps
+/// touching the same few pages.
+pub(super) struct Pool {
+    memory: Mapping,
+    buffer_bytes: u32,
+    holders: Box<[Holder]>,
+    free: Vec<u16>,
+    held: u32,
+}
+
+impl Pool {
+    /// A pool of `count` buffers.
+    ///
+    /// # Panics
+    /// When `count` exceeds [`BUFFERS_MAX`].
+    pub(super) fn new(count: u32, buffer_bytes: u32) -> Result<Pool, Errno> {
+        assert!(count <= BUFFERS_MAX);
+        let memory = Mapping::new(count as usize * buffer_bytes as usize)?;
+        let holders = vec![Holder::Pool; count as usize].into_boxed_slice();
+        // The lowest index is on top, so that the pool is touched from its beginning.
+        let free = (0..count as u16).rev().collect();
+        Ok(Pool { memory, buffer_bytes, holders, free, held: 0 })
+    }
+
+    /// Buffers in all.
+    pub(super) fn count(&self) -> u32 {
+        self.holders.len() as u32
+    }
+
+    /// Buffers that no connection holds.
+    pub(super) fn free(&self) -> u32 {
+        self.count() - self.held
+    }
+
+    /// Hands a buffer that the kernel took out of a group to a connection.
+    pub(super) fn hold(&mut self, id: u16) {
+        let holder = &mut self.holders[usize::from(id)];
+        assert_eq!(*holder, Holder::Group, "the kernel filled buffer {id}");
+        *holder = Holder::Connection;
+        self.held += 1;
+    }
+
+    /// Takes a buffer back from a connection.
+    ///
+    /// # Panics
+    /// When no connection holds it.
+    pub(super) fn release(&mut self, id: u32) {
+        let holder = &mut self.holders[id as usize];
+        assert_eq!(*holder, Holder::Connection, "release of buffer {id}");
+        *holder = Holder::Pool;
+        self.free.push(id as u16);
+        self.held -= 1;
+    }
+
+    /// Where `length_bytes` of a held buffer begin.
+    ///
+    /// # Panics
+    /// When no connection holds it, or it is shorter than that.
+    pub(super) fn bytes(&self, id: u32, start_bytes: u32, length_bytes: u32) -> *const u8 {
+        assert_eq!(self.holders[id as usize], Holder::Connection, "use of buffer {id}");
+        let end_bytes = u64::from(start_bytes) + u64::from(length_bytes);
+        assert!(end_bytes <= u64::from(self.buffer_bytes), "byte {end_bytes} of buffer {id}");
+        let offset_bytes = id as usize * self.buffer_bytes as usize + start_bytes as usize;
+        self.memory.range(offset_bytes, length_bytes as usize)
+    }
+
+    /// Appends a part of a held buffer to `copy`.
+    ///
+    /// # Panics
+    /// As [`Pool::bytes`].
+    pub(super) fn copy_out(
+        &self,
+        id: u32,
+        start_bytes: u32,
+        length_bytes: u32,
+        copy: &mut Vec<u8>,
+    ) {
+        let bytes = self.bytes(id, start_bytes, length_bytes);
+        // SAFETY: `bytes` asserts that the range lies within one buffer that a connection holds:
+        // the kernel wrote it before and takes only buffers of a group, and no other reference
+        // into the pool exists anywhere.
+        copy.extend_from_slice(unsafe { std::slice::from_raw_parts(bytes, length_bytes as usize) });
+    }
+
+    fn lend(&mut self) -> Option<(u16, *mut u8)> {
+        let id = self.free.pop()?;
+        self.holders[usize::from(id)] = Holder::Group;
+        let length_bytes = self.buffer_bytes as usize;
+        Some((id, self.memory.range(usize::from(id) * length_bytes, length_bytes)))
+    }
+}
+
+/// The provided-buffer ring of one kernel ring: what the kernel may pick from there.
+pub(super) struct Group {
+    ring: Mapping,
+    entries: u16,
+    tail: u16,
+    stock: u32,
+    target: u32,
+    target_max: u32,
+}
+
+impl Group {
+    /// A group for one of `rings` kernel rings that share a pool of `count` buffers.
+    ///
+    /// A group among several never holds more than `count / (2 × rings)`: all groups together
+    /// hold half of the pool at most, so a pool that has run dry has the other half with
+    /// connections, which will give them back. A group alone may hold all.
+    pub(super) fn new(count: u32, rings: u32) -> Result<Group, Errno> {
+        let target_max = if rings == 1 { count } else { count / (2 * rings) };
+        assert!((1..=BUFFERS_MAX).contains(&target_max), "{count} buffers for {rings} rings");
+        let entries = target_max.next_power_of_two() as u16;
+        let ring = Mapping::new(usize::from(entries) * size_of::<BufRingEntry>())?;
+        let target = FIRST_TARGET.min(target_max);
+        Ok(Group { ring, entries, tail: 0, stock: 0, target, target_max })
+    }
+
+    /// Address and entries, for the kernel.
+    pub(super) fn registration(&self) -> (u64, u16) {
+        (self.ring.base() as u64, self.entries)
+    }
+
+    /// Buffers here that the kernel has not taken, as far as completions have told.
+    pub(super) fn stock(&self) -> u32 {
+        self.stock
+    }
+
+    /// Notes that the kernel took a buffer.
+    pub(super) fn taken(&mut self) {
+        self.stock -= 1;
+    }
+
+    /// Stocks more from now on, because a receive found the group empty while the pool was not.
+    pub(super) fn widen(&mut self) {
+        self.target = (self.target * 2).min(self.target_max);
+    }
+
+    /// Lends buffers until the group has one for each of `receives`, or its target.
+    pub(super) fn restock(&mut self, pool: &mut Pool, receives: u32) {
+        let wanted = receives.min(self.target);
+        if self.stock >= wanted {
+            return;
+        }
+        while self.stock < wanted {
+            let Some((id, address)) = pool.lend() else { break };
+            self.provide(id, address, pool.buffer_bytes);
+        }
+        self.publish();
+    }
+
+    fn provide(&mut self, id: u16, address: *mut u8, length_bytes: u32) {
+        // The stock never exceeds the entries, so this entry was consumed or never used.
+        let place = usize::from(self.tail & (self.entries - 1)) * size_of::<BufRingEntry>();
+        let entry = self.ring.range(place, size_of::<BufRingEntry>()).cast::<BufRingEntry>();
+        // SAFETY: `range` keeps the entry within the mapping, which is zeroed, page-aligned and a
+        // multiple of the entry's size. The kernel reads entries only while this thread is inside
+        // io_uring_enter (DEFER_TASKRUN; receives never go to io-wq), so nobody else reads it now.
+        let entry = unsafe { &mut *entry };
+        entry.set_addr(address as u64);
+        entry.set_len(length_bytes);
+        entry.set_bid(id);
+        self.tail = self.tail.wrapping_add(1);
+        self.stock += 1;
+    }
+
+    fn publish(&self) {
+        // SAFETY: the mapping begins with an initialised entry (`provide` or zeroes), whose last
+        // field is the ring's tail (io_uring_register_buf_ring(3)).
+        let tail = unsafe { BufRingEntry::tail(self.ring.base().cast()) };
+        // SAFETY: the field is two bytes, aligned, and lives as long as the mapping; the kernel
+        // only loads it.
+        unsafe { AtomicU16::from_ptr(tail.cast_mut()) }.store(self.tail, Ordering::Release);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_group_is_stocked_by_need_and_never_beyond_its_share() {
+        let mut pool = Pool::new(64, 4096).expect("a pool");
+        let mut group = Group::new(64, 4).expect("a group");
+        group.restock(&mut pool, 3);
+        assert_eq!((group.stock(), pool.free()), (3, 64));
+        group.restock(&mut pool, 1_000);
+        assert_eq!(group.stock(), 8, "64 / (2 × 4)");
+        group.widen();
+        group.restock(&mut pool, 1_000);
+        assert_eq!(group.stock(), 8);
+    }
+
+    #[test]
+    fn a_buffer_goes_to_a_connection_and_comes_back_on_top() {
+        let mut pool = Pool::new(4, 4096).expect("a pool");
+        let mut group = Group::new(4, 1).expect("a group");
+        group.restock(&mut pool, 1);
+        pool.hold(0);
+        group.taken();
+        assert_eq!(pool.free(), 3);
+        pool.release(0);
+        assert_eq!((pool.free(), pool.lend().map(|(id, _)| id)), (4, Some(0)));
+    }
+
+    #[test]
+    #[should_panic(expected = "release of buffer 0")]
+    fn a_second_release_is_refused() {
+        let mut pool = Pool::new(1, 4096).expect("a pool");
+        pool.lend();
+        pool.hold(0);
+        pool.release(0);
+        pool.release(0);
+    }
+}

@@ -1,0 +1,330 @@
+//! Whether this host lets the gateway use io_uring as it must, and the words for when it does not.
+#![allow(unsafe_code)]
+
+use std::fmt;
+use std::fs;
+
+use io_uring::types::{CancelBuilder, Timespec};
+use io_uring::{IoUring, Probe, opcode};
+use nix::sys::socket::SockaddrStorage;
+
+use super::pool::Group;
+use super::queue::{Queue, Wait, errno_of};
+use super::{RingError, entries};
+use crate::base::Errno;
+
+/// What newer kernels add to what the gateway needs at least.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Features {
+    /// The kernel's release, as uname(2) says it.
+    pub release: String,
+    /// Addresses of a connection can be told (FIXED_FD_INSTALL, Linux 6.8).
+    pub addresses: bool,
+    /// Upstream sockets can be bound to a source address (BIND, Linux 6.11).
+    pub source_addresses: bool,
+}
+
+/// A feature that the kernel lacks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Missing {
+    /// Its name.
+    pub feature: &'static str,
+    /// The first Linux that has it.
+    pub since: &'static str,
+}
+
+/// Why io_uring cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ProbeError {
+    /// There is no io_uring at all: too old, or built without it.
+    Absent {
+        /// The kernel's release.
+        release: String,
+    },
+    /// There is, but it lacks something.
+    TooOld {
+        /// The kernel's release.
+        release: String,
+        /// Everything it lacks.
+        missing: Vec<Missing>,
+    },
+    /// `kernel.io_uring_disabled` forbids it.
+    Disabled {
+        /// Its value: 1 lets the group `kernel.io_uring_group` and CAP_SYS_ADMIN, 2 nobody.
+        sysctl: u8,
+    },
+    /// A seccomp filter refuses the system call.
+    Seccomp,
+    /// Memory for a ring was refused.
+    Memory,
+    /// Something else refused it.
+    Refused(Errno),
+}
+
+impl fmt::Display for ProbeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ProbeError::Absent { release } => write!(
+                f,
+                "Linux {release} has no io_uring: run Linux 6.7 or newer, built with \
+                 CONFIG_IO_URING"
+            ),
+            ProbeError::TooOld { release, missing } => {
+                write!(f, "Linux {release} lacks")?;
+                for (index, one) in missing.iter().enumerate() {
+                    let comma = if index == 0 { "" } else { "," };
+                    write!(f, "{comma} {} (Linux {})", one.feature, one.since)?;
+                }
+                write!(f, ": run Linux 6.7 or newer")
+            }
+            ProbeError::Disabled { sysctl: 1 } => write!(
+                f,
+                "kernel.io_uring_disabled is 1 and this user is not in its group: run `sysctl -w \
+                 kernel.io_uring_disabled=0`, or add the user to the group of \
+                 kernel.io_uring_group"
+            ),
+            ProbeError::Disabled { sysctl } => write!(
+                f,
+                "kernel.io_uring_disabled is {sysctl}, which refuses io_uring to everybody: run \
+                 `sysctl -w kernel.io_uring_disabled=0`"
+            ),
+            ProbeError::Seccomp => write!(
+                f,
+                "a seccomp filter refuses io_uring, as container runtimes do by default: allow \
+                 io_uring_setup, io_uring_enter and io_uring_register in its profile (Docker: \
+                 --security-opt seccomp=FILE; systemd: SystemCallFilter=@io-event)"
+            ),
+            ProbeError::Memory => write!(
+                f,
+                "no memory for a ring (ENOMEM): raise `ulimit -l` (LimitMEMLOCK=) or the memory \
+                 limit of the cgroup"
+            ),
+            ProbeError::Refused(Errno::EPERM | Errno::EACCES) => write!(
+                f,
+                "a security module refuses io_uring (EPERM, though neither sysctl nor seccomp \
+                 does): allow it in the SELinux or AppArmor policy of this service"
+            ),
+            ProbeError::Refused(Errno::EMFILE | Errno::ENFILE) => write!(
+                f,
+                "no descriptor left for a ring: raise `ulimit -n` (LimitNOFILE=) or fs.file-max"
+            ),
+            ProbeError::Refused(errno) => {
+                write!(f, "io_uring_setup failed: {errno}; please report this with `uname -a`")
+            }
+        }
+    }
+}
+
+impl std::error::Error for ProbeError {}
+
+/// Makes a small ring and tries whatever the gateway needs.
+///
+/// # Errors
+/// Names what is missing, or what forbids io_uring, and what to do.
+pub fn probe() -> Result<Features, ProbeError> {
+    let release = read("/proc/sys/kernel/osrelease").unwrap_or_else(|| "(unknown)".into());
+    let plain = IoUring::new(4).map_err(|error| refusal(errno_of(&error), &release))?;
+    let ops = operations(&plain);
+    let mut missing: Vec<Missing> = NEEDED
+        .iter()
+        .filter(|(code, _, _)| !ops.is_supported(*code))
+        .map(|(_, feature, since)| Missing { feature, since })
+        .collect();
+    match Queue::new(4, 16) {
+        Ok(queue) => try_registrations(queue, &mut missing),
+        Err(Errno::EINVAL) => missing
+            .push(Missing { feature: "SINGLE_ISSUER, DEFER_TASKRUN and NO_SQARRAY", since: "6.6" }),
+        Err(errno) => return Err(refusal(errno, &release)),
+    }
+    if !missing.is_empty() {
+        return Err(ProbeError::TooOld { release, missing });
+    }
+    let addresses = ops.is_supported(opcode::FixedFdInstall::CODE);
+    let source_addresses = ops.is_supported(opcode::Bind::CODE);
+    Ok(Features { release, addresses, source_addresses })
+}
+
+/// The operations that the gateway cannot do without. Multishot accept (5.19), its direct slots
+/// and cancel by slot (6.0) have no flag to ask for: they are older than socket commands, which
+/// are tried.
+const NEEDED: [(u8, &str, &str); 11] = [
+    (opcode::Accept::CODE, "ACCEPT", "5.5"),
+    (opcode::AsyncCancel2::CODE, "ASYNC_CANCEL", "5.5"),
+    (opcode::Connect::CODE, "CONNECT", "5.5"),
+    (opcode::Close::CODE, "CLOSE", "5.6"),
+    (opcode::Read::CODE, "READ", "5.6"),
+    (opcode::Send::CODE, "SEND", "5.6"),
+    (opcode::Recv::CODE, "RECV", "5.6"),
+    (opcode::PollAdd::CODE, "POLL_ADD", "5.1"),
+    (opcode::Shutdown::CODE, "SHUTDOWN", "5.11"),
+    (opcode::Socket::CODE, "SOCKET", "5.19"),
+    (opcode::UringCmd16::CODE, "URING_CMD", "5.19"),
+];
+
+/// Refuses source addresses where `ring`'s kernel cannot bind to them.
+pub(super) fn require_bind(ring: &IoUring) -> Result<(), RingError> {
+    if operations(ring).is_supported(opcode::Bind::CODE) {
+        return Ok(());
+    }
+    Err(RingError {
+        tried: "upstream sockets with a source address".into(),
+        errno: None,
+        rule: "binding a ring's socket needs io_uring's BIND (Linux 6.11)",
+        remedy: "remove source_addresses from the upstream, or run a newer kernel",
+    })
+}
+
+fn operations(ring: &IoUring) -> Probe {
+    let mut probe = Probe::new();
+    // Linux 5.6; without it every operation counts as missing, which is the truth.
+    let _unsupported = ring.submitter().register_probe(&mut probe);
+    probe
+}
+
+fn try_registrations(mut queue: Queue, missing: &mut Vec<Missing>) {
+    let mut need = |ok: bool, feature, since| {
+        if !ok {
+            missing.push(Missing { feature, since });
+        }
+    };
+    let submitter = queue.ring().submitter();
+    need(submitter.register_iowq_max_workers(&mut [0, 0]).is_ok(), "IOWQ_MAX_WORKERS", "5.15");
+    need(submitter.register_files_sparse(4).is_ok(), "sparse file tables", "5.19");
+    need(queue.set_alloc_range(2).is_ok(), "FILE_ALLOC_RANGE", "6.0");
+    // Nothing is in flight, so a kernel that knows the call finds nothing.
+    let cancelled = submitter.register_sync_cancel(Some(Timespec::new()), CancelBuilder::any());
+    let found_none = cancelled.is_err_and(|error| errno_of(&error) == Errno::ENOENT);
+    need(found_none, "SYNC_CANCEL", "6.0");
+    need(try_group(&queue), "provided-buffer rings", "5.19");
+    need(try_socket_command(&mut queue), "socket options as commands", "6.7");
+}
+
+fn try_group(queue: &Queue) -> bool {
+    let Ok(group) = Group::new(1, 1) else { return false };
+    let (address, entries) = group.registration();
+    let submitter = queue.ring().submitter();
+    // SAFETY: the group's mapping has exactly so many entries and is unregistered again before it
+    // is dropped at the end of this function; if that failed the kernel would keep its own pins
+    // on the pages, and no receive is ever started here.
+    let registered = unsafe {
+        submitter.register_buf_ring_with_flags(address, entries, entries::BUFFER_GROUP, 0)
+    };
+    registered.is_ok() && submitter.unregister_buf_ring(entries::BUFFER_GROUP).is_ok()
+}
+
+/// Makes a socket in slot 2, behind the range for accepts, and sets an option of it.
+fn try_socket_command(queue: &mut Queue) -> bool {
+    let loopback = SockaddrStorage::from(std::net::SocketAddr::from(([127, 0, 0, 1], 0)));
+    let steps = [
+        entries::socket(2, &loopback),
+        entries::set_option(2, libc::IPPROTO_TCP, libc::TCP_NODELAY),
+        entries::close(2),
+    ];
+    let count = steps.len();
+    for step in steps {
+        // SAFETY: the entries name no memory but a constant of the program.
+        unsafe { queue.push(step) };
+    }
+    let mut ended = 0;
+    let mut all_ok = true;
+    // Each is complete once submitted; a second round is for a kernel that defers.
+    for _ in 0..2 * count {
+        if queue.turn(Wait::No).is_err() {
+            return false;
+        }
+        queue.open_turn();
+        while let Some(completion) = queue.next() {
+            ended += 1;
+            all_ok &= completion.result() >= 0;
+        }
+        if ended == count {
+            break;
+        }
+    }
+    ended == count && all_ok
+}
+
+fn refusal(errno: Errno, release: &str) -> ProbeError {
+    let sysctl = read("/proc/sys/kernel/io_uring_disabled").and_then(|text| text.parse().ok());
+    let seccomp = read("/proc/self/status").and_then(|status| {
+        status.lines().find_map(|line| line.strip_prefix("Seccomp:")?.trim().parse().ok())
+    });
+    classify(errno, sysctl, seccomp, release)
+}
+
+fn read(path: &str) -> Option<String> {
+    Some(fs::read_to_string(path).ok()?.trim().to_owned())
+}
+
+/// Why io_uring_setup answered `errno`: by the sysctl (absent before Linux 6.6), by the process's
+/// seccomp mode (2: a filter), by the kernel's release.
+fn classify(errno: Errno, sysctl: Option<u8>, seccomp: Option<u8>, release: &str) -> ProbeError {
+    const FILTER: Option<u8> = Some(2);
+    match errno {
+        // A filter may answer ENOSYS, so that a program falls back to epoll.
+        Errno::ENOSYS if seccomp == FILTER && is_at_least(release, (5, 1)) => ProbeError::Seccomp,
+        Errno::ENOSYS => ProbeError::Absent { release: release.into() },
+        Errno::EPERM | Errno::EACCES => match sysctl {
+            Some(sysctl @ 1..) => ProbeError::Disabled { sysctl },
+            _ if seccomp == FILTER => ProbeError::Seccomp,
+            _ => ProbeError::Refused(errno),
+        },
+        Errno::ENOMEM => ProbeError::Memory,
+        _ => ProbeError::Refused(errno),
+    }
+}
+
+fn is_at_least(release: &str, wanted: (u32, u32)) -> bool {
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map_while(|n| n.parse().ok());
+    let found = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+    found >= wanted
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_kernel_has_what_the_gateway_needs() {
+        let features = probe().expect("tests need Linux 6.7 or newer");
+        assert!(is_at_least(&features.release, (6, 7)));
+    }
+
+    #[test]
+    fn a_refusal_is_told_by_its_cause() {
+        let classify =
+            |errno, sysctl, seccomp| classify(errno, sysctl, seccomp, "6.8.0-45-generic");
+        let disabled = |sysctl| ProbeError::Disabled { sysctl };
+        assert_eq!(classify(Errno::EPERM, Some(1), Some(0)), disabled(1));
+        assert_eq!(classify(Errno::EPERM, Some(2), Some(2)), disabled(2));
+        assert_eq!(classify(Errno::EPERM, Some(0), Some(2)), ProbeError::Seccomp);
+        assert_eq!(classify(Errno::ENOSYS, None, Some(2)), ProbeError::Seccomp);
+        let refused = ProbeError::Refused(Errno::EPERM);
+        assert_eq!(classify(Errno::EPERM, Some(0), Some(0)), refused);
+        assert_eq!(classify(Errno::ENOMEM, Some(0), Some(0)), ProbeError::Memory);
+    }
+
+    #[test]
+    fn an_old_kernel_is_told_from_a_filter() {
+        let absent = ProbeError::Absent { release: "4.19.0".into() };
+        assert_eq!(classify(Errno::ENOSYS, None, Some(2), "4.19.0"), absent);
+        assert_eq!(classify(Errno::ENOSYS, None, Some(0), "4.19.0"), absent);
+    }
+
+    #[test]
+    fn every_message_says_what_to_do() {
+        let missing = vec![Missing { feature: "FILE_ALLOC_RANGE", since: "6.0" }];
+        for (error, remedy) in [
+            (ProbeError::Absent { release: "5.0".into() }, "run Linux 6.7"),
+            (ProbeError::TooOld { release: "5.19".into(), missing }, "(Linux 6.0)"),
+            (ProbeError::Disabled { sysctl: 1 }, "io_uring_group"),
+            (ProbeError::Disabled { sysctl: 2 }, "io_uring_disabled=0"),
+            (ProbeError::Seccomp, "io_uring_enter"),
+            (ProbeError::Memory, "ulimit -l"),
+            (ProbeError::Refused(Errno::EPERM), "SELinux"),
+        ] {
+            let message = error.to_string();
+            assert!(message.contains(remedy), "{message}");
+        }
+    }
+}

@@ -1,0 +1,323 @@
+//! One kernel ring: its queues, how it is entered and how it is left.
+#![allow(unsafe_code)]
+
+use std::collections::VecDeque;
+use std::os::fd::AsRawFd;
+use std::time::Duration;
+
+use io_uring::types::{CancelBuilder, SubmitArgs, Timespec};
+use io_uring::{EnterFlags, IoUring, cqueue, squeue};
+
+use crate::base::Errno;
+
+/// `IORING_REGISTER_RING_FDS` and its opposite; the crate keeps what it registers in a borrowed
+/// `Submitter`, which cannot be stored beside its ring.
+const REGISTER_RING_FDS: u32 = 20;
+const UNREGISTER_RING_FDS: u32 = 21;
+const REGISTER_FILE_ALLOC_RANGE: u32 = 25;
+
+/// How often, and for how long, a ring that is being left waits for cancelled operations: 1 s.
+const QUIESCE_ROUNDS: u32 = 100;
+const QUIESCE_WAIT: Duration = Duration::from_millis(10);
+
+/// `struct io_uring_file_index_range` (linux/io_uring.h).
+#[repr(C)]
+struct FileIndexRange {
+    offset: u32,
+    length: u32,
+    reserved: u64,
+}
+
+/// `struct io_uring_rsrc_update` (linux/io_uring.h).
+#[repr(C)]
+struct ResourceUpdate {
+    offset: u32,
+    reserved: u32,
+    data: u64,
+}
+
+/// How long an enter waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wait {
+    /// Runs what is due and returns.
+    No,
+    /// Until the first completion, or that long.
+    AtMost(Duration),
+    /// Until the first completion.
+    Forever,
+}
+
+/// A kernel ring and what is in flight on it.
+pub(super) struct Queue {
+    ring: IoUring,
+    /// Index of the ring among the thread's registered rings, which spares the enter a look-up.
+    registered: Option<u32>,
+    /// Entries that found the submission queue full and the kernel unable to empty it.
+    waiting: VecDeque<squeue::Entry>,
+    /// Entries pushed and not yet retired, whether or not the kernel has seen them.
+    in_flight: u64,
+    /// Completions of this turn that are still to be read.
+    unread: u32,
+}
+
+impl Queue {
+    /// A ring for the calling thread alone.
+    pub(super) fn new(submission_entries: u32, completion_entries: u32) -> Result<Queue, Errno> {
+        let ring = IoUring::builder()
+            .setup_single_issuer()
+            .setup_defer_taskrun()
+            .setup_taskrun_flag()
+            .setup_submit_all()
+            .setup_no_sqarray()
+            .setup_clamp()
+            .setup_cqsize(completion_entries)
+            .dontfork()
+            .build(submission_entries)
+            .map_err(|error| errno_of(&error))?;
+        let mut queue =
+            Queue { ring, registered: None, waiting: VecDeque::new(), in_flight: 0, unread: 0 };
+        queue.register_ring_fd();
+        Ok(queue)
+    }
+
+    /// The crate's view of the ring, to register things.
+    pub(super) fn ring(&self) -> &IoUring {
+        &self.ring
+    }
+
+    /// Entries of the completion queue.
+    pub(super) fn completion_entries(&self) -> u32 {
+        self.ring.params().cq_entries()
+    }
+
+    /// Lets the kernel allocate direct descriptors in `[0, length)` only (Linux 6.0).
+    pub(super) fn set_alloc_range(&self, length: u32) -> Result<(), Errno> {
+        let range = FileIndexRange { offset: 0, length, reserved: 0 };
+        self.register(REGISTER_FILE_ALLOC_RANGE, (&raw const range).cast(), 0)
+    }
+
+    /// A thread can register 16 rings; the others are entered by their descriptor.
+    fn register_ring_fd(&mut self) {
+        let data = self.ring.as_raw_fd() as u64;
+        let mut update = ResourceUpdate { offset: u32::MAX, reserved: 0, data };
+        if self.register(REGISTER_RING_FDS, (&raw mut update).cast(), 1).is_ok() {
+            self.registered = Some(update.offset);
+        }
+    }
+
+    fn register(
+        &self,
+        opcode: u32,
+        argument: *const libc::c_void,
+        count: u32,
+    ) -> Result<(), Errno> {
+        // SAFETY: the descriptor is open for as long as `self.ring`; the callers, all in this file,
+        // pass a structure of the layout and count that the opcode reads and writes.
+        let result = unsafe {
+            libc::syscall(
+                libc::SYS_io_uring_register,
+                self.ring.as_raw_fd(),
+                opcode,
+                argument,
+                count,
+            )
+        };
+        Errno::result(result).map(drop)
+    }
+
+    /// Whether the next push has to submit first.
+    pub(super) fn is_full(&mut self) -> bool {
+        self.ring.submission().is_full()
+    }
+
+    /// Queues an entry, in order.
+    ///
+    /// # Safety
+    /// Memory that `entry` names must stay valid and unmoved until the entry is retired, and the
+    /// kernel must be the only one to touch what it writes.
+    pub(super) unsafe fn push(&mut self, entry: squeue::Entry) {
+        self.in_flight += 1;
+        if self.waiting.is_empty() {
+            // SAFETY: the caller's promise is the one that the crate asks for.
+            if unsafe { self.ring.submission().push(&entry) }.is_ok() {
+                return;
+            }
+        }
+        self.waiting.push_back(entry);
+    }
+
+    /// Hands the queued entries to the kernel without running anything else. What it cannot take
+    /// now stays queued.
+    pub(super) fn submit(&mut self) {
+        let queued = self.queued();
+        let _later = self.enter(queued, 0, EnterFlags::empty(), None);
+        self.refill();
+    }
+
+    fn refill(&mut self) {
+        while let Some(entry) = self.waiting.pop_front() {
+            // SAFETY: `push` took this entry under the same promise.
+            if unsafe { self.ring.submission().push(&entry) }.is_err() {
+                self.waiting.push_front(entry);
+                break;
+            }
+        }
+    }
+
+    fn queued(&mut self) -> u32 {
+        self.ring.submission().len() as u32
+    }
+
+    /// Whether no entry waits to be submitted.
+    pub(super) fn is_submitted(&mut self) -> bool {
+        self.waiting.is_empty() && self.ring.submission().is_empty()
+    }
+
+    /// Whether the kernel holds completions that found no room.
+    pub(super) fn has_overflowed(&mut self) -> bool {
+        self.ring.submission().cq_overflow()
+    }
+
+    /// Completions that the kernel had to drop for want of memory.
+    pub(super) fn dropped(&mut self) -> u32 {
+        self.ring.completion().overflow()
+    }
+
+    /// Whether an enter has something to do: entries, deferred work, or completions kept back.
+    pub(super) fn needs_turn(&mut self) -> bool {
+        let submission = self.ring.submission();
+        !submission.is_empty()
+            || submission.taskrun()
+            || submission.cq_overflow()
+            || !self.waiting.is_empty()
+    }
+
+    /// Whether completions can be read.
+    pub(super) fn has_completions(&mut self) -> bool {
+        !self.ring.completion().is_empty()
+    }
+
+    /// Submits everything and runs deferred work, waiting for a first completion as `wait` says.
+    ///
+    /// # Errors
+    /// What a later turn cannot mend.
+    pub(super) fn turn(&mut self, wait: Wait) -> Result<(), Errno> {
+        // Entries beyond the queue's size go first; none of this runs deferred work.
+        let mut rounds = self.waiting.len();
+        while !self.waiting.is_empty() && rounds > 0 {
+            self.refill();
+            self.submit();
+            rounds -= 1;
+        }
+        let (want, timeout) = match wait {
+            Wait::No => (0, None),
+            _ if !self.waiting.is_empty() => (0, None),
+            Wait::AtMost(limit) => (1, Some(limit)),
+            Wait::Forever => (1, None),
+        };
+        let queued = self.queued();
+        match self.enter(queued, want, EnterFlags::GETEVENTS, timeout) {
+            // EBUSY: kept-back completions did not all fit. EAGAIN, ENOMEM: no memory for requests;
+            // what was not taken is still queued. A later turn goes on from there.
+            Ok(())
+            | Err(Errno::EINTR | Errno::ETIME | Errno::EBUSY | Errno::EAGAIN | Errno::ENOMEM) => {
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn enter(
+        &self,
+        submit: u32,
+        want: u32,
+        mut flags: EnterFlags,
+        timeout: Option<Duration>,
+    ) -> Result<(), Errno> {
+        let timespec = Timespec::from(timeout.unwrap_or_default());
+        let arguments = SubmitArgs::new().timespec(&timespec);
+        let (argument, size) = if timeout.is_some() {
+            flags |= EnterFlags::EXT_ARG;
+            (&raw const arguments, size_of_val(&arguments))
+        } else {
+            (std::ptr::null(), 0)
+        };
+        let fd = match self.registered {
+            Some(index) => {
+                flags |= EnterFlags::REGISTERED_RING;
+                index as i32
+            }
+            None => self.ring.as_raw_fd(),
+        };
+        // SAFETY: the ring is open, and registered with this thread if an index is used (the type
+        // is not Send because its owner holds mappings); `arguments` is the crate's transparent
+        // io_uring_getevents_arg and outlives the call, as does the timespec it points to. The
+        // entries submitted were vouched for by `push`.
+        let result = unsafe {
+            libc::syscall(libc::SYS_io_uring_enter, fd, submit, want, flags.bits(), argument, size)
+        };
+        Errno::result(result).map(drop)
+    }
+
+    /// Makes the completions that are there now this turn's.
+    pub(super) fn open_turn(&mut self) -> u32 {
+        self.unread = self.ring.completion().len() as u32;
+        self.unread
+    }
+
+    /// The next completion of this turn.
+    pub(super) fn next(&mut self) -> Option<cqueue::Entry> {
+        self.unread = self.unread.checked_sub(1)?;
+        self.pop()
+    }
+
+    fn pop(&mut self) -> Option<cqueue::Entry> {
+        let completion = self.ring.completion().next()?;
+        if !cqueue::more(completion.flags()) {
+            self.in_flight -= 1;
+        }
+        Some(completion)
+    }
+
+    /// Cancels everything and waits, a bounded time, until the kernel holds no request of ours.
+    /// `each` sees the completions. True when that was reached: then nothing will be written.
+    pub(super) fn quiesce(&mut self, mut each: impl FnMut(cqueue::Entry)) -> bool {
+        // Entries that the kernel never saw will never be seen: nobody submits any more.
+        let unseen = u64::from(self.queued()) + self.waiting.len() as u64;
+        for _ in 0..QUIESCE_ROUNDS {
+            while let Some(completion) = self.pop() {
+                each(completion);
+            }
+            if self.in_flight == unseen {
+                return true;
+            }
+            // ENOENT and ETIME are as good as success: what counts is what completes.
+            let cancelled = self
+                .ring
+                .submitter()
+                .register_sync_cancel(Some(Timespec::from(QUIESCE_WAIT)), CancelBuilder::any());
+            let entered = self.enter(0, 1, EnterFlags::GETEVENTS, Some(QUIESCE_WAIT));
+            if cancelled.is_err() && matches!(entered, Err(Errno::EBADF | Errno::EEXIST)) {
+                return false;
+            }
+        }
+        false
+    }
+}
+
+impl Drop for Queue {
+    fn drop(&mut self) {
+        // A registered index is a reference of its own: without this the ring would live as long
+        // as the thread.
+        if let Some(offset) = self.registered.take() {
+            let mut update = ResourceUpdate { offset, reserved: 0, data: 0 };
+            let removed = self.register(UNREGISTER_RING_FDS, (&raw mut update).cast(), 1);
+            debug_assert_eq!(removed, Ok(()));
+        }
+    }
+}
+
+/// The errno of an error that came from a system call.
+pub(super) fn errno_of(error: &std::io::Error) -> Errno {
+    Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO))
+}

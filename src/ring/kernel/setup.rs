@@ -1,0 +1,258 @@
+//! What a worker's ring is made from, and the arithmetic that divides it among kernel rings.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::OwnedFd;
+
+use super::pool::BUFFERS_MAX;
+use crate::base::Errno;
+use crate::ring::token::Token;
+
+/// The fewest entries of a submission queue: less, and every lap would submit many times.
+const SUBMISSION_ENTRIES_MIN: u32 = 64;
+/// The fewest entries of a completion queue.
+const COMPLETION_ENTRIES_MIN: u32 = 256;
+/// The most entries that the kernel grants (IORING_MAX_ENTRIES, IORING_MAX_CQ_ENTRIES).
+const SUBMISSION_ENTRIES_MAX: u32 = 32_768;
+const COMPLETION_ENTRIES_MAX: u32 = 65_536;
+/// The most entries of a fixed-file table (IORING_MAX_FIXED_FILES).
+const TABLE_ENTRIES_MAX: u32 = 1 << 20;
+
+/// A passive socket to accept from, already listening.
+#[derive(Debug)]
+pub struct ListenerSocket {
+    /// The socket, an ordinary descriptor.
+    pub socket: OwnedFd,
+    /// How many completed handshakes may wait: what listen(2) was given, or `somaxconn` if less.
+    pub backlog: u32,
+}
+
+/// A server to connect to.
+#[derive(Clone, Debug)]
+pub struct ServerSocket {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// The local address to connect from; the kernel's choice when absent.
+    pub source: Option<IpAddr>,
+}
+
+/// What a worker's ring is made from.
+#[derive(Debug)]
+pub struct RingSetup {
+    /// Client slots over all kernel rings; exactly so many there will be.
+    pub connections: u32,
+    /// Whether each client slot has an upstream slot beside it.
+    pub with_upstream: bool,
+    /// The most slots, of both sides, in one kernel ring: the soft RLIMIT_NOFILE.
+    pub table_entries: u32,
+    /// Submission entries of the worker, divided among its kernel rings.
+    pub submission_entries: u32,
+    /// Completion entries of the worker, divided likewise.
+    pub completion_entries: u32,
+    /// Bytes of a pool buffer.
+    pub buffer_bytes: u32,
+    /// Buffers in the worker's pool.
+    pub buffer_count: u32,
+    /// The most bytes that parked chunks may take.
+    pub parked_bytes_max: usize,
+    /// Passive sockets; their index here is their `ListenerId`.
+    pub listeners: Vec<ListenerSocket>,
+    /// Servers; their index here is their `ServerId`.
+    pub servers: Vec<ServerSocket>,
+}
+
+/// Why a ring could not be made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RingError {
+    /// What was tried, with its values.
+    pub tried: String,
+    /// What the kernel said, when it was asked.
+    pub errno: Option<Errno>,
+    /// The rule that this broke.
+    pub rule: &'static str,
+    /// What to do about it.
+    pub remedy: &'static str,
+}
+
+impl RingError {
+    pub(super) fn refused(tried: String, errno: Errno) -> RingError {
+        let (rule, remedy) = match errno {
+            Errno::ENOMEM => (
+                "rings count against RLIMIT_MEMLOCK without CAP_IPC_LOCK",
+                "raise `ulimit -l` (LimitMEMLOCK=), or lower completion_entries or workers",
+            ),
+            Errno::EMFILE => (
+                "a table has at most RLIMIT_NOFILE slots, and each ring takes one descriptor",
+                "raise `ulimit -n` (LimitNOFILE=), or lower max_connections",
+            ),
+            _ => ("the kernel must grant what the ring needs", "run `portcullis doctor`"),
+        };
+        RingError { tried, errno: Some(errno), rule, remedy }
+    }
+}
+
+impl fmt::Display for RingError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.tried)?;
+        if let Some(errno) = self.errno {
+            write!(f, ": {errno}")?;
+        }
+        write!(f, "; {}; {}", self.rule, self.remedy)
+    }
+}
+
+impl std::error::Error for RingError {}
+
+/// How a setup is divided among kernel rings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Plan {
+    /// Kernel rings.
+    pub(super) rings: u32,
+    /// Client slots of each ring but the last, which has the rest.
+    pub(super) clients_per_ring: u32,
+    /// Queue sizes of each ring.
+    pub(super) submission_entries: u32,
+    pub(super) completion_entries: u32,
+}
+
+impl Plan {
+    /// Divides `setup`.
+    ///
+    /// The completion queue is no longer than a quarter of a ring's client slots: one turn can
+    /// accept as many clients as it has entries, and multishot accepts need slots for three such
+    /// bursts, so a long queue beside a small table would forbid them altogether.
+    pub(super) fn new(setup: &RingSetup) -> Result<Plan, RingError> {
+        let sides = if setup.with_upstream { 2 } else { 1 };
+        let clients_max = setup.table_entries.min(TABLE_ENTRIES_MAX) / sides;
+        check_counts(setup, clients_max)?;
+        let rings = setup.connections.div_ceil(clients_max);
+        let clients_per_ring = setup.connections.div_ceil(rings);
+        check_buffers(setup, rings)?;
+        let completion_entries = floor_power_of_two(setup.completion_entries / rings)
+            .min(floor_power_of_two(clients_per_ring / 4))
+            .clamp(COMPLETION_ENTRIES_MIN, COMPLETION_ENTRIES_MAX);
+        let submission_entries = floor_power_of_two(setup.submission_entries / rings)
+            .min(completion_entries / 2)
+            .clamp(SUBMISSION_ENTRIES_MIN, SUBMISSION_ENTRIES_MAX);
+        Ok(Plan { rings, clients_per_ring, submission_entries, completion_entries })
+    }
+
+    /// Client slots of ring `index`.
+    pub(super) fn clients(&self, index: u32, connections: u32) -> u32 {
+        self.clients_per_ring.min(connections - index * self.clients_per_ring)
+    }
+}
+
+fn check_counts(setup: &RingSetup, clients_max: u32) -> Result<(), RingError> {
+    let broken = |tried: String, rule, remedy| Err(RingError { tried, errno: None, rule, remedy });
+    if clients_max == 0 {
+        return broken(
+            format!("a table of {} slots", setup.table_entries),
+            "a connection takes one slot for each of its sockets",
+            "raise `ulimit -n` (LimitNOFILE=)",
+        );
+    }
+    if setup.connections == 0 || setup.connections > Token::MAX_CONNECTIONS {
+        return broken(
+            format!("{} connections on one worker", setup.connections),
+            "a worker holds between 1 and 16,777,216 connections",
+            "set gateway.max_connections accordingly",
+        );
+    }
+    if setup.listeners.len() > usize::from(u16::MAX) || setup.servers.len() > usize::from(u16::MAX)
+    {
+        return broken(
+            format!("{} listeners and {} servers", setup.listeners.len(), setup.servers.len()),
+            "a worker knows at most 65,535 of each",
+            "divide the config among several gateways",
+        );
+    }
+    let mixed = |server: &&ServerSocket| {
+        server.source.is_some_and(|source| source.is_ipv4() != server.address.is_ipv4())
+    };
+    if let Some(server) = setup.servers.iter().find(mixed) {
+        return broken(
+            format!("server {} from {:?}", server.address, server.source),
+            "a source address is of its server's family",
+            "correct source_addresses of the upstream",
+        );
+    }
+    Ok(())
+}
+
+fn check_buffers(setup: &RingSetup, rings: u32) -> Result<(), RingError> {
+    let least = if rings == 1 { 1 } else { 2 * rings };
+    if setup.buffer_bytes > 0 && (least..=BUFFERS_MAX).contains(&setup.buffer_count) {
+        return Ok(());
+    }
+    Err(RingError {
+        tried: format!(
+            "{} buffers of {} bytes for {rings} kernel rings",
+            setup.buffer_count, setup.buffer_bytes
+        ),
+        errno: None,
+        rule: "a worker has at most 32,768 buffers, and two for each of several kernel rings",
+        remedy: "set ring.buffer_count and ring.buffer_size, or raise `ulimit -n` for fewer rings",
+    })
+}
+
+fn floor_power_of_two(value: u32) -> u32 {
+    if value == 0 { 0 } else { 1 << value.ilog2() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn setup(connections: u32, with_upstream: bool, table_entries: u32) -> RingSetup {
+        RingSetup {
+            connections,
+            with_upstream,
+            table_entries,
+            submission_entries: 4096,
+            completion_entries: 16384,
+            buffer_bytes: 16 << 10,
+            buffer_count: 1024,
+            parked_bytes_max: 0,
+            listeners: Vec::new(),
+            servers: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn slots_add_up_to_the_connections_whatever_the_table() {
+        for connections in [1, 63, 64, 65, 1_000, 9_999, 500_000] {
+            for table_entries in [64, 65, 20_000, 1 << 30] {
+                for with_upstream in [false, true] {
+                    let mut setup = setup(connections, with_upstream, table_entries);
+                    setup.buffer_count = BUFFERS_MAX;
+                    let Ok(plan) = Plan::new(&setup) else {
+                        assert_eq!((connections, table_entries < 66), (500_000, true));
+                        continue;
+                    };
+                    let sides = 1 + u32::from(with_upstream);
+                    let clients = (0..plan.rings).map(|index| plan.clients(index, connections));
+                    assert!(clients.clone().all(|n| n > 0 && n * sides <= table_entries));
+                    assert_eq!(clients.sum::<u32>(), connections);
+                    assert!(plan.completion_entries >= 2 * plan.submission_entries);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_small_table_has_a_short_completion_queue() {
+        let plan = Plan::new(&setup(10_000, true, 20_000)).expect("a plan");
+        assert_eq!((plan.rings, plan.completion_entries), (1, 2048));
+        let plan = Plan::new(&setup(500_000, true, 1 << 20)).expect("a plan");
+        assert_eq!((plan.completion_entries, plan.submission_entries), (16384, 4096));
+    }
+
+    #[test]
+    fn too_few_buffers_are_refused_with_a_remedy() {
+        let mut setup = setup(10_000, true, 64);
+        setup.buffer_count = 100;
+        let error = Plan::new(&setup).expect_err("313 rings need 626 buffers").to_string();
+        assert!(error.contains("100 buffers") && error.contains("buffer_count"), "{error}");
+    }
+}
