@@ -4,10 +4,12 @@
 //! checks, as it checks this list against the disk.
 //!
 //! - `cli.rs` — the command line: flags become a command, and its outcome an exit code
-//! - `gateway.rs` — builds all parts from a config, starts the workers, drains and joins them
+//! - `gateway/` — builds all parts from a config, starts the workers, drains and joins them
+//! - `control/` — the slow plane: signals, the watch over the workers, the log
 //! - `worker/` — the fast plane: the loop on one screen; route, admission, timers, mailbox
 //! - `conn/` — one connection as a pure state machine: no clock, no ring, no allocation
 //! - `upstream/` — servers and the choice among them, pure
+//! - `listener.rs` — makes passive sockets: one per worker and address
 //! - `ring/` — slots, buffers and queues behind one contract, and the kernel below it
 //! - `config/` — text becomes one checked, typed, immutable config
 //! - `metrics/` — what is counted: one set of counters per worker
@@ -19,7 +21,9 @@ pub mod budget;
 pub mod cli;
 pub mod config;
 pub mod conn;
+pub mod control;
 pub mod gateway;
+pub mod listener;
 pub mod metrics;
 pub mod ring;
 pub mod upstream;

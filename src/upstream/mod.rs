@@ -5,14 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use crossbeam::utils::CachePadded;
 
-/// How a server is chosen for a new connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Balance {
-    /// One after the other.
-    RoundRobin,
-    /// The one with the fewest connections, over all workers.
-    LeastConnections,
-}
+pub use crate::config::Balance;
 
 /// One worker's view of an upstream: what it is and how many connections each server has.
 #[derive(Clone, Debug)]
@@ -88,7 +81,7 @@ mod tests {
 
     #[test]
     fn least_connections_evens_out_and_equals_take_turns() {
-        let mut servers = Servers::new(Balance::LeastConnections, 3);
+        let servers = Servers::new(Balance::LeastConnections, 3);
         servers.opened(0);
         servers.opened(0);
         servers.opened(1);

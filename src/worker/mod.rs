@@ -12,6 +12,8 @@ use std::time::Duration;
 
 pub use mailbox::{Mailbox, Order, mailbox};
 
+pub use crate::config::Timeouts;
+
 use crate::base::{BySide, Clock, Errno, Millis, Side, Tick};
 use crate::budget::Budget;
 use crate::conn::{Event, Patience, Phase, Reason, Wiring};
@@ -42,21 +44,6 @@ pub struct ListenerPlan {
     pub upstream: usize,
     /// Their timeouts.
     pub timeouts: Timeouts,
-}
-
-/// How long a connection waits for what; `None` waits for ever.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Timeouts {
-    /// For one server's answer to a connect.
-    pub connect: Duration,
-    /// For the client's first byte.
-    pub first_byte: Option<Duration>,
-    /// For a byte in any direction.
-    pub idle: Option<Duration>,
-    /// For a byte after one side has ended.
-    pub half_close: Option<Duration>,
-    /// From the accept to the end; each connection gets between nine tenths and all of it.
-    pub max_lifetime: Option<Duration>,
 }
 
 /// Where an upstream's clients are joined to.

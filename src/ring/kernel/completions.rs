@@ -7,9 +7,9 @@ use io_uring::cqueue;
 
 use super::entries::{self, Tag};
 use super::{KernelRing, Opening, address};
-use crate::base::{Buffer, Errno, Side};
+use crate::base::{Buffer, Errno, OpKind, Side};
 use crate::ring::contract::{AcceptMode, Completion, ConnIndex, Done};
-use crate::ring::token::{OpKind, Token};
+use crate::ring::token::Token;
 
 impl KernelRing {
     /// What `completion` tells the worker; `None` when it was the ring's own business.

@@ -24,11 +24,11 @@ use self::queue::{Queue, Wait, errno_of};
 use self::setup::Plan;
 pub use self::setup::{ListenerSocket, RingError, RingSetup, ServerSocket};
 pub use self::waker::Waker;
-use crate::base::{Buffer, Chunk, Errno, Side};
+use crate::base::{Buffer, Chunk, Errno, OpKind, Side};
 use crate::ring::contract::{
     AcceptMode, Completion, ConnIndex, FourTuple, ListenerId, Operation, Ring, ServerId,
 };
-use crate::ring::token::{OpKind, Token};
+use crate::ring::token::Token;
 
 mod address;
 mod completions;

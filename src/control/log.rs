@@ -1,0 +1,42 @@
+//! Sets the log up: lines to stderr through a bounded queue, so that nobody waits for a pipe.
+
+use tracing_appender::non_blocking::{NonBlocking, NonBlockingBuilder, WorkerGuard};
+use tracing_subscriber::filter::LevelFilter;
+
+use crate::config::{Level, Log, LogFormat};
+
+/// Lines that may wait for stderr; more are dropped. At 200 bytes a line: 3 MB.
+const LINES_WAITING: usize = 16_384;
+
+/// Keeps the log alive; dropping it writes what still waits.
+#[derive(Debug)]
+pub struct LogGuard(#[allow(dead_code, reason = "held for its drop")] WorkerGuard);
+
+/// Starts logging as the config says.
+///
+/// # Panics
+/// When called twice in a process.
+pub fn start(log: &Log) -> LogGuard {
+    let (writer, guard): (NonBlocking, WorkerGuard) = NonBlockingBuilder::default()
+        .buffered_lines_limit(LINES_WAITING)
+        .lossy(true)
+        .thread_name("log")
+        .finish(std::io::stderr());
+    let level = match log.level {
+        Level::Error => LevelFilter::ERROR,
+        Level::Warn => LevelFilter::WARN,
+        Level::Info => LevelFilter::INFO,
+        Level::Debug => LevelFilter::DEBUG,
+        Level::Trace => LevelFilter::TRACE,
+    };
+    let lines = tracing_subscriber::fmt()
+        .with_max_level(level)
+        .with_writer(writer)
+        .with_ansi(false)
+        .with_target(false);
+    match log.format {
+        LogFormat::Text => lines.init(),
+        LogFormat::Json => lines.json().flatten_event(true).init(),
+    }
+    LogGuard(guard)
+}

@@ -1,0 +1,207 @@
+//! The slow plane: one thread that hears signals, watches the workers and passes orders to them.
+//!
+//! It never touches a connection, and nothing here makes a worker wait.
+
+pub mod log;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam::channel::Sender;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::time::Instant;
+
+use crate::base::{Clock, Millis};
+use crate::metrics::WorkerCounters;
+use crate::ring::Waker;
+use crate::worker::Order;
+
+/// A worker that has not turned for this long is reported: it turns once a second when idle.
+const STALLED_AFTER: Duration = Duration::from_secs(5);
+
+/// What the control plane holds of a worker.
+#[derive(Debug)]
+pub struct WorkerHandle {
+    /// Where its orders go.
+    pub orders: Sender<Order>,
+    /// Wakes it to read them.
+    pub waker: Waker,
+    /// What it counts, its heartbeat among it.
+    pub counters: Arc<WorkerCounters>,
+}
+
+impl WorkerHandle {
+    fn order(&self, order: Order) {
+        // A worker that is gone has said so through its `Exit`.
+        let _ = self.orders.send(order);
+        self.waker.wake();
+    }
+}
+
+/// The last word of a worker's thread.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Exit {
+    /// Which worker.
+    pub worker: usize,
+    /// How it ended.
+    pub how: Ending,
+}
+
+/// How a worker's thread ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// It carried a stop order out.
+    Stopped,
+    /// The kernel refused its ring.
+    RingFailed(nix::errno::Errno),
+    /// It panicked, with these words.
+    Panicked(String),
+}
+
+/// How the gateway's run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Told to end, and every connection was ended in order.
+    Done,
+    /// Told to end; connections were left when the drain's time was over.
+    TimedOut,
+    /// A second signal came.
+    Forced,
+    /// A worker ended by itself.
+    WorkerLost,
+}
+
+/// Hears signals and watches until the gateway is to end, then ends it.
+///
+/// # Errors
+/// When the runtime or a signal handler cannot be had.
+pub fn run(
+    workers: &[WorkerHandle],
+    exits: UnboundedReceiver<Exit>,
+    clock: &Clock,
+    drain_timeout: Duration,
+) -> std::io::Result<Outcome> {
+    tokio_uring::start(async {
+        let mut plane = Plane::new(workers, exits, clock)?;
+        Ok(match plane.serve().await {
+            Some(lost) => lost,
+            None => plane.stop(drain_timeout).await,
+        })
+    })
+}
+
+struct Plane<'a> {
+    workers: &'a [WorkerHandle],
+    exits: UnboundedReceiver<Exit>,
+    clock: &'a Clock,
+    terminate: Signal,
+    interrupt: Signal,
+    hang_up: Signal,
+    user1: Signal,
+    user2: Signal,
+    /// By worker: already reported as stalled.
+    stalled: Vec<bool>,
+}
+
+impl<'a> Plane<'a> {
+    fn new(
+        workers: &'a [WorkerHandle],
+        exits: UnboundedReceiver<Exit>,
+        clock: &'a Clock,
+    ) -> std::io::Result<Plane<'a>> {
+        Ok(Plane {
+            workers,
+            exits,
+            clock,
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hang_up: signal(SignalKind::hangup())?,
+            user1: signal(SignalKind::user_defined1())?,
+            user2: signal(SignalKind::user_defined2())?,
+            stalled: vec![false; workers.len()],
+        })
+    }
+
+    /// Until a signal asks for the end (`None`) or a worker is lost.
+    async fn serve(&mut self) -> Option<Outcome> {
+        let mut second = tokio::time::interval(Duration::from_secs(1));
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => {
+                    tracing::info!(signal = "SIGTERM", "stopping");
+                    return None;
+                }
+                _ = self.interrupt.recv() => {
+                    tracing::info!(signal = "SIGINT", "stopping");
+                    return None;
+                }
+                _ = self.hang_up.recv() => refuse("SIGHUP", "reload"),
+                _ = self.user1.recv() => refuse("SIGUSR1", "reopening log files"),
+                _ = self.user2.recv() => refuse("SIGUSR2", "upgrade"),
+                exit = self.exits.recv() => return Some(lost(exit)),
+                _ = second.tick() => self.watch(),
+            }
+        }
+    }
+
+    /// Ends every worker; a second signal or the end of the time cuts it short.
+    async fn stop(&mut self, drain_timeout: Duration) -> Outcome {
+        for worker in self.workers {
+            worker.order(Order::Stop);
+        }
+        let deadline = Instant::now() + drain_timeout;
+        for _ in self.workers {
+            tokio::select! {
+                exit = self.exits.recv() => {
+                    if !matches!(exit, Some(Exit { how: Ending::Stopped, .. })) {
+                        return lost(exit);
+                    }
+                }
+                _ = self.terminate.recv() => return Outcome::Forced,
+                _ = self.interrupt.recv() => return Outcome::Forced,
+                () = tokio::time::sleep_until(deadline) => return Outcome::TimedOut,
+            }
+        }
+        Outcome::Done
+    }
+
+    /// Reports workers whose heartbeat has stopped, and those whose it has come back to.
+    fn watch(&mut self) {
+        let now = self.clock.now();
+        for (index, worker) in self.workers.iter().enumerate() {
+            let silent = now.since(Millis(worker.counters.beat_millis.get()));
+            let stalled = silent > STALLED_AFTER;
+            match (self.stalled[index], stalled) {
+                (false, true) => tracing::error!(
+                    worker = index,
+                    silent_seconds = silent.as_secs(),
+                    "a worker does not turn; its connections stand still"
+                ),
+                (true, false) => tracing::warn!(worker = index, "the worker turns again"),
+                _ => {}
+            }
+            self.stalled[index] = stalled;
+        }
+    }
+}
+
+fn refuse(signal: &str, what: &str) {
+    tracing::warn!(signal, "{what} is not in this version; the signal is ignored");
+}
+
+fn lost(exit: Option<Exit>) -> Outcome {
+    match exit {
+        Some(Exit { worker, how: Ending::Panicked(words) }) => {
+            tracing::error!(worker, panic = words, "a worker panicked; the gateway ends");
+        }
+        Some(Exit { worker, how: Ending::RingFailed(errno) }) => {
+            tracing::error!(worker, %errno, "the kernel refused a worker's ring; the gateway ends");
+        }
+        Some(Exit { worker, how: Ending::Stopped }) => {
+            tracing::error!(worker, "a worker stopped unasked; the gateway ends");
+        }
+        None => tracing::error!("all workers are gone; the gateway ends"),
+    }
+    Outcome::WorkerLost
+}

@@ -1,0 +1,332 @@
+//! Builds all parts from a config, starts the workers, drains and joins them.
+
+mod error;
+mod host;
+
+use std::net::SocketAddr;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+
+pub use error::GatewayError;
+
+use crate::base::Clock;
+use crate::budget::Budget;
+use crate::config::{Builtin, Config, UpstreamKind};
+use crate::conn::{Reason, Wiring};
+use crate::control::{Ending, Exit, Outcome, WorkerHandle};
+use crate::listener::{Bound, listen_on};
+use crate::metrics::WorkerCounters;
+use crate::ring::{KernelRing, ListenerSocket, RingError, RingSetup, ServerSocket, Waker, probe};
+use crate::upstream::Servers;
+use crate::worker::{ListenerPlan, Mailbox, Plan, UpstreamPlan, Worker, mailbox};
+use host::Host;
+
+/// Runs until it is told to stop and everything has ended.
+///
+/// # Errors
+/// When the gateway could not start, or broke.
+pub fn run(config: Config) -> Result<(), GatewayError> {
+    let log = crate::control::log::start(&config.log);
+    let outcome = Gateway::start(&config).and_then(|gateway| gateway.serve(&config));
+    drop(log);
+    outcome
+}
+
+/// A gateway whose workers accept.
+struct Gateway {
+    clock: Clock,
+    handles: Vec<WorkerHandle>,
+    threads: Vec<JoinHandle<()>>,
+    exits: UnboundedReceiver<Exit>,
+}
+
+/// What one worker's thread is given.
+struct Recruit {
+    index: usize,
+    core: Option<core_affinity::CoreId>,
+    setup: RingSetup,
+    plan: Plan,
+    clock: Clock,
+    mailbox: Mailbox,
+    budget: Arc<Budget>,
+    counters: Arc<WorkerCounters>,
+}
+
+impl Gateway {
+    fn start(config: &Config) -> Result<Gateway, GatewayError> {
+        probe().map_err(GatewayError::IoUring)?;
+        let host = Host::read(config)?;
+        let bound = bind_all(config, host.workers)?;
+        let gateway = Gateway::recruit(config, &host, bound)?;
+        tracing::info!(
+            workers = host.workers,
+            max_connections = host.max_connections,
+            pinned = host.cores.is_some(),
+            "ready"
+        );
+        Ok(gateway)
+    }
+
+    /// Starts every worker and waits until each has its ring.
+    fn recruit(
+        config: &Config,
+        host: &Host,
+        bound: Vec<(usize, Bound)>,
+    ) -> Result<Gateway, GatewayError> {
+        let clock = Clock::system();
+        let budget = Arc::new(Budget::new(host.max_connections));
+        let (plan, servers) = plan(config, host, &bound);
+        let mut shares = share_sockets(config, host, bound);
+        let (exit_sender, exits) = unbounded_channel();
+        let (ready_sender, ready) = std::sync::mpsc::channel();
+        let mut gateway = Gateway { clock, handles: Vec::new(), threads: Vec::new(), exits };
+        for index in 0..host.workers {
+            let (orders, mailbox) = mailbox();
+            let counters = Arc::new(WorkerCounters::default());
+            let recruit = Recruit {
+                index,
+                core: host.cores.as_ref().map(|cores| cores[index % cores.len()]),
+                setup: setup(config, host, std::mem::take(&mut shares[index]), &servers),
+                plan: plan_of(&plan, index),
+                clock: gateway.clock.clone(),
+                mailbox,
+                budget: budget.clone(),
+                counters: counters.clone(),
+            };
+            let (ready_sender, exit_sender) = (ready_sender.clone(), exit_sender.clone());
+            let thread = std::thread::Builder::new()
+                .name(format!("worker-{index}"))
+                .spawn(move || work(recruit, &ready_sender, &exit_sender))
+                .map_err(GatewayError::Thread)?;
+            gateway.threads.push(thread);
+            let waker = match ready.recv() {
+                Ok(ring) => ring.map_err(GatewayError::Ring)?,
+                Err(_) => return Err(GatewayError::WorkerLost),
+            };
+            gateway.handles.push(WorkerHandle { orders, waker, counters });
+        }
+        Ok(gateway)
+    }
+
+    /// Until the end. What is still open at the drain's deadline ends with the process.
+    fn serve(self, config: &Config) -> Result<(), GatewayError> {
+        let Gateway { clock, handles, threads, exits } = self;
+        let drain_timeout = config.gateway.drain_timeout;
+        let outcome = crate::control::run(&handles, exits, &clock, drain_timeout)
+            .map_err(GatewayError::Control)?;
+        if outcome == Outcome::Done {
+            for thread in threads {
+                thread.join().map_err(|_| GatewayError::WorkerLost)?;
+            }
+        }
+        summarize(&handles);
+        match outcome {
+            Outcome::Done | Outcome::TimedOut => Ok(()),
+            Outcome::Forced => Err(GatewayError::Forced),
+            Outcome::WorkerLost => Err(GatewayError::WorkerLost),
+        }
+    }
+}
+
+/// A worker's thread: its ring is made here, because only one thread may ever use it.
+fn work(
+    recruit: Recruit,
+    ready: &std::sync::mpsc::Sender<Result<Waker, RingError>>,
+    exits: &UnboundedSender<Exit>,
+) {
+    let Recruit { index, core, setup, plan, clock, mailbox, budget, counters } = recruit;
+    if let Some(core) = core {
+        core_affinity::set_for_current(core);
+    }
+    let run = std::panic::catch_unwind(AssertUnwindSafe(|| {
+        let ring = match KernelRing::new(setup) {
+            Ok(ring) => ring,
+            Err(error) => {
+                // Whoever starts the gateway waits for this word; if it is gone, so is the need.
+                let _ = ready.send(Err(error));
+                return Ok(());
+            }
+        };
+        let waker = ring.waker();
+        let mut worker = Worker::new(ring, clock, mailbox, plan, budget, counters);
+        let _ = ready.send(Ok(waker));
+        worker.run()
+    }));
+    let how = match run {
+        Ok(Ok(())) => Ending::Stopped,
+        Ok(Err(errno)) => Ending::RingFailed(errno),
+        Err(panic) => Ending::Panicked(words_of(&*panic)),
+    };
+    // The control plane is gone only when the process ends anyway.
+    let _ = exits.send(Exit { worker: index, how });
+}
+
+fn words_of(panic: &(dyn std::any::Any + Send)) -> String {
+    let words = panic.downcast_ref::<String>().cloned();
+    words.or_else(|| panic.downcast_ref::<&str>().map(|&text| text.to_owned())).unwrap_or_default()
+}
+
+/// Listens on every address; each [`Bound`] with the index of its listener in the config.
+fn bind_all(config: &Config, workers: usize) -> Result<Vec<(usize, Bound)>, GatewayError> {
+    let mut all: Vec<(usize, Bound)> = Vec::new();
+    for (index, listener) in config.listeners.iter().enumerate() {
+        for (nth, &address) in listener.bind.iter().enumerate() {
+            let address = same_port(address, nth, &listener.bind, &all);
+            let bound = listen_on(address, workers, listener.backlog)
+                .map_err(|error| GatewayError::Listen { listener: listener.name.clone(), error })?;
+            let effective = listener.backlog.min(host::somaxconn());
+            tracing::info!(
+                listener = listener.name,
+                address = %bound.address,
+                backlog = effective,
+                passive_sockets = workers,
+                "listening"
+            );
+            if effective < listener.backlog {
+                tracing::warn!(
+                    listener = listener.name,
+                    backlog = listener.backlog,
+                    effective,
+                    "net.core.somaxconn is smaller than the backlog; \
+                     `sysctl -w net.core.somaxconn={}` lifts it",
+                    listener.backlog
+                );
+            }
+            all.push((index, bound));
+        }
+    }
+    Ok(all)
+}
+
+/// `*:0` asks for one free port for both families: the second takes the port of the first.
+fn same_port(
+    address: SocketAddr,
+    nth: usize,
+    binds: &[SocketAddr],
+    bound: &[(usize, Bound)],
+) -> SocketAddr {
+    match (nth.checked_sub(1).map(|before| binds[before]), bound.last()) {
+        (Some(before), Some((_, bound)))
+            if address.port() == 0
+                && before.port() == 0
+                && address.ip().is_unspecified()
+                && before.ip().is_unspecified()
+                && address.is_ipv4() != before.is_ipv4() =>
+        {
+            SocketAddr::new(address.ip(), bound.address.port())
+        }
+        _ => address,
+    }
+}
+
+/// The workers' plan and the addresses that its servers' indices mean.
+fn plan(config: &Config, host: &Host, bound: &[(usize, Bound)]) -> (Plan, Vec<ServerSocket>) {
+    let mut addresses = Vec::new();
+    let upstreams = config.upstreams.iter().map(|upstream| match &upstream.kind {
+        UpstreamKind::Builtin(Builtin::Echo) => UpstreamPlan::Builtin(Wiring::Echo),
+        UpstreamKind::Builtin(Builtin::Discard) => UpstreamPlan::Builtin(Wiring::Discard),
+        UpstreamKind::Builtin(Builtin::Hold) => UpstreamPlan::Builtin(Wiring::Hold),
+        UpstreamKind::Servers { servers, balance } => {
+            let first = addresses.len() as u16;
+            addresses.extend(
+                servers
+                    .iter()
+                    .map(|server| ServerSocket { address: server.address, source: server.source }),
+            );
+            UpstreamPlan::Servers { first, servers: Servers::new(*balance, servers.len()) }
+        }
+    });
+    let plan = Plan {
+        upstreams: upstreams.collect(),
+        listeners: bound
+            .iter()
+            .map(|&(listener, _)| ListenerPlan {
+                upstream: config.listeners[listener].upstream,
+                timeouts: config.listeners[listener].timeouts.clone(),
+            })
+            .collect(),
+        workers: host.workers as u32,
+        named: config.log.level >= crate::config::Level::Debug,
+    };
+    (plan, addresses)
+}
+
+/// The plan of one worker: its turns among equal servers begin elsewhere than its neighbours'.
+fn plan_of(plan: &Plan, worker: usize) -> Plan {
+    let mut plan = plan.clone();
+    for upstream in &mut plan.upstreams {
+        if let UpstreamPlan::Servers { servers, .. } = upstream {
+            *servers = servers.clone().beginning_at(worker);
+        }
+    }
+    plan
+}
+
+/// Each worker's own passive socket of every address.
+fn share_sockets(
+    config: &Config,
+    host: &Host,
+    bound: Vec<(usize, Bound)>,
+) -> Vec<Vec<ListenerSocket>> {
+    let mut shares: Vec<Vec<ListenerSocket>> =
+        std::iter::repeat_with(Vec::new).take(host.workers).collect();
+    for (listener, bound) in bound {
+        let backlog = config.listeners[listener].backlog.min(host::somaxconn());
+        for (share, fd) in shares.iter_mut().zip(bound.sockets) {
+            share.push(ListenerSocket { socket: fd, backlog });
+        }
+    }
+    shares
+}
+
+fn setup(
+    config: &Config,
+    host: &Host,
+    listeners: Vec<ListenerSocket>,
+    servers: &[ServerSocket],
+) -> RingSetup {
+    RingSetup {
+        connections: host.slots_per_worker(),
+        with_upstream: !servers.is_empty(),
+        table_entries: host.table_entries,
+        submission_entries: config.ring.submission_entries,
+        completion_entries: config.ring.completion_entries,
+        buffer_bytes: config.ring.buffer_bytes,
+        buffer_count: config.ring.buffer_count,
+        parked_bytes_max: host.parked_bytes_max(),
+        listeners,
+        servers: servers.to_vec(),
+    }
+}
+
+/// What the gateway did, in a line, and a line for each reason that a connection ended for.
+fn summarize(handles: &[WorkerHandle]) {
+    let total = |number: fn(&WorkerCounters) -> u64| -> u64 {
+        handles.iter().map(|handle| number(&handle.counters)).sum()
+    };
+    tracing::info!(
+        accepted = total(|c| c.accepted.get()),
+        still_open = total(|c| c.open.get()),
+        to_upstream_bytes = total(|c| c.to_upstream_bytes.get()),
+        to_client_bytes = total(|c| c.to_client_bytes.get()),
+        connects_failed = total(|c| c.connects_failed.get()),
+        accepts_rearmed = total(|c| c.accepts_rearmed.get()),
+        accepts_pressed = total(|c| c.accepts_pressed.get()),
+        overshoot = total(|c| c.overshoot.get()),
+        stale_completions = total(|c| c.stale_completions.get()),
+        buffers_starved = total(|c| c.buffers_starved.get()),
+        chunks_parked = total(|c| c.chunks_parked.get()),
+        cancels_repeated = total(|c| c.cancels_repeated.get()),
+        "stopped"
+    );
+    for reason in Reason::ALL {
+        let connections: u64 =
+            handles.iter().map(|handle| handle.counters.ended[reason as usize].get()).sum();
+        if connections > 0 {
+            tracing::info!(reason = reason.word(), connections, "ended");
+        }
+    }
+}
