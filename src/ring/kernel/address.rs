@@ -16,13 +16,17 @@ const SO_PEERNAME: libc::c_int = 28;
 /// The addresses at both ends of `socket`.
 pub(super) fn four_tuple(socket: BorrowedFd<'_>) -> Result<FourTuple, Errno> {
     let local = getsockname::<SockaddrStorage>(socket.as_raw_fd())?;
-    let local_len = local.len();
-    let local = socket_addr(&local).ok_or(Errno::EAFNOSUPPORT)?;
-    Ok(FourTuple { local, peer: peer_of(socket, local_len) })
+    let family_bytes = if local.as_sockaddr_in().is_some() {
+        size_of::<libc::sockaddr_in>()
+    } else {
+        size_of::<libc::sockaddr_in6>()
+    };
+    let peer = peer_of(socket, family_bytes as libc::socklen_t);
+    Ok(FourTuple { local: socket_addr(&local).ok_or(Errno::EAFNOSUPPORT)?, peer })
 }
 
-/// `length_bytes` is that of the local address, of the same family: SO_PEERNAME answers EINVAL
-/// when asked for more than the address has.
+/// `length_bytes` is exactly that of the socket's family: SO_PEERNAME answers EINVAL when asked
+/// for more than the address has.
 fn peer_of(socket: BorrowedFd<'_>, mut length_bytes: libc::socklen_t) -> Option<SocketAddr> {
     // SAFETY: a sockaddr_storage of zeroes is a valid value of that plain structure.
     let mut storage: libc::sockaddr_storage = unsafe { std::mem::zeroed() };

@@ -1,0 +1,110 @@
+//! FIN, RST, hang-ups and cancels look as the contract says.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::os::fd::AsFd;
+
+use nix::libc::{POLLHUP, POLLIN, POLLRDHUP};
+use nix::sys::socket::{setsockopt, sockopt};
+use portcullis::base::{Errno, Side};
+use portcullis::ring::{Operation, Ring};
+
+use crate::harness::Rig;
+
+fn reset_by(stream: TcpStream) {
+    let linger = nix::libc::linger { l_onoff: 1, l_linger: 0 };
+    setsockopt(&stream.as_fd(), sockopt::Linger, &linger).expect("an option");
+}
+
+fn bits(result: Result<u32, Errno>) -> i32 {
+    result.expect("poll bits") as i32
+}
+
+#[test]
+fn a_reset_reaches_the_peer_of_an_accepted_and_of_an_opened_socket() {
+    let mut rig = Rig::v4(2);
+    let (mut client, conn) = rig.client();
+    let mut server = rig.upstream(conn, 0);
+    for (side, peer) in [(Side::Client, &mut client), (Side::Upstream, &mut server)] {
+        let receive = rig.start(conn, side, Operation::Receive);
+        assert_eq!(rig.run(conn, side, Operation::Reset), Ok(0));
+        let ended = rig.done(receive);
+        assert!(matches!(ended.result, Err(Errno::ECONNRESET) | Ok(0)), "{ended:?}");
+        assert_eq!(ended.buffer, None);
+        let error = peer.read(&mut [0]).expect_err("a reset");
+        assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+        assert_eq!(rig.run(conn, side, Operation::Close), Ok(0));
+    }
+    assert_eq!(rig.ring.free_buffers(), rig.ring.pool_buffers());
+}
+
+#[test]
+fn a_watch_tells_a_fin_from_a_reset() {
+    let mut rig = Rig::v4(1);
+    let (client, conn) = rig.client();
+    let watch = rig.start(conn, Side::Client, Operation::WatchHangup);
+    client.shutdown(Shutdown::Write).expect("a FIN");
+    let fin = rig.done(watch);
+    assert!(fin.more, "{fin:?}");
+    assert_eq!(bits(fin.result) & (i32::from(POLLRDHUP | POLLHUP)), i32::from(POLLRDHUP));
+    reset_by(client);
+    let reset = rig.done(watch);
+    assert_ne!(bits(reset.result) & i32::from(POLLHUP), 0, "{reset:?}");
+}
+
+#[test]
+fn a_readable_wait_tells_of_data_and_of_the_end() {
+    let mut rig = Rig::v4(1);
+    let (mut client, conn) = rig.client();
+    let wait = rig.start(conn, Side::Client, Operation::WaitReadable);
+    client.write_all(b"x").expect("a write");
+    let data = rig.done(wait);
+    assert!(!data.more);
+    assert_eq!(bits(data.result) & i32::from(POLLIN | POLLRDHUP), i32::from(POLLIN));
+    drop(client);
+    let wait = rig.start(conn, Side::Client, Operation::WaitReadable);
+    let mut end = bits(rig.done(wait).result);
+    for _ in 0..100 {
+        if end & i32::from(POLLRDHUP) != 0 {
+            return;
+        }
+        end = bits(rig.run(conn, Side::Client, Operation::WaitReadable));
+    }
+    panic!("no RDHUP in {end:#x}");
+}
+
+#[test]
+fn a_cancel_ends_everything_on_its_side_and_nothing_else() {
+    let mut rig = Rig::v4(2);
+    let (_client, conn) = rig.client();
+    let _server = rig.upstream(conn, 0);
+    let other = rig.start(conn, Side::Upstream, Operation::Receive);
+    let receive = rig.start(conn, Side::Client, Operation::Receive);
+    let watch = rig.start(conn, Side::Client, Operation::WatchHangup);
+    let found = rig.run(conn, Side::Client, Operation::Cancel);
+    assert_eq!(found, Ok(2));
+    for token in [receive, watch] {
+        let done = rig.done(token);
+        assert_eq!((done.result, done.more), (Err(Errno::ECANCELED), false));
+    }
+    assert_eq!(rig.unseen(), []);
+    assert_eq!(rig.run(conn, Side::Upstream, Operation::Cancel), Ok(1));
+    assert_eq!(rig.done(other).result, Err(Errno::ECANCELED));
+}
+
+#[test]
+fn a_cancel_with_nothing_to_cancel_finds_none() {
+    let mut rig = Rig::v4(1);
+    let (_client, conn) = rig.client();
+    let found = rig.run(conn, Side::Client, Operation::Cancel);
+    assert!(matches!(found, Err(Errno::ENOENT) | Ok(0)), "{found:?}");
+}
+
+#[test]
+fn a_clean_close_sends_a_fin() {
+    let mut rig = Rig::v4(1);
+    let (mut client, conn) = rig.client();
+    assert_eq!(rig.run(conn, Side::Client, Operation::Close), Ok(0));
+    assert_eq!(client.read(&mut [0]).expect("an end"), 0);
+    assert_eq!(rig.ring.accept_room(), 1);
+}

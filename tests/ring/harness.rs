@@ -1,0 +1,194 @@
+//! A ring with listeners and servers on loopback, and bounded waits on it.
+
+use std::collections::VecDeque;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::AsRawFd;
+use std::time::Duration;
+
+use nix::sys::socket::{
+    AddressFamily, Backlog, SockFlag, SockType, SockaddrStorage, bind, listen, socket,
+};
+use portcullis::base::{Errno, Side};
+use portcullis::ring::{
+    AcceptMode, Completion, ConnIndex, Done, KernelRing, ListenerId, ListenerSocket, OpKind,
+    Operation, Ring, RingSetup, ServerId, ServerSocket, Token,
+};
+
+/// Turns after which a wait has failed; each lasts at most [`PATIENCE`]: 60 s.
+const TURNS_MAX: usize = 600;
+const PATIENCE: Duration = Duration::from_millis(100);
+
+pub(crate) const V4: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+pub(crate) const V6: SocketAddr = SocketAddr::new(std::net::IpAddr::V6(Ipv6Addr::LOCALHOST), 0);
+
+/// A setup for `connections` in one kernel ring.
+pub(crate) fn setup(connections: u32) -> RingSetup {
+    RingSetup {
+        connections,
+        with_upstream: true,
+        table_entries: 4096,
+        submission_entries: 256,
+        completion_entries: 1024,
+        buffer_bytes: 4096,
+        buffer_count: 256,
+        parked_bytes_max: 1 << 20,
+        listeners: Vec::new(),
+        servers: Vec::new(),
+    }
+}
+
+/// A passive socket on a free port.
+pub(crate) fn passive(address: SocketAddr, backlog: u32) -> (ListenerSocket, SocketAddr) {
+    let family = if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
+    let made = socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).expect("a socket");
+    bind(made.as_raw_fd(), &SockaddrStorage::from(address)).expect("a free port");
+    listen(&made, Backlog::new(backlog as i32).expect("a backlog")).expect("listen");
+    let listener = TcpListener::from(made);
+    let address = listener.local_addr().expect("its address");
+    (ListenerSocket { socket: listener.into(), backlog }, address)
+}
+
+/// A ring and what it did not tell yet.
+pub(crate) struct Rig {
+    pub(crate) ring: KernelRing,
+    /// Where its listeners are.
+    pub(crate) listeners: Vec<SocketAddr>,
+    /// Where its servers are, and the passive sockets of those.
+    pub(crate) servers: Vec<TcpListener>,
+    unseen: VecDeque<Completion>,
+}
+
+impl Rig {
+    /// A ring that listens on, and connects to, an address of each of these families.
+    pub(crate) fn new(mut setup: RingSetup, families: &[SocketAddr]) -> Rig {
+        let mut listeners = Vec::new();
+        let mut servers = Vec::new();
+        for family in families {
+            let (listener, address) = passive(*family, 4096);
+            setup.listeners.push(listener);
+            listeners.push(address);
+            let server = TcpListener::bind(*family).expect("a server");
+            let address = server.local_addr().expect("its address");
+            setup.servers.push(ServerSocket { address, source: None });
+            servers.push(server);
+        }
+        let ring = KernelRing::new(setup).expect("a ring");
+        Rig { ring, listeners, servers, unseen: VecDeque::new() }
+    }
+
+    /// An IPv4 rig for `connections` in one kernel ring.
+    pub(crate) fn v4(connections: u32) -> Rig {
+        Rig::new(setup(connections), &[V4])
+    }
+
+    /// Waits for the first completion that `wanted` makes something of; keeps the others.
+    pub(crate) fn wait<T>(&mut self, mut wanted: impl FnMut(&Completion) -> Option<T>) -> T {
+        if let Some(found) = self.take(&mut wanted) {
+            return found;
+        }
+        for _ in 0..TURNS_MAX {
+            self.turn(PATIENCE);
+            if let Some(found) = self.take(&mut wanted) {
+                return found;
+            }
+        }
+        panic!("nothing of the kind in {TURNS_MAX} turns; left: {:?}", self.unseen);
+    }
+
+    fn take<T>(&mut self, mut wanted: impl FnMut(&Completion) -> Option<T>) -> Option<T> {
+        let (place, found) =
+            self.unseen.iter().enumerate().find_map(|(place, one)| Some((place, wanted(one)?)))?;
+        self.unseen.remove(place);
+        Some(found)
+    }
+
+    /// One turn; its completions are kept.
+    pub(crate) fn turn(&mut self, wait: Duration) {
+        self.ring.turn(Some(wait)).expect("a turn");
+        while let Some(completion) = self.ring.next() {
+            self.unseen.push_back(completion);
+        }
+    }
+
+    /// Everything told and not waited for.
+    pub(crate) fn unseen(&mut self) -> Vec<Completion> {
+        self.unseen.drain(..).collect()
+    }
+
+    /// Starts an operation of generation 0.
+    pub(crate) fn start(&mut self, conn: ConnIndex, side: Side, operation: Operation) -> Token {
+        let token = token(conn, side, operation);
+        self.ring.start(token, operation);
+        token
+    }
+
+    /// Waits until `token`'s operation completes.
+    pub(crate) fn done(&mut self, token: Token) -> Done {
+        self.wait(|completion| match completion {
+            Completion::Done(done) if done.token == token => Some(*done),
+            _ => None,
+        })
+    }
+
+    /// Starts an operation and waits for its result.
+    pub(crate) fn run(
+        &mut self,
+        conn: ConnIndex,
+        side: Side,
+        operation: Operation,
+    ) -> Result<u32, Errno> {
+        let token = self.start(conn, side, operation);
+        self.done(token).result
+    }
+
+    /// A client of listener 0, and the slot it was accepted into by a credit.
+    pub(crate) fn client(&mut self) -> (TcpStream, ConnIndex) {
+        self.client_of(ListenerId(0))
+    }
+
+    /// A client of a listener, accepted by a credit.
+    pub(crate) fn client_of(&mut self, listener: ListenerId) -> (TcpStream, ConnIndex) {
+        let address = self.listeners[usize::from(listener.0)];
+        let stream = TcpStream::connect(address).expect("a client");
+        stream.set_nodelay(true).expect("an option");
+        self.ring.accept(listener, AcceptMode::Single);
+        (stream, self.accepted().1)
+    }
+
+    /// Waits for an accepted client.
+    pub(crate) fn accepted(&mut self) -> (ListenerId, ConnIndex, bool) {
+        self.wait(|completion| match completion {
+            Completion::Accepted { listener, conn, more } => Some((*listener, *conn, *more)),
+            Completion::AcceptEnded { error, .. } => panic!("accept ended: {error}"),
+            Completion::Done(_) => None,
+        })
+    }
+
+    /// Opens and connects `conn`'s upstream socket to server `index`; its other end.
+    pub(crate) fn upstream(&mut self, conn: ConnIndex, index: u16) -> TcpStream {
+        let server = ServerId(index);
+        assert_eq!(self.run(conn, Side::Upstream, Operation::Open(server)), Ok(0));
+        assert_eq!(self.run(conn, Side::Upstream, Operation::Connect(server)), Ok(0));
+        self.servers[usize::from(index)].accept().expect("the server's end").0
+    }
+}
+
+/// The token of an operation in generation 0.
+pub(crate) fn token(conn: ConnIndex, side: Side, operation: Operation) -> Token {
+    let kind = match operation {
+        Operation::Open(_) => OpKind::Open,
+        Operation::Connect(_) => OpKind::Connect,
+        Operation::WaitReadable => OpKind::WaitReadable,
+        Operation::Receive => OpKind::Receive,
+        Operation::Send(_) => OpKind::Send,
+        Operation::WaitWritable => OpKind::WaitWritable,
+        Operation::Shutdown => OpKind::Shutdown,
+        Operation::WatchHangup => OpKind::WatchHangup,
+        Operation::Reset => OpKind::Reset,
+        Operation::Unacknowledged => OpKind::Unacknowledged,
+        Operation::Addresses => OpKind::Addresses,
+        Operation::Cancel => OpKind::Cancel,
+        Operation::Close => OpKind::Close,
+    };
+    Token { conn, generation: 0, side, kind }
+}
