@@ -1,7 +1,7 @@
 //! Portcullis: an io_uring TCP gateway for very large numbers of open connections.
 //!
-//! The map, highest rank first; a module sees only modules of lower rank, which `tests/style.rs`
-//! checks, as it checks this list against the disk.
+//! The map, highest rank first; a module sees only modules of lower rank. `tests/style` checks
+//! that, and this list against the disk.
 //!
 //! - `cli.rs` — the command line: flags become a command, and its outcome an exit code
 //! - `gateway/` — builds all parts from a config, starts the workers, drains and joins them
