@@ -208,9 +208,12 @@ impl Connection {
         self.phase
     }
 
-    /// Bytes delivered, by the side they came from.
+    /// Bytes delivered, by the side they came from. An echo's come from both.
     pub fn moved_bytes(&self) -> BySide<u64> {
-        self.moved_bytes
+        match self.wiring {
+            Wiring::Echo => BySide([self.moved_bytes[Side::Client]; 2]),
+            _ => self.moved_bytes,
+        }
     }
 
     /// The side that the bytes of `source` go to.

@@ -16,7 +16,7 @@ pub use crate::config::Timeouts;
 
 use crate::base::{BySide, Clock, Errno, Millis, Side, Tick};
 use crate::budget::Budget;
-use crate::conn::{Event, Patience, Phase, Reason, Wiring};
+use crate::conn::{Event, Patience, Reason, Wiring};
 use crate::metrics::WorkerCounters;
 use crate::ring::{Completion, ConnIndex, FourTuple, Ring};
 use crate::upstream::Servers;
@@ -86,8 +86,18 @@ pub struct Worker<R: Ring> {
     now: Millis,
     checked: Millis,
     open: u32,
-    /// While stopping: how far the walk that ends connections has come.
-    stop_cursor: Option<u32>,
+    stop: Stop,
+}
+
+/// How far a stop has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stop {
+    /// Nobody asked for one.
+    Unasked,
+    /// Connections are being ended, from this slot on.
+    Walking(u32),
+    /// Each was told to end; a client that comes late is told at once.
+    Walked,
 }
 
 impl<R: Ring> Worker<R> {
@@ -110,7 +120,7 @@ impl<R: Ring> Worker<R> {
             names: HashMap::new(),
             checked: now,
             open: 0,
-            stop_cursor: None,
+            stop: Stop::Unasked,
             ring,
             clock,
             mailbox,
@@ -144,6 +154,7 @@ impl<R: Ring> Worker<R> {
         }
         self.expire();
         self.feed_starved();
+        self.end_some();
         self.check_once_a_second();
         self.beat();
         Ok(!self.is_over())
@@ -155,7 +166,7 @@ impl<R: Ring> Worker<R> {
     }
 
     fn sleep(&self) -> Duration {
-        if self.stop_cursor.is_some() {
+        if matches!(self.stop, Stop::Walking(_)) {
             return Duration::ZERO;
         }
         self.timers.next_look().begins().since(self.now).min(LONGEST_SLEEP)
@@ -166,32 +177,28 @@ impl<R: Ring> Worker<R> {
             match order {
                 Order::Stop => {
                     self.admission.stop(&mut self.ring);
-                    self.stop_cursor = Some(0);
+                    self.stop = Stop::Walking(0);
                 }
             }
         }
-        self.end_some();
     }
 
     /// Carries a stop on: ends a bounded number of connections.
     fn end_some(&mut self) {
-        let Some(mut from) = self.stop_cursor else { return };
+        let Stop::Walking(mut from) = self.stop else { return };
         for _ in 0..ENDED_PER_TURN {
             let Some(index) = self.table.used_from(from) else {
-                // Clients that were accepted late are met by another walk.
-                self.stop_cursor = if self.admission.is_over() { None } else { Some(0) };
+                self.stop = Stop::Walked;
                 return;
             };
-            if self.table.entry(index).conn.phase() != Phase::Vacant {
-                self.apply(index, Event::Ended(Reason::Stopped));
-            }
+            self.apply(index, Event::Ended(Reason::Stopped));
             from = index.0 + 1;
         }
-        self.stop_cursor = Some(from);
+        self.stop = Stop::Walking(from);
     }
 
     fn is_over(&mut self) -> bool {
-        self.open == 0 && self.stop_cursor.is_none() && self.admission.is_over()
+        self.stop == Stop::Walked && self.open == 0 && self.admission.is_over()
     }
 
     /// Wakes starved lanes, one for each buffer that came back.
