@@ -129,11 +129,11 @@ impl<'a> Plane<'a> {
         loop {
             tokio::select! {
                 _ = self.terminate.recv() => {
-                    tracing::info!(signal = "SIGTERM", "stopping");
+                    tracing::info!(signal = %"SIGTERM", "stopping");
                     return None;
                 }
                 _ = self.interrupt.recv() => {
-                    tracing::info!(signal = "SIGINT", "stopping");
+                    tracing::info!(signal = %"SIGINT", "stopping");
                     return None;
                 }
                 _ = self.hang_up.recv() => refuse("SIGHUP", "reload"),
@@ -187,7 +187,7 @@ impl<'a> Plane<'a> {
 }
 
 fn refuse(signal: &str, what: &str) {
-    tracing::warn!(signal, "{what} is not in this version; the signal is ignored");
+    tracing::warn!(%signal, "{what} is not in this version; the signal is ignored");
 }
 
 fn lost(exit: Option<Exit>) -> Outcome {

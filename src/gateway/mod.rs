@@ -179,7 +179,7 @@ fn bind_all(config: &Config, workers: usize) -> Result<Vec<(usize, Bound)>, Gate
                 .map_err(|error| GatewayError::Listen { listener: listener.name.clone(), error })?;
             let effective = listener.backlog.min(host::somaxconn());
             tracing::info!(
-                listener = listener.name,
+                listener = %listener.name,
                 address = %bound.address,
                 backlog = effective,
                 passive_sockets = workers,
@@ -187,7 +187,7 @@ fn bind_all(config: &Config, workers: usize) -> Result<Vec<(usize, Bound)>, Gate
             );
             if effective < listener.backlog {
                 tracing::warn!(
-                    listener = listener.name,
+                    listener = %listener.name,
                     backlog = listener.backlog,
                     effective,
                     "net.core.somaxconn is smaller than the backlog; \
@@ -326,7 +326,7 @@ fn summarize(handles: &[WorkerHandle]) {
         let connections: u64 =
             handles.iter().map(|handle| handle.counters.ended[reason as usize].get()).sum();
         if connections > 0 {
-            tracing::info!(reason = reason.word(), connections, "ended");
+            tracing::info!(reason = %reason.word(), connections, "ended");
         }
     }
 }

@@ -217,11 +217,11 @@ impl<R: Ring> Worker<R> {
         let local = |side: Side| show(names[side].map(|FourTuple { local, .. }| local));
         let peer = |side: Side| show(names[side].and_then(|FourTuple { peer, .. }| peer));
         tracing::debug!(
-            reason = reason.word(),
-            client = peer(Side::Client),
-            local = local(Side::Client),
-            source = local(Side::Upstream),
-            server = peer(Side::Upstream),
+            reason = %reason.word(),
+            client = %peer(Side::Client),
+            local = %local(Side::Client),
+            source = %local(Side::Upstream),
+            server = %peer(Side::Upstream),
             to_upstream_bytes = moved[Side::Client],
             to_client_bytes = moved[Side::Upstream],
             "connection ended"
