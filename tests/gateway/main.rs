@@ -1,0 +1,21 @@
+//! The gateway's behaviour from outside: its program, real sockets, the real kernel.
+
+mod support;
+
+mod builtins;
+mod families;
+mod half_close;
+mod limit;
+mod listeners;
+mod many_rings;
+mod relay;
+mod reset;
+mod reset_stalled;
+mod seed;
+mod self_check;
+mod server_first;
+mod short_connections;
+mod slow_reader;
+mod startup;
+mod timeouts;
+mod upstream_down;

@@ -1,0 +1,201 @@
+//! The gateway's program: started with a config, watched, stopped.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use super::log::{Log, parsed};
+use super::wait_until;
+
+/// A running gateway; dropping it kills it.
+pub(crate) struct Gateway {
+    child: Child,
+    log: Log,
+    _home: Home,
+}
+
+/// What a gateway said when it had ended.
+pub(crate) struct Report {
+    pub(crate) accepted: u64,
+    /// How many connections ended, by reason.
+    pub(crate) ended: BTreeMap<String, u64>,
+}
+
+impl Report {
+    /// Asserts that exactly these connections ended, for exactly these reasons.
+    pub(crate) fn expect(&self, ended: &[(&str, u64)]) {
+        let expected: BTreeMap<_, _> =
+            ended.iter().map(|(reason, count)| (reason.to_string(), *count)).collect();
+        assert_eq!(self.ended, expected, "connections ended, by reason");
+        assert_eq!(self.accepted, expected.values().sum::<u64>(), "connections accepted");
+    }
+}
+
+impl Gateway {
+    /// Starts a gateway with this config and waits until it accepts. It logs each connection's end.
+    pub(crate) fn start(config: &str) -> Self {
+        let gateway = Self::launch(Some(config), None);
+        gateway.log.wait_for("ready", 1);
+        gateway
+    }
+
+    /// The same, with no more than this many files for the process.
+    pub(crate) fn start_with_open_files(config: &str, open_files: u64) -> Self {
+        let gateway = Self::launch(Some(config), Some(open_files));
+        gateway.log.wait_for("ready", 1);
+        gateway
+    }
+
+    /// Starts a gateway with no config file and waits until it accepts.
+    pub(crate) fn start_without_config() -> Self {
+        let gateway = Self::launch(None, None);
+        gateway.log.wait_for("ready", 1);
+        gateway
+    }
+
+    /// Starts a gateway and waits for nothing.
+    pub(crate) fn launch(config: Option<&str>, open_files: Option<u64>) -> Self {
+        allow_many_files();
+        let home = Home::new();
+        let mut command = program(open_files);
+        command.arg("run");
+        if let Some(config) = config {
+            let path = home.path.join("portcullis.toml");
+            let level = if config.contains("[log]") { "" } else { "\n[log]\nlevel = \"debug\"\n" };
+            std::fs::write(&path, format!("{config}{level}")).expect("the config is written");
+            command.arg("--config").arg(path);
+        }
+        // Each gateway has a runtime directory of its own: many run at once.
+        command.env("RUNTIME_DIRECTORY", &home.path).env("XDG_RUNTIME_DIR", &home.path);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("the gateway's program starts");
+        let log = Log::collect(child.stderr.take().expect("stderr is piped"));
+        Self { child, log, _home: home }
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// The addresses that a listener got, in the order of the log.
+    pub(crate) fn addresses(&self, listener: &str) -> Vec<SocketAddr> {
+        let lines = self.log.wait_for(&format!("listening listener={listener} "), 1);
+        lines.iter().map(|line| parsed(line, "address")).collect()
+    }
+
+    /// The address of a listener that has only one.
+    pub(crate) fn address(&self, listener: &str) -> SocketAddr {
+        let addresses = self.addresses(listener);
+        assert_eq!(addresses.len(), 1, "addresses of {listener}: {addresses:?}");
+        addresses[0]
+    }
+
+    /// Waits until this many connections have ended; returns the lines that say so.
+    pub(crate) fn wait_for_ended(&self, count: usize) -> Vec<String> {
+        self.log.wait_for("connection ended reason=", count)
+    }
+
+    /// Waits until this many connections have ended for this reason.
+    pub(crate) fn wait_for_reason(&self, reason: &str, count: usize) -> Vec<String> {
+        self.log.wait_for(&format!("connection ended reason={reason} "), count)
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.child.id() as i32), signal).expect("the gateway takes a signal");
+    }
+
+    /// Stops the gateway and returns what it counted; it must end well.
+    pub(crate) fn stop(self) -> Report {
+        self.stop_with(Signal::SIGTERM)
+    }
+
+    /// The same, by the signal named.
+    pub(crate) fn stop_with(mut self, signal: Signal) -> Report {
+        self.signal(signal);
+        let status = self.wait_for_exit();
+        assert_eq!(status.code(), Some(0), "exit after {signal}; signal {:?}", status.signal());
+        report(&self.log.finish())
+    }
+
+    /// Waits until a gateway that ends by itself has ended: its status and its lines.
+    pub(crate) fn ended_by_itself(mut self) -> (ExitStatus, Vec<String>) {
+        let status = self.wait_for_exit();
+        (status, self.log.finish())
+    }
+
+    fn wait_for_exit(&mut self) -> ExitStatus {
+        let mut status = None;
+        wait_until("the gateway's exit", || {
+            status = self.child.try_wait().expect("the gateway is our child");
+            status.is_some()
+        });
+        status.expect("waited until it is there")
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            let lines = self.log.finish();
+            let last = &lines[lines.len().saturating_sub(30)..];
+            eprintln!("the gateway's last lines of {}:\n{}", lines.len(), last.join("\n"));
+        }
+    }
+}
+
+fn report(lines: &[String]) -> Report {
+    let stopped = lines.iter().rev().find(|line| line.contains("stopped accepted="));
+    let stopped = stopped.expect("the gateway's last words count what it accepted");
+    let reasons = lines.iter().filter(|line| {
+        line.contains("ended reason=") && !line.contains("connection ended reason=")
+    });
+    let ended = reasons.map(|line| (parsed(line, "reason"), parsed(line, "connections")));
+    Report { accepted: parsed(stopped, "accepted"), ended: ended.collect() }
+}
+
+/// The program under test: this package's, or the one that PORTCULLIS_BINARY names.
+pub(crate) fn program(open_files: Option<u64>) -> Command {
+    let built = PathBuf::from(env!("CARGO_BIN_EXE_portcullis"));
+    let path = std::env::var_os("PORTCULLIS_BINARY").map_or(built, PathBuf::from);
+    let Some(open_files) = open_files else { return Command::new(path) };
+    let mut command = Command::new("sh");
+    command.arg("-c").arg(format!("ulimit -n {open_files} && exec \"$0\" \"$@\"")).arg(path);
+    command
+}
+
+/// The tests' own clients and servers take ordinary descriptors: as many as the host allows.
+fn allow_many_files() {
+    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).expect("a limit of open files");
+    setrlimit(Resource::RLIMIT_NOFILE, most, most).expect("the soft limit may be the hard one");
+}
+
+/// A directory for one gateway's files, removed with it.
+struct Home {
+    path: PathBuf,
+}
+
+impl Home {
+    fn new() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("portcullis-test-{}-{number}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        std::fs::create_dir_all(&path).expect("a directory for the gateway's files");
+        Self { path }
+    }
+}
+
+impl Drop for Home {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(Path::new(&self.path));
+    }
+}
