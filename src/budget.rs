@@ -1,20 +1,40 @@
 //! What the process may still hold: one count for all workers, leased to them in batches.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::fmt;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
 
 /// The connections that the process may hold at once. Permits are leased before a client is
 /// accepted and come back when its slots are empty, so the sum over all workers never exceeds the
 /// limit.
-#[derive(Debug)]
+///
+/// Near the limit a worker that has clients waiting and finds no permit says that it is hungry.
+/// Others give back what lies idle with them, and whoever gives back wakes the hungry: no client
+/// waits for a permit that nobody uses.
 pub struct Budget {
     limit: u32,
     leased: AtomicU32,
+    /// By worker.
+    hungry: Box<[AtomicBool]>,
+    bells: OnceLock<Vec<Bell>>,
 }
 
+/// What wakes a worker from another thread.
+pub type Bell = Box<dyn Fn() + Send + Sync>;
+
+// Every order is SeqCst: a worker that says it is hungry and then finds no permit must be seen by
+// whoever gives one back later, which takes a total order over flag and count.
 impl Budget {
-    /// A budget of `limit` connections, none leased.
-    pub fn new(limit: u32) -> Budget {
-        Budget { limit, leased: AtomicU32::new(0) }
+    /// A budget of `limit` connections for `workers`, none leased.
+    pub fn new(limit: u32, workers: usize) -> Budget {
+        let hungry = std::iter::repeat_with(|| AtomicBool::new(false)).take(workers).collect();
+        Budget { limit, leased: AtomicU32::new(0), hungry, bells: OnceLock::new() }
+    }
+
+    /// Gives the bells that wake the workers, in their order. Until then nobody is woken, so it is
+    /// done before the first client comes; a second set is ignored.
+    pub fn hang_bells(&self, bells: Vec<Bell>) {
+        let _ = self.bells.set(bells);
     }
 
     /// The most connections at once.
@@ -22,16 +42,20 @@ impl Budget {
         self.limit
     }
 
+    /// How many workers share it.
+    pub fn workers(&self) -> u32 {
+        self.hungry.len() as u32
+    }
+
     /// Permits that nobody has leased. Another thread may take them before the caller does.
     pub fn free(&self) -> u32 {
-        self.limit.saturating_sub(self.leased.load(Ordering::Relaxed))
+        self.limit.saturating_sub(self.leased.load(SeqCst))
     }
 
     /// Leases up to `wanted` permits and says how many it got.
     pub fn lease(&self, wanted: u32) -> u32 {
         let mut granted = 0;
-        // Relaxed: the count is all there is; no other memory is published through it.
-        let _ = self.leased.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |leased| {
+        let _ = self.leased.fetch_update(SeqCst, SeqCst, |leased| {
             granted = wanted.min(self.limit.saturating_sub(leased));
             (granted > 0).then_some(leased + granted)
         });
@@ -41,26 +65,56 @@ impl Budget {
     /// Counts one connection above the limit: a client that came without a permit, which admission
     /// excludes. It is served and counted, so that the books stay right.
     pub fn overdraw(&self) {
-        self.leased.fetch_add(1, Ordering::Relaxed);
+        self.leased.fetch_add(1, SeqCst);
     }
 
-    /// Takes `permits` back.
+    /// Takes `permits` back and wakes the hungry.
     ///
     /// # Panics
     /// When more come back than were leased.
     pub fn give_back(&self, permits: u32) {
-        let before = self.leased.fetch_sub(permits, Ordering::Relaxed);
+        if permits == 0 {
+            return;
+        }
+        let before = self.leased.fetch_sub(permits, SeqCst);
         assert!(before >= permits, "{permits} permits came back, {before} were leased");
+        self.wake(|worker| self.hungry[worker].load(SeqCst));
+    }
+
+    /// `worker` has clients waiting and no permit for them, or no longer. The first word wakes
+    /// the others, who may have idle permits; the worker tries to lease once more after it.
+    pub fn set_hungry(&self, worker: usize, hungry: bool) {
+        let before = self.hungry[worker].swap(hungry, SeqCst);
+        if hungry && !before {
+            self.wake(|other| other != worker);
+        }
+    }
+
+    /// Whether any worker is hungry.
+    pub fn anyone_hungry(&self) -> bool {
+        self.hungry.iter().any(|hungry| hungry.load(SeqCst))
+    }
+
+    fn wake(&self, whom: impl Fn(usize) -> bool) {
+        let bells = self.bells.get().into_iter().flatten().enumerate();
+        bells.filter(|(worker, _)| whom(*worker)).for_each(|(_, bell)| bell());
+    }
+}
+
+impl fmt::Debug for Budget {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "Budget({} of {} leased)", self.leased.load(SeqCst), self.limit)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::Arc;
 
     #[test]
     fn no_more_is_leased_than_the_limit_and_all_of_it_comes_back() {
-        let budget = Budget::new(10);
+        let budget = Budget::new(10, 1);
         assert_eq!(budget.lease(7), 7);
         assert_eq!(budget.lease(7), 3);
         assert_eq!(budget.lease(1), 0);
@@ -71,7 +125,7 @@ mod tests {
 
     #[test]
     fn threads_that_lease_and_return_never_exceed_the_limit() {
-        let budget = Budget::new(100);
+        let budget = Budget::new(100, 4);
         let held = AtomicU32::new(0);
         std::thread::scope(|scope| {
             for seed in 1..5u32 {
@@ -79,14 +133,36 @@ mod tests {
                 scope.spawn(move || {
                     for round in 0..10_000u32 {
                         let granted = budget.lease(1 + (round * seed) % 40);
-                        let now = held.fetch_add(granted, Ordering::Relaxed) + granted;
+                        let now = held.fetch_add(granted, SeqCst) + granted;
                         assert!(now <= 100, "{now} held of 100");
-                        held.fetch_sub(granted, Ordering::Relaxed);
+                        held.fetch_sub(granted, SeqCst);
                         budget.give_back(granted);
                     }
                 });
             }
         });
         assert_eq!(budget.free(), 100);
+    }
+
+    #[test]
+    fn the_first_word_of_hunger_wakes_the_others_and_a_return_wakes_the_hungry() {
+        let budget = Budget::new(1, 3);
+        let rung: Arc<[AtomicU32; 3]> = Arc::default();
+        let bell = |worker: usize| -> Bell {
+            let rung = rung.clone();
+            Box::new(move || {
+                rung[worker].fetch_add(1, SeqCst);
+            })
+        };
+        budget.hang_bells((0..3).map(bell).collect());
+        let rings = || [0, 1, 2].map(|worker: usize| rung[worker].load(SeqCst));
+        assert_eq!(budget.lease(1), 1);
+        budget.set_hungry(1, true);
+        budget.set_hungry(1, true);
+        assert_eq!(rings(), [1, 0, 1]);
+        budget.give_back(1);
+        assert_eq!(rings(), [1, 1, 1]);
+        budget.set_hungry(1, false);
+        assert!(!budget.anyone_hungry());
     }
 }

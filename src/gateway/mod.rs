@@ -13,7 +13,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 pub use error::GatewayError;
 
 use crate::base::Clock;
-use crate::budget::Budget;
+use crate::budget::{Bell, Budget};
 use crate::config::{Builtin, Config, UpstreamKind};
 use crate::conn::{Reason, Wiring};
 use crate::control::{Ending, Exit, Outcome, WorkerHandle};
@@ -77,8 +77,8 @@ impl Gateway {
         bound: Vec<(usize, Bound)>,
     ) -> Result<Gateway, GatewayError> {
         let clock = Clock::system();
-        let budget = Arc::new(Budget::new(host.max_connections));
-        let (plan, servers) = plan(config, host, &bound);
+        let budget = Arc::new(Budget::new(host.max_connections, host.workers));
+        let (plan, servers) = plan(config, &bound);
         let mut shares = share_sockets(config, host, bound);
         let (exit_sender, exits) = unbounded_channel();
         let (ready_sender, ready) = std::sync::mpsc::channel();
@@ -108,6 +108,7 @@ impl Gateway {
             };
             gateway.handles.push(WorkerHandle { orders, waker, counters });
         }
+        budget.hang_bells(gateway.handles.iter().map(bell).collect());
         Ok(gateway)
     }
 
@@ -129,6 +130,11 @@ impl Gateway {
             Outcome::WorkerLost => Err(GatewayError::WorkerLost),
         }
     }
+}
+
+fn bell(handle: &WorkerHandle) -> Bell {
+    let waker = handle.waker.clone();
+    Box::new(move || waker.wake())
 }
 
 /// A worker's thread: its ring is made here, because only one thread may ever use it.
@@ -223,7 +229,7 @@ fn same_port(
 }
 
 /// The workers' plan and the addresses that its servers' indices mean.
-fn plan(config: &Config, host: &Host, bound: &[(usize, Bound)]) -> (Plan, Vec<ServerSocket>) {
+fn plan(config: &Config, bound: &[(usize, Bound)]) -> (Plan, Vec<ServerSocket>) {
     let mut addresses = Vec::new();
     let upstreams = config.upstreams.iter().map(|upstream| match &upstream.kind {
         UpstreamKind::Builtin(Builtin::Echo) => UpstreamPlan::Builtin(Wiring::Echo),
@@ -248,7 +254,7 @@ fn plan(config: &Config, host: &Host, bound: &[(usize, Bound)]) -> (Plan, Vec<Se
                 timeouts: config.listeners[listener].timeouts.clone(),
             })
             .collect(),
-        workers: host.workers as u32,
+        worker: 0,
         named: config.log.level >= crate::config::Level::Debug,
     };
     (plan, addresses)
@@ -256,7 +262,7 @@ fn plan(config: &Config, host: &Host, bound: &[(usize, Bound)]) -> (Plan, Vec<Se
 
 /// The plan of one worker: its turns among equal servers begin elsewhere than its neighbours'.
 fn plan_of(plan: &Plan, worker: usize) -> Plan {
-    let mut plan = plan.clone();
+    let mut plan = Plan { worker, ..plan.clone() };
     for upstream in &mut plan.upstreams {
         if let UpstreamPlan::Servers { servers, .. } = upstream {
             *servers = servers.clone().beginning_at(worker);

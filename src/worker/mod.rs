@@ -24,15 +24,15 @@ use admission::Admission;
 use table::Table;
 use timers::Timers;
 
-/// What a worker needs to know; the same for all workers but for the views of servers.
+/// What a worker needs to know.
 #[derive(Clone, Debug)]
 pub struct Plan {
     /// By passive socket: what becomes of its clients.
     pub listeners: Vec<ListenerPlan>,
     /// By upstream.
     pub upstreams: Vec<UpstreamPlan>,
-    /// How many workers share the budget.
-    pub workers: u32,
+    /// Which of the workers that share the budget this is.
+    pub worker: usize,
     /// A line is logged for every connection that ends, with its addresses.
     pub named: bool,
 }
@@ -112,7 +112,7 @@ impl<R: Ring> Worker<R> {
     ) -> Worker<R> {
         let now = clock.now();
         Worker {
-            admission: Admission::new(budget, counters.clone(), plan.workers, plan.listeners.len()),
+            admission: Admission::new(budget, counters.clone(), plan.worker, plan.listeners.len()),
             table: Table::new(ring.slots()),
             timers: Timers::new(Tick::at(now)),
             starved: VecDeque::new(),
@@ -169,7 +169,9 @@ impl<R: Ring> Worker<R> {
         if matches!(self.stop, Stop::Walking(_)) {
             return Duration::ZERO;
         }
-        self.timers.next_look().begins().since(self.now).min(LONGEST_SLEEP)
+        let timers = self.timers.next_look().begins();
+        let look = self.admission.next_look().map_or(timers, |look| look.min(timers));
+        look.since(self.now).min(LONGEST_SLEEP)
     }
 
     fn read_mailbox(&mut self) {
