@@ -72,6 +72,29 @@ fn a_burst_beyond_the_stock_is_served_without_the_worker_hearing_of_it() {
 }
 
 #[test]
+fn a_cancel_is_final_though_its_receive_found_no_buffer() {
+    let mut rig = Rig::v4(200);
+    let mut held: Vec<_> = (0..200).map(|_| rig.client()).collect();
+    for (client, conn) in &mut held {
+        client.write_all(b"x").expect("a write");
+        rig.start(*conn, Side::Client, Operation::Receive);
+    }
+    // Completions are there, unread: most of them say ENOBUFS, for the first stock is 32.
+    rig.ring.turn(Some(Duration::ZERO)).expect("a turn");
+    for (_, conn) in &held {
+        rig.start(*conn, Side::Client, Operation::Cancel);
+    }
+    let mut retired = 0;
+    while retired < 400 {
+        rig.wait(|completion| match completion {
+            Completion::Done(done) if !done.more => Some(()),
+            _ => None,
+        });
+        retired += 1;
+    }
+}
+
+#[test]
 fn a_parked_chunk_frees_its_buffer_and_is_sent_from_where_it_lies() {
     let mut rig = Rig::new(RingSetup { parked_bytes_max: 6, ..setup(2) }, &[V4]);
     let (mut client, conn) = rig.client();

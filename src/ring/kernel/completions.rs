@@ -61,12 +61,6 @@ impl KernelRing {
             OpKind::Close if token.side == Side::Client && result.is_ok() => {
                 self.tables[table].free_clients += 1;
             }
-            OpKind::Cancel => {
-                let cancels = &mut self.tables[table].cancels;
-                if let Some(place) = cancels.iter().position(|one| *one == payload) {
-                    cancels.remove(place);
-                }
-            }
             _ => {}
         }
         let more = cqueue::more(completion.flags());
@@ -89,10 +83,12 @@ impl KernelRing {
     /// Starts a receive again that found its group empty, if the group can be stocked: the worker
     /// hears of ENOBUFS only when connections hold the buffers and will release them.
     ///
-    /// Not when the side is being cancelled: that cancel has passed already and would miss it.
+    /// Not when a cancel was started on the side meanwhile: it has passed, or will find only the
+    /// receive that just ended, so a new one would stay armed with nobody to cancel it.
     fn receive_again(&mut self, table: usize, token: Token) -> bool {
-        let cancel = Token { kind: OpKind::Cancel, ..token }.pack();
-        if self.tables[table].cancels.contains(&cancel) {
+        let (_, local) = self.locate(token.conn);
+        let slot = self.slot(table, local, token.side);
+        if self.tables[table].cancelled.contains(slot) {
             return false;
         }
         self.tables[table].receives += 1;
@@ -103,8 +99,6 @@ impl KernelRing {
             return false;
         }
         self.counters.receive_retries += 1;
-        let (_, local) = self.locate(token.conn);
-        let slot = self.slot(table, local, token.side);
         self.push(table, entries::receive(slot), token.pack());
         true
     }

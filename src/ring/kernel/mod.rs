@@ -1,7 +1,8 @@
 //! The kernel's rings behind the contract: one worker's set of them.
 //!
 //! `queue` is one kernel ring, `pool` and `parked` hold bytes, `entries` words requests,
-//! `completions` reads answers, `address` asks for what the ring cannot, `setup` does arithmetic.
+//! `completions` reads answers, `address` asks for what the ring cannot, `setup` does arithmetic,
+//! `life` makes and ends the set.
 //!
 //! A ring's fixed-file table holds its client slots first, where alone the kernel allocates, and
 //! behind them an upstream slot for each: client slot `n` of `N` has upstream slot `N + n`.
@@ -10,8 +11,7 @@
 use std::cell::UnsafeCell;
 use std::collections::VecDeque;
 use std::mem::ManuallyDrop;
-use std::net::SocketAddr;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::Duration;
 
 use io_uring::squeue;
@@ -20,9 +20,9 @@ use nix::sys::socket::SockaddrStorage;
 use self::entries::Tag;
 use self::parked::Parked;
 use self::pool::{Group, Pool};
-use self::queue::{Queue, Wait, errno_of};
-use self::setup::Plan;
+use self::queue::{Queue, Wait};
 pub use self::setup::{ListenerSocket, RingError, RingSetup, ServerSocket};
+use self::slots::SlotSet;
 pub use self::waker::Waker;
 use crate::base::{Buffer, Chunk, Errno, OpKind, Side};
 use crate::ring::contract::{
@@ -33,12 +33,14 @@ use crate::ring::token::Token;
 mod address;
 mod completions;
 mod entries;
+mod life;
 mod memory;
 mod parked;
 mod pool;
 pub mod probe;
 mod queue;
 mod setup;
+mod slots;
 mod waker;
 
 /// The bit of a [`Buffer`] that tells a parked remainder from a pool buffer.
@@ -91,8 +93,8 @@ struct Table {
     receives: u32,
     /// Opens in flight, oldest first.
     opens: VecDeque<Opening>,
-    /// Cancels of slots in flight, packed tokens, oldest first.
-    cancels: VecDeque<u64>,
+    /// Slots whose receive was in flight when a cancel was started.
+    cancelled: SlotSet,
 }
 
 /// An open under way. Its steps are queued together and run in order; it ends with the last.
@@ -125,54 +127,6 @@ struct Listening {
 }
 
 impl KernelRing {
-    /// Makes the rings for the calling thread, which alone can use them.
-    ///
-    /// # Errors
-    /// When the setup breaks a rule or the kernel refuses a part; the message says which and what
-    /// to do.
-    pub fn new(setup: RingSetup) -> Result<KernelRing, RingError> {
-        let plan = Plan::new(&setup)?;
-        let waker = Waker::new()
-            .map_err(|errno| RingError::refused("the worker's eventfd".into(), errno))?;
-        let groups = (0..plan.rings).map(|_| Group::new(setup.buffer_count, plan.rings));
-        let memory = Memory {
-            pool: Pool::new(setup.buffer_count, setup.buffer_bytes).map_err(|errno| {
-                let (count, bytes) = (setup.buffer_count, setup.buffer_bytes);
-                RingError::refused(format!("a pool of {count} × {bytes} bytes"), errno)
-            })?,
-            groups: groups.collect::<Result<_, _>>().map_err(|errno| {
-                RingError::refused(format!("{} buffer groups", plan.rings), errno)
-            })?,
-            parked: Parked::new(setup.parked_bytes_max),
-            servers: setup.servers.iter().map(Server::new).collect(),
-            wake_count: Box::default(),
-        };
-        let mut ring = KernelRing {
-            tables: ManuallyDrop::new(Vec::new()),
-            memory: ManuallyDrop::new(memory),
-            listeners: setup.listeners.into_iter().map(Listening::new).collect(),
-            connections: setup.connections,
-            clients_per_ring: plan.clients_per_ring,
-            target: 0,
-            reading: 0,
-            addresses: VecDeque::new(),
-            waker,
-            counters: RingCounters {
-                rings: plan.rings,
-                clients_per_ring: plan.clients_per_ring,
-                ..RingCounters::default()
-            },
-        };
-        for index in 0..plan.rings {
-            ring.add_table(&plan, index, setup.with_upstream)?;
-        }
-        if setup.servers.iter().any(|server| server.source.is_some()) {
-            probe::require_bind(ring.tables[0].queue.ring())?;
-        }
-        ring.arm_wake();
-        Ok(ring)
-    }
-
     /// What wakes this ring from another thread.
     pub fn waker(&self) -> Waker {
         self.waker.clone()
@@ -181,46 +135,6 @@ impl KernelRing {
     /// What happened so far.
     pub fn counters(&self) -> RingCounters {
         self.counters
-    }
-
-    fn add_table(&mut self, plan: &Plan, index: u32, upstream: bool) -> Result<(), RingError> {
-        let clients = plan.clients(index, self.connections);
-        let slots = if upstream { 2 * clients } else { clients };
-        let refused = |what: &str, errno| {
-            let rings = plan.rings;
-            let tried = format!("{what} of kernel ring {} of {rings}, {slots} slots", index + 1);
-            RingError::refused(tried, errno)
-        };
-        let io = |what, result: std::io::Result<()>| {
-            result.map_err(|error| refused(what, errno_of(&error)))
-        };
-        let queue = Queue::new(plan.submission_entries, plan.completion_entries)
-            .map_err(|errno| refused("the queues", errno))?;
-        let submitter = queue.ring().submitter();
-        io("the table", submitter.register_files_sparse(slots))?;
-        queue.set_alloc_range(clients).map_err(|errno| refused("the accept range", errno))?;
-        let mut workers = [IO_WQ_WORKERS; 2];
-        io("the io-wq bound", submitter.register_iowq_max_workers(&mut workers))?;
-        if index > 0 {
-            // The lead ring's read on this eventfd is what wakes a thread that waits on the lead.
-            io("the wake-up", submitter.register_eventfd(self.waker.fd()))?;
-        }
-        let (address, entries) = self.memory.groups[index as usize].registration();
-        // SAFETY: the group's mapping has exactly so many entries and lives in `self.memory`,
-        // which `Drop` gives back only after it dropped the rings.
-        let registered = unsafe {
-            submitter.register_buf_ring_with_flags(address, entries, entries::BUFFER_GROUP, 0)
-        };
-        io("the buffer group", registered)?;
-        self.tables.push(Table {
-            queue,
-            clients,
-            free_clients: clients,
-            receives: 0,
-            opens: VecDeque::new(),
-            cancels: VecDeque::new(),
-        });
-        Ok(())
     }
 
     fn locate(&self, conn: ConnIndex) -> (usize, u32) {
@@ -414,6 +328,7 @@ impl Ring for KernelRing {
             Operation::WaitReadable => entries::wait_readable(slot),
             Operation::Receive => {
                 self.tables[table].receives += 1;
+                self.tables[table].cancelled.remove(slot);
                 entries::receive(slot)
             }
             Operation::Send(chunk) => {
@@ -425,7 +340,7 @@ impl Ring for KernelRing {
             Operation::Reset => entries::reset(slot),
             Operation::Unacknowledged => entries::unacknowledged(slot),
             Operation::Cancel => {
-                self.tables[table].cancels.push_back(user_data);
+                self.tables[table].cancelled.insert(slot);
                 entries::cancel_slot(slot)
             }
             Operation::Close => {
@@ -498,47 +413,12 @@ impl Ring for KernelRing {
     }
 }
 
-impl Drop for KernelRing {
-    /// Ends every request, then the rings, then gives back the memory that requests named. Memory
-    /// that the kernel might still use is leaked rather than unmapped under it.
-    fn drop(&mut self) {
-        let mut quiet = true;
-        for table in self.tables.iter_mut() {
-            quiet &= table.queue.quiesce(|completion| {
-                let tag = Tag::split(completion.user_data()).map(|(tag, _)| tag);
-                if tag == Some(Tag::Install) && completion.result() >= 0 {
-                    // SAFETY: the kernel has just made this descriptor for us; nobody else knows.
-                    drop(unsafe { OwnedFd::from_raw_fd(completion.result()) });
-                }
-            });
-        }
-        // SAFETY: taken once, here; nothing uses the tables afterwards.
-        unsafe { ManuallyDrop::drop(&mut self.tables) };
-        if quiet {
-            // SAFETY: taken once, here. `quiesce` saw every request that ever was in flight retire,
-            // nobody can submit another, and the rings are closed: the kernel names no byte of it.
-            unsafe { ManuallyDrop::drop(&mut self.memory) };
-        }
-    }
-}
-
 impl Listening {
-    fn new(listener: ListenerSocket) -> Listening {
-        Listening { socket: listener.socket, multishot_armed: 0, single_armed: 0 }
-    }
-
     fn armed(&mut self, mode: AcceptMode) -> &mut u32 {
         match mode {
             AcceptMode::Multishot => &mut self.multishot_armed,
             AcceptMode::Single => &mut self.single_armed,
         }
-    }
-}
-
-impl Server {
-    fn new(server: &ServerSocket) -> Server {
-        let source = server.source.map(|source| SocketAddr::new(source, 0).into());
-        Server { address: server.address.into(), source }
     }
 }
 

@@ -16,6 +16,9 @@ const REGISTER_RING_FDS: u32 = 20;
 const UNREGISTER_RING_FDS: u32 = 21;
 const REGISTER_FILE_ALLOC_RANGE: u32 = 25;
 
+/// The longest wait: 34 years, and no overflow of the kernel's signed seconds.
+const WAIT_MAX: Duration = Duration::from_secs(1 << 30);
+
 /// How often, and for how long, a ring that is being left waits for cancelled operations: 1 s.
 const QUIESCE_ROUNDS: u32 = 100;
 const QUIESCE_WAIT: Duration = Duration::from_millis(10);
@@ -212,7 +215,7 @@ impl Queue {
         let (want, timeout) = match wait {
             Wait::No => (0, None),
             _ if !self.waiting.is_empty() => (0, None),
-            Wait::AtMost(limit) => (1, Some(limit)),
+            Wait::AtMost(limit) => (1, Some(limit.min(WAIT_MAX))),
             Wait::Forever => (1, None),
         };
         let queued = self.queued();
@@ -242,6 +245,10 @@ impl Queue {
         } else {
             (std::ptr::null(), 0)
         };
+        if self.ring.params().is_feature_no_iowait() {
+            // Linux 6.15: a thread that waits for clients is idle, not waiting for a disk.
+            flags |= EnterFlags::NO_IOWAIT;
+        }
         let fd = match self.registered {
             Some(index) => {
                 flags |= EnterFlags::REGISTERED_RING;

@@ -1,0 +1,180 @@
+//! How a worker's set of rings is made, and how it ends without a request left behind.
+#![allow(unsafe_code)]
+
+use std::collections::VecDeque;
+use std::mem::ManuallyDrop;
+use std::net::SocketAddr;
+use std::os::fd::{FromRawFd, OwnedFd};
+
+use super::entries::{self, Tag};
+use super::parked::Parked;
+use super::pool::{Group, Pool};
+use super::queue::{Queue, errno_of};
+use super::setup::{ListenerSocket, Plan, RingError, RingSetup, ServerSocket};
+use super::slots::SlotSet;
+use super::waker::Waker;
+use super::{IO_WQ_WORKERS, KernelRing, Listening, Memory, RingCounters, Server, Table, probe};
+
+impl KernelRing {
+    /// Makes the rings for the calling thread, which alone can use them.
+    ///
+    /// # Errors
+    /// When the setup breaks a rule or the kernel refuses a part; the message says which and what
+    /// to do.
+    pub fn new(setup: RingSetup) -> Result<KernelRing, RingError> {
+        let plan = Plan::new(&setup)?;
+        let waker = Waker::new()
+            .map_err(|errno| RingError::refused("the worker's eventfd".into(), errno))?;
+        let groups = (0..plan.rings).map(|_| Group::new(setup.buffer_count, plan.rings));
+        let memory = Memory {
+            pool: Pool::new(setup.buffer_count, setup.buffer_bytes).map_err(|errno| {
+                let (count, bytes) = (setup.buffer_count, setup.buffer_bytes);
+                RingError::refused(format!("a pool of {count} × {bytes} bytes"), errno)
+            })?,
+            groups: groups.collect::<Result<_, _>>().map_err(|errno| {
+                RingError::refused(format!("{} buffer groups", plan.rings), errno)
+            })?,
+            parked: Parked::new(setup.parked_bytes_max),
+            servers: setup.servers.iter().map(Server::new).collect(),
+            wake_count: Box::default(),
+        };
+        let mut ring = KernelRing {
+            tables: ManuallyDrop::new(Vec::new()),
+            memory: ManuallyDrop::new(memory),
+            listeners: setup.listeners.into_iter().map(Listening::new).collect(),
+            connections: setup.connections,
+            clients_per_ring: plan.clients_per_ring,
+            target: 0,
+            reading: 0,
+            addresses: VecDeque::new(),
+            waker,
+            counters: RingCounters {
+                rings: plan.rings,
+                clients_per_ring: plan.clients_per_ring,
+                ..RingCounters::default()
+            },
+        };
+        for index in 0..plan.rings {
+            ring.add_table(&plan, index, setup.with_upstream)?;
+        }
+        if setup.servers.iter().any(|server| server.source.is_some()) {
+            probe::require_bind(ring.tables[0].queue.ring())?;
+        }
+        ring.arm_wake();
+        Ok(ring)
+    }
+
+    fn add_table(&mut self, plan: &Plan, index: u32, upstream: bool) -> Result<(), RingError> {
+        let clients = plan.clients(index, self.connections);
+        let slots = if upstream { 2 * clients } else { clients };
+        let refused = |what: &str, errno| {
+            let rings = plan.rings;
+            let tried = format!("{what} of kernel ring {} of {rings}, {slots} slots", index + 1);
+            RingError::refused(tried, errno)
+        };
+        let io = |what, result: std::io::Result<()>| {
+            result.map_err(|error| refused(what, errno_of(&error)))
+        };
+        let queue = Queue::new(plan.submission_entries, plan.completion_entries)
+            .map_err(|errno| refused("the queues", errno))?;
+        let submitter = queue.ring().submitter();
+        io("the table", submitter.register_files_sparse(slots))?;
+        queue.set_alloc_range(clients).map_err(|errno| refused("the accept range", errno))?;
+        let mut workers = [IO_WQ_WORKERS; 2];
+        io("the io-wq bound", submitter.register_iowq_max_workers(&mut workers))?;
+        if index > 0 {
+            // The lead ring's read on this eventfd is what wakes a thread that waits on the lead.
+            io("the wake-up", submitter.register_eventfd(self.waker.fd()))?;
+        }
+        let (address, entries) = self.memory.groups[index as usize].registration();
+        // SAFETY: the group's mapping has exactly so many entries and lives in `self.memory`,
+        // which `Drop` gives back only after it dropped the rings.
+        let registered = unsafe {
+            submitter.register_buf_ring_with_flags(address, entries, entries::BUFFER_GROUP, 0)
+        };
+        io("the buffer group", registered)?;
+        self.tables.push(Table {
+            queue,
+            clients,
+            free_clients: clients,
+            receives: 0,
+            opens: VecDeque::new(),
+            cancelled: SlotSet::new(slots),
+        });
+        Ok(())
+    }
+
+    /// Ends every request. True when none is left: the kernel then names no memory of ours.
+    fn quiesce(&mut self) -> bool {
+        let mut quiet = true;
+        for table in self.tables.iter_mut() {
+            quiet &= table.queue.quiesce(|completion| {
+                let tag = Tag::split(completion.user_data()).map(|(tag, _)| tag);
+                if tag == Some(Tag::Install) && completion.result() >= 0 {
+                    // SAFETY: the kernel has just made this descriptor for us; nobody else knows.
+                    drop(unsafe { OwnedFd::from_raw_fd(completion.result()) });
+                }
+            });
+        }
+        quiet
+    }
+}
+
+impl Drop for KernelRing {
+    /// Ends every request, then the rings, then gives back the memory that requests named. Memory
+    /// that the kernel might still use is leaked rather than unmapped under it.
+    fn drop(&mut self) {
+        let quiet = self.quiesce();
+        // SAFETY: taken once, here; nothing uses the tables afterwards.
+        unsafe { ManuallyDrop::drop(&mut self.tables) };
+        if quiet {
+            // SAFETY: taken once, here. `quiesce` saw every request that ever was in flight retire,
+            // nobody can submit another, and the rings are closed: the kernel names no byte of it.
+            unsafe { ManuallyDrop::drop(&mut self.memory) };
+        }
+    }
+}
+
+impl Listening {
+    fn new(listener: ListenerSocket) -> Listening {
+        Listening { socket: listener.socket, multishot_armed: 0, single_armed: 0 }
+    }
+}
+
+impl Server {
+    fn new(server: &ServerSocket) -> Server {
+        let source = server.source.map(|source| SocketAddr::new(source, 0).into());
+        Server { address: server.address.into(), source }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, TcpListener};
+
+    use super::*;
+    use crate::ring::contract::{AcceptMode, ListenerId, Ring};
+
+    #[test]
+    fn a_ring_with_accepts_armed_ends_with_nothing_in_flight() {
+        for table_entries in [64, 1024] {
+            let socket = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+            let mut ring = KernelRing::new(RingSetup {
+                connections: 100,
+                with_upstream: true,
+                table_entries,
+                submission_entries: 64,
+                completion_entries: 256,
+                buffer_bytes: 4096,
+                buffer_count: 16,
+                parked_bytes_max: 0,
+                listeners: vec![ListenerSocket { socket: socket.into(), backlog: 128 }],
+                servers: Vec::new(),
+            })
+            .expect("a ring");
+            ring.accept(ListenerId(0), AcceptMode::Multishot);
+            ring.turn(Some(std::time::Duration::ZERO)).expect("a turn");
+            assert!(ring.quiesce());
+        }
+    }
+}
