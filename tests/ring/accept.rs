@@ -1,13 +1,15 @@
 //! Accepts land where and as often as they should.
 
 use std::collections::HashSet;
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
 
 use portcullis::base::{Errno, Side};
-use portcullis::ring::{AcceptMode, Completion, ListenerId, Operation, Ring, RingSetup};
+use portcullis::ring::{
+    AcceptMode, Completion, KernelRing, ListenerId, ListenerSocket, Operation, Ring, RingSetup,
+};
 
-use crate::harness::{Rig, V4, setup};
+use crate::harness::{Rig, V4, passive, setup};
 
 const LISTENER: ListenerId = ListenerId(0);
 
@@ -105,6 +107,77 @@ fn several_small_tables_are_filled_one_after_the_other() {
     assert_eq!(slots.len(), 100);
     assert!(slots.iter().all(|conn| conn.0 < 100));
     assert_eq!(rig.ring.accept_queue(LISTENER), Ok(10));
+}
+
+#[test]
+fn a_multishot_moves_from_ring_to_ring() {
+    let mut rig = Rig::new(small_tables(), &[V4]);
+    let mut slots = HashSet::new();
+    let mut streams = Vec::new();
+    for _ in 0..4 {
+        rig.ring.retarget_accepts();
+        rig.ring.accept(LISTENER, AcceptMode::Multishot);
+        for _ in 0..20 {
+            streams.extend(clients(&rig, 1));
+            slots.insert(rig.accepted().1.0 / 25);
+        }
+        rig.ring.cancel_accepts(LISTENER);
+        let error = rig.wait(|completion| match completion {
+            Completion::AcceptEnded { error, .. } => Some(*error),
+            _ => None,
+        });
+        assert_eq!((error, rig.ring.accept_room()), (Errno::ECANCELED, 5));
+    }
+    assert_eq!(slots.len(), 4, "twenty clients on each of the rings");
+}
+
+#[test]
+fn no_turn_accepts_more_than_the_burst() {
+    let short = RingSetup { completion_entries: 1, ..setup(1_500) };
+    let mut rig = Rig::new(short, &[V4, V4, V4]);
+    let burst = rig.ring.accept_burst() as usize;
+    assert_eq!(burst, 256 + 3);
+    let streams: Vec<_> = (0..1_500)
+        .map(|index| TcpStream::connect(rig.listeners[index % 3]).expect("a client"))
+        .collect();
+    let mut armed = [false; 3];
+    let (mut accepted, mut turns) = (0, 0);
+    while accepted < streams.len() {
+        for (index, armed) in armed.iter_mut().enumerate() {
+            if !std::mem::replace(armed, true) {
+                rig.ring.accept(ListenerId(index as u16), AcceptMode::Multishot);
+            }
+        }
+        rig.turn(Duration::ZERO);
+        let completions = rig.unseen();
+        assert!(completions.len() <= burst, "{} in one turn", completions.len());
+        for completion in completions {
+            let Completion::Accepted { listener, more, .. } = completion else {
+                panic!("{completion:?}");
+            };
+            accepted += 1;
+            armed[usize::from(listener.0)] = more;
+        }
+        turns += 1;
+        assert!(turns < 1_000, "{accepted} accepted");
+    }
+    assert_eq!(rig.ring.accept_room(), 0);
+}
+
+#[test]
+fn a_non_blocking_listener_is_waited_for_as_any_other() {
+    let (listener, address) = passive(V4, 128);
+    let listener = TcpListener::from(listener.socket);
+    listener.set_nonblocking(true).expect("an option");
+    let inherited = ListenerSocket { socket: listener.into(), backlog: 128 };
+    let mut rig = Rig::v4(2);
+    rig.ring =
+        KernelRing::new(RingSetup { listeners: vec![inherited], ..setup(2) }).expect("a ring");
+    rig.ring.accept(LISTENER, AcceptMode::Single);
+    rig.turn(Duration::from_millis(10));
+    assert_eq!(rig.unseen(), []);
+    let _client = TcpStream::connect(address).expect("a client");
+    rig.accepted();
 }
 
 #[test]
