@@ -214,21 +214,19 @@ impl KernelRing {
     /// Enters the rings that have something to do; the lead waits as `wait` says, if no other has
     /// completions.
     fn enter_all(&mut self, wait: Wait) -> Result<(), Errno> {
-        let mut busy = self.tables.iter_mut().any(|table| table.queue.has_completions());
         for index in 1..self.tables.len() {
             if self.tables[index].queue.needs_turn() {
                 self.restock(index);
-                let queue = &mut self.tables[index].queue;
-                queue.turn(Wait::No)?;
-                // Looked at after its turn: work that came since is flagged, and work that comes
-                // after this line writes to the eventfd, which the lead's read sees.
-                busy |= queue.has_completions() || queue.needs_turn();
+                self.tables[index].queue.turn(Wait::No)?;
             }
         }
-        // A ring that was not entered above may have got work since; its flag was set before its
-        // write to the eventfd, so waiting is safe, and the flag only spares a wake-up.
-        let siblings = &mut self.tables[1..];
-        busy |= siblings.iter_mut().any(|table| table.queue.needs_turn());
+        // A ring that gets work sets its flag and then writes to the eventfd, whose count the lead's
+        // read cannot miss: waiting below loses nothing that comes from here on. What came before
+        // may have had its count read already, so there the flags decide.
+        let mut busy = self.tables[0].queue.has_completions();
+        for table in &mut self.tables[1..] {
+            busy |= table.queue.has_completions() || table.queue.needs_turn();
+        }
         if busy && !self.tables[0].queue.needs_turn() {
             return Ok(());
         }
