@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
 use std::time::Duration;
 
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::socket::{
     AddressFamily, Backlog, SockFlag, SockType, SockaddrStorage, bind, listen, socket,
 };
@@ -61,6 +62,7 @@ pub(crate) struct Rig {
 impl Rig {
     /// A ring that listens on, and connects to, an address of each of these families.
     pub(crate) fn new(mut setup: RingSetup, families: &[SocketAddr]) -> Rig {
+        raise_descriptor_limit();
         let mut listeners = Vec::new();
         let mut servers = Vec::new();
         for family in families {
@@ -171,6 +173,12 @@ impl Rig {
         assert_eq!(self.run(conn, Side::Upstream, Operation::Connect(server)), Ok(0));
         self.servers[usize::from(index)].accept().expect("the server's end").0
     }
+}
+
+/// Tables of 4,000 slots and thousands of clients need more than the customary 1,024.
+fn raise_descriptor_limit() {
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("the limits");
+    setrlimit(Resource::RLIMIT_NOFILE, hard, hard).expect("up to the hard limit is allowed");
 }
 
 /// The token of an operation in generation 0.
