@@ -2,8 +2,8 @@
 
 use crate::base::Chunk;
 
-/// What one direction of bytes is doing. A lane that cannot send does not receive: it holds at most
-/// one chunk. (Splicing, when it comes, is one more state here: bytes in a pipe instead of a chunk.)
+/// What one direction of bytes is doing. A lane that cannot send does not receive: it holds at
+/// most one chunk. Splicing, when it comes, is one more state: bytes in a pipe, not in a chunk.
 ///
 /// ```text
 ///   Quiet ──► Waiting ──► Receiving ──► Sending ──► Stalled

@@ -3,7 +3,7 @@
 use super::{Actions, Connection, Input, Lane, Op, Phase, Reason, Wiring};
 use crate::base::{Buffer, BySide, Chunk, Errno, OpKind, Side};
 
-/// poll(2) says that the socket is reset or dead: `POLLERR` or `POLLHUP`. A FIN alone is `POLLRDHUP`.
+/// poll(2): the socket is reset or dead, `POLLERR` or `POLLHUP`. A FIN alone is `POLLRDHUP`.
 const POLL_DEAD: u32 = 0x0008 | 0x0010;
 /// poll(2): the peer will send no more.
 const POLL_ENDED: u32 = 0x2000;

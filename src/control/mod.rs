@@ -10,7 +10,6 @@ use std::time::Duration;
 use crossbeam::channel::Sender;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc::UnboundedReceiver;
-use tokio::time::Instant;
 
 use crate::base::{Clock, Millis};
 use crate::metrics::WorkerCounters;
@@ -150,7 +149,8 @@ impl<'a> Plane<'a> {
         for worker in self.workers {
             worker.order(Order::Stop);
         }
-        let deadline = Instant::now() + drain_timeout;
+        let deadline = tokio::time::sleep(drain_timeout);
+        tokio::pin!(deadline);
         for _ in self.workers {
             tokio::select! {
                 exit = self.exits.recv() => {
@@ -160,7 +160,7 @@ impl<'a> Plane<'a> {
                 }
                 _ = self.terminate.recv() => return Outcome::Forced,
                 _ = self.interrupt.recv() => return Outcome::Forced,
-                () = tokio::time::sleep_until(deadline) => return Outcome::TimedOut,
+                () = &mut deadline => return Outcome::TimedOut,
             }
         }
         Outcome::Done

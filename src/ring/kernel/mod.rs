@@ -220,9 +220,9 @@ impl KernelRing {
                 self.tables[index].queue.turn(Wait::No)?;
             }
         }
-        // A ring that gets work sets its flag and then writes to the eventfd, whose count the lead's
-        // read cannot miss: waiting below loses nothing that comes from here on. What came before
-        // may have had its count read already, so there the flags decide.
+        // A ring that gets work sets its flag and then writes to the eventfd, whose count the
+        // lead's read cannot miss: waiting below loses nothing that comes from here on. What came
+        // before may have had its count read already, so there the flags decide.
         let mut busy = self.tables[0].queue.has_completions();
         for table in &mut self.tables[1..] {
             busy |= table.queue.has_completions() || table.queue.needs_turn();
