@@ -2,6 +2,8 @@
 
 mod error;
 mod host;
+#[cfg(test)]
+mod tests;
 
 use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;

@@ -1,0 +1,49 @@
+//! What the gateway does when one of its own parts breaks.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+use super::*;
+
+/// A worker whose plan sends its clients to an upstream that does not exist: it panics at the
+/// first client.
+fn broken_recruit(address: &mut SocketAddr) -> Recruit {
+    let config = Config::embedded();
+    let bound = listen_on("127.0.0.1:0".parse().expect("an address"), 1, 16).expect("a free port");
+    *address = bound.address;
+    let bound = vec![(0, bound)];
+    let (mut plan, servers) = plan(&config, &bound);
+    plan.listeners[0].upstream = usize::MAX;
+    let sockets = bound.into_iter().flat_map(|(_, bound)| bound.sockets);
+    let sockets = sockets.map(|socket| ListenerSocket { socket, backlog: 16 }).collect();
+    let host = Host { workers: 1, cores: None, table_entries: 64, max_connections: 8 };
+    Recruit {
+        index: 0,
+        core: None,
+        setup: setup(&config, &host, sockets, &servers),
+        plan,
+        clock: Clock::system(),
+        mailbox: mailbox().1,
+        budget: Arc::new(Budget::new(8, 1)),
+        counters: Arc::new(WorkerCounters::default()),
+    }
+}
+
+#[test]
+fn a_worker_that_panics_is_reported_and_ends_the_gateway() {
+    let mut address = SocketAddr::from(([0, 0, 0, 0], 0));
+    let recruit = broken_recruit(&mut address);
+    let (ready_sender, ready) = std::sync::mpsc::channel();
+    let (exit_sender, exits) = unbounded_channel();
+    let thread = std::thread::spawn(move || work(recruit, &ready_sender, &exit_sender));
+    ready.recv().expect("a word").expect("a ring");
+    let mut client = TcpStream::connect(address).expect("it listens");
+    client.set_read_timeout(Some(Duration::from_secs(60))).expect("an option");
+    // Whatever the client sees, it is an end.
+    let _ = client.write_all(b"x");
+    assert!(matches!(client.read(&mut [0]), Ok(0) | Err(_)));
+    thread.join().expect("the panic was caught");
+    let outcome = crate::control::run(&[], exits, &Clock::system(), Duration::from_secs(1));
+    assert_eq!(outcome.expect("a runtime"), Outcome::WorkerLost);
+}
