@@ -22,13 +22,15 @@ pub enum Reason {
     HalfCloseTimeout,
     /// It was open for as long as a connection may be.
     MaxLifetime,
-    /// The gateway ended.
+    /// A drain came to it.
+    Drained,
+    /// The gateway ended before a drain could come to it.
     Stopped,
 }
 
 impl Reason {
     /// Every reason, in the order of its number.
-    pub const ALL: [Reason; 10] = [
+    pub const ALL: [Reason; 11] = [
         Reason::Closed,
         Reason::ClientReset,
         Reason::UpstreamReset,
@@ -38,6 +40,7 @@ impl Reason {
         Reason::IdleTimeout,
         Reason::HalfCloseTimeout,
         Reason::MaxLifetime,
+        Reason::Drained,
         Reason::Stopped,
     ];
 
@@ -53,6 +56,7 @@ impl Reason {
             Reason::IdleTimeout => "idle-timeout",
             Reason::HalfCloseTimeout => "half-close-timeout",
             Reason::MaxLifetime => "max-lifetime",
+            Reason::Drained => "drained",
             Reason::Stopped => "stopped",
         }
     }

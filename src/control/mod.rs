@@ -71,7 +71,8 @@ pub enum Outcome {
     WorkerLost,
 }
 
-/// Hears signals and watches until the gateway is to end, then ends it.
+/// Hears signals and watches until the gateway is to end, then ends it. `ready` is called when
+/// signals are heard: not before may anybody be told that the gateway is ready.
 ///
 /// # Errors
 /// When the runtime or a signal handler cannot be had.
@@ -80,12 +81,14 @@ pub fn run(
     exits: UnboundedReceiver<Exit>,
     clock: &Clock,
     drain_timeout: Duration,
+    ready: impl FnOnce(),
 ) -> std::io::Result<Outcome> {
     tokio_uring::start(async {
         let mut plane = Plane::new(workers, exits, clock)?;
+        ready();
         Ok(match plane.serve().await {
             Some(lost) => lost,
-            None => plane.stop(drain_timeout).await,
+            None => plane.drain(drain_timeout).await,
         })
     })
 }
@@ -128,11 +131,11 @@ impl<'a> Plane<'a> {
         loop {
             tokio::select! {
                 _ = self.terminate.recv() => {
-                    tracing::info!(signal = %"SIGTERM", "stopping");
+                    tracing::info!(signal = %"SIGTERM", "draining");
                     return None;
                 }
                 _ = self.interrupt.recv() => {
-                    tracing::info!(signal = %"SIGINT", "stopping");
+                    tracing::info!(signal = %"SIGINT", "draining");
                     return None;
                 }
                 _ = self.hang_up.recv() => refuse("SIGHUP", "reload"),
@@ -144,22 +147,29 @@ impl<'a> Plane<'a> {
         }
     }
 
-    /// Ends every worker; a second signal or the end of the time cuts it short.
-    async fn stop(&mut self, drain_timeout: Duration) -> Outcome {
+    /// Drains every worker; a second signal or the end of the time cuts it short.
+    async fn drain(&mut self, drain_timeout: Duration) -> Outcome {
+        // Workers end what is left a little before the time is over, to be gone when it is.
+        let within = drain_timeout - (drain_timeout / 20).min(Duration::from_secs(1));
         for worker in self.workers {
-            worker.order(Order::Stop);
+            worker.order(Order::Drain(within));
         }
         let deadline = tokio::time::sleep(drain_timeout);
         tokio::pin!(deadline);
-        for _ in self.workers {
+        let mut second = tokio::time::interval(Duration::from_secs(1));
+        let mut left = self.workers.len();
+        while left > 0 {
             tokio::select! {
-                exit = self.exits.recv() => {
-                    if !matches!(exit, Some(Exit { how: Ending::Stopped, .. })) {
-                        return lost(exit);
-                    }
-                }
+                exit = self.exits.recv() => match exit {
+                    Some(Exit { how: Ending::Stopped, .. }) => left -= 1,
+                    exit => return lost(exit),
+                },
                 _ = self.terminate.recv() => return Outcome::Forced,
                 _ = self.interrupt.recv() => return Outcome::Forced,
+                _ = second.tick() => {
+                    let open: u64 = self.workers.iter().map(|w| w.counters.open.get()).sum();
+                    tracing::info!(still_open = open, "draining");
+                }
                 () = &mut deadline => return Outcome::TimedOut,
             }
         }

@@ -62,14 +62,7 @@ impl Gateway {
         probe().map_err(GatewayError::IoUring)?;
         let host = Host::read(config)?;
         let bound = bind_all(config, host.workers)?;
-        let gateway = Gateway::recruit(config, &host, bound)?;
-        tracing::info!(
-            workers = host.workers,
-            max_connections = host.max_connections,
-            pinned = host.cores.is_some(),
-            "ready"
-        );
-        Ok(gateway)
+        Gateway::recruit(config, &host, bound)
     }
 
     /// Starts every worker and waits until each has its ring.
@@ -118,7 +111,8 @@ impl Gateway {
     fn serve(self, config: &Config) -> Result<(), GatewayError> {
         let Gateway { clock, handles, threads, exits } = self;
         let drain_timeout = config.gateway.drain_timeout;
-        let outcome = crate::control::run(&handles, exits, &clock, drain_timeout)
+        let ready = || tracing::info!(workers = handles.len(), "ready");
+        let outcome = crate::control::run(&handles, exits, &clock, drain_timeout, ready)
             .map_err(GatewayError::Control)?;
         if outcome == Outcome::Done {
             for thread in threads {
@@ -325,6 +319,7 @@ fn summarize(handles: &[WorkerHandle]) {
         accepts_pressed = total(|c| c.accepts_pressed.get()),
         overshoot = total(|c| c.overshoot.get()),
         stale_completions = total(|c| c.stale_completions.get()),
+        queue_reset = total(|c| c.queue_reset.get()),
         buffers_starved = total(|c| c.buffers_starved.get()),
         chunks_parked = total(|c| c.chunks_parked.get()),
         cancels_repeated = total(|c| c.cancels_repeated.get()),

@@ -44,6 +44,7 @@ fn a_worker_that_panics_is_reported_and_ends_the_gateway() {
     let _ = client.write_all(b"x");
     assert!(matches!(client.read(&mut [0]), Ok(0) | Err(_)));
     thread.join().expect("the panic was caught");
-    let outcome = crate::control::run(&[], exits, &Clock::system(), Duration::from_secs(1));
+    let clock = Clock::system();
+    let outcome = crate::control::run(&[], exits, &clock, Duration::from_secs(1), || {});
     assert_eq!(outcome.expect("a runtime"), Outcome::WorkerLost);
 }

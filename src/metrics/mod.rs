@@ -26,7 +26,7 @@ impl Counter {
 }
 
 /// How many reasons a connection can end for.
-pub const REASONS: usize = 10;
+pub const REASONS: usize = 11;
 
 /// One worker's counters, on cache lines of their own.
 #[derive(Debug, Default)]
@@ -63,6 +63,9 @@ pub struct Counters {
     pub accepts_pressed: Counter,
     /// Clients accepted without a permit: never expected, served all the same.
     pub overshoot: Counter,
+    /// Clients that were still in an accept queue when a drain's time was over: the close of the
+    /// passive socket reset them.
+    pub queue_reset: Counter,
     /// Receives that found no buffer and waited for one.
     pub buffers_starved: Counter,
     /// Chunks moved out of the pool because their peer does not read.

@@ -165,6 +165,12 @@ impl Admission {
         self.permits += 1;
     }
 
+    /// Clients that wait in the accept queues.
+    pub fn waiting<R: Ring>(&self, ring: &R) -> u32 {
+        let queue = |listener| ring.accept_queue(ListenerId(listener as u16)).unwrap_or(0);
+        (0..self.armed.len()).map(queue).sum()
+    }
+
     /// Stops accepting for good.
     pub fn stop<R: Ring>(&mut self, ring: &mut R) {
         self.stopping = true;

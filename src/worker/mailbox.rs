@@ -1,10 +1,15 @@
 //! What passes between the control plane and a worker: orders in, signs of life out.
 
+use std::time::Duration;
+
 use crossbeam::channel::{Receiver, Sender, unbounded};
 
 /// What the control plane may tell a worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Order {
+    /// Serve what is queued, close every connection at a pace, idle ones first, and return when
+    /// all are gone, at the latest when this time is over.
+    Drain(Duration),
     /// Stop accepting, end every connection, and return when all are gone.
     Stop,
 }

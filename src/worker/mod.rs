@@ -1,6 +1,8 @@
 //! The fast plane: one thread, one ring, and the loop that joins them.
 
 mod admission;
+mod drain;
+mod leaving;
 mod mailbox;
 mod route;
 mod table;
@@ -16,11 +18,12 @@ pub use crate::config::Timeouts;
 
 use crate::base::{BySide, Clock, Errno, Millis, Side, Tick};
 use crate::budget::Budget;
-use crate::conn::{Event, Patience, Reason, Wiring};
+use crate::conn::{Event, Patience, Wiring};
 use crate::metrics::WorkerCounters;
 use crate::ring::{Completion, ConnIndex, FourTuple, Ring};
 use crate::upstream::Servers;
 use admission::Admission;
+use leaving::Leaving;
 use table::Table;
 use timers::Timers;
 
@@ -63,9 +66,6 @@ pub enum UpstreamPlan {
 /// The longest sleep: often enough for the heartbeat and the checks that come once a second.
 const LONGEST_SLEEP: Duration = Duration::from_secs(1);
 
-/// Connections that a stop ends per turn, so that turns stay short.
-const ENDED_PER_TURN: u32 = 1024;
-
 /// A worker over a ring, which is the kernel's or a simulation.
 #[derive(Debug)]
 pub struct Worker<R: Ring> {
@@ -86,18 +86,7 @@ pub struct Worker<R: Ring> {
     now: Millis,
     checked: Millis,
     open: u32,
-    stop: Stop,
-}
-
-/// How far a stop has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stop {
-    /// Nobody asked for one.
-    Unasked,
-    /// Connections are being ended, from this slot on.
-    Walking(u32),
-    /// Each was told to end; a client that comes late is told at once.
-    Walked,
+    leaving: Leaving,
 }
 
 impl<R: Ring> Worker<R> {
@@ -120,7 +109,7 @@ impl<R: Ring> Worker<R> {
             names: HashMap::new(),
             checked: now,
             open: 0,
-            stop: Stop::Unasked,
+            leaving: Leaving::No,
             ring,
             clock,
             mailbox,
@@ -154,7 +143,7 @@ impl<R: Ring> Worker<R> {
         }
         self.expire();
         self.feed_starved();
-        self.end_some();
+        self.leave();
         self.check_once_a_second();
         self.beat();
         Ok(!self.is_over())
@@ -166,41 +155,10 @@ impl<R: Ring> Worker<R> {
     }
 
     fn sleep(&self) -> Duration {
-        if matches!(self.stop, Stop::Walking(_)) {
-            return Duration::ZERO;
-        }
+        let looks = [self.admission.next_look(), self.next_departure()];
         let timers = self.timers.next_look().begins();
-        let look = self.admission.next_look().map_or(timers, |look| look.min(timers));
-        look.since(self.now).min(LONGEST_SLEEP)
-    }
-
-    fn read_mailbox(&mut self) {
-        while let Some(order) = self.mailbox.take() {
-            match order {
-                Order::Stop => {
-                    self.admission.stop(&mut self.ring);
-                    self.stop = Stop::Walking(0);
-                }
-            }
-        }
-    }
-
-    /// Carries a stop on: ends a bounded number of connections.
-    fn end_some(&mut self) {
-        let Stop::Walking(mut from) = self.stop else { return };
-        for _ in 0..ENDED_PER_TURN {
-            let Some(index) = self.table.used_from(from) else {
-                self.stop = Stop::Walked;
-                return;
-            };
-            self.apply(index, Event::Ended(Reason::Stopped));
-            from = index.0 + 1;
-        }
-        self.stop = Stop::Walking(from);
-    }
-
-    fn is_over(&mut self) -> bool {
-        self.stop == Stop::Walked && self.open == 0 && self.admission.is_over()
+        let next = looks.into_iter().flatten().fold(timers, Millis::min);
+        next.since(self.now).min(LONGEST_SLEEP)
     }
 
     /// Wakes starved lanes, one for each buffer that came back.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Stop, UpstreamPlan, Worker};
+use super::{UpstreamPlan, Worker};
 use crate::base::{BySide, Chunk, Millis, OpKind, Side, Tick};
 use crate::conn::{Action, Connection, Event, Op, Patience, Phase, Reason, Wiring};
 use crate::metrics::REASONS;
@@ -43,9 +43,7 @@ impl<R: Ring> Worker<R> {
             self.perform(index, action);
         }
         self.set_timer(index);
-        if self.stop != Stop::Unasked {
-            self.apply(index, Event::Ended(Reason::Stopped));
-        }
+        self.admit_late(index);
     }
 
     /// An operation of a connection completed.

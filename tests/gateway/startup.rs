@@ -75,7 +75,7 @@ fn a_gateway_that_ends_counts_what_it_held() {
     for (seed, stream) in (0..).zip(&streams) {
         client::echo(stream, seed, 100);
     }
-    gateway.stop().expect(&[("stopped", OPEN)]);
+    gateway.stop().expect(&[("drained", OPEN)]);
 }
 
 #[test]
