@@ -14,6 +14,10 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
 pub struct Budget {
     limit: u32,
     leased: AtomicU32,
+    /// Permits that connections hold: those leased less those that lie ready.
+    used: AtomicU32,
+    /// By worker: it has no slot left, so others serve its queues.
+    full: Box<[AtomicBool]>,
     /// By worker.
     hungry: Box<[AtomicBool]>,
     bells: OnceLock<Vec<Bell>>,
@@ -27,8 +31,15 @@ pub type Bell = Box<dyn Fn() + Send + Sync>;
 impl Budget {
     /// A budget of `limit` connections for `workers`, none leased.
     pub fn new(limit: u32, workers: usize) -> Budget {
-        let hungry = std::iter::repeat_with(|| AtomicBool::new(false)).take(workers).collect();
-        Budget { limit, leased: AtomicU32::new(0), hungry, bells: OnceLock::new() }
+        let flags = || std::iter::repeat_with(|| AtomicBool::new(false)).take(workers).collect();
+        Budget {
+            limit,
+            leased: AtomicU32::new(0),
+            used: AtomicU32::new(0),
+            full: flags(),
+            hungry: flags(),
+            bells: OnceLock::new(),
+        }
     }
 
     /// Gives the bells that wake the workers, in their order. Until then nobody is woken, so it is
@@ -62,6 +73,22 @@ impl Budget {
         granted
     }
 
+    /// Counts a leased permit as used by a connection.
+    pub fn enter(&self) {
+        self.used.fetch_add(1, SeqCst);
+    }
+
+    /// Counts it as lying ready again.
+    pub fn leave(&self) {
+        let before = self.used.fetch_sub(1, SeqCst);
+        assert!(before > 0, "a connection left that had not entered");
+    }
+
+    /// Whether connections use every permit: none lies ready anywhere.
+    pub fn is_used_up(&self) -> bool {
+        self.used.load(SeqCst) >= self.limit
+    }
+
     /// Counts one connection above the limit: a client that came without a permit, which admission
     /// excludes. It is served and counted, so that the books stay right.
     pub fn overdraw(&self) {
@@ -93,6 +120,24 @@ impl Budget {
     /// Whether any worker is hungry.
     pub fn anyone_hungry(&self) -> bool {
         self.hungry.iter().any(|hungry| hungry.load(SeqCst))
+    }
+
+    /// `worker` has no slot left, or has one again. The first word wakes the others.
+    pub fn set_full(&self, worker: usize, full: bool) {
+        let before = self.full[worker].swap(full, SeqCst);
+        if full && !before {
+            self.wake(|other| other != worker);
+        }
+    }
+
+    /// Whether `worker` has no slot left.
+    pub fn is_full(&self, worker: usize) -> bool {
+        self.full[worker].load(SeqCst)
+    }
+
+    /// Whether any worker has no slot left.
+    pub fn anyone_full(&self) -> bool {
+        self.full.iter().any(|full| full.load(SeqCst))
     }
 
     fn wake(&self, whom: impl Fn(usize) -> bool) {

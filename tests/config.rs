@@ -120,10 +120,10 @@ const BAD_LISTENERS: &[(&str, &str)] = &[
     ),
     (
         "at_limit = \"wait\"",
-        "p.toml:2: listener.edge.at_limit = \"wait\": must be \"queue\"; write",
+        "p.toml:2: listener.edge.at_limit = \"wait\": must be \"queue\" or \"reset\"; write",
     ),
     ("accept_proxy = \"required\"", "p.toml:2: listener.edge.accept_proxy = \"required\": is not "),
-    ("max_connections = 5", "p.toml:2: listener.edge.max_connections = 5: is not in this version"),
+    ("max_connections = 0", "p.toml:2: listener.edge.max_connections = 0: must be 1 to 1000"),
     ("tls = { key = \"k\" }", "p.toml:2: listener.edge.tls: is not in this version; remove it"),
     ("idle_timeout = \"1 fortnight\"", "or \"off\"; write it as in \"30s\" or \"1h\""),
     ("idle_timout = \"1h\"", "p.toml:2: listener.edge.idle_timout = \"1h\": no such key; did you"),

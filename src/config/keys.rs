@@ -35,6 +35,7 @@ pub(super) const LISTENER: SectionKeys = SectionKeys {
         "bind",
         "upstream",
         "backlog",
+        "max_connections",
         "at_limit",
         "idle_timeout",
         "first_byte_timeout",
@@ -42,7 +43,7 @@ pub(super) const LISTENER: SectionKeys = SectionKeys {
         "max_lifetime",
         "accept_proxy",
     ],
-    later: &["max_connections", "per_source", "tls"],
+    later: &["per_source", "tls"],
 };
 
 pub(super) const UPSTREAM: SectionKeys = SectionKeys {

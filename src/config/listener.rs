@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use crate::config::error::ConfigError;
 use crate::config::file::{Section, Value};
 use crate::config::read::{Rule, nearest};
-use crate::config::{Listener, Timeouts, Upstream, UpstreamKind, address, keys};
+use crate::config::{AtLimit, Listener, Timeouts, Upstream, UpstreamKind, address, keys};
 
 /// A worker names its passive sockets by 16 bits.
 const MAX_ADDRESSES: usize = 65_535;
@@ -48,7 +48,19 @@ fn listener(
     let upstream = upstream(section, upstreams, problems);
     let chosen = upstream.map(|index| &upstreams[index]);
     let bind = bind(&name, section, chosen, taken, problems);
-    section.choice(problems, "at_limit", (), &[("queue", ())], &["reset", "evict"]);
+    let at_limit = section.choice(
+        problems,
+        "at_limit",
+        AtLimit::Queue,
+        &[("queue", AtLimit::Queue), ("reset", AtLimit::Reset)],
+        &["evict"],
+    );
+    let max_connections = section.number_or_off(
+        problems,
+        "max_connections",
+        1..=100_000_000,
+        "write the clients that this listener may hold at once",
+    );
     section.choice(problems, "accept_proxy", (), &[("off", ())], &["from-trusted", "required"]);
     Listener {
         name,
@@ -61,6 +73,8 @@ fn listener(
             1..=(1 << 31) - 1,
             "write the number of handshakes that may wait",
         ),
+        max_connections,
+        at_limit,
         timeouts: timeouts(section, chosen, problems),
     }
 }

@@ -104,8 +104,21 @@ pub struct Listener {
     pub upstream: usize,
     /// Completed handshakes that may wait, per passive socket; 1 to 2³¹ − 1.
     pub backlog: u32,
+    /// Clients held at once over its addresses, 1 to 100,000,000; `None`: the gateway's limit only.
+    pub max_connections: Option<u32>,
+    /// What becomes of clients beyond that, or beyond the gateway's limit.
+    pub at_limit: AtLimit,
     /// When a connection of this listener ends by itself.
     pub timeouts: Timeouts,
+}
+
+/// What becomes of clients beyond a limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AtLimit {
+    /// They wait in the backlog until somebody leaves.
+    Queue,
+    /// They are accepted and reset at once, so that they go elsewhere.
+    Reset,
 }
 
 impl Listener {
@@ -253,6 +266,8 @@ impl Config {
             bind: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 7000))],
             upstream: 0,
             backlog: Listener::BACKLOG,
+            max_connections: None,
+            at_limit: AtLimit::Queue,
             timeouts: Timeouts::default(),
         };
         Config {

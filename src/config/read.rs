@@ -166,6 +166,22 @@ impl<'a> Section<'a> {
         })
     }
 
+    /// A whole number in `range`, or "off", which is the default.
+    pub(super) fn number_or_off(
+        &self,
+        problems: &mut Vec<ConfigError>,
+        name: &str,
+        range: RangeInclusive<u32>,
+        remedy: &str,
+    ) -> Option<u32> {
+        let must = format!("must be {} to {} or \"off\"", range.start(), range.end());
+        let rule = Rule { must: &must, remedy };
+        self.read(problems, name, None, rule, |written: OrWord<u32>| match written {
+            OrWord::Word(word) => (word == "off").then_some(None),
+            OrWord::Value(number) => range.contains(&number).then_some(Some(number)),
+        })
+    }
+
     /// `true`, `false`, or "auto", which is the default.
     pub(super) fn auto_bool(
         &self,

@@ -24,6 +24,16 @@ impl Connection {
         (conn, actions)
     }
 
+    /// A client beyond a limit: it gets a reset, and no server hears of it.
+    pub fn refused(named: bool) -> (Connection, Actions) {
+        let mut conn =
+            Connection { phase: Phase::Joined, wiring: Wiring::Hold, named, ..Connection::VACANT };
+        let mut actions = Actions::default();
+        conn.end(Reason::Refused, BySide([true, false]), &mut actions);
+        conn.advance_ending(&mut actions);
+        (conn, actions)
+    }
+
     /// The upstream slot was filled, or the kernel would not.
     pub(super) fn opened(&mut self, result: Result<u32, Errno>, actions: &mut Actions) {
         self.upstream_open = result.is_ok();

@@ -22,6 +22,8 @@ pub enum Reason {
     HalfCloseTimeout,
     /// It was open for as long as a connection may be.
     MaxLifetime,
+    /// A limit was reached and the listener's policy is to reset.
+    Refused,
     /// A drain came to it.
     Drained,
     /// The gateway ended before a drain could come to it.
@@ -30,7 +32,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason, in the order of its number.
-    pub const ALL: [Reason; 11] = [
+    pub const ALL: [Reason; 12] = [
         Reason::Closed,
         Reason::ClientReset,
         Reason::UpstreamReset,
@@ -40,6 +42,7 @@ impl Reason {
         Reason::IdleTimeout,
         Reason::HalfCloseTimeout,
         Reason::MaxLifetime,
+        Reason::Refused,
         Reason::Drained,
         Reason::Stopped,
     ];
@@ -56,6 +59,7 @@ impl Reason {
             Reason::IdleTimeout => "idle-timeout",
             Reason::HalfCloseTimeout => "half-close-timeout",
             Reason::MaxLifetime => "max-lifetime",
+            Reason::Refused => "refused",
             Reason::Drained => "drained",
             Reason::Stopped => "stopped",
         }

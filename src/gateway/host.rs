@@ -51,10 +51,11 @@ impl Host {
     }
 
     /// Slots of each worker. The kernel spreads clients evenly but not exactly, so a worker has
-    /// a quarter and a burst more than its share, and never more than all.
+    /// an eighth and a few more than its share, and never more than all. One that is full all the
+    /// same has its clients served by the others.
     pub(super) fn slots_per_worker(&self) -> u32 {
         let share = self.max_connections.div_ceil(self.workers as u32);
-        (share + share / 4 + 4096).min(self.max_connections)
+        (share + share / 8 + 32).min(self.max_connections)
     }
 
     pub(super) fn parked_bytes_max(&self) -> usize {

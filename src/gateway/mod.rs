@@ -16,14 +16,14 @@ pub use error::GatewayError;
 
 use crate::base::Clock;
 use crate::budget::{Bell, Budget};
-use crate::config::{Builtin, Config, UpstreamKind};
+use crate::config::{AtLimit, Builtin, Config, UpstreamKind};
 use crate::conn::{Reason, Wiring};
 use crate::control::{Ending, Exit, Outcome, WorkerHandle};
 use crate::listener::{Bound, listen_on};
 use crate::metrics::WorkerCounters;
 use crate::ring::{KernelRing, ListenerSocket, RingError, RingSetup, ServerSocket, Waker, probe};
 use crate::upstream::Servers;
-use crate::worker::{ListenerPlan, Mailbox, Plan, UpstreamPlan, Worker, mailbox};
+use crate::worker::{GatePlan, ListenerPlan, Mailbox, Plan, UpstreamPlan, Worker, mailbox};
 use host::Host;
 
 /// Runs until it is told to stop and everything has ended.
@@ -74,7 +74,7 @@ impl Gateway {
         let clock = Clock::system();
         let budget = Arc::new(Budget::new(host.max_connections, host.workers));
         let (plan, servers) = plan(config, &bound);
-        let mut shares = share_sockets(config, host, bound);
+        let sockets = passive_sockets(config, bound);
         let (exit_sender, exits) = unbounded_channel();
         let (ready_sender, ready) = std::sync::mpsc::channel();
         let mut gateway = Gateway { clock, handles: Vec::new(), threads: Vec::new(), exits };
@@ -84,7 +84,7 @@ impl Gateway {
             let recruit = Recruit {
                 index,
                 core: host.cores.as_ref().map(|cores| cores[index % cores.len()]),
-                setup: setup(config, host, std::mem::take(&mut shares[index]), &servers),
+                setup: setup(config, host, sockets_of(&sockets, index), &servers),
                 plan: plan_of(&plan, index),
                 clock: gateway.clock.clone(),
                 mailbox,
@@ -241,13 +241,19 @@ fn plan(config: &Config, bound: &[(usize, Bound)]) -> (Plan, Vec<ServerSocket>) 
             UpstreamPlan::Servers { first, servers: Servers::new(*balance, servers.len()) }
         }
     });
+    let quotas: Vec<_> = config
+        .listeners
+        .iter()
+        .map(|listener| listener.max_connections.map(|limit| Arc::new(Budget::new(limit, 0))))
+        .collect();
     let plan = Plan {
         upstreams: upstreams.collect(),
         listeners: bound
             .iter()
-            .map(|&(listener, _)| ListenerPlan {
-                upstream: config.listeners[listener].upstream,
-                timeouts: config.listeners[listener].timeouts.clone(),
+            .flat_map(|(listener, bound)| {
+                let plan =
+                    |owner| listener_plan(config, *listener, quotas[*listener].clone(), owner);
+                (0..bound.sockets.len()).map(plan)
             })
             .collect(),
         worker: 0,
@@ -256,9 +262,26 @@ fn plan(config: &Config, bound: &[(usize, Bound)]) -> (Plan, Vec<ServerSocket>) 
     (plan, addresses)
 }
 
-/// The plan of one worker: its turns among equal servers begin elsewhere than its neighbours'.
+fn listener_plan(
+    config: &Config,
+    listener: usize,
+    quota: Option<Arc<Budget>>,
+    owner: usize,
+) -> ListenerPlan {
+    let listener = &config.listeners[listener];
+    ListenerPlan {
+        upstream: listener.upstream,
+        timeouts: listener.timeouts.clone(),
+        gate: GatePlan { owner, quota, at_limit: listener.at_limit },
+    }
+}
+
+/// The plan of one worker: its own gates first, and its turns among equal servers begun elsewhere
+/// than its neighbours'.
 fn plan_of(plan: &Plan, worker: usize) -> Plan {
     let mut plan = Plan { worker, ..plan.clone() };
+    // Stable: the order among the others' gates is that of their sockets.
+    plan.listeners.sort_by_key(|listener| listener.gate.owner != worker);
     for upstream in &mut plan.upstreams {
         if let UpstreamPlan::Servers { servers, .. } = upstream {
             *servers = servers.clone().beginning_at(worker);
@@ -267,21 +290,31 @@ fn plan_of(plan: &Plan, worker: usize) -> Plan {
     plan
 }
 
-/// Each worker's own passive socket of every address.
-fn share_sockets(
-    config: &Config,
-    host: &Host,
-    bound: Vec<(usize, Bound)>,
-) -> Vec<Vec<ListenerSocket>> {
-    let mut shares: Vec<Vec<ListenerSocket>> =
-        std::iter::repeat_with(Vec::new).take(host.workers).collect();
+/// All passive sockets, in the order of the unsorted plan, with their owners: a worker accepts from
+/// its own, and from another's while that one has no slot left.
+fn passive_sockets(config: &Config, bound: Vec<(usize, Bound)>) -> Vec<(usize, ListenerSocket)> {
+    let mut all = Vec::new();
     for (listener, bound) in bound {
         let backlog = config.listeners[listener].backlog.min(host::somaxconn());
-        for (share, fd) in shares.iter_mut().zip(bound.sockets) {
-            share.push(ListenerSocket { socket: fd, backlog });
+        for (owner, socket) in bound.sockets.into_iter().enumerate() {
+            all.push((owner, ListenerSocket { socket: Arc::new(socket), backlog }));
         }
     }
-    shares
+    all
+}
+
+/// The sockets in the order of `worker`'s plan.
+fn sockets_of(sockets: &[(usize, ListenerSocket)], worker: usize) -> Vec<ListenerSocket> {
+    let mut sockets: Vec<_> = sockets.iter().collect();
+    sockets.sort_by_key(|(owner, _)| *owner != worker);
+    sockets.into_iter().map(|(_, socket)| socket.clone()).collect()
+}
+
+/// Slots beyond the permits, for clients who are accepted only to be reset.
+fn spare_slots(config: &Config) -> u32 {
+    const SPARE: u32 = 256;
+    let resets = config.listeners.iter().any(|listener| listener.at_limit == AtLimit::Reset);
+    if resets { SPARE } else { 0 }
 }
 
 fn setup(
@@ -291,7 +324,7 @@ fn setup(
     servers: &[ServerSocket],
 ) -> RingSetup {
     RingSetup {
-        connections: host.slots_per_worker(),
+        connections: host.slots_per_worker() + spare_slots(config),
         with_upstream: !servers.is_empty(),
         table_entries: host.table_entries,
         submission_entries: config.ring.submission_entries,

@@ -15,8 +15,7 @@ fn broken_recruit(address: &mut SocketAddr) -> Recruit {
     let bound = vec![(0, bound)];
     let (mut plan, servers) = plan(&config, &bound);
     plan.listeners[0].upstream = usize::MAX;
-    let sockets = bound.into_iter().flat_map(|(_, bound)| bound.sockets);
-    let sockets = sockets.map(|socket| ListenerSocket { socket, backlog: 16 }).collect();
+    let sockets = sockets_of(&passive_sockets(&config, bound), 0);
     let host = Host { workers: 1, cores: None, table_entries: 64, max_connections: 8 };
     Recruit {
         index: 0,

@@ -26,7 +26,7 @@ impl Counter {
 }
 
 /// How many reasons a connection can end for.
-pub const REASONS: usize = 11;
+pub const REASONS: usize = 12;
 
 /// One worker's counters, on cache lines of their own.
 #[derive(Debug, Default)]

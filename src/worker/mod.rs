@@ -22,7 +22,8 @@ use crate::conn::{Event, Patience, Wiring};
 use crate::metrics::WorkerCounters;
 use crate::ring::{Completion, ConnIndex, FourTuple, Ring};
 use crate::upstream::Servers;
-use admission::Admission;
+pub use admission::GatePlan;
+use admission::{Admission, Verdict};
 use leaving::Leaving;
 use table::Table;
 use timers::Timers;
@@ -47,6 +48,8 @@ pub struct ListenerPlan {
     pub upstream: usize,
     /// Their timeouts.
     pub timeouts: Timeouts,
+    /// How they are let in.
+    pub gate: GatePlan,
 }
 
 /// Where an upstream's clients are joined to.
@@ -101,7 +104,12 @@ impl<R: Ring> Worker<R> {
     ) -> Worker<R> {
         let now = clock.now();
         Worker {
-            admission: Admission::new(budget, counters.clone(), plan.worker, plan.listeners.len()),
+            admission: Admission::new(
+                budget,
+                counters.clone(),
+                plan.worker,
+                plan.listeners.iter().map(|listener| listener.gate.clone()).collect(),
+            ),
             table: Table::new(ring.slots()),
             timers: Timers::new(Tick::at(now)),
             starved: VecDeque::new(),
@@ -212,8 +220,8 @@ impl<R: Ring> Worker<R> {
     fn route(&mut self, completion: Completion) {
         match completion {
             Completion::Accepted { listener, conn, more } => {
-                self.admission.accepted(listener, more);
-                self.admit(listener, conn);
+                let verdict = self.admission.accepted(listener, more);
+                self.admit(listener, conn, verdict);
             }
             Completion::AcceptEnded { listener, error } => {
                 self.admission.ended(listener, error, self.now);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{UpstreamPlan, Worker};
+use super::{UpstreamPlan, Verdict, Worker};
 use crate::base::{BySide, Chunk, Millis, OpKind, Side, Tick};
 use crate::conn::{Action, Connection, Event, Op, Patience, Phase, Reason, Wiring};
 use crate::metrics::REASONS;
@@ -17,12 +17,12 @@ const _: () = assert!(Reason::ALL.len() == REASONS);
 
 impl<R: Ring> Worker<R> {
     /// Begins a connection in the slot of a client just accepted.
-    pub(super) fn admit(&mut self, listener: ListenerId, index: ConnIndex) {
+    pub(super) fn admit(&mut self, listener: ListenerId, index: ConnIndex, verdict: Verdict) {
         let entry = self.table.entry(index);
         if entry.conn.phase() != Phase::Vacant {
             // The slot's close was carried out, but this overtook its completion.
             assert!(entry.successor.is_none(), "two clients in slot {}", index.0);
-            entry.successor = Some(listener.0);
+            entry.successor = Some((listener.0, verdict));
             return;
         }
         self.counters.accepted.add(1);
@@ -32,7 +32,10 @@ impl<R: Ring> Worker<R> {
             UpstreamPlan::Builtin(wiring) => wiring,
             UpstreamPlan::Servers { .. } => Wiring::Pair,
         };
-        let (conn, actions) = Connection::accepted(wiring, self.plan.named);
+        let (conn, actions) = match verdict {
+            Verdict::Serve => Connection::accepted(wiring, self.plan.named),
+            Verdict::Refuse => Connection::refused(self.plan.named),
+        };
         entry.conn = conn;
         entry.opened = self.now;
         entry.active = Tick::not_before(self.now);
@@ -198,11 +201,13 @@ impl<R: Ring> Worker<R> {
         }
         self.timers.clear(&mut self.table, index);
         self.open -= 1;
-        self.admission.vacated();
         let entry = self.table.entry(index);
+        if reason != Reason::Refused {
+            self.admission.left(ListenerId(entry.listener));
+        }
         entry.generation = (entry.generation + 1) % Token::GENERATIONS;
-        if let Some(listener) = entry.successor.take() {
-            self.admit(ListenerId(listener), index);
+        if let Some((listener, verdict)) = entry.successor.take() {
+            self.admit(ListenerId(listener), index, verdict);
         }
     }
 

@@ -3,6 +3,7 @@
 use crate::base::{Millis, Tick};
 use crate::conn::Connection;
 use crate::ring::ConnIndex;
+use crate::worker::admission::Verdict;
 
 /// A connection and what the worker keeps beside it.
 #[derive(Debug)]
@@ -21,8 +22,8 @@ pub struct Entry {
     pub timer: super::timers::Link,
     /// Where the client knocked: index of the passive socket.
     pub listener: u16,
-    /// The listener of a client accepted into this slot before its close was heard of.
-    pub successor: Option<u16>,
+    /// A client accepted into this slot before its close was heard of.
+    pub successor: Option<(u16, Verdict)>,
     /// The server it counts for: an index within its upstream.
     pub server: Option<u16>,
     /// The server that was tried first.

@@ -167,9 +167,10 @@ fn no_turn_accepts_more_than_the_burst() {
 #[test]
 fn a_non_blocking_listener_is_waited_for_as_any_other() {
     let (listener, address) = passive(V4, 128);
-    let listener = TcpListener::from(listener.socket);
+    let socket = std::sync::Arc::into_inner(listener.socket).expect("nobody else has it");
+    let listener = TcpListener::from(socket);
     listener.set_nonblocking(true).expect("an option");
-    let inherited = ListenerSocket { socket: listener.into(), backlog: 128 };
+    let inherited = ListenerSocket { socket: std::sync::Arc::new(listener.into()), backlog: 128 };
     let mut rig = Rig::v4(2);
     rig.ring =
         KernelRing::new(RingSetup { listeners: vec![inherited], ..setup(2) }).expect("a ring");

@@ -46,7 +46,7 @@ pub(crate) fn passive(address: SocketAddr, backlog: u32) -> (ListenerSocket, Soc
     listen(&made, Backlog::new(backlog as i32).expect("a backlog")).expect("listen");
     let listener = TcpListener::from(made);
     let address = listener.local_addr().expect("its address");
-    (ListenerSocket { socket: listener.into(), backlog }, address)
+    (ListenerSocket { socket: std::sync::Arc::new(listener.into()), backlog }, address)
 }
 
 /// A ring and what it did not tell yet.

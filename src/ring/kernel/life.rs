@@ -168,7 +168,10 @@ mod tests {
                 buffer_bytes: 4096,
                 buffer_count: 16,
                 parked_bytes_max: 0,
-                listeners: vec![ListenerSocket { socket: socket.into(), backlog: 128 }],
+                listeners: vec![ListenerSocket {
+                    socket: std::sync::Arc::new(socket.into()),
+                    backlog: 128,
+                }],
                 servers: Vec::new(),
             })
             .expect("a ring");

@@ -12,6 +12,7 @@ use std::cell::UnsafeCell;
 use std::collections::VecDeque;
 use std::mem::ManuallyDrop;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::Arc;
 use std::time::Duration;
 
 use io_uring::squeue;
@@ -121,7 +122,7 @@ struct Server {
 }
 
 struct Listening {
-    socket: OwnedFd,
+    socket: Arc<OwnedFd>,
     multishot_armed: u32,
     single_armed: u32,
 }

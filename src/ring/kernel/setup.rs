@@ -3,6 +3,7 @@
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
 use super::pool::BUFFERS_MAX;
 use crate::base::Errno;
@@ -19,10 +20,10 @@ const COMPLETION_ENTRIES_MAX: u32 = 65_536;
 const TABLE_ENTRIES_MAX: u32 = 1 << 20;
 
 /// A passive socket to accept from, already listening.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct ListenerSocket {
-    /// The socket, an ordinary descriptor.
-    pub socket: OwnedFd,
+    /// The socket, an ordinary descriptor; any ring of the process may accept from it.
+    pub socket: Arc<OwnedFd>,
     /// How many completed handshakes may wait: what listen(2) was given, or `somaxconn` if less.
     pub backlog: u32,
 }

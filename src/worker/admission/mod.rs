@@ -8,15 +8,26 @@
 //!   listener.
 //! - Scarce, when there are not enough permits to lie ready, or some worker is hungry: no permit
 //!   lies idle. The queues are looked at every few milliseconds, and a credit is armed only for a
-//!   client that is there.
+//!   client that is there. Listeners with a quota are always served so, and so are those of a
+//!   worker that has no slot left, by all the others.
+//!
+//! A client beyond a limit waits in its queue, or, by its listener's policy, is accepted without a
+//! permit and reset.
+
+mod gate;
+mod look;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use gate::GatePlan;
+
 use crate::base::{Errno, Millis};
 use crate::budget::Budget;
+use crate::config::AtLimit;
 use crate::metrics::WorkerCounters;
 use crate::ring::{AcceptMode, ListenerId, Ring};
+use gate::Gate;
 
 /// Credits armed on one listener at most: enough to keep a busy queue moving from turn to turn.
 const MAX_CREDITS: u32 = 256;
@@ -36,19 +47,13 @@ const CALM: Duration = Duration::from_secs(1);
 const FIRST_REST: Duration = Duration::from_millis(50);
 const LONGEST_REST: Duration = Duration::from_secs(1);
 
-/// A listener's accepts.
-#[derive(Clone, Copy, Debug, Default)]
-struct Armed {
-    /// Accepts that are not retired.
-    count: u32,
-    /// Their cancel was asked for.
-    cancelled: bool,
-    /// A client came since the last check for silence.
-    heard: bool,
-    /// It was silent with clients in its queue at the last check.
-    suspected: bool,
-    /// The kernel said that this socket does not listen (any more).
-    broken: bool,
+/// What admission says about a client that was accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It has a permit.
+    Serve,
+    /// It has none and its listener's policy is to reset it.
+    Refuse,
 }
 
 /// How accepts are armed at present.
@@ -71,12 +76,20 @@ pub struct Admission {
     /// Which of the workers that share the budget this is.
     worker: usize,
     mode: Mode,
-    /// While scarce: when the queues are looked at next.
+    /// When the queues are looked at next.
     look: Millis,
     /// While scarce: when somebody was last hungry.
     pinched: Millis,
     hungry: bool,
-    armed: Vec<Armed>,
+    /// Our own first, so that most loops end with them.
+    gates: Vec<Gate>,
+    own: usize,
+    /// Accepts that are not retired, over all gates.
+    outstanding: u32,
+    /// Some own gate has a quota.
+    has_quotas: bool,
+    /// This worker has no slot left and has said so.
+    full: bool,
     /// Whose turn it is for the first credit.
     turn: usize,
     rest: Option<Rest>,
@@ -90,14 +103,18 @@ struct Rest {
 }
 
 impl Admission {
-    /// Admission over `listeners` passive sockets, for one of the workers that share the budget.
+    /// Admission through `gates`, its own first, for one of the workers that share the budget.
     pub fn new(
         budget: Arc<Budget>,
         counters: Arc<WorkerCounters>,
         worker: usize,
-        listeners: usize,
+        gates: Vec<GatePlan>,
     ) -> Admission {
+        let own = gates.iter().take_while(|gate| gate.owner == worker).count();
         Admission {
+            own,
+            outstanding: 0,
+            has_quotas: gates[..own].iter().any(|gate| gate.quota.is_some()),
             budget,
             counters,
             permits: 0,
@@ -106,37 +123,66 @@ impl Admission {
             look: Millis(0),
             pinched: Millis(0),
             hungry: false,
-            armed: vec![Armed::default(); listeners],
+            gates: gates.into_iter().map(Gate::new).collect(),
+            full: false,
             turn: 0,
             rest: None,
             stopping: false,
         }
     }
 
-    /// A client was accepted: its permit is used. `more` as in the completion.
-    pub fn accepted(&mut self, listener: ListenerId, more: bool) {
-        let armed = &mut self.armed[usize::from(listener.0)];
-        armed.heard = true;
+    /// A client was accepted; `more` as in the completion. Its permits are used.
+    pub fn accepted(&mut self, listener: ListenerId, more: bool) -> Verdict {
+        self.rest = None;
+        let gate = &mut self.gates[usize::from(listener.0)];
+        gate.heard = true;
         if !more {
-            armed.count -= 1;
+            gate.armed -= 1;
+            self.outstanding -= 1;
         }
         if self.permits == 0 {
-            self.permits = self.budget.lease(1);
+            self.permits += self.budget.lease(1);
         }
-        if self.permits == 0 {
+        let has_permit = self.permits > 0;
+        let has_quota = gate.take_quota();
+        if !(has_permit && has_quota) {
+            if gate.plan.at_limit == AtLimit::Reset {
+                gate.quota_permits += u32::from(has_quota && gate.plan.quota.is_some());
+                return Verdict::Refuse;
+            }
             // The arithmetic above excludes this; a client is served all the same.
             self.counters.overshoot.add(1);
-            self.budget.overdraw();
-        } else {
-            self.permits -= 1;
+            if !has_permit {
+                self.budget.overdraw();
+                self.permits += 1;
+            }
+            if let Some(quota) = gate.plan.quota.as_ref().filter(|_| !has_quota) {
+                quota.overdraw();
+            }
         }
-        self.rest = None;
+        self.permits -= 1;
+        self.budget.enter();
+        if let Some(quota) = &gate.plan.quota {
+            quota.enter();
+        }
+        Verdict::Serve
+    }
+
+    /// A client that was served is gone: its permits come back.
+    pub fn left(&mut self, listener: ListenerId) {
+        self.budget.leave();
+        self.permits += 1;
+        if let Some(quota) = &self.gates[usize::from(listener.0)].plan.quota {
+            quota.leave();
+            quota.give_back(1);
+        }
     }
 
     /// An accept is retired without a client.
     pub fn ended(&mut self, listener: ListenerId, error: Errno, now: Millis) {
-        let armed = &mut self.armed[usize::from(listener.0)];
-        armed.count -= 1;
+        let gate = &mut self.gates[usize::from(listener.0)];
+        gate.armed -= 1;
+        self.outstanding -= 1;
         match error {
             Errno::ENFILE | Errno::EMFILE | Errno::ENOMEM | Errno::ENOBUFS => {
                 self.counters.accepts_pressed.add(1);
@@ -152,7 +198,7 @@ impl Admission {
                 self.rest = Some(Rest { until: now.after(length), length });
             }
             Errno::EINVAL | Errno::EBADF | Errno::ENOTSOCK | Errno::EOPNOTSUPP => {
-                armed.broken = true;
+                gate.broken = true;
                 tracing::error!(%error, listener = listener.0, "a passive socket is unusable");
             }
             // Cancelled, or an error of the one client that was to come.
@@ -160,21 +206,17 @@ impl Admission {
         }
     }
 
-    /// A connection is over: its permit comes back.
-    pub fn vacated(&mut self) {
-        self.permits += 1;
-    }
-
     /// Clients that wait in the accept queues.
     pub fn waiting<R: Ring>(&self, ring: &R) -> u32 {
-        let queue = |listener| ring.accept_queue(ListenerId(listener as u16)).unwrap_or(0);
-        (0..self.armed.len()).map(queue).sum()
+        let queue = |gate| ring.accept_queue(ListenerId(gate as u16)).unwrap_or(0);
+        (0..self.own).map(queue).sum()
     }
 
     /// Stops accepting for good.
     pub fn stop<R: Ring>(&mut self, ring: &mut R) {
         self.stopping = true;
         self.say_hungry(false);
+        self.say_full(false);
         self.cancel_all(ring);
     }
 
@@ -184,6 +226,7 @@ impl Admission {
         let over = self.stopping && self.nothing_armed();
         if over {
             self.budget.give_back(std::mem::take(&mut self.permits));
+            self.gates.iter_mut().for_each(Gate::trim_quota);
         }
         over
     }
@@ -193,7 +236,12 @@ impl Admission {
         match self.rest {
             _ if self.stopping => None,
             Some(rest) => Some(rest.until),
-            None => (self.mode == Mode::Scarce).then_some(self.look),
+            None if self.mode == Mode::Changing => None,
+            None => {
+                let scarce = self.mode == Mode::Scarce;
+                let looks = scarce || self.has_quotas || self.budget.anyone_full();
+                looks.then_some(self.look)
+            }
         }
     }
 
@@ -203,6 +251,7 @@ impl Admission {
             return;
         }
         let burst = ring.accept_burst();
+        self.say_full(ring.best_accept_room() == 0);
         self.balance_permits(burst);
         if self.mode == Mode::Changing {
             if !self.nothing_armed() {
@@ -213,22 +262,23 @@ impl Admission {
         }
         match self.mode {
             Mode::Multishot if self.pinches() || self.cover(ring) < KEEP_BURSTS * burst => {
-                self.cancel_all(ring);
+                return self.cancel_all(ring);
             }
             Mode::Credits if self.pinches() || self.could_cover(ring) >= ARM_BURSTS * burst => {
-                self.cancel_all(ring);
+                return self.cancel_all(ring);
             }
             Mode::Multishot => self.arm_multishot(ring),
             Mode::Credits => self.arm_credits(ring),
-            Mode::Scarce => self.arm_for_the_waiting(ring, now),
-            Mode::Changing => {}
+            Mode::Scarce | Mode::Changing => {}
+        }
+        if self.next_look().is_some() {
+            self.look(ring, now);
         }
     }
 
     /// How to accept from now on.
     fn choose<R: Ring>(&mut self, ring: &R, now: Millis) -> Mode {
-        let listeners = self.armed.len() as u32;
-        if self.pinches() || self.cover(ring) < listeners {
+        if self.pinches() || self.cover(ring) < self.ready() {
             self.pinched = now;
             return Mode::Scarce;
         }
@@ -258,149 +308,107 @@ impl Admission {
         }
     }
 
+    fn say_full(&mut self, full: bool) {
+        if self.full != full {
+            self.full = full;
+            self.budget.set_full(self.worker, full);
+        }
+    }
+
     fn arm_multishot<R: Ring>(&mut self, ring: &mut R) {
-        for (listener, armed) in self.armed.iter_mut().enumerate() {
-            if armed.count == 0 && !armed.broken {
-                *armed = Armed { count: 1, cancelled: false, ..*armed };
+        for (listener, gate) in self.gates[..self.own].iter_mut().enumerate() {
+            if gate.armed == 0 && gate.is_ready() {
+                gate.armed = 1;
+                gate.cancelled = false;
+                self.outstanding += 1;
                 ring.accept(ListenerId(listener as u16), AcceptMode::Multishot);
             }
         }
     }
 
-    /// Spreads what permits and slots allow evenly over the listeners.
+    /// Spreads what permits and slots allow evenly over the gates.
     fn arm_credits<R: Ring>(&mut self, ring: &mut R) {
-        let usable = self.armed.iter().filter(|armed| !armed.broken).count() as u32;
-        if usable == 0 {
-            return;
-        }
-        let mut left = self.cover(ring).saturating_sub(self.outstanding());
-        let share = ((left + self.outstanding()).div_ceil(usable)).min(MAX_CREDITS);
+        let mut left = self.cover(ring).saturating_sub(self.outstanding);
+        let share = (left + self.outstanding).div_ceil(self.ready().max(1)).min(MAX_CREDITS);
         let mut short = false;
-        for listener in self.in_turn() {
-            let wanted = share.saturating_sub(self.armed[listener].count).min(left);
-            left -= wanted;
-            self.arm_singles(ring, listener, wanted);
-            short |= self.armed[listener].count == 0;
+        for gate in self.in_turn(self.own) {
+            if self.gates[gate].is_ready() {
+                let wanted = share.saturating_sub(self.gates[gate].armed).min(left);
+                left -= wanted;
+                self.arm_singles(ring, gate, wanted);
+                short |= self.gates[gate].armed == 0;
+            }
         }
         if short {
-            // A listener without a credit would not be heard: look at the queues instead.
+            // A gate without a credit would not be heard: look at the queues instead.
             self.cancel_all(ring);
         }
     }
 
-    /// Arms a credit for each client that waits, and for nobody else.
-    fn arm_for_the_waiting<R: Ring>(&mut self, ring: &mut R, now: Millis) {
-        if now < self.look && !(self.hungry && self.budget.free() > 0) {
-            return;
-        }
-        self.look = now.after(LOOK);
-        if self.nothing_armed() {
-            ring.retarget_accepts();
-        }
-        let mut unmet = false;
-        for listener in self.in_turn() {
-            let waiting = ring.accept_queue(ListenerId(listener as u16)).unwrap_or(0);
-            let armed = self.armed[listener].count;
-            if waiting == 0 && armed > 0 {
-                // It was armed for a client that is gone.
-                self.cancel(ring, listener);
-            }
-            let wanted = waiting.min(MAX_CREDITS).saturating_sub(armed);
-            let granted = self.lease_for(ring, wanted);
-            self.arm_singles(ring, listener, granted);
-            unmet |= granted < wanted;
-        }
-        if unmet && ring.best_accept_room() > self.outstanding() {
-            let before = self.hungry;
-            self.say_hungry(true);
-            if !before && self.budget.free() > 0 {
-                self.look = now; // Somebody gave back in between.
-            }
-        } else {
-            self.say_hungry(false);
-        }
-        if self.pinches() {
-            self.pinched = now;
-        } else if now.since(self.pinched) > CALM && self.has_plenty(ring) {
-            self.cancel_all(ring);
-        }
-    }
-
-    /// Enough permits and slots for several credits to lie ready on each listener.
-    fn has_plenty<R: Ring>(&self, ring: &R) -> bool {
-        self.fair_share().min(ring.best_accept_room()) >= 4 * self.armed.len() as u32
-    }
-
-    /// Permits and slots for `wanted` more credits, or as many as there are.
-    fn lease_for<R: Ring>(&mut self, ring: &R, wanted: u32) -> u32 {
-        let outstanding = self.outstanding();
-        let missing = (outstanding + wanted).saturating_sub(self.permits);
-        self.permits += self.budget.lease(missing);
-        self.cover(ring).saturating_sub(outstanding).min(wanted)
-    }
-
-    fn arm_singles<R: Ring>(&mut self, ring: &mut R, listener: usize, count: u32) {
-        let armed = &mut self.armed[listener];
-        if armed.broken {
-            return;
-        }
-        armed.cancelled &= armed.count > 0;
-        armed.count += count;
+    fn arm_singles<R: Ring>(&mut self, ring: &mut R, gate: usize, count: u32) {
+        let state = &mut self.gates[gate];
+        state.cancelled &= state.armed > 0;
+        state.armed += count;
+        self.outstanding += count;
         for _ in 0..count {
-            ring.accept(ListenerId(listener as u16), AcceptMode::Single);
+            ring.accept(ListenerId(gate as u16), AcceptMode::Single);
         }
     }
 
-    /// Every listener, another one first each time.
-    fn in_turn(&mut self) -> impl Iterator<Item = usize> + use<> {
-        let many = self.armed.len();
+    /// Gates that accepts may lie ready on.
+    fn ready(&self) -> u32 {
+        self.gates[..self.own].iter().filter(|gate| gate.is_ready()).count() as u32
+    }
+
+    /// The first `many` gates, another one first each time.
+    fn in_turn(&mut self, many: usize) -> impl Iterator<Item = usize> + use<> {
         self.turn = (self.turn + 1) % many.max(1);
         let first = self.turn;
         (0..many).map(move |step| (first + step) % many)
     }
 
-    fn outstanding(&self) -> u32 {
-        self.armed.iter().map(|armed| armed.count).sum()
-    }
-
     /// Cancels every accept; [`Admission::arm`] goes on when the last is retired.
     fn cancel_all<R: Ring>(&mut self, ring: &mut R) {
         self.mode = Mode::Changing;
-        for listener in 0..self.armed.len() {
-            self.cancel(ring, listener);
+        for gate in 0..self.gates.len() {
+            self.cancel(ring, gate);
         }
     }
 
-    fn cancel<R: Ring>(&mut self, ring: &mut R, listener: usize) {
-        let armed = &mut self.armed[listener];
-        if armed.count > 0 && !armed.cancelled {
-            armed.cancelled = true;
-            ring.cancel_accepts(ListenerId(listener as u16));
+    fn cancel<R: Ring>(&mut self, ring: &mut R, gate: usize) {
+        let state = &mut self.gates[gate];
+        if state.armed > 0 && !state.cancelled {
+            state.cancelled = true;
+            ring.cancel_accepts(ListenerId(gate as u16));
         }
     }
 
     fn nothing_armed(&self) -> bool {
-        self.outstanding() == 0
+        self.outstanding == 0
     }
 
     fn fair_share(&self) -> u32 {
         (self.budget.free() + self.permits).div_ceil(self.budget.workers())
     }
 
+    /// Permits that what is armed may use: one for each accept, and two bursts for a multishot
+    /// before its cancel has worked.
+    fn bound(&self, burst: u32) -> u32 {
+        let armed = self.outstanding;
+        match self.mode {
+            Mode::Multishot | Mode::Changing if armed > 0 => armed + KEEP_BURSTS * burst,
+            _ => armed,
+        }
+    }
+
     /// Leases what the next turns may need and gives back what they will not.
     fn balance_permits(&mut self, burst: u32) {
-        let armed = self.outstanding();
+        let bound = self.bound(burst);
         let (wanted, slack) = match self.mode {
             // Nothing lies idle: what is armed is covered, and no more.
-            Mode::Scarce => (armed, 0),
-            Mode::Changing if self.pinches() => (armed, 0),
+            Mode::Scarce => (bound, 0),
+            Mode::Changing if self.pinches() => (bound, 0),
             _ => (self.fair_share().min((ARM_BURSTS + 1) * burst), burst),
-        };
-        // An armed multishot accept may bring two bursts before its cancel has worked.
-        let bound = match self.mode {
-            Mode::Scarce | Mode::Credits => armed,
-            Mode::Multishot | Mode::Changing if armed > 0 => KEEP_BURSTS * burst + armed,
-            Mode::Multishot | Mode::Changing => 0,
         };
         if self.permits < wanted {
             self.permits += self.budget.lease(wanted - self.permits);
@@ -411,22 +419,22 @@ impl Admission {
         }
     }
 
-    /// Once a second: a listener that has clients in its queue, accepts armed and nobody heard for
+    /// Once a second: a gate that has clients in its queue, accepts armed and nobody heard for
     /// two checks has lost its accept. Accepts are cancelled and armed anew.
     pub fn check_silence<R: Ring>(&mut self, ring: &mut R) {
         let mut rearm = false;
-        for (listener, armed) in self.armed.iter_mut().enumerate() {
-            let silent = !std::mem::take(&mut armed.heard) && armed.count > 0;
+        for (listener, gate) in self.gates.iter_mut().enumerate() {
+            let silent = !std::mem::take(&mut gate.heard) && gate.armed > 0;
             let waiting = silent && ring.accept_queue(ListenerId(listener as u16)).unwrap_or(0) > 0;
-            if waiting && armed.suspected {
+            if waiting && gate.suspected {
                 self.counters.accepts_rearmed.add(1);
                 rearm = true;
             }
-            armed.suspected = waiting && !armed.suspected;
+            gate.suspected = waiting && !gate.suspected;
             // A cancel may have missed an accept: it may be asked for again.
-            armed.cancelled = false;
+            gate.cancelled = false;
         }
-        if !self.stopping && (rearm || self.mode == Mode::Changing) {
+        if rearm || self.stopping || self.mode == Mode::Changing {
             self.cancel_all(ring);
         }
     }

@@ -1,0 +1,86 @@
+//! A passive socket as admission sees it: its accepts, its bound, its policy.
+
+use std::sync::Arc;
+
+use crate::budget::Budget;
+use crate::config::AtLimit;
+
+/// What admission is told of a passive socket.
+#[derive(Clone, Debug)]
+pub struct GatePlan {
+    /// The worker that serves it. Others do only while that one has no slot left.
+    pub owner: usize,
+    /// The bound of its listener, shared over its addresses and workers.
+    pub quota: Option<Arc<Budget>>,
+    /// What becomes of clients beyond a bound.
+    pub at_limit: AtLimit,
+}
+
+/// A passive socket and its accepts.
+#[derive(Debug)]
+pub(super) struct Gate {
+    pub(super) plan: GatePlan,
+    /// Accepts that are not retired.
+    pub(super) armed: u32,
+    /// Their cancel was asked for.
+    pub(super) cancelled: bool,
+    /// Permits of its quota that lie ready for them.
+    pub(super) quota_permits: u32,
+    /// A client came since the last check for silence.
+    pub(super) heard: bool,
+    /// It was silent with clients in its queue at the last check.
+    pub(super) suspected: bool,
+    /// The kernel said that this socket does not listen (any more).
+    pub(super) broken: bool,
+}
+
+impl Gate {
+    pub(super) fn new(plan: GatePlan) -> Gate {
+        Gate {
+            plan,
+            armed: 0,
+            cancelled: false,
+            quota_permits: 0,
+            heard: false,
+            suspected: false,
+            broken: false,
+        }
+    }
+
+    /// Accepts may lie ready on it: no quota asks for exactness.
+    pub(super) fn is_ready(&self) -> bool {
+        self.plan.quota.is_none() && !self.broken
+    }
+
+    /// Leases from the quota for `wanted` more accepts; says how many it covers.
+    pub(super) fn lease_quota(&mut self, wanted: u32) -> u32 {
+        let Some(quota) = &self.plan.quota else { return wanted };
+        let missing = (self.armed + wanted).saturating_sub(self.quota_permits);
+        self.quota_permits += quota.lease(missing);
+        self.quota_permits.saturating_sub(self.armed).min(wanted)
+    }
+
+    /// Gives back what its accepts do not need.
+    pub(super) fn trim_quota(&mut self) {
+        let surplus = self.quota_permits.saturating_sub(self.armed);
+        self.quota_permits -= surplus;
+        if let Some(quota) = &self.plan.quota {
+            quota.give_back(surplus);
+        }
+    }
+
+    /// Takes one permit of the quota for a client; false when there is none.
+    pub(super) fn take_quota(&mut self) -> bool {
+        let Some(quota) = &self.plan.quota else { return true };
+        if self.quota_permits > 0 {
+            self.quota_permits -= 1;
+            return true;
+        }
+        quota.lease(1) == 1
+    }
+
+    /// Whether its listener holds as many clients as it may.
+    pub(super) fn quota_is_used_up(&self) -> bool {
+        self.plan.quota.as_ref().is_some_and(|quota| quota.is_used_up())
+    }
+}

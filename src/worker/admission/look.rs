@@ -1,0 +1,109 @@
+//! Accepting by looking: a credit for each client that waits in a queue, and for nobody else.
+
+use super::{Admission, LOOK, MAX_CREDITS, Mode};
+use crate::base::Millis;
+use crate::config::AtLimit;
+use crate::ring::{ListenerId, Ring};
+
+/// What a look at one queue came to.
+#[derive(Clone, Copy, Debug, Default)]
+struct Seen {
+    /// Clients that wait for a permit which may lie idle elsewhere.
+    unmet: bool,
+    /// Accepts were armed for clients that will be reset.
+    condemned: bool,
+}
+
+impl Admission {
+    /// Looks at the queues where credits do not lie ready, if it is time.
+    pub(super) fn look<R: Ring>(&mut self, ring: &mut R, now: Millis) {
+        if now < self.look && !(self.hungry && self.budget.free() > 0) {
+            return;
+        }
+        self.look = now.after(LOOK);
+        if self.mode == Mode::Scarce && self.nothing_armed() {
+            ring.retarget_accepts();
+        }
+        let mut all = Seen::default();
+        let many = if self.budget.anyone_full() || self.outstanding > 0 {
+            self.gates.len()
+        } else {
+            self.own
+        };
+        for gate in self.in_turn(many) {
+            if self.is_looked_at(gate) {
+                let seen = self.look_at(ring, gate);
+                all.unmet |= seen.unmet;
+                all.condemned |= seen.condemned;
+            }
+        }
+        if all.condemned {
+            self.look = now; // More may wait than one batch.
+        }
+        let hungry = all.unmet && ring.best_accept_room() > self.outstanding;
+        if hungry && !self.hungry {
+            self.look = now; // Somebody may give back what this word makes idle.
+        }
+        self.say_hungry(hungry);
+        self.watch_the_calm(ring, now);
+    }
+
+    /// Queues that no ready accept serves: all of ours while permits are scarce, those with a
+    /// quota at any time, and those of workers without a slot.
+    fn is_looked_at(&self, gate: usize) -> bool {
+        let is_own = gate < self.own;
+        let gate = &self.gates[gate];
+        if !is_own {
+            return self.budget.is_full(gate.plan.owner) || gate.armed > 0;
+        }
+        !gate.broken && (self.mode == Mode::Scarce || gate.plan.quota.is_some())
+    }
+
+    fn look_at<R: Ring>(&mut self, ring: &mut R, gate: usize) -> Seen {
+        let waiting = ring.accept_queue(ListenerId(gate as u16)).unwrap_or(0);
+        if waiting == 0 {
+            // Whoever an accept was armed for is gone; nothing stays pinned here.
+            self.cancel(ring, gate);
+            self.gates[gate].trim_quota();
+            return Seen::default();
+        }
+        let wanted = waiting.min(MAX_CREDITS).saturating_sub(self.gates[gate].armed);
+        let by_quota = self.gates[gate].lease_quota(wanted);
+        let granted = self.lease_for(ring, by_quota);
+        self.arm_singles(ring, gate, granted);
+        self.gates[gate].trim_quota();
+        let left = wanted - granted;
+        let at_limit = self.budget.is_used_up() || self.gates[gate].quota_is_used_up();
+        if left > 0 && at_limit && self.gates[gate].plan.at_limit == AtLimit::Reset {
+            let slots = ring.accept_room().saturating_sub(self.outstanding);
+            self.arm_singles(ring, gate, left.min(slots));
+            return Seen { unmet: false, condemned: slots > 0 };
+        }
+        Seen { unmet: granted < by_quota, condemned: false }
+    }
+
+    /// Permits and slots for `wanted` more credits, or as many as there are.
+    fn lease_for<R: Ring>(&mut self, ring: &R, wanted: u32) -> u32 {
+        let bound = self.bound(ring.accept_burst());
+        let missing = (bound + wanted).saturating_sub(self.permits);
+        self.permits += self.budget.lease(missing);
+        self.cover(ring).saturating_sub(bound).min(wanted)
+    }
+
+    /// Leaves scarcity when nobody has been hungry for a while and there is plenty again.
+    fn watch_the_calm<R: Ring>(&mut self, ring: &mut R, now: Millis) {
+        if self.pinches() {
+            self.pinched = now;
+        } else if self.mode == Mode::Scarce
+            && now.since(self.pinched) > super::CALM
+            && self.has_plenty(ring)
+        {
+            self.cancel_all(ring);
+        }
+    }
+
+    /// Enough permits and slots for several credits to lie ready on each gate.
+    fn has_plenty<R: Ring>(&self, ring: &R) -> bool {
+        self.fair_share().min(ring.best_accept_room()) >= 4 * self.own as u32
+    }
+}
