@@ -9,7 +9,7 @@ use crate::support::config::relay;
 use crate::support::crowd::{Marks, crowd};
 use crate::support::gateway::Gateway;
 use crate::support::pattern::Pattern;
-use crate::support::server::{Server, finish, read_number, write_number};
+use crate::support::server::{Server, finish, greet, introduce};
 use crate::support::socket::{reset, wait_until_reset, wait_until_taken};
 
 /// What a connection carries before its reset: into the gateway's send buffer only; into its own
@@ -31,16 +31,14 @@ fn write_byte(mut stream: &TcpStream) {
 #[test]
 fn each_of_2000_resets_by_clients_reaches_the_server() {
     let server = Server::start(|stream| {
-        let number = read_number(&stream);
-        write_number(&stream, number);
+        greet(&stream);
         client::ending(&stream)
     });
     let gateway = Gateway::start(&relay(&[server.address]));
     let address = gateway.address("edge");
     crowd(2_000, 50, |index| {
         let stream = client::connect(address);
-        write_number(&stream, index as u64);
-        assert_eq!(read_number(&stream), index as u64);
+        introduce(&stream, index as u64);
         reset(stream);
     });
     assert_eq!(server.outcomes(2_000), vec![Ending::Reset; 2_000]);
@@ -51,8 +49,7 @@ fn each_of_2000_resets_by_clients_reaches_the_server() {
 #[test]
 fn each_of_600_resets_by_servers_reaches_the_client() {
     let server = Server::start(|stream| {
-        let number = read_number(&stream);
-        write_number(&stream, number);
+        greet(&stream);
         wait_until_taken(&stream);
         reset(stream);
     });
@@ -60,8 +57,7 @@ fn each_of_600_resets_by_servers_reaches_the_client() {
     let address = gateway.address("edge");
     crowd(600, 50, |index| {
         let stream = client::connect(address);
-        write_number(&stream, index as u64);
-        assert_eq!(read_number(&stream), index as u64);
+        introduce(&stream, index as u64);
         assert_eq!(client::ending(&stream), Ending::Reset);
     });
     gateway.wait_for_ended(600);
@@ -73,7 +69,7 @@ fn a_slow_client_gets_every_byte_and_then_the_servers_reset() {
     let marks = Arc::new(Marks::default());
     let was_reset = Arc::clone(&marks);
     let server = Server::start(move |stream| {
-        let number = read_number(&stream);
+        let number = greet(&stream);
         client::send(&stream, &mut Pattern::new(number), size(number)).expect("sent");
         wait_until_taken(&stream);
         reset(stream);
@@ -83,7 +79,7 @@ fn a_slow_client_gets_every_byte_and_then_the_servers_reset() {
     let address = gateway.address("edge");
     crowd(150, 30, |index| {
         let stream = client::connect_narrow(address);
-        write_number(&stream, index as u64);
+        introduce(&stream, index as u64);
         marks.wait(index as u64);
         let brought = client::receive_all(&stream, &mut Pattern::new(index as u64));
         assert_eq!(brought, Brought { bytes: size(index as u64), ending: Ending::Reset });
@@ -97,8 +93,7 @@ fn a_slow_server_gets_every_byte_and_then_the_clients_reset() {
     let marks = Arc::new(Marks::default());
     let was_reset = Arc::clone(&marks);
     let server = Server::start_narrow(move |stream| {
-        let number = read_number(&stream);
-        write_byte(&stream);
+        let number = greet(&stream);
         was_reset.wait(number);
         (number, client::receive_all(&stream, &mut Pattern::new(number)))
     });
@@ -106,8 +101,7 @@ fn a_slow_server_gets_every_byte_and_then_the_clients_reset() {
     let address = gateway.address("edge");
     crowd(150, 30, |index| {
         let stream = client::connect(address);
-        write_number(&stream, index as u64);
-        read_byte(&stream); // Joined: a client gone before that reaches no server.
+        introduce(&stream, index as u64);
         let mut pattern = Pattern::new(index as u64);
         client::send(&stream, &mut pattern, size(index as u64)).expect("sent");
         wait_until_taken(&stream);
@@ -164,8 +158,7 @@ fn a_server_that_has_ended_may_still_reset() {
 fn a_reset_by_the_sender_ends_a_transfer() {
     const BYTES: u64 = 1_000_003;
     let server = Server::start(|stream| {
-        let number = read_number(&stream);
-        write_byte(&stream);
+        let number = greet(&stream);
         if number.is_multiple_of(2) {
             return client::receive_all(&stream, &mut Pattern::new(number)).ending;
         }
@@ -177,8 +170,7 @@ fn a_reset_by_the_sender_ends_a_transfer() {
     let address = gateway.address("edge");
     crowd(200, 20, |index| {
         let stream = client::connect(address);
-        write_number(&stream, index as u64);
-        read_byte(&stream); // Joined: a client gone before that reaches no server.
+        introduce(&stream, index as u64);
         let mut pattern = Pattern::new(index as u64);
         if index.is_multiple_of(2) {
             client::send(&stream, &mut pattern, BYTES).expect("sent");
@@ -194,7 +186,7 @@ fn a_reset_by_the_sender_ends_a_transfer() {
 #[test]
 fn a_reset_by_the_receiver_ends_a_transfer() {
     let server = Server::start(|stream| {
-        let number = read_number(&stream);
+        let number = greet(&stream);
         let mut pattern = Pattern::new(number);
         if number.is_multiple_of(2) {
             return send_until_reset(&stream, &mut pattern);
@@ -206,7 +198,7 @@ fn a_reset_by_the_receiver_ends_a_transfer() {
     let address = gateway.address("edge");
     crowd(200, 20, |index| {
         let stream = client::connect(address);
-        write_number(&stream, index as u64);
+        introduce(&stream, index as u64);
         let mut pattern = Pattern::new(index as u64);
         if index.is_multiple_of(2) {
             client::receive(&stream, &mut pattern, 200_003);

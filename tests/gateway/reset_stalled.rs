@@ -7,7 +7,7 @@ use crate::support::config::relay;
 use crate::support::crowd::{Marks, crowd};
 use crate::support::gateway::Gateway;
 use crate::support::pattern::Pattern;
-use crate::support::server::{Server, read_number, write_number};
+use crate::support::server::{Server, greet, introduce};
 use crate::support::socket::{narrow, reset, taken_bytes};
 
 const CONNECTIONS: usize = 40;
@@ -17,7 +17,7 @@ fn a_server_that_never_reads_resets() {
     let marks = Arc::new(Marks::default());
     let stalled = Arc::clone(&marks);
     let server = Server::start_narrow(move |stream| {
-        stalled.wait(read_number(&stream));
+        stalled.wait(greet(&stream));
         reset(stream);
     });
     let gateway = Gateway::start(&relay(&[server.address]));
@@ -25,7 +25,7 @@ fn a_server_that_never_reads_resets() {
     crowd(CONNECTIONS, CONNECTIONS, |index| {
         let stream = client::connect(address);
         narrow(&stream);
-        write_number(&stream, index as u64);
+        introduce(&stream, index as u64);
         client::send_until_stalled(&stream, &mut Pattern::new(index as u64));
         marks.set(index as u64);
         assert_eq!(client::ending(&stream), Ending::Reset);
@@ -39,7 +39,7 @@ fn a_client_that_never_reads_resets() {
     let marks = Arc::new(Marks::default());
     let stalled = Arc::clone(&marks);
     let server = Server::start_narrow(move |stream| {
-        let number = read_number(&stream);
+        let number = greet(&stream);
         client::send_until_stalled(&stream, &mut Pattern::new(number));
         stalled.set(number);
         client::ending(&stream)
@@ -48,7 +48,7 @@ fn a_client_that_never_reads_resets() {
     let address = gateway.address("edge");
     crowd(CONNECTIONS, CONNECTIONS, |index| {
         let stream = client::connect_narrow(address);
-        write_number(&stream, index as u64);
+        introduce(&stream, index as u64);
         marks.wait(index as u64);
         reset(stream);
     });
@@ -62,7 +62,7 @@ fn a_client_whose_server_is_slow_resets_and_its_bytes_arrive_first() {
     let marks = Arc::new(Marks::default());
     let was_reset = Arc::clone(&marks);
     let server = Server::start_narrow(move |stream| {
-        let number = read_number(&stream);
+        let number = greet(&stream);
         was_reset.wait(number);
         (number, client::receive_all(&stream, &mut Pattern::new(number)))
     });
@@ -72,7 +72,7 @@ fn a_client_whose_server_is_slow_resets_and_its_bytes_arrive_first() {
     crowd(CONNECTIONS, CONNECTIONS, |index| {
         let stream = client::connect(address);
         narrow(&stream);
-        write_number(&stream, index as u64);
+        introduce(&stream, index as u64);
         client::send_until_stalled(&stream, &mut Pattern::new(index as u64));
         taken.lock().unwrap()[index] = taken_bytes(&stream) - 8;
         reset(stream);

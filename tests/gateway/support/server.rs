@@ -154,3 +154,17 @@ pub(crate) fn write_number(mut stream: &TcpStream, number: u64) {
 pub(crate) fn finish(stream: &TcpStream) {
     stream.shutdown(Shutdown::Write).expect("the writing half is shut");
 }
+
+/// Asks which client this is, and lets it know that it is through.
+pub(crate) fn greet(stream: &TcpStream) -> u64 {
+    let number = read_number(stream);
+    write_number(stream, number);
+    number
+}
+
+/// Says which client this is and waits until the server knows: a client that resets earlier may
+/// never be joined to a server at all.
+pub(crate) fn introduce(stream: &TcpStream, number: u64) {
+    write_number(stream, number);
+    assert_eq!(read_number(stream), number, "the number that the server was told");
+}
