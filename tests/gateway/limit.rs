@@ -50,7 +50,9 @@ fn exactly_as_many_as_allowed_are_served_and_the_others_wait() {
     let mut left = CLIENTS - 1;
     while left > 0 {
         let now = left.min(LIMIT);
-        wait_until("the next clients", || answered(&streams).len() >= now);
+        wait_until(&format!("{now} of the {left} clients left"), || {
+            answered(&streams).len() >= now
+        });
         for index in answered(&streams).into_iter().rev() {
             let mut stream = streams.remove(index);
             let mut answer = [0];

@@ -1,0 +1,68 @@
+//! Other people's programs: found, started, ended.
+
+use std::net::{SocketAddr, TcpStream};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::support::wait_until;
+
+/// What the tests here need, as Debian names it.
+const INSTALL: &str = "apt-get install redis-server redis-tools nginx-light wrk";
+
+/// A command for a program that must be installed.
+pub(crate) fn program(name: &str) -> Command {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    // Debian keeps servers where an ordinary user's PATH does not look.
+    let folders = std::env::split_paths(&path).chain(["/usr/sbin".into()]);
+    let found = folders.map(|folder: PathBuf| folder.join(name)).find(|file| file.is_file());
+    Command::new(found.unwrap_or_else(|| panic!("{name} is not installed: {INSTALL}")))
+}
+
+/// Runs a command to its end and returns what it said; it must end well.
+pub(crate) fn output(command: &mut Command) -> String {
+    let output = command.stdin(Stdio::null()).output().expect("an installed program runs");
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{command:?} ended with {}:\n{said}{errors}", output.status);
+    said
+}
+
+/// A server of others; dropping it kills it and removes its folder.
+pub(crate) struct Daemon {
+    child: Child,
+    folder: PathBuf,
+}
+
+impl Daemon {
+    /// Starts a server and waits until it accepts at `address`.
+    pub(crate) fn start(command: &mut Command, folder: PathBuf, address: SocketAddr) -> Self {
+        command.stdin(Stdio::null()).stdout(Stdio::null());
+        let mut daemon =
+            Self { child: command.spawn().expect("an installed program runs"), folder };
+        wait_until("the server to accept", || {
+            let ended = daemon.child.try_wait().expect("the server is our child");
+            assert!(ended.is_none(), "{command:?} ended at once: {ended:?}");
+            TcpStream::connect(address).is_ok()
+        });
+        daemon
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// An empty folder for one server's files.
+pub(crate) fn folder(name: &str) -> PathBuf {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    let name = format!("portcullis-{name}-{}-{number}", std::process::id());
+    let path = std::env::temp_dir().join(name);
+    std::fs::create_dir_all(&path).expect("a folder for a server's files");
+    path
+}
