@@ -27,7 +27,7 @@ pub enum OpKind {
     Unacknowledged,
     /// Ask for the addresses at both ends.
     Addresses,
-    /// Cancel whatever is in flight on the socket.
+    /// Cancel what waits on the socket.
     Cancel,
     /// Close the slot.
     Close,
@@ -80,9 +80,14 @@ impl InFlight {
         self.0 & 1 << kind as u16 != 0
     }
 
-    /// Any of `kinds` is in flight.
-    pub fn any(self, kinds: InFlight) -> bool {
-        self.0 & kinds.0 != 0
+    /// Those in both.
+    pub fn and(self, kinds: InFlight) -> InFlight {
+        InFlight(self.0 & kinds.0)
+    }
+
+    /// Each kind in it.
+    pub fn kinds(self) -> impl Iterator<Item = OpKind> {
+        OpKind::ALL.into_iter().filter(move |kind| self.has(*kind))
     }
 
     /// Counts `kind` as started.

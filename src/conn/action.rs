@@ -2,7 +2,7 @@
 
 use arrayvec::ArrayVec;
 
-use crate::base::{Buffer, Chunk, Errno, OpKind, Side};
+use crate::base::{Buffer, Chunk, Errno, InFlight, OpKind, Side};
 use crate::conn::Reason;
 
 /// What happened to a connection.
@@ -91,8 +91,8 @@ pub enum Op {
     Unacknowledged,
     /// Ask for the addresses at both ends.
     Addresses,
-    /// Cancel everything in flight.
-    Cancel,
+    /// Cancel these.
+    Cancel(InFlight),
     /// Empty the slot.
     Close,
 }
@@ -112,7 +112,7 @@ impl Op {
             Op::Reset => OpKind::Reset,
             Op::Unacknowledged => OpKind::Unacknowledged,
             Op::Addresses => OpKind::Addresses,
-            Op::Cancel => OpKind::Cancel,
+            Op::Cancel(_) => OpKind::Cancel,
             Op::Close => OpKind::Close,
         }
     }

@@ -77,10 +77,10 @@ impl Connection {
 
     /// Cancels what waits on `side`, unless a cancel is under way. Asked for again when time has
     /// passed: an operation that was between two states may have escaped the first.
-    fn cancel(&mut self, side: Side, actions: &mut Actions) {
-        let in_flight = self.in_flight[side];
-        if in_flight.any(InFlight::WAITING) && !in_flight.has(OpKind::Cancel) {
-            self.start(side, Op::Cancel, actions);
+    pub(super) fn cancel(&mut self, side: Side, actions: &mut Actions) {
+        let waiting = self.in_flight[side].and(InFlight::WAITING);
+        if !waiting.is_empty() && !self.in_flight[side].has(OpKind::Cancel) {
+            self.start(side, Op::Cancel(waiting), actions);
         }
     }
 

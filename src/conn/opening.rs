@@ -72,7 +72,7 @@ impl Connection {
     /// The connect took too long.
     pub(super) fn give_server_up(&mut self, actions: &mut Actions) {
         self.phase = Phase::Retrying;
-        self.start(Side::Upstream, Op::Cancel, actions);
+        self.cancel(Side::Upstream, actions);
     }
 
     /// One step of a retry: once nothing is in flight, empty the slot; once empty, open anew.

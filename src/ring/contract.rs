@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::base::{Buffer, Chunk, Errno};
+use crate::base::{Buffer, Chunk, Errno, InFlight};
 use crate::ring::token::Token;
 
 /// Index of a connection: its client's slot, counted over all kernel rings of the worker.
@@ -54,10 +54,10 @@ pub enum Operation {
     Unacknowledged,
     /// Completes when [`Ring::addresses`] can be taken.
     Addresses,
-    /// Cancels everything in flight on the side; each cancelled operation still completes by
-    /// itself, before or after this one. `Ok(n)`: how many were found; `ENOENT`: none;
-    /// `EALREADY`: one is past cancelling and will complete.
-    Cancel,
+    /// Cancels those of these kinds that are in flight on the side. Each still completes by itself,
+    /// before or after this one, whose result says nothing about them: one may have completed
+    /// already, and one between two states may escape, so that it has to be cancelled again.
+    Cancel(InFlight),
     /// Empties the slot. Nothing else may be in flight on the side. The slot can be taken by a new
     /// client from the moment the kernel runs this, which may be before its completion is seen.
     Close,

@@ -125,7 +125,7 @@ impl<R: Ring> Worker<R> {
             Op::Reset => Operation::Reset,
             Op::Unacknowledged => Operation::Unacknowledged,
             Op::Addresses => Operation::Addresses,
-            Op::Cancel => Operation::Cancel,
+            Op::Cancel(kinds) => Operation::Cancel(kinds),
             Op::Close => Operation::Close,
         };
         let generation = self.table.entry(index).generation;

@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 use std::time::Duration;
 
-use portcullis::base::{Chunk, Errno, Side};
+use portcullis::base::{Chunk, Errno, InFlight, Side};
 use portcullis::ring::{Completion, Operation, Ring, RingSetup};
 
 use crate::harness::{Rig, V4, setup};
@@ -85,7 +85,7 @@ fn a_cancel_is_final_though_its_receive_found_no_buffer() {
     // them say ENOBUFS, and started again they would wait for bytes that never come.
     rig.ring.turn(Some(Duration::ZERO)).expect("a turn");
     for (_, conn) in &held {
-        rig.start(*conn, Side::Client, Operation::Cancel);
+        rig.start(*conn, Side::Client, Operation::Cancel(InFlight::WAITING));
     }
     let mut retired = 0;
     while retired < 400 {

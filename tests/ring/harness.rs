@@ -195,7 +195,7 @@ pub(crate) fn token(conn: ConnIndex, side: Side, operation: Operation) -> Token 
         Operation::Reset => OpKind::Reset,
         Operation::Unacknowledged => OpKind::Unacknowledged,
         Operation::Addresses => OpKind::Addresses,
-        Operation::Cancel => OpKind::Cancel,
+        Operation::Cancel(_) => OpKind::Cancel,
         Operation::Close => OpKind::Close,
     };
     Token { conn, generation: 0, side, kind }

@@ -25,7 +25,14 @@ impl KernelRing {
         match tag {
             Tag::Operation => self.operation_done(table, payload, completion),
             Tag::Accept => Some(self.accept_done(table, payload, completion)),
-            Tag::AcceptCancel => None,
+            Tag::Swallowed => None,
+            Tag::CancelStep => {
+                if result == Err(Errno::EALREADY) {
+                    // A general cancel marks a poll that is just completing, so that it ends.
+                    self.push(table, entries::cancel_request(payload), Tag::Swallowed.with(0));
+                }
+                None
+            }
             Tag::Wake => {
                 self.arm_wake();
                 None

@@ -28,8 +28,10 @@ pub(super) enum Tag {
     Operation,
     /// An accept; the payload is a listener and a mode.
     Accept,
-    /// The cancel of a listener's accepts, whose own answer nobody needs.
-    AcceptCancel,
+    /// A cancel whose own answer nobody needs.
+    Swallowed,
+    /// The cancel of one operation; the payload is its token.
+    CancelStep,
     /// The read on the eventfd that wakes the ring.
     Wake,
     /// The first step of an open: the socket itself.
@@ -43,10 +45,11 @@ pub(super) enum Tag {
 }
 
 impl Tag {
-    const ALL: [Tag; 8] = [
+    const ALL: [Tag; 9] = [
         Tag::Operation,
         Tag::Accept,
-        Tag::AcceptCancel,
+        Tag::Swallowed,
+        Tag::CancelStep,
         Tag::Wake,
         Tag::OpenSocket,
         Tag::OpenStep,
@@ -100,9 +103,23 @@ pub(super) fn cancel_data(user_data: u64) -> Entry {
     opcode::AsyncCancel2::new(CancelBuilder::user_data(user_data).all()).build()
 }
 
-/// Cancels every request on a slot.
-pub(super) fn cancel_slot(slot: u32) -> Entry {
-    opcode::AsyncCancel2::new(CancelBuilder::fd(Fixed(slot)).all()).build()
+/// Cancels the one request with `user_data`, whatever it is.
+///
+/// Never by slot: the kernel would walk over every poll of the ring to find those of one file,
+/// 10,000 of them in a full table, while a `user_data` is hashed (io_uring/poll.c).
+pub(super) fn cancel_request(user_data: u64) -> Entry {
+    opcode::AsyncCancel2::new(CancelBuilder::user_data(user_data)).build()
+}
+
+/// Cancels the poll with `user_data`, without the walk over io-wq's queue that a general cancel
+/// begins with. `EALREADY`: it is completing, and one that goes on may survive.
+pub(super) fn cancel_poll(user_data: u64) -> Entry {
+    opcode::PollRemove::new(user_data).build()
+}
+
+/// Nothing: it completes when what was queued before it has been carried out.
+pub(super) fn nothing() -> Entry {
+    opcode::Nop::new().build()
 }
 
 /// Makes a TCP socket of the address's family in `slot`.

@@ -203,6 +203,17 @@ impl KernelRing {
         }
     }
 
+    fn cancel_one(&mut self, table: usize, target: Token) {
+        let target_data = target.pack();
+        let entry = match target.kind {
+            OpKind::WaitReadable | OpKind::WaitWritable | OpKind::WatchHangup => {
+                entries::cancel_poll(target_data)
+            }
+            _ => entries::cancel_request(target_data),
+        };
+        self.push(table, entry, Tag::CancelStep.with(target_data));
+    }
+
     fn chunk_bytes(&self, chunk: Chunk) -> *const u8 {
         let Chunk { buffer: Buffer(id), start_bytes, length_bytes } = chunk;
         if id & PARKED_BIT == 0 {
@@ -302,7 +313,7 @@ impl Ring for KernelRing {
         for mode in [AcceptMode::Multishot, AcceptMode::Single] {
             if *self.listeners[usize::from(listener.0)].armed(mode) > 0 {
                 let entry = entries::cancel_data(entries::accept_data(listener, mode));
-                self.push(self.target, entry, Tag::AcceptCancel.with(0));
+                self.push(self.target, entry, Tag::Swallowed.with(0));
             }
         }
     }
@@ -338,9 +349,12 @@ impl Ring for KernelRing {
             Operation::WatchHangup => entries::watch_hangup(slot),
             Operation::Reset => entries::reset(slot),
             Operation::Unacknowledged => entries::unacknowledged(slot),
-            Operation::Cancel => {
+            Operation::Cancel(kinds) => {
                 self.tables[table].cancelled.insert(slot);
-                entries::cancel_slot(slot)
+                for kind in kinds.kinds() {
+                    self.cancel_one(table, Token { kind, ..token });
+                }
+                entries::nothing()
             }
             Operation::Close => {
                 if !self.addresses.is_empty() {
@@ -434,7 +448,7 @@ fn kind_of(operation: Operation) -> OpKind {
         Operation::Reset => OpKind::Reset,
         Operation::Unacknowledged => OpKind::Unacknowledged,
         Operation::Addresses => OpKind::Addresses,
-        Operation::Cancel => OpKind::Cancel,
+        Operation::Cancel(_) => OpKind::Cancel,
         Operation::Close => OpKind::Close,
     }
 }
