@@ -1,15 +1,15 @@
 //! At its limit the gateway serves exactly that many; the others wait and are served in their turn.
 
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::os::fd::AsFd;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::support::client;
-use crate::support::config::relay_at_most;
+use crate::support::config::upstream;
 use crate::support::gateway::Gateway;
-use crate::support::server;
+use crate::support::server::{self, Server};
 use crate::support::{WATCH, wait_until};
 
 const LIMIT: usize = 100;
@@ -33,16 +33,27 @@ fn exactly(count: usize, streams: &[TcpStream]) -> Vec<usize> {
     served
 }
 
-#[test]
-fn exactly_as_many_as_allowed_are_served_and_the_others_wait() {
-    let server = server::echo();
-    let config = relay_at_most(LIMIT, &[server.address]);
-    let gateway = Gateway::start(&config);
-    let address = gateway.address("edge");
-    let mut streams: Vec<_> = (0..CLIENTS).map(|_| client::connect(address)).collect();
+/// A gateway of so many workers that holds [`LIMIT`] connections, by either bound.
+fn config(workers: usize, gateway: &str, listener: &str, server: SocketAddr) -> String {
+    format!(
+        "[gateway]\nworkers = {workers}\n{gateway}\n\
+         [listener.edge]\nbind = [\"127.0.0.1:0\"]\nupstream = \"app\"\n{listener}\n{}",
+        upstream("app", &[server])
+    )
+}
+
+/// Clients that have asked something.
+fn ask(address: SocketAddr, count: usize) -> Vec<TcpStream> {
+    let mut streams: Vec<_> = (0..count).map(|_| client::connect(address)).collect();
     for stream in &mut streams {
         stream.write_all(b"?").expect("a waiting client may send");
     }
+    streams
+}
+
+/// Exactly the limit is served at any time, and all are in the end.
+fn queues(gateway: &Gateway, server: &Server<()>) {
+    let mut streams = ask(gateway.address("edge"), CLIENTS);
     let served = exactly(LIMIT, &streams);
     assert_eq!(server.accepted(), LIMIT as u64, "connections that reached the server");
     drop(streams.remove(served[0]));
@@ -62,6 +73,66 @@ fn exactly_as_many_as_allowed_are_served_and_the_others_wait() {
         }
     }
     gateway.wait_for_ended(CLIENTS);
-    let report = gateway.stop();
-    assert_eq!((report.accepted, server.accepted()), (CLIENTS as u64, CLIENTS as u64));
+}
+
+#[test]
+fn exactly_as_many_as_allowed_are_served_and_the_others_wait() {
+    for workers in [2, 8] {
+        let server = server::echo();
+        let limit = format!("max_connections = {LIMIT}");
+        let gateway = Gateway::start(&config(workers, &limit, "", server.address));
+        queues(&gateway, &server);
+        let report = gateway.stop();
+        assert_eq!((report.accepted, server.accepted()), (CLIENTS as u64, CLIENTS as u64));
+    }
+}
+
+#[test]
+fn tiny_tables_change_nothing() {
+    let server = server::echo();
+    let limit = format!("max_connections = {LIMIT}\n[ring]\nbuffer_count = 256");
+    let config = config(2, &limit, "", server.address);
+    // 64 files: a table has 32 pairs at most, so a worker needs several rings.
+    let gateway = Gateway::start_with_open_files(&config, 64);
+    queues(&gateway, &server);
+    assert_eq!(gateway.stop().accepted, CLIENTS as u64);
+}
+
+#[test]
+fn a_listener_has_a_limit_of_its_own() {
+    let server = server::echo();
+    let limit = format!("max_connections = {LIMIT}");
+    let gateway = Gateway::start(&config(2, "", &limit, server.address));
+    queues(&gateway, &server);
+    assert_eq!(gateway.stop().accepted, CLIENTS as u64);
+}
+
+#[test]
+fn beyond_the_limit_a_client_is_reset_where_that_is_the_policy() {
+    let policy = "at_limit = \"reset\"";
+    let limit = format!("max_connections = {LIMIT}");
+    let both = format!("{policy}\n{limit}");
+    for (workers, gateway, listener) in
+        [(2, limit.as_str(), policy), (8, &limit, policy), (2, "", &both)]
+    {
+        let server = server::echo();
+        let gateway = Gateway::start(&config(workers, gateway, listener, server.address));
+        let mut streams = Vec::new();
+        for _ in 0..CLIENTS {
+            let stream = client::connect(gateway.address("edge"));
+            // A client that is reset already cannot ask any more.
+            let _ = (&stream).write_all(b"?");
+            streams.push(stream);
+        }
+        let (served, reset): (Vec<_>, Vec<_>) =
+            streams.iter().map(|mut stream| stream.read(&mut [0])).partition(Result::is_ok);
+        assert!(served.iter().all(|read| matches!(read, Ok(1))), "{served:?}");
+        assert!(reset.iter().all(client::is_reset), "{reset:?}");
+        assert_eq!((served.len(), reset.len()), (LIMIT, CLIENTS - LIMIT));
+        assert_eq!(server.accepted(), LIMIT as u64, "connections that reached the server");
+        drop(streams);
+        gateway.wait_for_ended(CLIENTS);
+        let (limit, rest) = (LIMIT as u64, (CLIENTS - LIMIT) as u64);
+        gateway.stop().expect(&[("closed", limit), ("refused", rest)]);
+    }
 }
