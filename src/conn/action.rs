@@ -36,12 +36,16 @@ pub enum Event {
 pub enum Patience {
     /// Nothing that has a bound: it is vacant, or an operation is about to complete by itself.
     Unbounded,
+    /// Files or memory of the kernel: ask again soon.
+    Pressure,
     /// The server's answer to a connect.
     Connect,
     /// The client's first byte.
     FirstByte,
     /// A byte in any direction.
     Byte,
+    /// The end of the other direction, which mostly follows at once.
+    OtherEnd,
     /// A byte in the direction that is still open.
     LastDirection,
     /// The acknowledgement of what was sent before a reset is passed on: ask again soon.

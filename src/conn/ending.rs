@@ -56,6 +56,7 @@ impl Connection {
     /// What it waited for did not come in time.
     pub(super) fn expired(&mut self, patience: Patience, actions: &mut Actions) {
         match (self.phase, patience) {
+            (Phase::Pressed, Patience::Pressure) => self.open_again(actions),
             (Phase::Connecting, Patience::Connect) => self.give_server_up(actions),
             (Phase::Retrying, Patience::Retirement) => self.cancel(Side::Upstream, actions),
             (Phase::Ending(Stage::Retiring), Patience::Retirement) => {
@@ -63,6 +64,7 @@ impl Connection {
                 self.cancel(Side::Upstream, actions);
             }
             (Phase::Delivering { to, .. }, Patience::Delivery) => self.ask(to, actions),
+            (Phase::Joined, Patience::OtherEnd) => self.watch_who_ended(actions),
             (_, Patience::FirstByte) => self.end_from_outside(Reason::FirstByteTimeout, actions),
             (_, Patience::Byte) => self.end_from_outside(Reason::IdleTimeout, actions),
             (_, Patience::LastDirection) => {
@@ -70,7 +72,14 @@ impl Connection {
             }
             (_, Patience::Lifetime) => self.end_from_outside(Reason::MaxLifetime, actions),
             // The state moved on between the deadline and its expiry.
-            (_, Patience::Connect | Patience::Retirement | Patience::Delivery) => {}
+            (
+                _,
+                Patience::Pressure
+                | Patience::Connect
+                | Patience::OtherEnd
+                | Patience::Delivery
+                | Patience::Retirement,
+            ) => {}
             (phase, Patience::Unbounded) => panic!("{patience:?} expired in {phase:?}"),
         }
     }

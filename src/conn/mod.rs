@@ -21,6 +21,8 @@
 //!                                              Vacant
 //! ```
 //!
+//! From Opening it steps aside to Pressed, and back, while the kernel has no file for a socket.
+//!
 //! `opening` leads up to Joined, `relay` moves bytes within it, `ending` leads out of it. An error
 //! of a socket is delivered once, to whichever operation runs first, so any failed operation marks
 //! its side as reset, and a receive of 0 on such a side is no FIN.
@@ -34,6 +36,7 @@ mod relay;
 
 pub use action::{Action, Actions, Event, MAX_ACTIONS, Op, Patience};
 pub use lane::{Input, Lane};
+pub use opening::is_pressure;
 pub use reason::Reason;
 
 use crate::base::{BySide, Chunk, InFlight, OpKind, Side};
@@ -60,6 +63,8 @@ pub enum Phase {
     Opening,
     /// The connect is in flight.
     Connecting,
+    /// The kernel had no file or memory for the upstream socket; it is asked again soon.
+    Pressed,
     /// A server failed and its socket is on its way out.
     Retrying,
     /// Bytes flow.
@@ -194,9 +199,11 @@ impl Connection {
     pub fn patience(&self) -> Patience {
         match self.phase {
             Phase::Vacant | Phase::Opening => Patience::Unbounded,
+            Phase::Pressed => Patience::Pressure,
             Phase::Connecting => Patience::Connect,
             Phase::Retrying | Phase::Ending(_) => Patience::Retirement,
             Phase::Delivering { .. } => Patience::Delivery,
+            Phase::Joined if self.is_unwatched() => Patience::OtherEnd,
             Phase::Joined if self.input != BySide([Input::Open; 2]) => Patience::LastDirection,
             Phase::Joined if self.moved_bytes[Side::Client] == 0 => Patience::FirstByte,
             Phase::Joined => Patience::Byte,

@@ -4,6 +4,11 @@ use super::relay::is_gone;
 use super::{Actions, Connection, Input, Lane, Op, Phase, Reason, Wiring};
 use crate::base::{BySide, Errno, OpKind, Side};
 
+/// Whether the kernel refuses for want of files or memory, of which it may have some later.
+pub fn is_pressure(error: Errno) -> bool {
+    matches!(error, Errno::ENFILE | Errno::EMFILE | Errno::ENOMEM | Errno::ENOBUFS)
+}
+
 impl Connection {
     /// A client's first moment: joined at once to a builtin, or waiting for a server. `named` asks
     /// for addresses at the end.
@@ -40,14 +45,25 @@ impl Connection {
         if self.phase != Phase::Opening {
             return; // The client left meanwhile; the ending empties the slot.
         }
-        if result.is_ok() {
-            self.phase = Phase::Connecting;
-            self.connect_begun = true;
-            self.start(Side::Upstream, Op::Connect, actions);
-        } else {
-            self.phase = Phase::Retrying;
-            self.retry(actions);
+        match result {
+            Ok(_) => {
+                self.phase = Phase::Connecting;
+                self.connect_begun = true;
+                self.start(Side::Upstream, Op::Connect, actions);
+            }
+            // Not the server's fault: the next one would fare no better.
+            Err(error) if is_pressure(error) => self.phase = Phase::Pressed,
+            Err(_) => {
+                self.phase = Phase::Retrying;
+                self.retry(actions);
+            }
         }
+    }
+
+    /// The kernel may have files and memory again.
+    pub(super) fn open_again(&mut self, actions: &mut Actions) {
+        self.phase = Phase::Opening;
+        self.start(Side::Upstream, Op::Open, actions);
     }
 
     /// A connect completed: by an answer, an error or its cancel.
@@ -83,8 +99,7 @@ impl Connection {
         if self.upstream_open {
             self.start(Side::Upstream, Op::Close, actions);
         } else {
-            self.phase = Phase::Opening;
-            self.start(Side::Upstream, Op::Open, actions);
+            self.open_again(actions);
         }
     }
 

@@ -43,7 +43,7 @@ impl Connection {
         match self.phase {
             // Whatever woke it, the receive says what it is: data, a FIN, an error.
             Phase::Joined if self.lanes[source] == Lane::Waiting => self.receive(source, actions),
-            Phase::Opening | Phase::Connecting | Phase::Retrying => {
+            Phase::Opening | Phase::Pressed | Phase::Connecting | Phase::Retrying => {
                 self.readable_early(result, actions);
             }
             _ => {}
@@ -174,8 +174,24 @@ impl Connection {
         }
         self.lanes[source] = Lane::Finishing;
         self.start(sink, Op::Shutdown, actions);
-        // A side that was read to its end shows a later reset to no receive: watch for it.
-        self.start(source, Op::WatchHangup, actions);
+    }
+
+    /// One direction has been over for a while. A side that was read to its end shows a later
+    /// reset to no receive: watch for it. Not at once, because most often the other direction ends
+    /// just then, and a watch that is cancelled costs two operations.
+    pub(super) fn watch_who_ended(&mut self, actions: &mut Actions) {
+        for side in Side::BOTH {
+            if self.input[side] == Input::Ended && !self.in_flight[side].has(OpKind::WatchHangup) {
+                self.start(side, Op::WatchHangup, actions);
+            }
+        }
+    }
+
+    /// Some side has ended and nobody watches it yet.
+    pub(super) fn is_unwatched(&self) -> bool {
+        Side::BOTH.iter().any(|&side| {
+            self.input[side] == Input::Ended && !self.in_flight[side].has(OpKind::WatchHangup)
+        })
     }
 
     pub(super) fn shut_down(

@@ -4,12 +4,16 @@ use std::time::Duration;
 
 use super::{UpstreamPlan, Verdict, Worker};
 use crate::base::{BySide, Chunk, Millis, OpKind, Side, Tick};
-use crate::conn::{Action, Connection, Event, Op, Patience, Phase, Reason, Wiring};
+use crate::conn::{Action, Connection, Event, Op, Patience, Phase, Reason, Wiring, is_pressure};
 use crate::metrics::REASONS;
 use crate::ring::{ConnIndex, Done, FourTuple, ListenerId, Operation, Ring, ServerId, Token};
 
 /// When cancelled operations that have not ended are cancelled again.
 const RETIREMENT_PATIENCE: Duration = Duration::from_secs(1);
+/// How soon the kernel is asked again for what it had no file or memory for.
+const PRESSURE_PATIENCE: Duration = Duration::from_millis(200);
+/// How long one direction may be over before a reset of its sender is watched for.
+const OTHER_END_PATIENCE: Duration = Duration::from_secs(1);
 /// How often a reset that waits for its last bytes looks whether they have arrived.
 const DELIVERY_PATIENCE: Duration = Duration::from_millis(50);
 
@@ -61,7 +65,14 @@ impl<R: Ring> Worker<R> {
         }
         match kind {
             OpKind::Connect if done.result.is_err() => self.counters.connects_failed.add(1),
-            OpKind::Open if done.result.is_err() => self.leave_server(index),
+            OpKind::Open if done.result.is_err() => {
+                self.leave_server(index);
+                if let Some(error) = done.result.err().filter(|error| is_pressure(*error)) {
+                    // The server was not tried, and new clients would fare no better.
+                    self.table.entry(index).servers_tried -= 1;
+                    self.admission.press(error, self.now);
+                }
+            }
             OpKind::Close if side == Side::Upstream => self.leave_server(index),
             OpKind::Addresses => {
                 let found = self.ring.addresses(done.token);
@@ -253,9 +264,15 @@ impl<R: Ring> Worker<R> {
             Patience::Retirement => {
                 return Some((since.after(RETIREMENT_PATIENCE), Patience::Retirement));
             }
+            Patience::Pressure => {
+                (Some((since.after(PRESSURE_PATIENCE), Patience::Pressure)), None)
+            }
             Patience::Connect => (Some((since.after(timeouts.connect), Patience::Connect)), None),
             Patience::Delivery => {
                 (Some((since.after(DELIVERY_PATIENCE), Patience::Delivery)), half_close)
+            }
+            Patience::OtherEnd => {
+                (Some((since.after(OTHER_END_PATIENCE), Patience::OtherEnd)), half_close)
             }
             Patience::FirstByte => {
                 let wait = timeouts.first_byte;

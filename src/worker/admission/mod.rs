@@ -25,6 +25,7 @@ pub use gate::GatePlan;
 use crate::base::{Errno, Millis};
 use crate::budget::Budget;
 use crate::config::AtLimit;
+use crate::conn::is_pressure;
 use crate::metrics::WorkerCounters;
 use crate::ring::{AcceptMode, ListenerId, Ring};
 use gate::Gate;
@@ -133,7 +134,6 @@ impl Admission {
 
     /// A client was accepted; `more` as in the completion. Its permits are used.
     pub fn accepted(&mut self, listener: ListenerId, more: bool) -> Verdict {
-        self.rest = None;
         let gate = &mut self.gates[usize::from(listener.0)];
         gate.heard = true;
         if !more {
@@ -184,19 +184,7 @@ impl Admission {
         gate.armed -= 1;
         self.outstanding -= 1;
         match error {
-            Errno::ENFILE | Errno::EMFILE | Errno::ENOMEM | Errno::ENOBUFS => {
-                self.counters.accepts_pressed.add(1);
-                let length = self.rest.map_or(FIRST_REST, |rest| {
-                    if now < rest.until { rest.length } else { LONGEST_REST.min(rest.length * 2) }
-                });
-                if self.rest.is_none() {
-                    tracing::warn!(
-                        %error,
-                        "the kernel refuses to accept; accepting rests and resumes by itself"
-                    );
-                }
-                self.rest = Some(Rest { until: now.after(length), length });
-            }
+            error if is_pressure(error) => self.press(error, now),
             Errno::EINVAL | Errno::EBADF | Errno::ENOTSOCK | Errno::EOPNOTSUPP => {
                 gate.broken = true;
                 tracing::error!(%error, listener = listener.0, "a passive socket is unusable");
@@ -204,6 +192,25 @@ impl Admission {
             // Cancelled, or an error of the one client that was to come.
             _ => {}
         }
+    }
+
+    /// The kernel has no file or memory for one more socket: accepting rests, longer each time.
+    /// What is armed stays armed: without a file an accept leaves the client in its queue.
+    pub fn press(&mut self, error: Errno, now: Millis) {
+        self.counters.accepts_pressed.add(1);
+        let length = match self.rest {
+            None => {
+                tracing::warn!(
+                    %error,
+                    "the kernel has no file or memory for another socket; \
+                     accepting rests and resumes by itself"
+                );
+                FIRST_REST
+            }
+            Some(rest) if now < rest.until => return,
+            Some(rest) => LONGEST_REST.min(rest.length * 2),
+        };
+        self.rest = Some(Rest { until: now.after(length), length });
     }
 
     /// Clients that wait in the accept queues.
@@ -233,21 +240,20 @@ impl Admission {
 
     /// When [`Admission::arm`] wants to be called next though nothing completes.
     pub fn next_look(&self) -> Option<Millis> {
+        if self.stopping {
+            return None;
+        }
+        let looks = self.mode != Mode::Changing
+            && (self.mode == Mode::Scarce || self.has_quotas || self.budget.anyone_full());
         match self.rest {
-            _ if self.stopping => None,
             Some(rest) => Some(rest.until),
-            None if self.mode == Mode::Changing => None,
-            None => {
-                let scarce = self.mode == Mode::Scarce;
-                let looks = scarce || self.has_quotas || self.budget.anyone_full();
-                looks.then_some(self.look)
-            }
+            None => looks.then_some(self.look),
         }
     }
 
     /// Brings the armed accepts in line with permits, slots and rests. Called once a turn.
     pub fn arm<R: Ring>(&mut self, ring: &mut R, now: Millis) {
-        if self.stopping || self.rest.is_some_and(|rest| now < rest.until) {
+        if self.stopping || self.is_resting(now) {
             return;
         }
         let burst = ring.accept_burst();
@@ -274,6 +280,16 @@ impl Admission {
         if self.next_look().is_some() {
             self.look(ring, now);
         }
+    }
+
+    /// Whether accepts rest; once they have not for a while, the kernel has what it needs again.
+    fn is_resting(&mut self, now: Millis) -> bool {
+        let Some(rest) = self.rest else { return false };
+        if now >= rest.until.after(2 * LONGEST_REST) {
+            self.rest = None;
+            tracing::info!("the kernel has files and memory again; accepting goes on");
+        }
+        now < rest.until
     }
 
     /// How to accept from now on.
