@@ -1,6 +1,6 @@
 //! From the end of the bytes to the empty slot.
 
-use super::{Action, Actions, Connection, Lane, Op, Patience, Phase, Reason, Stage, Wiring};
+use super::{Action, Actions, Connection, Input, Lane, Op, Patience, Phase, Reason, Stage, Wiring};
 use crate::base::{BySide, InFlight, OpKind, Side};
 
 impl Connection {
@@ -47,10 +47,27 @@ impl Connection {
         }
         let mut resets = BySide([false; 2]);
         for source in Side::BOTH {
-            let owed = matches!(self.lanes[source], Lane::Sending(_) | Lane::Stalled(_));
+            // A starved lane knows of bytes that it has no buffer for.
+            let owed =
+                matches!(self.lanes[source], Lane::Sending(_) | Lane::Stalled(_) | Lane::Starved);
             resets[self.sink_of(source)] |= owed;
         }
         self.end(reason, resets, actions);
+    }
+
+    /// Bytes of `source` are known to be there although it is ending: their receive beat its cancel
+    /// or found no buffer. They cannot be delivered, so their sink gets RST after all.
+    pub(super) fn cut_off(&mut self, source: Side, actions: &mut Actions) {
+        let sink = self.sink_of(source);
+        let Phase::Ending(stage) = self.phase else { return };
+        if self.resets[sink] || self.input[sink] == Input::Reset || self.wiring == Wiring::Discard {
+            return;
+        }
+        self.resets[sink] = true;
+        if stage != Stage::Naming {
+            self.start(sink, Op::Reset, actions);
+            self.phase = Phase::Ending(Stage::Resetting);
+        }
     }
 
     /// What it waited for did not come in time.

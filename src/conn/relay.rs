@@ -60,6 +60,9 @@ impl Connection {
         if self.phase != Phase::Joined || self.lanes[source] != Lane::Receiving {
             // Cancelled, or its lane died: the data beat the cancel and has nowhere to go.
             actions.list.extend(buffer.map(super::Action::Release));
+            if buffer.is_some() || result == Err(Errno::ENOBUFS) {
+                self.cut_off(source, actions);
+            }
             return;
         }
         match (result, buffer) {
