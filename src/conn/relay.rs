@@ -3,8 +3,10 @@
 use super::{Actions, Connection, Input, Lane, Op, Phase, Reason, Wiring};
 use crate::base::{Buffer, BySide, Chunk, Errno, OpKind, Side};
 
+/// poll(2): the socket has an error that nobody has been told.
+const POLL_ERROR: u32 = 0x0008;
 /// poll(2): the socket is reset or dead, `POLLERR` or `POLLHUP`. A FIN alone is `POLLRDHUP`.
-const POLL_DEAD: u32 = 0x0008 | 0x0010;
+const POLL_DEAD: u32 = POLL_ERROR | 0x0010;
 /// poll(2): the peer will send no more.
 const POLL_ENDED: u32 = 0x2000;
 
@@ -57,6 +59,13 @@ impl Connection {
         buffer: Option<Buffer>,
         actions: &mut Actions,
     ) {
+        if let (Phase::Delivering { to, .. }, Err(error)) = (self.phase, result)
+            && to == source
+            && !matches!(error, Errno::ENOBUFS | Errno::EINTR | Errno::EAGAIN)
+        {
+            // The error is told once, so this may be all that is heard of it.
+            return self.end_delivery(actions);
+        }
         if self.phase != Phase::Joined || self.lanes[source] != Lane::Receiving {
             // Cancelled, or its lane died: the data beat the cancel and has nowhere to go.
             actions.list.extend(buffer.map(super::Action::Release));
@@ -219,7 +228,11 @@ impl Connection {
         actions: &mut Actions,
     ) {
         if let Phase::Delivering { to, .. } = self.phase {
-            if to == side && is_gone(result) {
+            // A socket that both ends have shut down hangs up without any reset: tcp_poll says
+            // POLLHUP as soon as both directions are closed. Only an error is a reset then.
+            let shut = matches!(self.lanes[to.other()], Lane::Finishing | Lane::Finished);
+            let dead = if shut { POLL_ERROR } else { POLL_DEAD };
+            if to == side && result.map_or(true, |bits| bits & dead != 0) {
                 self.end_delivery(actions);
             }
             return;
