@@ -345,7 +345,8 @@ impl Admission {
     /// Spreads what permits and slots allow evenly over the gates.
     fn arm_credits<R: Ring>(&mut self, ring: &mut R) {
         let mut left = self.cover(ring).saturating_sub(self.outstanding);
-        let share = (left + self.outstanding).div_ceil(self.ready().max(1)).min(MAX_CREDITS);
+        // Rounded down: were it rounded up, the last of them could be left without any.
+        let share = ((left + self.outstanding) / self.ready().max(1)).min(MAX_CREDITS);
         let mut short = false;
         for gate in self.in_turn(self.own) {
             if self.gates[gate].is_ready() {
