@@ -253,10 +253,17 @@ impl Admission {
 
     /// Brings the armed accepts in line with permits, slots and rests. Called once a turn.
     pub fn arm<R: Ring>(&mut self, ring: &mut R, now: Millis) {
-        if self.stopping || self.is_resting(now) {
+        if self.stopping {
             return;
         }
         let burst = ring.accept_burst();
+        if self.is_resting(now) {
+            // Nothing is armed; what still is brings clients, and must stay covered.
+            if self.mode == Mode::Multishot && self.cover(ring) < KEEP_BURSTS * burst {
+                self.cancel_all(ring);
+            }
+            return;
+        }
         self.say_full(ring.best_accept_room() == 0);
         self.balance_permits(burst);
         if self.mode == Mode::Changing {
