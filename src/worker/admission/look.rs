@@ -45,6 +45,11 @@ impl Admission {
             self.look = now; // Somebody may give back what this word makes idle.
         }
         self.say_hungry(hungry);
+        if all.unmet && !hungry && self.mode == Mode::Credits {
+            // Credits that lie ready elsewhere hold every slot.
+            self.pinched = Some(now);
+            self.cancel_all(ring);
+        }
         self.watch_the_calm(ring, now);
     }
 
@@ -93,11 +98,8 @@ impl Admission {
     /// Leaves scarcity when nobody has been hungry for a while and there is plenty again.
     fn watch_the_calm<R: Ring>(&mut self, ring: &mut R, now: Millis) {
         if self.pinches() {
-            self.pinched = now;
-        } else if self.mode == Mode::Scarce
-            && now.since(self.pinched) > super::CALM
-            && self.has_plenty(ring)
-        {
+            self.pinched = Some(now);
+        } else if self.mode == Mode::Scarce && self.is_calm(now) && self.has_plenty(ring) {
             self.cancel_all(ring);
         }
     }

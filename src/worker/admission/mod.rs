@@ -79,8 +79,8 @@ pub struct Admission {
     mode: Mode,
     /// When the queues are looked at next.
     look: Millis,
-    /// While scarce: when somebody was last hungry.
-    pinched: Millis,
+    /// When permits or slots were last found too few to lie ready.
+    pinched: Option<Millis>,
     hungry: bool,
     /// Our own first, so that most loops end with them.
     gates: Vec<Gate>,
@@ -122,7 +122,7 @@ impl Admission {
             worker,
             mode: Mode::Changing,
             look: Millis(0),
-            pinched: Millis(0),
+            pinched: None,
             hungry: false,
             gates: gates.into_iter().map(Gate::new).collect(),
             full: false,
@@ -302,7 +302,9 @@ impl Admission {
     /// How to accept from now on.
     fn choose<R: Ring>(&mut self, ring: &R, now: Millis) -> Mode {
         if self.pinches() || self.cover(ring) < self.ready() {
-            self.pinched = now;
+            self.pinched = Some(now);
+        }
+        if !self.is_calm(now) {
             return Mode::Scarce;
         }
         let open_water = self.cover(ring) >= ARM_BURSTS * ring.accept_burst();
@@ -322,6 +324,11 @@ impl Admission {
     /// Some worker has clients waiting and no permits, so none may lie idle here.
     fn pinches(&self) -> bool {
         self.budget.anyone_hungry()
+    }
+
+    /// Nobody has been pinched for a while.
+    fn is_calm(&self, now: Millis) -> bool {
+        self.pinched.is_none_or(|pinched| now.since(pinched) > CALM)
     }
 
     fn say_hungry(&mut self, hungry: bool) {
