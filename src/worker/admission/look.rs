@@ -80,7 +80,8 @@ impl Admission {
         let left = wanted - granted;
         let at_limit = self.budget.is_used_up() || self.gates[gate].quota_is_used_up();
         if left > 0 && at_limit && self.gates[gate].plan.at_limit == AtLimit::Reset {
-            let slots = ring.accept_room().saturating_sub(self.outstanding);
+            let bound = self.bound(ring.accept_burst());
+            let slots = ring.accept_room().saturating_sub(bound);
             self.arm_singles(ring, gate, left.min(slots));
             return Seen { unmet: false, condemned: slots > 0 };
         }
