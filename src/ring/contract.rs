@@ -158,8 +158,8 @@ pub trait Ring {
     fn pool_buffers(&self) -> u32;
 
     /// Moves a chunk out of the pool into memory of exactly its size, so that a peer who does not
-    /// read holds no pool buffer. `None` when that memory is at its bound; the chunk stays valid.
-    /// No operation on the chunk may be in flight.
+    /// read holds no pool buffer. A chunk that lies there already stays as it is. `None` when that
+    /// memory is at its bound; the chunk stays valid. No operation on it may be in flight.
     fn park(&mut self, chunk: Chunk) -> Option<Chunk>;
 
     /// The addresses that a completed [`Operation::Addresses`] found; each can be taken once.

@@ -149,7 +149,8 @@ impl<R: Ring> Worker<R> {
         if self.ring.free_buffers() >= self.ring.pool_buffers() / 2 {
             return;
         }
-        if let Some(parked) = self.ring.park(chunk) {
+        // The rest of a parked chunk stays where it is: no buffer came back.
+        if let Some(parked) = self.ring.park(chunk).filter(|parked| parked.buffer != chunk.buffer) {
             self.table.entry(index).conn.chunk_moved(sink, parked);
             self.counters.chunks_parked.add(1);
             self.returned_buffers += 1;
