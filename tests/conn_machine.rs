@@ -1,0 +1,234 @@
+//! One connection alone: whatever completes in whatever order, it never panics, it becomes vacant,
+//! and every buffer comes home.
+
+use std::collections::HashSet;
+
+use portcullis::base::{Buffer, BySide, Chunk, Errno, InFlight, OpKind, Side};
+use portcullis::conn::{Action, Actions, Connection, Event, Op, Patience, Phase, Reason, Wiring};
+use proptest::prelude::*;
+
+/// Servers that an upstream has to offer.
+const SERVERS: u32 = 2;
+
+/// A kernel that completes what is in flight by chance.
+struct Bench {
+    conn: Connection,
+    in_flight: Vec<(Side, Op)>,
+    /// Sides whose peer sent RST: nothing waits there any more.
+    reset: BySide<bool>,
+    /// By side: what a cancel was asked for.
+    cancelled: BySide<InFlight>,
+    starved: Vec<Side>,
+    held: HashSet<Buffer>,
+    next_buffer: u32,
+    opened: u32,
+    vacated: bool,
+    choices: std::vec::IntoIter<u8>,
+}
+
+impl Bench {
+    fn new(wiring: Wiring, named: bool, choices: Vec<u8>) -> Bench {
+        let (conn, actions) = Connection::accepted(wiring, named);
+        let mut bench = Bench {
+            conn,
+            in_flight: Vec::new(),
+            reset: BySide([false; 2]),
+            cancelled: BySide([InFlight::NONE; 2]),
+            starved: Vec::new(),
+            held: HashSet::new(),
+            next_buffer: 0,
+            opened: 0,
+            vacated: false,
+            choices: choices.into_iter(),
+        };
+        bench.perform(actions);
+        bench
+    }
+
+    /// A choice below `bound`; 0 when all were used.
+    fn choose(&mut self, bound: usize) -> usize {
+        usize::from(self.choices.next().unwrap_or(0)) % bound
+    }
+
+    fn apply(&mut self, event: Event) {
+        let actions = self.conn.on(event);
+        self.perform(actions);
+    }
+
+    fn perform(&mut self, actions: Actions) {
+        for action in actions.list {
+            assert!(!self.vacated, "{action:?} after the end");
+            match action {
+                Action::Start(_, Op::Open) if self.opened == SERVERS => {
+                    self.apply(Event::ServersExhausted);
+                }
+                Action::Start(side, op) => self.start(side, op),
+                Action::Release(buffer) => {
+                    assert!(self.held.remove(&buffer), "{buffer:?} released but not held");
+                    let sends = |op: &Op| matches!(op, Op::Send(chunk) if chunk.buffer == buffer);
+                    assert!(!self.in_flight.iter().any(|(_, op)| sends(op)), "under a send");
+                }
+                Action::AwaitBuffer(source) => self.starved.push(source),
+                Action::Vacate(_) => self.vacated = true,
+            }
+        }
+    }
+
+    fn start(&mut self, side: Side, op: Op) {
+        self.opened += u32::from(op == Op::Open);
+        let mut here = self.in_flight.iter().filter(|(on, _)| *on == side);
+        if op == Op::Close {
+            assert!(here.next().is_none(), "{side:?} is closed with {:?}", self.in_flight);
+        } else {
+            assert!(!here.any(|(_, other)| other.kind() == op.kind()), "two of {op:?}");
+        }
+        self.in_flight.push((side, op));
+    }
+
+    fn receive(&mut self, side: Side) -> (Result<u32, Errno>, Option<Buffer>) {
+        match self.choose(6) {
+            0..=2 if !self.reset[side] => {
+                let buffer = Buffer(self.next_buffer);
+                self.next_buffer += 1;
+                self.held.insert(buffer);
+                (Ok(1 + self.choose(9) as u32), Some(buffer))
+            }
+            3 => (Err(Errno::ENOBUFS), None),
+            4 => {
+                self.reset[side] = true;
+                (Err(Errno::ECONNRESET), None)
+            }
+            _ => (Ok(0), None),
+        }
+    }
+
+    fn send(&mut self, side: Side, chunk: Chunk) -> Result<u32, Errno> {
+        match self.choose(6) {
+            _ if self.reset[side] => Err(Errno::EPIPE),
+            0 => Err(Errno::EAGAIN),
+            1 => Err(Errno::ENOBUFS),
+            2 => {
+                self.reset[side] = true;
+                Err(Errno::ECONNRESET)
+            }
+            3 => Ok(self.choose(chunk.length_bytes as usize) as u32),
+            _ => Ok(chunk.length_bytes),
+        }
+    }
+
+    /// Completes one operation, or lets what waits go on waiting.
+    fn complete(&mut self, at: usize) {
+        let (side, op) = self.in_flight[at];
+        let cancelled = self.cancelled[side].has(op.kind()) && self.choose(2) == 0;
+        let (mut buffer, mut more) = (None, false);
+        let result = match op {
+            Op::Cancel(kinds) => {
+                self.cancelled[side] = kinds;
+                [Ok(1), Err(Errno::ENOENT), Err(Errno::EALREADY)][self.choose(3)]
+            }
+            Op::Reset | Op::Close | Op::Addresses => Ok(0),
+            _ if cancelled => Err(Errno::ECANCELED),
+            Op::Open => [Ok(0), Err(Errno::ENFILE)][self.choose(2)],
+            Op::Connect => [Ok(0), Err(Errno::ECONNREFUSED)][self.choose(2)],
+            Op::Receive => {
+                let (result, filled) = self.receive(side);
+                buffer = filled;
+                result
+            }
+            Op::Send(chunk) => self.send(side, chunk),
+            Op::WaitReadable => Ok([0x1, 0x2001, 0x2019][self.choose(3)]),
+            Op::WaitWritable(_) => Ok(0x4),
+            Op::Shutdown => [Ok(0), Ok(0), Err(Errno::ENOTCONN)][self.choose(3)],
+            Op::WatchHangup => {
+                more = self.choose(2) == 0;
+                Ok([0x2000, 0x2010, 0x2018][self.choose(3)])
+            }
+            Op::Unacknowledged => Ok(self.choose(3) as u32),
+        };
+        if !more {
+            self.in_flight.remove(at);
+        }
+        self.apply(Event::Completed { side, kind: op.kind(), result, buffer, more });
+    }
+
+    fn step(&mut self) {
+        match self.choose(12) {
+            0 => {
+                let patience = self.conn.patience();
+                if patience != Patience::Unbounded {
+                    self.apply(Event::Expired(patience));
+                }
+            }
+            1 if !self.starved.is_empty() => {
+                let source = self.starved.remove(0);
+                self.apply(Event::BufferFreed(source));
+            }
+            _ if self.in_flight.is_empty() => {}
+            _ => {
+                let at = self.choose(self.in_flight.len());
+                self.complete(at);
+            }
+        }
+    }
+
+    /// Ends it from outside and completes all that is left.
+    fn finish(&mut self) {
+        if !self.vacated {
+            self.apply(Event::Ended(Reason::Stopped));
+        }
+        for _ in 0..200 {
+            if self.vacated {
+                break;
+            }
+            // What is cancelled or completes by itself; the rest waits for a second cancel.
+            let waits = |op: OpKind| {
+                use OpKind::{Connect, Receive, WaitReadable, WaitWritable, WatchHangup};
+                matches!(op, Connect | Receive | WaitReadable | WaitWritable | WatchHangup)
+            };
+            let cancelled = self.cancelled;
+            let ready =
+                |(side, op): &(Side, Op)| cancelled[*side].has(op.kind()) || !waits(op.kind());
+            match self.in_flight.iter().position(ready) {
+                Some(at) => self.complete(at),
+                None => self.apply(Event::Expired(Patience::Retirement)),
+            }
+        }
+        assert!(self.vacated && self.conn.phase() == Phase::Vacant, "stuck: {:?}", self.conn);
+        assert!(self.in_flight.is_empty() && self.held.is_empty(), "held: {:?}", self.held);
+    }
+}
+
+fn run(wiring: Wiring, named: bool, choices: Vec<u8>) {
+    let steps = choices.len() / 3;
+    let mut bench = Bench::new(wiring, named, choices);
+    for _ in 0..steps {
+        if bench.vacated {
+            break;
+        }
+        bench.step();
+    }
+    bench.finish();
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        failure_persistence: None,
+        ..ProptestConfig::with_cases(4000)
+    })]
+
+    #[test]
+    fn a_pair_ends_whatever_completes(
+        choices in prop::collection::vec(any::<u8>(), 0..400),
+        named in any::<bool>(),
+    ) {
+        run(Wiring::Pair, named, choices);
+    }
+
+    #[test]
+    fn a_builtin_ends_whatever_completes(
+        choices in prop::collection::vec(any::<u8>(), 0..200),
+        which in 0..3usize,
+    ) {
+        run([Wiring::Echo, Wiring::Discard, Wiring::Hold][which], false, choices);
+    }
+}
