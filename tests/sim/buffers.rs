@@ -1,0 +1,115 @@
+//! The simulated ring's memory: a pool of receive buffers, and parked chunks beside it.
+
+use std::collections::BTreeMap;
+
+use portcullis::base::{Buffer, Chunk};
+
+/// Parked chunks are numbered from here on, so that no number is ever used twice.
+const FIRST_PARKED: u32 = 1 << 16;
+
+/// Who has a pool buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Holder {
+    /// Nobody: the next receive may take it.
+    Kernel,
+    /// A completion that was not seen yet.
+    Completion,
+    /// The worker.
+    Worker,
+}
+
+/// All memory that bytes can lie in.
+#[derive(Debug)]
+pub struct Buffers {
+    pool: Vec<(Holder, Vec<u8>)>,
+    parked: BTreeMap<u32, Vec<u8>>,
+    next_parked: u32,
+    parked_limit: u64,
+    pub buffer_bytes: u32,
+}
+
+impl Buffers {
+    pub fn new(count: u32, buffer_bytes: u32, parked_limit: u64) -> Buffers {
+        Buffers {
+            pool: vec![(Holder::Kernel, Vec::new()); count as usize],
+            parked: BTreeMap::new(),
+            next_parked: FIRST_PARKED,
+            parked_limit,
+            buffer_bytes,
+        }
+    }
+
+    /// Whether a receive would find one.
+    pub fn any_free(&self) -> bool {
+        self.pool.iter().any(|(holder, _)| *holder == Holder::Kernel)
+    }
+
+    /// Fills a free buffer.
+    pub fn fill(&mut self, bytes: Vec<u8>) -> Buffer {
+        let index = self.pool.iter().position(|(holder, _)| *holder == Holder::Kernel);
+        let index = index.expect("somebody looked whether one is free");
+        self.pool[index] = (Holder::Completion, bytes);
+        Buffer(index as u32)
+    }
+
+    /// The worker sees the completion that carries `buffer`.
+    pub fn hand_over(&mut self, buffer: Buffer) {
+        let holder = &mut self.pool[buffer.0 as usize].0;
+        assert_eq!(*holder, Holder::Completion, "{buffer:?} was not in a completion");
+        *holder = Holder::Worker;
+    }
+
+    pub fn release(&mut self, buffer: Buffer) {
+        if buffer.0 >= FIRST_PARKED {
+            assert!(self.parked.remove(&buffer.0).is_some(), "{buffer:?} was released twice");
+            return;
+        }
+        let holder = &mut self.pool[buffer.0 as usize].0;
+        assert_eq!(*holder, Holder::Worker, "{buffer:?} was released but not held");
+        *holder = Holder::Kernel;
+    }
+
+    /// The bytes of a chunk that the worker holds.
+    pub fn bytes(&self, chunk: Chunk) -> &[u8] {
+        let Chunk { buffer, start_bytes, length_bytes } = chunk;
+        let all = if buffer.0 >= FIRST_PARKED {
+            self.parked.get(&buffer.0).unwrap_or_else(|| panic!("{chunk:?} was released"))
+        } else {
+            let (holder, bytes) = &self.pool[buffer.0 as usize];
+            assert_eq!(*holder, Holder::Worker, "{chunk:?} lies in a buffer that was released");
+            bytes
+        };
+        let (start, length) = (start_bytes as usize, length_bytes as usize);
+        assert!(length > 0 && start + length <= all.len(), "{chunk:?} of {} bytes", all.len());
+        &all[start..start + length]
+    }
+
+    /// `None` when there is no room. A chunk that is parked already stays where it is.
+    pub fn park(&mut self, chunk: Chunk) -> Option<Chunk> {
+        let bytes = self.bytes(chunk).to_vec();
+        if chunk.buffer.0 >= FIRST_PARKED {
+            return Some(chunk);
+        }
+        if self.parked_bytes() + bytes.len() as u64 > self.parked_limit {
+            return None;
+        }
+        self.release(chunk.buffer);
+        let buffer = Buffer(self.next_parked);
+        self.next_parked += 1;
+        self.parked.insert(buffer.0, bytes);
+        Some(Chunk { buffer, start_bytes: 0, length_bytes: chunk.length_bytes })
+    }
+
+    pub fn parked_bytes(&self) -> u64 {
+        self.parked.values().map(|bytes| bytes.len() as u64).sum()
+    }
+
+    /// Buffers that the worker does not hold.
+    pub fn free(&self) -> u32 {
+        self.pool.iter().filter(|(holder, _)| *holder != Holder::Worker).count() as u32
+    }
+
+    pub fn all(&self) -> u32 {
+        self.pool.len() as u32
+    }
+}

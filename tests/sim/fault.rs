@@ -1,0 +1,146 @@
+//! The kinds of faults, how often each is to happen in a run, and how often it did.
+
+use crate::random::Random;
+
+macro_rules! faults {
+    ($($(#[doc = $doc:literal])+ $name:ident,)+) => {
+        /// What can go wrong, or merely otherwise than expected.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[repr(usize)]
+        pub enum Fault { $($(#[doc = $doc])+ $name,)+ }
+
+        impl Fault {
+            pub const ALL: &[Fault] = &[$(Fault::$name,)+];
+        }
+    };
+}
+
+faults! {
+    /// A receive got less than there was room and data for.
+    ShortRead,
+    /// A send took less than it was given.
+    ShortWrite,
+    /// A send found no room at all.
+    SendWouldBlock,
+    /// A send was refused for want of kernel memory.
+    SendNoMemory,
+    /// A receive was told that no buffer is free although one was.
+    ReceiveNoBuffer,
+    /// A receive found the pool truly empty.
+    PoolExhausted,
+    /// The memory for parked chunks was at its bound.
+    ParkRefused,
+    /// No file for an upstream socket.
+    OpenNoFile,
+    /// No file for an accepted client.
+    AcceptNoFile,
+    /// A server refused.
+    ConnectRefused,
+    /// A server never answered.
+    ConnectUnanswered,
+    /// A server's answer took long.
+    ConnectSlow,
+    /// A connect succeeded although its cancel was under way.
+    ConnectBeatsCancel,
+    /// A client was reset while it waited in the accept queue.
+    ResetQueued,
+    /// A client was reset before it was joined.
+    ResetBeforeJoin,
+    /// A joined peer sent RST.
+    ResetJoined,
+    /// A peer sent FIN and then RST.
+    FinThenReset,
+    /// A peer closed with bytes it had not read, which sends RST.
+    CloseUnread,
+    /// A peer answered bytes with RST because it had closed.
+    SendToClosed,
+    /// A server spoke first.
+    ServerFirst,
+    /// A peer read on after its own FIN.
+    HalfClosed,
+    /// A socket's error went to another operation: this receive saw a clean end.
+    ErrorElsewhere,
+    /// A cancel found what it looked for.
+    CancelFound,
+    /// A cancel found nothing: ENOENT.
+    CancelMissed,
+    /// A cancel came when an operation was past cancelling: EALREADY.
+    CancelLate,
+    /// A cancel's answer came before the completion of what it cancelled.
+    CancelAnsweredFirst,
+    /// A cancel's answer came after it.
+    CancelAnsweredLast,
+    /// An operation went on after its first cancel and ended at the second.
+    CancelEscaped,
+    /// Data was received although the receive's cancel was under way.
+    DataBeatsCancel,
+    /// A slot was given to a new client before its close was heard of.
+    AcceptOvertakesClose,
+    /// A client was accepted after the cancel of its accept.
+    AcceptAfterCancel,
+    /// An accept stayed silent while clients waited.
+    AcceptSilent,
+    /// The kernel ended a multishot accept together with a client.
+    AcceptEnded,
+    /// The kernel ended a watch for hang-ups.
+    WatchEnded,
+    /// A listener's queue was full when a client knocked.
+    BacklogFull,
+    /// More had completed than the completion queue could show.
+    CompletionsFull,
+    /// A completion was late.
+    Delayed,
+    /// Completions came in another order than the kernel's.
+    Permuted,
+    /// A completion of an earlier life of a slot.
+    Stale,
+    /// The clock jumped ahead.
+    ClockJump,
+    /// A stop order came while connections were open.
+    StopInFlight,
+    /// A drain began while connections were open.
+    DrainInFlight,
+}
+
+/// How many kinds there are.
+pub const KINDS: usize = Fault::ALL.len();
+
+/// The dice of one run and what they showed.
+#[derive(Clone, Debug)]
+pub struct Faults {
+    percent: [u8; KINDS],
+    pub fired: [u64; KINDS],
+    /// No dice any more: the run is to come to its end.
+    pub calm: bool,
+}
+
+impl Faults {
+    /// Every kind is left out of half of the runs, so that runs differ in character.
+    pub fn new(random: &mut Random) -> Faults {
+        let mut percent = [0; KINDS];
+        for rate in &mut percent {
+            if random.percent(50) {
+                *rate = random.between(1, 25) as u8;
+            }
+        }
+        Faults { percent, fired: [0; KINDS], calm: false }
+    }
+
+    /// Whether `fault` happens now. Whoever makes it happen notes it.
+    pub fn roll(&self, fault: Fault, random: &mut Random) -> bool {
+        !self.calm && random.percent(u64::from(self.percent[fault as usize]))
+    }
+
+    /// As [`Faults::roll`], noted at once.
+    pub fn strikes(&mut self, fault: Fault, random: &mut Random) -> bool {
+        let strikes = self.roll(fault, random);
+        if strikes {
+            self.note(fault);
+        }
+        strikes
+    }
+
+    pub fn note(&mut self, fault: Fault) {
+        self.fired[fault as usize] += 1;
+    }
+}

@@ -1,0 +1,420 @@
+//! One TCP connection of the simulated network, from the gateway's socket to the peer.
+
+use std::collections::VecDeque;
+
+use portcullis::base::Errno;
+
+use crate::fault::{Fault, Faults};
+use crate::peer::{Peer, Reading, Step};
+use crate::random::{Random, pattern};
+
+/// poll(2) bits.
+pub const IN: u32 = 0x0001;
+pub const OUT: u32 = 0x0004;
+pub const ERR: u32 = 0x0008;
+pub const HUP: u32 = 0x0010;
+pub const RDHUP: u32 = 0x2000;
+
+/// How the gateway's bytes ended, as the peer sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    Fin,
+    Rst,
+}
+
+/// What a receive would find.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Found {
+    Nothing,
+    Bytes(u64),
+    Zero,
+    Failed(Errno),
+}
+
+/// The gateway's socket, the wire and the peer behind it.
+#[derive(Debug)]
+pub struct Link {
+    /// Names the bytes that the peer sends.
+    pub key: u64,
+    /// Names the bytes that the peer is to get.
+    pub expects: Option<u64>,
+    /// The peer is a server.
+    pub server: bool,
+    /// When a connect is answered, and how.
+    pub answer: Option<(u64, Result<(), Errno>)>,
+    /// The handshake is done.
+    pub established: bool,
+    /// The gateway's connection was joined to it.
+    pub joined: bool,
+    /// The worker knows that bytes wait which it has not taken.
+    pub waits: bool,
+    /// A client that the gateway did not merely reset.
+    pub served: bool,
+    /// The gateway has begun to give it up.
+    pub abandoned: bool,
+
+    /// Bytes that arrived from the peer while the gateway's socket was open.
+    pub sent_bytes: u64,
+    /// How many of them the gateway took.
+    pub received_bytes: u64,
+    pub room_bytes: u64,
+    /// The peer's FIN arrived while the socket was open.
+    pub fin_in: bool,
+    /// The peer's RST arrived while the socket was open.
+    pub rst_in: bool,
+    /// The socket's error, delivered once.
+    error: Option<Errno>,
+
+    queue: VecDeque<u8>,
+    queue_bytes: usize,
+    /// What was not acknowledged when a reset came; the kernel goes on saying so.
+    unacknowledged_at_reset: u64,
+    pub delivered_bytes: u64,
+    fin_queued: bool,
+    /// The gateway shut its direction down.
+    shut: bool,
+    /// The gateway reset it.
+    disconnected: bool,
+    /// The gateway closed it.
+    pub closed: bool,
+    /// The first end that the peer saw.
+    pub end: Option<End>,
+    /// The peer saw RST, perhaps after a FIN.
+    pub was_reset: bool,
+
+    pub peer: Peer,
+    /// Somebody reads what the peer sends.
+    pub heeded: bool,
+    /// The peer sent RST, whenever.
+    pub peer_aborted: bool,
+    /// When something is to happen next without the gateway.
+    pub wake: u64,
+    /// Counts what moved, for whoever looks for standstill.
+    pub progress: u64,
+}
+
+impl Link {
+    pub fn new(key: u64, peer: Peer, random: &mut Random, now: u64) -> Link {
+        Link {
+            key,
+            expects: None,
+            server: false,
+            answer: None,
+            established: false,
+            joined: false,
+            waits: false,
+            served: false,
+            abandoned: false,
+            sent_bytes: 0,
+            received_bytes: 0,
+            room_bytes: random.pick(&[4, 16, 50, 150]),
+            fin_in: false,
+            rst_in: false,
+            error: None,
+            queue: VecDeque::new(),
+            queue_bytes: random.pick(&[4, 16, 50, 150]),
+            unacknowledged_at_reset: 0,
+            delivered_bytes: 0,
+            fin_queued: false,
+            shut: false,
+            disconnected: false,
+            closed: false,
+            end: None,
+            was_reset: false,
+            peer,
+            heeded: true,
+            peer_aborted: false,
+            wake: now,
+            progress: 0,
+        }
+    }
+
+    /// Something happens at `moment` at the latest.
+    pub fn wake_by(&mut self, moment: u64) {
+        self.wake = self.wake.min(moment);
+    }
+
+    fn dead(&self) -> bool {
+        self.rst_in || self.disconnected
+    }
+
+    /// What poll(2) would say. A socket shut down both ways hangs up without any reset, see
+    /// tcp_poll.
+    pub fn bits(&self) -> u32 {
+        let mut bits = 0;
+        if self.sent_bytes > self.received_bytes {
+            bits |= IN;
+        }
+        if self.fin_in {
+            bits |= IN | RDHUP;
+        }
+        if self.dead() {
+            bits |= IN | OUT | RDHUP | HUP;
+        }
+        if self.fin_in && self.shut {
+            bits |= HUP;
+        }
+        if self.error.is_some() {
+            bits |= ERR;
+        }
+        if self.established && (self.queue.len() * 3 <= self.queue_bytes * 2 || self.shut) {
+            bits |= OUT;
+        }
+        bits
+    }
+
+    /// What a receive finds. An error is taken by it.
+    pub fn find(&mut self) -> Found {
+        let waiting_bytes = self.sent_bytes - self.received_bytes;
+        if waiting_bytes > 0 && !self.disconnected {
+            Found::Bytes(waiting_bytes)
+        } else if self.fin_in && !self.disconnected {
+            Found::Zero
+        } else if let Some(error) = self.error.take() {
+            Found::Failed(error)
+        } else if self.disconnected {
+            Found::Failed(Errno::ENOTCONN)
+        } else if self.rst_in {
+            Found::Zero
+        } else {
+            Found::Nothing
+        }
+    }
+
+    /// Whether a reset's error went to another operation than the receive that finds 0.
+    pub fn error_went_elsewhere(&self) -> bool {
+        self.rst_in && !self.fin_in && self.error.is_none()
+    }
+
+    /// Takes what [`Link::find`] found.
+    pub fn take(&mut self, length_bytes: u64, now: u64) -> Vec<u8> {
+        let from = self.received_bytes;
+        self.received_bytes += length_bytes;
+        self.progress += length_bytes;
+        self.wake_by(now);
+        (from..from + length_bytes).map(|offset| pattern(self.key, offset)).collect()
+    }
+
+    /// Puts what fits into the queue.
+    pub fn send(&mut self, bytes: &[u8], now: u64) -> Result<u64, Errno> {
+        if let Some(error) = self.error.take() {
+            return Err(error);
+        }
+        if self.dead() || self.shut {
+            return Err(Errno::EPIPE);
+        }
+        let fits = bytes.len().min(self.queue_bytes - self.queue.len());
+        if fits == 0 {
+            return Err(Errno::EAGAIN);
+        }
+        self.queue.extend(&bytes[..fits]);
+        self.progress += fits as u64;
+        self.wake_by(now);
+        Ok(fits as u64)
+    }
+
+    pub fn shut_down(&mut self, now: u64) -> Result<u64, Errno> {
+        if self.dead() {
+            return Err(Errno::ENOTCONN);
+        }
+        self.shut = true;
+        self.fin_queued = true;
+        self.progress += 1;
+        self.wake_by(now);
+        Ok(0)
+    }
+
+    /// The gateway's reset: RST at once, nothing that waits is sent.
+    pub fn disconnect(&mut self) {
+        if !self.dead() {
+            self.error = Some(Errno::ECONNRESET);
+            self.tell_reset();
+        }
+        self.disconnected = true;
+        self.progress += 1;
+    }
+
+    fn tell_reset(&mut self) {
+        self.queue.clear();
+        self.end.get_or_insert(End::Rst);
+        self.was_reset = true;
+        self.wake = 0;
+    }
+
+    /// The gateway's close: FIN after what waits, or RST when something was not read.
+    pub fn close(&mut self, now: u64) {
+        self.closed = true;
+        self.progress += 1;
+        if !self.dead() && self.established {
+            if self.sent_bytes > self.received_bytes {
+                self.tell_reset();
+            } else {
+                self.fin_queued = true;
+            }
+        }
+        self.wake_by(now);
+    }
+
+    pub fn unacknowledged(&self) -> u64 {
+        if self.rst_in {
+            return self.unacknowledged_at_reset;
+        }
+        let fin = self.fin_queued && self.end.is_none();
+        self.queue.len() as u64 + u64::from(fin)
+    }
+
+    /// Bytes that are on their way to the peer.
+    pub fn in_transit(&self) -> bool {
+        !self.dead() && (!self.queue.is_empty() || self.fin_queued && self.end.is_none())
+    }
+
+    /// The peer's RST arrives.
+    pub fn abort(&mut self) {
+        self.peer_aborted = true;
+        self.peer.closed = true;
+        self.peer.script.clear();
+        self.progress += 1;
+        if self.dead() {
+            return;
+        }
+        self.unacknowledged_at_reset = self.unacknowledged();
+        self.queue.clear();
+        if !self.closed {
+            self.rst_in = true;
+            self.error = Some(if self.fin_in { Errno::EPIPE } else { Errno::ECONNRESET });
+        }
+    }
+
+    /// Lets wire and peer do what they can now.
+    pub fn step(&mut self, now: u64, random: &mut Random, faults: &mut Faults) {
+        self.wake = u64::MAX;
+        if !self.established {
+            return;
+        }
+        let before = self.progress;
+        self.carry(random, faults);
+        self.read(now);
+        self.act(now, random, faults);
+        if self.progress != before {
+            self.wake_by(now + random.below(4));
+        }
+    }
+
+    /// Moves bytes and a FIN from the gateway's queue to the peer.
+    fn carry(&mut self, random: &mut Random, faults: &mut Faults) {
+        let room = self.peer.room_bytes - (self.delivered_bytes - self.peer.read_bytes);
+        let most = room.min(self.queue.len() as u64);
+        if self.peer.closed && !self.queue.is_empty() {
+            faults.note(Fault::SendToClosed);
+            return self.abort();
+        }
+        if most > 0 {
+            if self.peer.finished {
+                faults.note(Fault::HalfClosed);
+            }
+            for _ in 0..random.between(1, most) {
+                let byte = self.queue.pop_front().expect("at most as many as wait");
+                self.deliver(byte);
+            }
+        }
+        if self.queue.is_empty() && self.fin_queued && self.end.is_none() {
+            self.end = Some(End::Fin);
+            self.progress += 1;
+        }
+    }
+
+    fn deliver(&mut self, byte: u8) {
+        let at = self.delivered_bytes;
+        let Some(expects) = self.expects else { panic!("a byte for a peer that expects none") };
+        assert!(
+            byte == pattern(expects, at),
+            "byte {at} to the peer is not byte {at} of its source"
+        );
+        self.delivered_bytes += 1;
+        self.progress += 1;
+    }
+
+    fn read(&mut self, now: u64) {
+        let unread = self.delivered_bytes - self.peer.read_bytes;
+        if unread == 0 || self.peer.closed {
+            return;
+        }
+        let bytes = match self.peer.reading {
+            Reading::Never => return,
+            Reading::Fast => unread,
+            Reading::StallsUntil(moment) if now < moment => return self.wake_by(moment),
+            Reading::StallsUntil(_) => unread,
+            Reading::Slow { .. } if now < self.peer.reads_next => {
+                return self.wake_by(self.peer.reads_next);
+            }
+            Reading::Slow { bytes, every_millis } => {
+                self.peer.reads_next = now + every_millis;
+                bytes.min(unread)
+            }
+        };
+        self.peer.read_bytes += bytes;
+        self.progress += bytes;
+    }
+
+    /// Takes one step of the peer's script, if it can be taken now.
+    fn act(&mut self, now: u64, random: &mut Random, faults: &mut Faults) {
+        if self.was_reset && !self.peer.closed {
+            self.peer.closed = true;
+            self.peer.script.clear();
+        }
+        let Some(&step) = self.peer.script.front() else { return };
+        match step {
+            Step::Send(left_bytes) => return self.peer_sends(left_bytes, random),
+            Step::Pause(millis) => {
+                let until = *self.peer.paused_until.get_or_insert(now + millis);
+                if now < until {
+                    return self.wake_by(until);
+                }
+                self.peer.paused_until = None;
+            }
+            Step::AwaitBytes(bytes) if self.peer.read_bytes < bytes && self.end.is_none() => return,
+            Step::AwaitEnd if self.end.is_none() => return,
+            Step::AwaitBytes(_) | Step::AwaitEnd => {}
+            Step::Fin => self.peer_finishes(),
+            Step::Rst => return self.abort(),
+            Step::Close => {
+                if self.delivered_bytes > self.peer.read_bytes {
+                    faults.note(Fault::CloseUnread);
+                    return self.abort();
+                }
+                self.peer_finishes();
+                self.peer.closed = true;
+            }
+        }
+        self.peer.script.pop_front();
+        self.progress += 1;
+    }
+
+    fn peer_finishes(&mut self) {
+        self.peer.finished = true;
+        self.fin_in |= !self.closed && !self.dead();
+    }
+
+    fn peer_sends(&mut self, left_bytes: u64, random: &mut Random) {
+        if self.peer.finished {
+            self.peer.script.pop_front();
+            self.progress += 1;
+            return;
+        }
+        if self.closed {
+            // Bytes for a socket that nobody has are answered with RST.
+            return self.tell_reset();
+        }
+        let room = self.room_bytes - (self.sent_bytes - self.received_bytes);
+        if room == 0 {
+            return;
+        }
+        let piece = random.between(1, room).min(left_bytes);
+        self.sent_bytes += piece;
+        self.progress += piece;
+        match left_bytes - piece {
+            0 => drop(self.peer.script.pop_front()),
+            rest => self.peer.script[0] = Step::Send(rest),
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! The worker over a simulated kernel: every fault from a seed, and an oracle that keeps the books.
+//!
+//! `cargo test --test sim` runs many seeds. `SIM_SEEDS=100000` runs more of them, and
+//! `SIM_SEED=7 cargo test --test sim one_seed -- --nocapture` runs one and prints what happens.
+
+mod accepts;
+mod buffers;
+mod fault;
+mod kernel;
+mod link;
+mod mutant;
+mod oracle;
+mod peer;
+mod random;
+mod regressions;
+mod ring;
+mod run;
+mod scenario;
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use fault::{Fault, KINDS};
+use mutant::Mutation;
+use run::run;
+
+/// Seeds that a plain `cargo test` runs.
+const SEEDS: u64 = 2500;
+
+fn from_environment(name: &str) -> Option<u64> {
+    let value = std::env::var(name).ok()?;
+    Some(value.parse().unwrap_or_else(|_| panic!("{name}={value} is not a number")))
+}
+
+fn failure(seed: u64, message: &str) -> String {
+    format!(
+        "seed {seed} fails: {message}\n\
+         repeat it: SIM_SEED={seed} cargo test --test sim one_seed -- --nocapture"
+    )
+}
+
+#[test]
+fn one_seed_with_a_trace_when_asked_for() {
+    let Some(seed) = from_environment("SIM_SEED") else { return };
+    match run(seed, Mutation::None, true) {
+        Ok(report) => println!("seed {seed} holds: {report:?}"),
+        Err(message) => panic!("{}", failure(seed, &message)),
+    }
+}
+
+#[test]
+fn every_seed_keeps_the_books_and_every_fault_fires() {
+    let seeds = from_environment("SIM_SEEDS").unwrap_or(SEEDS);
+    let next = AtomicU64::new(0);
+    let fired = Mutex::new([0; KINDS]);
+    let failures = Mutex::new(Vec::new());
+    let (turns, clients) = (AtomicU64::new(0), AtomicU64::new(0));
+    let began = Instant::now();
+    let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get());
+    std::thread::scope(|scope| {
+        for _ in 0..cores {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= seeds || failures.lock().unwrap().len() >= 20 {
+                        return;
+                    }
+                    match run(seed, Mutation::None, false) {
+                        Ok(report) => {
+                            turns.fetch_add(report.turns, Ordering::Relaxed);
+                            clients.fetch_add(report.clients, Ordering::Relaxed);
+                            let mut fired = fired.lock().unwrap();
+                            fired.iter_mut().zip(report.fired).for_each(|(sum, one)| *sum += one);
+                        }
+                        Err(message) => failures.lock().unwrap().push((seed, message)),
+                    }
+                }
+            });
+        }
+    });
+    println!("{seeds} seeds in {:?}, {turns:?} turns, {clients:?} clients", began.elapsed());
+    let mut failures = failures.into_inner().unwrap();
+    failures.sort();
+    let failures: Vec<String> = failures.iter().map(|(s, message)| failure(*s, message)).collect();
+    assert!(failures.is_empty(), "{} failures\n{}", failures.len(), failures.join("\n"));
+    let fired = fired.into_inner().unwrap();
+    for fault in Fault::ALL {
+        println!("{:>9} {fault:?}", fired[*fault as usize]);
+    }
+    let idle: Vec<_> = Fault::ALL.iter().filter(|fault| fired[**fault as usize] == 0).collect();
+    assert!(idle.is_empty(), "faults that never fired: {idle:?}");
+}
+
+#[test]
+fn a_seed_means_the_same_run_every_time() {
+    for seed in 0..20 {
+        assert_eq!(run(seed, Mutation::None, false), run(seed, Mutation::None, false));
+    }
+}
+
+#[test]
+fn the_oracle_notices_every_mutant() {
+    let escaped: Vec<Mutation> = Mutation::BROKEN
+        .into_iter()
+        .filter(|&mutation| {
+            let caught = (0..SEEDS).find(|&seed| {
+                run(seed, mutation, false)
+                    .is_err_and(|message| message.contains(mutation.symptom()))
+            });
+            println!("{mutation:?}: {caught:?}");
+            caught.is_none()
+        })
+        .collect();
+    assert!(escaped.is_empty(), "mutants that nobody noticed: {escaped:?}");
+}

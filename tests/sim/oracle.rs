@@ -1,0 +1,134 @@
+//! What must hold: of every pair of peers when a run is over, and of the books at every moment.
+
+use std::sync::Arc;
+
+use portcullis::budget::Budget;
+use portcullis::config::AtLimit;
+use portcullis::conn::Wiring;
+
+use crate::link::{End, Link};
+use crate::ring::SimRing;
+use crate::scenario::Scenario;
+
+/// Every client that a worker holds, and every credit for one more, is covered by a permit, except
+/// those that are to be reset at a limit.
+pub fn check_permits(
+    rings: &[&SimRing],
+    budget: &Budget,
+    quotas: &[Option<Arc<Budget>>],
+    at_limit: AtLimit,
+) {
+    let served = |listener: Option<usize>| -> u32 {
+        rings.iter().map(|ring| ring.served(listener)).sum::<u32>()
+    };
+    let held = match at_limit {
+        AtLimit::Reset => served(None),
+        AtLimit::Queue => rings.iter().map(|r| r.live_clients() + r.armed_credits()).sum(),
+    };
+    let leased = budget.limit() - budget.free();
+    assert!(held <= leased, "{held} clients and credits on {leased} permits of {}", budget.limit());
+    for (listener, quota) in quotas.iter().enumerate() {
+        let Some(quota) = quota else { continue };
+        let (held, limit) = (served(Some(listener)), quota.limit());
+        assert!(held <= limit, "{held} clients of listener {listener}, permits for {limit}");
+    }
+}
+
+/// Everything that a ring lent has come back.
+pub fn check_home(ring: &SimRing) {
+    let buffers = &ring.buffers;
+    assert_eq!(buffers.free(), buffers.all(), "pool buffers did not come home");
+    assert_eq!(buffers.parked_bytes(), 0, "parked bytes did not come home");
+    for (side, slots) in ring.slots.iter().enumerate() {
+        let filled = slots.iter().flatten().count();
+        assert_eq!(filled, 0, "slots of side {side} did not come home");
+    }
+    assert!(ring.ops.is_empty(), "operations are in flight: {}", ring.dump());
+}
+
+/// What became of every client of a ring whose worker has returned.
+pub fn judge(ring: &SimRing, scenario: &Scenario) {
+    let outside = scenario.ends_from_outside();
+    for (&client, &listener) in &ring.origin {
+        let name = format!("client {client}");
+        let link = &ring.links[client];
+        assert!(link.closed, "{name} was accepted and neither served nor reset");
+        match scenario.wirings[listener] {
+            _ if !link.served => {
+                let resets = scenario.at_limit == AtLimit::Reset || outside;
+                assert!(resets, "{name} was refused though it should have waited");
+                judge_unjoined(&name, link, outside);
+            }
+            Wiring::Pair => match ring.joined.get(&client) {
+                Some(&upstream) => {
+                    let name = format!("{name} with server link {upstream}");
+                    judge_direction(&format!("{name}, up"), link, &ring.links[upstream], outside);
+                    judge_direction(&format!("{name}, down"), &ring.links[upstream], link, outside);
+                }
+                None => judge_unjoined(&name, link, outside),
+            },
+            Wiring::Echo => judge_direction(&name, link, link, outside),
+            Wiring::Discard => judge_discarded(&name, link, outside),
+            Wiring::Hold => judge_told(&name, link),
+        }
+    }
+    if !outside {
+        let forgotten = ring.listeners.iter().any(|listener| !listener.queue.is_empty());
+        assert!(!forgotten, "clients wait in a queue for ever");
+    }
+}
+
+fn judge_told(name: &str, link: &Link) {
+    assert!(link.end.is_some() || link.peer_aborted, "{name} never learnt of its end");
+}
+
+fn judge_unjoined(name: &str, client: &Link, outside: bool) {
+    judge_told(name, client);
+    assert_eq!(client.delivered_bytes, 0, "{name} got bytes from nowhere");
+    let refused = client.was_reset || client.peer_aborted || outside;
+    assert!(refused, "{name} had no server and was not reset");
+}
+
+fn judge_discarded(name: &str, client: &Link, outside: bool) {
+    judge_told(name, client);
+    if client.end == Some(End::Fin) && !client.peer_aborted && !outside {
+        assert!(client.fin_in, "{name} was ended for no reason");
+        assert_eq!(client.received_bytes, client.sent_bytes, "{name} was not read to its end");
+    }
+}
+
+/// The bytes from `source` to `sink` and their ending. That they are a prefix is checked byte by
+/// byte as they arrive.
+fn judge_direction(name: &str, source: &Link, sink: &Link, outside: bool) {
+    let delivered = sink.delivered_bytes;
+    assert!(delivered <= source.received_bytes, "{name}: {delivered} bytes from nowhere");
+    if sink.peer_aborted {
+        return;
+    }
+    judge_told(name, sink);
+    let complete = delivered == source.sent_bytes;
+    match sink.end {
+        Some(End::Fin) if outside && !complete => {
+            let taken = source.received_bytes;
+            assert!(delivered == taken, "{name}: a cut stream looks whole, {delivered} of {taken}");
+            assert!(!source.waits, "{name}: a cut stream looks whole, more was known to wait");
+        }
+        Some(End::Fin) if source.fin_in => {
+            let sent = source.sent_bytes;
+            assert!(complete, "{name}: a clean end after {delivered} of {sent} bytes");
+        }
+        Some(End::Fin) => {
+            assert!(outside, "{name}: a clean end that the source did not send");
+        }
+        Some(End::Rst) if !outside => {
+            assert!(source.rst_in, "{name}: a reset that the source did not send");
+            let sent = source.sent_bytes;
+            assert!(complete, "{name}: the reset overtook bytes, {delivered} of {sent}");
+        }
+        Some(End::Rst) | None => {}
+    }
+    let both_finished = source.fin_in && sink.fin_in;
+    if source.rst_in && !both_finished && !outside {
+        assert!(sink.was_reset, "{name}: the source's reset was not passed on");
+    }
+}

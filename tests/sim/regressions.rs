@@ -1,0 +1,50 @@
+//! Seeds that once broke something, each named for what broke. A change of the scenarios gives
+//! their numbers another meaning; then the sweep still looks for what they found.
+
+use crate::mutant::Mutation;
+use crate::run::run;
+
+fn holds(seed: u64) {
+    if let Err(message) = run(seed, Mutation::None, false) {
+        panic!("{}", crate::failure(seed, &message));
+    }
+}
+
+#[test]
+fn a_lane_that_starves_when_a_timeout_ends_it_is_cut_by_a_reset() {
+    holds(0);
+    holds(10);
+}
+
+#[test]
+fn data_that_beats_the_cancel_of_an_ending_turns_it_into_a_reset() {
+    holds(21);
+}
+
+#[test]
+fn a_hangup_after_both_fins_does_not_hurry_a_reset_past_the_last_bytes() {
+    holds(22);
+    holds(173);
+    holds(182);
+}
+
+#[test]
+fn credits_that_do_not_divide_evenly_among_listeners_do_not_spin() {
+    holds(8375);
+}
+
+#[test]
+fn a_rest_of_one_listener_does_not_let_the_others_accept_beyond_the_slots() {
+    holds(4016);
+}
+
+#[test]
+fn credits_that_hold_every_slot_do_not_starve_a_listener_with_a_quota() {
+    holds(1);
+    holds(14);
+}
+
+#[test]
+fn accepts_for_clients_to_be_reset_leave_multishot_its_slots() {
+    holds(3836);
+}

@@ -1,0 +1,422 @@
+//! The simulated ring: the contract's face of the simulated kernel, and the checks at that border.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use portcullis::base::{Buffer, Chunk, Errno, OpKind, Side};
+use portcullis::conn::Wiring;
+use portcullis::ring::{
+    AcceptMode, Completion, ConnIndex, Done, FourTuple, ListenerId, Operation, Ring, Token,
+};
+
+use crate::accepts::{Accept, Listener};
+use crate::buffers::Buffers;
+use crate::fault::{Fault, Faults};
+use crate::link::Link;
+use crate::random::{Random, mix};
+use crate::scenario::{Knock, Shape};
+
+/// An operation in flight: from its start until the worker sees its last completion.
+#[derive(Clone, Debug)]
+pub struct Op {
+    pub token: Token,
+    pub operation: Operation,
+    /// Names it among what is posted.
+    pub key: u64,
+    /// It does not run before this moment.
+    pub runs_at: u64,
+    /// It was cancelled once and went on.
+    pub escaped: bool,
+    /// Its last completion is posted.
+    pub over: bool,
+    /// A watch's bits when it last completed.
+    pub bits: u32,
+    /// What a cancel has cancelled, by key.
+    pub cancelled: Vec<u64>,
+}
+
+/// A completion that the worker has not seen.
+#[derive(Clone, Debug)]
+pub struct Posted {
+    pub completion: Completion,
+    pub key: u64,
+    pub order: u64,
+    pub at: u64,
+    /// The last of its operation.
+    pub last: bool,
+}
+
+/// What the worker asked for since the last turn.
+#[derive(Clone, Debug)]
+pub enum Submitted {
+    Start(Token),
+    CancelAccepts(usize),
+}
+
+/// A ring over a simulated kernel with its own network.
+#[derive(Debug)]
+pub struct SimRing {
+    pub shape: Shape,
+    pub random: Random,
+    pub faults: Faults,
+    pub clock: Arc<AtomicU64>,
+    /// The longest that a turn moves the clock, when other workers share it.
+    pub longest_nap: u64,
+    pub trace: Option<usize>,
+    pub links: Vec<Link>,
+    /// By side and slot: the link in it.
+    pub slots: [Vec<Option<usize>>; 2],
+    pub lives: Vec<u32>,
+    pub live: u32,
+    /// By part: client slots that the worker knows to be taken.
+    pub seen_clients: Vec<u32>,
+    /// Client slots whose close ran and was not seen.
+    pub unheard_closes: BTreeSet<u32>,
+    pub target: u32,
+    pub listeners: Vec<Listener>,
+    /// By listener: what its clients are joined to.
+    pub wirings: Vec<Wiring>,
+    /// Accepted links and their listener.
+    pub origin: BTreeMap<usize, usize>,
+    /// Client links and the upstream link that each was joined to.
+    pub joined: BTreeMap<usize, usize>,
+    pub knocks: VecDeque<Knock>,
+    pub accepts: Vec<Accept>,
+    pub submitted: Vec<Submitted>,
+    pub ops: Vec<Op>,
+    pub posted: Vec<Posted>,
+    pub out: VecDeque<Posted>,
+    pub buffers: Buffers,
+    addresses: BTreeSet<u64>,
+    pub keys: u64,
+    last_order_shown: u64,
+    pub stale: u64,
+    /// By how much the clock jumped.
+    pub jumped: u64,
+    /// Something could go on at once and was left for later.
+    pub hurried: bool,
+    /// Completions shown, to tell standstill from spinning.
+    pub shown: u64,
+}
+
+impl SimRing {
+    pub fn new(shape: Shape, random: Random, faults: Faults, clock: Arc<AtomicU64>) -> SimRing {
+        let slots = shape.slots as usize;
+        SimRing {
+            longest_nap: u64::MAX,
+            trace: None,
+            links: Vec::new(),
+            slots: [vec![None; slots], vec![None; slots]],
+            lives: vec![0; slots],
+            live: 0,
+            seen_clients: vec![0; shape.parts as usize],
+            unheard_closes: BTreeSet::new(),
+            target: 0,
+            listeners: Vec::new(),
+            wirings: Vec::new(),
+            origin: BTreeMap::new(),
+            joined: BTreeMap::new(),
+            knocks: VecDeque::new(),
+            accepts: Vec::new(),
+            submitted: Vec::new(),
+            ops: Vec::new(),
+            posted: Vec::new(),
+            out: VecDeque::new(),
+            buffers: Buffers::new(shape.buffers, shape.buffer_bytes, shape.parked_bytes),
+            addresses: BTreeSet::new(),
+            keys: 0,
+            last_order_shown: 0,
+            stale: 0,
+            jumped: 0,
+            hurried: false,
+            shown: 0,
+            shape,
+            random,
+            faults,
+            clock,
+        }
+    }
+
+    pub fn now(&self) -> u64 {
+        self.clock.load(Ordering::Relaxed)
+    }
+
+    /// A number that nothing else has.
+    pub fn key(&mut self) -> u64 {
+        self.keys += 1;
+        self.keys
+    }
+
+    pub fn note(&self, what: impl FnOnce() -> String) {
+        if let Some(worker) = self.trace {
+            println!("{:>7} ms  worker {worker}  {}", self.now(), what());
+        }
+    }
+
+    /// The link in a side's slot.
+    pub fn link_at(&self, conn: ConnIndex, side: Side) -> Option<usize> {
+        self.slots[side as usize][conn.0 as usize]
+    }
+
+    /// What the kernel has in flight on a side.
+    fn in_flight(&self, conn: ConnIndex, side: Side) -> impl Iterator<Item = &Op> {
+        self.ops.iter().filter(move |op| op.token.conn == conn && op.token.side == side)
+    }
+
+    fn check_start(&self, token: Token, operation: Operation) {
+        let Token { conn, generation, side, kind } = token;
+        assert_eq!(kind, kind_of(operation), "{token:?} names another kind than {operation:?}");
+        assert_eq!(generation, self.lives[conn.0 as usize], "{token:?} is of another life");
+        let filled = self.link_at(conn, side).is_some();
+        let opens = kind == OpKind::Open;
+        assert!(filled != opens, "{operation:?} on a slot that is filled: {filled}, {token:?}");
+        assert!(!opens || side == Side::Upstream, "{token:?} opens a client");
+        let mut same = self.in_flight(conn, side).filter(|op| op.token.kind == kind);
+        assert!(same.next().is_none(), "two of a kind are in flight: {token:?}");
+        let closing = self.in_flight(conn, side).any(|op| op.token.kind == OpKind::Close);
+        assert!(!closing, "{token:?} starts on a slot that is being closed");
+        match operation {
+            Operation::Close => {
+                let other = self.in_flight(conn, side).next();
+                assert!(other.is_none(), "{token:?} while {other:?} is in flight");
+                let pair = side == Side::Client && self.link_at(conn, Side::Upstream).is_some();
+                assert!(!pair, "{token:?} before its upstream slot is empty");
+            }
+            Operation::Send(chunk) => {
+                self.buffers.bytes(chunk);
+                let twice = self.sending(chunk.buffer);
+                assert!(!twice, "{chunk:?} is sent twice at once");
+            }
+            _ => {}
+        }
+    }
+
+    /// Whether a send of this buffer is in flight.
+    fn sending(&self, buffer: Buffer) -> bool {
+        self.ops
+            .iter()
+            .any(|op| matches!(op.operation, Operation::Send(chunk) if chunk.buffer == buffer))
+    }
+
+    /// Shows the worker one completion and keeps the books about it.
+    fn show(&mut self, posted: Posted) -> Completion {
+        self.shown += 1;
+        if posted.order < self.last_order_shown {
+            self.faults.note(Fault::Permuted);
+        }
+        self.last_order_shown = self.last_order_shown.max(posted.order);
+        self.note(|| format!("shows {:?}", posted.completion));
+        match posted.completion {
+            Completion::Accepted { conn, more, .. } => {
+                let part = self.part_of(conn.0);
+                self.seen_clients[part] += 1;
+                if !more {
+                    self.accepts.retain(|accept| accept.key != posted.key);
+                }
+            }
+            Completion::AcceptEnded { .. } => {
+                self.accepts.retain(|accept| accept.key != posted.key);
+            }
+            Completion::Done(done) => self.show_done(done, &posted),
+        }
+        posted.completion
+    }
+
+    fn show_done(&mut self, done: Done, posted: &Posted) {
+        if let Some(buffer) = done.buffer {
+            self.buffers.hand_over(buffer);
+        }
+        let Some(at) = self.ops.iter().position(|op| op.key == posted.key) else {
+            self.stale += 1;
+            return;
+        };
+        let Token { conn, side, kind, .. } = done.token;
+        let slot = conn.0 as usize;
+        match kind {
+            OpKind::Cancel if !self.ops[at].cancelled.is_empty() => {
+                let cancelled = &self.ops[at].cancelled;
+                let first = self.ops.iter().any(|op| cancelled.contains(&op.key));
+                let order =
+                    if first { Fault::CancelAnsweredFirst } else { Fault::CancelAnsweredLast };
+                self.faults.note(order);
+            }
+            OpKind::Connect if done.result.is_ok() => self.join(conn),
+            OpKind::Receive => {
+                if let Some(link) = self.link_at(conn, side) {
+                    self.links[link].waits = done.result == Err(Errno::ENOBUFS);
+                }
+            }
+            OpKind::Addresses => drop(self.addresses.insert(done.token.pack())),
+            OpKind::Close if side == Side::Client => {
+                self.lives[slot] = (self.lives[slot] + 1) % Token::GENERATIONS;
+                self.unheard_closes.remove(&conn.0);
+                let part = self.part_of(conn.0);
+                self.seen_clients[part] -= 1;
+            }
+            _ => {}
+        }
+        if posted.last {
+            self.ops.remove(at);
+        }
+    }
+
+    /// The worker hears that its upstream is connected: the pair is joined unless the worker has
+    /// begun to give it up.
+    fn join(&mut self, conn: ConnIndex) {
+        let (Some(client), Some(upstream)) =
+            (self.link_at(conn, Side::Client), self.link_at(conn, Side::Upstream))
+        else {
+            return;
+        };
+        if self.links[upstream].abandoned {
+            self.faults.note(Fault::ConnectBeatsCancel);
+            return;
+        }
+        self.links[upstream].joined = true;
+        self.links[client].joined = true;
+        self.links[client].expects = Some(self.links[upstream].key);
+        self.joined.insert(client, upstream);
+    }
+}
+
+fn kind_of(operation: Operation) -> OpKind {
+    match operation {
+        Operation::Open(_) => OpKind::Open,
+        Operation::Connect(_) => OpKind::Connect,
+        Operation::WaitReadable => OpKind::WaitReadable,
+        Operation::Receive => OpKind::Receive,
+        Operation::Send(_) => OpKind::Send,
+        Operation::WaitWritable => OpKind::WaitWritable,
+        Operation::Shutdown => OpKind::Shutdown,
+        Operation::WatchHangup => OpKind::WatchHangup,
+        Operation::Reset => OpKind::Reset,
+        Operation::Unacknowledged => OpKind::Unacknowledged,
+        Operation::Addresses => OpKind::Addresses,
+        Operation::Cancel(_) => OpKind::Cancel,
+        Operation::Close => OpKind::Close,
+    }
+}
+
+impl Ring for SimRing {
+    fn slots(&self) -> u32 {
+        self.shape.slots
+    }
+
+    fn accept_room(&self) -> u32 {
+        self.room(self.target)
+    }
+
+    fn best_accept_room(&self) -> u32 {
+        (0..self.shape.parts).map(|part| self.room(part)).max().unwrap_or(0)
+    }
+
+    fn accept_burst(&self) -> u32 {
+        self.shape.burst
+    }
+
+    fn retarget_accepts(&mut self) {
+        assert!(self.accepts.is_empty(), "accepts were pointed elsewhere while armed");
+        let best = (0..self.shape.parts).max_by_key(|&part| self.room(part));
+        self.target = best.unwrap_or(0);
+    }
+
+    fn accept(&mut self, listener: ListenerId, mode: AcceptMode) {
+        self.note(|| format!("accept {mode:?} on {listener:?}"));
+        let listener = usize::from(listener.0);
+        let key = self.key();
+        let silent = self.faults.roll(Fault::AcceptSilent, &mut self.random);
+        let armed = self.accepts.iter().filter(|accept| accept.listener == listener);
+        let alone = mode == AcceptMode::Single || armed.count() == 0;
+        assert!(alone, "a multishot accept beside another one");
+        self.accepts.push(Accept { listener, mode, key, silent, over: false });
+    }
+
+    fn cancel_accepts(&mut self, listener: ListenerId) {
+        self.note(|| format!("cancel accepts of {listener:?}"));
+        self.submitted.push(Submitted::CancelAccepts(usize::from(listener.0)));
+    }
+
+    fn accept_queue(&self, listener: ListenerId) -> Result<u32, Errno> {
+        Ok(self.listeners[usize::from(listener.0)].queue.len() as u32)
+    }
+
+    fn start(&mut self, token: Token, operation: Operation) {
+        self.note(|| {
+            let Token { conn, side, .. } = token;
+            format!("start {operation:?} on {side:?} of {}", conn.0)
+        });
+        self.check_start(token, operation);
+        let key = self.key();
+        let op = Op {
+            token,
+            operation,
+            key,
+            runs_at: u64::MAX,
+            escaped: false,
+            over: false,
+            bits: 0,
+            cancelled: Vec::new(),
+        };
+        self.ops.push(op);
+        if let Some(link) = self.link_at(token.conn, token.side) {
+            let link = &mut self.links[link];
+            match token.kind {
+                OpKind::Cancel | OpKind::Reset | OpKind::Close | OpKind::Addresses => {
+                    link.abandoned = true;
+                }
+                _ => link.served = true,
+            }
+        }
+        self.submitted.push(Submitted::Start(token));
+    }
+
+    fn release(&mut self, buffer: Buffer) {
+        self.note(|| format!("release {buffer:?}"));
+        assert!(!self.sending(buffer), "{buffer:?} was released while a send uses it");
+        self.buffers.release(buffer);
+    }
+
+    fn free_buffers(&self) -> u32 {
+        self.buffers.free()
+    }
+
+    fn pool_buffers(&self) -> u32 {
+        self.buffers.all()
+    }
+
+    fn park(&mut self, chunk: Chunk) -> Option<Chunk> {
+        assert!(!self.sending(chunk.buffer), "{chunk:?} was parked while a send uses it");
+        let parked = self.buffers.park(chunk);
+        self.note(|| format!("park {chunk:?}: {parked:?}"));
+        if parked.is_none() {
+            self.faults.note(Fault::ParkRefused);
+        }
+        parked
+    }
+
+    fn addresses(&mut self, token: Token) -> Option<FourTuple> {
+        let known = self.addresses.remove(&token.pack());
+        assert!(known, "addresses of {token:?} were taken but not found");
+        let local = SocketAddr::from((Ipv4Addr::LOCALHOST, 7000));
+        Some(FourTuple { local, peer: None })
+    }
+
+    fn turn(&mut self, wait: Option<Duration>) -> Result<(), Errno> {
+        let wait = wait.map_or(u64::MAX, |wait| wait.as_millis() as u64);
+        self.work(wait);
+        Ok(())
+    }
+
+    fn next(&mut self) -> Option<Completion> {
+        let posted = self.out.pop_front()?;
+        Some(self.show(posted))
+    }
+}
+
+/// A key for the bytes of a peer.
+pub fn byte_key(number: u64) -> u64 {
+    mix(number)
+}

@@ -1,0 +1,316 @@
+//! One run: workers over simulated rings, from the first knock to the last permit.
+
+use std::cell::RefCell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Once};
+
+use crossbeam::channel::Sender;
+use portcullis::base::Clock;
+use portcullis::budget::Budget;
+use portcullis::conn::Wiring;
+use portcullis::metrics::WorkerCounters;
+use portcullis::upstream::{Balance, Servers};
+use portcullis::worker::{GatePlan, ListenerPlan, Order, Plan, UpstreamPlan, Worker, mailbox};
+
+use crate::accepts::Listener;
+use crate::fault::{Fault, KINDS};
+use crate::mutant::{Mutant, Mutation};
+use crate::oracle;
+use crate::random::Random;
+use crate::ring::SimRing;
+use crate::scenario::{Scenario, Stop};
+
+/// How long everything may take once nothing goes wrong any more, in virtual time and in turns.
+const PATIENCE_MILLIS: u64 = 120_000;
+const MOST_TURNS: u64 = 40_000;
+/// How long a stop may take, however its peers behave.
+const STOP_MILLIS: u64 = 10_000;
+/// Turns with completions and without progress.
+const MOST_IDLE_TURNS: u64 = 500;
+
+/// What a run showed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Report {
+    pub fired: [u64; KINDS],
+    pub turns: u64,
+    pub millis: u64,
+    pub clients: u64,
+}
+
+struct Run {
+    scenario: Scenario,
+    mutation: Mutation,
+    clock: Arc<AtomicU64>,
+    budget: Arc<Budget>,
+    servers: Servers,
+    /// By listener.
+    quotas: Vec<Option<Arc<Budget>>>,
+    workers: Vec<Worker<Mutant>>,
+    counters: Vec<Arc<WorkerCounters>>,
+    orders: Vec<Sender<Order>>,
+    running: Vec<bool>,
+    random: Random,
+    calm_since: Option<u64>,
+    /// When the stop order came, jumps of the clock left out.
+    stopped: Option<u64>,
+    turns: u64,
+}
+
+/// Runs a seed. `Err` says what did not hold.
+pub fn run(seed: u64, mutation: Mutation, trace: bool) -> Result<Report, String> {
+    quiet_panics();
+    SILENT.with_borrow_mut(|message| *message = Some(String::new()));
+    let result = catch_unwind(AssertUnwindSafe(|| {
+        let mut run = Run::new(seed, mutation, trace);
+        run.until_over();
+        run.judge()
+    }));
+    let message = SILENT.with_borrow_mut(Option::take).unwrap_or_default();
+    result.map_err(|_| message)
+}
+
+thread_local! {
+    /// While a run is on: what its panic said.
+    static SILENT: RefCell<Option<String>> = const { RefCell::new(None) };
+}
+
+/// Panics of runs are findings, not noise.
+fn quiet_panics() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let before = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            let silent = SILENT.with_borrow_mut(|message| match message {
+                Some(message) => {
+                    *message = info.to_string();
+                    true
+                }
+                None => false,
+            });
+            if !silent {
+                before(info);
+            }
+        }));
+    });
+}
+
+impl Run {
+    fn new(seed: u64, mutation: Mutation, trace: bool) -> Run {
+        let mut scenario = Scenario::new(seed);
+        let mut random = Random::new(scenario.random.next());
+        let clock = Arc::new(AtomicU64::new(random.below(100_000)));
+        let start = clock.load(std::sync::atomic::Ordering::Relaxed);
+        scenario.calm_at += start;
+        if let Stop::At(at) = &mut scenario.stop {
+            *at += start;
+        }
+        let balance = random.pick(&[Balance::RoundRobin, Balance::LeastConnections]);
+        let mut run = Run {
+            budget: Arc::new(Budget::new(scenario.budget, scenario.workers)),
+            servers: Servers::new(balance, scenario.servers),
+            quotas: quotas(&scenario),
+            workers: Vec::new(),
+            counters: Vec::new(),
+            orders: Vec::new(),
+            running: vec![true; scenario.workers],
+            random,
+            calm_since: None,
+            stopped: None,
+            turns: 0,
+            mutation,
+            clock,
+            scenario,
+        };
+        for worker in 0..run.scenario.workers {
+            run.add_worker(worker, start, trace);
+        }
+        run
+    }
+
+    fn add_worker(&mut self, worker: usize, start: u64, trace: bool) {
+        let scenario = &self.scenario;
+        let random = Random::new(self.random.next());
+        let faults = scenario.faults.clone();
+        let mut ring = SimRing::new(scenario.shape.clone(), random, faults, self.clock.clone());
+        ring.trace = trace.then_some(worker);
+        ring.listeners.resize_with(scenario.wirings.len(), Listener::default);
+        ring.wirings = scenario.wirings.clone();
+        if scenario.workers > 1 {
+            ring.longest_nap = 10;
+        }
+        for knock in scenario.knocks.iter().filter(|knock| knock.worker == worker) {
+            let mut knock = knock.clone();
+            knock.at += start;
+            ring.insert_knock(knock);
+        }
+        let counters = Arc::new(WorkerCounters::default());
+        let (sender, mailbox) = mailbox();
+        let mutant = Mutant::new(ring, self.mutation, Random::new(self.random.next()));
+        self.workers.push(Worker::new(
+            mutant,
+            Clock::Simulated(self.clock.clone()),
+            mailbox,
+            plan(scenario, worker, self.servers.clone().beginning_at(worker), &self.quotas),
+            self.budget.clone(),
+            counters.clone(),
+        ));
+        self.counters.push(counters);
+        self.orders.push(sender);
+    }
+
+    fn now(&self) -> u64 {
+        self.clock.load(std::sync::atomic::Ordering::Relaxed)
+    }
+
+    fn rings(&mut self) -> impl Iterator<Item = &mut SimRing> {
+        self.workers.iter_mut().map(|worker| &mut worker.ring().inner)
+    }
+
+    fn until_over(&mut self) {
+        let mut idle_turns = 0;
+        while self.running.contains(&true) {
+            self.direct();
+            let worker = self.random.below(self.workers.len() as u64) as usize;
+            if !self.running[worker] {
+                continue;
+            }
+            let before = self.standing(worker);
+            self.turns += 1;
+            self.running[worker] = self.workers[worker].turn().expect("the ring goes on");
+            let after = self.standing(worker);
+            let idle = after.0 == before.0 && after.1 > before.1;
+            idle_turns = if idle { idle_turns + 1 } else { 0 };
+            assert!(
+                idle_turns < MOST_IDLE_TURNS,
+                "{idle_turns} turns for nothing: {}",
+                self.dump()
+            );
+            let (budget, quotas) = (self.budget.clone(), self.quotas.clone());
+            let at_limit = self.scenario.at_limit;
+            let rings: Vec<&SimRing> = self.rings().map(|ring| &*ring).collect();
+            oracle::check_permits(&rings, &budget, &quotas, at_limit);
+        }
+    }
+
+    /// Progress and completions so far.
+    fn standing(&mut self, worker: usize) -> (u64, u64) {
+        let ring = &self.workers[worker].ring().inner;
+        (ring.progress(), ring.shown)
+    }
+
+    /// Calms the run down and stops it when it is time, and sees to it that it ends.
+    fn direct(&mut self) {
+        let now = self.now();
+        let late = self.calm_since.is_some_and(|since| now > since + PATIENCE_MILLIS);
+        assert!(!late && self.turns < MOST_TURNS, "still going: {}", self.dump());
+        if self.calm_since.is_none() && now >= self.scenario.calm_at {
+            self.calm_since = Some(now);
+            self.rings().for_each(SimRing::calm_down);
+        }
+        let steady = now - self.rings().map(|ring| ring.jumped).sum::<u64>();
+        if let Some(since) = self.stopped {
+            let drain = self.scenario.drain.map_or(0, |within| within.as_millis() as u64);
+            assert!(steady <= since + drain + STOP_MILLIS, "still stopping: {}", self.dump());
+            return;
+        }
+        let quiet = self.rings().all(|ring| ring.is_quiet());
+        let stops = match self.scenario.stop {
+            Stop::WhenQuiet => quiet && self.calm_since.is_some(),
+            Stop::At(at) => now >= at,
+            Stop::After(fault) => {
+                let happened = self.rings().any(|ring| ring.faults.fired[fault as usize] > 0);
+                happened || quiet
+            }
+        };
+        if stops {
+            if !quiet {
+                let drains = self.scenario.drain.is_some();
+                let fault = if drains { Fault::DrainInFlight } else { Fault::StopInFlight };
+                let ring = self.rings().next().expect("there is a worker");
+                ring.faults.note(fault);
+            }
+            self.stopped = Some(steady);
+            let order = self.scenario.drain.map_or(Order::Stop, Order::Drain);
+            self.orders.iter().for_each(|orders| orders.send(order).expect("a worker listens"));
+        }
+    }
+
+    fn dump(&mut self) -> String {
+        self.rings().map(|ring| ring.dump()).collect::<Vec<_>>().join("\n")
+    }
+
+    /// Everything is over: were the books kept?
+    fn judge(&mut self) -> Report {
+        let turns = self.turns;
+        let millis = self.now();
+        self.rings().for_each(SimRing::calm_down);
+        self.rings().for_each(SimRing::settle);
+        let scenario = self.scenario.clone();
+        for ring in self.rings() {
+            oracle::judge(ring, &scenario);
+            oracle::check_home(ring);
+        }
+        if self.mutation == Mutation::LeaksPermit {
+            self.budget.lease(1);
+        }
+        if self.mutation == Mutation::LeaksServer {
+            self.servers.opened(0);
+        }
+        for permits in self.quotas.iter().flatten().chain([&self.budget]) {
+            assert_eq!(permits.free(), permits.limit(), "permits did not come home");
+            assert_eq!(permits.limit() == 0, permits.is_used_up(), "used permits were miscounted");
+        }
+        for server in 0..self.servers.count() {
+            assert_eq!(self.servers.open(server), 0, "a server's connections did not come home");
+        }
+        let mut report = Report { fired: [0; KINDS], turns, millis, clients: 0 };
+        for worker in 0..self.workers.len() {
+            let ring = &self.workers[worker].ring().inner;
+            let counters = &self.counters[worker];
+            let clients = ring.origin.len() as u64;
+            assert_eq!(counters.accepted.get(), clients, "clients accepted were miscounted");
+            let ended: u64 = counters.ended.iter().map(|counter| counter.get()).sum();
+            assert_eq!(ended, clients, "clients ended were miscounted");
+            assert_eq!(counters.stale_completions.get(), ring.stale, "stale completions");
+            assert_eq!(counters.overshoot.get(), 0, "clients were accepted without a permit");
+            report.clients += clients;
+            for (sum, fired) in report.fired.iter_mut().zip(ring.faults.fired) {
+                *sum += fired;
+            }
+        }
+        report
+    }
+}
+
+fn quotas(scenario: &Scenario) -> Vec<Option<Arc<Budget>>> {
+    let quota = |limit: Option<u32>| limit.map(|limit| Budget::new(limit, scenario.workers));
+    scenario.quotas.iter().map(|&limit| quota(limit).map(Arc::new)).collect()
+}
+
+fn plan(
+    scenario: &Scenario,
+    worker: usize,
+    servers: Servers,
+    quotas: &[Option<Arc<Budget>>],
+) -> Plan {
+    let upstream = |wiring: &Wiring| match *wiring {
+        Wiring::Pair => UpstreamPlan::Servers { first: 0, servers: servers.clone() },
+        builtin => UpstreamPlan::Builtin(builtin),
+    };
+    let listener = |upstream: usize| ListenerPlan {
+        upstream,
+        timeouts: scenario.timeouts.clone(),
+        gate: GatePlan {
+            owner: worker,
+            quota: quotas[upstream].clone(),
+            at_limit: scenario.at_limit,
+        },
+    };
+    Plan {
+        listeners: (0..scenario.wirings.len()).map(listener).collect(),
+        upstreams: scenario.wirings.iter().map(upstream).collect(),
+        worker,
+        named: scenario.named,
+    }
+}

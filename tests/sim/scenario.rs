@@ -1,0 +1,179 @@
+//! What a seed means: how large everything is, who comes when, and what may go wrong.
+
+use std::time::Duration;
+
+use portcullis::config::AtLimit;
+use portcullis::conn::Wiring;
+use portcullis::worker::Timeouts;
+
+use crate::fault::{Fault, Faults};
+use crate::peer::Peer;
+use crate::random::Random;
+
+/// How large a ring is.
+#[derive(Clone, Debug)]
+pub struct Shape {
+    pub slots: u32,
+    /// Parts of the table, as several kernel rings make them: accepts land in one at a time.
+    pub parts: u32,
+    pub burst: u32,
+    pub buffers: u32,
+    pub buffer_bytes: u32,
+    pub parked_bytes: u64,
+    pub backlog: usize,
+    pub completions: usize,
+    pub largest_send: u64,
+}
+
+/// When the stop order comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// When everybody has left.
+    WhenQuiet,
+    /// In mid-flight, at this moment.
+    At(u64),
+    /// In mid-flight, as soon as such a fault has happened.
+    After(Fault),
+}
+
+/// A client that will knock.
+#[derive(Clone, Debug)]
+pub struct Knock {
+    pub at: u64,
+    pub worker: usize,
+    pub listener: usize,
+    pub peer: Peer,
+}
+
+/// One run.
+#[derive(Clone, Debug)]
+pub struct Scenario {
+    pub shape: Shape,
+    pub workers: usize,
+    /// By listener.
+    pub wirings: Vec<Wiring>,
+    /// By listener: its bound, over all workers.
+    pub quotas: Vec<Option<u32>>,
+    pub at_limit: AtLimit,
+    pub servers: usize,
+    pub budget: u32,
+    pub named: bool,
+    pub timeouts: Timeouts,
+    pub stop: Stop,
+    /// The order is to drain within this time, instead of to stop.
+    pub drain: Option<Duration>,
+    /// From this moment on nothing goes wrong any more and peers finish what they do.
+    pub calm_at: u64,
+    pub knocks: Vec<Knock>,
+    pub faults: Faults,
+    pub random: Random,
+}
+
+impl Scenario {
+    pub fn new(seed: u64) -> Scenario {
+        let mut random = Random::new(seed);
+        let workers = if random.percent(25) { 2 } else { 1 };
+        let shape = shape(&mut random);
+        let wirings: Vec<Wiring> = (0..random.between(1, 3)).map(|_| wiring(&mut random)).collect();
+        let outside = random.percent(50);
+        let timeouts = timeouts(&mut random, outside);
+        let stop = match random.below(10) {
+            0..=3 if outside => Stop::At(random.between(0, 1500)),
+            4 if outside => Stop::After(Fault::AcceptOvertakesClose),
+            5 if outside => Stop::After(random.pick(Fault::ALL)),
+            _ => Stop::WhenQuiet,
+        };
+        let drain = random.percent(40).then(|| Duration::from_millis(random.between(0, 5000)));
+        let calm_at = match stop {
+            // A stop ends everything by itself.
+            Stop::At(at) if random.percent(70) => at + 60_000,
+            Stop::After(_) if random.percent(70) => 60_000,
+            _ => random.between(500, 4000),
+        };
+        let clients = random.between(1, 24);
+        let spread = random.pick(&[0, 50, 400, 1200]);
+        let knocks = (0..clients)
+            .map(|_| {
+                let at = random.between(0, spread);
+                Knock {
+                    at,
+                    worker: random.below(workers as u64) as usize,
+                    listener: random.below(wirings.len() as u64) as usize,
+                    peer: Peer::new(&mut random, shape.largest_send, at, false),
+                }
+            })
+            .collect();
+        let quotas = wirings.iter().map(|_| quota(&mut random)).collect();
+        let resets = random.percent(15);
+        Scenario {
+            workers,
+            quotas,
+            at_limit: if resets { AtLimit::Reset } else { AtLimit::Queue },
+            wirings,
+            servers: random.between(1, 3) as usize,
+            budget: random.pick(&[1, 2, 3, 5, 8, 13, 30, 60]).max(workers as u32),
+            named: random.percent(30),
+            timeouts,
+            stop,
+            drain,
+            calm_at,
+            knocks,
+            faults: Faults::new(&mut random),
+            shape,
+            random,
+        }
+    }
+
+    /// A connection may be ended by more than its peers: a timeout, an order.
+    pub fn ends_from_outside(&self) -> bool {
+        let Timeouts { connect: _, first_byte, idle, half_close, max_lifetime } = self.timeouts;
+        let timed = [first_byte, idle, half_close, max_lifetime].iter().any(Option::is_some);
+        timed || self.stop != Stop::WhenQuiet
+    }
+}
+
+fn shape(random: &mut Random) -> Shape {
+    let slots = match random.below(10) {
+        0 => 3000,
+        1..=4 => random.between(2, 8) as u32,
+        _ => random.between(9, 40) as u32,
+    };
+    let largest_send = random.pick(&[5, 60, 250, 600]);
+    Shape {
+        slots,
+        parts: random.pick(&[1, 1, 2, 3]).min(slots),
+        burst: random.pick(&[1, 1, 2, 3, 6]),
+        buffers: random.pick(&[1, 2, 3, 4, 8, 16]),
+        buffer_bytes: random.pick(&[4, 16, 64, 256]),
+        parked_bytes: random.pick(&[0, 8, 64, 4096]),
+        backlog: random.pick(&[1, 4, 16, 64]),
+        completions: random.pick(&[1, 3, 16, 64, 64]),
+        largest_send,
+    }
+}
+
+fn wiring(random: &mut Random) -> Wiring {
+    match random.below(10) {
+        0 => Wiring::Echo,
+        1 => random.pick(&[Wiring::Discard, Wiring::Hold]),
+        _ => Wiring::Pair,
+    }
+}
+
+fn timeouts(random: &mut Random, outside: bool) -> Timeouts {
+    let mut some = |low: u64, high: u64| {
+        let millis = random.between(low, high);
+        (outside && random.percent(40)).then(|| Duration::from_millis(millis))
+    };
+    Timeouts {
+        first_byte: some(20, 600),
+        idle: some(50, 1000),
+        half_close: some(30, 800),
+        max_lifetime: some(100, 3000),
+        connect: Duration::from_millis(random.between(20, 1000)),
+    }
+}
+
+fn quota(random: &mut Random) -> Option<u32> {
+    random.percent(20).then(|| random.between(1, 6) as u32)
+}
