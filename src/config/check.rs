@@ -48,6 +48,15 @@ fn gateway(section: &Section<'_>, problems: &mut Vec<ConfigError>) -> Gateway {
     }
     Gateway {
         max_connections,
+        memory_limit: section.auto_size(
+            problems,
+            "memory_limit",
+            1 << 20..=1 << 50,
+            Rule {
+                must: "must be a size, 1MiB to 1PiB, or \"auto\"",
+                remedy: "write \"8GiB\", say: what connections may take",
+            },
+        ),
         workers,
         pin_workers: section.auto_bool(
             problems,

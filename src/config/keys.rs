@@ -19,8 +19,8 @@ pub(super) const ROOT: SectionKeys = SectionKeys {
 
 pub(super) const GATEWAY: SectionKeys = SectionKeys {
     section: "gateway",
-    known: &["max_connections", "workers", "pin_workers", "drain_timeout"],
-    later: &["memory_limit"],
+    known: &["max_connections", "memory_limit", "workers", "pin_workers", "drain_timeout"],
+    later: &[],
 };
 
 pub(super) const RING: SectionKeys = SectionKeys {

@@ -49,6 +49,8 @@ pub enum Auto<T> {
 pub struct Gateway {
     /// Clients held at once over all listeners, 1 to 100,000,000 and 2²⁴ per worker.
     pub max_connections: Auto<u32>,
+    /// Bytes of memory, the kernel's and ours, that connections may take, 1 MiB to 1 PiB.
+    pub memory_limit: Auto<u64>,
     /// Worker threads, 1 to 1,024.
     pub workers: Auto<u16>,
     /// Whether each worker stays on a core of its own.
@@ -61,6 +63,7 @@ impl Default for Gateway {
     fn default() -> Gateway {
         Gateway {
             max_connections: Auto::Auto,
+            memory_limit: Auto::Auto,
             workers: Auto::Auto,
             pin_workers: Auto::Auto,
             drain_timeout: Duration::from_secs(25),

@@ -240,6 +240,24 @@ impl<'a> Section<'a> {
         })
     }
 
+    /// A size in bytes, or "auto", which is the default; `rule` says which ones `range` allows.
+    pub(super) fn auto_size(
+        &self,
+        problems: &mut Vec<ConfigError>,
+        name: &str,
+        range: RangeInclusive<u64>,
+        rule: Rule<'_>,
+    ) -> Auto<u64> {
+        self.read(problems, name, Auto::Auto, rule, |written: OrWord<bytesize::ByteSize>| {
+            match written {
+                OrWord::Word(word) => (word == "auto").then_some(Auto::Auto),
+                OrWord::Value(size) => {
+                    Some(size.as_u64()).filter(|bytes| range.contains(bytes)).map(Auto::Fixed)
+                }
+            }
+        })
+    }
+
     /// One of `words`. One of `later` is refused as not built yet.
     pub(super) fn choice<T: Copy>(
         &self,
