@@ -46,6 +46,19 @@ pub enum Command {
         #[arg(long, value_name = "FILE")]
         config: PathBuf,
     },
+    /// Say how many connections this host can hold, what binds, and what to change
+    #[command(after_help = "Changes nothing. Exits with 1 when what is asked for does not fit.")]
+    Doctor {
+        /// The config file [default: none: 127.0.0.1:7000 answers with an echo]
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+        /// How many connections to hold [default: gateway.max_connections]
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+        connections: Option<u64>,
+        /// Answer with one JSON object
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 /// Does what `arguments`, the program's name first, say.
@@ -61,6 +74,8 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 enum Outcome {
     Done,
     Answer(String),
+    /// An answer, and it is no.
+    Denial(String),
     /// Also `--help` and `--version`, which are no errors but end the same way.
     Usage(clap::Error),
     Config(ConfigErrors),
@@ -69,19 +84,30 @@ enum Outcome {
 
 fn perform(command: Command) -> Outcome {
     match command {
-        Command::Run { config } => {
-            let config = config.map_or_else(|| Ok(Config::embedded()), |path| Config::load(&path));
-            match config.map(gateway::run) {
-                Ok(Ok(())) => Outcome::Done,
-                Ok(Err(error)) => Outcome::Failed(error.to_string()),
-                Err(errors) => Outcome::Config(errors),
+        Command::Run { config } => match load(config).map(gateway::run) {
+            Ok(Ok(())) => Outcome::Done,
+            Ok(Err(error)) => Outcome::Failed(error.to_string()),
+            Err(errors) => Outcome::Config(errors),
+        },
+        Command::Doctor { config, connections, json } => match load(config) {
+            Ok(config) => {
+                let diagnosis = gateway::diagnose(&config, connections);
+                let text = if json { diagnosis.json() } else { diagnosis.to_string() };
+                let text = text.trim_end().to_owned();
+                if diagnosis.holds() { Outcome::Answer(text) } else { Outcome::Denial(text) }
             }
-        }
+            Err(errors) => Outcome::Config(errors),
+        },
         Command::Check { config: path } => match Config::load(&path) {
             Ok(config) => Outcome::Answer(summary(&path, &config)),
             Err(errors) => Outcome::Config(errors),
         },
     }
+}
+
+/// The file's config, or the embedded one.
+fn load(path: Option<PathBuf>) -> Result<Config, ConfigErrors> {
+    path.map_or_else(|| Ok(Config::embedded()), |path| Config::load(&path))
 }
 
 /// What `check` answers about a right file.
@@ -101,6 +127,10 @@ impl Outcome {
         match self {
             Outcome::Done => ExitCode::SUCCESS,
             Outcome::Answer(text) => answered(writeln!(io::stdout(), "{text}")),
+            Outcome::Denial(text) => {
+                let _ = answered(writeln!(io::stdout(), "{text}"));
+                ExitCode::from(FAILED)
+            }
             Outcome::Usage(error) if error.use_stderr() => {
                 complain(&error.render().to_string(), USAGE)
             }

@@ -9,6 +9,7 @@
 //! - `worker/` — the fast plane: the loop on one screen; route, admission, timers, mailbox
 //! - `conn/` — one connection as a pure state machine: no clock, no ring, no allocation
 //! - `upstream/` — servers and the choice among them, pure
+//! - `doctor/` — what this host and config can hold: every limit, its arithmetic, its remedy
 //! - `listener.rs` — makes passive sockets: one per worker and address
 //! - `ring/` — slots, buffers and queues behind one contract, and the kernel below it
 //! - `config/` — text becomes one checked, typed, immutable config
@@ -22,6 +23,7 @@ pub mod cli;
 pub mod config;
 pub mod conn;
 pub mod control;
+pub mod doctor;
 pub mod gateway;
 pub mod listener;
 pub mod metrics;

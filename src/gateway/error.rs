@@ -19,13 +19,11 @@ pub enum GatewayError {
         /// What stood in the way.
         error: BindError,
     },
-    /// More connections were asked for than the host can hold.
-    TooManyConnections {
-        /// What the config says.
-        asked: u32,
-        /// What fits.
-        fits: u32,
-        /// The arithmetic.
+    /// More connections were asked for than the host can hold, or it can hold none.
+    DoesNotFit {
+        /// What the config says, unless it says "auto".
+        asked: Option<u64>,
+        /// The arithmetic, and what to change.
         because: String,
     },
     /// A thread could not be started.
@@ -46,11 +44,14 @@ impl fmt::Display for GatewayError {
             GatewayError::Listen { listener, error } => {
                 write!(out, "listener {listener}: {error}")
             }
-            GatewayError::TooManyConnections { asked, fits, because } => write!(
+            GatewayError::DoesNotFit { asked: Some(asked), because } => write!(
                 out,
-                "gateway.max_connections = {asked}: this host holds {fits} ({because}); \
-                 lower it, or write \"auto\""
+                "gateway.max_connections = {asked}: {because}. Or lower it, or write \"auto\"; \
+                 `portcullis doctor` says more"
             ),
+            GatewayError::DoesNotFit { asked: None, because } => {
+                write!(out, "{because}. `portcullis doctor` says more")
+            }
             GatewayError::Thread(error) => write!(
                 out,
                 "a worker's thread could not be started: {error}; \

@@ -1,122 +1,146 @@
-//! What this host gives: cores, table sizes, and how many connections fit.
+//! This host as the gateway's parts need it: its limits raised, workers, cores to pin to.
 
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use std::path::Path;
+
+use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit};
 
 use super::GatewayError;
-use crate::config::{Auto, Config, UpstreamKind};
+use crate::config::{Auto, Config};
+use crate::doctor::{Diagnosis, Facts, Given, Kernel, Shape, Verdict, thousands};
+use crate::ring::{Features, ProbeError, probe};
 
-/// Most entries of a ring's table of files, whatever the limit on open files (io_uring/rsrc.c).
-const LARGEST_TABLE: u64 = 1 << 20;
-/// Kernel memory of one established TCP socket, in slab: 3,860 bytes, and a poll armed on it: 260.
-/// Measured on Linux 6.18.
-const SOCKET_BYTES: u64 = 3_860 + 260;
-/// Our own memory per connection.
-const ENTRY_BYTES: u64 = 128;
-/// Files that the rest of the host keeps to itself.
-const FILES_RESERVED: u64 = 4_096;
 /// Memory for parked bytes per worker: what thousands of peers that do not read may take of ours.
 const PARKED_BYTES_MAX: usize = 256 << 20;
 
 /// What was found, and what follows for the gateway.
 #[derive(Debug)]
 pub(super) struct Host {
-    pub(super) workers: usize,
+    /// How connections are divided.
+    pub(super) shape: Shape,
     /// The cores to pin to, when pinning helps.
     pub(super) cores: Option<Vec<core_affinity::CoreId>>,
-    /// Files in one ring's table.
-    pub(super) table_entries: u32,
     pub(super) max_connections: u32,
+    /// net.core.somaxconn and the rest of what the host says.
+    pub(super) facts: Facts,
+}
+
+/// What this process on this host can hold with `config`: as many as `connections`, or as the
+/// config says. Changes nothing.
+pub fn diagnose(config: &Config, connections: Option<u64>) -> Diagnosis {
+    let (files, memlock_bytes) = (limit(Resource::RLIMIT_NOFILE), limit(Resource::RLIMIT_MEMLOCK));
+    diagnosis(config, connections, Given { files, memlock_bytes, kernel: kernel(probe()) })
+}
+
+fn diagnosis(config: &Config, connections: Option<u64>, given: Given) -> Diagnosis {
+    Diagnosis::new(Facts::read(Path::new("/"), given), config, connections)
+}
+
+fn kernel(probed: Result<Features, ProbeError>) -> Kernel {
+    match probed {
+        Ok(Features { addresses, source_addresses, .. }) => {
+            Kernel { refused: None, addresses, source_addresses }
+        }
+        Err(error) => {
+            Kernel { refused: Some(error.to_string()), addresses: false, source_addresses: false }
+        }
+    }
 }
 
 impl Host {
-    pub(super) fn read(config: &Config) -> Result<Host, GatewayError> {
-        // Counts the CPU quota of the cgroup and the affinity mask in.
-        let parallel = std::thread::available_parallelism().map_or(1, |cores| cores.get());
-        let workers = match config.gateway.workers {
-            Auto::Auto => parallel,
-            Auto::Fixed(workers) => usize::from(workers),
+    /// Raises the limits of this process, and refuses what the host cannot hold.
+    pub(super) fn prepare(config: &Config) -> Result<Host, GatewayError> {
+        let features = probe().map_err(GatewayError::IoUring)?;
+        let given = Given {
+            files: raise(Resource::RLIMIT_NOFILE),
+            memlock_bytes: raise(Resource::RLIMIT_MEMLOCK),
+            kernel: kernel(Ok(features)),
         };
-        let cores = core_affinity::get_core_ids().unwrap_or_default();
-        let pinned = match config.gateway.pin_workers {
-            // A quota below the cores, or more workers than cores, makes pinning harmful.
-            Auto::Auto => workers == cores.len() && parallel == cores.len(),
-            Auto::Fixed(pinned) => pinned && !cores.is_empty(),
+        let diagnosis = diagnosis(config, None, given);
+        if !diagnosis.holds() {
+            let asked = diagnosis.asked;
+            return Err(GatewayError::DoesNotFit { asked, because: diagnosis.refusal() });
+        }
+        let host = Host {
+            shape: diagnosis.shape,
+            cores: cores(config, &diagnosis),
+            max_connections: diagnosis.max_connections(),
+            facts: diagnosis.facts.clone(),
         };
-        Ok(Host {
-            workers,
-            cores: pinned.then_some(cores),
-            table_entries: raise_file_limit(),
-            max_connections: connections(config)?,
-        })
+        host.report(&diagnosis);
+        Ok(host)
     }
 
-    /// Slots of each worker. The kernel spreads clients evenly but not exactly, so a worker has
-    /// an eighth and a few more than its share, and never more than all. One that is full all the
-    /// same has its clients served by the others.
-    pub(super) fn slots_per_worker(&self) -> u32 {
-        let share = self.max_connections.div_ceil(self.workers as u32);
-        (share + share / 8 + 32).min(self.max_connections)
+    pub(super) fn workers(&self) -> usize {
+        self.shape.workers as usize
     }
 
     pub(super) fn parked_bytes_max(&self) -> usize {
         PARKED_BYTES_MAX
     }
-}
 
-/// Raises the soft limit on open files to the hard one, and says how large a table may be.
-fn raise_file_limit() -> u32 {
-    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap_or((1024, 1024));
-    let raised = setrlimit(Resource::RLIMIT_NOFILE, hard, hard).map_or(soft, |()| hard);
-    raised.min(LARGEST_TABLE) as u32
-}
-
-/// The limit on connections: what fits, or what was asked for if that fits.
-fn connections(config: &Config) -> Result<u32, GatewayError> {
-    let paired = config
-        .upstreams
-        .iter()
-        .any(|upstream| matches!(upstream.kind, UpstreamKind::Servers { .. }));
-    let sockets = if paired { 2 } else { 1 };
-    let files = free_files().saturating_sub(FILES_RESERVED) / sockets;
-    let memory_bytes = available_memory_bytes();
-    let each_bytes = sockets * SOCKET_BYTES + ENTRY_BYTES;
-    let memory = memory_bytes / 10 * 8 / each_bytes;
-    let fits = u32::try_from(files.min(memory)).unwrap_or(u32::MAX).clamp(1, 100_000_000);
-    let because = format!(
-        "min({files} by fs.file-max at {sockets} files each, \
-         {memory} by 80 % of {memory_bytes} bytes of memory at {each_bytes} bytes each)"
-    );
-    match config.gateway.max_connections {
-        Auto::Auto => {
-            tracing::info!(max_connections = fits, because, "the host decides");
-            Ok(fits)
+    /// A few lines for whoever starts a gateway: what it may hold and why, and what to mend.
+    fn report(&self, diagnosis: &Diagnosis) {
+        let Shape { workers, rings_per_worker, table_entries, slots_per_worker } = self.shape;
+        tracing::info!(
+            workers,
+            pinned = self.cores.is_some(),
+            rings_per_worker,
+            table_entries,
+            slots_per_worker,
+            kernel = %self.facts.release,
+            "rings"
+        );
+        let bound_by = match diagnosis.asked {
+            Some(_) => "gateway.max_connections",
+            None => diagnosis.binding().name,
+        };
+        let arithmetic = diagnosis.equation();
+        tracing::info!(max_connections = self.max_connections, bound_by, arithmetic, "budget");
+        if diagnosis.asked.is_none() {
+            let limit = diagnosis.binding();
+            tracing::info!(scope = limit.scope.word(), arithmetic = limit.arithmetic, "bound");
         }
-        Auto::Fixed(asked) if asked > fits => {
-            Err(GatewayError::TooManyConnections { asked, fits, because })
+        for limit in diagnosis.exceeded() {
+            tracing::warn!(
+                limit = limit.name,
+                connections = %thousands(limit.connections),
+                arithmetic = limit.arithmetic,
+                "the budget exceeds what this allows"
+            );
         }
-        Auto::Fixed(asked) => Ok(asked),
+        let container = self.facts.process.container;
+        for check in diagnosis.checks.iter().filter(|one| one.verdict == Verdict::Warning) {
+            let remedies = check.remedies.iter().map(|remedy| remedy.command(container));
+            let remedy = remedies.collect::<Vec<_>>().join("; ");
+            tracing::warn!(of = check.name, value = check.value, remedy, "{}", check.says);
+        }
     }
 }
 
-/// Files that the host may still open: fs.file-max less those in use.
-fn free_files() -> u64 {
-    let numbers = std::fs::read_to_string("/proc/sys/fs/file-nr").unwrap_or_default();
-    let mut numbers = numbers.split_whitespace().filter_map(|number| number.parse::<u64>().ok());
-    match (numbers.next(), numbers.nth(1)) {
-        (Some(used), Some(max)) => max.saturating_sub(used),
-        _ => u64::from(u32::MAX),
+/// The cores to pin to: none where a quota below the cores, or more workers than cores, makes
+/// pinning harmful.
+fn cores(config: &Config, diagnosis: &Diagnosis) -> Option<Vec<core_affinity::CoreId>> {
+    let cores = core_affinity::get_core_ids().unwrap_or_default();
+    let workers = diagnosis.shape.workers as usize;
+    let pinned = match config.gateway.pin_workers {
+        Auto::Auto => workers == cores.len() && diagnosis.facts.cores() as usize == cores.len(),
+        Auto::Fixed(pinned) => pinned && !cores.is_empty(),
+    };
+    pinned.then_some(cores)
+}
+
+/// A limit of this process, soft and hard; `u64::MAX` is no limit.
+fn limit(resource: Resource) -> (u64, u64) {
+    let plain = |limit| if limit == RLIM_INFINITY { u64::MAX } else { limit };
+    getrlimit(resource).map_or((1024, 1024), |(soft, hard)| (plain(soft), plain(hard)))
+}
+
+/// Raises a soft limit to the hard one. What comes back is what is in force: where the kernel
+/// refuses (a hard limit above fs.nr_open), the soft limit is all there is.
+fn raise(resource: Resource) -> (u64, u64) {
+    let (soft, hard) = limit(resource);
+    match setrlimit(resource, hard, hard) {
+        Ok(()) => (soft, hard),
+        Err(_) => (soft, soft),
     }
-}
-
-fn available_memory_bytes() -> u64 {
-    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
-    let kilobytes = line.and_then(|line| line.trim().strip_suffix(" kB"));
-    kilobytes.and_then(|number| number.parse::<u64>().ok()).map_or(1 << 30, |kib| kib << 10)
-}
-
-/// The host's bound on every backlog.
-pub(super) fn somaxconn() -> u32 {
-    let text = std::fs::read_to_string("/proc/sys/net/core/somaxconn").unwrap_or_default();
-    text.trim().parse().unwrap_or(4096)
 }

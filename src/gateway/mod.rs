@@ -13,15 +13,17 @@ use std::thread::JoinHandle;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 pub use error::GatewayError;
+pub use host::diagnose;
 
 use crate::base::Clock;
 use crate::budget::{Bell, Budget};
 use crate::config::{AtLimit, Builtin, Config, UpstreamKind};
 use crate::conn::{Reason, Wiring};
 use crate::control::{Ending, Exit, Outcome, WorkerHandle};
+use crate::doctor::effective_backlog;
 use crate::listener::{Bound, listen_on};
 use crate::metrics::WorkerCounters;
-use crate::ring::{KernelRing, ListenerSocket, RingError, RingSetup, ServerSocket, Waker, probe};
+use crate::ring::{KernelRing, ListenerSocket, RingError, RingSetup, ServerSocket, Waker};
 use crate::upstream::Servers;
 use crate::worker::{GatePlan, ListenerPlan, Mailbox, Plan, UpstreamPlan, Worker, mailbox};
 use host::Host;
@@ -59,9 +61,8 @@ struct Recruit {
 
 impl Gateway {
     fn start(config: &Config) -> Result<Gateway, GatewayError> {
-        probe().map_err(GatewayError::IoUring)?;
-        let host = Host::read(config)?;
-        let bound = bind_all(config, host.workers)?;
+        let host = Host::prepare(config)?;
+        let bound = bind_all(config, &host)?;
         Gateway::recruit(config, &host, bound)
     }
 
@@ -72,13 +73,13 @@ impl Gateway {
         bound: Vec<(usize, Bound)>,
     ) -> Result<Gateway, GatewayError> {
         let clock = Clock::system();
-        let budget = Arc::new(Budget::new(host.max_connections, host.workers));
+        let budget = Arc::new(Budget::new(host.max_connections, host.workers()));
         let (plan, servers) = plan(config, &bound);
-        let sockets = passive_sockets(config, bound);
+        let sockets = passive_sockets(config, host, bound);
         let (exit_sender, exits) = unbounded_channel();
         let (ready_sender, ready) = std::sync::mpsc::channel();
         let mut gateway = Gateway { clock, handles: Vec::new(), threads: Vec::new(), exits };
-        for index in 0..host.workers {
+        for index in 0..host.workers() {
             let (orders, mailbox) = mailbox();
             let counters = Arc::new(WorkerCounters::default());
             let recruit = Recruit {
@@ -172,31 +173,23 @@ fn words_of(panic: &(dyn std::any::Any + Send)) -> String {
 }
 
 /// Listens on every address; each [`Bound`] with the index of its listener in the config.
-fn bind_all(config: &Config, workers: usize) -> Result<Vec<(usize, Bound)>, GatewayError> {
+fn bind_all(config: &Config, host: &Host) -> Result<Vec<(usize, Bound)>, GatewayError> {
     let mut all: Vec<(usize, Bound)> = Vec::new();
     for (index, listener) in config.listeners.iter().enumerate() {
         for (nth, &address) in listener.bind.iter().enumerate() {
             let address = same_port(address, nth, &listener.bind, &all);
+            let workers = host.workers();
             let bound = listen_on(address, workers, listener.backlog)
                 .map_err(|error| GatewayError::Listen { listener: listener.name.clone(), error })?;
-            let effective = listener.backlog.min(host::somaxconn());
+            let backlog = effective_backlog(&host.facts, listener);
             tracing::info!(
                 listener = %listener.name,
                 address = %bound.address,
-                backlog = effective,
+                backlog,
                 passive_sockets = workers,
+                backlog_in_all = workers as u64 * u64::from(backlog),
                 "listening"
             );
-            if effective < listener.backlog {
-                tracing::warn!(
-                    listener = %listener.name,
-                    backlog = listener.backlog,
-                    effective,
-                    "net.core.somaxconn is smaller than the backlog; \
-                     `sysctl -w net.core.somaxconn={}` lifts it",
-                    listener.backlog
-                );
-            }
             all.push((index, bound));
         }
     }
@@ -292,10 +285,14 @@ fn plan_of(plan: &Plan, worker: usize) -> Plan {
 
 /// All passive sockets, in the order of the unsorted plan, with their owners: a worker accepts from
 /// its own, and from another's while that one has no slot left.
-fn passive_sockets(config: &Config, bound: Vec<(usize, Bound)>) -> Vec<(usize, ListenerSocket)> {
+fn passive_sockets(
+    config: &Config,
+    host: &Host,
+    bound: Vec<(usize, Bound)>,
+) -> Vec<(usize, ListenerSocket)> {
     let mut all = Vec::new();
     for (listener, bound) in bound {
-        let backlog = config.listeners[listener].backlog.min(host::somaxconn());
+        let backlog = effective_backlog(&host.facts, &config.listeners[listener]);
         for (owner, socket) in bound.sockets.into_iter().enumerate() {
             all.push((owner, ListenerSocket { socket: Arc::new(socket), backlog }));
         }
@@ -324,9 +321,9 @@ fn setup(
     servers: &[ServerSocket],
 ) -> RingSetup {
     RingSetup {
-        connections: host.slots_per_worker() + spare_slots(config),
+        connections: host.shape.slots_per_worker + spare_slots(config),
         with_upstream: !servers.is_empty(),
-        table_entries: host.table_entries,
+        table_entries: host.shape.table_entries,
         submission_entries: config.ring.submission_entries,
         completion_entries: config.ring.completion_entries,
         buffer_bytes: config.ring.buffer_bytes,

@@ -5,6 +5,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use super::*;
+use crate::doctor::Shape;
 
 /// A worker whose plan sends its clients to an upstream that does not exist: it panics at the
 /// first client.
@@ -15,8 +16,10 @@ fn broken_recruit(address: &mut SocketAddr) -> Recruit {
     let bound = vec![(0, bound)];
     let (mut plan, servers) = plan(&config, &bound);
     plan.listeners[0].upstream = usize::MAX;
-    let sockets = sockets_of(&passive_sockets(&config, bound), 0);
-    let host = Host { workers: 1, cores: None, table_entries: 64, max_connections: 8 };
+    let shape = Shape { workers: 1, rings_per_worker: 1, table_entries: 64, slots_per_worker: 8 };
+    let facts = diagnose(&config, None).facts;
+    let host = Host { shape, cores: None, max_connections: 8, facts };
+    let sockets = sockets_of(&passive_sockets(&config, &host, bound), 0);
     Recruit {
         index: 0,
         core: None,

@@ -3,7 +3,7 @@
 use crate::code::Code;
 
 /// Every module of `src/` with its rank: it sees only modules of a lower one.
-const RANKS: [(&str, u8); 15] = [
+const RANKS: [(&str, u8); 16] = [
     ("base", 0),
     ("budget", 1),
     ("metrics", 1),
@@ -13,6 +13,7 @@ const RANKS: [(&str, u8); 15] = [
     ("conn", 2),
     ("upstream", 2),
     ("listener", 2),
+    ("doctor", 2),
     ("worker", 3),
     ("control", 4),
     ("gateway", 5),
@@ -22,7 +23,7 @@ const RANKS: [(&str, u8); 15] = [
 ];
 
 /// Modules that see less than their rank allows: pure ones.
-const SEES_ONLY: [(&str, &[&str]); 1] = [("conn", &["base"])];
+const SEES_ONLY: [(&str, &[&str]); 2] = [("conn", &["base"]), ("doctor", &["base", "config"])];
 
 fn rank(module: &str) -> Option<u8> {
     RANKS.iter().find(|(name, _)| *name == module).map(|(_, rank)| *rank)

@@ -1,0 +1,281 @@
+//! What does not bound the connections held and yet decides how well they are served.
+
+use serde::Serialize;
+
+use super::facts::Facts;
+use super::limits::{Scope, pairs};
+use super::remedy::{Remedy, reserve_ports};
+use super::shape::Means;
+use super::words::{count, size, thousands};
+use crate::config::{Config, Listener};
+
+/// Threads beside the workers: the control plane, the log, and the kernel's own for each worker.
+const OTHER_THREADS: u64 = 16;
+/// What `net.core.somaxconn` is since Linux 5.4, where it cannot be read.
+const SOMAXCONN: u32 = 4096;
+/// Seconds that a closed connection keeps its source port (TCP_TIMEWAIT_LEN).
+const TIME_WAIT_SECONDS: u64 = 60;
+
+/// One look at the host or the config.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Check {
+    /// What.
+    pub name: String,
+    /// As the host or the config has it.
+    pub value: String,
+    /// Whether it is well.
+    pub verdict: Verdict,
+    /// What follows from it.
+    pub says: String,
+    /// What to change, when it is not well.
+    pub remedies: Vec<Remedy>,
+}
+
+/// Whether a check is well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verdict {
+    /// It is.
+    Good,
+    /// It is, and one should know it.
+    Note,
+    /// It is not.
+    Warning,
+}
+
+impl Check {
+    fn new(name: &str, value: String, verdict: Verdict, says: impl Into<String>) -> Check {
+        Check { name: name.to_owned(), value, verdict, says: says.into(), remedies: Vec::new() }
+    }
+
+    fn good_or(good: bool, name: &str, value: String, says: [&str; 2], remedy: Remedy) -> Check {
+        if good {
+            return Check::new(name, value, Verdict::Good, says[0]);
+        }
+        Check { remedies: vec![remedy], ..Check::new(name, value, Verdict::Warning, says[1]) }
+    }
+}
+
+/// How many completed handshakes may wait at one passive socket of `listener`.
+pub fn effective_backlog(facts: &Facts, listener: &Listener) -> u32 {
+    listener.backlog.min(facts.network.somaxconn.unwrap_or(SOMAXCONN))
+}
+
+/// Every check that applies, in one fixed order.
+pub(super) fn checks(facts: &Facts, config: &Config, means: &Means) -> Vec<Check> {
+    let mut checks = kernel(facts);
+    checks.extend(descriptors(facts));
+    checks.push(cores(facts, means));
+    checks.extend(threads(facts, means));
+    checks.extend(config.listeners.iter().map(|listener| backlog(facts, listener, means)));
+    checks.extend(handshakes(facts));
+    checks.extend(socket_buffers(facts));
+    checks.extend(listener_ports(facts, config));
+    checks.extend(time_wait(facts, config));
+    if !facts.unread.is_empty() {
+        let says = "these cannot be read, so what they bound is not known here";
+        checks.push(Check::new("unread", facts.unread.join(" "), Verdict::Warning, says));
+    }
+    checks
+}
+
+fn kernel(facts: &Facts) -> Vec<Check> {
+    let (verdict, says) = match (&facts.kernel.refused, facts.kernel.addresses) {
+        (Some(_), _) => (Verdict::Warning, "io_uring cannot be used: see the limit of that name"),
+        (None, true) => (Verdict::Good, "io_uring has what the gateway needs"),
+        (None, false) => (Verdict::Note, "logs name a connection's addresses from Linux 6.8 on"),
+    };
+    let mut checks = vec![Check::new("kernel", facts.release.clone(), verdict, says)];
+    if let Some(value @ 1..) = facts.host.io_uring_disabled {
+        checks.push(Check::good_or(
+            facts.kernel.refused.is_none(),
+            "kernel.io_uring_disabled",
+            value.to_string(),
+            ["this user is one of the few who may use io_uring", "io_uring is forbidden"],
+            Remedy::sysctl("kernel.io_uring_disabled", "0", Scope::Host),
+        ));
+    }
+    if facts.process.seccomp == 2 {
+        let says = match facts.kernel.refused {
+            Some(_) => "a filter is active: it must allow io_uring_setup, _enter and _register",
+            None => "a filter is active and lets io_uring through",
+        };
+        checks.push(Check::new("seccomp", "2".into(), Verdict::Note, says));
+    }
+    checks
+}
+
+fn descriptors(facts: &Facts) -> Vec<Check> {
+    let (soft, hard) = (facts.process.files_soft, facts.process.files_hard);
+    let value = format!("{} soft, {} hard", thousands(soft), thousands(hard));
+    let says = match facts.files_limit() {
+        limit if limit < hard => format!("fs.nr_open lets it be raised to {}", thousands(limit)),
+        _ if soft < hard => "the gateway raises the soft limit to the hard one".to_owned(),
+        _ => "it bounds one ring's table, and a worker drives several rings".to_owned(),
+    };
+    let locked = match facts.process.memlock_bytes {
+        Some(bytes) => (size(bytes), "rings count against it; CAP_IPC_LOCK would lift it"),
+        None if facts.process.ipc_lock => ("CAP_IPC_LOCK".into(), "rings do not count against it"),
+        None => ("unlimited".into(), "rings may take what they need"),
+    };
+    vec![
+        Check::new("RLIMIT_NOFILE", value, Verdict::Good, says),
+        Check::new("RLIMIT_MEMLOCK", locked.0, Verdict::Good, locked.1),
+    ]
+}
+
+fn cores(facts: &Facts, means: &Means) -> Check {
+    let value = count(facts.process.cores.into(), "core");
+    let workers = count(means.workers.into(), "worker");
+    let (verdict, says) = match facts.cgroup.cpu_quota_thousandths {
+        Some(quota) if quota < u64::from(facts.process.cores) * 1000 => {
+            let (whole, tenths) = (quota / 1000, quota % 1000 / 100);
+            (Verdict::Note, format!("the cgroup's quota is {whole}.{tenths} of them: {workers}"))
+        }
+        _ if means.workers > facts.process.cores => {
+            (Verdict::Note, format!("{workers} take turns on them"))
+        }
+        _ => (Verdict::Good, workers),
+    };
+    Check::new("cores", value, verdict, says)
+}
+
+fn threads(facts: &Facts, means: &Means) -> Option<Check> {
+    let room = facts.cgroup.tasks.as_ref()?;
+    let needed = OTHER_THREADS + 9 * u64::from(means.workers);
+    Some(Check::good_or(
+        room.free() >= needed,
+        "tasks of the cgroup",
+        format!("{} free of {}", thousands(room.free()), thousands(room.limit)),
+        ["enough for the workers and the kernel's threads", "workers may fail to start"],
+        Remedy::unit("TasksMax", &(room.used + needed).to_string(), None),
+    ))
+}
+
+fn backlog(facts: &Facts, listener: &Listener, means: &Means) -> Check {
+    let effective = effective_backlog(facts, listener);
+    let sockets = u64::from(means.workers) * listener.bind.len() as u64;
+    let mut says = format!(
+        "{} clients may wait at each of {}, {} in all",
+        thousands(effective.into()),
+        count(sockets, "passive socket"),
+        thousands(sockets * u64::from(effective))
+    );
+    let good = effective == listener.backlog;
+    if !good {
+        says +=
+            &format!("; net.core.somaxconn cuts it from {}", thousands(listener.backlog.into()));
+    }
+    let wanted = listener.backlog.to_string();
+    let remedy = Remedy::sysctl("net.core.somaxconn", &wanted, Scope::of_network(facts));
+    let name = format!("backlog of {}", listener.name);
+    Check::good_or(good, &name, listener.backlog.to_string(), [&says, &says], remedy)
+}
+
+fn handshakes(facts: &Facts) -> Vec<Check> {
+    let scope = Scope::of_network(facts);
+    let mut checks = Vec::new();
+    if let (Some(cookies), Some(syns)) =
+        (facts.network.tcp_syncookies, facts.network.tcp_max_syn_backlog)
+    {
+        let lost = format!(
+            "without cookies a burst of more than {} unfinished handshakes loses SYNs",
+            thousands(syns)
+        );
+        checks.push(Check::good_or(
+            cookies > 0,
+            "net.ipv4.tcp_syncookies",
+            cookies.to_string(),
+            ["a burst of SYNs beyond the backlog is answered with cookies", &lost],
+            Remedy::sysctl("net.ipv4.tcp_syncookies", "1", scope),
+        ));
+        checks.push(Check::new(
+            "net.ipv4.tcp_max_syn_backlog",
+            syns.to_string(),
+            Verdict::Good,
+            if cookies > 0 { "not in force beside cookies" } else { "in force without cookies" },
+        ));
+    }
+    checks.extend(facts.network.tcp_migrate_req.map(|migrate| match migrate {
+        0 => {
+            let says = "a passive socket that closes resets the clients that wait in its backlog";
+            let name = "net.ipv4.tcp_migrate_req";
+            let remedies = vec![Remedy::sysctl(name, "1", scope)];
+            Check { remedies, ..Check::new(name, "0".into(), Verdict::Note, says) }
+        }
+        set => {
+            let says = "clients that wait at a closing passive socket move to another of its group";
+            Check::new("net.ipv4.tcp_migrate_req", set.to_string(), Verdict::Good, says)
+        }
+    }));
+    checks
+}
+
+fn socket_buffers(facts: &Facts) -> Option<Check> {
+    let ([_, _, rmem], [_, _, wmem]) =
+        (facts.network.tcp_rmem_bytes?, facts.network.tcp_wmem_bytes?);
+    let says = format!(
+        "a connection whose reader stalls may hold {} of received bytes on one side and {} of sent \
+         ones on the other",
+        size(rmem),
+        size(wmem)
+    );
+    let value = format!("{rmem} and {wmem}");
+    Some(Check::new("tcp_rmem and tcp_wmem, most", value, Verdict::Note, says))
+}
+
+/// A port that the kernel may give to an outgoing connection can be taken when a listener starts.
+fn listener_ports(facts: &Facts, config: &Config) -> Option<Check> {
+    let (first, last) = facts.network.ports?;
+    let ports = ports_of(config);
+    let exposed: Vec<u16> = ports
+        .iter()
+        .copied()
+        .filter(|&port| (first..=last).contains(&port) && !facts.network.is_reserved(port))
+        .collect();
+    let list: Vec<String> = exposed.iter().map(u16::to_string).collect();
+    Some(Check::good_or(
+        exposed.is_empty(),
+        "net.ipv4.ip_local_port_range",
+        format!("{first} {last}"),
+        [
+            "no listener's port is given to outgoing connections",
+            &format!("an outgoing connection may take a listener's port: {}", list.join(", ")),
+        ],
+        reserve_ports(facts, &exposed),
+    ))
+}
+
+/// Ports that listeners name, each once.
+pub(super) fn ports_of(config: &Config) -> Vec<u16> {
+    let binds = config.listeners.iter().flat_map(|listener| &listener.bind);
+    let mut ports: Vec<u16> =
+        binds.map(|address| address.port()).filter(|&port| port > 0).collect();
+    ports.sort_unstable();
+    ports.dedup();
+    ports
+}
+
+fn time_wait(facts: &Facts, config: &Config) -> Option<Check> {
+    let (first, last) = facts.network.ports?;
+    let pairs = pairs(config).0.len() as u64;
+    let reuse = facts.network.tcp_tw_reuse.filter(|_| pairs > 0)?;
+    let per_second = (u64::from(last) - u64::from(first) + 1) * pairs / TIME_WAIT_SECONDS;
+    let slow = format!(
+        "a source port rests for {TIME_WAIT_SECONDS} s after its connection: {} connections a \
+         second to servers, for long",
+        thousands(per_second)
+    );
+    let name = "net.ipv4.tcp_tw_reuse";
+    if reuse == 2 {
+        let says = format!("source ports are used again at once on loopback only; else {slow}");
+        return Some(Check::new(name, "2".into(), Verdict::Note, says));
+    }
+    Some(Check::good_or(
+        reuse == 1,
+        name,
+        reuse.to_string(),
+        ["source ports are used again a second after their connection", &slow],
+        Remedy::sysctl(name, "1", Scope::of_network(facts)),
+    ))
+}

@@ -1,0 +1,317 @@
+//! What a host says about itself, read below a root so that a test can build one.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::str::FromStr;
+
+use serde::Serialize;
+
+use super::cgroup::Cgroup;
+
+/// Bits of `CapEff` in /proc/self/status (capabilities(7)).
+const CAP_IPC_LOCK: u64 = 1 << 14;
+/// Inode numbers of the first namespaces, fixed since Linux 3.8 (include/linux/proc_ns.h).
+const FIRST_PID_NAMESPACE: &str = "pid:[4026531836]";
+const FIRST_USER_NAMESPACE: &str = "user:[4026531837]";
+
+/// What the caller knows about its kernel and its own limits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Given {
+    /// RLIMIT_NOFILE, soft and hard.
+    pub files: (u64, u64),
+    /// RLIMIT_MEMLOCK in bytes, soft and hard; `u64::MAX` is no limit.
+    pub memlock_bytes: (u64, u64),
+    /// What the kernel's io_uring can do.
+    pub kernel: Kernel,
+}
+
+/// What the kernel's io_uring can do, as a trial found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Kernel {
+    /// Why it cannot be used, and what to do; `None` when it can.
+    pub refused: Option<String>,
+    /// Addresses of a connection can be told (Linux 6.8).
+    pub addresses: bool,
+    /// Upstream sockets can have a source address (Linux 6.11).
+    pub source_addresses: bool,
+}
+
+/// Everything that bounds connections. `None`: the host does not say.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Facts {
+    /// The kernel's release, as uname(2) says it.
+    pub release: String,
+    /// What its io_uring can do.
+    pub kernel: Kernel,
+    /// Limits of this process.
+    pub process: Process,
+    /// What the whole machine shares.
+    pub host: Host,
+    /// What belongs to the network namespace.
+    pub network: Network,
+    /// What the control groups above this process allow.
+    pub cgroup: Cgroup,
+    /// Files that should be there and could not be read.
+    pub unread: Vec<String>,
+}
+
+/// Limits of this process.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Process {
+    /// Soft RLIMIT_NOFILE.
+    pub files_soft: u64,
+    /// Hard RLIMIT_NOFILE.
+    pub files_hard: u64,
+    /// Hard RLIMIT_MEMLOCK; `None`: no limit, or CAP_IPC_LOCK lifts it.
+    pub memlock_bytes: Option<u64>,
+    /// CAP_IPC_LOCK in the first user namespace: rings do not count against RLIMIT_MEMLOCK.
+    pub ipc_lock: bool,
+    /// Cores that the process may run on.
+    pub cores: u32,
+    /// 0 none, 1 strict, 2 a filter.
+    pub seccomp: u8,
+    /// It runs in a container, by its pid or user namespace or the runtime's marker.
+    pub container: bool,
+}
+
+/// What the whole machine shares.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Host {
+    /// fs.nr_open: how far RLIMIT_NOFILE may be raised.
+    pub nr_open: Option<u64>,
+    /// fs.file-max.
+    pub files_max: Option<u64>,
+    /// Open files of everybody, the first figure of fs.file-nr.
+    pub files_used: Option<u64>,
+    /// MemAvailable.
+    pub memory_available_bytes: Option<u64>,
+    /// net.ipv4.tcp_mem in pages: low, pressure, max. Seen in the host's network namespace only.
+    pub tcp_mem_pages: Option<[u64; 3]>,
+    /// Pages that TCP holds now.
+    pub tcp_mem_used_pages: Option<u64>,
+    /// kernel.io_uring_disabled; absent before Linux 6.6.
+    pub io_uring_disabled: Option<u8>,
+    /// net.netfilter.nf_conntrack_max, where connection tracking is loaded.
+    pub conntrack_max: Option<u64>,
+}
+
+/// What belongs to the network namespace.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Network {
+    /// Whose it is.
+    pub namespace: Namespace,
+    /// net.core.somaxconn.
+    pub somaxconn: Option<u32>,
+    /// net.ipv4.tcp_max_syn_backlog.
+    pub tcp_max_syn_backlog: Option<u64>,
+    /// net.ipv4.tcp_syncookies.
+    pub tcp_syncookies: Option<u8>,
+    /// net.ipv4.tcp_tw_reuse.
+    pub tcp_tw_reuse: Option<u8>,
+    /// net.ipv4.tcp_migrate_req; absent before Linux 5.14.
+    pub tcp_migrate_req: Option<u8>,
+    /// net.ipv4.tcp_rmem in bytes: least, first, most.
+    pub tcp_rmem_bytes: Option<[u64; 3]>,
+    /// net.ipv4.tcp_wmem in bytes: least, first, most.
+    pub tcp_wmem_bytes: Option<[u64; 3]>,
+    /// net.ipv4.ip_local_port_range, first and last.
+    pub ports: Option<(u16, u16)>,
+    /// net.ipv4.ip_local_reserved_ports, as in `8080,9000-9100`.
+    pub ports_reserved: String,
+    /// Connections that are tracked now.
+    pub conntrack_used: Option<u64>,
+}
+
+/// Whose network namespace it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Namespace {
+    /// The host's.
+    Host,
+    /// One of a container, or made by hand.
+    Own,
+    /// /proc/sys/net is not there to tell.
+    Unknown,
+}
+
+impl Network {
+    /// How many reserved ports lie between two, themselves included.
+    pub fn reserved_among(&self, (first, last): (u16, u16)) -> u64 {
+        let (first, last) = (u64::from(first), u64::from(last));
+        ranges(&self.ports_reserved)
+            .map(|(from, to)| (from.max(first), to.min(last)))
+            .filter(|(from, to)| from <= to)
+            .map(|(from, to)| to - from + 1)
+            .sum()
+    }
+
+    /// Whether a port is among the reserved ones.
+    pub fn is_reserved(&self, port: u16) -> bool {
+        self.reserved_among((port, port)) > 0
+    }
+}
+
+impl Facts {
+    /// Reads the host whose /proc and /sys stand below `root`.
+    pub fn read(root: &Path, given: Given) -> Facts {
+        let mut tree = Tree { root, unread: BTreeSet::new() };
+        let status = tree.text("proc/self/status").unwrap_or_default();
+        let process = process(&tree, &status, &given);
+        let host = host(&mut tree);
+        let network = network(&mut tree);
+        Facts {
+            release: tree.text("proc/sys/kernel/osrelease").unwrap_or_else(|| "(unknown)".into()),
+            kernel: given.kernel,
+            process,
+            host,
+            network,
+            cgroup: Cgroup::read(root),
+            unread: tree.unread.into_iter().map(str::to_owned).collect(),
+        }
+    }
+
+    /// RLIMIT_NOFILE once the soft limit is raised as far as it may be.
+    pub fn files_limit(&self) -> u64 {
+        self.process.files_hard.min(self.host.nr_open.unwrap_or(u64::MAX))
+    }
+
+    /// Cores by affinity and quota, at least one.
+    pub fn cores(&self) -> u32 {
+        let quota = self
+            .cgroup
+            .cpu_quota_thousandths
+            .map_or(u32::MAX, |quota| u32::try_from(quota / 1000).unwrap_or(u32::MAX));
+        self.process.cores.min(quota).max(1)
+    }
+}
+
+/// Files below a root.
+struct Tree<'a> {
+    root: &'a Path,
+    unread: BTreeSet<&'static str>,
+}
+
+impl Tree<'_> {
+    fn text(&self, path: &str) -> Option<String> {
+        Some(std::fs::read_to_string(self.root.join(path)).ok()?.trim().to_owned())
+    }
+
+    /// A file that may be missing.
+    fn optional<T: FromStr>(&self, path: &str) -> Option<T> {
+        self.text(path)?.parse().ok()
+    }
+
+    /// The numbers of a file that should be there.
+    fn numbers<const N: usize>(&mut self, path: &'static str) -> Option<[u64; N]> {
+        let numbers = self.text(path).and_then(|text| numbers(&text));
+        if numbers.is_none() {
+            self.unread.insert(path);
+        }
+        numbers
+    }
+
+    fn number<T: TryFrom<u64>>(&mut self, path: &'static str) -> Option<T> {
+        let [number] = self.numbers(path)?;
+        T::try_from(number).ok()
+    }
+
+    fn links_to(&self, path: &str, target: &str) -> Option<bool> {
+        let link = std::fs::read_link(self.root.join(path)).ok()?;
+        Some(link.as_os_str() == target)
+    }
+}
+
+/// The first `N` numbers of a text.
+fn numbers<const N: usize>(text: &str) -> Option<[u64; N]> {
+    let mut words = text.split_whitespace();
+    let mut found = [0; N];
+    for number in &mut found {
+        *number = words.next()?.parse().ok()?;
+    }
+    Some(found)
+}
+
+fn process(tree: &Tree<'_>, status: &str, given: &Given) -> Process {
+    let field = |key: &str| {
+        status.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':')).map(str::trim)
+    };
+    let capabilities = field("CapEff").and_then(|hex| u64::from_str_radix(hex, 16).ok());
+    let first_user = tree.links_to("proc/self/ns/user", FIRST_USER_NAMESPACE).unwrap_or(true);
+    let first_pid = tree.links_to("proc/self/ns/pid", FIRST_PID_NAMESPACE);
+    let marked = ["run/.containerenv", ".dockerenv"].iter().any(|m| tree.root.join(m).exists());
+    let ipc_lock = first_user && capabilities.is_some_and(|all| all & CAP_IPC_LOCK != 0);
+    let memlock_bytes = given.memlock_bytes.1;
+    Process {
+        files_soft: given.files.0,
+        files_hard: given.files.1,
+        memlock_bytes: Some(memlock_bytes).filter(|&bytes| !ipc_lock && bytes != u64::MAX),
+        ipc_lock,
+        cores: field("Cpus_allowed_list")
+            .map_or(1, |list| ranges(list).map(|(a, b)| b - a + 1).sum()) as u32,
+        seccomp: field("Seccomp").and_then(|mode| mode.parse().ok()).unwrap_or(0),
+        container: !first_user || first_pid.map_or(marked, |first| !first),
+    }
+}
+
+fn host(tree: &mut Tree<'_>) -> Host {
+    let file_nr: Option<[u64; 3]> = tree.numbers("proc/sys/fs/file-nr");
+    let available = tree.text("proc/meminfo").and_then(|text| {
+        let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+        numbers(line).map(|[kib]: [u64; 1]| kib << 10)
+    });
+    if available.is_none() {
+        tree.unread.insert("proc/meminfo");
+    }
+    let tcp = tree.text("proc/net/sockstat").and_then(|text| {
+        let line = text.lines().find_map(|line| line.strip_prefix("TCP:"))?.to_owned();
+        numbers(line.split_once(" mem ")?.1).map(|[pages]: [u64; 1]| pages)
+    });
+    Host {
+        nr_open: tree.number("proc/sys/fs/nr_open"),
+        files_max: file_nr.map(|[_, _, max]| max),
+        files_used: file_nr.map(|[used, _, _]| used),
+        memory_available_bytes: available,
+        tcp_mem_pages: tree.text("proc/sys/net/ipv4/tcp_mem").and_then(|text| numbers(&text)),
+        tcp_mem_used_pages: tcp,
+        io_uring_disabled: tree.optional("proc/sys/kernel/io_uring_disabled"),
+        conntrack_max: tree.optional("proc/sys/net/netfilter/nf_conntrack_max"),
+    }
+}
+
+fn network(tree: &mut Tree<'_>) -> Network {
+    let ports = tree.numbers("proc/sys/net/ipv4/ip_local_port_range").and_then(|[from, to]| {
+        Some((u16::try_from(from).ok()?, u16::try_from(to).ok().filter(|&to| to >= from as u16)?))
+    });
+    let reserved = tree.text("proc/sys/net/ipv4/ip_local_reserved_ports").unwrap_or_default();
+    let somaxconn = tree.number("proc/sys/net/core/somaxconn");
+    // Global figures of TCP are shown to the host's namespace alone (net/ipv4/sysctl_net_ipv4.c).
+    let global = tree.root.join("proc/sys/net/ipv4/tcp_mem").exists();
+    let namespace = match (global, somaxconn) {
+        (true, _) => Namespace::Host,
+        (false, Some(_)) => Namespace::Own,
+        (false, None) => Namespace::Unknown,
+    };
+    Network {
+        namespace,
+        somaxconn,
+        tcp_max_syn_backlog: tree.number("proc/sys/net/ipv4/tcp_max_syn_backlog"),
+        // Absent in a kernel without CONFIG_SYN_COOKIES.
+        tcp_syncookies: tree.optional("proc/sys/net/ipv4/tcp_syncookies"),
+        tcp_tw_reuse: tree.number("proc/sys/net/ipv4/tcp_tw_reuse"),
+        tcp_migrate_req: tree.optional("proc/sys/net/ipv4/tcp_migrate_req"),
+        tcp_rmem_bytes: tree.numbers("proc/sys/net/ipv4/tcp_rmem"),
+        tcp_wmem_bytes: tree.numbers("proc/sys/net/ipv4/tcp_wmem"),
+        ports,
+        ports_reserved: reserved,
+        conntrack_used: tree.optional("proc/sys/net/netfilter/nf_conntrack_count"),
+    }
+}
+
+/// The ranges of `0-3,7`, ends included.
+fn ranges(list: &str) -> impl Iterator<Item = (u64, u64)> {
+    list.split(',').filter_map(|part| {
+        let (from, to) = part.split_once('-').unwrap_or((part, part));
+        let (from, to) = (from.trim().parse().ok()?, to.trim().parse().ok()?);
+        (from <= to).then_some((from, to))
+    })
+}

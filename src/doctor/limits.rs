@@ -1,0 +1,345 @@
+//! The rules: what each thing on the host and in the config allows, with its arithmetic.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
+
+use serde::Serialize;
+
+use super::facts::{Facts, Namespace};
+use super::shape::{DESCRIPTORS_RESERVED, Means, WORKER_CONNECTIONS_MAX};
+use super::words::{count, size, thousands};
+use crate::config::{Auto, Config, UpstreamKind};
+
+/// Kernel memory of one established TCP socket, in slab, on Linux 6.18: 3,860 bytes, and a poll
+/// armed on it 260.
+pub const SOCKET_BYTES: u64 = 3_860 + 260;
+/// Our own memory per connection.
+pub const ENTRY_BYTES: u64 = 128;
+/// Open files that the rest of the host keeps to itself.
+pub const FILES_RESERVED: u64 = 4_096;
+/// The most clients that a config file may ask for.
+pub const CONNECTIONS_MAX: u64 = 100_000_000;
+/// What is taken for granted where the host does not say how much memory it has.
+const MEMORY_ASSUMED_BYTES: u64 = 1 << 30;
+/// Of a hundred bytes that are free, what `memory_limit = "auto"` gives to connections.
+pub(super) const MEMORY_PERCENT: u64 = 80;
+
+/// One thing that bounds connections.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Limit {
+    /// What.
+    pub name: &'static str,
+    /// Which rule.
+    #[serde(skip)]
+    pub kind: Kind,
+    /// How many connections it allows.
+    pub connections: u64,
+    /// Whether more are impossible.
+    pub force: Force,
+    /// Whose it is.
+    pub scope: Scope,
+    /// Where the number comes from.
+    pub arithmetic: String,
+}
+
+/// Whether more connections than a limit allows are impossible.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Force {
+    /// They are: the gateway takes no more.
+    Hard,
+    /// They are not, but what the arithmetic says goes wrong beyond it. It never binds.
+    Advisory,
+}
+
+/// Whose a limit is, and so where it is lifted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Scope {
+    /// The machine's, for everybody on it.
+    Host,
+    /// The network namespace's: of a container, say.
+    NetworkNamespace,
+    /// The control group's: of a container or a service.
+    Container,
+    /// This process's.
+    Process,
+    /// The config file's, or the program's own.
+    Config,
+}
+
+impl Scope {
+    /// As a word of the report.
+    pub fn word(self) -> &'static str {
+        match self {
+            Scope::Host => "host",
+            Scope::NetworkNamespace => "network namespace",
+            Scope::Container => "cgroup",
+            Scope::Process => "process",
+            Scope::Config => "config",
+        }
+    }
+
+    /// Of a sysctl that each network namespace has for itself.
+    pub(super) fn of_network(facts: &Facts) -> Scope {
+        match facts.network.namespace {
+            Namespace::Host => Scope::Host,
+            Namespace::Own | Namespace::Unknown => Scope::NetworkNamespace,
+        }
+    }
+}
+
+/// Each rule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// io_uring cannot be used, or not as the config says.
+    Kernel,
+    /// A connection's index has 24 bits in each worker.
+    Workers,
+    /// RLIMIT_NOFILE: slots of a ring, and rings of the process.
+    Descriptors,
+    /// Each ring takes buffers of its worker.
+    Buffers,
+    /// Rings are locked memory.
+    Memlock,
+    /// fs.file-max.
+    Files,
+    /// What the machine has free.
+    HostMemory,
+    /// What the control groups leave.
+    CgroupMemory,
+    /// What the config gives to connections.
+    MemoryLimit,
+    /// Ports to connect from.
+    SourcePorts,
+    /// Tracked connections.
+    Conntrack,
+    /// Pages that queued bytes may take.
+    TcpMem,
+}
+
+/// Every limit, those that bind first, the tightest first.
+pub(super) fn limits(facts: &Facts, config: &Config, means: &Means) -> Vec<Limit> {
+    let mut limits = vec![workers(means), descriptors(means), buffers(means)];
+    limits.extend(kernel(facts, config));
+    limits.extend(memlock(facts, means));
+    limits.extend(files(facts, means));
+    limits.extend(memory(facts, config, means));
+    limits.extend(source_ports(facts, config));
+    limits.extend(conntrack(facts, means));
+    limits.extend(tcp_mem(facts));
+    limits.sort_by_key(|limit| (limit.force, limit.connections, limit.kind));
+    limits
+}
+
+fn hard(kind: Kind, name: &'static str, scope: Scope, connections: u64, because: String) -> Limit {
+    Limit { name, kind, connections, force: Force::Hard, scope, arithmetic: because }
+}
+
+fn kernel(facts: &Facts, config: &Config) -> Option<Limit> {
+    let has_source = config.upstreams.iter().any(|upstream| match &upstream.kind {
+        UpstreamKind::Servers { servers, .. } => servers.iter().any(|one| one.source.is_some()),
+        UpstreamKind::Builtin(_) => false,
+    });
+    let why = match &facts.kernel.refused {
+        Some(why) => why.clone(),
+        None if has_source && !facts.kernel.source_addresses => format!(
+            "source_addresses needs Linux 6.11, this is {}: remove it, or run a newer kernel",
+            facts.release
+        ),
+        None => return None,
+    };
+    Some(hard(Kind::Kernel, "io_uring", Scope::Host, 0, why))
+}
+
+fn workers(means: &Means) -> Limit {
+    let all = u64::from(means.workers) * WORKER_CONNECTIONS_MAX;
+    let because = format!(
+        "min({} × {} each, {} in all)",
+        count(means.workers.into(), "worker"),
+        thousands(WORKER_CONNECTIONS_MAX),
+        thousands(CONNECTIONS_MAX)
+    );
+    hard(Kind::Workers, "gateway.workers", Scope::Config, all.min(CONNECTIONS_MAX), because)
+}
+
+fn descriptors(means: &Means) -> Limit {
+    let rings = means.rings_by_descriptors();
+    let because = format!(
+        "{} × {} ({} descriptors − {DESCRIPTORS_RESERVED} reserved − {} to be woken by − {} \
+         listening) × {} each ({} slots / {})",
+        count(means.workers.into(), "worker"),
+        count(rings, "ring"),
+        thousands(means.descriptors),
+        means.workers,
+        thousands(u64::from(means.workers) * means.passive_sockets),
+        thousands(means.per_ring()),
+        thousands(means.table_entries.into()),
+        means.sides
+    );
+    hard(Kind::Descriptors, "RLIMIT_NOFILE", Scope::Process, means.held_by(rings), because)
+}
+
+fn buffers(means: &Means) -> Limit {
+    let rings = means.rings_by_buffers();
+    let because = format!(
+        "{} × {} ({} buffers / 2 each) × {} each",
+        count(means.workers.into(), "worker"),
+        count(rings, "ring"),
+        thousands(means.buffer_count),
+        thousands(means.per_ring())
+    );
+    hard(Kind::Buffers, "ring.buffer_count", Scope::Config, means.held_by(rings), because)
+}
+
+fn memlock(facts: &Facts, means: &Means) -> Option<Limit> {
+    let bytes = facts.process.memlock_bytes?;
+    let held = means.held_by_locked(bytes);
+    let rings = means.shape(held).rings_per_worker;
+    let because = format!(
+        "{} of locked memory without CAP_IPC_LOCK; {} of {} need {}",
+        size(bytes),
+        count(means.workers.into(), "worker"),
+        count(rings.max(1).into(), "ring"),
+        size(means.locked_bytes(held.max(1)))
+    );
+    Some(hard(Kind::Memlock, "RLIMIT_MEMLOCK", Scope::Process, held, because))
+}
+
+fn files(facts: &Facts, means: &Means) -> Option<Limit> {
+    let (max, used) = (facts.host.files_max?, facts.host.files_used?);
+    let free = max.saturating_sub(used).saturating_sub(FILES_RESERVED);
+    let because = format!(
+        "({} − {} in use − {} reserved) / {} each",
+        thousands(max),
+        thousands(used),
+        thousands(FILES_RESERVED),
+        count(means.sides.into(), "file")
+    );
+    let held = free / u64::from(means.sides);
+    Some(hard(Kind::Files, "fs.file-max", Scope::Host, held, because))
+}
+
+/// Memory of one idle connection, of the kernel and ours.
+pub(super) fn connection_bytes(means: &Means) -> u64 {
+    u64::from(means.sides) * SOCKET_BYTES + ENTRY_BYTES
+}
+
+/// Memory of all workers' buffers.
+pub(super) fn buffers_bytes(config: &Config, means: &Means) -> u64 {
+    u64::from(means.workers) * means.buffer_count * u64::from(config.ring.buffer_bytes)
+}
+
+fn memory(facts: &Facts, config: &Config, means: &Means) -> Vec<Limit> {
+    let each = connection_bytes(means);
+    let buffers = buffers_bytes(config, means);
+    let each_words = format!("{} bytes each", thousands(each));
+    // A fixed limit replaces the share of what is free that "auto" takes, not what is there.
+    let fixed = match config.gateway.memory_limit {
+        Auto::Auto => None,
+        Auto::Fixed(bytes) => Some(bytes),
+    };
+    let percent = if fixed.is_some() { 100 } else { MEMORY_PERCENT };
+    let held = |bytes: u64| (bytes / 100 * percent).saturating_sub(buffers) / each;
+    let because = |bytes: u64, what: String| {
+        format!(
+            "({percent} % of {} {what} − {} buffers) / {each_words}",
+            size(bytes),
+            size(buffers)
+        )
+    };
+    let (available, what) = match facts.host.memory_available_bytes {
+        Some(bytes) => (bytes, "available"),
+        None => (MEMORY_ASSUMED_BYTES, "assumed, as /proc/meminfo cannot be read"),
+    };
+    let mut limits = vec![hard(
+        Kind::HostMemory,
+        "memory",
+        Scope::Host,
+        held(available),
+        because(available, what.into()),
+    )];
+    limits.extend(facts.cgroup.memory_bytes.as_ref().map(|room| {
+        let what = format!("free of {} in {}", size(room.limit), room.file);
+        let because = because(room.free(), what);
+        hard(
+            Kind::CgroupMemory,
+            "memory of the cgroup",
+            Scope::Container,
+            held(room.free()),
+            because,
+        )
+    }));
+    limits.extend(fixed.map(|bytes| {
+        let because = format!("{} / {each_words}", size(bytes));
+        hard(Kind::MemoryLimit, "gateway.memory_limit", Scope::Config, bytes / each, because)
+    }));
+    limits
+}
+
+/// The pairs of source and server that connections are spread over, and whether all connections
+/// go to servers.
+pub(super) fn pairs(config: &Config) -> (BTreeSet<(Option<IpAddr>, SocketAddr)>, bool) {
+    let mut pairs = BTreeSet::new();
+    let mut all = true;
+    for listener in &config.listeners {
+        match &config.upstreams[listener.upstream].kind {
+            UpstreamKind::Servers { servers, .. } => {
+                pairs.extend(servers.iter().map(|server| (server.source, server.address)));
+            }
+            UpstreamKind::Builtin(_) => all = false,
+        }
+    }
+    (pairs, all)
+}
+
+fn source_ports(facts: &Facts, config: &Config) -> Option<Limit> {
+    let (pairs, all) = pairs(config);
+    let (first, last) = facts.network.ports.filter(|_| !pairs.is_empty())?;
+    let reserved = facts.network.reserved_among((first, last));
+    let ports = (u64::from(last) - u64::from(first) + 1).saturating_sub(reserved);
+    let of_them = if all { "" } else { ", of those to servers" };
+    let because = format!(
+        "{} ports ({first} to {last}, {} reserved) × {} of source and server{of_them}",
+        thousands(ports),
+        thousands(reserved),
+        count(pairs.len() as u64, "pair")
+    );
+    let force = if all { Force::Hard } else { Force::Advisory };
+    let held = ports * pairs.len() as u64;
+    let scope = Scope::of_network(facts);
+    Some(Limit { force, ..hard(Kind::SourcePorts, "source ports", scope, held, because) })
+}
+
+/// Whether the gateway's connections are tracked at all, no file says: firewall rules decide.
+fn conntrack(facts: &Facts, means: &Means) -> Option<Limit> {
+    let max = facts.host.conntrack_max?;
+    let used = facts.network.conntrack_used.unwrap_or(0);
+    let tracked = match used {
+        0 => "nothing is tracked now, so it does not matter unless rules change",
+        _ => "if ours are tracked too; beyond it new ones are dropped",
+    };
+    let because = format!(
+        "({} − {} in use) / {} each; {tracked}",
+        thousands(max),
+        thousands(used),
+        means.sides
+    );
+    let held = max.saturating_sub(used) / u64::from(means.sides);
+    let limit = hard(Kind::Conntrack, "nf_conntrack_max", Scope::Host, held, because);
+    Some(Limit { force: Force::Advisory, ..limit })
+}
+
+/// An idle socket charges nothing to tcp_mem; one with a byte or a FIN queued at least a page.
+fn tcp_mem(facts: &Facts) -> Option<Limit> {
+    let [_, _, max] = facts.host.tcp_mem_pages?;
+    let used = facts.host.tcp_mem_used_pages.unwrap_or(0);
+    let because = format!(
+        "({} − {} pages in use) / 1 for a connection with bytes or a FIN queued; idle ones take \
+         none; beyond it TCP drops what comes in",
+        thousands(max),
+        thousands(used)
+    );
+    let limit = hard(Kind::TcpMem, "tcp_mem", Scope::Host, max.saturating_sub(used), because);
+    Some(Limit { force: Force::Advisory, ..limit })
+}

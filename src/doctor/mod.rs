@@ -1,0 +1,87 @@
+//! What this host and config can hold: every limit with its arithmetic, and which of them binds.
+//!
+//! `facts` reads the host, `limits` and `checks` are the rules, `shape` divides connections among
+//! rings, `remedy` says what lifts a limit, `report` is text and JSON. The gateway's start and
+//! `portcullis doctor` ask the same questions here.
+
+mod cgroup;
+mod checks;
+mod facts;
+mod limits;
+mod remedy;
+mod report;
+mod shape;
+mod words;
+
+pub use cgroup::{Cgroup, Room};
+pub use checks::{Check, Verdict, effective_backlog};
+pub use facts::{Facts, Given, Host, Kernel, Namespace, Network, Process};
+pub use limits::{
+    CONNECTIONS_MAX, ENTRY_BYTES, FILES_RESERVED, Force, Kind, Limit, SOCKET_BYTES, Scope,
+};
+pub use remedy::{Prescription, Remedy};
+pub use report::SCHEMA;
+pub use shape::{Means, Shape};
+pub use words::thousands;
+
+use crate::config::{Auto, Config};
+
+/// What was found out about a host and a config.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Diagnosis {
+    /// What the host said.
+    pub facts: Facts,
+    /// How many connections were asked for; `None`: as many as fit.
+    pub asked: Option<u64>,
+    /// How many fit.
+    pub fits: u64,
+    /// Every limit: those that bind first, the tightest first. Never empty.
+    pub limits: Vec<Limit>,
+    /// What does not bound connections and is worth a look.
+    pub checks: Vec<Check>,
+    /// How the connections are divided.
+    pub shape: Shape,
+    /// What to change, for what was asked or for twice as many as fit.
+    pub prescription: Prescription,
+}
+
+impl Diagnosis {
+    /// Asks whether `connections` fit, or the config's own number when there is none.
+    pub fn new(facts: Facts, config: &Config, connections: Option<u64>) -> Diagnosis {
+        let asked = connections.or(match config.gateway.max_connections {
+            Auto::Auto => None,
+            Auto::Fixed(fixed) => Some(fixed.into()),
+        });
+        let means = Means::new(&facts, config);
+        let limits = limits::limits(&facts, config, &means);
+        let fits = limits[0].connections;
+        let checks = checks::checks(&facts, config, &means);
+        let target = asked.unwrap_or(fits.saturating_mul(2).max(1));
+        let held = asked.unwrap_or(fits);
+        let rules = (&limits[..], &checks[..]);
+        let prescription = Prescription::new((target, held), &facts, config, &means, rules);
+        let shape = means.shape(held.min(fits));
+        Diagnosis { facts, asked, fits, limits, checks, shape, prescription }
+    }
+
+    /// Whether what was asked for fits; without a number, whether anything does.
+    pub fn holds(&self) -> bool {
+        self.asked.unwrap_or(1) <= self.fits
+    }
+
+    /// The limit that binds.
+    pub fn binding(&self) -> &Limit {
+        &self.limits[0]
+    }
+
+    /// What the gateway holds at most: what was asked for, or what fits.
+    pub fn max_connections(&self) -> u32 {
+        u32::try_from(self.asked.unwrap_or(self.fits).min(self.fits)).unwrap_or(u32::MAX)
+    }
+
+    /// Advisory limits that `max_connections` exceeds.
+    pub fn exceeded(&self) -> impl Iterator<Item = &Limit> {
+        let held = u64::from(self.max_connections());
+        remedy::exceeded(&self.limits, &self.facts, held)
+    }
+}

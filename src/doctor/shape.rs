@@ -1,0 +1,203 @@
+//! How connections are divided among workers and kernel rings, and what those take.
+
+use super::facts::Facts;
+use crate::config::{Auto, Config, UpstreamKind};
+
+/// Most entries of a ring's table of files, whatever RLIMIT_NOFILE says (IORING_MAX_FIXED_FILES).
+pub(super) const TABLE_ENTRIES_MAX: u64 = 1 << 20;
+/// Connections that a worker can name: a token has 24 bits for them.
+pub(super) const WORKER_CONNECTIONS_MAX: u64 = 1 << 24;
+/// Ordinary descriptors for stdio, the log, the control plane's ring and signals, admin sockets and
+/// probes. A gateway without a client has about 20 of them.
+pub(super) const DESCRIPTORS_RESERVED: u64 = 64;
+/// Memory of the control plane's own ring that counts against RLIMIT_MEMLOCK.
+const CONTROL_LOCKED_BYTES: u64 = 64 << 10;
+const PAGE_BYTES: u64 = 4096;
+
+/// What there is to divide connections among.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Means {
+    /// Threads that move bytes.
+    pub workers: u32,
+    /// Sockets of a connection: two, or one where the gateway itself answers everything.
+    pub sides: u32,
+    /// Most files in one kernel ring's table.
+    pub table_entries: u32,
+    /// Ordinary descriptors that the process may have.
+    pub(super) descriptors: u64,
+    /// Passive sockets of each worker.
+    pub(super) passive_sockets: u64,
+    /// Buffers of each worker.
+    pub(super) buffer_count: u64,
+    submission_entries: u64,
+    completion_entries: u64,
+}
+
+/// How a number of connections is divided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Shape {
+    /// Threads that move bytes.
+    pub workers: u32,
+    /// Kernel rings of each.
+    pub rings_per_worker: u32,
+    /// Most files in one ring's table.
+    pub table_entries: u32,
+    /// Connections that each worker has slots for.
+    pub slots_per_worker: u32,
+}
+
+impl Means {
+    /// What this host and config give.
+    pub fn new(facts: &Facts, config: &Config) -> Means {
+        let workers = match config.gateway.workers {
+            Auto::Auto => facts.cores(),
+            Auto::Fixed(workers) => u32::from(workers),
+        };
+        let is_server = |kind: &UpstreamKind| matches!(kind, UpstreamKind::Servers { .. });
+        let paired = config.upstreams.iter().any(|upstream| is_server(&upstream.kind));
+        let descriptors = facts.files_limit();
+        Means {
+            workers,
+            sides: if paired { 2 } else { 1 },
+            table_entries: descriptors.min(TABLE_ENTRIES_MAX) as u32,
+            descriptors,
+            passive_sockets: config.listeners.iter().map(|one| one.bind.len() as u64).sum(),
+            buffer_count: u64::from(config.ring.buffer_count),
+            submission_entries: u64::from(config.ring.submission_entries),
+            completion_entries: u64::from(config.ring.completion_entries),
+        }
+    }
+
+    /// The same with another RLIMIT_NOFILE.
+    pub(super) fn with_descriptors(&self, descriptors: u64) -> Means {
+        let table_entries = descriptors.min(TABLE_ENTRIES_MAX) as u32;
+        Means { descriptors, table_entries, ..self.clone() }
+    }
+
+    /// Connections that one kernel ring holds.
+    pub(super) fn per_ring(&self) -> u64 {
+        u64::from(self.table_entries / self.sides)
+    }
+
+    /// Rings of each worker that the descriptors suffice for: each ring takes one, and each worker
+    /// one to be woken by and one for each passive socket.
+    pub(super) fn rings_by_descriptors(&self) -> u64 {
+        let workers = u64::from(self.workers);
+        let taken = DESCRIPTORS_RESERVED + workers * (1 + self.passive_sockets);
+        self.descriptors.saturating_sub(taken) / workers
+    }
+
+    /// Rings of each worker that its buffers suffice for: two for each of several.
+    pub(super) fn rings_by_buffers(&self) -> u64 {
+        (self.buffer_count / 2).max(1)
+    }
+
+    /// Connections over all workers with so many rings each.
+    pub(super) fn held_by(&self, rings: u64) -> u64 {
+        u64::from(self.workers).saturating_mul(rings.saturating_mul(self.per_ring()))
+    }
+
+    /// Bytes that count against RLIMIT_MEMLOCK when so many connections are divided.
+    pub(super) fn locked_bytes(&self, connections: u64) -> u64 {
+        let shape = self.shape(connections);
+        let rings = u64::from(shape.rings_per_worker).max(1);
+        let clients = u64::from(shape.slots_per_worker).div_ceil(rings);
+        let power = |number: u64| if number == 0 { 0 } else { 1u64 << number.ilog2() };
+        let per_client = clients.next_power_of_two().min(8_192);
+        let completions = power(self.completion_entries / rings).max(per_client).clamp(256, 65_536);
+        let submissions =
+            power(self.submission_entries / rings).min(completions / 2).clamp(64, 32_768);
+        let most = if rings == 1 { self.buffer_count } else { self.buffer_count / (2 * rings) };
+        // 64 bytes a submission, 16 a completion behind one header, 16 a buffer; whole pages.
+        let pages = (64 * submissions).div_ceil(PAGE_BYTES)
+            + (16 * completions).div_ceil(PAGE_BYTES)
+            + 1
+            + (16 * most.max(1).next_power_of_two()).div_ceil(PAGE_BYTES);
+        CONTROL_LOCKED_BYTES + u64::from(self.workers) * rings * pages * PAGE_BYTES
+    }
+
+    /// The most connections whose rings take no more than `bytes` of RLIMIT_MEMLOCK.
+    pub(super) fn held_by_locked(&self, bytes: u64) -> u64 {
+        let workers = u64::from(self.workers);
+        let one_ring = (0..self.per_ring().max(1).ilog2()).map(|bits| 1 << bits);
+        let most = WORKER_CONNECTIONS_MAX.div_ceil(self.per_ring().max(1));
+        let rings = self.rings_by_descriptors().min(self.rings_by_buffers()).min(most);
+        let several = (1..=rings).map(|rings| rings * self.per_ring());
+        let sizes = one_ring.chain(several).map(|each| each * workers);
+        sizes.take_while(|&held| self.locked_bytes(held) <= bytes).last().unwrap_or(0)
+    }
+
+    /// How `connections` are divided. The kernel spreads clients evenly but not exactly, so a
+    /// worker has slots for an eighth and a few more than its share, as far as they go. One that is
+    /// full all the same has its clients served by the others.
+    pub fn shape(&self, connections: u64) -> Shape {
+        let per_ring = self.per_ring().max(1);
+        let rings_max = self.rings_by_descriptors().min(self.rings_by_buffers());
+        let slots_max = (rings_max * per_ring).min(WORKER_CONNECTIONS_MAX);
+        let share = connections.div_ceil(u64::from(self.workers));
+        let wanted = (share + share / 8 + 32).min(connections);
+        let slots = wanted.min(slots_max.max(share));
+        Shape {
+            workers: self.workers,
+            rings_per_worker: u32::try_from(slots.div_ceil(per_ring)).unwrap_or(u32::MAX),
+            table_entries: self.table_entries,
+            slots_per_worker: u32::try_from(slots).unwrap_or(u32::MAX),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn means(descriptors: u64, sides: u32) -> Means {
+        Means {
+            workers: 2,
+            sides,
+            table_entries: descriptors.min(TABLE_ENTRIES_MAX) as u32,
+            descriptors,
+            passive_sockets: 1,
+            buffer_count: 1024,
+            submission_entries: 4096,
+            completion_entries: 16_384,
+        }
+    }
+
+    #[test]
+    fn a_share_has_room_for_an_uneven_spread_until_the_rings_end() {
+        let shape = means(20_000, 2).shape(1_000_000);
+        assert_eq!((shape.slots_per_worker, shape.rings_per_worker), (562_532, 57));
+        let few = means(256, 2);
+        assert_eq!((few.rings_by_descriptors(), few.per_ring()), (94, 128));
+        let all = few.held_by(94);
+        let shape = few.shape(all);
+        assert_eq!((shape.slots_per_worker, shape.rings_per_worker), (94 * 128, 94));
+        assert_eq!(means(20_000, 1).shape(10).slots_per_worker, 10);
+    }
+
+    #[test]
+    fn what_is_held_fits_into_the_slots_whatever_the_descriptors() {
+        for descriptors in [66, 128, 256, 1_024, 20_000, 1 << 20, 1 << 30] {
+            for sides in [1, 2] {
+                let means = means(descriptors, sides);
+                let rings = means.rings_by_descriptors().min(means.rings_by_buffers());
+                let held = means.held_by(rings).min(2 * WORKER_CONNECTIONS_MAX);
+                let some = [1, held / 3, held - held.min(1), held];
+                for connections in some.into_iter().filter(|&connections| connections <= held) {
+                    let shape = means.shape(connections);
+                    assert!(2 * u64::from(shape.slots_per_worker) >= connections);
+                    assert!(u64::from(shape.rings_per_worker) <= rings, "{means:?} {shape:?}");
+                    assert!(u64::from(shape.slots_per_worker) <= WORKER_CONNECTIONS_MAX);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn little_locked_memory_holds_few_connections() {
+        let means = means(20_000, 2);
+        assert_eq!(means.held_by_locked(64 << 10), 0);
+        let held = means.held_by_locked(8 << 20);
+        assert!(held > 400_000 && means.locked_bytes(held) <= 8 << 20, "{held}");
+    }
+}
