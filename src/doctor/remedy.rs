@@ -16,6 +16,8 @@ use crate::config::{Auto, Config};
 
 /// The widest range of ports to connect from that leaves the privileged ones alone.
 const PORTS_WIDEST: (u16, u16) = (1024, 65_535);
+/// Rings of a worker that were measured to cost little more than one.
+const FEW_RINGS: u32 = 64;
 /// The most that ring.buffer_count may be.
 const BUFFERS_MAX: u64 = 32_768;
 const MIB: u64 = 1 << 20;
@@ -253,14 +255,21 @@ impl Case<'_> {
         }
     }
 
-    /// The RLIMIT_NOFILE that suffices, a power of two above the present one.
+    /// The RLIMIT_NOFILE that suffices, a power of two above the present one, with few rings if
+    /// that can be.
     fn enough_descriptors(&self) -> Option<u64> {
+        let sizes = (10..).map(|bits| 1 << bits).take_while(|&files| files <= TABLE_ENTRIES_MAX);
+        let larger = sizes.filter(|&files| files > self.facts.files_limit());
         let holds = |descriptors: &u64| {
             let means = self.means.with_descriptors(*descriptors);
             means.held_by(means.rings_by_descriptors()) >= self.connections
         };
-        let sizes = (10..).map(|bits| 1 << bits).take_while(|&files| files <= TABLE_ENTRIES_MAX);
-        sizes.filter(|&files| files > self.facts.files_limit()).find(holds)
+        let few = |descriptors: &u64| {
+            let means = self.means.with_descriptors(*descriptors);
+            means.shape(self.connections).rings_per_worker <= FEW_RINGS
+        };
+        let enough = larger.clone().filter(holds).find(few);
+        enough.or_else(|| larger.clone().find(holds))
     }
 
     fn more_descriptors(&self) -> Vec<Remedy> {
@@ -313,7 +322,7 @@ impl Case<'_> {
         let needed = self.connections_bytes().next_multiple_of(MIB).saturating_add(buffers);
         let available = self.facts.host.memory_available_bytes.unwrap_or(0);
         let auto = self.config.gateway.memory_limit == Auto::Auto;
-        // Whoever writes a limit takes all that is free; within the share of "auto" stays a reserve.
+        // Whoever writes a limit may take nearly all that is free, not only the share of "auto".
         if auto && needed < available / 100 * 95 {
             return self.memory_limit();
         }
@@ -362,8 +371,8 @@ impl Case<'_> {
         let needed = self.connections.div_ceil(widest);
         if needed > pairs {
             remedies.push(Remedy::Words(format!(
-                "add {} server addresses or ports: {} connections need {} pairs of source and server \
-                 at {} ports each, and there {} {}",
+                "add {} server addresses or ports: {} connections need {} pairs of source and \
+                 server at {} ports each, and there {} {}",
                 thousands(needed - pairs),
                 thousands(self.connections),
                 thousands(needed),
