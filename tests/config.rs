@@ -197,6 +197,7 @@ fn all_that_is_wrong_is_said_at_once_in_the_order_of_lines() {
 #[test]
 fn what_is_written_is_what_comes_out() {
     let text = "[gateway]\nmax_connections = 1_000_000\nworkers = 4\npin_workers = false\n\
+        memory_limit = \"8GiB\"\n\
         [listener.edge]\nbind = [\"${EDGE}\", \"*:80\"]\nupstream = \"app\"\n\
         idle_timeout = \"off\"\n\
         [upstream.other]\nbuiltin = \"hold\"\n\
@@ -205,6 +206,7 @@ fn what_is_written_is_what_comes_out() {
     let config = parse(text).expect("a good file");
     assert_eq!(config.gateway.max_connections, Auto::Fixed(1_000_000));
     assert_eq!(config.gateway.workers, Auto::Fixed(4));
+    assert_eq!(config.gateway.memory_limit, Auto::Fixed(8 << 30));
     assert_eq!(config.gateway.pin_workers, Auto::Fixed(false));
     let edge = &config.listeners[0];
     let bound: Vec<String> = edge.bind.iter().map(ToString::to_string).collect();
