@@ -2,10 +2,11 @@
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use nix::errno::Errno;
-use socket2::{Domain, Protocol, Socket, Type};
+use nix::libc;
+use socket2::{Domain, Protocol, SockFilter, SockRef, Socket, Type};
 
 /// How many bytes may wait unsent in a socket before a sender is told to wait. It bounds what a
 /// peer that does not read costs: without it a send queue grows to `tcp_wmem`'s maximum, 4 MiB.
@@ -104,14 +105,47 @@ fn tcp_socket(address: SocketAddr) -> Result<Socket, BindError> {
 }
 
 fn failed(address: SocketAddr, tried: &'static str) -> impl Fn(std::io::Error) -> BindError {
-    move |error| {
-        let errno = Errno::from_raw(error.raw_os_error().unwrap_or(0));
-        BindError { address, tried, errno }
-    }
+    move |error| BindError { address, tried, errno: errno_of(&error) }
 }
+
+fn errno_of(error: &std::io::Error) -> Errno {
+    Errno::from_raw(error.raw_os_error().unwrap_or(0))
+}
+
+/// Has a passive socket take no new client: the kernel drops every SYN that comes to it unanswered,
+/// so that the client sends it again a second later. Handshakes that have begun go on, and the
+/// accept queue stays. Closing the socket, or shutting it down, would reset that queue.
+///
+/// The filter belongs to the socket, not to the descriptor: never give it one that a successor is
+/// to accept from.
+///
+/// # Errors
+/// What the kernel said (`SO_ATTACH_FILTER`, no privilege needed).
+pub fn stop_syns(socket: &impl AsFd) -> Result<(), Errno> {
+    SockRef::from(socket).attach_filter(&NO_SYN).map_err(|error| errno_of(&error))
+}
+
+/// A socket filter of TCP sees the segment from its TCP header on. Byte 13 holds the flags; SYN is
+/// 0x02, ACK 0x10: a SYN without an ACK asks for a new connection.
+const NO_SYN: [SockFilter; 5] = {
+    const fn instruction(code: u32, skip_if: u8, skip_else: u8, k: u32) -> SockFilter {
+        SockFilter::new(code as u16, skip_if, skip_else, k)
+    }
+    [
+        instruction(libc::BPF_LD | libc::BPF_B | libc::BPF_ABS, 0, 0, 13),
+        instruction(libc::BPF_ALU | libc::BPF_AND | libc::BPF_K, 0, 0, 0x12),
+        instruction(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 0, 1, 0x02),
+        instruction(libc::BPF_RET | libc::BPF_K, 0, 0, 0),
+        instruction(libc::BPF_RET | libc::BPF_K, 0, 0, u32::MAX),
+    ]
+};
 
 #[cfg(test)]
 mod tests {
+    use std::io::{ErrorKind, Read, Write};
+    use std::net::{TcpListener, TcpStream};
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
@@ -132,5 +166,31 @@ mod tests {
             listen_on(four, 1, 16).ok().map(|four| (six, four))
         };
         assert!((0..50).any(|_| pair().is_some()), "IPv4 is taken by IPv6-only sockets");
+    }
+
+    #[test]
+    fn without_syns_the_queue_is_served_and_nobody_new_comes() {
+        const WATCH: Duration = Duration::from_millis(300);
+        let any = "127.0.0.1:0".parse().expect("an address");
+        let mut bound = listen_on(any, 1, 16).expect("a free port");
+        let passive = TcpListener::from(bound.sockets.remove(0));
+        let connect = || TcpStream::connect_timeout(&bound.address, WATCH);
+        let talk = |client: &mut TcpStream, server: &mut TcpStream| {
+            let mut heard = [0; 5];
+            client.write_all(b"hello").and_then(|()| server.read_exact(&mut heard)).expect("bytes");
+            server.write_all(&heard).and_then(|()| client.read_exact(&mut heard)).expect("bytes");
+        };
+        let mut established = connect().expect("it listens");
+        let (mut served, _) = passive.accept().expect("a client");
+        let mut queued: Vec<_> = (0..5).map(|_| connect().expect("it listens")).collect();
+
+        stop_syns(&passive).expect("a filter");
+        assert_eq!(connect().expect_err("no answer").kind(), ErrorKind::TimedOut);
+        talk(&mut established, &mut served);
+        for client in &mut queued {
+            let (mut server, _) = passive.accept().expect("it was queued");
+            talk(client, &mut server);
+        }
+        assert_eq!(connect().expect_err("no answer").kind(), ErrorKind::TimedOut);
     }
 }
