@@ -2,6 +2,7 @@
 //!
 //! It never touches a connection, and nothing here makes a worker wait.
 
+pub mod directory;
 pub mod log;
 
 use std::sync::Arc;
