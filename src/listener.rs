@@ -1,7 +1,7 @@
 //! Makes passive sockets: one per worker and address, in one SO_REUSEPORT group.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsFd, OwnedFd};
 
 use nix::errno::Errno;
@@ -20,6 +20,9 @@ pub struct Bound {
     pub address: SocketAddr,
     /// One for each worker.
     pub sockets: Vec<OwnedFd>,
+    /// Somebody else has them open, too: their queues wait for a successor when we end, so they are
+    /// never shut down and never given a filter.
+    pub inherited: bool,
 }
 
 /// Why an address could not be listened on.
@@ -72,7 +75,38 @@ pub fn listen_on(address: SocketAddr, workers: usize, backlog: u32) -> Result<Bo
     for _ in 1..workers {
         sockets.push(passive(address, backlog)?.into());
     }
-    Ok(Bound { address, sockets })
+    Ok(Bound { address, sockets, inherited: false })
+}
+
+/// Accepts from sockets that a parent bound to `address` and has open, too: at least one. They get
+/// the options that ours have.
+///
+/// Every [`Bound`] has a socket for each worker. Fewer sockets than workers are shared: workers
+/// then accept from one queue. More make several, the last shared if it does not come out even.
+///
+/// # Errors
+/// When the kernel refuses an option or a descriptor.
+pub fn adopt(
+    address: SocketAddr,
+    inherited: Vec<TcpListener>,
+    workers: usize,
+    backlog: u32,
+) -> Result<Vec<Bound>, BindError> {
+    let failed = |tried| failed(address, tried);
+    for socket in &inherited {
+        let socket = SockRef::from(socket);
+        // systemd's sockets can come non-blocking; on such a one an accept of the ring does not
+        // wait but fails with EAGAIN (io_uring: REQ_F_NOWAIT).
+        socket.set_nonblocking(false).map_err(failed("O_NONBLOCK"))?;
+        set_options(&socket, backlog, address)?;
+    }
+    let rows = inherited.chunks(workers).map(|row| {
+        let shared = row.iter().cycle().take(workers).map(|socket| socket.try_clone());
+        let sockets = shared.map(|socket| socket.map(OwnedFd::from)).collect::<Result<_, _>>();
+        let sockets = sockets.map_err(failed("dup"))?;
+        Ok(Bound { address, sockets, inherited: true })
+    });
+    rows.collect()
 }
 
 /// A bind with SO_REUSEPORT to a busy port of the same user succeeds in silence and takes half of
@@ -85,11 +119,17 @@ fn passive(address: SocketAddr, backlog: u32) -> Result<Socket, BindError> {
     let socket = tcp_socket(address)?;
     let failed = |tried| failed(address, tried);
     socket.set_reuse_port(true).map_err(failed("SO_REUSEPORT"))?;
+    socket.bind(&address.into()).map_err(failed("bind"))?;
+    set_options(&socket, backlog, address)?;
+    Ok(socket)
+}
+
+/// What accepted sockets are to inherit, and the backlog; listening comes last.
+fn set_options(socket: &Socket, backlog: u32, address: SocketAddr) -> Result<(), BindError> {
+    let failed = |tried| failed(address, tried);
     socket.set_tcp_nodelay(true).map_err(failed("TCP_NODELAY"))?;
     socket.set_tcp_notsent_lowat(UNSENT_BYTES).map_err(failed("TCP_NOTSENT_LOWAT"))?;
-    socket.bind(&address.into()).map_err(failed("bind"))?;
-    socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX)).map_err(failed("listen"))?;
-    Ok(socket)
+    socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX)).map_err(failed("listen"))
 }
 
 /// A socket that may follow a dead predecessor's connections (SO_REUSEADDR), IPv6 only if IPv6.
@@ -143,7 +183,7 @@ const NO_SYN: [SockFilter; 5] = {
 #[cfg(test)]
 mod tests {
     use std::io::{ErrorKind, Read, Write};
-    use std::net::{TcpListener, TcpStream};
+    use std::net::TcpStream;
     use std::time::Duration;
 
     use super::*;
@@ -159,13 +199,33 @@ mod tests {
 
     #[test]
     fn an_ipv6_wildcard_leaves_the_ipv4_port_free() {
-        // Any port may be some connection's own at this moment: a few are tried.
-        let pair = || {
-            let six = listen_on("[::]:0".parse().ok()?, 1, 16).ok()?;
+        // Another program may have just that port in IPv4: then another port.
+        let free = (0..50).any(|_| {
+            let six = listen_on("[::]:0".parse().expect("an address"), 1, 16).expect("a free port");
             let four = SocketAddr::from(([0, 0, 0, 0], six.address.port()));
-            listen_on(four, 1, 16).ok().map(|four| (six, four))
-        };
-        assert!((0..50).any(|_| pair().is_some()), "IPv4 is taken by IPv6-only sockets");
+            listen_on(four, 1, 16).is_ok()
+        });
+        assert!(free, "IPv4 is not taken by an IPv6-only socket");
+    }
+
+    #[test]
+    fn every_worker_has_a_socket_of_each_row_and_no_socket_is_left_out() {
+        for (handed, workers, rows) in [(1, 3, 1), (2, 2, 1), (3, 2, 2), (4, 1, 4)] {
+            let one = TcpListener::bind("127.0.0.1:0").expect("a free port");
+            one.set_nonblocking(true).expect("an option");
+            let address = one.local_addr().expect("it is bound");
+            let all = (0..handed).map(|_| one.try_clone().expect("a descriptor")).collect();
+            let bound = adopt(address, all, workers, 16).expect("they listen");
+            assert_eq!(bound.len(), rows, "{handed} for {workers}");
+            for row in bound {
+                assert!(row.inherited && row.sockets.len() == workers && row.address == address);
+                for socket in &row.sockets {
+                    let socket = SockRef::from(socket);
+                    assert!(socket.tcp_nodelay().expect("an option"));
+                    assert!(!socket.nonblocking().expect("a flag"));
+                }
+            }
+        }
     }
 
     #[test]

@@ -1,7 +1,11 @@
 //! Why the gateway could not start, or broke.
 
 use std::fmt;
+use std::net::SocketAddr;
 
+use super::others::LONGEST_WAIT;
+use super::{Holder, InheritError, LockError};
+use crate::control::directory::DirectoryError;
 use crate::listener::BindError;
 use crate::ring::{ProbeError, RingError};
 
@@ -17,8 +21,12 @@ pub enum GatewayError {
         /// The listener's name in the config.
         listener: String,
         /// What stood in the way.
-        error: BindError,
+        error: ListenError,
     },
+    /// A socket that a parent handed down is of no use.
+    Inherit(InheritError),
+    /// There is no place for the gateway's own files.
+    Directory(DirectoryError),
     /// More connections were asked for than the host can hold, or it can hold none.
     DoesNotFit {
         /// What the config says, unless it says "auto".
@@ -44,6 +52,8 @@ impl fmt::Display for GatewayError {
             GatewayError::Listen { listener, error } => {
                 write!(out, "listener {listener}: {error}")
             }
+            GatewayError::Inherit(error) => write!(out, "{error}"),
+            GatewayError::Directory(error) => write!(out, "{error}"),
             GatewayError::DoesNotFit { asked: Some(asked), because } => write!(
                 out,
                 "gateway.max_connections = {asked}: {because}. Or lower it, or write \"auto\"; \
@@ -73,3 +83,62 @@ impl fmt::Display for GatewayError {
 }
 
 impl std::error::Error for GatewayError {}
+
+/// Why there is no passive socket on an address.
+#[derive(Debug)]
+pub enum ListenError {
+    /// The kernel refused one.
+    Bind(BindError),
+    /// A living gateway has the lock of the address.
+    Locked {
+        /// The address.
+        address: SocketAddr,
+        /// Who, by the lock.
+        error: LockError,
+    },
+    /// Somebody else listens there.
+    Taken {
+        /// The address.
+        address: SocketAddr,
+        /// Who.
+        holder: Holder,
+    },
+    /// Listeners that no process has open did not go away.
+    Haunted {
+        /// The address.
+        address: SocketAddr,
+        /// How many.
+        listeners: usize,
+    },
+}
+
+impl fmt::Display for ListenError {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ListenError::Bind(error) => write!(out, "{error}"),
+            ListenError::Locked { address, error } => write!(out, "{address}: {error}"),
+            ListenError::Taken { address, holder } if is_us(holder) => write!(
+                out,
+                "{address}: another bind of this gateway covers it; take one of the two out"
+            ),
+            ListenError::Taken { address, holder } => write!(
+                out,
+                "{address}: {holder} listens there; stop it first, or bind another address"
+            ),
+            ListenError::Haunted { address, listeners } => write!(
+                out,
+                "{address}: after {} seconds there are still {listeners} listeners that no process \
+                 here has open; if a gateway in a container on the host's network owns them, stop \
+                 it; otherwise start again once the kernel has closed them",
+                LONGEST_WAIT.as_secs()
+            ),
+        }
+    }
+}
+
+impl std::error::Error for ListenError {}
+
+fn is_us(holder: &Holder) -> bool {
+    let us = std::process::id() as i32;
+    matches!(holder, Holder::Living(processes) if processes.iter().any(|one| one.pid == us))
+}

@@ -1,19 +1,26 @@
 //! Builds all parts from a config, starts the workers, drains and joins them.
 
 mod error;
+mod holders;
 mod host;
+mod inherit;
+mod lock;
+mod others;
+mod sockets;
 #[cfg(test)]
 mod tests;
 
-use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
-pub use error::GatewayError;
+pub use error::{GatewayError, ListenError};
+pub use holders::{Holder, Process};
 pub use host::diagnose;
+pub use inherit::InheritError;
+pub use lock::LockError;
 
 use crate::base::Clock;
 use crate::budget::{Bell, Budget};
@@ -21,20 +28,25 @@ use crate::config::{AtLimit, Builtin, Config, UpstreamKind};
 use crate::conn::{Reason, Wiring};
 use crate::control::{Ending, Exit, Outcome, WorkerHandle};
 use crate::doctor::effective_backlog;
-use crate::listener::{Bound, listen_on};
+use crate::listener::Bound;
 use crate::metrics::WorkerCounters;
 use crate::ring::{KernelRing, ListenerSocket, RingError, RingSetup, ServerSocket, Waker};
 use crate::upstream::Servers;
 use crate::worker::{GatePlan, ListenerPlan, Mailbox, Plan, UpstreamPlan, Worker, mailbox};
 use host::Host;
+use inherit::Inherited;
+use lock::Lock;
+use sockets::Sockets;
 
 /// Runs until it is told to stop and everything has ended.
 ///
 /// # Errors
 /// When the gateway could not start, or broke.
 pub fn run(config: Config) -> Result<(), GatewayError> {
+    // Before the log, which has a thread and descriptors of its own.
+    let inherited = Inherited::from_environment().map_err(GatewayError::Inherit)?;
     let log = crate::control::log::start(&config.log);
-    let outcome = Gateway::start(&config).and_then(|gateway| gateway.serve(&config));
+    let outcome = Gateway::start(&config, inherited).and_then(|gateway| gateway.serve(&config));
     drop(log);
     outcome
 }
@@ -45,6 +57,8 @@ struct Gateway {
     handles: Vec<WorkerHandle>,
     threads: Vec<JoinHandle<()>>,
     exits: UnboundedReceiver<Exit>,
+    /// Of its addresses, until it has ended.
+    locks: Vec<Lock>,
 }
 
 /// What one worker's thread is given.
@@ -60,10 +74,10 @@ struct Recruit {
 }
 
 impl Gateway {
-    fn start(config: &Config) -> Result<Gateway, GatewayError> {
+    fn start(config: &Config, inherited: Inherited) -> Result<Gateway, GatewayError> {
         let host = Host::prepare(config)?;
-        let bound = bind_all(config, &host)?;
-        Gateway::recruit(config, &host, bound)
+        let Sockets { bound, locks } = sockets::bind_all(config, &host, inherited)?;
+        Ok(Gateway { locks, ..Gateway::recruit(config, &host, bound)? })
     }
 
     /// Starts every worker and waits until each has its ring.
@@ -78,7 +92,8 @@ impl Gateway {
         let sockets = passive_sockets(config, host, bound);
         let (exit_sender, exits) = unbounded_channel();
         let (ready_sender, ready) = std::sync::mpsc::channel();
-        let mut gateway = Gateway { clock, handles: Vec::new(), threads: Vec::new(), exits };
+        let mut gateway =
+            Gateway { clock, handles: Vec::new(), threads: Vec::new(), exits, locks: Vec::new() };
         for index in 0..host.workers() {
             let (orders, mailbox) = mailbox();
             let counters = Arc::new(WorkerCounters::default());
@@ -110,7 +125,7 @@ impl Gateway {
 
     /// Until the end. What is still open at the drain's deadline ends with the process.
     fn serve(self, config: &Config) -> Result<(), GatewayError> {
-        let Gateway { clock, handles, threads, exits } = self;
+        let Gateway { clock, handles, threads, exits, locks: _locks } = self;
         let drain_timeout = config.gateway.drain_timeout;
         let ready = || tracing::info!(workers = handles.len(), "ready");
         let outcome = crate::control::run(&handles, exits, &clock, drain_timeout, ready)
@@ -170,51 +185,6 @@ fn work(
 fn words_of(panic: &(dyn std::any::Any + Send)) -> String {
     let words = panic.downcast_ref::<String>().cloned();
     words.or_else(|| panic.downcast_ref::<&str>().map(|&text| text.to_owned())).unwrap_or_default()
-}
-
-/// Listens on every address; each [`Bound`] with the index of its listener in the config.
-fn bind_all(config: &Config, host: &Host) -> Result<Vec<(usize, Bound)>, GatewayError> {
-    let mut all: Vec<(usize, Bound)> = Vec::new();
-    for (index, listener) in config.listeners.iter().enumerate() {
-        for (nth, &address) in listener.bind.iter().enumerate() {
-            let address = same_port(address, nth, &listener.bind, &all);
-            let workers = host.workers();
-            let bound = listen_on(address, workers, listener.backlog)
-                .map_err(|error| GatewayError::Listen { listener: listener.name.clone(), error })?;
-            let backlog = effective_backlog(&host.facts, listener);
-            tracing::info!(
-                listener = %listener.name,
-                address = %bound.address,
-                backlog,
-                passive_sockets = workers,
-                backlog_in_all = workers as u64 * u64::from(backlog),
-                "listening"
-            );
-            all.push((index, bound));
-        }
-    }
-    Ok(all)
-}
-
-/// `*:0` asks for one free port for both families: the second takes the port of the first.
-fn same_port(
-    address: SocketAddr,
-    nth: usize,
-    binds: &[SocketAddr],
-    bound: &[(usize, Bound)],
-) -> SocketAddr {
-    match (nth.checked_sub(1).map(|before| binds[before]), bound.last()) {
-        (Some(before), Some((_, bound)))
-            if address.port() == 0
-                && before.port() == 0
-                && address.ip().is_unspecified()
-                && before.ip().is_unspecified()
-                && address.is_ipv4() != before.is_ipv4() =>
-        {
-            SocketAddr::new(address.ip(), bound.address.port())
-        }
-        _ => address,
-    }
 }
 
 /// The workers' plan and the addresses that its servers' indices mean.

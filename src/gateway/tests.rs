@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::doctor::Shape;
+use crate::listener::listen_on;
 
 /// A worker whose plan sends its clients to an upstream that does not exist: it panics at the
 /// first client.

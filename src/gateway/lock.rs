@@ -1,0 +1,148 @@
+//! One gateway per address: a locked file that names the living one.
+
+use std::fmt;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Seek, Write};
+use std::net::SocketAddr;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg, OFlag};
+
+/// Held for the process's life. The kernel drops it with the process, so a dead holder's is free;
+/// the file stays, because removing it would let two others each lock a file of that name.
+#[derive(Debug)]
+pub(super) struct Lock {
+    _file: Flock<File>,
+}
+
+/// Why a lock was not to be had.
+#[derive(Debug)]
+pub enum LockError {
+    /// Somebody holds it.
+    Held {
+        /// The file.
+        path: PathBuf,
+        /// Who, by what the file says; nobody when the holder is only about to write it.
+        pid: Option<i32>,
+    },
+    /// The file cannot be made, locked or written.
+    Unusable {
+        /// The file.
+        path: PathBuf,
+        /// What the kernel said.
+        error: io::Error,
+    },
+}
+
+impl fmt::Display for LockError {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            LockError::Held { path, pid } => {
+                match pid {
+                    Some(pid) => write!(out, "another gateway runs there, pid {pid}")?,
+                    None => write!(out, "another gateway runs there")?,
+                }
+                let path = path.display();
+                write!(out, " (it holds {path}); stop it first, or bind another address")
+            }
+            LockError::Unusable { path, error } => write!(
+                out,
+                "{}: {error}; this lock keeps a second gateway from taking half of the clients: \
+                 give RUNTIME_DIRECTORY the name of a directory that this user can write",
+                path.display()
+            ),
+        }
+    }
+}
+
+impl std::error::Error for LockError {}
+
+impl Lock {
+    /// Takes the lock of `address`, or says at once who has it.
+    pub(super) fn take(directory: &Path, address: SocketAddr) -> Result<Lock, LockError> {
+        let path = directory.join(file_name(address, network().as_deref()));
+        let unusable = |error: io::Error| LockError::Unusable { path: path.clone(), error };
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o644)
+            .custom_flags(OFlag::O_NOFOLLOW.bits())
+            .open(&path)
+            .map_err(unusable)?;
+        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(mut file) => {
+                write_pid(&mut file).map_err(unusable)?;
+                Ok(Lock { _file: file })
+            }
+            Err((mut file, Errno::EWOULDBLOCK)) => {
+                Err(LockError::Held { pid: read_pid(&mut file), path })
+            }
+            Err((_, errno)) => Err(unusable(errno.into())),
+        }
+    }
+}
+
+fn write_pid(file: &mut File) -> io::Result<()> {
+    file.set_len(0)?;
+    file.rewind()?;
+    writeln!(file, "{}", std::process::id())
+}
+
+fn read_pid(file: &mut File) -> Option<i32> {
+    let mut text = String::new();
+    file.take(16).read_to_string(&mut text).ok()?;
+    text.trim().parse().ok()
+}
+
+/// The same address in two network namespaces is two addresses, and they may share a directory.
+fn file_name(address: SocketAddr, network: Option<&str>) -> String {
+    match network {
+        Some(network) => format!("{address}@{network}.lock"),
+        None => format!("{address}.lock"),
+    }
+}
+
+/// The number of this thread's network namespace: of `net:[4026531840]` the digits.
+fn network() -> Option<String> {
+    let link = std::fs::read_link("/proc/thread-self/ns/net").ok()?;
+    Some(link.to_str()?.strip_prefix("net:[")?.strip_suffix(']')?.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_that_is_held_names_its_holder_and_a_dropped_one_is_free() {
+        let directory =
+            std::env::temp_dir().join(format!("portcullis-lock-{}", std::process::id()));
+        std::fs::create_dir_all(&directory).expect("a directory");
+        let addresses = ["127.0.0.1:7000", "[::1]:7000", "[fe80::1%2]:7000"];
+        for address in addresses.map(|text| text.parse::<SocketAddr>().expect("an address")) {
+            let lock = Lock::take(&directory, address).expect("nobody has it");
+            match Lock::take(&directory, address) {
+                Err(LockError::Held { pid, .. }) => {
+                    assert_eq!(pid, Some(std::process::id() as i32));
+                }
+                other => panic!("it is taken: {other:?}"),
+            }
+            drop(lock);
+            Lock::take(&directory, address).expect("nobody has it any more");
+        }
+        std::fs::remove_dir_all(&directory).expect("it is there");
+    }
+
+    #[test]
+    fn a_directory_that_is_not_there_is_named() {
+        let any = SocketAddr::from(([127, 0, 0, 1], 7000));
+        let error = Lock::take(Path::new("/nonexistent"), any).expect_err("no directory");
+        let words = error.to_string();
+        assert!(
+            words.contains("/nonexistent/127.0.0.1:7000") && words.contains("RUNTIME_DIRECTORY")
+        );
+    }
+}

@@ -1,0 +1,152 @@
+//! Others who listen on an address of ours: who lives is refused by name, who is dying waited for.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use super::ListenError;
+use super::holders::{Holder, Listening, holder_of, is_ending, is_living};
+use super::lock::{Lock, LockError};
+use crate::base::{Clock, Millis};
+use crate::listener::BindError;
+
+/// How long a dead predecessor's listeners are waited for. Its 600,000 connections took the kernel
+/// ten seconds. After that it is an error, not a start beside them: they would go on taking their
+/// share of the clients after the log has said `ready`, and a listener that nobody seems to have
+/// open may belong to a living gateway in another PID namespace.
+pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(60);
+/// How often they are looked at.
+const LOOK: Duration = Duration::from_millis(50);
+/// Looks that find a lock held by a process that is not on its way out, before it is believed: one
+/// that was killed a moment ago may not know it yet.
+const STEADY_LOOKS: u32 = 2;
+/// Looks that find the address taken and nobody on it, before the kernel's word is passed on.
+const EMPTY_LOOKS: u32 = 3;
+
+/// Takes the lock of `address`. A holder that is on its way out is waited for.
+pub(super) fn lock(directory: &Path, address: SocketAddr) -> Result<Lock, ListenError> {
+    let wait = Wait::new();
+    let mut steady_looks = 0;
+    loop {
+        let error = match Lock::take(directory, address) {
+            Ok(lock) => return Ok(lock),
+            Err(error) => error,
+        };
+        let LockError::Held { pid, .. } = &error else {
+            return Err(ListenError::Locked { address, error });
+        };
+        steady_looks = if pid.is_none_or(is_ending) { 0 } else { steady_looks + 1 };
+        if steady_looks == STEADY_LOOKS || !wait.goes_on() {
+            return Err(ListenError::Locked { address, error });
+        }
+    }
+}
+
+/// Whether a process lives on, for the same reason looked at twice.
+fn outlives_a_look(pid: i32) -> bool {
+    if is_ending(pid) {
+        return false;
+    }
+    std::thread::sleep(LOOK);
+    is_living(pid)
+}
+
+/// Those who listen on an address where we are to.
+pub(super) struct Others<'a> {
+    /// By its name in the config.
+    listener: &'a str,
+    address: SocketAddr,
+    wait: Wait,
+    /// Inodes of listeners that no process has open.
+    dead: Vec<u64>,
+    empty_looks: u32,
+}
+
+impl Others<'_> {
+    pub(super) fn new(listener: &str, address: SocketAddr) -> Others<'_> {
+        Others { listener, address, wait: Wait::new(), dead: Vec::new(), empty_looks: 0 }
+    }
+
+    /// Judges those who were found, and sleeps until the next look if they are dead. `refused` is
+    /// what the kernel said of our bind.
+    ///
+    /// # Errors
+    /// When one lives, when the time is over, or when the kernel refuses though nobody listens.
+    pub(super) fn look(
+        &mut self,
+        found: Vec<Listening>,
+        refused: Option<BindError>,
+    ) -> Result<(), ListenError> {
+        let address = self.address;
+        let fresh: Vec<Listening> =
+            found.iter().filter(|one| !self.dead.contains(&one.inode)).copied().collect();
+        let holder = if fresh.is_empty() { Holder::Nobody } else { holder_of(&fresh) };
+        match &holder {
+            Holder::Living(processes) if !processes.iter().any(|p| outlives_a_look(p.pid)) => {
+                return Ok(());
+            }
+            Holder::Living(_) | Holder::Unseen(_) => {
+                return Err(ListenError::Taken { address, holder });
+            }
+            Holder::Nobody => {}
+        }
+        self.empty_looks = if found.is_empty() { self.empty_looks + 1 } else { 0 };
+        if let Some(error) = refused.filter(|_| self.empty_looks == EMPTY_LOOKS) {
+            return Err(ListenError::Bind(error));
+        }
+        if !fresh.is_empty() {
+            self.dead.extend(fresh.iter().map(|one| one.inode));
+            tracing::warn!(
+                listener = %self.listener,
+                %address,
+                listeners = self.dead.len(),
+                inodes = ?self.dead,
+                "a dead predecessor's listeners still take clients; waiting until the kernel has \
+                 closed them"
+            );
+        }
+        if self.wait.goes_on() {
+            return Ok(());
+        }
+        Err(ListenError::Haunted { address, listeners: found.len() })
+    }
+
+    /// Ends in the log what a wait began there.
+    pub(super) fn say_gone(&self) {
+        if !self.dead.is_empty() {
+            tracing::info!(
+                listener = %self.listener,
+                address = %self.address,
+                listeners = self.dead.len(),
+                waited_milliseconds = self.wait.so_far().as_millis() as u64,
+                "the dead predecessor's listeners are gone"
+            );
+        }
+    }
+}
+
+/// A bounded wait for what is dying.
+struct Wait {
+    clock: Clock,
+    began: Millis,
+}
+
+impl Wait {
+    fn new() -> Wait {
+        let clock = Clock::system();
+        Wait { began: clock.now(), clock }
+    }
+
+    fn so_far(&self) -> Duration {
+        self.clock.now().since(self.began)
+    }
+
+    /// Sleeps, and says whether to look again.
+    fn goes_on(&self) -> bool {
+        let goes_on = self.so_far() < LONGEST_WAIT;
+        if goes_on {
+            std::thread::sleep(LOOK);
+        }
+        goes_on
+    }
+}

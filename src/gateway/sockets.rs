@@ -1,0 +1,162 @@
+//! Gets the passive sockets of every listener: inherited ones, or its own when nobody else listens.
+
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use nix::errno::Errno;
+
+use super::holders::listening_on;
+use super::host::Host;
+use super::inherit::Inherited;
+use super::lock::Lock;
+use super::others::{Others, lock};
+use super::{GatewayError, ListenError};
+use crate::config::{Config, Listener};
+use crate::control::directory::runtime_directory;
+use crate::doctor::effective_backlog;
+use crate::listener::{Bound, adopt, listen_on};
+
+/// What the gateway accepts from, and what keeps others from doing so.
+#[derive(Debug)]
+pub(super) struct Sockets {
+    /// Each with the index of its listener in the config.
+    pub(super) bound: Vec<(usize, Bound)>,
+    pub(super) locks: Vec<Lock>,
+}
+
+/// Listens on every address of every listener.
+pub(super) fn bind_all(
+    config: &Config,
+    host: &Host,
+    mut inherited: Inherited,
+) -> Result<Sockets, GatewayError> {
+    let binds = config.listeners.iter().map(|listener| &listener.bind[..]);
+    inherited.check(binds).map_err(GatewayError::Inherit)?;
+    if let Some(pid) = inherited.meant_for() {
+        tracing::warn!(
+            listen_pid = pid,
+            "LISTEN_FDS is set for another process; its sockets are not ours to use"
+        );
+    }
+    let workers = host.workers();
+    let mut sockets = Sockets { bound: Vec::new(), locks: Vec::new() };
+    for (index, listener) in config.listeners.iter().enumerate() {
+        for (nth, &address) in listener.bind.iter().enumerate() {
+            let failed = |error| GatewayError::Listen { listener: listener.name.clone(), error };
+            let address = same_port(address, nth, &listener.bind, &sockets.bound);
+            let handed = inherited.take(address);
+            if !handed.is_empty() {
+                let count = handed.len();
+                let rows = take_over(listener, address, handed, workers).map_err(failed)?;
+                say(host, listener, address, count, true);
+                sockets.bound.extend(rows.into_iter().map(|bound| (index, bound)));
+            } else if inherited.covers(address) {
+                tracing::info!(
+                    listener = %listener.name,
+                    %address,
+                    "an inherited socket of both families serves it"
+                );
+            } else {
+                let directory = runtime_directory().map_err(GatewayError::Directory)?;
+                let (bound, lock) = make(listener, address, workers, &directory).map_err(failed)?;
+                say(host, listener, bound.address, workers, false);
+                sockets.bound.push((index, bound));
+                sockets.locks.push(lock);
+            }
+        }
+    }
+    Ok(sockets)
+}
+
+/// Sockets of our own, and the lock of their address.
+fn make(
+    listener: &Listener,
+    address: SocketAddr,
+    workers: usize,
+    directory: &Path,
+) -> Result<(Bound, Lock), ListenError> {
+    // Which port 0 becomes is known only afterwards, and nobody else can have it.
+    let early = (address.port() != 0).then(|| lock(directory, address)).transpose()?;
+    let mut others = Others::new(&listener.name, address);
+    let bound = loop {
+        match listen_on(address, workers, listener.backlog) {
+            Ok(bound) => break bound,
+            Err(error) if error.errno == Errno::EADDRINUSE => {
+                others.look(listening_on(address), Some(error))?;
+            }
+            Err(error) => return Err(ListenError::Bind(error)),
+        }
+    };
+    others.say_gone();
+    let lock = match early {
+        Some(lock) => lock,
+        None => lock(directory, bound.address)?,
+    };
+    Ok((bound, lock))
+}
+
+/// The sockets of a parent. Another gateway may accept from the same ones, and no client is lost by
+/// that: a successor can start before its predecessor has ended. Other sockets on the same address
+/// would take clients away, so they are treated as when we bind.
+fn take_over(
+    listener: &Listener,
+    address: SocketAddr,
+    handed: Vec<TcpListener>,
+    workers: usize,
+) -> Result<Vec<Bound>, ListenError> {
+    let ours: Vec<u64> = handed.iter().filter_map(inode_of).collect();
+    let mut others = Others::new(&listener.name, address);
+    loop {
+        let mut found = listening_on(address);
+        found.retain(|one| one.address == address && !ours.contains(&one.inode));
+        if found.is_empty() {
+            break;
+        }
+        others.look(found, None)?;
+    }
+    others.say_gone();
+    adopt(address, handed, workers, listener.backlog).map_err(ListenError::Bind)
+}
+
+fn inode_of(socket: &TcpListener) -> Option<u64> {
+    let file = std::fs::File::from(OwnedFd::from(socket.try_clone().ok()?));
+    file.metadata().ok().map(|found| found.ino())
+}
+
+/// `*:0` asks for one free port for both families: the second takes the port of the first.
+fn same_port(
+    address: SocketAddr,
+    nth: usize,
+    binds: &[SocketAddr],
+    bound: &[(usize, Bound)],
+) -> SocketAddr {
+    match (nth.checked_sub(1).map(|before| binds[before]), bound.last()) {
+        (Some(before), Some((_, bound)))
+            if address.port() == 0
+                && before.port() == 0
+                && address.ip().is_unspecified()
+                && before.ip().is_unspecified()
+                && address.is_ipv4() != before.is_ipv4() =>
+        {
+            SocketAddr::new(address.ip(), bound.address.port())
+        }
+        _ => address,
+    }
+}
+
+/// The log's line for an address that is listened on. The start's report says what to do about a
+/// backlog that the kernel cuts.
+fn say(host: &Host, listener: &Listener, address: SocketAddr, sockets: usize, inherited: bool) {
+    let backlog = effective_backlog(&host.facts, listener);
+    tracing::info!(
+        listener = %listener.name,
+        %address,
+        backlog,
+        passive_sockets = sockets,
+        backlog_in_all = sockets as u64 * u64::from(backlog),
+        inherited,
+        "listening"
+    );
+}
