@@ -2,15 +2,18 @@
 
 mod support;
 
+mod activation;
 mod builtins;
 mod families;
 mod half_close;
 mod limit;
 mod listeners;
 mod many_rings;
+mod predecessor;
 mod relay;
 mod reset;
 mod reset_stalled;
+mod second_run;
 mod seed;
 mod self_check;
 mod server_first;

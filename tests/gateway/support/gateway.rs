@@ -1,10 +1,12 @@
 //! The gateway's program: started with a config, watched, stopped.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -18,7 +20,7 @@ use super::wait_until;
 pub(crate) struct Gateway {
     child: Child,
     log: Log,
-    _home: Home,
+    home: Arc<Home>,
 }
 
 /// What a gateway said when it had ended.
@@ -62,9 +64,13 @@ impl Gateway {
 
     /// Starts a gateway and waits for nothing.
     pub(crate) fn launch(config: Option<&str>, open_files: Option<u64>) -> Self {
+        // Each gateway has a runtime directory of its own: many run at once.
+        Self::launch_in(Home::new(), program(open_files), config)
+    }
+
+    /// Starts a gateway in a runtime directory that it shares with others, and waits for nothing.
+    pub(crate) fn launch_in(home: Arc<Home>, mut command: Command, config: Option<&str>) -> Self {
         allow_many_files();
-        let home = Home::new();
-        let mut command = program(open_files);
         command.arg("run");
         if let Some(config) = config {
             let path = home.path.join("portcullis.toml");
@@ -72,12 +78,37 @@ impl Gateway {
             std::fs::write(&path, format!("{config}{level}")).expect("the config is written");
             command.arg("--config").arg(path);
         }
-        // Each gateway has a runtime directory of its own: many run at once.
         command.env("RUNTIME_DIRECTORY", &home.path).env("XDG_RUNTIME_DIR", &home.path);
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        if !command.get_envs().any(|(name, _)| name == "LISTEN_FDS") {
+            command.stdin(Stdio::null()).stdout(Stdio::null());
+        }
+        command.stderr(Stdio::piped());
         let mut child = command.spawn().expect("the gateway's program starts");
+        drop(command); // With it go its copies of sockets that it handed down.
         let log = Log::collect(child.stderr.take().expect("stderr is piped"));
-        Self { child, log, _home: home }
+        Self { child, log, home }
+    }
+
+    /// The runtime directory, for another gateway.
+    pub(crate) fn home(&self) -> Arc<Home> {
+        Arc::clone(&self.home)
+    }
+
+    /// Waits for lines that hold this, so many.
+    pub(crate) fn wait_for_lines(&self, fragment: &str, count: usize) -> Vec<String> {
+        self.log.wait_for(fragment, count)
+    }
+
+    /// The lines so far.
+    pub(crate) fn lines(&self) -> Vec<String> {
+        self.log.lines()
+    }
+
+    /// Kills the gateway as `kill -9` does, and waits until it has ended.
+    pub(crate) fn kill(mut self) -> Arc<Home> {
+        self.child.kill().expect("it is our child");
+        self.child.wait().expect("it is our child");
+        self.home()
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -172,6 +203,20 @@ pub(crate) fn program(open_files: Option<u64>) -> Command {
     command
 }
 
+/// The same, handed one or two passive sockets the way a service manager does. The shell moves them
+/// to where they belong and becomes the program, so that LISTEN_PID is right.
+pub(crate) fn activated_program(sockets: &[&TcpListener]) -> Command {
+    let script = "exec 3<&0 4>&1 </dev/null >/dev/null; LISTEN_PID=$$ exec \"$0\" \"$@\"";
+    let mut command = Command::new("sh");
+    command.arg("-c").arg(script).arg(program(None).get_program());
+    let clone = |socket: &TcpListener| OwnedFd::from(socket.try_clone().expect("a descriptor"));
+    command.stdin(clone(sockets[0]));
+    // What is beyond the count is not looked at.
+    command.stdout(sockets.get(1).map_or_else(Stdio::null, |socket| clone(socket).into()));
+    command.env("LISTEN_FDS", sockets.len().to_string());
+    command
+}
+
 /// The tests' own clients and servers take ordinary descriptors: as many as the host allows.
 fn allow_many_files() {
     let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).expect("a limit of open files");
@@ -179,18 +224,18 @@ fn allow_many_files() {
 }
 
 /// A directory for one gateway's files, removed with it.
-struct Home {
+pub(crate) struct Home {
     path: PathBuf,
 }
 
 impl Home {
-    fn new() -> Self {
+    pub(crate) fn new() -> Arc<Self> {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let name = format!("portcullis-test-{}-{number}", std::process::id());
         let path = std::env::temp_dir().join(name);
         std::fs::create_dir_all(&path).expect("a directory for the gateway's files");
-        Self { path }
+        Arc::new(Self { path })
     }
 }
 
