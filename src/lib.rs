@@ -4,13 +4,13 @@
 //! that, and this list against the disk.
 //!
 //! - `cli.rs` — the command line: flags become a command, and its outcome an exit code
-//! - `gateway/` — builds all parts from a config, starts the workers, drains and joins them
-//! - `control/` — the slow plane: signals, the watch over the workers, the log
+//! - `gateway/` — gets the sockets, builds all parts, starts the workers, drains and joins them
+//! - `control/` — the slow plane: signals, the watch over the workers, the log, runtime files
 //! - `worker/` — the fast plane: the loop on one screen; route, admission, timers, mailbox
 //! - `conn/` — one connection as a pure state machine: no clock, no ring, no allocation
 //! - `upstream/` — servers and the choice among them, pure
 //! - `doctor/` — what this host and config can hold: every limit, its arithmetic, its remedy
-//! - `listener.rs` — makes passive sockets: one per worker and address
+//! - `listener.rs` — makes passive sockets, or adopts them: one per worker and address
 //! - `ring/` — slots, buffers and queues behind one contract, and the kernel below it
 //! - `config/` — text becomes one checked, typed, immutable config
 //! - `metrics/` — what is counted: one set of counters per worker
