@@ -73,7 +73,8 @@ pub enum Outcome {
 }
 
 /// Hears signals and watches until the gateway is to end, then ends it. `ready` is called when
-/// signals are heard: not before may anybody be told that the gateway is ready.
+/// signals are heard: not before may anybody be told that the gateway is ready. `drains` is called
+/// before the workers are told to drain.
 ///
 /// # Errors
 /// When the runtime or a signal handler cannot be had.
@@ -83,13 +84,17 @@ pub fn run(
     clock: &Clock,
     drain_timeout: Duration,
     ready: impl FnOnce(),
+    drains: impl FnOnce(),
 ) -> std::io::Result<Outcome> {
     tokio_uring::start(async {
         let mut plane = Plane::new(workers, exits, clock)?;
         ready();
         Ok(match plane.serve().await {
             Some(lost) => lost,
-            None => plane.drain(drain_timeout).await,
+            None => {
+                drains();
+                plane.drain(drain_timeout).await
+            }
         })
     })
 }

@@ -10,6 +10,7 @@ mod sockets;
 #[cfg(test)]
 mod tests;
 
+use std::os::fd::OwnedFd;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -24,11 +25,11 @@ pub use lock::LockError;
 
 use crate::base::Clock;
 use crate::budget::{Bell, Budget};
-use crate::config::{AtLimit, Builtin, Config, UpstreamKind};
+use crate::config::{AtLimit, Builtin, Config, Listener, UpstreamKind};
 use crate::conn::{Reason, Wiring};
 use crate::control::{Ending, Exit, Outcome, WorkerHandle};
 use crate::doctor::effective_backlog;
-use crate::listener::Bound;
+use crate::listener::{Bound, stop_syns};
 use crate::metrics::WorkerCounters;
 use crate::ring::{KernelRing, ListenerSocket, RingError, RingSetup, ServerSocket, Waker};
 use crate::upstream::Servers;
@@ -57,6 +58,8 @@ struct Gateway {
     handles: Vec<WorkerHandle>,
     threads: Vec<JoinHandle<()>>,
     exits: UnboundedReceiver<Exit>,
+    /// Passive sockets that nobody else has: what waits in them when they close is reset.
+    sockets: Vec<Arc<OwnedFd>>,
     /// Of its addresses, until it has ended.
     locks: Vec<Lock>,
 }
@@ -90,10 +93,17 @@ impl Gateway {
         let budget = Arc::new(Budget::new(host.max_connections, host.workers()));
         let (plan, servers) = plan(config, &bound);
         let sockets = passive_sockets(config, host, bound);
+        let own = own_sockets(&plan, &sockets);
         let (exit_sender, exits) = unbounded_channel();
         let (ready_sender, ready) = std::sync::mpsc::channel();
-        let mut gateway =
-            Gateway { clock, handles: Vec::new(), threads: Vec::new(), exits, locks: Vec::new() };
+        let mut gateway = Gateway {
+            clock,
+            handles: Vec::new(),
+            threads: Vec::new(),
+            exits,
+            sockets: own,
+            locks: Vec::new(),
+        };
         for index in 0..host.workers() {
             let (orders, mailbox) = mailbox();
             let counters = Arc::new(WorkerCounters::default());
@@ -125,11 +135,13 @@ impl Gateway {
 
     /// Until the end. What is still open at the drain's deadline ends with the process.
     fn serve(self, config: &Config) -> Result<(), GatewayError> {
-        let Gateway { clock, handles, threads, exits, locks: _locks } = self;
+        let Gateway { clock, handles, threads, exits, sockets, locks: _locks } = self;
         let drain_timeout = config.gateway.drain_timeout;
         let ready = || tracing::info!(workers = handles.len(), "ready");
-        let outcome = crate::control::run(&handles, exits, &clock, drain_timeout, ready)
-            .map_err(GatewayError::Control)?;
+        let no_more_syns = || turn_new_clients_away(&sockets);
+        let outcome =
+            crate::control::run(&handles, exits, &clock, drain_timeout, ready, no_more_syns)
+                .map_err(GatewayError::Control)?;
         if outcome == Outcome::Done {
             for thread in threads {
                 thread.join().map_err(|_| GatewayError::WorkerLost)?;
@@ -214,8 +226,8 @@ fn plan(config: &Config, bound: &[(usize, Bound)]) -> (Plan, Vec<ServerSocket>) 
         listeners: bound
             .iter()
             .flat_map(|(listener, bound)| {
-                let plan =
-                    |owner| listener_plan(config, *listener, quotas[*listener].clone(), owner);
+                let quota = quotas[*listener].clone();
+                let plan = listener_plan(&config.listeners[*listener], quota, bound.inherited);
                 (0..bound.sockets.len()).map(plan)
             })
             .collect(),
@@ -225,17 +237,18 @@ fn plan(config: &Config, bound: &[(usize, Bound)]) -> (Plan, Vec<ServerSocket>) 
     (plan, addresses)
 }
 
+/// The plan of a listener's passive socket, by the worker that it belongs to.
 fn listener_plan(
-    config: &Config,
-    listener: usize,
+    listener: &Listener,
     quota: Option<Arc<Budget>>,
-    owner: usize,
-) -> ListenerPlan {
-    let listener = &config.listeners[listener];
-    ListenerPlan {
-        upstream: listener.upstream,
-        timeouts: listener.timeouts.clone(),
-        gate: GatePlan { owner, quota, at_limit: listener.at_limit },
+    inherited: bool,
+) -> impl Fn(usize) -> ListenerPlan {
+    let (upstream, timeouts) = (listener.upstream, listener.timeouts.clone());
+    let at_limit = listener.at_limit;
+    move |owner| ListenerPlan {
+        upstream,
+        timeouts: timeouts.clone(),
+        gate: GatePlan { owner, quota: quota.clone(), at_limit, inherited },
     }
 }
 
@@ -268,6 +281,26 @@ fn passive_sockets(
         }
     }
     all
+}
+
+/// Those that no successor is to accept from.
+fn own_sockets(plan: &Plan, sockets: &[(usize, ListenerSocket)]) -> Vec<Arc<OwnedFd>> {
+    let all = plan.listeners.iter().zip(sockets);
+    all.filter(|(listener, _)| !listener.gate.inherited)
+        .map(|(_, (_, socket))| socket.socket.clone())
+        .collect()
+}
+
+/// Before a drain: no client comes that the drain would not serve any more.
+fn turn_new_clients_away(sockets: &[Arc<OwnedFd>]) {
+    for socket in sockets {
+        if let Err(error) = stop_syns(socket) {
+            tracing::warn!(
+                %error,
+                "SYNs cannot be filtered; clients that come late may be reset by the end of the drain"
+            );
+        }
+    }
 }
 
 /// The sockets in the order of `worker`'s plan.

@@ -46,6 +46,7 @@ impl<R: Ring> Worker<R> {
         if !matches!(self.leaving, Leaving::No) {
             return;
         }
+        self.admission.leave_inherited(&mut self.ring);
         let mut by_age = Vec::with_capacity(self.open as usize);
         let mut from = 0;
         while let Some(index) = self.table.used_from(from) {

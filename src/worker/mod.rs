@@ -171,11 +171,12 @@ impl<R: Ring> Worker<R> {
 
     /// Wakes starved lanes, one for each buffer that came back.
     fn feed_starved(&mut self) {
-        let many = std::mem::take(&mut self.returned_buffers).min(self.starved.len());
-        for _ in 0..many {
+        let mut left = std::mem::take(&mut self.returned_buffers);
+        while left > 0 {
             let Some((index, generation, source)) = self.starved.pop_front() else { return };
             if self.table.entry(index).generation == generation {
                 self.apply(index, Event::BufferFreed(source));
+                left -= 1;
             }
         }
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{UpstreamPlan, Verdict, Worker};
-use crate::base::{BySide, Chunk, Millis, OpKind, Side, Tick};
+use crate::base::{BySide, Chunk, Errno, Millis, OpKind, Side, Tick};
 use crate::conn::{Action, Connection, Event, Op, Patience, Phase, Reason, Wiring, is_pressure};
 use crate::metrics::REASONS;
 use crate::ring::{ConnIndex, Done, FourTuple, ListenerId, Operation, Ring, ServerId, Token};
@@ -64,6 +64,10 @@ impl<R: Ring> Worker<R> {
             return;
         }
         match kind {
+            // It took no buffer: the wake that it may have used up is somebody else's.
+            OpKind::Receive if done.buffer.is_none() && done.result != Err(Errno::ENOBUFS) => {
+                self.returned_buffers += 1;
+            }
             OpKind::Connect if done.result.is_err() => self.counters.connects_failed.add(1),
             OpKind::Open if done.result.is_err() => {
                 self.leave_server(index);

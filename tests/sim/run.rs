@@ -303,6 +303,7 @@ fn plan(
         timeouts: scenario.timeouts.clone(),
         gate: GatePlan {
             owner: worker,
+            inherited: false,
             quota: quotas[upstream].clone(),
             at_limit: scenario.at_limit,
         },

@@ -14,6 +14,8 @@ pub struct GatePlan {
     pub quota: Option<Arc<Budget>>,
     /// What becomes of clients beyond a bound.
     pub at_limit: AtLimit,
+    /// Somebody else has it too, and serves its queue when we no longer do.
+    pub inherited: bool,
 }
 
 /// A passive socket and its accepts.
@@ -30,8 +32,9 @@ pub(super) struct Gate {
     pub(super) heard: bool,
     /// It was silent with clients in its queue at the last check.
     pub(super) suspected: bool,
-    /// The kernel said that this socket does not listen (any more).
-    pub(super) broken: bool,
+    /// No accept is armed on it any more: the kernel said that it does not listen, or we drain and
+    /// leave its queue to a successor.
+    pub(super) shut: bool,
 }
 
 impl Gate {
@@ -43,13 +46,13 @@ impl Gate {
             quota_permits: 0,
             heard: false,
             suspected: false,
-            broken: false,
+            shut: false,
         }
     }
 
     /// Accepts may lie ready on it: no quota asks for exactness.
     pub(super) fn is_ready(&self) -> bool {
-        self.plan.quota.is_none() && !self.broken
+        self.plan.quota.is_none() && !self.shut
     }
 
     /// Leases from the quota for `wanted` more accepts; says how many it covers.

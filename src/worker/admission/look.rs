@@ -61,7 +61,7 @@ impl Admission {
         if !is_own {
             return self.budget.is_full(gate.plan.owner) || gate.armed > 0;
         }
-        !gate.broken && (self.mode == Mode::Scarce || gate.plan.quota.is_some())
+        !gate.shut && (self.mode == Mode::Scarce || gate.plan.quota.is_some())
     }
 
     fn look_at<R: Ring>(&mut self, ring: &mut R, gate: usize) -> Seen {

@@ -186,7 +186,7 @@ impl Admission {
         match error {
             error if is_pressure(error) => self.press(error, now),
             Errno::EINVAL | Errno::EBADF | Errno::ENOTSOCK | Errno::EOPNOTSUPP => {
-                gate.broken = true;
+                gate.shut = true;
                 tracing::error!(%error, listener = listener.0, "a passive socket is unusable");
             }
             // Cancelled, or an error of the one client that was to come.
@@ -213,10 +213,18 @@ impl Admission {
         self.rest = Some(Rest { until: now.after(length), length });
     }
 
-    /// Clients that wait in the accept queues.
+    /// A drain begins: queues of inherited sockets are left to whoever has them next.
+    pub fn leave_inherited<R: Ring>(&mut self, ring: &mut R) {
+        for gate in &mut self.gates {
+            gate.shut |= gate.plan.inherited;
+        }
+        self.cancel_all(ring);
+    }
+
+    /// Clients that wait in the accept queues which are ours to serve.
     pub fn waiting<R: Ring>(&self, ring: &R) -> u32 {
         let queue = |gate| ring.accept_queue(ListenerId(gate as u16)).unwrap_or(0);
-        (0..self.own).map(queue).sum()
+        (0..self.own).filter(|gate| !self.gates[*gate].plan.inherited).map(queue).sum()
     }
 
     /// Stops accepting for good.
