@@ -12,12 +12,20 @@ const WINDOW_TENTHS: u32 = 9;
 /// Closes per second below which a pace need not go: so few who come back at once hurt nobody.
 const SLOWEST_PER_SECOND: u32 = 50;
 
+/// How long a connection is left alone after its last byte or its accept, so that a client is
+/// served and not only accepted.
+const SERVICE: Duration = Duration::from_secs(1);
+/// The least of it, for clients who come near the end.
+const LEAST_SERVICE: Duration = Duration::from_millis(500);
+
 /// How long the accept queues must stay empty before they count as served.
 const QUIET_QUEUE: Duration = Duration::from_millis(200);
 
 /// A connection that waits for its turn to be closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Candidate {
+    /// When a byte of it last moved, or it was accepted.
+    pub active: Millis,
     /// Its slot.
     pub index: ConnIndex,
     /// The life of the slot that is meant.
@@ -40,8 +48,9 @@ pub struct Drain {
 }
 
 impl Drain {
-    /// A drain of `candidates`, in this order, from `now` to `deadline`.
-    pub fn new(candidates: Vec<Candidate>, now: Millis, deadline: Millis) -> Drain {
+    /// A drain of `candidates`, the longest idle first, from `now` to `deadline`.
+    pub fn new(mut candidates: Vec<Candidate>, now: Millis, deadline: Millis) -> Drain {
+        candidates.sort_unstable_by_key(|candidate| (candidate.active, candidate.index));
         let mut drain = Drain {
             window_end: now.after(deadline.since(now) * WINDOW_TENTHS / 10),
             deadline,
@@ -71,20 +80,34 @@ impl Drain {
 
     /// The next connection whose turn has come.
     pub fn due(&mut self, now: Millis) -> Option<Candidate> {
-        if now.since(self.paced) < self.turn() {
+        let moment = self.served(self.candidates.front()?);
+        if moment > self.paced.after(self.turn()) {
+            // The pace has waited for this one: what is left is spread anew.
+            self.set_pace(moment);
+        }
+        if now < self.paced.after(self.turn()) {
             return None;
         }
-        let candidate = self.candidates.pop_front()?;
         self.turns += 1;
-        Some(candidate)
+        self.candidates.pop_front()
     }
 
     /// When the next turn comes, or the deadline if nobody waits for one.
     pub fn next_turn(&self) -> Millis {
-        if self.candidates.is_empty() {
-            return self.deadline;
+        match self.candidates.front() {
+            Some(next) => self.paced.after(self.turn()).max(self.served(next)).min(self.deadline),
+            None => self.deadline,
         }
-        self.paced.after(self.turn()).min(self.deadline)
+    }
+
+    /// When the candidate has been served for long enough.
+    fn served(&self, candidate: &Candidate) -> Millis {
+        candidate.active.after(SERVICE).min(self.window_end)
+    }
+
+    /// Whether a client that is accepted now can still be served.
+    pub fn can_serve(&self, now: Millis) -> bool {
+        now.after(LEAST_SERVICE) < self.window_end
     }
 
     /// Spreads who is left over what is left of the window.
@@ -120,8 +143,9 @@ mod tests {
     use super::*;
 
     fn drained(many: u32, seconds: u64) -> Vec<u64> {
-        let candidates =
-            (0..many).map(|n| Candidate { index: ConnIndex(n), generation: 0 }).collect();
+        let candidates = (0..many)
+            .map(|n| Candidate { active: Millis(0), index: ConnIndex(n), generation: 0 })
+            .collect();
         let mut drain = Drain::new(candidates, Millis(1000), Millis(1000 + seconds * 1000));
         let mut closed = Vec::new();
         while drain.next_turn() < drain.deadline() {
@@ -152,12 +176,13 @@ mod tests {
 
     #[test]
     fn who_comes_late_is_closed_in_time_too() {
-        let candidate = |n| Candidate { index: ConnIndex(n), generation: 0 };
-        let mut drain = Drain::new(vec![candidate(0)], Millis(0), Millis(10_000));
+        let candidate =
+            |n, active| Candidate { active: Millis(active), index: ConnIndex(n), generation: 0 };
+        let mut drain = Drain::new(vec![candidate(0, 0)], Millis(0), Millis(10_000));
         let mut closed = Vec::new();
         for now in 0..10_000 {
             if now % 2 == 0 && now < 8_000 {
-                drain.add(candidate(now as u32 + 1), Millis(now));
+                drain.add(candidate(now as u32 + 1, now), Millis(now));
             }
             closed.extend(std::iter::from_fn(|| drain.due(Millis(now))).map(|_| now));
         }

@@ -47,28 +47,31 @@ impl<R: Ring> Worker<R> {
             return;
         }
         self.admission.leave_inherited(&mut self.ring);
-        let mut by_age = Vec::with_capacity(self.open as usize);
+        let mut candidates = Vec::with_capacity(self.open as usize);
         let mut from = 0;
         while let Some(index) = self.table.used_from(from) {
             let entry = self.table.entry(index);
             if !matches!(entry.conn.phase(), Phase::Vacant | Phase::Ending(_)) {
-                by_age.push((entry.active, Candidate { index, generation: entry.generation }));
+                let (active, generation) = (entry.active.begins(), entry.generation);
+                candidates.push(Candidate { active, index, generation });
             }
             from = index.0 + 1;
         }
-        // The longest idle first.
-        by_age.sort_unstable_by_key(|(active, candidate)| (*active, candidate.index));
-        let candidates = by_age.into_iter().map(|(_, candidate)| candidate).collect();
         let drain = Drain::new(candidates, self.now, self.now.after(within));
         self.leaving = Leaving::Draining { drain, look: Some(self.now) };
     }
 
     fn begin_stop(&mut self) {
-        if let Leaving::Draining { look: Some(_), .. } = self.leaving {
-            self.counters.queue_reset.add(u64::from(self.admission.waiting(&self.ring)));
+        if !matches!(self.leaving, Leaving::Draining { look: None, .. }) {
+            self.stop_accepting();
         }
-        self.admission.stop(&mut self.ring);
         self.leaving = Leaving::Walking(0);
+    }
+
+    /// Accepts no more. Who still waits is reset when the passive sockets close.
+    fn stop_accepting(&mut self) {
+        self.counters.queue_reset.add(u64::from(self.admission.waiting(&self.ring)));
+        self.admission.stop(&mut self.ring);
     }
 
     /// Carries the leave on.
@@ -87,15 +90,16 @@ impl<R: Ring> Worker<R> {
     fn go_on_draining(&mut self) {
         let Leaving::Draining { drain, look } = &mut self.leaving else { return };
         if look.is_some_and(|look| self.now >= look) {
-            let served = drain.queues_are_served(self.admission.waiting(&self.ring), self.now);
-            *look = (!served).then(|| self.now.after(LOOK));
-            if served {
-                self.admission.stop(&mut self.ring);
+            let waiting = self.admission.waiting(&self.ring);
+            let go_on = !drain.queues_are_served(waiting, self.now) && drain.can_serve(self.now);
+            *look = go_on.then(|| self.now.after(LOOK));
+            if !go_on {
+                self.stop_accepting();
             }
         }
         for _ in 0..ENDED_PER_TURN {
             let Leaving::Draining { drain, .. } = &mut self.leaving else { return };
-            let Some(Candidate { index, generation }) = drain.due(self.now) else { return };
+            let Some(Candidate { index, generation, .. }) = drain.due(self.now) else { return };
             if self.table.entry(index).generation == generation {
                 self.apply(index, Event::Ended(Reason::Drained));
             }
@@ -117,7 +121,10 @@ impl<R: Ring> Worker<R> {
         let generation = self.table.entry(index).generation;
         match &mut self.leaving {
             Leaving::No => {}
-            Leaving::Draining { drain, .. } => drain.add(Candidate { index, generation }, self.now),
+            Leaving::Draining { drain, .. } => {
+                let active = self.now;
+                drain.add(Candidate { active, index, generation }, self.now);
+            }
             Leaving::Walking(_) | Leaving::Walked => {
                 self.apply(index, Event::Ended(Reason::Stopped));
             }

@@ -4,6 +4,7 @@ mod support;
 
 mod activation;
 mod builtins;
+mod drain;
 mod families;
 mod half_close;
 mod limit;

@@ -26,6 +26,8 @@ pub(crate) struct Gateway {
 /// What a gateway said when it had ended.
 pub(crate) struct Report {
     pub(crate) accepted: u64,
+    /// Clients that were reset in the accept queues.
+    pub(crate) queue_reset: u64,
     /// How many connections ended, by reason.
     pub(crate) ended: BTreeMap<String, u64>,
 }
@@ -148,11 +150,21 @@ impl Gateway {
     }
 
     /// The same, by the signal named.
-    pub(crate) fn stop_with(mut self, signal: Signal) -> Report {
+    pub(crate) fn stop_with(self, signal: Signal) -> Report {
         self.signal(signal);
+        self.stop_has_begun()
+    }
+
+    /// Waits for the end of a gateway that was told to end; it must end well.
+    pub(crate) fn stop_has_begun(mut self) -> Report {
         let status = self.wait_for_exit();
-        assert_eq!(status.code(), Some(0), "exit after {signal}; signal {:?}", status.signal());
+        assert_eq!(status.code(), Some(0), "signal {:?}", status.signal());
         report(&self.log.finish())
+    }
+
+    /// Waits until it logs such a line.
+    pub(crate) fn wait_for_line(&self, fragment: &str) {
+        self.log.wait_for(fragment, 1);
     }
 
     /// Waits until a gateway that ends by itself has ended: its status and its lines.
@@ -190,7 +202,11 @@ fn report(lines: &[String]) -> Report {
         line.contains("ended reason=") && !line.contains("connection ended reason=")
     });
     let ended = reasons.map(|line| (parsed(line, "reason"), parsed(line, "connections")));
-    Report { accepted: parsed(stopped, "accepted"), ended: ended.collect() }
+    Report {
+        accepted: parsed(stopped, "accepted"),
+        queue_reset: parsed(stopped, "queue_reset"),
+        ended: ended.collect(),
+    }
 }
 
 /// The program under test: this package's, or the one that PORTCULLIS_BINARY names.
