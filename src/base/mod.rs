@@ -3,6 +3,7 @@
 pub mod chunk;
 pub mod op;
 pub mod side;
+pub mod sync;
 pub mod time;
 
 pub use chunk::{Buffer, Chunk};

@@ -297,7 +297,7 @@ fn turn_new_clients_away(sockets: &[Arc<OwnedFd>]) {
         if let Err(error) = stop_syns(socket) {
             tracing::warn!(
                 %error,
-                "SYNs cannot be filtered; clients that come late may be reset by the end of the drain"
+                "SYNs cannot be filtered; clients that come late may be reset by the drain's end"
             );
         }
     }

@@ -1,0 +1,10 @@
+//! What the process may hold is counted right, whatever its threads do.
+
+mod base;
+mod modelled;
+mod plain;
+
+/// The budget's own source, over the model checker's atomics instead of the processor's.
+#[path = "../../src/budget.rs"]
+#[allow(dead_code, reason = "the model uses a part of it")]
+mod budget;

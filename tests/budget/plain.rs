@@ -1,0 +1,60 @@
+//! Permits of the real budget, over real threads.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
+
+use portcullis::budget::{Bell, Budget};
+
+#[test]
+fn no_more_is_leased_than_the_limit_and_all_of_it_comes_back() {
+    let budget = Budget::new(10, 1);
+    assert_eq!(budget.lease(7), 7);
+    assert_eq!(budget.lease(7), 3);
+    assert_eq!(budget.lease(1), 0);
+    budget.give_back(4);
+    assert_eq!(budget.free(), 4);
+    assert_eq!(budget.lease(9), 4);
+}
+
+#[test]
+fn threads_that_lease_and_return_never_exceed_the_limit() {
+    let budget = Budget::new(100, 4);
+    let held = AtomicU32::new(0);
+    std::thread::scope(|scope| {
+        for seed in 1..5u32 {
+            let (budget, held) = (&budget, &held);
+            scope.spawn(move || {
+                for round in 0..10_000u32 {
+                    let granted = budget.lease(1 + (round * seed) % 40);
+                    let now = held.fetch_add(granted, SeqCst) + granted;
+                    assert!(now <= 100, "{now} held of 100");
+                    held.fetch_sub(granted, SeqCst);
+                    budget.give_back(granted);
+                }
+            });
+        }
+    });
+    assert_eq!(budget.free(), 100);
+}
+
+#[test]
+fn the_first_word_of_hunger_wakes_the_others_and_a_return_wakes_the_hungry() {
+    let budget = Budget::new(1, 3);
+    let rung: Arc<[AtomicU32; 3]> = Arc::default();
+    let bell = |worker: usize| -> Bell {
+        let rung = rung.clone();
+        Box::new(move || {
+            rung[worker].fetch_add(1, SeqCst);
+        })
+    };
+    budget.hang_bells((0..3).map(bell).collect());
+    let rings = || [0, 1, 2].map(|worker: usize| rung[worker].load(SeqCst));
+    assert_eq!(budget.lease(1), 1);
+    budget.set_hungry(1, true);
+    budget.set_hungry(1, true);
+    assert_eq!(rings(), [1, 0, 1]);
+    budget.give_back(1);
+    assert_eq!(rings(), [1, 1, 1]);
+    budget.set_hungry(1, false);
+    assert!(!budget.anyone_hungry());
+}
