@@ -7,6 +7,8 @@ use std::fmt;
 use std::io::BufRead;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use nix::fcntl::readlinkat;
+
 /// How many processes are named when several share a listener.
 const NAMED_MAX: usize = 3;
 /// PF_EXITING (include/linux/sched.h): the thread is on its way out.
@@ -73,12 +75,14 @@ pub(super) fn listening_on(address: SocketAddr) -> Vec<Listening> {
     if found.is_empty() { of_family("tcp6") } else { found }
 }
 
-/// Who keeps these sockets open.
-pub(super) fn holder_of(sockets: &[Listening]) -> Holder {
+/// Who keeps these sockets open, among the first `descriptors` of every process. Half a million
+/// clients on the same host have as many to look through, which takes seconds; a listener is among
+/// the first that its process opened.
+pub(super) fn holder_of(sockets: &[Listening], descriptors: usize) -> Holder {
     let mut living = Vec::new();
     let mut unseen = None;
     for pid in processes() {
-        match holds(pid, sockets) {
+        match holds(pid, sockets, descriptors) {
             Some(true) if !is_ending(pid) => living.push(Process { pid, name: name_of(pid) }),
             Some(_) => {}
             None => {
@@ -171,20 +175,22 @@ fn processes() -> impl Iterator<Item = i32> {
     entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
 }
 
-/// Whether one of the process's descriptors is one of these sockets; `None` when it is not for us
-/// to see, though it may have some.
-fn holds(pid: i32, sockets: &[Listening]) -> Option<bool> {
-    let entries = match std::fs::read_dir(format!("/proc/{pid}/fd")) {
-        Ok(entries) => entries,
+/// Whether one of the process's first descriptors is one of these sockets; `None` when it is not
+/// for us to see, though it may have some.
+fn holds(pid: i32, sockets: &[Listening], descriptors: usize) -> Option<bool> {
+    let path = format!("/proc/{pid}/fd");
+    let opened = std::fs::File::open(&path).and_then(|at| Ok((at, std::fs::read_dir(&path)?)));
+    let (folder, entries) = match opened {
+        Ok(opened) => opened,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Some(false),
         Err(_) if is_bare(pid) => return Some(false),
         Err(_) => return None,
     };
-    let inode = |link: std::path::PathBuf| {
+    let mut links = entries.flatten().take(descriptors).filter_map(|entry| {
+        let link = readlinkat(&folder, &*entry.file_name()).ok()?;
         link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse::<u64>().ok()
-    };
-    let mut links = entries.flatten().filter_map(|entry| std::fs::read_link(entry.path()).ok());
-    Some(links.any(|link| inode(link).is_some_and(|i| sockets.iter().any(|s| s.inode == i))))
+    });
+    Some(links.any(|inode| sockets.iter().any(|socket| socket.inode == inode)))
 }
 
 /// A kernel thread or a zombie has no memory, and no files.
@@ -221,10 +227,12 @@ mod tests {
             let found = listening_on(address);
             assert_eq!(found.len(), 1, "{found:?}");
             assert_eq!(found[0].address, address);
-            let Holder::Living(processes) = holder_of(&found) else { panic!("we live") };
+            let Holder::Living(processes) = holder_of(&found, usize::MAX) else {
+                panic!("we live")
+            };
             assert!(processes.iter().any(|one| one.pid == std::process::id() as i32));
             let gone = Listening { inode: u64::MAX, user: u32::MAX, ..found[0] };
-            assert_eq!(holder_of(&[gone]), Holder::Nobody);
+            assert_eq!(holder_of(&[gone], usize::MAX), Holder::Nobody);
             drop(listener);
             assert!(!listening_on(address).contains(&found[0]));
         }

@@ -20,6 +20,8 @@ const LOOK: Duration = Duration::from_millis(50);
 /// Looks that find a lock held by a process that is not on its way out, before it is believed: one
 /// that was killed a moment ago may not know it yet.
 const STEADY_LOOKS: u32 = 2;
+/// Descriptors of each process that are looked through first.
+const FIRST_DESCRIPTORS: usize = 1024;
 /// Looks that find the address taken and nobody on it, before the kernel's word is passed on.
 const EMPTY_LOOKS: u32 = 3;
 
@@ -80,7 +82,7 @@ impl Others<'_> {
         let address = self.address;
         let fresh: Vec<Listening> =
             found.iter().filter(|one| !self.dead.contains(&one.inode)).copied().collect();
-        let holder = if fresh.is_empty() { Holder::Nobody } else { holder_of(&fresh) };
+        let holder = self.judge(&fresh);
         match &holder {
             Holder::Living(processes) if !processes.iter().any(|p| outlives_a_look(p.pid)) => {
                 return Ok(());
@@ -94,21 +96,31 @@ impl Others<'_> {
         if let Some(error) = refused.filter(|_| self.empty_looks == EMPTY_LOOKS) {
             return Err(ListenError::Bind(error));
         }
-        if !fresh.is_empty() {
-            self.dead.extend(fresh.iter().map(|one| one.inode));
-            tracing::warn!(
-                listener = %self.listener,
-                %address,
-                listeners = self.dead.len(),
-                inodes = ?self.dead,
-                "a dead predecessor's listeners still take clients; waiting until the kernel has \
-                 closed them"
-            );
-        }
         if self.wait.goes_on() {
             return Ok(());
         }
         Err(ListenError::Haunted { address, listeners: found.len() })
+    }
+
+    /// Who has these open. That it seems to be nobody is said at once: to be sure takes longer.
+    fn judge(&mut self, fresh: &[Listening]) -> Holder {
+        if fresh.is_empty() {
+            return Holder::Nobody;
+        }
+        let holder = holder_of(fresh, FIRST_DESCRIPTORS);
+        if holder != Holder::Nobody {
+            return holder;
+        }
+        self.dead.extend(fresh.iter().map(|one| one.inode));
+        tracing::warn!(
+            listener = %self.listener,
+            address = %self.address,
+            listeners = self.dead.len(),
+            inodes = ?self.dead,
+            "a dead predecessor's listeners still take clients; waiting until the kernel has \
+             closed them"
+        );
+        holder_of(fresh, usize::MAX)
     }
 
     /// Ends in the log what a wait began there.
