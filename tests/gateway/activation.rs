@@ -131,6 +131,25 @@ fn a_second_gateway_may_share_the_sockets_and_not_bring_others() {
     second.stop();
 }
 
+#[test]
+fn clients_that_come_between_a_stop_and_the_next_start_wait() {
+    let (one, address) = passive();
+    let config = echoes(2, &[&quoted(address)]);
+    let first = Gateway::launch_in(Home::new(), activated_program(&[&one]), Some(&config));
+    first.wait_for_lines(" ready ", 1);
+    exchange(address, 1).expect("it is served");
+    let home = first.home();
+    first.stop().expect(&[("closed", 1)]);
+    let waiting: Vec<TcpStream> = (0..50).map(|_| client::connect(address)).collect();
+    let second = Gateway::launch_in(home, activated_program(&[&one]), Some(&config));
+    for stream in &waiting {
+        client::echo(stream, 2, 1_000);
+    }
+    drop(waiting);
+    second.wait_for_ended(50);
+    second.stop().expect(&[("closed", 50)]);
+}
+
 /// What became of the clients of a steady stream.
 #[derive(Default)]
 struct Stream {
