@@ -57,6 +57,7 @@ fn fewer_sockets_than_workers_are_shared_and_more_are_spread() {
         for seed in 0..100 {
             exchange(address, seed).expect("it is served");
         }
+        gateway.wait_for_ended(100);
         gateway.stop().expect(&[("closed", 100)]);
     }
 }
@@ -108,6 +109,7 @@ fn one_socket_of_both_families_serves_a_star() {
     for address in [format!("127.0.0.1:{port}"), format!("[::1]:{port}")] {
         exchange(address.parse().expect("an address"), 7).expect("it is served");
     }
+    gateway.wait_for_ended(2);
     gateway.stop().expect(&[("closed", 2)]);
 }
 
@@ -139,6 +141,7 @@ fn clients_that_come_between_a_stop_and_the_next_start_wait() {
     first.wait_for_lines(" ready ", 1);
     exchange(address, 1).expect("it is served");
     let home = first.home();
+    first.wait_for_ended(1);
     first.stop().expect(&[("closed", 1)]);
     let waiting: Vec<TcpStream> = (0..50).map(|_| client::connect(address)).collect();
     let second = Gateway::launch_in(home, activated_program(&[&one]), Some(&config));

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io::{Error, ErrorKind, IoSlice, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
@@ -44,7 +45,18 @@ fn open_by_nobody(listener: TcpListener) -> (OwnedFd, OwnedFd) {
     let rights = [ControlMessage::ScmRights(&fds)];
     let bytes = [IoSlice::new(b"x")];
     sendmsg::<()>(ours.as_raw_fd(), &bytes, &rights, MsgFlags::empty(), None).expect("it is sent");
+    let link = std::fs::read_link(format!("/proc/self/fd/{}", fds[0])).expect("a descriptor");
+    drop(listener);
+    // A program that another test is starting has all descriptors until it is executed.
+    wait_until("no process to have it open", || !is_open_somewhere(&link));
     (ours, theirs)
+}
+
+fn is_open_somewhere(link: &Path) -> bool {
+    let processes = std::fs::read_dir("/proc").expect("/proc").flatten();
+    let folders = processes.filter_map(|entry| std::fs::read_dir(entry.path().join("fd")).ok());
+    let mut descriptors = folders.flat_map(|folder| folder.flatten());
+    descriptors.any(|entry| std::fs::read_link(entry.path()).is_ok_and(|found| found == link))
 }
 
 #[test]
@@ -60,6 +72,7 @@ fn listeners_that_no_process_has_open_are_named_and_waited_for() {
     gateway.wait_for_lines(GONE, 1);
     gateway.wait_for_lines(" ready ", 1);
     exchange(address).expect("it is served");
+    gateway.wait_for_ended(1);
     gateway.stop().expect(&[("closed", 1)]);
 }
 

@@ -36,6 +36,7 @@ fn a_second_run_is_refused_by_the_firsts_pid() {
     // One that keeps its locks elsewhere finds the first by its sockets.
     refused(Gateway::launch(Some(&config), None), &[&address.to_string(), &pid, "portcullis"]);
     client::echo(&client::connect(address), 1, 1_000);
+    first.wait_for_ended(1);
     first.stop().expect(&[("closed", 1)]);
 }
 
@@ -60,6 +61,7 @@ fn another_address_is_free_to_take() {
     second.wait_for_lines(" ready ", 1);
     for gateway in [first, second] {
         client::echo(&client::connect(gateway.address("edge")), 1, 1_000);
+        gateway.wait_for_ended(1);
         gateway.stop().expect(&[("closed", 1)]);
     }
 }
@@ -74,6 +76,7 @@ fn a_killed_gateways_address_is_free_to_take() {
     };
     second.wait_for_lines(" ready ", 1);
     client::echo(&client::connect(address), 1, 1_000);
+    second.wait_for_ended(1);
     second.stop().expect(&[("closed", 1)]);
 }
 
