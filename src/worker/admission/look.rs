@@ -1,6 +1,6 @@
 //! Accepting by looking: a credit for each client that waits in a queue, and for nobody else.
 
-use super::{Admission, LOOK, MAX_CREDITS, Mode};
+use super::{Admission, LOOK, LOOK_AT_LIMIT, MAX_CREDITS, Mode};
 use crate::base::Millis;
 use crate::config::AtLimit;
 use crate::ring::{ListenerId, Ring};
@@ -20,7 +20,7 @@ impl Admission {
         if now < self.look && !(self.hungry && self.budget.free() > 0) {
             return;
         }
-        self.look = now.after(LOOK);
+        self.look = now.after(if self.budget.free() > 0 { LOOK } else { LOOK_AT_LIMIT });
         if self.mode == Mode::Scarce && self.nothing_armed() {
             ring.retarget_accepts();
         }
