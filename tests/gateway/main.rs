@@ -16,6 +16,7 @@ mod reset;
 mod reset_stalled;
 mod second_run;
 mod seed;
+mod seed_limits;
 mod self_check;
 mod server_first;
 mod short_connections;
