@@ -10,7 +10,6 @@ mod sockets;
 #[cfg(test)]
 mod tests;
 
-use std::os::fd::OwnedFd;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -28,10 +27,9 @@ use crate::budget::{Bell, Budget};
 use crate::config::{AtLimit, Builtin, Config, Listener, UpstreamKind};
 use crate::conn::{Reason, Wiring};
 use crate::control::{Ending, Exit, Outcome, WorkerHandle};
-use crate::doctor::effective_backlog;
 use crate::listener::{Bound, stop_syns};
 use crate::metrics::WorkerCounters;
-use crate::ring::{KernelRing, ListenerSocket, RingError, RingSetup, ServerSocket, Waker};
+use crate::ring::{KernelRing, PassiveSocket, RingError, RingSetup, ServerSocket, Waker};
 use crate::upstream::Servers;
 use crate::worker::{GatePlan, ListenerPlan, Mailbox, Plan, UpstreamPlan, Worker, mailbox};
 use host::Host;
@@ -59,7 +57,7 @@ struct Gateway {
     threads: Vec<JoinHandle<()>>,
     exits: UnboundedReceiver<Exit>,
     /// Passive sockets that nobody else has: what waits in them when they close is reset.
-    sockets: Vec<Arc<OwnedFd>>,
+    sockets: Vec<PassiveSocket>,
     /// Of its addresses, until it has ended.
     locks: Vec<Lock>,
 }
@@ -92,7 +90,7 @@ impl Gateway {
         let clock = Clock::system();
         let budget = Arc::new(Budget::new(host.max_connections, host.workers()));
         let (plan, servers) = plan(config, &bound);
-        let sockets = passive_sockets(config, host, bound);
+        let sockets = passive_sockets(bound);
         let own = own_sockets(&plan, &sockets);
         let (exit_sender, exits) = unbounded_channel();
         let (ready_sender, ready) = std::sync::mpsc::channel();
@@ -268,31 +266,21 @@ fn plan_of(plan: &Plan, worker: usize) -> Plan {
 
 /// All passive sockets, in the order of the unsorted plan, with their owners: a worker accepts from
 /// its own, and from another's while that one has no slot left.
-fn passive_sockets(
-    config: &Config,
-    host: &Host,
-    bound: Vec<(usize, Bound)>,
-) -> Vec<(usize, ListenerSocket)> {
-    let mut all = Vec::new();
-    for (listener, bound) in bound {
-        let backlog = effective_backlog(&host.facts, &config.listeners[listener]);
-        for (owner, socket) in bound.sockets.into_iter().enumerate() {
-            all.push((owner, ListenerSocket { socket: Arc::new(socket), backlog }));
-        }
-    }
-    all
+fn passive_sockets(bound: Vec<(usize, Bound)>) -> Vec<(usize, PassiveSocket)> {
+    let rows = bound.into_iter().map(|(_, bound)| bound.sockets);
+    rows.flat_map(|row| row.into_iter().map(Arc::new).enumerate()).collect()
 }
 
 /// Those that no successor is to accept from.
-fn own_sockets(plan: &Plan, sockets: &[(usize, ListenerSocket)]) -> Vec<Arc<OwnedFd>> {
+fn own_sockets(plan: &Plan, sockets: &[(usize, PassiveSocket)]) -> Vec<PassiveSocket> {
     let all = plan.listeners.iter().zip(sockets);
     all.filter(|(listener, _)| !listener.gate.inherited)
-        .map(|(_, (_, socket))| socket.socket.clone())
+        .map(|(_, (_, socket))| socket.clone())
         .collect()
 }
 
 /// Before a drain: no client comes that the drain would not serve any more.
-fn turn_new_clients_away(sockets: &[Arc<OwnedFd>]) {
+fn turn_new_clients_away(sockets: &[PassiveSocket]) {
     for socket in sockets {
         if let Err(error) = stop_syns(socket) {
             tracing::warn!(
@@ -304,7 +292,7 @@ fn turn_new_clients_away(sockets: &[Arc<OwnedFd>]) {
 }
 
 /// The sockets in the order of `worker`'s plan.
-fn sockets_of(sockets: &[(usize, ListenerSocket)], worker: usize) -> Vec<ListenerSocket> {
+fn sockets_of(sockets: &[(usize, PassiveSocket)], worker: usize) -> Vec<PassiveSocket> {
     let mut sockets: Vec<_> = sockets.iter().collect();
     sockets.sort_by_key(|(owner, _)| *owner != worker);
     sockets.into_iter().map(|(_, socket)| socket.clone()).collect()
@@ -320,7 +308,7 @@ fn spare_slots(config: &Config) -> u32 {
 fn setup(
     config: &Config,
     host: &Host,
-    listeners: Vec<ListenerSocket>,
+    listeners: Vec<PassiveSocket>,
     servers: &[ServerSocket],
 ) -> RingSetup {
     RingSetup {

@@ -20,7 +20,7 @@ fn broken_recruit(address: &mut SocketAddr) -> Recruit {
     let shape = Shape { workers: 1, rings_per_worker: 1, table_entries: 64, slots_per_worker: 8 };
     let facts = diagnose(&config, None).facts;
     let host = Host { shape, cores: None, max_connections: 8, facts };
-    let sockets = sockets_of(&passive_sockets(&config, &host, bound), 0);
+    let sockets = sockets_of(&passive_sockets(bound), 0);
     Recruit {
         index: 0,
         core: None,

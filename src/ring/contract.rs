@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::base::{Buffer, Chunk, Errno, InFlight};
+use crate::base::{Buffer, Chunk, Errno, InFlight, OpKind};
 use crate::ring::token::Token;
 
 /// Index of a connection: its client's slot, counted over all kernel rings of the worker.
@@ -61,6 +61,27 @@ pub enum Operation {
     /// Empties the slot. Nothing else may be in flight on the side. The slot can be taken by a new
     /// client from the moment the kernel runs this, which may be before its completion is seen.
     Close,
+}
+
+impl Operation {
+    /// Its kind, which its token names too.
+    pub fn kind(self) -> OpKind {
+        match self {
+            Operation::Open(_) => OpKind::Open,
+            Operation::Connect(_) => OpKind::Connect,
+            Operation::WaitReadable => OpKind::WaitReadable,
+            Operation::Receive => OpKind::Receive,
+            Operation::Send(_) => OpKind::Send,
+            Operation::WaitWritable => OpKind::WaitWritable,
+            Operation::Shutdown => OpKind::Shutdown,
+            Operation::WatchHangup => OpKind::WatchHangup,
+            Operation::Reset => OpKind::Reset,
+            Operation::Unacknowledged => OpKind::Unacknowledged,
+            Operation::Addresses => OpKind::Addresses,
+            Operation::Cancel(_) => OpKind::Cancel,
+            Operation::Close => OpKind::Close,
+        }
+    }
 }
 
 /// An operation's completion.

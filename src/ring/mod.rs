@@ -12,7 +12,7 @@ pub use contract::{
 };
 pub use kernel::probe::{Features, ProbeError, probe};
 pub use kernel::{
-    KernelRing, ListenerSocket, RingCounters, RingError, RingSetup, ServerSocket, Waker,
+    KernelRing, PassiveSocket, RingCounters, RingError, RingSetup, ServerSocket, Waker,
 };
 pub use token::Token;
 

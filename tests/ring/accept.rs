@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use portcullis::base::{Errno, Side};
 use portcullis::ring::{
-    AcceptMode, Completion, KernelRing, ListenerId, ListenerSocket, Operation, Ring, RingSetup,
+    AcceptMode, Completion, KernelRing, ListenerId, Operation, Ring, RingSetup,
 };
 
 use crate::harness::{Rig, V4, passive, setup};
@@ -168,10 +168,10 @@ fn no_turn_accepts_more_than_the_burst() {
 #[test]
 fn a_non_blocking_listener_is_waited_for_as_any_other() {
     let (listener, address) = passive(V4, 128);
-    let socket = std::sync::Arc::into_inner(listener.socket).expect("nobody else has it");
+    let socket = std::sync::Arc::into_inner(listener).expect("nobody else has it");
     let listener = TcpListener::from(socket);
     listener.set_nonblocking(true).expect("an option");
-    let inherited = ListenerSocket { socket: std::sync::Arc::new(listener.into()), backlog: 128 };
+    let inherited = std::sync::Arc::new(listener.into());
     let mut rig = Rig::v4(2);
     rig.ring =
         KernelRing::new(RingSetup { listeners: vec![inherited], ..setup(2) }).expect("a ring");

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
+use std::sync::Arc;
 use std::time::Duration;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -11,8 +12,8 @@ use nix::sys::socket::{
 };
 use portcullis::base::{Errno, Side};
 use portcullis::ring::{
-    AcceptMode, Completion, ConnIndex, Done, KernelRing, ListenerId, ListenerSocket, OpKind,
-    Operation, Ring, RingSetup, ServerId, ServerSocket, Token,
+    AcceptMode, Completion, ConnIndex, Done, KernelRing, ListenerId, Operation, PassiveSocket,
+    Ring, RingSetup, ServerId, ServerSocket, Token,
 };
 
 /// Turns after which a wait has failed; each lasts at most [`PATIENCE`]: 60 s.
@@ -39,14 +40,14 @@ pub(crate) fn setup(connections: u32) -> RingSetup {
 }
 
 /// A passive socket on a free port.
-pub(crate) fn passive(address: SocketAddr, backlog: u32) -> (ListenerSocket, SocketAddr) {
+pub(crate) fn passive(address: SocketAddr, backlog: u32) -> (PassiveSocket, SocketAddr) {
     let family = if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
     let made = socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).expect("a socket");
     bind(made.as_raw_fd(), &SockaddrStorage::from(address)).expect("a free port");
     listen(&made, Backlog::new(backlog as i32).expect("a backlog")).expect("listen");
     let listener = TcpListener::from(made);
     let address = listener.local_addr().expect("its address");
-    (ListenerSocket { socket: std::sync::Arc::new(listener.into()), backlog }, address)
+    (Arc::new(listener.into()), address)
 }
 
 /// A ring and what it did not tell yet.
@@ -183,20 +184,5 @@ fn raise_descriptor_limit() {
 
 /// The token of an operation in generation 0.
 pub(crate) fn token(conn: ConnIndex, side: Side, operation: Operation) -> Token {
-    let kind = match operation {
-        Operation::Open(_) => OpKind::Open,
-        Operation::Connect(_) => OpKind::Connect,
-        Operation::WaitReadable => OpKind::WaitReadable,
-        Operation::Receive => OpKind::Receive,
-        Operation::Send(_) => OpKind::Send,
-        Operation::WaitWritable => OpKind::WaitWritable,
-        Operation::Shutdown => OpKind::Shutdown,
-        Operation::WatchHangup => OpKind::WatchHangup,
-        Operation::Reset => OpKind::Reset,
-        Operation::Unacknowledged => OpKind::Unacknowledged,
-        Operation::Addresses => OpKind::Addresses,
-        Operation::Cancel(_) => OpKind::Cancel,
-        Operation::Close => OpKind::Close,
-    };
-    Token { conn, generation: 0, side, kind }
+    Token { conn, generation: 0, side, kind: operation.kind() }
 }

@@ -168,7 +168,7 @@ impl SimRing {
 
     fn check_start(&self, token: Token, operation: Operation) {
         let Token { conn, generation, side, kind } = token;
-        assert_eq!(kind, kind_of(operation), "{token:?} names another kind than {operation:?}");
+        assert_eq!(kind, operation.kind(), "{token:?} names another kind than {operation:?}");
         assert_eq!(generation, self.lives[conn.0 as usize], "{token:?} is of another life");
         let filled = self.link_at(conn, side).is_some();
         let opens = kind == OpKind::Open;
@@ -279,24 +279,6 @@ impl SimRing {
         self.links[client].joined = true;
         self.links[client].expects = Some(self.links[upstream].key);
         self.joined.insert(client, upstream);
-    }
-}
-
-fn kind_of(operation: Operation) -> OpKind {
-    match operation {
-        Operation::Open(_) => OpKind::Open,
-        Operation::Connect(_) => OpKind::Connect,
-        Operation::WaitReadable => OpKind::WaitReadable,
-        Operation::Receive => OpKind::Receive,
-        Operation::Send(_) => OpKind::Send,
-        Operation::WaitWritable => OpKind::WaitWritable,
-        Operation::Shutdown => OpKind::Shutdown,
-        Operation::WatchHangup => OpKind::WatchHangup,
-        Operation::Reset => OpKind::Reset,
-        Operation::Unacknowledged => OpKind::Unacknowledged,
-        Operation::Addresses => OpKind::Addresses,
-        Operation::Cancel(_) => OpKind::Cancel,
-        Operation::Close => OpKind::Close,
     }
 }
 

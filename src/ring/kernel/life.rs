@@ -10,7 +10,7 @@ use super::entries::{self, Tag};
 use super::parked::Parked;
 use super::pool::{Group, Pool};
 use super::queue::{Queue, errno_of};
-use super::setup::{ListenerSocket, Plan, RingError, RingSetup, ServerSocket};
+use super::setup::{PassiveSocket, Plan, RingError, RingSetup, ServerSocket};
 use super::slots::SlotSet;
 use super::waker::Waker;
 use super::{IO_WQ_WORKERS, KernelRing, Listening, Memory, RingCounters, Server, Table, probe};
@@ -136,8 +136,8 @@ impl Drop for KernelRing {
 }
 
 impl Listening {
-    fn new(listener: ListenerSocket) -> Listening {
-        Listening { socket: listener.socket, multishot_armed: 0, single_armed: 0 }
+    fn new(socket: PassiveSocket) -> Listening {
+        Listening { socket, multishot_armed: 0, single_armed: 0 }
     }
 }
 
@@ -168,10 +168,7 @@ mod tests {
                 buffer_bytes: 4096,
                 buffer_count: 16,
                 parked_bytes_max: 0,
-                listeners: vec![ListenerSocket {
-                    socket: std::sync::Arc::new(socket.into()),
-                    backlog: 128,
-                }],
+                listeners: vec![std::sync::Arc::new(socket.into())],
                 servers: Vec::new(),
             })
             .expect("a ring");

@@ -22,7 +22,7 @@ use self::entries::Tag;
 use self::parked::Parked;
 use self::pool::{Group, Pool};
 use self::queue::{Queue, Wait};
-pub use self::setup::{ListenerSocket, RingError, RingSetup, ServerSocket};
+pub use self::setup::{PassiveSocket, RingError, RingSetup, ServerSocket};
 use self::slots::SlotSet;
 pub use self::waker::Waker;
 use crate::base::{Buffer, Chunk, Errno, OpKind, Side};
@@ -325,7 +325,7 @@ impl Ring for KernelRing {
     fn start(&mut self, token: Token, operation: Operation) {
         let (table, local) = self.locate(token.conn);
         let slot = self.slot(table, local, token.side);
-        debug_assert_eq!(token.kind, kind_of(operation));
+        debug_assert_eq!(token.kind, operation.kind());
         let user_data = token.pack();
         let entry = match operation {
             Operation::Open(server) => return self.start_open(table, slot, token, server),
@@ -432,23 +432,5 @@ impl Listening {
             AcceptMode::Multishot => &mut self.multishot_armed,
             AcceptMode::Single => &mut self.single_armed,
         }
-    }
-}
-
-fn kind_of(operation: Operation) -> OpKind {
-    match operation {
-        Operation::Open(_) => OpKind::Open,
-        Operation::Connect(_) => OpKind::Connect,
-        Operation::WaitReadable => OpKind::WaitReadable,
-        Operation::Receive => OpKind::Receive,
-        Operation::Send(_) => OpKind::Send,
-        Operation::WaitWritable => OpKind::WaitWritable,
-        Operation::Shutdown => OpKind::Shutdown,
-        Operation::WatchHangup => OpKind::WatchHangup,
-        Operation::Reset => OpKind::Reset,
-        Operation::Unacknowledged => OpKind::Unacknowledged,
-        Operation::Addresses => OpKind::Addresses,
-        Operation::Cancel(_) => OpKind::Cancel,
-        Operation::Close => OpKind::Close,
     }
 }

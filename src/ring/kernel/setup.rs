@@ -21,14 +21,9 @@ const COMPLETION_ENTRIES_MAX: u32 = 65_536;
 /// The most entries of a fixed-file table (IORING_MAX_FIXED_FILES).
 const TABLE_ENTRIES_MAX: u32 = 1 << 20;
 
-/// A passive socket to accept from, already listening.
-#[derive(Clone, Debug)]
-pub struct ListenerSocket {
-    /// The socket, an ordinary descriptor; any ring of the process may accept from it.
-    pub socket: Arc<OwnedFd>,
-    /// How many completed handshakes may wait: what listen(2) was given, or `somaxconn` if less.
-    pub backlog: u32,
-}
+/// A passive socket to accept from, already listening: an ordinary descriptor, from which any ring
+/// of the process may accept.
+pub type PassiveSocket = Arc<OwnedFd>;
 
 /// A server to connect to.
 #[derive(Clone, Debug)]
@@ -59,7 +54,7 @@ pub struct RingSetup {
     /// The most bytes that parked chunks may take.
     pub parked_bytes_max: usize,
     /// Passive sockets; their index here is their `ListenerId`.
-    pub listeners: Vec<ListenerSocket>,
+    pub listeners: Vec<PassiveSocket>,
     /// Servers; their index here is their `ServerId`.
     pub servers: Vec<ServerSocket>,
 }
