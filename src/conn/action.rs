@@ -131,6 +131,6 @@ pub const MAX_ACTIONS: usize = 8;
 pub struct Actions {
     /// To be done in this order.
     pub list: ArrayVec<Action, MAX_ACTIONS>,
-    /// A byte moved, so idle timers start over.
+    /// A byte, a FIN or a reset came or went, so idle timers start over.
     pub moved: bool,
 }

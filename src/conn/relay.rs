@@ -163,6 +163,7 @@ impl Connection {
             }
             Input::Open | Input::Unsure => {
                 self.input[source] = Input::Ended;
+                actions.moved = true; // What waits for the other direction begins to wait now.
                 self.pass_fin_on(source, actions);
             }
             Input::Ended => panic!("{source:?} ended twice"),
@@ -253,6 +254,7 @@ impl Connection {
         if before == Input::Reset {
             return;
         }
+        actions.moved = true;
         self.note_reason(if side == Side::Client {
             Reason::ClientReset
         } else {

@@ -119,13 +119,18 @@ pub enum Kind {
 }
 
 /// Every limit, those that bind first, the tightest first.
-pub(super) fn limits(facts: &Facts, config: &Config, means: &Means) -> Vec<Limit> {
+pub(super) fn limits(
+    facts: &Facts,
+    config: &Config,
+    means: &Means,
+    ports_bind: bool,
+) -> Vec<Limit> {
     let mut limits = vec![workers(means), descriptors(means), buffers(means)];
     limits.extend(kernel(facts, config));
     limits.extend(memlock(facts, means));
     limits.extend(files(facts, means));
     limits.extend(memory(facts, config, means));
-    limits.extend(source_ports(facts, config));
+    limits.extend(source_ports(facts, config, ports_bind));
     limits.extend(conntrack(facts, means));
     limits.extend(tcp_mem(facts));
     limits.sort_by_key(|limit| (limit.force, limit.connections, limit.kind));
@@ -293,7 +298,9 @@ pub(super) fn pairs(config: &Config) -> (BTreeSet<(Option<IpAddr>, SocketAddr)>,
     (pairs, all)
 }
 
-fn source_ports(facts: &Facts, config: &Config) -> Option<Limit> {
+/// Ports bind what a number is looked for. A number that somebody wrote into the config stands: more
+/// servers or clients of a builtin may come, and clients for whom there is no port wait.
+fn source_ports(facts: &Facts, config: &Config, bind: bool) -> Option<Limit> {
     let (pairs, all) = pairs(config);
     let (first, last) = facts.network.ports.filter(|_| !pairs.is_empty())?;
     let reserved = facts.network.reserved_among((first, last));
@@ -305,7 +312,7 @@ fn source_ports(facts: &Facts, config: &Config) -> Option<Limit> {
         thousands(reserved),
         count(pairs.len() as u64, "pair")
     );
-    let force = if all { Force::Hard } else { Force::Advisory };
+    let force = if all && bind { Force::Hard } else { Force::Advisory };
     let held = ports * pairs.len() as u64;
     let scope = Scope::of_network(facts);
     Some(Limit { force, ..hard(Kind::SourcePorts, "source ports", scope, held, because) })

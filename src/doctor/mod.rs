@@ -53,7 +53,9 @@ impl Diagnosis {
             Auto::Fixed(fixed) => Some(fixed.into()),
         });
         let means = Means::new(&facts, config);
-        let limits = limits::limits(&facts, config, &means);
+        let written = matches!(config.gateway.max_connections, Auto::Fixed(_));
+        let ports_bind = connections.is_some() || !written;
+        let limits = limits::limits(&facts, config, &means, ports_bind);
         let fits = limits[0].connections;
         let checks = checks::checks(&facts, config, &means);
         let target = asked.unwrap_or(fits.saturating_mul(2).max(1));

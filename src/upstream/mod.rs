@@ -63,6 +63,11 @@ impl Servers {
         assert!(before > 0, "server {server} lost a connection it did not have");
     }
 
+    /// Whether any server has a connection.
+    pub fn any_open(&self) -> bool {
+        self.open.iter().any(|open| open.load(Ordering::Relaxed) > 0)
+    }
+
     /// Connections to `server` now.
     pub fn open(&self, server: usize) -> u32 {
         self.open[server].load(Ordering::Relaxed)

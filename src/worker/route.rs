@@ -46,6 +46,7 @@ impl<R: Ring> Worker<R> {
         entry.waits_since = entry.active;
         entry.listener = listener.0;
         entry.servers_tried = 0;
+        entry.out_of_ports = false;
         for action in actions.list {
             self.perform(index, action);
         }
@@ -68,7 +69,12 @@ impl<R: Ring> Worker<R> {
             OpKind::Receive if done.buffer.is_none() && done.result != Err(Errno::ENOBUFS) => {
                 self.returned_buffers += 1;
             }
-            OpKind::Connect if done.result.is_err() => self.counters.connects_failed.add(1),
+            OpKind::Connect if done.result.is_err() => {
+                self.counters.connects_failed.add(1);
+                // Every port of this source towards this server is taken; another server's may not.
+                let no_port = done.result == Err(Errno::EADDRNOTAVAIL);
+                self.table.entry(index).out_of_ports |= no_port;
+            }
             OpKind::Open if done.result.is_err() => {
                 self.leave_server(index);
                 if let Some(error) = done.result.err().filter(|error| is_pressure(*error)) {
@@ -125,7 +131,7 @@ impl<R: Ring> Worker<R> {
         let operation = match op {
             Op::Open => match self.next_server(index) {
                 Some(server) => Operation::Open(server),
-                None => return self.apply(index, Event::ServersExhausted),
+                None => return self.no_server(index),
             },
             Op::Connect => Operation::Connect(self.server_of(index)),
             Op::WaitWritable(chunk) => {
@@ -185,6 +191,35 @@ impl<R: Ring> Worker<R> {
         entry.server = Some(chosen as u16);
         servers.opened(chosen);
         Some(ServerId(*first + chosen as u16))
+    }
+
+    /// Every server was tried. Where only a source port was wanting, the client waits for one and
+    /// new ones wait in the backlog; else there is nobody to serve it.
+    fn no_server(&mut self, index: ConnIndex) {
+        let entry = self.table.entry(index);
+        entry.servers_tried = 0;
+        let upstream = self.plan.listeners[usize::from(entry.listener)].upstream;
+        // Ports are taken where connections hold them; otherwise the host has no address to
+        // connect from, and waiting would not help.
+        let held = match &self.plan.upstreams[upstream] {
+            UpstreamPlan::Servers { servers, .. } => servers.any_open(),
+            UpstreamPlan::Builtin(_) => false,
+        };
+        if !(std::mem::take(&mut entry.out_of_ports) && held) {
+            return self.apply(index, Event::ServersExhausted);
+        }
+        self.admission.press(Errno::EADDRNOTAVAIL, self.now);
+        self.apply(
+            index,
+            Event::Completed {
+                side: Side::Upstream,
+                kind: OpKind::Open,
+                // To the connection it is what it would be if the kernel had no memory for a socket.
+                result: Err(Errno::ENOBUFS),
+                buffer: None,
+                more: false,
+            },
+        );
     }
 
     fn server_of(&mut self, index: ConnIndex) -> ServerId {

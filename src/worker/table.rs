@@ -30,6 +30,8 @@ pub struct Entry {
     pub first_server: u16,
     /// How many were tried.
     pub servers_tried: u16,
+    /// One of them could not be tried: no source port towards it was free.
+    pub out_of_ports: bool,
 }
 
 /// Entries in a block.
@@ -91,6 +93,7 @@ impl Entry {
             server: None,
             first_server: 0,
             servers_tried: 0,
+            out_of_ports: false,
         }
     }
 }

@@ -53,14 +53,15 @@ fn no_number_and_a_missing_file_are_wrong_usage() {
 #[test]
 fn a_start_with_more_than_the_host_holds_is_refused_with_the_arithmetic() {
     let path = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("doctor-too-many.toml");
-    // One server has 64,512 ports at the very most.
-    let text = "[gateway]\nmax_connections = 70_000\n[listener.edge]\nbind = [\"127.0.0.1:0\"]\n\
+    // A gigabyte holds no more than 128,000 at 8,368 bytes each.
+    let text = "[gateway]\nmax_connections = 8_000_000\nmemory_limit = \"1GiB\"\n[listener.edge]\nbind = [\"127.0.0.1:0\"]\n\
                 upstream = \"app\"\n[upstream.app]\nservers = [\"127.0.0.1:9\"]\n";
     std::fs::write(&path, text).expect("the target directory is writable");
     let file = path.display().to_string();
     let (code, stdout, stderr) = portcullis(&["run", "--config", &file]);
     assert_eq!((code, stdout.as_str()), (1, ""), "{stderr}");
-    for words in ["gateway.max_connections = 70000: this host holds", " = min(", "To hold 70,000:"]
+    for words in
+        ["gateway.max_connections = 8000000: this host holds", " = min(", "To hold 8,000,000:"]
     {
         assert!(stderr.contains(words), "{stderr}");
     }

@@ -245,7 +245,7 @@ fn source_addresses_need_a_kernel_that_binds() {
 #[test]
 fn a_number_that_does_not_fit_is_refused_with_the_arithmetic_and_the_remedy() {
     let host = Host::plain();
-    let diagnosis = host.diagnose(&relay(1, "max_connections = 50_000"), None);
+    let diagnosis = host.diagnose(&relay(1, ""), Some(50_000));
     assert!(!diagnosis.holds());
     let refusal = diagnosis.refusal();
     for words in [
@@ -255,6 +255,14 @@ fn a_number_that_does_not_fit_is_refused_with_the_arithmetic_and_the_remedy() {
     ] {
         assert!(refusal.contains(words), "{refusal}");
     }
+}
+
+#[test]
+fn a_number_in_the_config_is_not_refused_for_want_of_ports_but_warned_about() {
+    let diagnosis = Host::plain().diagnose(&relay(1, "max_connections = 50_000"), None);
+    assert!(diagnosis.holds());
+    let exceeded: Vec<_> = diagnosis.exceeded().map(|limit| limit.name).collect();
+    assert_eq!(exceeded, ["source ports"]);
 }
 
 #[test]

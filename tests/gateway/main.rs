@@ -21,6 +21,7 @@ mod self_check;
 mod server_first;
 mod short_connections;
 mod slow_reader;
+mod source_ports;
 mod startup;
 mod timeouts;
 mod upstream_down;

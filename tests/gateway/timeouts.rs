@@ -132,6 +132,25 @@ fn a_half_closed_connection_without_a_byte_ends() {
 }
 
 #[test]
+fn the_half_close_timeout_begins_with_the_fin_and_not_with_the_last_byte() {
+    let server = Server::start(|stream| {
+        assert_eq!(client::ending(&stream), Ending::Fin);
+        std::thread::sleep(Duration::from_millis(500));
+        (&stream).write_all(b"!").expect("the client still listens");
+    });
+    let gateway = Gateway::start(&relay_with("half_close_timeout = \"5s\"", &[server.address]));
+    let stream = client::connect(gateway.address("edge"));
+    // Silent for longer than the timeout, as most connections are, and then done.
+    std::thread::sleep(Duration::from_millis(5_500));
+    finish(&stream);
+    let mut answer = Vec::new();
+    (&stream).read_to_end(&mut answer).expect("a clean end");
+    assert_eq!(answer, b"!");
+    gateway.wait_for_ended(1);
+    gateway.stop().expect(&[("closed", 1)]);
+}
+
+#[test]
 fn a_long_upload_after_the_servers_fin_is_not_cut() {
     const BEATS: u64 = 30;
     let server = Server::start(|stream| {

@@ -205,7 +205,7 @@ impl Admission {
             None => {
                 tracing::warn!(
                     %error,
-                    "the kernel has no file or memory for another socket; \
+                    "the kernel has no file, memory or source port for another socket; \
                      accepting rests and resumes by itself"
                 );
                 FIRST_REST
@@ -305,7 +305,7 @@ impl Admission {
         let Some(rest) = self.rest else { return false };
         if now >= rest.until.after(2 * LONGEST_REST) {
             self.rest = None;
-            tracing::info!("the kernel has files and memory again; accepting goes on");
+            tracing::info!("the kernel has what sockets need again; accepting goes on");
         }
         now < rest.until
     }
