@@ -298,8 +298,8 @@ pub(super) fn pairs(config: &Config) -> (BTreeSet<(Option<IpAddr>, SocketAddr)>,
     (pairs, all)
 }
 
-/// Ports bind what a number is looked for. A number that somebody wrote into the config stands: more
-/// servers or clients of a builtin may come, and clients for whom there is no port wait.
+/// Ports bind where a number is looked for. One that somebody wrote into the config stands: more
+/// servers may come, and clients for whom there is no port wait.
 fn source_ports(facts: &Facts, config: &Config, bind: bool) -> Option<Limit> {
     let (pairs, all) = pairs(config);
     let (first, last) = facts.network.ports.filter(|_| !pairs.is_empty())?;

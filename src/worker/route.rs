@@ -214,7 +214,7 @@ impl<R: Ring> Worker<R> {
             Event::Completed {
                 side: Side::Upstream,
                 kind: OpKind::Open,
-                // To the connection it is what it would be if the kernel had no memory for a socket.
+                // To the connection it is as if the kernel had no memory for a socket.
                 result: Err(Errno::ENOBUFS),
                 buffer: None,
                 more: false,

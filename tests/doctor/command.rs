@@ -54,8 +54,9 @@ fn no_number_and_a_missing_file_are_wrong_usage() {
 fn a_start_with_more_than_the_host_holds_is_refused_with_the_arithmetic() {
     let path = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("doctor-too-many.toml");
     // A gigabyte holds no more than 128,000 at 8,368 bytes each.
-    let text = "[gateway]\nmax_connections = 8_000_000\nmemory_limit = \"1GiB\"\n[listener.edge]\nbind = [\"127.0.0.1:0\"]\n\
-                upstream = \"app\"\n[upstream.app]\nservers = [\"127.0.0.1:9\"]\n";
+    let text = "[gateway]\nmax_connections = 8_000_000\nmemory_limit = \"1GiB\"\n\
+                [listener.edge]\nbind = [\"127.0.0.1:0\"]\nupstream = \"app\"\n\
+                [upstream.app]\nservers = [\"127.0.0.1:9\"]\n";
     std::fs::write(&path, text).expect("the target directory is writable");
     let file = path.display().to_string();
     let (code, stdout, stderr) = portcullis(&["run", "--config", &file]);
