@@ -16,6 +16,18 @@
 //! - `metrics/` — what is counted: one set of counters per worker
 //! - `budget.rs` — what the process may still hold, leased to workers
 //! - `base/` — the words that every other module speaks
+//!
+//! What is absent, on purpose:
+//!
+//! - A second place for what one place does: only `base/time.rs` reads a clock, only `ring/` says
+//!   unsafe, only `config/file.rs` knows TOML, only the worker counts bytes and reasons.
+//! - Knowledge that a part can do without: `conn` sees `base` alone, so every order of completions
+//!   can be tried on it; nothing above `ring` knows how many kernel rings there are.
+//! - Waiting in a worker: it opens no path and takes no lock, and its log drops lines first.
+//! - Global mutable state: what workers share (the budget, counts of servers) is handed to them.
+//! - An ordinary descriptor, a buffer, a timer object or an allocation per connection.
+//! - `setsockopt` per client: options are set on the passive socket and inherited.
+//! - An epoll fallback: where io_uring is refused, the start says so and ends.
 
 pub mod base;
 pub mod budget;
