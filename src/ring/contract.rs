@@ -30,9 +30,10 @@ pub enum AcceptMode {
 /// What may be asked for one side of a connection. See [`crate::ring::OpKind`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Operation {
-    /// Makes a socket for `ServerId`'s family in the upstream slot, with the upstream's options.
+    /// Makes a socket for `ServerId`'s family in the side's slot, with the server's options. A
+    /// client slot can be opened only on a ring without listeners.
     Open(ServerId),
-    /// Connects the upstream slot to the server. 0 when connected.
+    /// Connects an opened slot to the server. 0 when connected.
     Connect(ServerId),
     /// Completes with poll(2) bits when there is something to read, an end or an error.
     WaitReadable,

@@ -6,5 +6,6 @@ mod buffers;
 mod data;
 mod endings;
 mod harness;
+mod own;
 mod pressure;
 mod wake;

@@ -170,7 +170,13 @@ impl KernelRing {
         if place.is_none() {
             self.counters.unknown_completions += 1;
         }
-        opens.remove(place?)
+        let opening = opens.remove(place?)?;
+        if opening.error.is_some()
+            && Token::unpack(opening.token).is_some_and(|token| token.side == Side::Client)
+        {
+            self.tables[table].free_clients += 1;
+        }
+        Some(opening)
     }
 
     /// Asks a socket for its addresses by the ordinary descriptor that the kernel made for it,

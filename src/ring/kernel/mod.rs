@@ -2,7 +2,7 @@
 //!
 //! `queue` is one kernel ring, `pool` and `parked` hold bytes, `entries` words requests,
 //! `completions` reads answers, `address` asks for what the ring cannot, `setup` does arithmetic,
-//! `life` makes and ends the set.
+//! `life` makes and ends the set, `own` is for programs with bytes of their own.
 //!
 //! A ring's fixed-file table holds its client slots first, where alone the kernel allocates, and
 //! behind them an upstream slot for each: client slot `n` of `N` has upstream slot `N + n`.
@@ -36,6 +36,7 @@ mod completions;
 mod entries;
 mod life;
 mod memory;
+mod own;
 mod parked;
 mod pool;
 pub mod probe;
@@ -177,7 +178,10 @@ impl KernelRing {
     }
 
     fn start_open(&mut self, table: usize, slot: u32, token: Token, server: ServerId) {
-        assert_eq!(token.side, Side::Upstream, "only upstream sockets are opened");
+        if token.side == Side::Client {
+            assert!(self.listeners.is_empty(), "client slots belong to accepts");
+            self.tables[table].free_clients -= 1;
+        }
         let server = &self.memory.servers[usize::from(server.0)];
         let mut steps = arrayvec::ArrayVec::<squeue::Entry, 4>::new();
         steps.push(entries::socket(slot, &server.address));

@@ -65,6 +65,14 @@ impl Pool {
         self.held += 1;
     }
 
+    /// Takes a free buffer for a connection to write to.
+    pub(super) fn take(&mut self) -> Option<u16> {
+        let id = self.free.pop()?;
+        self.holders[usize::from(id)] = Holder::Connection;
+        self.held += 1;
+        Some(id)
+    }
+
     /// Takes a buffer back from a connection.
     ///
     /// # Panics
