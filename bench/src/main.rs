@@ -1,20 +1,27 @@
 //! The `portcullis-bench` program: holds, checks and measures TCP servers and proxies.
 
+mod account;
 mod bulk;
+mod engine;
 mod exchange;
 mod figures;
-mod hold;
+mod net;
 mod parts;
 mod pattern;
 mod pingpong;
+mod plan;
+mod progress;
+mod scenario;
 mod serve;
 mod sources;
+mod tally;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-/// Progress goes to stderr, one JSON result to stdout; the exit code is 1 if anything failed.
+/// Progress goes to stderr, one JSON result to stdout. Exit codes: 0 done, 1 the target or the run
+/// failed, 2 wrong usage, 3 the generator was the bottleneck: the figures are worth nothing.
 #[derive(Parser)]
 #[command(name = "portcullis-bench", version)]
 struct Arguments {
@@ -30,10 +37,7 @@ enum Scenario {
     #[command(hide = true)]
     ServePart(serve::Part),
     /// Opens connections to something that echoes, holds them, checks each, closes them.
-    Hold(hold::Hold),
-    /// One of its processes.
-    #[command(hide = true)]
-    HoldPart(hold::part::Part),
+    Hold(scenario::hold::Hold),
     /// Small messages back and forth on every connection, each checked.
     Pingpong(pingpong::PingPong),
     /// As many bytes as go, on few connections, each checked.
@@ -45,17 +49,16 @@ fn main() -> ExitCode {
     let outcome = match Arguments::parse().scenario {
         Scenario::Serve(serve) => serve.run(),
         Scenario::ServePart(part) => part.run(),
-        Scenario::Hold(hold) => hold.run(),
-        Scenario::HoldPart(part) => part.run(),
+        Scenario::Hold(hold) => return end(hold.run()),
         Scenario::Pingpong(pingpong) => pingpong.run(),
         Scenario::Bulk(bulk) => bulk.run(),
     };
-    match outcome {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            eprintln!("portcullis-bench: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    end(outcome.map(|good| if good { ExitCode::SUCCESS } else { ExitCode::FAILURE }))
+}
+
+fn end(outcome: std::io::Result<ExitCode>) -> ExitCode {
+    outcome.unwrap_or_else(|error| {
+        eprintln!("portcullis-bench: {error}");
+        ExitCode::from(if error.kind() == std::io::ErrorKind::InvalidInput { 2 } else { 1 })
+    })
 }

@@ -1,7 +1,7 @@
 //! Where connections come from: one source address gives at most some 28,000 ports to one target.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::os::fd::AsRawFd;
 use std::time::Duration;
 
@@ -9,27 +9,6 @@ use nix::sys::socket::{
     AddressFamily, SockFlag, SockType, SockaddrStorage, bind, connect, setsockopt, socket, sockopt,
 };
 use nix::sys::time::TimeVal;
-
-/// Connections from one source, well below what the default range of ports gives.
-const PER_SOURCE: usize = 20_000;
-
-/// The source addresses for so many connections, from `127.0.0.0/8` or `10.0.0.1,10.0.0.2`.
-pub(crate) fn parse(text: &str, connections: usize) -> io::Result<Vec<IpAddr>> {
-    let wrong = |why: &str| io::Error::other(format!("sources \"{text}\": {why}"));
-    let Some((base, prefix)) = text.split_once('/') else {
-        let parsed: Result<Vec<IpAddr>, _> = text.split(',').map(str::parse).collect();
-        return parsed.map_err(|_| wrong("neither a list of addresses nor a range"));
-    };
-    let base: Ipv4Addr = base.parse().map_err(|_| wrong("a range begins with an IPv4 address"))?;
-    let prefix: u32 = prefix.parse().map_err(|_| wrong("not a prefix length"))?;
-    let room = 32u32.checked_sub(prefix).map(|bits| (1u64 << bits).saturating_sub(2));
-    let count = connections.div_ceil(PER_SOURCE).max(1);
-    if room.is_none_or(|room| room < count as u64) {
-        return Err(wrong("too small for so many connections"));
-    }
-    let first = u32::from(base) + 1;
-    Ok((first..first + count as u32).map(|ip| Ipv4Addr::from(ip).into()).collect())
-}
 
 /// Connects, from `source` where one is given; connecting, reading and writing wait this long.
 pub(crate) fn open(

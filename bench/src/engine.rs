@@ -1,0 +1,256 @@
+//! Threads that each drive a script over their connections, phase by phase.
+
+use std::io;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{SigSet, Signal};
+use portcullis::ring::ConnIndex;
+
+use crate::account::Snapshot;
+use crate::net::{Event, Net, NetSetup};
+use crate::progress::Progress;
+use crate::tally::Tally;
+
+/// The longest that a thread sleeps before it looks at what phase it is.
+const LONGEST_SLEEP: Duration = Duration::from_millis(20);
+
+/// What a thread's connections do.
+pub(crate) trait Script {
+    /// A phase begins.
+    fn begin(&mut self, phase: Phase, net: &mut Net);
+    /// Something happened.
+    fn on(&mut self, conn: ConnIndex, event: Event, net: &mut Net);
+    /// Does what is due now.
+    fn tick(&mut self, net: &mut Net) -> Tick;
+    /// What was counted so far.
+    fn tally(&mut self) -> &mut Tally;
+}
+
+/// What a script says between two turns.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Tick {
+    /// The phase has nothing more to do here.
+    pub(crate) done: bool,
+    /// How much of the present phase's work is done, for the progress line.
+    pub(crate) progress: u64,
+    /// When something is due next.
+    pub(crate) wait: Duration,
+}
+
+/// A part of a run; all threads are in the same one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    Open,
+    Run,
+    /// What was begun is waited for, and what stayed is checked.
+    Check,
+    Close,
+}
+
+/// When a phase is over.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Until {
+    /// When every thread has done its work.
+    Done,
+    /// After so long.
+    Elapsed(Duration),
+}
+
+/// A run.
+pub(crate) struct Job {
+    pub(crate) phases: Vec<(Phase, Until)>,
+    pub(crate) threads: usize,
+    pub(crate) target_pids: Vec<u32>,
+    /// How much each phase's progress counts to, for the ETA.
+    pub(crate) goal: u64,
+}
+
+/// What came of it.
+pub(crate) struct Outcome {
+    pub(crate) tally: Tally,
+    /// Before the first phase and after each.
+    pub(crate) snapshots: Vec<(Option<Phase>, Snapshot)>,
+    /// Somebody ended it early.
+    pub(crate) interrupted: bool,
+}
+
+impl Outcome {
+    /// The snapshots at both ends of a phase.
+    pub(crate) fn around(&self, phase: Phase) -> Option<(&Snapshot, &Snapshot)> {
+        let end = self.snapshots.iter().position(|(one, _)| *one == Some(phase))?;
+        Some((&self.snapshots[end - 1].1, &self.snapshots[end].1))
+    }
+}
+
+/// What a thread shows to the others.
+#[derive(Default)]
+pub(crate) struct Shown {
+    pub(crate) thread_id: AtomicUsize,
+    pub(crate) open: AtomicU64,
+    pub(crate) progress: AtomicU64,
+    pub(crate) failed: AtomicU64,
+    /// The longest that the present phase kept it from looking at its connections.
+    pub(crate) lag_nanos: AtomicU64,
+    /// Phases that it has done.
+    done: AtomicUsize,
+}
+
+/// What all threads of a run see.
+struct Shared {
+    phases: Vec<Phase>,
+    /// Index of the present phase; beyond the last, the run is over.
+    present: AtomicUsize,
+    shown: Vec<Shown>,
+    broken: AtomicBool,
+}
+
+/// Blocks the signals that end a run, in this thread and those it starts.
+pub(crate) fn hold_signals() -> io::Result<SigSet> {
+    let mut signals = SigSet::empty();
+    signals.add(Signal::SIGINT);
+    signals.add(Signal::SIGTERM);
+    signals.add(Signal::SIGUSR1);
+    signals.thread_block()?;
+    Ok(signals)
+}
+
+/// Sets `stop` at the first signal and ends the program at the second.
+fn hear(signals: SigSet, stop: std::sync::Arc<AtomicBool>) {
+    std::thread::spawn(move || {
+        loop {
+            match signals.wait() {
+                Ok(Signal::SIGUSR1) => {}
+                Ok(_) if stop.swap(true, Ordering::Relaxed) => std::process::exit(1),
+                Ok(_) => eprintln!("ending; once more ends at once"),
+                Err(_) => return,
+            }
+        }
+    });
+}
+
+/// Runs a job: `make` makes each thread's connections and script, on that thread.
+pub(crate) fn run<S: Script>(
+    job: &Job,
+    make: impl Fn(usize) -> io::Result<(NetSetup, S)> + Sync,
+) -> io::Result<Outcome> {
+    let stop = std::sync::Arc::new(AtomicBool::new(false));
+    hear(hold_signals()?, stop.clone());
+    let shared = Shared {
+        phases: job.phases.iter().map(|(phase, _)| *phase).collect(),
+        present: AtomicUsize::new(usize::MAX),
+        shown: (0..job.threads).map(|_| Shown::default()).collect(),
+        broken: AtomicBool::new(false),
+    };
+    let total = Mutex::new(Tally::default());
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..job.threads)
+            .map(|index| {
+                let (shared, make, total) = (&shared, &make, &total);
+                scope.spawn(move || {
+                    let result = make(index).and_then(|(setup, mut script)| {
+                        drive(setup, &mut script, shared, index)?;
+                        let tally = std::mem::take(script.tally());
+                        total.lock().expect("no thread panicked").add(tally);
+                        Ok(())
+                    });
+                    if result.is_err() {
+                        shared.broken.store(true, Ordering::Relaxed);
+                    }
+                    result
+                })
+            })
+            .collect();
+        let snapshots = conduct(job, &shared, &stop);
+        shared.present.store(usize::MAX - 1, Ordering::Relaxed);
+        for thread in threads {
+            thread.join().map_err(|_| io::Error::other("a thread panicked"))??;
+        }
+        let tally = std::mem::take(&mut *total.lock().expect("no thread panicked"));
+        Ok(Outcome { tally, snapshots, interrupted: stop.load(Ordering::Relaxed) })
+    })
+}
+
+/// Leads the threads through the phases; an interrupt leads straight to the last.
+fn conduct(job: &Job, shared: &Shared, stop: &AtomicBool) -> Vec<(Option<Phase>, Snapshot)> {
+    let ready = |one: &Shown| one.thread_id.load(Ordering::Relaxed) != 0;
+    while !shared.shown.iter().all(ready) && !shared.broken.load(Ordering::Relaxed) {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let mut progress = Progress::new();
+    let mut snapshots = vec![(None, snapshot(job, shared))];
+    for (index, (phase, until)) in job.phases.iter().enumerate() {
+        if stop.load(Ordering::Relaxed) && index + 1 < job.phases.len() {
+            continue;
+        }
+        let begun = Instant::now();
+        progress.begin(*phase, *until, job.goal);
+        shared.present.store(index, Ordering::Relaxed);
+        let is_over = || {
+            let all = shared.shown.iter().all(|one| one.done.load(Ordering::Relaxed) > index);
+            match until {
+                Until::Done => all,
+                Until::Elapsed(span) => begun.elapsed() >= *span,
+            }
+        };
+        let was_stopped = stop.load(Ordering::Relaxed);
+        while !is_over() && !shared.broken.load(Ordering::Relaxed) {
+            if stop.load(Ordering::Relaxed) != was_stopped {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+            progress.show(&shared.shown);
+        }
+        snapshots.push((Some(*phase), snapshot(job, shared)));
+    }
+    progress.end(&shared.shown);
+    snapshots
+}
+
+fn snapshot(job: &Job, shared: &Shared) -> Snapshot {
+    let ids = shared.shown.iter().map(|one| one.thread_id.load(Ordering::Relaxed));
+    let lags = shared.shown.iter().map(|one| one.lag_nanos.swap(0, Ordering::Relaxed));
+    let lag = Duration::from_nanos(lags.max().unwrap_or(0));
+    Snapshot::take(&job.target_pids, &ids.collect::<Vec<_>>(), lag)
+}
+
+/// One thread's loop.
+fn drive<S: Script>(
+    setup: NetSetup,
+    script: &mut S,
+    shared: &Shared,
+    index: usize,
+) -> io::Result<()> {
+    let mut net = Net::new(setup)?;
+    let shown = &shared.shown[index];
+    shown.thread_id.store(nix::unistd::gettid().as_raw() as usize, Ordering::Relaxed);
+    let mut present = usize::MAX;
+    loop {
+        let wanted = shared.present.load(Ordering::Relaxed);
+        if wanted != present && wanted != usize::MAX {
+            let Some(phase) = shared.phases.get(wanted) else { return Ok(()) };
+            present = wanted;
+            script.begin(*phase, &mut net);
+        }
+        let mut wait = LONGEST_SLEEP;
+        if present != usize::MAX {
+            let tick = script.tick(&mut net);
+            wait = wait.min(tick.wait);
+            shown.open.store(u64::from(net.open), Ordering::Relaxed);
+            shown.progress.store(tick.progress, Ordering::Relaxed);
+            shown.failed.store(script.tally().failed, Ordering::Relaxed);
+            if tick.done {
+                shown.done.store(present + 1, Ordering::Relaxed);
+            }
+        }
+        let late = net.turn(wait)?;
+        shown.lag_nanos.fetch_max(late.as_nanos() as u64, Ordering::Relaxed);
+        while let Some((conn, event)) = net.next() {
+            script.on(conn, event, &mut net);
+            if let Event::Received(chunk) = event {
+                net.release(chunk);
+            }
+        }
+    }
+}

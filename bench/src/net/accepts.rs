@@ -1,0 +1,86 @@
+//! Accepts that never bring more clients than there are slots.
+
+use portcullis::ring::{AcceptMode, KernelRing, ListenerId, Ring};
+
+/// Single accepts armed for one listener, at most: what one turn takes from its queue.
+const CREDITS_MAX: u32 = 256;
+
+/// How clients are taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mode {
+    /// Everything that comes: there is room for a whole burst.
+    Multishot,
+    /// By credits, one for each slot.
+    Single,
+    /// Accepts were cancelled; when they are gone, a new part of the table is chosen.
+    Turning,
+    Stopped,
+}
+
+/// A thread's accepts.
+pub(super) struct Accepts {
+    mode: Mode,
+    /// Accepts armed, by listener.
+    armed: Box<[u32]>,
+}
+
+impl Accepts {
+    pub(super) fn new(listeners: usize) -> Accepts {
+        let mode = if listeners == 0 { Mode::Stopped } else { Mode::Turning };
+        Accepts { mode, armed: vec![0; listeners].into_boxed_slice() }
+    }
+
+    pub(super) fn accepted(&mut self, listener: ListenerId, more: bool) {
+        self.armed[usize::from(listener.0)] -= u32::from(!more);
+    }
+
+    pub(super) fn ended(&mut self, listener: ListenerId) {
+        self.armed[usize::from(listener.0)] -= 1;
+    }
+
+    /// Arms what there is room for.
+    pub(super) fn arm(&mut self, ring: &mut KernelRing) {
+        let armed: u32 = self.armed.iter().sum();
+        let burst = ring.accept_burst();
+        match self.mode {
+            Mode::Stopped => return,
+            Mode::Multishot if ring.accept_room() < burst => {
+                return self.cancel(ring, Mode::Turning);
+            }
+            Mode::Single if ring.accept_room() < burst && ring.best_accept_room() >= burst => {
+                self.cancel(ring, Mode::Turning);
+            }
+            _ => {}
+        }
+        if armed == 0 {
+            ring.retarget_accepts();
+            let open_water = ring.accept_room() >= burst;
+            self.mode = if open_water { Mode::Multishot } else { Mode::Single };
+        }
+        match self.mode {
+            Mode::Multishot => self.arm_each(ring, AcceptMode::Multishot, 1, u32::MAX),
+            Mode::Single => {
+                let room = ring.accept_room().saturating_sub(armed);
+                let share = ring.accept_room().div_ceil(self.armed.len() as u32).min(CREDITS_MAX);
+                self.arm_each(ring, AcceptMode::Single, share, room);
+            }
+            Mode::Turning | Mode::Stopped => {}
+        }
+    }
+
+    fn arm_each(&mut self, ring: &mut KernelRing, mode: AcceptMode, each: u32, mut room: u32) {
+        for (index, armed) in self.armed.iter_mut().enumerate() {
+            while *armed < each && room > 0 {
+                ring.accept(ListenerId(index as u16), mode);
+                (*armed, room) = (*armed + 1, room - 1);
+            }
+        }
+    }
+
+    fn cancel(&mut self, ring: &mut KernelRing, mode: Mode) {
+        for index in 0..self.armed.len() {
+            ring.cancel_accepts(ListenerId(index as u16));
+        }
+        self.mode = mode;
+    }
+}

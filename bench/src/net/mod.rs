@@ -1,0 +1,314 @@
+//! Connections of one thread on its ring: what scripts ask for, and the events that they hear.
+
+mod accepts;
+mod link;
+mod translate;
+
+use std::collections::VecDeque;
+use std::io;
+use std::time::{Duration, Instant};
+
+use portcullis::base::{Chunk, Errno, OpKind, Side};
+use portcullis::ring::{
+    ConnIndex, KernelRing, ListenerId, ListenerSocket, Operation, Ring, RingSetup, ServerId,
+    ServerSocket, Token,
+};
+
+use accepts::Accepts;
+pub(crate) use link::Stage;
+use link::{Deadline, Link};
+
+/// Links looked at in each turn for answers that are overdue.
+const SWEEP: usize = 4_096;
+
+/// The most that one turn adds to the clock of patience: while this thread did not run, nobody's
+/// answer was late.
+const TURN_MAX: Duration = Duration::from_millis(100);
+
+/// The most bytes of unsent remainders that peers who do not read may leave with us.
+const PARKED_BYTES_MAX: usize = 1 << 30;
+
+/// What a thread's connections are made from.
+pub(crate) struct NetSetup {
+    pub(crate) connections: u32,
+    pub(crate) buffer_bytes: u32,
+    pub(crate) buffer_count: u32,
+    pub(crate) listeners: Vec<ListenerSocket>,
+    pub(crate) servers: Vec<ServerSocket>,
+    /// After which an answer that is waited for is overdue.
+    pub(crate) patience: Duration,
+}
+
+/// What happened to a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Event {
+    /// A client came.
+    Accepted(ListenerId),
+    /// It is connected.
+    Opened,
+    /// Bytes came. They are given back when the script has seen the event.
+    Received(Chunk),
+    /// What was sent has gone out.
+    Sent,
+    /// There is a buffer again for a send that found none.
+    MaySend,
+    /// Nothing more will come.
+    Ended(End),
+    /// What was expected has not come in time.
+    Overdue,
+    /// Its slot is free.
+    Closed,
+}
+
+/// How a connection ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// The kernel gave no socket, or not from that source.
+    NotOpened(Errno),
+    /// Nobody answered.
+    NotConnected(Errno),
+    /// The peer is done sending.
+    Fin,
+    /// The peer aborted.
+    Reset,
+    /// Anything else.
+    Error(Errno),
+}
+
+/// The connections.
+pub(crate) struct Net {
+    ring: KernelRing,
+    links: Box<[Link]>,
+    accepts: Accepts,
+    /// Events that did not come from a completion, with the generation that they are for.
+    ready: VecDeque<(ConnIndex, u32, Event)>,
+    starved_receives: VecDeque<(ConnIndex, u32)>,
+    starved_sends: VecDeque<(ConnIndex, u32)>,
+    escaped: Vec<ConnIndex>,
+    started: Instant,
+    patience_millis: u32,
+    /// The clock of patience, and the same in milliseconds.
+    patient: Duration,
+    now_millis: u32,
+    turned: Instant,
+    swept: usize,
+    /// Connections that are open.
+    pub(crate) open: u32,
+}
+
+impl Net {
+    pub(crate) fn new(setup: NetSetup) -> io::Result<Net> {
+        let limit = nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE)?.0;
+        let listeners = setup.listeners.len();
+        let ring = KernelRing::new(RingSetup {
+            connections: setup.connections,
+            with_upstream: false,
+            table_entries: u32::try_from(limit).unwrap_or(u32::MAX),
+            submission_entries: 4_096,
+            completion_entries: 16_384,
+            buffer_bytes: setup.buffer_bytes,
+            buffer_count: setup.buffer_count,
+            parked_bytes_max: PARKED_BYTES_MAX,
+            listeners: setup.listeners,
+            servers: setup.servers,
+        })
+        .map_err(io::Error::other)?;
+        Ok(Net {
+            ring,
+            links: (0..setup.connections).map(|_| Link::default()).collect(),
+            accepts: Accepts::new(listeners),
+            ready: VecDeque::new(),
+            starved_receives: VecDeque::new(),
+            starved_sends: VecDeque::new(),
+            escaped: Vec::new(),
+            started: Instant::now(),
+            patience_millis: u32::try_from(setup.patience.as_millis()).unwrap_or(u32::MAX),
+            patient: Duration::ZERO,
+            now_millis: 0,
+            turned: Instant::now(),
+            swept: 0,
+            open: 0,
+        })
+    }
+
+    /// Opens a connection in a vacant slot; `Opened` or `Ended` follows.
+    ///
+    /// # Panics
+    /// When the slot is not vacant.
+    pub(crate) fn open(&mut self, conn: ConnIndex, server: ServerId) {
+        let link = &mut self.links[conn.0 as usize];
+        assert_eq!(link.stage, Stage::Vacant, "{conn:?} is opened");
+        link.stage = Stage::Opening;
+        link.server = server;
+        self.expect(conn);
+        self.start(conn, OpKind::Open, Operation::Open(server));
+    }
+
+    /// Sends bytes that `write` makes. False, and nothing is made, while the last ones are on their
+    /// way (`Sent` follows) or no buffer is free (`MaySend` follows).
+    pub(crate) fn send(
+        &mut self,
+        conn: ConnIndex,
+        length_bytes: u32,
+        write: impl FnOnce(&mut [u8]),
+    ) -> bool {
+        let link = &mut self.links[conn.0 as usize];
+        if link.stage != Stage::Open || link.sending.is_some() {
+            return false;
+        }
+        let Some(chunk) = self.ring.fill(length_bytes, write) else {
+            self.starved_sends.push_back((conn, link.generation));
+            return false;
+        };
+        link.sending = Some(chunk);
+        self.start(conn, OpKind::Send, Operation::Send(chunk));
+        true
+    }
+
+    /// Waits for bytes with a buffer at hand.
+    pub(crate) fn receive(&mut self, conn: ConnIndex) {
+        let link = &self.links[conn.0 as usize];
+        let waits = link.in_flight.has(OpKind::Receive) || link.in_flight.has(OpKind::WaitReadable);
+        if link.stage == Stage::Open && !waits {
+            self.start(conn, OpKind::Receive, Operation::Receive);
+        }
+    }
+
+    /// Waits for bytes without a buffer: cheaper while nothing comes.
+    pub(crate) fn idle(&mut self, conn: ConnIndex) {
+        let link = &self.links[conn.0 as usize];
+        let waits = link.in_flight.has(OpKind::Receive) || link.in_flight.has(OpKind::WaitReadable);
+        if link.stage == Stage::Open && !waits {
+            self.start(conn, OpKind::WaitReadable, Operation::WaitReadable);
+        }
+    }
+
+    /// Sends FIN; bytes still come.
+    pub(crate) fn finish(&mut self, conn: ConnIndex) {
+        if self.links[conn.0 as usize].stage == Stage::Open {
+            self.start(conn, OpKind::Shutdown, Operation::Shutdown);
+        }
+    }
+
+    /// Closes; `Closed` follows.
+    pub(crate) fn close(&mut self, conn: ConnIndex) {
+        let link = &mut self.links[conn.0 as usize];
+        match link.stage {
+            Stage::Vacant | Stage::Closing => return,
+            Stage::Failed => {
+                link.stage = Stage::Closing;
+                let generation = link.generation;
+                return self.ready.push_back((conn, generation, Event::Closed));
+            }
+            Stage::Opening => {}
+            Stage::Open => self.open -= 1,
+        }
+        link.stage = Stage::Closing;
+        self.cancel(conn);
+        self.close_when_quiet(conn);
+    }
+
+    /// `Overdue` comes if nothing relaxes this in time.
+    pub(crate) fn expect(&mut self, conn: ConnIndex) {
+        self.links[conn.0 as usize].deadline = Deadline::at(self.now_millis, self.patience_millis);
+    }
+
+    /// Takes `expect` back.
+    pub(crate) fn relax(&mut self, conn: ConnIndex) {
+        self.links[conn.0 as usize].deadline = Deadline::NEVER;
+    }
+
+    /// The bytes of a received chunk.
+    pub(crate) fn bytes(&self, chunk: Chunk) -> &[u8] {
+        self.ring.bytes(chunk)
+    }
+
+    /// Gives a received chunk back.
+    pub(crate) fn release(&mut self, chunk: Chunk) {
+        self.ring.release(chunk.buffer);
+    }
+
+    /// Nanoseconds since the thread began, now.
+    pub(crate) fn nanos(&self) -> u64 {
+        self.started.elapsed().as_nanos() as u64
+    }
+
+    /// Submits what was asked for and waits, at most so long, until something happens. Says by
+    /// how much more than that the turn before lies back.
+    pub(crate) fn turn(&mut self, wait: Duration) -> io::Result<Duration> {
+        self.accepts.arm(&mut self.ring);
+        for conn in std::mem::take(&mut self.escaped) {
+            self.cancel(conn);
+        }
+        let fed = self.feed();
+        let wait = if self.ready.is_empty() && !fed { wait } else { Duration::ZERO };
+        self.ring.turn(Some(wait)).map_err(io::Error::from)?;
+        let passed = self.turned.elapsed();
+        self.turned += passed;
+        self.patient += passed.min(TURN_MAX);
+        self.now_millis = self.patient.as_millis() as u32;
+        self.sweep();
+        Ok(passed.saturating_sub(wait))
+    }
+
+    /// The next event of this turn.
+    pub(crate) fn next(&mut self) -> Option<(ConnIndex, Event)> {
+        while let Some((conn, generation, event)) = self.ready.pop_front() {
+            let link = &mut self.links[conn.0 as usize];
+            if link.generation != generation {
+                continue;
+            }
+            match event {
+                Event::Closed => link.vacate(),
+                _ if link.stage == Stage::Closing => continue,
+                _ => {}
+            }
+            return Some((conn, event));
+        }
+        while let Some(completion) = self.ring.next() {
+            if let Some(event) = self.translate(completion) {
+                return Some(event);
+            }
+        }
+        None
+    }
+
+    /// Gives the buffers that came back to those who wait for one; whether anybody got one.
+    fn feed(&mut self) -> bool {
+        let mut free = self.ring.free_buffers();
+        let mut fed = false;
+        while free > 0 {
+            let Some((conn, generation)) = self.starved_receives.pop_front() else { break };
+            if self.links[conn.0 as usize].generation == generation {
+                self.receive(conn);
+                free -= 1;
+            }
+        }
+        while free > 0 {
+            let Some((conn, generation)) = self.starved_sends.pop_front() else { break };
+            self.ready.push_back((conn, generation, Event::MaySend));
+            (free, fed) = (free - 1, true);
+        }
+        fed
+    }
+
+    /// Looks at some of the links for what is overdue.
+    fn sweep(&mut self) {
+        for _ in 0..SWEEP.min(self.links.len()) {
+            self.swept = if self.swept + 1 < self.links.len() { self.swept + 1 } else { 0 };
+            let link = &mut self.links[self.swept];
+            if link.deadline.is_past(self.now_millis) {
+                link.deadline = Deadline::NEVER;
+                let conn = ConnIndex(self.swept as u32);
+                self.ready.push_back((conn, link.generation, Event::Overdue));
+            }
+        }
+    }
+
+    fn start(&mut self, conn: ConnIndex, kind: OpKind, operation: Operation) {
+        let link = &mut self.links[conn.0 as usize];
+        link.in_flight.start(kind);
+        let token = Token { conn, generation: link.generation, side: Side::Client, kind };
+        self.ring.start(token, operation);
+    }
+}

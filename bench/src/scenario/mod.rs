@@ -1,0 +1,193 @@
+//! What all scenarios share: their flags, how they divide connections, and how results are told.
+
+pub(crate) mod hold;
+
+use std::fs::read_to_string;
+use std::io;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Args;
+use serde_json::{Map, Value, json};
+
+use crate::engine::{Outcome, Phase};
+use crate::net::NetSetup;
+use crate::plan::{Plan, Ports, Reach};
+
+/// A thread of ours that ran for more than this share of the time was the bottleneck.
+const BUSY_SHARE: f64 = 0.95;
+
+/// The version of the result's shape.
+const SCHEMA: u32 = 2;
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Common {
+    #[command(flatten)]
+    pub(crate) reach: Reach,
+    /// Threads of the generator, each with its own rings; one for each core by default
+    #[arg(long)]
+    threads: Option<usize>,
+    /// How long anything may take before it counts as hung
+    #[arg(long, default_value = "20s", value_parser = humantime::parse_duration)]
+    pub(crate) patience: Duration,
+    /// How long a thread of the generator may be kept from its connections while it measures,
+    /// before the run counts as invalid
+    #[arg(long, default_value = "250ms", value_parser = humantime::parse_duration)]
+    pub(crate) max_lag: Duration,
+    /// Processes of the target (their children count, too), to report CPU and memory
+    #[arg(long, value_delimiter = ',')]
+    pub(crate) target_pid: Vec<u32>,
+}
+
+/// What a thread's pool is made of.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Buffers {
+    pub(crate) bytes: u32,
+    pub(crate) count: u32,
+}
+
+impl Buffers {
+    /// For messages of so many bytes.
+    pub(crate) fn for_messages(bytes: u32) -> Buffers {
+        let bytes = bytes.next_power_of_two().max(512);
+        Buffers { bytes, count: ((64 << 20) / bytes).clamp(512, 16_384) }
+    }
+}
+
+impl Common {
+    /// Threads for so many connections.
+    pub(crate) fn threads(&self, connections: u64) -> usize {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        self.threads.unwrap_or(cores).clamp(1, connections.clamp(1, 256) as usize)
+    }
+
+    /// The plan for so many four-tuples, printed.
+    pub(crate) fn plan(&self, tuples: u64) -> io::Result<Plan> {
+        let plan = Plan::new(&self.reach, Ports::of_host()?, tuples)
+            .map_err(|words| io::Error::new(io::ErrorKind::InvalidInput, words))?;
+        eprintln!("plan: {plan}");
+        Ok(plan)
+    }
+
+    /// One thread's setup.
+    pub(crate) fn setup(&self, plan: &Plan, connections: u32, buffers: Buffers) -> NetSetup {
+        NetSetup {
+            connections,
+            buffer_bytes: buffers.bytes,
+            buffer_count: buffers.count,
+            listeners: Vec::new(),
+            servers: plan.servers(),
+            patience: self.patience,
+        }
+    }
+}
+
+/// The share of `total` that thread `index` of `threads` has.
+pub(crate) fn share(total: u64, index: usize, threads: usize) -> u64 {
+    let (index, threads) = (index as u64, threads as u64);
+    total / threads + u64::from(index < total % threads)
+}
+
+/// A result on its way to stdout.
+pub(crate) struct Report<'a> {
+    pub(crate) scenario: &'static str,
+    pub(crate) outcome: &'a Outcome,
+    /// The phase that is measured.
+    pub(crate) measured: Phase,
+    /// What the scenario was asked, in its own words.
+    pub(crate) asked: Value,
+    /// Units of work: the result's name for one, and how many were done in the measured phase.
+    pub(crate) units: Vec<(&'static str, f64)>,
+    pub(crate) figures: Map<String, Value>,
+    pub(crate) max_lag: Duration,
+    /// Why the figures are worth nothing, beyond what is found here.
+    pub(crate) doubts: Vec<String>,
+}
+
+impl Report<'_> {
+    /// Prints the result as one line of JSON; says how the program ends.
+    pub(crate) fn tell(mut self) -> ExitCode {
+        let mut doubts = std::mem::take(&mut self.doubts);
+        let mut own = Value::Null;
+        if let Some((before, after)) = self.outcome.around(self.measured) {
+            let (ran, waited) = after.own_since(before);
+            own = json!({
+                "busiest_thread_ran": ran, "busiest_thread_waited_for_a_core": waited,
+                "longest_lag_ms": after.lag.as_secs_f64() * 1e3,
+            });
+            if after.lag > self.max_lag {
+                doubts.push(format!(
+                    "a thread of the generator did not look at its connections for {:?}, more than \
+                     --max-lag {:?}: the machine is too busy",
+                    after.lag, self.max_lag
+                ));
+            }
+            if ran > BUSY_SHARE {
+                doubts.push(format!(
+                    "a thread of the generator ran {:.0} % of the time: give it more --threads or \
+                     cores, or less to do",
+                    ran * 100.0
+                ));
+            }
+        }
+        let tally = &self.outcome.tally;
+        let good = tally.failures.is_empty();
+        let measured = self.measured();
+        let mut result = json!({
+            "schema": SCHEMA, "scenario": self.scenario, "good": good, "valid": doubts.is_empty(),
+            "interrupted": self.outcome.interrupted, "asked": self.asked, "host": host(),
+            "command": std::env::args().collect::<Vec<_>>().join(" "),
+            "counts": tally.counts, "failures": tally.failures, "own": own,
+        });
+        if doubts.is_empty() {
+            result["measured"] = measured;
+        } else {
+            result["invalid_because"] = json!(doubts);
+            result["discarded"] = measured;
+        }
+        println!("{result}");
+        for doubt in &doubts {
+            eprintln!("invalid: {doubt}");
+        }
+        match (good, doubts.is_empty()) {
+            (false, _) => ExitCode::from(1),
+            (true, false) => ExitCode::from(3),
+            (true, true) => ExitCode::SUCCESS,
+        }
+    }
+
+    fn measured(&mut self) -> Value {
+        let mut figures = std::mem::take(&mut self.figures);
+        figures.insert("latency_us".to_owned(), self.outcome.tally.latencies());
+        let phases = self.outcome.snapshots.windows(2).filter_map(|pair| {
+            let seconds = (pair[1].1.at - pair[0].1.at).as_secs_f64();
+            Some((format!("{:?}", pair[1].0?).to_lowercase(), json!(seconds)))
+        });
+        figures.insert("phase_seconds".to_owned(), Value::Object(phases.collect()));
+        if let Some((before, after)) = self.outcome.around(self.measured) {
+            let seconds = (after.at - before.at).as_secs_f64();
+            let cpu = after.target_cpu_since(before);
+            for (unit, count) in &self.units {
+                figures.insert(format!("{unit}s"), json!(count));
+                figures.insert(format!("{unit}s_per_second"), json!(count / seconds));
+                let each = cpu.filter(|_| *count > 0.0).map(|nanos| nanos as f64 / 1e3 / count);
+                figures.insert(format!("target_cpu_us_per_{unit}"), json!(each));
+            }
+            figures.insert("target_cpu_seconds".to_owned(), json!(cpu.map(|n| n as f64 / 1e9)));
+            figures.insert("accept_queue".to_owned(), after.queue_since(before));
+        }
+        let states = self.outcome.snapshots.iter().map(|(phase, snapshot)| {
+            let mut state = snapshot.state();
+            state["after"] = json!(phase.map(|phase| format!("{phase:?}").to_lowercase()));
+            state
+        });
+        figures.insert("states".to_owned(), states.collect());
+        Value::Object(figures)
+    }
+}
+
+fn host() -> Value {
+    let kernel = read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let cores = std::thread::available_parallelism().map_or(0, usize::from);
+    json!({"kernel": kernel.trim(), "cores": cores})
+}

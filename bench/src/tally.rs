@@ -1,0 +1,94 @@
+//! What a run counted: successes, failures by kind, latencies.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+use portcullis::base::Errno;
+use serde_json::{Map, Value, json};
+
+use crate::net::End;
+
+/// The longest latency that is told apart; longer ones count as this.
+const LONGEST: Duration = Duration::from_secs(600);
+
+/// Counts of one thread, or of all.
+#[derive(Default)]
+pub(crate) struct Tally {
+    pub(crate) counts: BTreeMap<&'static str, u64>,
+    pub(crate) failures: BTreeMap<String, u64>,
+    pub(crate) failed: u64,
+    latencies: BTreeMap<&'static str, Histogram<u64>>,
+}
+
+impl Tally {
+    pub(crate) fn count(&mut self, what: &'static str, more: u64) {
+        *self.counts.entry(what).or_default() += more;
+    }
+
+    pub(crate) fn get(&self, what: &str) -> u64 {
+        self.counts.get(what).copied().unwrap_or(0)
+    }
+
+    pub(crate) fn fail(&mut self, step: &str, what: &str) {
+        *self.failures.entry(format!("{step}: {what}")).or_default() += 1;
+        self.failed += 1;
+    }
+
+    pub(crate) fn latency(&mut self, of: &'static str, nanos: u64) {
+        self.latencies.entry(of).or_insert_with(empty).saturating_record(nanos.max(1));
+    }
+
+    pub(crate) fn add(&mut self, other: Tally) {
+        for (what, more) in other.counts {
+            self.count(what, more);
+        }
+        for (what, more) in other.failures {
+            *self.failures.entry(what).or_default() += more;
+        }
+        self.failed += other.failed;
+        for (of, histogram) in other.latencies {
+            let mine = self.latencies.entry(of).or_insert_with(empty);
+            mine.add(histogram).expect("histograms have the same bounds");
+        }
+    }
+
+    /// Every latency by percentile, in microseconds.
+    pub(crate) fn latencies(&self) -> Value {
+        let all = self.latencies.iter().map(|(of, one)| {
+            let micros = |quantile| one.value_at_quantile(quantile) as f64 / 1e3;
+            let value = json!({
+                "count": one.len(), "mean": one.mean() / 1e3, "min": one.min() as f64 / 1e3,
+                "p50": micros(0.5), "p90": micros(0.9), "p99": micros(0.99),
+                "p999": micros(0.999), "p9999": micros(0.9999), "max": one.max() as f64 / 1e3,
+            });
+            ((*of).to_owned(), value)
+        });
+        Value::Object(all.collect::<Map<_, _>>())
+    }
+}
+
+fn empty() -> Histogram<u64> {
+    Histogram::new_with_max(LONGEST.as_nanos() as u64, 3).expect("valid bounds")
+}
+
+/// An ending that was not wanted, in words.
+pub(crate) fn words(end: End) -> String {
+    let errno = |error: Errno| {
+        let words = match error {
+            Errno::EADDRNOTAVAIL => "EADDRNOTAVAIL: no free port, or not an address of this host",
+            Errno::ECONNREFUSED => "ECONNREFUSED: nobody listens",
+            Errno::ETIMEDOUT => "ETIMEDOUT: the handshake was not answered",
+            Errno::ENFILE => "ENFILE: fs.file-max is reached",
+            error => return format!("{error:?}"),
+        };
+        words.to_owned()
+    };
+    match end {
+        End::NotOpened(error) => format!("no socket: {}", errno(error)),
+        End::NotConnected(error) => format!("not connected: {}", errno(error)),
+        End::Fin => "ended early (FIN)".to_owned(),
+        End::Reset => "reset (RST)".to_owned(),
+        End::Error(error) => errno(error),
+    }
+}
