@@ -1,10 +1,11 @@
 //! Threads that each drive a script over their connections, phase by phase.
 
 use std::io;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigSet, Signal};
 use portcullis::ring::ConnIndex;
 
@@ -65,6 +66,8 @@ pub(crate) struct Job {
     pub(crate) target_pids: Vec<u32>,
     /// How much each phase's progress counts to, for the ETA.
     pub(crate) goal: u64,
+    /// Progress is told once a second; else only at SIGUSR1.
+    pub(crate) talks: bool,
 }
 
 /// What came of it.
@@ -106,8 +109,15 @@ struct Shared {
     broken: AtomicBool,
 }
 
+/// Raises the soft limit of open files to the hard one: it bounds the slots of one ring.
+pub(crate) fn allow_large_tables() {
+    if let Ok((_, most)) = getrlimit(Resource::RLIMIT_NOFILE) {
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, most, most);
+    }
+}
+
 /// Blocks the signals that end a run, in this thread and those it starts.
-pub(crate) fn hold_signals() -> io::Result<SigSet> {
+fn hold_signals() -> io::Result<SigSet> {
     let mut signals = SigSet::empty();
     signals.add(Signal::SIGINT);
     signals.add(Signal::SIGTERM);
@@ -116,13 +126,20 @@ pub(crate) fn hold_signals() -> io::Result<SigSet> {
     Ok(signals)
 }
 
-/// Sets `stop` at the first signal and ends the program at the second.
-fn hear(signals: SigSet, stop: std::sync::Arc<AtomicBool>) {
+/// What signals asked for.
+#[derive(Default)]
+struct Asked {
+    stop: AtomicBool,
+    progress: AtomicBool,
+}
+
+/// Stops at the first signal and ends the program at the second; SIGUSR1 asks for a line.
+fn hear(signals: SigSet, asked: Arc<Asked>) {
     std::thread::spawn(move || {
         loop {
             match signals.wait() {
-                Ok(Signal::SIGUSR1) => {}
-                Ok(_) if stop.swap(true, Ordering::Relaxed) => std::process::exit(1),
+                Ok(Signal::SIGUSR1) => asked.progress.store(true, Ordering::Relaxed),
+                Ok(_) if asked.stop.swap(true, Ordering::Relaxed) => std::process::exit(1),
                 Ok(_) => eprintln!("ending; once more ends at once"),
                 Err(_) => return,
             }
@@ -135,8 +152,8 @@ pub(crate) fn run<S: Script>(
     job: &Job,
     make: impl Fn(usize) -> io::Result<(NetSetup, S)> + Sync,
 ) -> io::Result<Outcome> {
-    let stop = std::sync::Arc::new(AtomicBool::new(false));
-    hear(hold_signals()?, stop.clone());
+    let asked = Arc::new(Asked::default());
+    hear(hold_signals()?, asked.clone());
     let shared = Shared {
         phases: job.phases.iter().map(|(phase, _)| *phase).collect(),
         present: AtomicUsize::new(usize::MAX),
@@ -162,18 +179,19 @@ pub(crate) fn run<S: Script>(
                 })
             })
             .collect();
-        let snapshots = conduct(job, &shared, &stop);
+        let snapshots = conduct(job, &shared, &asked);
         shared.present.store(usize::MAX - 1, Ordering::Relaxed);
         for thread in threads {
             thread.join().map_err(|_| io::Error::other("a thread panicked"))??;
         }
         let tally = std::mem::take(&mut *total.lock().expect("no thread panicked"));
-        Ok(Outcome { tally, snapshots, interrupted: stop.load(Ordering::Relaxed) })
+        Ok(Outcome { tally, snapshots, interrupted: asked.stop.load(Ordering::Relaxed) })
     })
 }
 
 /// Leads the threads through the phases; an interrupt leads straight to the last.
-fn conduct(job: &Job, shared: &Shared, stop: &AtomicBool) -> Vec<(Option<Phase>, Snapshot)> {
+fn conduct(job: &Job, shared: &Shared, asked: &Asked) -> Vec<(Option<Phase>, Snapshot)> {
+    let stop = &asked.stop;
     let ready = |one: &Shown| one.thread_id.load(Ordering::Relaxed) != 0;
     while !shared.shown.iter().all(ready) && !shared.broken.load(Ordering::Relaxed) {
         std::thread::sleep(Duration::from_millis(1));
@@ -200,7 +218,8 @@ fn conduct(job: &Job, shared: &Shared, stop: &AtomicBool) -> Vec<(Option<Phase>,
                 break;
             }
             std::thread::sleep(Duration::from_millis(5));
-            progress.show(&shared.shown);
+            let now = asked.progress.swap(false, Ordering::Relaxed);
+            progress.show(&shared.shown, now, job.talks);
         }
         snapshots.push((Some(*phase), snapshot(job, shared)));
     }

@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 use crate::engine::{Phase, Shown, Until};
 
 const INTERVAL: Duration = Duration::from_secs(1);
+/// What is to last longer has no end that anybody waits for.
+const A_DAY: Duration = Duration::from_secs(86_400);
 
 /// What the last line said.
 pub(crate) struct Progress {
@@ -29,10 +31,10 @@ impl Progress {
         (self.begun, self.shown_at, self.shown_count) = (Instant::now(), Instant::now(), 0);
     }
 
-    /// Writes a line if a second has passed.
-    pub(crate) fn show(&mut self, threads: &[Shown]) {
+    /// Writes a line `now`, or if it `talks` when a second has passed.
+    pub(crate) fn show(&mut self, threads: &[Shown], now: bool, talks: bool) {
         let passed = self.shown_at.elapsed();
-        if passed < INTERVAL {
+        if !now && (!talks || passed < INTERVAL) {
             return;
         }
         let count = sum(threads, |one| one.progress.load(Ordering::Relaxed));
@@ -51,7 +53,7 @@ impl Progress {
         let failed = sum(threads, |one| one.failed.load(Ordering::Relaxed));
         let passed = self.begun.elapsed();
         let left = match self.until {
-            Until::Elapsed(span) => Some(span.saturating_sub(passed)),
+            Until::Elapsed(span) if span < A_DAY => Some(span.saturating_sub(passed)),
             _ if rate > 0.0 && self.goal > count => {
                 Some(Duration::from_secs_f64((self.goal - count) as f64 / rate))
             }

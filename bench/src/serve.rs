@@ -1,167 +1,271 @@
-//! An echo server in as many processes as it has ports.
+//! The harness's own server: echoes, swallows, or makes bytes, on many ports and addresses.
 
-use std::io::{self, ErrorKind, Read, Write};
-use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
-use std::os::fd::{AsFd, AsRawFd};
+use std::io;
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
-use clap::Args;
-use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
-use nix::sys::socket::{Backlog, listen};
+use clap::{Args, ValueEnum};
+use portcullis::listener::listen_on;
+use portcullis::ring::{ConnIndex, ListenerSocket};
+use serde_json::json;
 
-use crate::parts::{self, MAX_SOCKETS};
+use crate::engine::{self, Job, Phase, Script, Tick, Until};
+use crate::net::{End, Event, Net, NetSetup};
+use crate::pattern::Pattern;
+use crate::plan::{Targets, parse_targets};
+use crate::protocol::{HELLO_BYTES, HELLO_SEED, Header, Receipt};
+use crate::tally::Tally;
 
-#[derive(Args)]
-pub(crate) struct Serve {
-    #[arg(long, default_value = "127.0.0.1")]
-    ip: IpAddr,
-    /// The ports, each served by a process of its own
-    #[arg(long, value_delimiter = ',', required_unless_present = "port_base")]
-    ports: Vec<u16>,
-    /// Instead of a list: the first of several ports in a row
-    #[arg(long)]
-    port_base: Option<u16>,
-    #[arg(long, default_value_t = 1)]
-    count: u16,
+/// With more connections than this a thread waits for bytes without a buffer: an armed receive
+/// costs the kernel some 600 bytes more than a poll, a poll one completion more for each message.
+const FEW: u32 = 20_000;
+
+/// A pool buffer: what one send of a source holds.
+const BUFFER_BYTES: u32 = 16 << 10;
+
+/// Serves until it is interrupted.
+const FOREVER: Duration = Duration::from_secs(u32::MAX as u64);
+
+/// What is done with clients.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Mode {
+    /// Sends back what comes
+    Echo,
+    /// Swallows what comes, checks it if a scenario sent it, and says at the end how much came
+    Sink,
+    /// Sends as many bytes as a scenario asks for, then FIN
+    Source,
+    /// Speaks first, then echoes
+    HelloFirst,
 }
 
 #[derive(Args)]
-pub(crate) struct Part {
+#[command(after_help = "Example: echo on eight ports, counters on stderr at SIGUSR1:
+  portcullis-bench serve --listen 127.0.0.1:9000-9007 --connections 500000")]
+pub(crate) struct Serve {
+    /// Where to listen: ADDRESS:PORT or ADDRESS:FIRST-LAST, several times over
+    #[arg(long, value_delimiter = ',', required = true, value_parser = parse_targets)]
+    listen: Vec<Targets>,
+    #[arg(long, value_enum, default_value_t = Mode::Echo)]
+    mode: Mode,
+    /// Clients that are held at once; more wait in the accept queues
+    #[arg(long, default_value_t = 100_000)]
+    connections: u32,
+    /// Threads, each with its own rings; one for each core by default
     #[arg(long)]
-    address: SocketAddr,
+    threads: Option<usize>,
+    /// How many completed handshakes may wait on each socket
+    #[arg(long, default_value_t = 65_535)]
+    backlog: u32,
 }
 
 impl Serve {
-    /// Serves until it is interrupted or one of its processes ends.
-    pub(crate) fn run(&self) -> io::Result<bool> {
-        let row = self.port_base.map(|base| base..base.saturating_add(self.count));
-        let ports = self.ports.iter().copied().chain(row.into_iter().flatten());
-        let start = |port| {
-            let address = SocketAddr::new(self.ip, port);
-            parts::start(&["serve-part".to_owned(), format!("--address={address}")])
+    pub(crate) fn run(&self) -> io::Result<ExitCode> {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let threads = self.threads.unwrap_or(cores).clamp(1, 256);
+        let mut sockets: Vec<Vec<ListenerSocket>> = vec![Vec::new(); threads];
+        let addresses: Vec<_> = self.listen.iter().flat_map(Targets::iter).collect();
+        for address in &addresses {
+            let bound = listen_on(*address, threads, self.backlog).map_err(io::Error::other)?;
+            for (mine, socket) in sockets.iter_mut().zip(bound.sockets) {
+                mine.push(ListenerSocket { socket: Arc::new(socket), backlog: self.backlog });
+            }
+        }
+        eprintln!("serving {:?} on {} addresses, {threads} threads", self.mode, addresses.len());
+        let job = Job {
+            phases: vec![(Phase::Run, Until::Elapsed(FOREVER))],
+            threads,
+            target_pids: Vec::new(),
+            goal: 0,
+            talks: false,
         };
-        let mut running: Vec<_> = ports.map(start).collect::<io::Result<_>>()?;
-        eprintln!("serving {} ports, {MAX_SOCKETS} connections on each", running.len());
-        loop {
-            for part in &mut running {
-                if let Some(status) = part.child.try_wait()? {
-                    return Err(io::Error::other(format!("a server process ended: {status}")));
-                }
-            }
-            std::thread::sleep(std::time::Duration::from_millis(200));
-        }
-    }
-}
-
-/// A connection, and what came and could not be sent back yet.
-struct Echo {
-    stream: TcpStream,
-    pending: Vec<u8>,
-    /// The client has sent its FIN; what is pending still goes out.
-    ended: bool,
-}
-
-impl Part {
-    pub(crate) fn run(&self) -> io::Result<bool> {
-        let _ends_with_parent = parts::commands();
-        let listener = TcpListener::bind(self.address)?;
-        listen(&listener, Backlog::MAXALLOWABLE)?;
-        listener.set_nonblocking(true)?;
-        Server { epoll: Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?, echoes: Vec::new(), open: 0 }
-            .run(&listener)
-    }
-}
-
-struct Server {
-    epoll: Epoll,
-    /// By descriptor.
-    echoes: Vec<Option<Echo>>,
-    open: usize,
-}
-
-impl Server {
-    fn run(mut self, listener: &TcpListener) -> io::Result<bool> {
-        let passive = listener.as_raw_fd() as u64;
-        self.epoll.add(listener, EpollEvent::new(EpollFlags::EPOLLIN, passive))?;
-        let mut events = [EpollEvent::empty(); 256];
-        let mut buffer = vec![0; 65_536];
-        let mut accepting = true;
-        loop {
-            let count = match self.epoll.wait(&mut events, EpollTimeout::NONE) {
-                Err(nix::errno::Errno::EINTR) => continue,
-                count => count?,
+        let sockets = Mutex::new(sockets);
+        let outcome = engine::run(&job, |index| {
+            let connections = self.connections.div_ceil(threads as u32).max(1);
+            let all = &mut *sockets.lock().map_err(|_| io::Error::other("a thread panicked"))?;
+            let setup = NetSetup {
+                connections,
+                buffer_bytes: BUFFER_BYTES,
+                buffer_count: 2_048,
+                listeners: std::mem::take(&mut all[index]),
+                servers: Vec::new(),
+                patience: FOREVER,
             };
-            for event in &events[..count] {
-                if event.data() == passive {
-                    self.accept(listener)?;
-                } else {
-                    self.serve(event.data() as usize, &mut buffer)?;
-                }
-            }
-            let room = self.open < MAX_SOCKETS;
-            if room != accepting {
-                let wanted = if room { EpollFlags::EPOLLIN } else { EpollFlags::empty() };
-                self.epoll.modify(listener, &mut EpollEvent::new(wanted, passive))?;
-                accepting = room;
-            }
-        }
-    }
-
-    fn accept(&mut self, listener: &TcpListener) -> io::Result<()> {
-        while self.open < MAX_SOCKETS {
-            let stream = match listener.accept() {
-                Ok((stream, _)) => stream,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
-                Err(error) if error.kind() == ErrorKind::ConnectionAborted => continue,
-                Err(error) => return Err(error),
-            };
-            stream.set_nonblocking(true)?;
-            stream.set_nodelay(true)?;
-            let fd = stream.as_raw_fd() as usize;
-            self.epoll.add(&stream, EpollEvent::new(EpollFlags::EPOLLIN, fd as u64))?;
-            if self.echoes.len() <= fd {
-                self.echoes.resize_with(fd + 1, || None);
-            }
-            self.echoes[fd] = Some(Echo { stream, pending: Vec::new(), ended: false });
-            self.open += 1;
-        }
-        Ok(())
-    }
-
-    fn serve(&mut self, fd: usize, buffer: &mut [u8]) -> io::Result<()> {
-        let Some(echo) = self.echoes[fd].as_mut() else { return Ok(()) };
-        let blocked = !echo.pending.is_empty();
-        if !echo.advance(buffer).unwrap_or(false) {
-            self.echoes[fd] = None;
-            self.open -= 1;
-            return Ok(());
-        }
-        if blocked == echo.pending.is_empty() {
-            let wanted = if blocked { EpollFlags::EPOLLIN } else { EpollFlags::EPOLLOUT };
-            self.epoll.modify(echo.stream.as_fd(), &mut EpollEvent::new(wanted, fd as u64))?;
-        }
-        Ok(())
+            let talks = matches!(self.mode, Mode::Sink | Mode::Source);
+            let served = if talks { connections as usize } else { 0 };
+            Ok((setup, Serving::new(self.mode, served)))
+        })?;
+        let tally = &outcome.tally;
+        println!(
+            "{}",
+            json!({
+                "schema": 2, "scenario": "serve", "mode": format!("{:?}", self.mode),
+                "counts": tally.counts, "failures": tally.failures,
+            })
+        );
+        Ok(ExitCode::SUCCESS)
     }
 }
 
-impl Echo {
-    /// Sends what is pending, else receives and sends back; whether the connection goes on.
-    fn advance(&mut self, buffer: &mut [u8]) -> io::Result<bool> {
-        if self.pending.is_empty() {
-            match self.stream.read(buffer) {
-                Ok(0) => self.ended = true,
-                Ok(bytes) => self.pending.extend_from_slice(&buffer[..bytes]),
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(true),
-                Err(error) => return Err(error),
+/// What a sink or a source knows of one client.
+#[derive(Clone, Debug)]
+struct Served {
+    header: Header,
+    pattern: Pattern,
+    received_bytes: u64,
+    /// The place of the first wrong byte.
+    wrong: Option<u64>,
+    to_send_bytes: u64,
+}
+
+impl Served {
+    fn new() -> Served {
+        Served {
+            header: Header::default(),
+            pattern: Pattern::new(0),
+            received_bytes: 0,
+            wrong: None,
+            to_send_bytes: 0,
+        }
+    }
+
+    /// Takes what arrived; whether the header has just become whole.
+    fn take(&mut self, arrived: &[u8]) -> bool {
+        let (rest, asked) = self.header.take(arrived);
+        if let Some(asked) = asked {
+            self.pattern = Pattern::new(asked.seed);
+            self.to_send_bytes = asked.length_bytes;
+        }
+        self.received_bytes += rest.len() as u64;
+        if self.header.is_ours() && self.wrong.is_none() {
+            self.wrong = self.pattern.check(rest).err();
+        }
+        asked.is_some()
+    }
+}
+
+/// One thread's clients.
+struct Serving {
+    mode: Mode,
+    tally: Tally,
+    served: Vec<Served>,
+}
+
+impl Serving {
+    fn new(mode: Mode, served: usize) -> Serving {
+        Serving { mode, tally: Tally::default(), served: vec![Served::new(); served] }
+    }
+
+    fn await_bytes(net: &mut Net, conn: ConnIndex) {
+        if net.open > FEW { net.idle(conn) } else { net.receive(conn) }
+    }
+
+    fn accepted(&mut self, conn: ConnIndex, net: &mut Net) {
+        self.tally.count("accepted", 1);
+        if let Some(served) = self.served.get_mut(conn.0 as usize) {
+            *served = Served::new();
+        }
+        if self.mode == Mode::HelloFirst {
+            self.greet(conn, net);
+        } else {
+            Self::await_bytes(net, conn);
+        }
+    }
+
+    fn greet(&mut self, conn: ConnIndex, net: &mut Net) {
+        net.send(conn, HELLO_BYTES, |bytes| Pattern::new(HELLO_SEED).fill(bytes));
+    }
+
+    fn received(&mut self, conn: ConnIndex, chunk: portcullis::base::Chunk, net: &mut Net) {
+        self.tally.count("received_bytes", u64::from(chunk.length_bytes));
+        match self.mode {
+            Mode::Echo | Mode::HelloFirst => net.send_back(conn, chunk),
+            Mode::Sink => {
+                self.served[conn.0 as usize].take(net.bytes(chunk));
+                net.receive(conn);
+            }
+            Mode::Source => {
+                let asked = self.served[conn.0 as usize].take(net.bytes(chunk));
+                if asked {
+                    self.pour(conn, net);
+                }
+                net.receive(conn);
             }
         }
-        while !self.pending.is_empty() {
-            match self.stream.write(&self.pending) {
-                Ok(bytes) => drop(self.pending.drain(..bytes)),
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(true),
-                Err(error) => return Err(error),
+    }
+
+    /// A source's next bytes, or its end.
+    fn pour(&mut self, conn: ConnIndex, net: &mut Net) {
+        let served = &mut self.served[conn.0 as usize];
+        if !served.header.is_ours() {
+            return;
+        }
+        let count = served.to_send_bytes.min(u64::from(BUFFER_BYTES)) as u32;
+        if count == 0 {
+            return net.finish(conn);
+        }
+        if net.send(conn, count, |bytes| served.pattern.fill(bytes)) {
+            served.to_send_bytes -= u64::from(count);
+            self.tally.count("sent_bytes", u64::from(count));
+        }
+    }
+
+    fn ended(&mut self, conn: ConnIndex, end: End, net: &mut Net) {
+        match (end, self.mode) {
+            (End::Fin, Mode::Sink) if self.served[conn.0 as usize].header.is_ours() => {
+                let served = &self.served[conn.0 as usize];
+                if served.wrong.is_some() {
+                    self.tally.fail("sink", "wrong bytes");
+                }
+                let receipt = Receipt { bytes: served.received_bytes, wrong: served.wrong };
+                net.send(conn, Receipt::BYTES, |bytes| bytes.copy_from_slice(&receipt.to_bytes()));
+            }
+            // What it asked for still goes out.
+            (End::Fin, Mode::Source) if self.served[conn.0 as usize].to_send_bytes > 0 => {}
+            (End::Fin, _) => {
+                self.tally.count("ended_by_fin", 1);
+                net.close(conn);
+            }
+            _ => {
+                self.tally.count("ended_by_reset", 1);
+                net.close(conn);
             }
         }
-        self.pending.shrink_to(0); // an idle connection holds no buffer
-        Ok(!self.ended)
+    }
+}
+
+impl Script for Serving {
+    fn begin(&mut self, _: Phase, _: &mut Net) {}
+
+    fn on(&mut self, conn: ConnIndex, event: Event, net: &mut Net) {
+        match event {
+            Event::Accepted(_) => self.accepted(conn, net),
+            Event::Received(chunk) => self.received(conn, chunk, net),
+            Event::Sent => match self.mode {
+                Mode::Echo | Mode::HelloFirst => Self::await_bytes(net, conn),
+                Mode::Sink => net.close(conn),
+                Mode::Source => self.pour(conn, net),
+            },
+            // A send found no buffer.
+            Event::MaySend => match self.mode {
+                Mode::Echo | Mode::HelloFirst => self.greet(conn, net),
+                Mode::Sink => self.ended(conn, End::Fin, net),
+                Mode::Source => self.pour(conn, net),
+            },
+            Event::Ended(end) => self.ended(conn, end, net),
+            Event::Closed => self.tally.count("closed", 1),
+            Event::Opened | Event::Overdue => {}
+        }
+    }
+
+    fn tick(&mut self, net: &mut Net) -> Tick {
+        let progress = self.tally.get("accepted");
+        debug_assert!(net.open <= net.slots());
+        Tick { done: false, progress, wait: Duration::MAX }
+    }
+
+    fn tally(&mut self) -> &mut Tally {
+        &mut self.tally
     }
 }

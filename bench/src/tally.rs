@@ -39,6 +39,11 @@ impl Tally {
         self.latencies.entry(of).or_insert_with(empty).saturating_record(nanos.max(1));
     }
 
+    pub(crate) fn quantile_nanos(&self, of: &str, quantile: f64) -> Option<u64> {
+        let histogram = self.latencies.get(of).filter(|one| !one.is_empty())?;
+        Some(histogram.value_at_quantile(quantile))
+    }
+
     pub(crate) fn add(&mut self, other: Tally) {
         for (what, more) in other.counts {
             self.count(what, more);

@@ -46,6 +46,8 @@ pub(super) struct Link {
     /// What is on its way out.
     pub(super) sending: Option<Chunk>,
     pub(super) ending: Ending,
+    /// Our FIN has been asked for.
+    pub(super) finished: bool,
 }
 
 /// What a link knows of its end before it can say which kind it is.
@@ -69,6 +71,7 @@ impl Default for Link {
             deadline: Deadline::NEVER,
             sending: None,
             ending: Ending::None,
+            finished: false,
         }
     }
 }

@@ -86,6 +86,8 @@ pub(crate) struct Net {
     starved_sends: VecDeque<(ConnIndex, u32)>,
     escaped: Vec<ConnIndex>,
     started: Instant,
+    /// The chunk that the script sees has been sent back.
+    kept: bool,
     patience_millis: u32,
     /// The clock of patience, and the same in milliseconds.
     patient: Duration,
@@ -122,6 +124,7 @@ impl Net {
             starved_sends: VecDeque::new(),
             escaped: Vec::new(),
             started: Instant::now(),
+            kept: false,
             patience_millis: u32::try_from(setup.patience.as_millis()).unwrap_or(u32::MAX),
             patient: Duration::ZERO,
             now_millis: 0,
@@ -153,7 +156,7 @@ impl Net {
         write: impl FnOnce(&mut [u8]),
     ) -> bool {
         let link = &mut self.links[conn.0 as usize];
-        if link.stage != Stage::Open || link.sending.is_some() {
+        if link.stage != Stage::Open || link.sending.is_some() || link.finished {
             return false;
         }
         let Some(chunk) = self.ring.fill(length_bytes, write) else {
@@ -183,9 +186,11 @@ impl Net {
         }
     }
 
-    /// Sends FIN; bytes still come.
+    /// Sends FIN, once, behind what is on its way; bytes still come.
     pub(crate) fn finish(&mut self, conn: ConnIndex) {
-        if self.links[conn.0 as usize].stage == Stage::Open {
+        let link = &mut self.links[conn.0 as usize];
+        let again = std::mem::replace(&mut link.finished, true);
+        if link.stage == Stage::Open && !again && link.sending.is_none() {
             self.start(conn, OpKind::Shutdown, Operation::Shutdown);
         }
     }
@@ -223,9 +228,30 @@ impl Net {
         self.ring.bytes(chunk)
     }
 
-    /// Gives a received chunk back.
+    /// Sends a received chunk as it is. Not while something else is on its way.
+    ///
+    /// # Panics
+    /// When something is.
+    pub(crate) fn send_back(&mut self, conn: ConnIndex, chunk: Chunk) {
+        let link = &mut self.links[conn.0 as usize];
+        assert!(link.sending.is_none(), "{conn:?} sends twice");
+        if link.stage == Stage::Open {
+            link.sending = Some(chunk);
+            self.kept = true;
+            self.start(conn, OpKind::Send, Operation::Send(chunk));
+        }
+    }
+
+    /// Gives a received chunk back, unless it is being sent.
     pub(crate) fn release(&mut self, chunk: Chunk) {
-        self.ring.release(chunk.buffer);
+        if !std::mem::take(&mut self.kept) {
+            self.ring.release(chunk.buffer);
+        }
+    }
+
+    /// Slots in all.
+    pub(crate) fn slots(&self) -> u32 {
+        self.links.len() as u32
     }
 
     /// Nanoseconds since the thread began, now.

@@ -12,7 +12,13 @@ impl Net {
         match completion {
             Completion::Accepted { listener, conn, more } => {
                 self.accepts.accepted(listener, more);
-                self.links[conn.0 as usize].stage = Stage::Open;
+                let link = &mut self.links[conn.0 as usize];
+                if link.stage == Stage::Closing {
+                    // The slot was free before the completion of its close was seen.
+                    link.vacate();
+                }
+                assert_eq!(link.stage, Stage::Vacant, "{conn:?} is accepted");
+                link.stage = Stage::Open;
                 self.open += 1;
                 Some((conn, Event::Accepted(listener)))
             }
@@ -23,7 +29,10 @@ impl Net {
             Completion::Done(done) => {
                 let conn = done.token.conn;
                 let link = &mut self.links[conn.0 as usize];
-                assert_eq!(link.generation, done.token.generation, "{conn:?}: a stale completion");
+                if link.generation != done.token.generation {
+                    assert_eq!(done.token.kind, OpKind::Close, "{conn:?}: a stale completion");
+                    return None;
+                }
                 if !done.more {
                     link.in_flight.retire(done.token.kind);
                 }
@@ -105,7 +114,11 @@ impl Net {
                     return None;
                 }
                 let ended = link.ending == Ending::AwaitsSend;
+                let finish = link.finished;
                 self.ring.release(chunk.buffer);
+                if finish {
+                    self.start(conn, OpKind::Shutdown, Operation::Shutdown);
+                }
                 Some(if ended { Event::Ended(End::Fin) } else { Event::Sent })
             }
             Err(Errno::EAGAIN) => {

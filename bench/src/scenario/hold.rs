@@ -54,6 +54,7 @@ impl Hold {
             threads,
             target_pids: self.common.target_pid.clone(),
             goal: self.connections,
+            talks: true,
         };
         let outcome = engine::run(&job, |index| {
             let connections = share(self.connections, index, threads) as u32;

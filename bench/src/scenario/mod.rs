@@ -1,6 +1,8 @@
 //! What all scenarios share: their flags, how they divide connections, and how results are told.
 
+pub(crate) mod bulk;
 pub(crate) mod hold;
+pub(crate) mod pingpong;
 
 use std::fs::read_to_string;
 use std::io;

@@ -1,0 +1,119 @@
+//! What scenarios and `serve` say to each other before and after the bytes that count.
+
+/// What a request for `serve` begins with.
+const MAGIC: [u8; 8] = *b"PCBENCH1";
+
+/// Magic, seed and length, eight bytes each, little-endian.
+pub(crate) const HEADER_BYTES: usize = 24;
+
+/// What a server that speaks first says: so many bytes of this seed's pattern.
+pub(crate) const HELLO_BYTES: u32 = 32;
+pub(crate) const HELLO_SEED: u64 = 0x6f6c_6c65_6821;
+
+/// What a scenario asks of a sink or a source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Asked {
+    /// Of the pattern that follows, or is to follow.
+    pub(crate) seed: u64,
+    /// How much a source is to send.
+    pub(crate) length_bytes: u64,
+}
+
+impl Asked {
+    pub(crate) fn to_bytes(self) -> [u8; HEADER_BYTES] {
+        let mut bytes = [0; HEADER_BYTES];
+        bytes[..8].copy_from_slice(&MAGIC);
+        bytes[8..16].copy_from_slice(&self.seed.to_le_bytes());
+        bytes[16..].copy_from_slice(&self.length_bytes.to_le_bytes());
+        bytes
+    }
+}
+
+/// The beginning of what a client sends, as far as it has come.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Header {
+    bytes: [u8; HEADER_BYTES],
+    have: u8,
+}
+
+impl Header {
+    /// Takes what belongs to the header; the rest of it, and what is asked when it becomes whole.
+    pub(crate) fn take<'a>(&mut self, arrived: &'a [u8]) -> (&'a [u8], Option<Asked>) {
+        let have = usize::from(self.have);
+        let count = arrived.len().min(HEADER_BYTES - have);
+        let (mine, rest) = arrived.split_at(count);
+        self.bytes[have..have + count].copy_from_slice(mine);
+        self.have += count as u8;
+        let whole = count > 0 && self.is_ours();
+        (rest, whole.then(|| self.asked()))
+    }
+
+    /// A scenario has sent it.
+    pub(crate) fn is_ours(&self) -> bool {
+        usize::from(self.have) == HEADER_BYTES && self.bytes[..8] == MAGIC
+    }
+
+    fn asked(&self) -> Asked {
+        Asked { seed: word(&self.bytes[8..16]), length_bytes: word(&self.bytes[16..]) }
+    }
+}
+
+/// What a sink says at the end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Receipt {
+    /// Behind the header.
+    pub(crate) bytes: u64,
+    /// The place of the first wrong one.
+    pub(crate) wrong: Option<u64>,
+}
+
+impl Receipt {
+    pub(crate) const BYTES: u32 = 16;
+
+    pub(crate) fn to_bytes(self) -> [u8; 16] {
+        let mut bytes = [0; 16];
+        bytes[..8].copy_from_slice(&self.bytes.to_le_bytes());
+        bytes[8..].copy_from_slice(&self.wrong.unwrap_or(u64::MAX).to_le_bytes());
+        bytes
+    }
+
+    pub(crate) fn of(bytes: &[u8; 16]) -> Receipt {
+        let wrong = word(&bytes[8..]);
+        Receipt { bytes: word(&bytes[..8]), wrong: (wrong != u64::MAX).then_some(wrong) }
+    }
+}
+
+fn word(bytes: &[u8]) -> u64 {
+    u64::from_le_bytes(bytes.try_into().expect("eight bytes"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_header_is_taken_however_it_is_cut() {
+        let asked = Asked { seed: 7, length_bytes: 9 };
+        let mut bytes = asked.to_bytes().to_vec();
+        bytes.extend(b"rest");
+        for cut in 0..=bytes.len() {
+            let mut header = Header::default();
+            let (first, one) = header.take(&bytes[..cut]);
+            let (second, two) = header.take(&bytes[cut..]);
+            assert_eq!([first, second].concat(), b"rest", "cut at {cut}");
+            assert_eq!(one.or(two), Some(asked));
+            assert!(header.is_ours());
+        }
+        let mut other = Header::default();
+        assert_eq!(other.take(&[b'x'; 30]), (&[b'x'; 6][..], None));
+        assert!(!other.is_ours());
+    }
+
+    #[test]
+    fn a_receipt_survives_the_round_trip() {
+        for wrong in [None, Some(0), Some(12)] {
+            let receipt = Receipt { bytes: 99, wrong };
+            assert_eq!(Receipt::of(&receipt.to_bytes()), receipt);
+        }
+    }
+}

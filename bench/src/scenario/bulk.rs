@@ -1,0 +1,277 @@
+//! As many bytes as go on few connections, up, down or both, each byte checked.
+
+use std::io;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use portcullis::base::Chunk;
+use portcullis::ring::{ConnIndex, ServerId};
+use serde_json::{Map, json};
+
+use super::{Buffers, Common, Report, share};
+use crate::engine::{self, Job, Phase, Script, Tick, Until};
+use crate::net::{End, Event, Net};
+use crate::pattern::Pattern;
+use crate::protocol::{Asked, HEADER_BYTES, Receipt};
+use crate::tally::{Tally, words};
+
+/// Which way the bytes go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Direction {
+    /// To a target that leads to `serve --mode sink`
+    Up,
+    /// From a target that leads to `serve --mode source`
+    Down,
+    /// To a target that echoes
+    Both,
+}
+
+#[derive(Args)]
+#[command(after_help = "Example: 16 connections through a proxy to an echo:
+  portcullis-bench bulk --target 127.0.0.1:7000 --connections 16 --seconds 10 --direction both")]
+pub(crate) struct Bulk {
+    #[command(flatten)]
+    common: Common,
+    #[arg(long, default_value_t = 16)]
+    connections: u64,
+    #[arg(long, default_value_t = 10)]
+    seconds: u64,
+    #[arg(long, value_enum, default_value_t = Direction::Both)]
+    direction: Direction,
+    /// Bytes of one send
+    #[arg(long, default_value_t = 65_536)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
+    bytes: u32,
+}
+
+impl Bulk {
+    pub(crate) fn run(&self) -> io::Result<ExitCode> {
+        let plan = self.common.plan(self.connections)?;
+        let threads = self.common.threads(self.connections);
+        let job = Job {
+            phases: vec![
+                (Phase::Open, Until::Done),
+                (Phase::Run, Until::Elapsed(Duration::from_secs(self.seconds))),
+                (Phase::Check, Until::Done),
+                (Phase::Close, Until::Done),
+            ],
+            threads,
+            target_pids: self.common.target_pid.clone(),
+            goal: self.connections,
+            talks: true,
+        };
+        let outcome = engine::run(&job, |index| {
+            let connections = share(self.connections, index, threads) as u32;
+            let count = (connections * 4 + 16).min(16_384);
+            let setup = self.common.setup(&plan, connections, Buffers { bytes: self.bytes, count });
+            let pairs = setup.servers.len() as u64;
+            let numbers = (0..u64::from(connections)).map(|i| index as u64 + i * threads as u64);
+            let streams = numbers.map(|number| Stream::new(number, number % pairs)).collect();
+            Ok((setup, Streaming::new(self, streams)))
+        })?;
+        let gigabytes = |what| outcome.tally.get(what) as f64 / 1e9;
+        let bytes = [("gigabyte_up", gigabytes("up")), ("gigabyte_down", gigabytes("down"))];
+        let report = Report {
+            scenario: "bulk",
+            outcome: &outcome,
+            measured: Phase::Run,
+            asked: json!({
+                "connections": self.connections, "seconds": self.seconds, "bytes": self.bytes,
+                "direction": format!("{:?}", self.direction).to_lowercase(),
+            }),
+            units: bytes.into_iter().filter(|(_, count)| *count > 0.0).collect(),
+            figures: Map::new(),
+            max_lag: self.common.max_lag,
+            doubts: Vec::new(),
+        };
+        Ok(report.tell())
+    }
+}
+
+/// One connection.
+struct Stream {
+    seed: u64,
+    server: ServerId,
+    out: Pattern,
+    back: Pattern,
+    sent_bytes: u64,
+    received_bytes: u64,
+    header_sent: bool,
+    receipt: Vec<u8>,
+    over: bool,
+}
+
+impl Stream {
+    fn new(seed: u64, server: u64) -> Stream {
+        Stream {
+            seed,
+            server: ServerId(server as u16),
+            out: Pattern::new(seed),
+            back: Pattern::new(seed),
+            sent_bytes: 0,
+            received_bytes: 0,
+            header_sent: false,
+            receipt: Vec::new(),
+            over: false,
+        }
+    }
+}
+
+/// One thread's connections.
+struct Streaming {
+    tally: Tally,
+    phase: Phase,
+    direction: Direction,
+    send_bytes: u32,
+    streams: Vec<Stream>,
+    opened: u64,
+    over: u64,
+}
+
+impl Streaming {
+    fn new(bulk: &Bulk, streams: Vec<Stream>) -> Streaming {
+        Streaming {
+            tally: Tally::default(),
+            phase: Phase::Open,
+            direction: bulk.direction,
+            send_bytes: bulk.bytes,
+            streams,
+            opened: 0,
+            over: 0,
+        }
+    }
+
+    /// Sends what comes next, or FIN when it is time.
+    fn pour(&mut self, conn: ConnIndex, net: &mut Net) {
+        let stream = &mut self.streams[conn.0 as usize];
+        if !stream.header_sent && self.direction != Direction::Both {
+            let asked = Asked { seed: stream.seed, length_bytes: u64::MAX }.to_bytes();
+            stream.header_sent =
+                net.send(conn, HEADER_BYTES as u32, |bytes| bytes.copy_from_slice(&asked));
+            return;
+        }
+        if self.direction == Direction::Down {
+            return;
+        }
+        if self.phase != Phase::Run {
+            return net.finish(conn);
+        }
+        if net.send(conn, self.send_bytes, |bytes| stream.out.fill(bytes)) {
+            stream.sent_bytes += u64::from(self.send_bytes);
+            self.tally.count("up", u64::from(self.send_bytes));
+        }
+    }
+
+    fn received(&mut self, conn: ConnIndex, chunk: Chunk, net: &mut Net) {
+        let stream = &mut self.streams[conn.0 as usize];
+        let bytes = net.bytes(chunk);
+        if self.direction == Direction::Up {
+            stream.receipt.extend(bytes);
+            return net.receive(conn);
+        }
+        if let Err(place) = stream.back.check(bytes) {
+            let what = format!("wrong byte after {} KiB", place >> 10);
+            return self.fail(conn, &what, net);
+        }
+        stream.received_bytes += bytes.len() as u64;
+        if self.phase == Phase::Run {
+            self.tally.count("down", bytes.len() as u64);
+        }
+        net.expect(conn);
+        net.receive(conn);
+    }
+
+    fn ended(&mut self, conn: ConnIndex, end: End, net: &mut Net) {
+        let stream = &self.streams[conn.0 as usize];
+        if end != End::Fin || self.phase == Phase::Run || self.phase == Phase::Open {
+            return self.fail(conn, &words(end), net);
+        }
+        let loss = match (self.direction, <&[u8; 16]>::try_from(&stream.receipt[..])) {
+            (Direction::Up, Err(_)) => Some("the sink gave no receipt".to_owned()),
+            (Direction::Up, Ok(receipt)) => match Receipt::of(receipt) {
+                Receipt { wrong: Some(_), .. } => Some("the sink got a wrong byte".to_owned()),
+                Receipt { bytes, .. } if bytes != stream.sent_bytes => {
+                    Some("bytes were lost: the sink got fewer than were sent".to_owned())
+                }
+                Receipt { .. } => None,
+            },
+            (Direction::Both, _) if stream.received_bytes != stream.sent_bytes => {
+                Some("bytes were lost: FIN came before all of them".to_owned())
+            }
+            (Direction::Both | Direction::Down, _) => None,
+        };
+        match loss {
+            Some(words) => self.fail(conn, &words, net),
+            None => self.end(conn, net),
+        }
+    }
+
+    fn fail(&mut self, conn: ConnIndex, what: &str, net: &mut Net) {
+        if self.streams[conn.0 as usize].over {
+            return net.close(conn);
+        }
+        self.tally.fail("transfer", what);
+        self.end(conn, net);
+    }
+
+    fn end(&mut self, conn: ConnIndex, net: &mut Net) {
+        if !std::mem::replace(&mut self.streams[conn.0 as usize].over, true) {
+            self.over += 1;
+        }
+        net.close(conn);
+    }
+}
+
+impl Script for Streaming {
+    fn begin(&mut self, phase: Phase, net: &mut Net) {
+        self.phase = phase;
+        for index in 0..self.streams.len() {
+            let conn = ConnIndex(index as u32);
+            match phase {
+                Phase::Open => net.open(conn, self.streams[index].server),
+                _ if self.streams[index].over => {}
+                Phase::Run => {
+                    net.expect(conn);
+                    net.receive(conn);
+                    self.pour(conn, net);
+                }
+                // A source never ends by itself.
+                Phase::Check if self.direction == Direction::Down => self.end(conn, net),
+                Phase::Check => self.pour(conn, net),
+                Phase::Close => self.end(conn, net),
+            }
+        }
+    }
+
+    fn on(&mut self, conn: ConnIndex, event: Event, net: &mut Net) {
+        match event {
+            Event::Opened => self.opened += 1,
+            Event::Sent | Event::MaySend => {
+                net.expect(conn);
+                if self.phase != Phase::Open {
+                    self.pour(conn, net);
+                }
+            }
+            Event::Received(chunk) => self.received(conn, chunk, net),
+            Event::Ended(end) => self.ended(conn, end, net),
+            Event::Overdue => self.fail(conn, "not a byte moved in time (hung)", net),
+            Event::Closed | Event::Accepted(_) => {}
+        }
+    }
+
+    fn tick(&mut self, net: &mut Net) -> Tick {
+        let all = self.streams.len() as u64;
+        let (done, progress) = match self.phase {
+            Phase::Open => (self.opened + self.over >= all, self.opened),
+            Phase::Run => (false, self.tally.get("up") + self.tally.get("down")),
+            Phase::Check => (self.over >= all, self.over),
+            Phase::Close => (self.over >= all && net.open == 0, self.over),
+        };
+        Tick { done, progress, wait: Duration::MAX }
+    }
+
+    fn tally(&mut self) -> &mut Tally {
+        &mut self.tally
+    }
+}
