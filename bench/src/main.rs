@@ -32,6 +32,10 @@ enum Scenario {
     Hold(scenario::hold::Hold),
     /// Small messages back and forth on every connection, each checked.
     Pingpong(scenario::pingpong::PingPong),
+    /// Connect, one message, close, again and again.
+    Churn(scenario::churn::Churn),
+    /// All connect at once; then all drop and return.
+    Storm(scenario::churn::Storm),
     /// As many bytes as go on few connections, each checked.
     Bulk(scenario::bulk::Bulk),
 }
@@ -42,6 +46,8 @@ fn main() -> ExitCode {
         Scenario::Serve(serve) => serve.run(),
         Scenario::Hold(hold) => hold.run(),
         Scenario::Pingpong(pingpong) => pingpong.run(),
+        Scenario::Churn(churn) => churn.run(),
+        Scenario::Storm(storm) => storm.run(),
         Scenario::Bulk(bulk) => bulk.run(),
     };
     outcome.unwrap_or_else(|error| {

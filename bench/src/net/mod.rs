@@ -195,6 +195,18 @@ impl Net {
         }
     }
 
+    /// Sends RST and closes; `Closed` follows.
+    pub(crate) fn reset(&mut self, conn: ConnIndex) {
+        let link = &mut self.links[conn.0 as usize];
+        if link.stage == Stage::Open {
+            link.stage = Stage::Closing;
+            self.open -= 1;
+            self.start(conn, OpKind::Reset, Operation::Reset);
+        } else {
+            self.close(conn);
+        }
+    }
+
     /// Closes; `Closed` follows.
     pub(crate) fn close(&mut self, conn: ConnIndex) {
         let link = &mut self.links[conn.0 as usize];

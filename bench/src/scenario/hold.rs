@@ -9,7 +9,7 @@ use portcullis::ring::{ConnIndex, ServerId};
 use serde_json::{Map, Value, json};
 
 use super::{Buffers, Common, Report, share};
-use crate::engine::{self, Job, Outcome, Phase, Script, Tick, Until};
+use crate::engine::{self, Outcome, Phase, Script, Tick, Until};
 use crate::net::{End, Event, Net};
 use crate::pattern::Pattern;
 use crate::tally::{Tally, words};
@@ -44,18 +44,13 @@ impl Hold {
     pub(crate) fn run(&self) -> io::Result<ExitCode> {
         let plan = self.common.plan(self.connections)?;
         let threads = self.common.threads(self.connections);
-        let job = Job {
-            phases: vec![
-                (Phase::Open, Until::Done),
-                (Phase::Run, Until::Elapsed(self.hold)),
-                (Phase::Check, Until::Done),
-                (Phase::Close, Until::Done),
-            ],
-            threads,
-            target_pids: self.common.target_pid.clone(),
-            goal: self.connections,
-            talks: true,
-        };
+        let phases = vec![
+            (Phase::Open, Until::Done),
+            (Phase::Run, Until::Elapsed(self.hold)),
+            (Phase::Check, Until::Done),
+            (Phase::Close, Until::Done),
+        ];
+        let job = self.common.job(phases, threads, self.connections);
         let outcome = engine::run(&job, |index| {
             let connections = share(self.connections, index, threads) as u32;
             let setup = self.common.setup(&plan, connections, Buffers::for_messages(MESSAGE_BYTES));

@@ -1,6 +1,7 @@
 //! What all scenarios share: their flags, how they divide connections, and how results are told.
 
 pub(crate) mod bulk;
+pub(crate) mod churn;
 pub(crate) mod hold;
 pub(crate) mod pingpong;
 
@@ -12,7 +13,7 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::{Map, Value, json};
 
-use crate::engine::{Outcome, Phase};
+use crate::engine::{Job, Outcome, Phase, Until};
 use crate::net::NetSetup;
 use crate::plan::{Plan, Ports, Reach};
 
@@ -69,6 +70,11 @@ impl Common {
             .map_err(|words| io::Error::new(io::ErrorKind::InvalidInput, words))?;
         eprintln!("plan: {plan}");
         Ok(plan)
+    }
+
+    /// A run through these phases.
+    pub(crate) fn job(&self, phases: Vec<(Phase, Until)>, threads: usize, goal: u64) -> Job {
+        Job { phases, threads, target_pids: self.target_pid.clone(), goal, talks: true }
     }
 
     /// One thread's setup.

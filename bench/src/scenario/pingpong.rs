@@ -10,7 +10,7 @@ use portcullis::ring::{ConnIndex, ServerId};
 use serde_json::{Map, json};
 
 use super::{Buffers, Common, Report, share};
-use crate::engine::{self, Job, Phase, Script, Tick, Until};
+use crate::engine::{self, Phase, Script, Tick, Until};
 use crate::net::{Event, Net};
 use crate::pattern::Pattern;
 use crate::tally::{Tally, words};
@@ -40,18 +40,13 @@ impl PingPong {
     pub(crate) fn run(&self) -> io::Result<ExitCode> {
         let plan = self.common.plan(self.connections)?;
         let threads = self.common.threads(self.connections);
-        let job = Job {
-            phases: vec![
-                (Phase::Open, Until::Done),
-                (Phase::Run, Until::Elapsed(Duration::from_secs(self.seconds))),
-                (Phase::Check, Until::Done),
-                (Phase::Close, Until::Done),
-            ],
-            threads,
-            target_pids: self.common.target_pid.clone(),
-            goal: self.connections,
-            talks: true,
-        };
+        let phases = vec![
+            (Phase::Open, Until::Done),
+            (Phase::Run, Until::Elapsed(Duration::from_secs(self.seconds))),
+            (Phase::Check, Until::Done),
+            (Phase::Close, Until::Done),
+        ];
+        let job = self.common.job(phases, threads, self.connections);
         let outcome = engine::run(&job, |index| {
             let connections = share(self.connections, index, threads) as u32;
             let setup = self.common.setup(&plan, connections, Buffers::for_messages(self.bytes));
