@@ -36,6 +36,11 @@ enum Scenario {
     Churn(scenario::churn::Churn),
     /// All connect at once; then all drop and return.
     Storm(scenario::churn::Storm),
+    /// Connections that say FIN first and must still get everything back.
+    #[command(name = "halfclose")]
+    HalfClose(scenario::ends::HalfClose),
+    /// Connections that abort at random points; afterwards the target must still serve.
+    Reset(scenario::ends::Reset),
     /// As many bytes as go on few connections, each checked.
     Bulk(scenario::bulk::Bulk),
 }
@@ -48,6 +53,8 @@ fn main() -> ExitCode {
         Scenario::Pingpong(pingpong) => pingpong.run(),
         Scenario::Churn(churn) => churn.run(),
         Scenario::Storm(storm) => storm.run(),
+        Scenario::HalfClose(halfclose) => halfclose.run(),
+        Scenario::Reset(reset) => reset.run(),
         Scenario::Bulk(bulk) => bulk.run(),
     };
     outcome.unwrap_or_else(|error| {

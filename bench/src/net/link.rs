@@ -5,7 +5,7 @@ use portcullis::ring::{ServerId, Token};
 
 /// Where in its life a slot is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Stage {
+pub(super) enum Stage {
     /// Nothing is there.
     #[default]
     Vacant,

@@ -15,8 +15,7 @@ use portcullis::ring::{
 };
 
 use accepts::Accepts;
-pub(crate) use link::Stage;
-use link::{Deadline, Link};
+use link::{Deadline, Link, Stage};
 
 /// Links looked at in each turn for answers that are overdue.
 const SWEEP: usize = 4_096;
@@ -259,6 +258,11 @@ impl Net {
         if !std::mem::take(&mut self.kept) {
             self.ring.release(chunk.buffer);
         }
+    }
+
+    /// Whether nothing is in the slot.
+    pub(crate) fn is_vacant(&self, conn: ConnIndex) -> bool {
+        self.links[conn.0 as usize].stage == Stage::Vacant
     }
 
     /// Slots in all.

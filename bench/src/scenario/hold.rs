@@ -206,8 +206,7 @@ impl Holding {
     fn received(&mut self, conn: ConnIndex, result: Result<usize, String>, net: &mut Net) {
         let held = &mut self.held[conn.0 as usize];
         let count = match result {
-            Ok(count) if held.step == Step::Asking && count <= usize::from(held.missing) => count,
-            Ok(_) => return self.lose(conn, "bytes that nobody asked for", net),
+            Ok(count) => count,
             Err(error) => return self.lose(conn, &error, net),
         };
         held.missing -= count as u8;
@@ -282,6 +281,9 @@ impl Script for Holding {
             }
             Event::Received(chunk) => {
                 let bytes = net.bytes(chunk);
+                if held.step != Step::Asking || bytes.len() > usize::from(held.missing) {
+                    return self.lose(conn, "bytes that nobody asked for", net);
+                }
                 let checked = held.next.check(bytes).map(|()| bytes.len());
                 let result =
                     checked.map_err(|_| "wrong bytes (corrupted, or another's)".to_owned());

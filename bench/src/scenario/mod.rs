@@ -2,6 +2,7 @@
 
 pub(crate) mod bulk;
 pub(crate) mod churn;
+pub(crate) mod ends;
 pub(crate) mod hold;
 pub(crate) mod pingpong;
 

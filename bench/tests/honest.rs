@@ -1,0 +1,183 @@
+//! What goes wrong at the target is reported as exactly that.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::Command;
+
+use serde_json::Value;
+
+/// A server that treats each client so, on a thread of its own, for as long as the test runs.
+fn server(treat: fn(TcpStream)) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = listener.local_addr().expect("its address");
+    std::thread::spawn(move || {
+        for client in listener.incoming().flatten() {
+            std::thread::spawn(move || treat(client));
+        }
+    });
+    address
+}
+
+fn echo(mut client: TcpStream) {
+    let mut bytes = [0; 4096];
+    while let Ok(count @ 1..) = client.read(&mut bytes) {
+        if client.write_all(&bytes[..count]).is_err() {
+            return;
+        }
+    }
+}
+
+/// Closing with unread bytes sends RST.
+fn reset(client: TcpStream) {
+    let _ = client.peek(&mut [0; 1]);
+}
+
+fn end(mut client: TcpStream) {
+    let _ = client.read(&mut [0; 4096]);
+}
+
+fn hang(mut client: TcpStream) {
+    let mut bytes = [0; 4096];
+    while let Ok(1..) = client.read(&mut bytes) {}
+}
+
+fn corrupt(mut client: TcpStream) {
+    let mut bytes = [0; 4096];
+    while let Ok(count @ 1..) = client.read(&mut bytes) {
+        bytes[count / 2] ^= 1;
+        if client.write_all(&bytes[..count]).is_err() {
+            return;
+        }
+    }
+}
+
+fn repeat(mut client: TcpStream) {
+    let mut bytes = [0; 4096];
+    while let Ok(count @ 1..) = client.read(&mut bytes) {
+        if client.write_all(&bytes[..count].repeat(2)).is_err() {
+            return;
+        }
+    }
+}
+
+/// The exit code and the result.
+fn bench(scenario: &str, target: SocketAddr, more: &[&str]) -> (Option<i32>, Value) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_portcullis-bench"));
+    command.args([scenario, "--threads", "1", "--patience", "2s", "--max-lag", "1m"]);
+    command.args(["--target", &target.to_string()]).args(more);
+    let output = command.output().expect("the program runs");
+    let text = String::from_utf8(output.stdout).expect("text");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    let result = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {errors}"));
+    (output.status.code(), result)
+}
+
+#[track_caller]
+fn expect(scenario: &str, treat: fn(TcpStream), more: &[&str], failure: Option<&str>) -> Value {
+    let (code, result) = bench(scenario, server(treat), more);
+    let failures = result["failures"].as_object().expect("failures by kind");
+    match failure {
+        Some(failure) => {
+            assert!(failures.keys().any(|one| one.contains(failure)), "{result}");
+            assert_eq!((code, &result["good"]), (Some(1), &Value::Bool(false)), "{result}");
+        }
+        None => {
+            assert!(failures.is_empty(), "{result}");
+            // On a machine that is busy with other tests, the generator may be the bottleneck.
+            assert!(matches!(code, Some(0 | 3)) && result["good"] == true, "{result}");
+        }
+    }
+    result
+}
+
+const HOLD: &[&str] = &["--connections", "20", "--hold", "200ms"];
+const PINGPONG: &[&str] = &["--connections", "4", "--seconds", "1"];
+const OPEN_LOOP: &[&str] = &["--connections", "4", "--seconds", "1", "--rate", "200"];
+const CHURN: &[&str] = &["--connections", "4", "--seconds", "1"];
+const STORM: &[&str] = &["--connections", "20"];
+const ENDS: &[&str] = &["--count", "40", "--connections", "4"];
+const BULK: &[&str] = &["--connections", "2", "--seconds", "1"];
+
+#[test]
+fn an_echo_is_good_in_every_scenario() {
+    let held = expect("hold", echo, HOLD, None);
+    for count in ["opened", "checked", "closed_clean"] {
+        assert_eq!(held["counts"][count], 20, "{held}");
+    }
+    expect("pingpong", echo, PINGPONG, None);
+    let open = expect("pingpong", echo, OPEN_LOOP, None);
+    let answered = open["counts"]["answered"].as_u64().expect("a count");
+    assert!((150..=201).contains(&answered), "200 were due: {open}");
+    expect("churn", echo, CHURN, None);
+    let storm = expect("storm", echo, STORM, None);
+    assert_eq!(storm["counts"]["returned"], 20, "{storm}");
+    let ends = expect("halfclose", echo, ENDS, None);
+    assert_eq!(ends["counts"]["half_closed"], 40, "{ends}");
+    let ends = expect("reset", echo, ENDS, None);
+    assert_eq!(ends["counts"]["aborted"], 40, "{ends}");
+    assert_eq!(ends["counts"]["half_closed"], 4, "the target still serves: {ends}");
+    let bulk = expect("bulk", echo, BULK, None);
+    assert!(bulk["counts"]["down"].as_u64() > Some(0), "{bulk}");
+}
+
+#[test]
+fn a_reset_is_a_reset() {
+    expect("hold", reset, HOLD, Some("first message: reset (RST)"));
+    expect("pingpong", reset, PINGPONG, Some("message: reset (RST)"));
+    expect("churn", reset, CHURN, Some("message: reset (RST)"));
+    expect("storm", reset, STORM, Some("message: reset (RST)"));
+    expect("bulk", reset, BULK, Some("transfer: reset (RST)"));
+}
+
+#[test]
+fn an_early_end_is_an_early_end() {
+    expect("hold", end, HOLD, Some("first message: ended early (FIN)"));
+    expect("pingpong", end, PINGPONG, Some("message: ended early (FIN)"));
+    expect("churn", end, CHURN, Some("message: ended early (FIN)"));
+    let early = ["--count", "40", "--bytes", "100"];
+    expect("halfclose", end, &early, Some("exchange: FIN before all bytes had come back"));
+}
+
+#[test]
+fn a_hang_is_a_hang() {
+    expect("hold", hang, HOLD, Some("first message: no answer in time (hung)"));
+    expect("pingpong", hang, PINGPONG, Some("message: no answer in time (hung)"));
+    expect("churn", hang, CHURN, Some("message: no answer in time (hung)"));
+}
+
+#[test]
+fn a_wrong_byte_is_found() {
+    expect("hold", corrupt, HOLD, Some("first message: wrong bytes"));
+    expect("pingpong", corrupt, PINGPONG, Some("message: wrong bytes"));
+    expect("churn", corrupt, CHURN, Some("message: wrong bytes"));
+    expect("halfclose", corrupt, ENDS, Some("exchange: wrong bytes"));
+    expect("bulk", corrupt, BULK, Some("transfer: wrong byte"));
+}
+
+#[test]
+fn bytes_too_many_are_found() {
+    expect("hold", repeat, HOLD, Some("bytes that nobody asked for"));
+    expect("pingpong", repeat, PINGPONG, Some("bytes that nobody asked for"));
+}
+
+#[test]
+fn nobody_listening_is_said() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = listener.local_addr().expect("its address");
+    drop(listener);
+    let (code, result) = bench("hold", address, HOLD);
+    assert_eq!(code, Some(1));
+    let refused = &result["failures"]["open: not connected: ECONNREFUSED: nobody listens"];
+    assert_eq!(refused, 20, "{result}");
+}
+
+#[test]
+fn a_number_beyond_the_addresses_is_wrong_usage() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_portcullis-bench"));
+    let arguments = ["--connections", "100000", "--sources", "127.0.0.1"];
+    command.args(["hold", "--target", "127.0.0.1:9"]).args(arguments);
+    let output = command.output().expect("the program runs");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{errors}");
+    assert!(errors.contains("100000 connections do not fit"), "{errors}");
+}
