@@ -41,6 +41,8 @@ enum Scenario {
     HalfClose(scenario::ends::HalfClose),
     /// Connections that abort at random points; afterwards the target must still serve.
     Reset(scenario::ends::Reset),
+    /// More clients than the target may hold: who is served, waits, or is turned away how.
+    Limit(scenario::limit::Limit),
     /// As many bytes as go on few connections, each checked.
     Bulk(scenario::bulk::Bulk),
 }
@@ -55,6 +57,7 @@ fn main() -> ExitCode {
         Scenario::Storm(storm) => storm.run(),
         Scenario::HalfClose(halfclose) => halfclose.run(),
         Scenario::Reset(reset) => reset.run(),
+        Scenario::Limit(limit) => limit.run(),
         Scenario::Bulk(bulk) => bulk.run(),
     };
     outcome.unwrap_or_else(|error| {

@@ -161,6 +161,20 @@ fn bytes_too_many_are_found() {
 }
 
 #[test]
+fn everybody_at_a_limit_is_in_one_class() {
+    let settle = ["--connections", "20", "--settle", "300ms"];
+    for (treat, class) in [
+        (echo as fn(TcpStream), "served"),
+        (hang, "waiting"),
+        (end, "closed_by_fin"),
+        (reset, "closed_by_reset"),
+    ] {
+        let result = expect("limit", treat, &settle, None);
+        assert_eq!(result["counts"][class], 20, "{class}: {result}");
+    }
+}
+
+#[test]
 fn nobody_listening_is_said() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = listener.local_addr().expect("its address");

@@ -4,6 +4,7 @@ pub(crate) mod bulk;
 pub(crate) mod churn;
 pub(crate) mod ends;
 pub(crate) mod hold;
+pub(crate) mod limit;
 pub(crate) mod pingpong;
 
 use std::fs::read_to_string;
