@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use portcullis::listener::listen_on;
-use portcullis::ring::{ConnIndex, ListenerSocket};
+use portcullis::ring::{ConnIndex, PassiveSocket};
 use serde_json::json;
 
 use crate::engine::{self, Job, Phase, Script, Tick, Until};
@@ -64,12 +64,12 @@ impl Serve {
     pub(crate) fn run(&self) -> io::Result<ExitCode> {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let threads = self.threads.unwrap_or(cores).clamp(1, 256);
-        let mut sockets: Vec<Vec<ListenerSocket>> = vec![Vec::new(); threads];
+        let mut sockets: Vec<Vec<PassiveSocket>> = vec![Vec::new(); threads];
         let addresses: Vec<_> = self.listen.iter().flat_map(Targets::iter).collect();
         for address in &addresses {
             let bound = listen_on(*address, threads, self.backlog).map_err(io::Error::other)?;
             for (mine, socket) in sockets.iter_mut().zip(bound.sockets) {
-                mine.push(ListenerSocket { socket: Arc::new(socket), backlog: self.backlog });
+                mine.push(Arc::new(socket));
             }
         }
         eprintln!("serving {:?} on {} addresses, {threads} threads", self.mode, addresses.len());

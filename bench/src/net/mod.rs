@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use portcullis::base::{Chunk, Errno, OpKind, Side};
 use portcullis::ring::{
-    ConnIndex, KernelRing, ListenerId, ListenerSocket, Operation, Ring, RingSetup, ServerId,
+    ConnIndex, KernelRing, ListenerId, Operation, PassiveSocket, Ring, RingSetup, ServerId,
     ServerSocket, Token,
 };
 
@@ -32,7 +32,7 @@ pub(crate) struct NetSetup {
     pub(crate) connections: u32,
     pub(crate) buffer_bytes: u32,
     pub(crate) buffer_count: u32,
-    pub(crate) listeners: Vec<ListenerSocket>,
+    pub(crate) listeners: Vec<PassiveSocket>,
     pub(crate) servers: Vec<ServerSocket>,
     /// After which an answer that is waited for is overdue.
     pub(crate) patience: Duration,
