@@ -45,6 +45,8 @@ pub(crate) struct Tick {
 pub(crate) enum Phase {
     Open,
     Run,
+    /// What came of it is counted, and nothing moves.
+    Count,
     /// What was begun is waited for, and what stayed is checked.
     Check,
     Close,

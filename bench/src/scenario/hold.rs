@@ -220,7 +220,7 @@ impl Holding {
         let (of, count) = match self.phase {
             Phase::Open => ("open_and_first_answer", "opened"),
             Phase::Run => ("probe", "probed"),
-            Phase::Check | Phase::Close => ("check", "checked"),
+            Phase::Count | Phase::Check | Phase::Close => ("check", "checked"),
         };
         self.tally.latency(of, nanos);
         self.tally.count(count, 1);
@@ -305,7 +305,7 @@ impl Script for Holding {
         let interval = match self.phase {
             Phase::Open => self.ramp_nanos,
             Phase::Run => self.probe_nanos,
-            Phase::Check | Phase::Close => 0,
+            Phase::Count | Phase::Check | Phase::Close => 0,
         };
         let total = self.held.len() as u64;
         let passed = net.nanos() - self.phase_nanos;

@@ -37,6 +37,8 @@ impl Limit {
         let threads = self.common.threads(self.connections);
         let phases = vec![
             (Phase::Run, Until::Elapsed(self.settle)),
+            // Nobody leaves before everybody is counted, on every thread.
+            (Phase::Count, Until::Done),
             (Phase::Check, Until::Elapsed(self.settle)),
             (Phase::Close, Until::Done),
         ];
@@ -125,9 +127,9 @@ struct Crowd {
 }
 
 impl Crowd {
-    /// Counts everybody as what they are, and has those leave who were served.
-    fn settle(&mut self, net: &mut Net) {
-        for (index, client) in self.clients.iter().enumerate() {
+    /// Counts everybody as what they are.
+    fn count(&mut self) {
+        for client in &self.clients {
             let class = match client.class {
                 Class::HandshakeUnanswered => "handshake_unanswered",
                 Class::Waiting => "waiting",
@@ -138,9 +140,6 @@ impl Crowd {
                 Class::FailedOtherwise => "failed_otherwise",
             };
             self.tally.count(class, 1);
-            if client.class == Class::Served {
-                net.close(ConnIndex(index as u32));
-            }
         }
     }
 
@@ -161,7 +160,8 @@ impl Crowd {
         let nanos = net.nanos() - client.began_nanos;
         if self.phase == Phase::Run {
             self.tally.latency("served", nanos);
-        } else if self.phase == Phase::Check {
+        } else if self.phase != Phase::Close {
+            // Other threads may have come to `Check` before this one.
             self.tally.latency("served_later", nanos);
             self.tally.count("served_when_others_had_left", 1);
             net.close(conn);
@@ -179,7 +179,14 @@ impl Script for Crowd {
                     net.open(ConnIndex(index as u32), client.server);
                 }
             }
-            Phase::Check => self.settle(net),
+            Phase::Count => self.count(),
+            Phase::Check => {
+                for (index, client) in self.clients.iter().enumerate() {
+                    if client.class == Class::Served {
+                        net.close(ConnIndex(index as u32));
+                    }
+                }
+            }
             Phase::Open | Phase::Close => {
                 (0..self.clients.len()).for_each(|index| net.close(ConnIndex(index as u32)));
             }
@@ -213,7 +220,7 @@ impl Script for Crowd {
     }
 
     fn tick(&mut self, net: &mut Net) -> Tick {
-        let done = self.phase == Phase::Close && net.open == 0;
+        let done = self.phase == Phase::Count || self.phase == Phase::Close && net.open == 0;
         Tick { done, progress: u64::from(net.open), wait: Duration::MAX }
     }
 

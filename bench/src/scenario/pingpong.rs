@@ -241,7 +241,7 @@ impl Script for Playing {
                     let now = net.nanos();
                     self.ask(conn, now, net);
                 }
-                Phase::Run | Phase::Check => {}
+                Phase::Run | Phase::Count | Phase::Check => {}
                 Phase::Close => {
                     self.players[index].step = Step::Gone;
                     net.close(conn);
@@ -284,7 +284,7 @@ impl Script for Playing {
         let done = match self.phase {
             Phase::Open => self.opening == 0,
             Phase::Run => false,
-            Phase::Check => self.asking == 0,
+            Phase::Count | Phase::Check => self.asking == 0,
             Phase::Close => net.open == 0,
         };
         let progress = self.tally.get("answered");
