@@ -43,6 +43,8 @@ enum Scenario {
     Reset(scenario::ends::Reset),
     /// More clients than the target may hold: who is served, waits, or is turned away how.
     Limit(scenario::limit::Limit),
+    /// Clients that send and do not read for a while, and then must get everything.
+    Slow(scenario::bulk::Slow),
     /// As many bytes as go on few connections, each checked.
     Bulk(scenario::bulk::Bulk),
 }
@@ -58,6 +60,7 @@ fn main() -> ExitCode {
         Scenario::HalfClose(halfclose) => halfclose.run(),
         Scenario::Reset(reset) => reset.run(),
         Scenario::Limit(limit) => limit.run(),
+        Scenario::Slow(slow) => slow.run(),
         Scenario::Bulk(bulk) => bulk.run(),
     };
     outcome.unwrap_or_else(|error| {

@@ -118,6 +118,8 @@ fn an_echo_is_good_in_every_scenario() {
     assert_eq!(ends["counts"]["half_closed"], 4, "the target still serves: {ends}");
     let bulk = expect("bulk", echo, BULK, None);
     assert!(bulk["counts"]["down"].as_u64() > Some(0), "{bulk}");
+    let slow = expect("slow", echo, BULK, None);
+    assert_eq!(slow["counts"]["down"], Value::Null, "nothing is read in the run: {slow}");
 }
 
 #[test]
@@ -126,6 +128,7 @@ fn a_reset_is_a_reset() {
     expect("pingpong", reset, PINGPONG, Some("message: reset (RST)"));
     expect("churn", reset, CHURN, Some("message: reset (RST)"));
     expect("storm", reset, STORM, Some("message: reset (RST)"));
+    expect("slow", reset, BULK, Some("transfer: reset (RST)"));
     expect("bulk", reset, BULK, Some("transfer: reset (RST)"));
 }
 

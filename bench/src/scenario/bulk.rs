@@ -1,4 +1,4 @@
-//! As many bytes as go on few connections, up, down or both, each byte checked.
+//! As many bytes as go on few connections, up, down or both, or stuck for a while; each is checked.
 
 use std::io;
 use std::process::ExitCode;
@@ -10,11 +10,14 @@ use portcullis::ring::{ConnIndex, ServerId};
 use serde_json::{Map, json};
 
 use super::{Buffers, Common, Report, share};
-use crate::engine::{self, Phase, Script, Tick, Until};
+use crate::engine::{self, Outcome, Phase, Script, Tick, Until};
 use crate::net::{End, Event, Net};
 use crate::pattern::Pattern;
 use crate::protocol::{Asked, HEADER_BYTES, Receipt};
 use crate::tally::{Tally, words};
+
+/// What one send of a client that does not read takes.
+const SLOW_BYTES: u32 = 16 << 10;
 
 /// Which way the bytes go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -45,8 +48,57 @@ pub(crate) struct Bulk {
     bytes: u32,
 }
 
-impl Bulk {
+#[derive(Args)]
+#[command(
+    after_help = "Example: 100 clients that send and do not read for 10 s, then read all of it:
+  portcullis-bench slow --target 127.0.0.1:7000 --connections 100 --seconds 10 \\
+      --target-pid $(pgrep -x portcullis)"
+)]
+pub(crate) struct Slow {
+    #[command(flatten)]
+    common: Common,
+    #[arg(long, default_value_t = 100)]
+    connections: u64,
+    /// How long they do not read
+    #[arg(long, default_value_t = 10)]
+    seconds: u64,
+}
+
+impl Slow {
+    /// A transfer to an echo whose clients read nothing while it is measured.
     pub(crate) fn run(&self) -> io::Result<ExitCode> {
+        let (connections, seconds) = (self.connections, self.seconds);
+        let (common, direction) = (self.common.clone(), Direction::Both);
+        let bulk = Bulk { common, connections, seconds, direction, bytes: SLOW_BYTES };
+        let outcome = bulk.stream(true)?;
+        let mut figures = Map::new();
+        if let Some((before, after)) = outcome.around(Phase::Run) {
+            let each = |bytes: i64| bytes as f64 / connections.max(1) as f64;
+            figures.insert(
+                "stalled_bytes_per_connection".into(),
+                json!({
+                    "sent_and_unread": each(outcome.tally.get("up") as i64),
+                    "target_user_pss": after.pss_since(before).map(each),
+                    "target_cgroup": after.cgroup_since(before).map(each),
+                }),
+            );
+        }
+        let report = Report {
+            scenario: "slow",
+            outcome: &outcome,
+            measured: Phase::Run,
+            asked: json!({"connections": connections, "stalled_seconds": seconds}),
+            units: Vec::new(),
+            figures,
+            max_lag: self.common.max_lag,
+            doubts: Vec::new(),
+        };
+        Ok(report.tell())
+    }
+}
+
+impl Bulk {
+    fn stream(&self, stalled: bool) -> io::Result<Outcome> {
         let plan = self.common.plan(self.connections)?;
         let threads = self.common.threads(self.connections);
         let phases = vec![
@@ -56,15 +108,19 @@ impl Bulk {
             (Phase::Close, Until::Done),
         ];
         let job = self.common.job(phases, threads, self.connections);
-        let outcome = engine::run(&job, |index| {
+        engine::run(&job, |index| {
             let connections = share(self.connections, index, threads) as u32;
             let count = (connections * 4 + 16).min(16_384);
             let setup = self.common.setup(&plan, connections, Buffers { bytes: self.bytes, count });
             let pairs = setup.servers.len() as u64;
             let numbers = (0..u64::from(connections)).map(|i| index as u64 + i * threads as u64);
             let streams = numbers.map(|number| Stream::new(number, number % pairs)).collect();
-            Ok((setup, Streaming::new(self, streams)))
-        })?;
+            Ok((setup, Streaming::new(self, stalled, streams)))
+        })
+    }
+
+    pub(crate) fn run(&self) -> io::Result<ExitCode> {
+        let outcome = self.stream(false)?;
         let gigabytes = |what| outcome.tally.get(what) as f64 / 1e9;
         let bytes = [("gigabyte_up", gigabytes("up")), ("gigabyte_down", gigabytes("down"))];
         let report = Report {
@@ -119,18 +175,21 @@ struct Streaming {
     phase: Phase,
     direction: Direction,
     send_bytes: u32,
+    /// Nothing is read while the run is measured.
+    stalled: bool,
     streams: Vec<Stream>,
     opened: u64,
     over: u64,
 }
 
 impl Streaming {
-    fn new(bulk: &Bulk, streams: Vec<Stream>) -> Streaming {
+    fn new(bulk: &Bulk, stalled: bool, streams: Vec<Stream>) -> Streaming {
         Streaming {
             tally: Tally::default(),
             phase: Phase::Open,
             direction: bulk.direction,
             send_bytes: bulk.bytes,
+            stalled,
             streams,
             opened: 0,
             over: 0,
@@ -227,14 +286,20 @@ impl Script for Streaming {
                 Phase::Open => net.open(conn, self.streams[index].server),
                 _ if self.streams[index].over => {}
                 Phase::Run => {
-                    net.expect(conn);
-                    net.receive(conn);
+                    if !self.stalled {
+                        net.expect(conn);
+                        net.receive(conn);
+                    }
                     self.pour(conn, net);
                 }
                 // A source never ends by itself.
                 Phase::Check if self.direction == Direction::Down => self.end(conn, net),
                 Phase::Count => {}
-                Phase::Check => self.pour(conn, net),
+                Phase::Check => {
+                    net.expect(conn);
+                    net.receive(conn);
+                    self.pour(conn, net);
+                }
                 Phase::Close => self.end(conn, net),
             }
         }
@@ -244,7 +309,9 @@ impl Script for Streaming {
         match event {
             Event::Opened => self.opened += 1,
             Event::Sent | Event::MaySend => {
-                net.expect(conn);
+                if !self.stalled {
+                    net.expect(conn);
+                }
                 if self.phase != Phase::Open {
                     self.pour(conn, net);
                 }
