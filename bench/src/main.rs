@@ -45,6 +45,8 @@ enum Scenario {
     Limit(scenario::limit::Limit),
     /// Clients that send and do not read for a while, and then must get everything.
     Slow(scenario::bulk::Slow),
+    /// Established and new connections while the target reloads or upgrades: lost, reset, stalled.
+    Restart(scenario::restart::Restart),
     /// As many bytes as go on few connections, each checked.
     Bulk(scenario::bulk::Bulk),
 }
@@ -61,6 +63,7 @@ fn main() -> ExitCode {
         Scenario::Reset(reset) => reset.run(),
         Scenario::Limit(limit) => limit.run(),
         Scenario::Slow(slow) => slow.run(),
+        Scenario::Restart(restart) => restart.run(),
         Scenario::Bulk(bulk) => bulk.run(),
     };
     outcome.unwrap_or_else(|error| {

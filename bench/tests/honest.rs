@@ -96,6 +96,7 @@ const OPEN_LOOP: &[&str] = &["--connections", "4", "--seconds", "1", "--rate", "
 const CHURN: &[&str] = &["--connections", "4", "--seconds", "1"];
 const STORM: &[&str] = &["--connections", "20"];
 const ENDS: &[&str] = &["--count", "40", "--connections", "4"];
+const RESTART: &[&str] = &["--connections", "4", "--seconds", "1", "--interval", "100ms"];
 const BULK: &[&str] = &["--connections", "2", "--seconds", "1"];
 
 #[test]
@@ -111,6 +112,8 @@ fn an_echo_is_good_in_every_scenario() {
     expect("churn", echo, CHURN, None);
     let storm = expect("storm", echo, STORM, None);
     assert_eq!(storm["counts"]["returned"], 20, "{storm}");
+    let restart = expect("restart", echo, RESTART, None);
+    assert_eq!(restart["counts"]["kept"], 4, "{restart}");
     let ends = expect("halfclose", echo, ENDS, None);
     assert_eq!(ends["counts"]["half_closed"], 40, "{ends}");
     let ends = expect("reset", echo, ENDS, None);
@@ -128,6 +131,7 @@ fn a_reset_is_a_reset() {
     expect("pingpong", reset, PINGPONG, Some("message: reset (RST)"));
     expect("churn", reset, CHURN, Some("message: reset (RST)"));
     expect("storm", reset, STORM, Some("message: reset (RST)"));
+    expect("restart", reset, RESTART, Some("new, after its handshake: reset (RST)"));
     expect("slow", reset, BULK, Some("transfer: reset (RST)"));
     expect("bulk", reset, BULK, Some("transfer: reset (RST)"));
 }

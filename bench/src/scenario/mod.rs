@@ -6,6 +6,7 @@ pub(crate) mod ends;
 pub(crate) mod hold;
 pub(crate) mod limit;
 pub(crate) mod pingpong;
+pub(crate) mod restart;
 
 use std::fs::read_to_string;
 use std::io;
