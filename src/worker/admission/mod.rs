@@ -16,6 +16,8 @@
 
 mod gate;
 mod look;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -283,6 +285,7 @@ impl Admission {
             }
             ring.retarget_accepts();
             self.mode = self.choose(ring, now);
+            self.look = now;
         }
         match self.mode {
             Mode::Multishot if self.pinches() || self.cover(ring) < KEEP_BURSTS * burst => {

@@ -1,0 +1,124 @@
+//! A worker without a slot: the others take its clients.
+
+use super::*;
+use crate::base::{Buffer, Chunk};
+use crate::ring::{Completion, FourTuple, Operation, Token};
+
+/// A ring that only accepts: it notes what was armed and says what waits.
+#[derive(Default)]
+struct Door {
+    room: u32,
+    /// By listener: clients in its queue, accepts armed.
+    queues: [u32; 2],
+    armed: [u32; 2],
+    /// Accepts whose cancel the worker has not heard of yet, by listener.
+    ending: [u32; 2],
+}
+
+impl Ring for Door {
+    fn slots(&self) -> u32 {
+        self.room
+    }
+    fn accept_room(&self) -> u32 {
+        self.room
+    }
+    fn best_accept_room(&self) -> u32 {
+        self.room
+    }
+    fn accept_burst(&self) -> u32 {
+        1000
+    }
+    fn retarget_accepts(&mut self) {
+        assert_eq!(self.armed, [0, 0], "accepts are armed");
+    }
+    fn accept(&mut self, listener: ListenerId, mode: AcceptMode) {
+        assert_eq!(mode, AcceptMode::Single, "no room for a burst");
+        self.armed[usize::from(listener.0)] += 1;
+    }
+    fn cancel_accepts(&mut self, listener: ListenerId) {
+        let listener = usize::from(listener.0);
+        self.ending[listener] += std::mem::take(&mut self.armed[listener]);
+    }
+    fn accept_queue(&self, listener: ListenerId) -> Result<u32, Errno> {
+        Ok(self.queues[usize::from(listener.0)])
+    }
+    fn start(&mut self, token: Token, _: Operation) {
+        panic!("{token:?} in a ring that only accepts");
+    }
+    fn release(&mut self, _: Buffer) {}
+    fn free_buffers(&self) -> u32 {
+        0
+    }
+    fn pool_buffers(&self) -> u32 {
+        0
+    }
+    fn park(&mut self, _: Chunk) -> Option<Chunk> {
+        None
+    }
+    fn addresses(&mut self, _: Token) -> Option<FourTuple> {
+        None
+    }
+    fn turn(&mut self, _: Option<Duration>) -> Result<(), Errno> {
+        Ok(())
+    }
+    fn next(&mut self) -> Option<Completion> {
+        None
+    }
+}
+
+/// Worker 0 of two, with its own gate and the other's.
+fn worker_zero(budget: &Arc<Budget>) -> Admission {
+    let gate = |owner| GatePlan { owner, quota: None, at_limit: AtLimit::Queue, inherited: false };
+    let counters = Arc::new(WorkerCounters::default());
+    Admission::new(budget.clone(), counters, 0, vec![gate(0), gate(1)])
+}
+
+/// Turns until nothing is being cancelled any more.
+fn settle(admission: &mut Admission, door: &mut Door, now: Millis) {
+    for _ in 0..10 {
+        admission.arm(door, now);
+        let ending = std::mem::take(&mut door.ending);
+        if ending == [0, 0] {
+            return;
+        }
+        for (listener, count) in (0..).zip(ending) {
+            (0..count).for_each(|_| admission.ended(ListenerId(listener), Errno::ECANCELED, now));
+        }
+    }
+    panic!("it goes on cancelling");
+}
+
+#[test]
+fn clients_of_a_worker_without_a_slot_are_taken_by_one_that_has_room() {
+    let budget = Arc::new(Budget::new(200, 2));
+    let mut door = Door { room: 100, queues: [0, 30], ..Door::default() };
+    let mut admission = worker_zero(&budget);
+    settle(&mut admission, &mut door, Millis(0));
+    assert!(door.armed[0] > 0, "credits lie ready on its own gate");
+    assert_eq!(door.armed[1], 0, "the other worker serves its own");
+
+    budget.set_full(1, true);
+    settle(&mut admission, &mut door, Millis(1_000));
+    assert_eq!(door.armed[1], 30, "one credit for each client that waits there");
+    assert!(door.armed.iter().sum::<u32>() <= door.room, "{:?} armed", door.armed);
+
+    let served = (0..30).map(|_| admission.accepted(ListenerId(1), false));
+    assert!(served.into_iter().all(|verdict| verdict == Verdict::Serve));
+    (door.armed[1], door.queues[1], door.room) = (0, 0, 70);
+    budget.set_full(1, false);
+    door.queues[1] = 5;
+    settle(&mut admission, &mut door, Millis(2_000));
+    assert_eq!(door.armed[1], 0, "it has a slot again and serves its own");
+}
+
+#[test]
+fn a_worker_says_when_it_has_no_slot_and_when_it_has_one_again() {
+    let budget = Arc::new(Budget::new(200, 2));
+    let mut door = Door { room: 0, ..Door::default() };
+    let mut admission = worker_zero(&budget);
+    admission.arm(&mut door, Millis(0));
+    assert!(budget.is_full(0));
+    door.room = 1;
+    admission.arm(&mut door, Millis(1_000));
+    assert!(!budget.is_full(0));
+}
