@@ -39,6 +39,11 @@ fn a_rest_of_one_listener_does_not_let_the_others_accept_beyond_the_slots() {
 }
 
 #[test]
+fn a_rest_leaves_no_accept_without_a_permit() {
+    holds(16_878);
+}
+
+#[test]
 fn credits_that_hold_every_slot_do_not_starve_a_listener_with_a_quota() {
     holds(1);
     holds(14);

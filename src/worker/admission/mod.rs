@@ -270,9 +270,12 @@ impl Admission {
             return;
         }
         let burst = ring.accept_burst();
+        // What a multishot and the credits beside it may bring before a cancel has worked.
+        let needed = KEEP_BURSTS * burst + self.outstanding;
         if self.is_resting(now) {
-            // Nothing is armed; what still is brings clients, and must stay covered.
-            if self.mode == Mode::Multishot && self.cover(ring) < KEEP_BURSTS * burst {
+            // Nothing new is armed; what still is brings clients, and must stay covered.
+            self.balance_permits(burst);
+            if self.mode == Mode::Multishot && self.cover(ring) < needed {
                 self.cancel_all(ring);
             }
             return;
@@ -288,7 +291,7 @@ impl Admission {
             self.look = now;
         }
         match self.mode {
-            Mode::Multishot if self.pinches() || self.cover(ring) < KEEP_BURSTS * burst => {
+            Mode::Multishot if self.pinches() || self.cover(ring) < needed => {
                 return self.cancel_all(ring);
             }
             Mode::Credits if self.pinches() || self.could_cover(ring) >= ARM_BURSTS * burst => {
