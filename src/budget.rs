@@ -28,8 +28,9 @@ pub struct Budget {
 pub type Bell = Box<dyn Fn() + Send + Sync>;
 
 // A worker that says it is hungry and then finds no permit must be seen by whoever gives one back
-// later. Each writes one variable and then reads the other's, which only fences between the two
-// keep in order; `tests/budget` finds the sleeper without them.
+// later: each writes one variable and then reads the other's, which takes one order over both. The
+// SeqCst accesses give it. The fences say it again in the only form that loom models (it takes
+// SeqCst accesses for acquire and release), so that `tests/budget` can check the rest.
 impl Budget {
     /// A budget of `limit` connections for `workers`, none leased.
     pub fn new(limit: u32, workers: usize) -> Budget {

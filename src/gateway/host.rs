@@ -10,7 +10,7 @@ use crate::doctor::{Diagnosis, Facts, Given, Kernel, Shape, Verdict, thousands};
 use crate::ring::{Features, ProbeError, probe};
 
 /// Memory for parked bytes per worker: what thousands of peers that do not read may take of ours.
-const PARKED_BYTES_MAX: usize = 256 << 20;
+pub(super) const PARKED_BYTES_MAX: usize = 256 << 20;
 
 /// What was found, and what follows for the gateway.
 #[derive(Debug)]
@@ -72,10 +72,6 @@ impl Host {
 
     pub(super) fn workers(&self) -> usize {
         self.shape.workers as usize
-    }
-
-    pub(super) fn parked_bytes_max(&self) -> usize {
-        PARKED_BYTES_MAX
     }
 
     /// A few lines for whoever starts a gateway: what it may hold and why, and what to mend.

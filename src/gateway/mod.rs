@@ -319,7 +319,7 @@ fn setup(
         completion_entries: config.ring.completion_entries,
         buffer_bytes: config.ring.buffer_bytes,
         buffer_count: config.ring.buffer_count,
-        parked_bytes_max: host.parked_bytes_max(),
+        parked_bytes_max: host::PARKED_BYTES_MAX,
         listeners,
         servers: servers.to_vec(),
     }
