@@ -1,5 +1,7 @@
 //! A FIN ends one direction only: the other goes on until its own.
 
+use std::process::Command;
+
 use crate::support::client::{self, Brought, Ending};
 use crate::support::config::relay;
 use crate::support::crowd::crowd;
@@ -76,6 +78,31 @@ fn a_fin_with_no_byte_before_it_arrives() {
         let stream = client::connect(address);
         finish(&stream);
         assert_eq!(client::ending(&stream), Ending::Fin);
+    });
+    assert_eq!(server.outcomes(100), vec![Ending::Fin; 100]);
+    gateway.wait_for_ended(100);
+    gateway.stop().expect(&[("closed", 100)]);
+}
+
+#[test]
+fn a_fin_passes_when_the_process_can_open_no_file() {
+    let server = Server::start(|stream| {
+        let ending = client::ending(&stream);
+        client::send(&stream, &mut Pattern::new(1), 10).expect("answer");
+        ending
+    });
+    let gateway = Gateway::start(&relay(&[server.address]));
+    let address = gateway.address("edge");
+    let limited = Command::new("prlimit")
+        .args(["--pid", &gateway.pid().to_string(), "--nofile=1:1"])
+        .status()
+        .expect("prlimit of util-linux");
+    assert!(limited.success());
+    crowd(100, 20, |_| {
+        let stream = client::connect(address);
+        finish(&stream);
+        let brought = client::receive_all(&stream, &mut Pattern::new(1));
+        assert_eq!(brought, Brought { bytes: 10, ending: Ending::Fin });
     });
     assert_eq!(server.outcomes(100), vec![Ending::Fin; 100]);
     gateway.wait_for_ended(100);

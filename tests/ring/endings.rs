@@ -39,6 +39,23 @@ fn a_reset_reaches_the_peer_of_an_accepted_and_of_an_opened_socket() {
 }
 
 #[test]
+fn many_fins_at_once_all_arrive() {
+    const CLIENTS: u32 = 300;
+    let mut rig = Rig::v4(CLIENTS);
+    let clients: Vec<_> = (0..CLIENTS).map(|_| rig.client()).collect();
+    let tokens: Vec<_> = clients
+        .iter()
+        .map(|(_, conn)| rig.start(*conn, Side::Client, Operation::Shutdown))
+        .collect();
+    for token in tokens {
+        assert_eq!(rig.done(token).result, Ok(0));
+    }
+    for (mut client, _) in clients {
+        assert_eq!(client.read(&mut [0]).expect("a FIN"), 0);
+    }
+}
+
+#[test]
 fn a_watch_tells_a_fin_from_a_reset() {
     let mut rig = Rig::v4(1);
     let (client, conn) = rig.client();

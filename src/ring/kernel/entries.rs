@@ -41,11 +41,13 @@ pub(super) enum Tag {
     /// The close that undoes an open whose later step failed.
     OpenUndo,
     /// The installation of a socket as an ordinary descriptor, to ask it for its addresses.
-    Install,
+    InstallToName,
+    /// The same, to end its direction.
+    InstallToShut,
 }
 
 impl Tag {
-    const ALL: [Tag; 9] = [
+    const ALL: [Tag; 10] = [
         Tag::Operation,
         Tag::Accept,
         Tag::Swallowed,
@@ -54,7 +56,8 @@ impl Tag {
         Tag::OpenSocket,
         Tag::OpenStep,
         Tag::OpenUndo,
-        Tag::Install,
+        Tag::InstallToName,
+        Tag::InstallToShut,
     ];
 
     /// `user_data` with this tag.

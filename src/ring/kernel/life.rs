@@ -47,6 +47,7 @@ impl KernelRing {
             target: 0,
             reading: 0,
             addresses: VecDeque::new(),
+            shutting: 0,
             waker,
             counters: RingCounters {
                 rings: plan.rings,
@@ -110,9 +111,11 @@ impl KernelRing {
         for table in self.tables.iter_mut() {
             quiet &= table.queue.quiesce(|completion| {
                 let tag = Tag::split(completion.user_data()).map(|(tag, _)| tag);
-                if tag == Some(Tag::Install) && completion.result() >= 0 {
+                if let (Some(Tag::InstallToName | Tag::InstallToShut), fd @ 0..) =
+                    (tag, completion.result())
+                {
                     // SAFETY: the kernel has just made this descriptor for us; nobody else knows.
-                    drop(unsafe { OwnedFd::from_raw_fd(completion.result()) });
+                    drop(unsafe { OwnedFd::from_raw_fd(fd) });
                 }
             });
         }
