@@ -5,7 +5,8 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
 
 use crate::config::{Config, ConfigErrors};
 use crate::gateway;
@@ -59,6 +60,20 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Print what makes a shell complete this command line
+    #[command(after_help = "Example: portcullis completions bash \
+        > /usr/share/bash-completion/completions/portcullis")]
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+    /// Print the man page, or write one for the program and one for each command
+    #[command(after_help = "Example: portcullis man --directory /usr/share/man/man1")]
+    Man {
+        /// Where to write them
+        #[arg(long, value_name = "DIRECTORY")]
+        directory: Option<PathBuf>,
+    },
 }
 
 /// Does what `arguments`, the program's name first, say.
@@ -102,6 +117,29 @@ fn perform(command: Command) -> Outcome {
             Ok(config) => Outcome::Answer(summary(&path, &config)),
             Err(errors) => Outcome::Config(errors),
         },
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "portcullis", &mut script);
+            Outcome::Answer(String::from_utf8_lossy(&script).trim_end().to_owned())
+        }
+        Command::Man { directory } => man(directory.as_deref()),
+    }
+}
+
+fn man(directory: Option<&Path>) -> Outcome {
+    let Some(directory) = directory else {
+        let mut page = Vec::new();
+        return match clap_mangen::Man::new(Cli::command()).render(&mut page) {
+            Ok(()) => Outcome::Answer(String::from_utf8_lossy(&page).trim_end().to_owned()),
+            Err(error) => Outcome::Failed(error.to_string()),
+        };
+    };
+    match clap_mangen::generate_to(Cli::command(), directory) {
+        Ok(()) => Outcome::Done,
+        Err(error) => {
+            let place = directory.display();
+            Outcome::Failed(format!("cannot write man pages to {place}: {error}"))
+        }
     }
 }
 
@@ -157,8 +195,6 @@ fn complain(text: &str, code: u8) -> ExitCode {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]

@@ -71,3 +71,25 @@ fn help_and_version_are_answers() {
     let (code, stdout, _) = portcullis(&["--help"]);
     assert!(code == 0 && stdout.contains("check") && stdout.contains("Exit codes"), "{stdout}");
 }
+
+#[test]
+fn completions_and_man_pages_know_every_command() {
+    let commands = ["run", "check", "doctor", "completions", "man"];
+    for shell in ["bash", "zsh", "fish"] {
+        let (code, stdout, stderr) = portcullis(&["completions", shell]);
+        assert_eq!((code, stderr), (0, String::new()));
+        assert!(commands.iter().all(|command| stdout.contains(command)), "{stdout}");
+    }
+    let (code, page, _) = portcullis(&["man"]);
+    assert!(code == 0 && page.contains(".TH portcullis 1"), "{page}");
+    let directory = tempfile::tempdir().expect("a directory");
+    let (code, _, stderr) =
+        portcullis(&["man", "--directory", &directory.path().display().to_string()]);
+    assert_eq!((code, stderr), (0, String::new()));
+    for command in commands {
+        let page = directory.path().join(format!("portcullis-{command}.1"));
+        assert!(std::fs::read_to_string(page).expect("a page").contains(".SH SYNOPSIS"));
+    }
+    let (code, _, stderr) = portcullis(&["man", "--directory", "/nowhere/at/all"]);
+    assert!(code == 1 && stderr.contains("/nowhere/at/all"), "{stderr}");
+}
