@@ -64,7 +64,7 @@ impl Tally {
             let micros = |quantile| one.value_at_quantile(quantile) as f64 / 1e3;
             let value = json!({
                 "count": one.len(), "mean": one.mean() / 1e3, "min": one.min() as f64 / 1e3,
-                "p50": micros(0.5), "p90": micros(0.9), "p99": micros(0.99),
+                "p50": micros(0.5), "p75": micros(0.75), "p90": micros(0.9), "p99": micros(0.99),
                 "p999": micros(0.999), "p9999": micros(0.9999), "max": one.max() as f64 / 1e3,
             });
             ((*of).to_owned(), value)
@@ -95,5 +95,35 @@ pub(crate) fn words(end: End) -> String {
         End::Fin => "ended early (FIN)".to_owned(),
         End::Reset => "reset (RST)".to_owned(),
         End::Error(error) => errno(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_latency_is_told_by_percentile() {
+        let mut tally = Tally::default();
+        (1..=20_000).for_each(|micros| tally.latency("answer", micros * 1_000));
+        let told = tally.latencies();
+        let near = |key: &str, micros: f64| {
+            let value = told["answer"][key].as_f64().expect(key);
+            assert!((value / micros - 1.0).abs() < 2e-3, "{key}: {value}, not {micros}");
+        };
+        for (key, micros) in [
+            ("count", 20_000.0),
+            ("mean", 10_000.5),
+            ("min", 1.0),
+            ("p50", 10_000.0),
+            ("p75", 15_000.0),
+            ("p90", 18_000.0),
+            ("p99", 19_800.0),
+            ("p999", 19_980.0),
+            ("p9999", 19_998.0),
+            ("max", 20_000.0),
+        ] {
+            near(key, micros);
+        }
     }
 }
