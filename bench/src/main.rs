@@ -7,6 +7,7 @@ mod pattern;
 mod plan;
 mod progress;
 mod protocol;
+mod report;
 mod scenario;
 mod serve;
 mod tally;
@@ -49,6 +50,8 @@ enum Scenario {
     Restart(scenario::restart::Restart),
     /// As many bytes as go on few connections, each checked.
     Bulk(scenario::bulk::Bulk),
+    /// Charts and tables from results: one page of HTML, or Markdown.
+    Report(report::Report),
 }
 
 fn main() -> ExitCode {
@@ -65,6 +68,7 @@ fn main() -> ExitCode {
         Scenario::Slow(slow) => slow.run(),
         Scenario::Restart(restart) => restart.run(),
         Scenario::Bulk(bulk) => bulk.run(),
+        Scenario::Report(report) => report.run(),
     };
     outcome.unwrap_or_else(|error| {
         eprintln!("portcullis-bench: {error}");
