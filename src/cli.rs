@@ -9,6 +9,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 
 use crate::config::{Config, ConfigErrors};
+use crate::control::client::{Client, ClientError};
 use crate::gateway;
 
 /// Something failed, or was forced to end.
@@ -60,6 +61,13 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// End a gateway as SIGTERM does: no new client, and those who are there leave at a pace
+    #[command(after_help = "Example: portcullis drain --admin /run/portcullis/admin.sock")]
+    Drain {
+        /// Which gateway.
+        #[command(flatten)]
+        instance: Instance,
+    },
     /// Print what makes a shell complete this command line
     #[command(after_help = "Example: portcullis completions bash \
         > /usr/share/bash-completion/completions/portcullis")]
@@ -74,6 +82,14 @@ pub enum Command {
         #[arg(long, value_name = "DIRECTORY")]
         directory: Option<PathBuf>,
     },
+}
+
+/// Which gateway is meant.
+#[derive(Debug, clap::Args)]
+pub struct Instance {
+    /// Its admin socket [default: the only one in the runtime directory]
+    #[arg(long, value_name = "PATH")]
+    pub admin: Option<PathBuf>,
 }
 
 /// Does what `arguments`, the program's name first, say.
@@ -117,12 +133,24 @@ fn perform(command: Command) -> Outcome {
             Ok(config) => Outcome::Answer(summary(&path, &config)),
             Err(errors) => Outcome::Config(errors),
         },
+        Command::Drain { instance } => asked(&instance, |gateway| {
+            let answer = gateway.post("/drain", None)?;
+            Ok(format!("draining, {} connections open", answer["open"]))
+        }),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "portcullis", &mut script);
             Outcome::Answer(String::from_utf8_lossy(&script).trim_end().to_owned())
         }
         Command::Man { directory } => man(directory.as_deref()),
+    }
+}
+
+/// What a running gateway answers.
+fn asked(instance: &Instance, ask: impl FnOnce(&Client) -> Result<String, ClientError>) -> Outcome {
+    match Client::find(instance.admin.as_deref()).and_then(|gateway| ask(&gateway)) {
+        Ok(answer) => Outcome::Answer(answer),
+        Err(error) => Outcome::Failed(error.to_string()),
     }
 }
 

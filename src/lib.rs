@@ -5,7 +5,8 @@
 //!
 //! - `cli.rs` — the command line: flags become a command, and its outcome an exit code
 //! - `gateway/` — gets the sockets, builds all parts, starts the workers, drains and joins them
-//! - `control/` — the slow plane: signals, the watch over the workers, the log, runtime files
+//! - `control/` — the slow plane: signals, the admin and status servers and their client, the
+//!   watch over the workers, the log, runtime files
 //! - `worker/` — the fast plane: the loop on one screen; route, admission, timers, mailbox
 //! - `conn/` — one connection as a pure state machine: no clock, no ring, no allocation
 //! - `upstream/` — servers and the choice among them, pure

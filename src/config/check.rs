@@ -4,7 +4,7 @@ use crate::config::error::ConfigError;
 use crate::config::file::Section;
 use crate::config::read::Rule;
 use crate::config::{
-    Auto, Config, Gateway, Level, Log, LogFormat, RingConfig, keys, listener, upstream,
+    Auto, Config, Gateway, Level, Log, LogFormat, RingConfig, control, keys, listener, upstream,
 };
 
 /// The most clients that a file may ask for; memory ends long before.
@@ -17,10 +17,12 @@ pub(super) fn config(root: &Section<'_>, problems: &mut Vec<ConfigError>) -> Con
     root.check_keys(problems);
     let gateway = gateway(&root.section(&keys::GATEWAY, problems), problems);
     let ring = ring(&root.section(&keys::RING, problems), problems);
+    let admin = control::admin(&root.section(&keys::ADMIN, problems), problems);
+    let status = control::status(&root.section(&keys::STATUS, problems), problems);
     let log = log(&root.section(&keys::LOG, problems), problems);
     let upstreams = upstream::upstreams(root, problems);
     let listeners = listener::listeners(root, &upstreams, problems);
-    Config { gateway, ring, listeners, upstreams, log }
+    Config { gateway, ring, listeners, upstreams, admin, status, log }
 }
 
 fn gateway(section: &Section<'_>, problems: &mut Vec<ConfigError>) -> Gateway {

@@ -13,8 +13,8 @@ pub struct SectionKeys {
 
 pub(super) const ROOT: SectionKeys = SectionKeys {
     section: "",
-    known: &["gateway", "ring", "listener", "upstream", "log"],
-    later: &["admin", "status"],
+    known: &["gateway", "ring", "listener", "upstream", "admin", "status", "log"],
+    later: &[],
 };
 
 pub(super) const GATEWAY: SectionKeys = SectionKeys {
@@ -66,9 +66,15 @@ pub(super) const SERVER: SectionKeys = SectionKeys {
     later: &["weight", "max_connections"],
 };
 
+pub(super) const ADMIN: SectionKeys =
+    SectionKeys { section: "admin", known: &["socket", "mode", "group"], later: &[] };
+
+pub(super) const STATUS: SectionKeys =
+    SectionKeys { section: "status", known: &["bind", "allow"], later: &[] };
+
 pub(super) const LOG: SectionKeys =
     SectionKeys { section: "log", known: &["level", "format"], later: &[] };
 
 /// Every kind of section with its keys; the first is the file's top.
-pub const SECTIONS: [&SectionKeys; 7] =
-    [&ROOT, &GATEWAY, &RING, &LISTENER, &UPSTREAM, &SERVER, &LOG];
+pub const SECTIONS: [&SectionKeys; 9] =
+    [&ROOT, &GATEWAY, &RING, &LISTENER, &UPSTREAM, &SERVER, &ADMIN, &STATUS, &LOG];

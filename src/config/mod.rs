@@ -2,6 +2,7 @@
 
 mod address;
 mod check;
+mod control;
 mod error;
 mod file;
 mod keys;
@@ -10,9 +11,11 @@ mod read;
 mod upstream;
 
 use std::io::Read;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::Path;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+use ipnet::IpNet;
 
 pub use error::{ConfigError, ConfigErrors};
 pub use keys::{SECTIONS, SectionKeys};
@@ -31,6 +34,10 @@ pub struct Config {
     pub listeners: Vec<Listener>,
     /// In the order of the file.
     pub upstreams: Vec<Upstream>,
+    /// Where the gateway is steered.
+    pub admin: Admin,
+    /// Where it is seen.
+    pub status: Status,
     /// What the log says, and how.
     pub log: Log,
 }
@@ -217,6 +224,56 @@ pub enum Builtin {
     Hold,
 }
 
+/// The unix socket of the commands that change something or name clients.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Admin {
+    /// Where it is.
+    pub socket: AdminSocket,
+    /// Its permissions, at most 0o777.
+    pub mode: u32,
+    /// The group that owns it, by name or number; `None`: the process's.
+    pub group: Option<String>,
+}
+
+/// Where an admin socket is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AdminSocket {
+    /// `admin-PID.sock` beside the locks, in the runtime directory.
+    Auto,
+    /// Nowhere: only signals steer the gateway.
+    Off,
+    /// At this absolute path.
+    At(PathBuf),
+}
+
+impl Default for Admin {
+    fn default() -> Admin {
+        Admin { socket: AdminSocket::Auto, mode: 0o600, group: None }
+    }
+}
+
+/// The TCP address that answers what anybody may read: metrics, health, the status page.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Status {
+    /// Where it listens; `None`: nowhere.
+    pub bind: Option<SocketAddr>,
+    /// Networks whose clients are answered.
+    pub allow: Vec<IpNet>,
+}
+
+impl Status {
+    /// Where it listens when the file does not say. A second gateway of the same host goes without.
+    pub const BIND: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7001);
+}
+
+impl Default for Status {
+    fn default() -> Status {
+        let loopback = IpNet::new_assert(IpAddr::V4(Ipv4Addr::new(127, 0, 0, 0)), 8);
+        let allow = vec![loopback, IpNet::from(IpAddr::V6(Ipv6Addr::LOCALHOST))];
+        Status { bind: Some(Status::BIND), allow }
+    }
+}
+
 /// What the log says, and how.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Log {
@@ -278,6 +335,8 @@ impl Config {
             ring: RingConfig::default(),
             listeners: vec![listener],
             upstreams: vec![upstream],
+            admin: Admin::default(),
+            status: Status::default(),
             log: Log::default(),
         }
     }

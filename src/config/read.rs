@@ -282,6 +282,18 @@ impl<'a> Section<'a> {
         default
     }
 
+    /// A text that `accept` takes.
+    pub(super) fn word<T>(
+        &self,
+        problems: &mut Vec<ConfigError>,
+        name: &str,
+        default: T,
+        rule: Rule<'_>,
+        accept: impl FnOnce(&str) -> Option<T>,
+    ) -> T {
+        self.read(problems, name, default, rule, |written: String| accept(&written))
+    }
+
     /// Elements of a list, `None` when it is absent or no list.
     pub(super) fn list(
         &self,

@@ -1,24 +1,43 @@
-//! The slow plane: one thread that hears signals, watches the workers and passes orders to them.
+//! The slow plane: one thread that hears signals and requests, watches the workers and passes
+//! orders to them.
 //!
 //! It never touches a connection, and nothing here makes a worker wait.
 
+pub mod admin;
+pub mod client;
 pub mod directory;
+mod http;
 pub mod log;
+pub mod status;
+mod view;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam::channel::Sender;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
-use crate::base::{Clock, Millis};
+pub use view::{Stage, View};
+
+use crate::base::Clock;
 use crate::metrics::WorkerCounters;
 use crate::ring::Waker;
 use crate::worker::Order;
+use admin::AdminDoor;
+use status::StatusDoor;
 
 /// A worker that has not turned for this long is reported: it turns once a second when idle.
 const STALLED_AFTER: Duration = Duration::from_secs(5);
+
+/// The sockets at which the control plane is spoken to.
+#[derive(Debug, Default)]
+pub struct Doors {
+    /// For what changes something.
+    pub admin: Option<AdminDoor>,
+    /// For what only reads.
+    pub status: Option<StatusDoor>,
+}
 
 /// What the control plane holds of a worker.
 #[derive(Debug)]
@@ -72,26 +91,37 @@ pub enum Outcome {
     WorkerLost,
 }
 
-/// Hears signals and watches until the gateway is to end, then ends it. `ready` is called when
-/// signals are heard: not before may anybody be told that the gateway is ready. `drains` is called
-/// before the workers are told to drain.
+/// Hears signals and requests and watches until the gateway is to end, then ends it. `ready` is
+/// called when they are heard: not before may anybody be told that the gateway is ready. `drains`
+/// is called before the workers are told to drain.
 ///
 /// # Errors
 /// When the runtime or a signal handler cannot be had.
 pub fn run(
-    workers: &[WorkerHandle],
+    workers: Arc<[WorkerHandle]>,
     exits: UnboundedReceiver<Exit>,
     clock: &Clock,
     drain_timeout: Duration,
+    doors: Doors,
     ready: impl FnOnce(),
     drains: impl FnOnce(),
 ) -> std::io::Result<Outcome> {
     tokio_uring::start(async {
-        let mut plane = Plane::new(workers, exits, clock)?;
+        let (wish, wishes) = unbounded_channel();
+        let view = View::new(workers, clock.clone(), wish);
+        let mut plane = Plane::new(view.clone(), exits, wishes)?;
+        if let Some(admin) = doors.admin {
+            tokio_uring::spawn(admin.serve(view.clone()));
+        }
+        if let Some(status) = doors.status {
+            tokio_uring::spawn(status.serve(view.clone()));
+        }
+        view.enter(Stage::Ready);
         ready();
         Ok(match plane.serve().await {
             Some(lost) => lost,
             None => {
+                view.enter(Stage::Draining);
                 drains();
                 plane.drain(drain_timeout).await
             }
@@ -99,10 +129,11 @@ pub fn run(
     })
 }
 
-struct Plane<'a> {
-    workers: &'a [WorkerHandle],
+struct Plane {
+    view: View,
     exits: UnboundedReceiver<Exit>,
-    clock: &'a Clock,
+    /// Wishes for a drain that came by request.
+    wishes: UnboundedReceiver<()>,
     terminate: Signal,
     interrupt: Signal,
     hang_up: Signal,
@@ -112,22 +143,22 @@ struct Plane<'a> {
     stalled: Vec<bool>,
 }
 
-impl<'a> Plane<'a> {
+impl Plane {
     fn new(
-        workers: &'a [WorkerHandle],
+        view: View,
         exits: UnboundedReceiver<Exit>,
-        clock: &'a Clock,
-    ) -> std::io::Result<Plane<'a>> {
+        wishes: UnboundedReceiver<()>,
+    ) -> std::io::Result<Plane> {
         Ok(Plane {
-            workers,
+            stalled: vec![false; view.workers().len()],
+            view,
             exits,
-            clock,
+            wishes,
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
             hang_up: signal(SignalKind::hangup())?,
             user1: signal(SignalKind::user_defined1())?,
             user2: signal(SignalKind::user_defined2())?,
-            stalled: vec![false; workers.len()],
         })
     }
 
@@ -144,6 +175,10 @@ impl<'a> Plane<'a> {
                     tracing::info!(signal = %"SIGINT", "draining");
                     return None;
                 }
+                Some(()) = self.wishes.recv() => {
+                    tracing::info!(request = "drain", "draining");
+                    return None;
+                }
                 _ = self.hang_up.recv() => refuse("SIGHUP", "reload"),
                 _ = self.user1.recv() => refuse("SIGUSR1", "reopening log files"),
                 _ = self.user2.recv() => refuse("SIGUSR2", "upgrade"),
@@ -157,13 +192,13 @@ impl<'a> Plane<'a> {
     async fn drain(&mut self, drain_timeout: Duration) -> Outcome {
         // Workers end what is left a little before the time is over, to be gone when it is.
         let within = drain_timeout - (drain_timeout / 20).min(Duration::from_secs(1));
-        for worker in self.workers {
+        for worker in self.view.workers() {
             worker.order(Order::Drain(within));
         }
         let deadline = tokio::time::sleep(drain_timeout);
         tokio::pin!(deadline);
         let mut second = tokio::time::interval(Duration::from_secs(1));
-        let mut left = self.workers.len();
+        let mut left = self.view.workers().len();
         while left > 0 {
             tokio::select! {
                 exit = self.exits.recv() => match exit {
@@ -173,7 +208,7 @@ impl<'a> Plane<'a> {
                 _ = self.terminate.recv() => return Outcome::Forced,
                 _ = self.interrupt.recv() => return Outcome::Forced,
                 _ = second.tick() => {
-                    let open: u64 = self.workers.iter().map(|w| w.counters.open.get()).sum();
+                    let open: u64 = self.view.open();
                     tracing::info!(still_open = open, "draining");
                 }
                 () = &mut deadline => return Outcome::TimedOut,
@@ -184,21 +219,27 @@ impl<'a> Plane<'a> {
 
     /// Reports workers whose heartbeat has stopped, and those whose it has come back to.
     fn watch(&mut self) {
-        let now = self.clock.now();
-        for (index, worker) in self.workers.iter().enumerate() {
-            let silent = now.since(Millis(worker.counters.beat_millis.get()));
-            let stalled = silent > STALLED_AFTER;
-            match (self.stalled[index], stalled) {
-                (false, true) => tracing::error!(
-                    worker = index,
+        let mut stalled = vec![false; self.stalled.len()];
+        for (worker, silent) in self.view.stalled() {
+            stalled[worker] = true;
+            if !self.stalled[worker] {
+                tracing::error!(
+                    worker,
                     silent_seconds = silent.as_secs(),
                     "a worker does not turn; its connections stand still"
-                ),
-                (true, false) => tracing::warn!(worker = index, "the worker turns again"),
-                _ => {}
+                );
             }
-            self.stalled[index] = stalled;
         }
+        for (worker, _) in self
+            .stalled
+            .iter()
+            .zip(&stalled)
+            .enumerate()
+            .filter(|(_, (then, now))| **then && !**now)
+        {
+            tracing::warn!(worker, "the worker turns again");
+        }
+        self.stalled = stalled;
     }
 }
 

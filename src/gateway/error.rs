@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 
 use super::others::LONGEST_WAIT;
 use super::{Holder, InheritError, LockError};
+use crate::control::admin::AdminError;
 use crate::control::directory::DirectoryError;
 use crate::listener::BindError;
 use crate::ring::{ProbeError, RingError};
@@ -34,6 +35,10 @@ pub enum GatewayError {
         /// The arithmetic, and what to change.
         because: String,
     },
+    /// The admin socket cannot be made.
+    Admin(AdminError),
+    /// The status server's address cannot be listened on.
+    Status(SocketAddr, std::io::Error),
     /// A thread could not be started.
     Thread(std::io::Error),
     /// The control plane could not be started.
@@ -61,6 +66,10 @@ impl fmt::Display for GatewayError {
             ),
             GatewayError::DoesNotFit { asked: None, because } => {
                 write!(out, "{because}. `portcullis doctor` says more")
+            }
+            GatewayError::Admin(error) => write!(out, "{error}"),
+            GatewayError::Status(address, error) => {
+                write!(out, "status.bind = {address}: {error}; write another address, or \"off\"")
             }
             GatewayError::Thread(error) => write!(
                 out,

@@ -24,9 +24,12 @@ pub use lock::LockError;
 
 use crate::base::Clock;
 use crate::budget::{Bell, Budget};
-use crate::config::{AtLimit, Builtin, Config, Listener, UpstreamKind};
+use crate::config::{AtLimit, Builtin, Config, Listener, Status, UpstreamKind};
 use crate::conn::{Reason, Wiring};
-use crate::control::{Ending, Exit, Outcome, WorkerHandle};
+use crate::control::admin::AdminDoor;
+use crate::control::directory::runtime_directory;
+use crate::control::status::StatusDoor;
+use crate::control::{Doors, Ending, Exit, Outcome, WorkerHandle};
 use crate::listener::{Bound, stop_syns};
 use crate::metrics::WorkerCounters;
 use crate::ring::{KernelRing, PassiveSocket, RingError, RingSetup, ServerSocket, Waker};
@@ -54,6 +57,7 @@ pub fn run(config: Config) -> Result<(), GatewayError> {
 struct Gateway {
     clock: Clock,
     handles: Vec<WorkerHandle>,
+    doors: Doors,
     threads: Vec<JoinHandle<()>>,
     exits: UnboundedReceiver<Exit>,
     /// Passive sockets that nobody else has: what waits in them when they close is reset.
@@ -78,7 +82,8 @@ impl Gateway {
     fn start(config: &Config, inherited: Inherited) -> Result<Gateway, GatewayError> {
         let host = Host::prepare(config)?;
         let Sockets { bound, locks } = sockets::bind_all(config, &host, inherited)?;
-        Ok(Gateway { locks, ..Gateway::recruit(config, &host, bound)? })
+        let doors = doors(config)?;
+        Ok(Gateway { locks, doors, ..Gateway::recruit(config, &host, bound)? })
     }
 
     /// Starts every worker and waits until each has its ring.
@@ -97,6 +102,7 @@ impl Gateway {
         let mut gateway = Gateway {
             clock,
             handles: Vec::new(),
+            doors: Doors::default(),
             threads: Vec::new(),
             exits,
             sockets: own,
@@ -133,12 +139,14 @@ impl Gateway {
 
     /// Until the end. What is still open at the drain's deadline ends with the process.
     fn serve(self, config: &Config) -> Result<(), GatewayError> {
-        let Gateway { clock, handles, threads, exits, sockets, locks: _locks } = self;
+        let Gateway { clock, handles, doors, threads, exits, sockets, locks: _locks } = self;
+        let handles: Arc<[WorkerHandle]> = handles.into();
         let drain_timeout = config.gateway.drain_timeout;
         let ready = || tracing::info!(workers = handles.len(), "ready");
         let no_more_syns = || turn_new_clients_away(&sockets);
+        let (workers, clock) = (handles.clone(), &clock);
         let outcome =
-            crate::control::run(&handles, exits, &clock, drain_timeout, ready, no_more_syns)
+            crate::control::run(workers, exits, clock, drain_timeout, doors, ready, no_more_syns)
                 .map_err(GatewayError::Control)?;
         if outcome == Outcome::Done {
             for thread in threads {
@@ -152,6 +160,17 @@ impl Gateway {
             Outcome::WorkerLost => Err(GatewayError::WorkerLost),
         }
     }
+}
+
+/// Opens the control plane's doors before anybody is served: what is wrong is said at once.
+fn doors(config: &Config) -> Result<Doors, GatewayError> {
+    let directory = runtime_directory().map_err(GatewayError::Directory)?;
+    let status = StatusDoor::open(&config.status);
+    let bind = config.status.bind.unwrap_or(Status::BIND);
+    Ok(Doors {
+        admin: AdminDoor::open(&config.admin, &directory).map_err(GatewayError::Admin)?,
+        status: status.map_err(|error| GatewayError::Status(bind, error))?,
+    })
 }
 
 fn bell(handle: &WorkerHandle) -> Bell {

@@ -48,6 +48,14 @@ fn a_worker_that_panics_is_reported_and_ends_the_gateway() {
     assert!(matches!(client.read(&mut [0]), Ok(0) | Err(_)));
     thread.join().expect("the panic was caught");
     let clock = Clock::system();
-    let outcome = crate::control::run(&[], exits, &clock, Duration::from_secs(1), || {}, || {});
+    let outcome = crate::control::run(
+        Arc::new([]),
+        exits,
+        &clock,
+        Duration::from_secs(1),
+        Doors::default(),
+        || {},
+        || {},
+    );
     assert_eq!(outcome.expect("a runtime"), Outcome::WorkerLost);
 }

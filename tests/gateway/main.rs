@@ -4,6 +4,7 @@ mod support;
 
 mod activation;
 mod builtins;
+mod control_plane;
 mod drain;
 mod families;
 mod half_close;

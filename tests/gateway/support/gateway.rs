@@ -117,6 +117,12 @@ impl Gateway {
         self.child.id()
     }
 
+    /// Where its admin socket is.
+    pub(crate) fn admin_socket(&self) -> PathBuf {
+        let lines = self.log.wait_for(" admin path=", 1);
+        parsed(&lines[0], "path")
+    }
+
     /// The addresses that a listener got, in the order of the log.
     pub(crate) fn addresses(&self, listener: &str) -> Vec<SocketAddr> {
         let lines = self.log.wait_for(&format!("listening listener={listener} "), 1);

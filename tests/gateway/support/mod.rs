@@ -7,6 +7,7 @@ pub(crate) mod client;
 pub(crate) mod config;
 pub(crate) mod crowd;
 pub(crate) mod gateway;
+pub(crate) mod http;
 pub(crate) mod log;
 pub(crate) mod network;
 pub(crate) mod procfs;

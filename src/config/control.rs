@@ -1,0 +1,96 @@
+//! `[admin]` and `[status]`: where the gateway is seen and steered.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+
+use ipnet::IpNet;
+
+use crate::config::error::ConfigError;
+use crate::config::file::Section;
+use crate::config::read::Rule;
+use crate::config::{Admin, AdminSocket, Status, address};
+
+const SOCKET_RULE: Rule<'_> = Rule {
+    must: "must be \"auto\", \"off\" or an absolute path of at most 107 bytes",
+    remedy: "write \"/run/portcullis/admin.sock\"",
+};
+/// What the kernel's `sun_path` holds beside its final zero (unix(7)).
+const MAX_PATH_BYTES: usize = 107;
+
+const MODE_RULE: Rule<'_> =
+    Rule { must: "must be permissions in octal, in quotes", remedy: "write \"0600\" or \"0660\"" };
+
+const GROUP_RULE: Rule<'_> =
+    Rule { must: "must be the name or number of a group", remedy: "write \"wheel\"" };
+
+const ALLOW_RULE: Rule<'_> = Rule {
+    must: "must be a list of networks",
+    remedy: "write [\"127.0.0.0/8\", \"10.0.0.0/8\"]; a single address is a network, too",
+};
+
+pub(super) fn admin(section: &Section<'_>, problems: &mut Vec<ConfigError>) -> Admin {
+    let default = Admin::default();
+    Admin {
+        socket: section.word(problems, "socket", default.socket, SOCKET_RULE, |word| match word {
+            "auto" => Some(AdminSocket::Auto),
+            "off" => Some(AdminSocket::Off),
+            path if path.starts_with('/') && path.len() <= MAX_PATH_BYTES => {
+                Some(AdminSocket::At(PathBuf::from(path)))
+            }
+            _ => None,
+        }),
+        mode: section.word(problems, "mode", default.mode, MODE_RULE, |word| {
+            u32::from_str_radix(word, 8).ok().filter(|mode| *mode <= 0o777)
+        }),
+        group: section.word(problems, "group", default.group, GROUP_RULE, |word| {
+            (!word.is_empty()).then(|| Some(word.to_owned()))
+        }),
+    }
+}
+
+pub(super) fn status(section: &Section<'_>, problems: &mut Vec<ConfigError>) -> Status {
+    let default = Status::default();
+    Status { bind: bind(section, default.bind, problems), allow: allow(section, problems) }
+}
+
+fn bind(
+    section: &Section<'_>,
+    default: Option<SocketAddr>,
+    problems: &mut Vec<ConfigError>,
+) -> Option<SocketAddr> {
+    let Some(value) = section.get("bind") else { return default };
+    let written = value.read::<String>().unwrap_or_default();
+    if written == "off" {
+        return None;
+    }
+    match address::bind(&written).as_deref() {
+        Ok([one]) => return Some(*one),
+        Ok(_) => {
+            let remedy = "write \"0.0.0.0:7001\" or \"[::]:7001\"";
+            problems.push(value.error("must be one address", remedy));
+        }
+        Err(rule) => problems.push(value.error(rule.must, rule.remedy)),
+    }
+    default
+}
+
+fn allow(section: &Section<'_>, problems: &mut Vec<ConfigError>) -> Vec<IpNet> {
+    let Some(elements) = section.list(problems, "allow", ALLOW_RULE) else {
+        return Status::default().allow;
+    };
+    let mut networks = Vec::new();
+    for element in elements {
+        let written = element.read::<String>().unwrap_or_default();
+        let network =
+            written.parse::<IpNet>().or_else(|_| written.parse::<IpAddr>().map(IpNet::from));
+        match network {
+            Ok(network) if network.trunc() == network => networks.push(network),
+            Ok(network) => {
+                let remedy = format!("write \"{}\"", network.trunc());
+                problems.push(element.error("has bits beyond its prefix", &remedy));
+            }
+            Err(_) => problems.push(element.error(ALLOW_RULE.must, ALLOW_RULE.remedy)),
+        }
+    }
+    networks
+}

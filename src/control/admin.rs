@@ -1,0 +1,236 @@
+//! The unix socket for what changes something: who may connect to it may do everything.
+
+use std::fmt;
+use std::fs;
+use std::io;
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::net::{UnixListener as StdListener, UnixStream as StdStream};
+use std::path::{Path, PathBuf};
+
+use axum::extract::State;
+use axum::routing::post;
+use axum::{Json, Router};
+use nix::unistd::Group;
+use serde_json::{Value, json};
+use tokio::net::{UnixListener, UnixStream};
+
+use super::http;
+use super::view::View;
+use crate::config::{Admin, AdminSocket};
+
+/// Connections at one time: operators and their scripts.
+const CONNECTIONS: usize = 16;
+/// The version of every answer's shape.
+pub const SCHEMA: u32 = 1;
+/// How an "auto" socket's name begins and ends; the pid stands between.
+const AUTO_NAME: (&str, &str) = ("admin-", ".sock");
+
+/// Why there is no admin socket.
+#[derive(Debug)]
+pub struct AdminError {
+    /// Where it was to be.
+    pub path: PathBuf,
+    /// What stands in the way.
+    pub because: String,
+}
+
+impl fmt::Display for AdminError {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let AdminError { path, because } = self;
+        write!(out, "admin socket {}: {because}", path.display())
+    }
+}
+
+impl std::error::Error for AdminError {}
+
+/// The listening socket; its file goes when this is dropped.
+#[derive(Debug)]
+pub struct AdminDoor {
+    listener: StdListener,
+    file: SocketFile,
+}
+
+#[derive(Debug)]
+struct SocketFile(PathBuf);
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        // Somebody may have removed it before us.
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+/// Where an "auto" socket of the process `pid` is.
+fn auto_path(directory: &Path, pid: u32) -> PathBuf {
+    directory.join(format!("{}{pid}{}", AUTO_NAME.0, AUTO_NAME.1))
+}
+
+/// The pid in the name of an "auto" socket.
+pub fn pid_of(path: &Path) -> Option<u32> {
+    let name = path.file_name()?.to_str()?;
+    name.strip_prefix(AUTO_NAME.0)?.strip_suffix(AUTO_NAME.1)?.parse().ok()
+}
+
+/// The "auto" sockets that lie in `directory`, living or left behind.
+///
+/// # Errors
+/// When the directory cannot be read.
+pub fn sockets_in(directory: &Path) -> io::Result<Vec<PathBuf>> {
+    let entries = fs::read_dir(directory)?;
+    let mut found: Vec<PathBuf> = entries
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|p| pid_of(p).is_some())
+        .collect();
+    found.sort_by_key(|path| pid_of(path));
+    Ok(found)
+}
+
+impl AdminDoor {
+    /// Listens where the config says, or nowhere; `directory` is where "auto" is. A socket that a
+    /// dead process left there is replaced, a living one's never.
+    ///
+    /// # Errors
+    /// When it cannot be made, or somebody else has it.
+    pub fn open(admin: &Admin, directory: &Path) -> Result<Option<AdminDoor>, AdminError> {
+        let path = match &admin.socket {
+            AdminSocket::Off => return Ok(None),
+            AdminSocket::At(path) => path.clone(),
+            AdminSocket::Auto => {
+                clear(directory);
+                auto_path(directory, std::process::id())
+            }
+        };
+        let failed = |because: String| AdminError { path: path.clone(), because };
+        let words = |error: io::Error| failed(error.to_string());
+        make_way(&path).map_err(failed)?;
+        // Made where nobody looks, with its permissions, and then moved to where it is found.
+        let own = path.with_extension(format!("{}.new", std::process::id()));
+        let _ = fs::remove_file(&own);
+        let listener = StdListener::bind(&own).map_err(words)?;
+        let made = SocketFile(own.clone());
+        fs::set_permissions(&own, fs::Permissions::from_mode(admin.mode)).map_err(words)?;
+        if let Some(group) = &admin.group {
+            let id = group_id(group).ok_or_else(|| failed(format!("there is no group {group}")))?;
+            chown(&own, None, Some(id)).map_err(words)?;
+        }
+        fs::rename(&own, &path).map_err(words)?;
+        std::mem::forget(made);
+        let file = SocketFile(path.clone());
+        listener.set_nonblocking(true).map_err(words)?;
+        tracing::info!(path = %path.display(), "admin");
+        Ok(Some(AdminDoor { listener, file }))
+    }
+
+    /// Answers until the runtime ends.
+    pub(super) async fn serve(self, view: View) -> io::Result<()> {
+        let AdminDoor { listener, file: _file } = self;
+        let listener = UnixListener::from_std(listener)?;
+        let accept = async || -> io::Result<Option<UnixStream>> {
+            listener.accept().await.map(|(stream, _)| Some(stream))
+        };
+        http::serve(accept, routes(view), CONNECTIONS).await;
+        Ok(())
+    }
+}
+
+/// Every route.
+fn routes(view: View) -> Router {
+    Router::new().route("/drain", post(drain)).with_state(view)
+}
+
+async fn drain(State(view): State<View>) -> Json<Value> {
+    view.drain();
+    Json(json!({ "schema": SCHEMA, "draining": true, "open": view.open() }))
+}
+
+/// Removes what a dead process left at `path`; says what is there otherwise.
+fn make_way(path: &Path) -> Result<(), String> {
+    use std::os::unix::fs::FileTypeExt;
+    match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error.to_string()),
+        Ok(found) if !found.file_type().is_socket() => {
+            Err("something that is no socket lies there; remove it or write another path".into())
+        }
+        Ok(_) if is_living(path) => {
+            Err("another process listens there; stop it first, or write another path".into())
+        }
+        Ok(_) => fs::remove_file(path).map_err(|error| error.to_string()),
+    }
+}
+
+/// Whether somebody listens at `path`.
+pub fn is_living(path: &Path) -> bool {
+    match StdStream::connect(path) {
+        Ok(_) => true,
+        // Refused: nobody. Anything else, such as a full backlog or no permission: somebody may.
+        Err(error) => {
+            !matches!(error.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound)
+        }
+    }
+}
+
+/// Removes the sockets that dead gateways left in the runtime directory.
+fn clear(directory: &Path) {
+    for path in sockets_in(directory).unwrap_or_default() {
+        if !is_living(&path) {
+            let _ = fs::remove_file(&path);
+        }
+    }
+}
+
+fn group_id(group: &str) -> Option<u32> {
+    if let Ok(id) = group.parse() {
+        return Some(id);
+    }
+    Group::from_name(group).ok().flatten().map(|group| group.gid.as_raw())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(path: PathBuf, mode: u32) -> Admin {
+        Admin { socket: AdminSocket::At(path), mode, group: None }
+    }
+
+    #[test]
+    fn a_socket_has_its_mode_replaces_a_dead_one_and_spares_a_living_one() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("a.sock");
+        drop(StdListener::bind(&path).expect("a socket"));
+        let door = AdminDoor::open(&at(path.clone(), 0o620), directory.path());
+        let door = door.expect("a dead one is replaced").expect("it is not off");
+        let mode = fs::metadata(&path).expect("it is there").permissions().mode();
+        assert_eq!(mode & 0o7777, 0o620);
+        let error = AdminDoor::open(&at(path.clone(), 0o600), directory.path());
+        assert!(error.expect_err("it is taken").to_string().contains("another process listens"));
+        drop(door);
+        assert!(!path.exists());
+        fs::write(&path, "").expect("a file");
+        let error = AdminDoor::open(&at(path, 0o600), directory.path());
+        assert!(error.expect_err("a file").to_string().contains("no socket"));
+    }
+
+    #[test]
+    fn an_auto_socket_names_its_process_and_clears_what_the_dead_left() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let dead = auto_path(directory.path(), 1);
+        drop(StdListener::bind(&dead).expect("a socket"));
+        let door = AdminDoor::open(&Admin::default(), directory.path()).expect("it is free");
+        let found = sockets_in(directory.path()).expect("it is readable");
+        assert_eq!(
+            found.iter().map(|path| pid_of(path)).collect::<Vec<_>>(),
+            [Some(std::process::id())]
+        );
+        drop(door);
+        assert!(sockets_in(directory.path()).expect("it is readable").is_empty());
+    }
+
+    #[test]
+    fn a_group_is_found_by_name_and_number() {
+        assert_eq!(group_id("root"), Some(0));
+        assert_eq!(group_id("1234"), Some(1234));
+        assert_eq!(group_id("no such group"), None);
+    }
+}

@@ -1,0 +1,176 @@
+//! The other end of the admin socket: finds the gateway, asks it, takes its answer.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use http_body_util::{BodyExt, Full};
+use hyper::body::Bytes;
+use hyper::{Method, Request, StatusCode};
+use hyper_util::rt::TokioIo;
+use serde_json::Value;
+use tokio::net::UnixStream;
+
+use super::admin::{is_living, pid_of, sockets_in};
+use super::directory::{DirectoryError, runtime_directory};
+
+/// How long a gateway may take to answer.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Why there is no answer.
+#[derive(Debug)]
+pub enum ClientError {
+    /// There is no place where a gateway would keep its socket.
+    Directory(DirectoryError),
+    /// No gateway runs there.
+    Nobody(PathBuf),
+    /// Several do.
+    Many(Vec<PathBuf>),
+    /// The socket cannot be used.
+    Socket(PathBuf, io::Error),
+    /// The conversation broke off.
+    Broken(PathBuf, String),
+    /// The gateway said no, in these words.
+    Refused(String),
+}
+
+impl fmt::Display for ClientError {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ClientError::Directory(error) => write!(out, "{error}"),
+            ClientError::Nobody(directory) => write!(
+                out,
+                "no gateway runs with an admin socket in {}; name its socket by --admin PATH, or \
+                 set RUNTIME_DIRECTORY as for the gateway",
+                directory.display()
+            ),
+            ClientError::Many(paths) => {
+                write!(out, "several gateways run; choose one:")?;
+                paths.iter().try_for_each(|path| write!(out, "\n  --admin {}", path.display()))
+            }
+            ClientError::Socket(path, error) => {
+                let path = path.display();
+                match error.kind() {
+                    io::ErrorKind::PermissionDenied => write!(
+                        out,
+                        "{path}: {error}; be the gateway's user or in its admin.group, as \
+                         admin.mode allows"
+                    ),
+                    io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound => {
+                        write!(out, "{path}: {error}; no gateway runs there")
+                    }
+                    _ => write!(out, "{path}: {error}"),
+                }
+            }
+            ClientError::Broken(path, because) => {
+                write!(out, "{}: the gateway did not answer: {because}", path.display())
+            }
+            ClientError::Refused(words) => write!(out, "{}", words.trim_end()),
+        }
+    }
+}
+
+impl std::error::Error for ClientError {}
+
+/// A gateway's admin socket.
+#[derive(Clone, Debug)]
+pub struct Client {
+    path: PathBuf,
+}
+
+impl Client {
+    /// The gateway at `path`, or the only one in the runtime directory.
+    ///
+    /// # Errors
+    /// When there is none, or more than one.
+    pub fn find(path: Option<&Path>) -> Result<Client, ClientError> {
+        if let Some(path) = path {
+            return Ok(Client { path: path.to_owned() });
+        }
+        let directory = runtime_directory().map_err(ClientError::Directory)?;
+        let found = sockets_in(&directory).unwrap_or_default();
+        let mut living: Vec<PathBuf> = found.into_iter().filter(|path| is_living(path)).collect();
+        match living.len() {
+            0 => Err(ClientError::Nobody(directory)),
+            1 => Ok(Client { path: living.remove(0) }),
+            _ => Err(ClientError::Many(living)),
+        }
+    }
+
+    /// The pid in the socket's name, if it has one.
+    pub fn pid(&self) -> Option<u32> {
+        pid_of(&self.path)
+    }
+
+    /// Asks without a change.
+    ///
+    /// # Errors
+    /// When there is no answer, or it is no.
+    pub fn get(&self, target: &str) -> Result<Value, ClientError> {
+        self.ask(Method::GET, target, None)
+    }
+
+    /// Asks for a change.
+    ///
+    /// # Errors
+    /// As [`Client::get`].
+    pub fn post(&self, target: &str, body: Option<&Value>) -> Result<Value, ClientError> {
+        self.ask(Method::POST, target, body)
+    }
+
+    fn ask(
+        &self,
+        method: Method,
+        target: &str,
+        body: Option<&Value>,
+    ) -> Result<Value, ClientError> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|error| self.broken(error))?;
+        let text = runtime.block_on(async {
+            tokio::time::timeout(PATIENCE, self.converse(method, target, body))
+                .await
+                .map_err(|_| self.broken(format!("within {} s", PATIENCE.as_secs())))?
+        })?;
+        serde_json::from_slice(&text).map_err(|error| self.broken(error))
+    }
+
+    async fn converse(
+        &self,
+        method: Method,
+        target: &str,
+        body: Option<&Value>,
+    ) -> Result<Bytes, ClientError> {
+        let stream = UnixStream::connect(&self.path)
+            .await
+            .map_err(|error| ClientError::Socket(self.path.clone(), error))?;
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+            .await
+            .map_err(|error| self.broken(error))?;
+        let request = Request::builder()
+            .method(method)
+            .uri(target)
+            .header("host", "portcullis")
+            .header("content-type", "application/json")
+            .body(Full::new(Bytes::from(body.map(Value::to_string).unwrap_or_default())))
+            .map_err(|error| self.broken(error))?;
+        let exchange = async {
+            let answer = sender.send_request(request).await?;
+            let status = answer.status();
+            Ok((status, answer.into_body().collect().await?.to_bytes()))
+        };
+        // The connection is driven beside it; its own end is told by the exchange's.
+        let both = async { tokio::join!(exchange, connection).0 };
+        let (status, text) = both.await.map_err(|error: hyper::Error| self.broken(error))?;
+        if status == StatusCode::OK {
+            return Ok(text);
+        }
+        Err(ClientError::Refused(String::from_utf8_lossy(&text).into_owned()))
+    }
+
+    fn broken(&self, because: impl fmt::Display) -> ClientError {
+        ClientError::Broken(self.path.clone(), because.to_string())
+    }
+}

@@ -1,0 +1,87 @@
+//! HTTP/1.1 with everything bounded: connections, requests, times, heads and bodies.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::Semaphore;
+use tokio::time::{MissedTickBehavior, interval, timeout};
+
+/// From a connection's start, or an answer's end, to the end of the next request's head.
+const HEAD_WAIT: Duration = Duration::from_secs(5);
+/// What a connection may last. Whoever wants more connects again.
+pub(super) const CONNECTION_LIFE: Duration = Duration::from_secs(60);
+/// A request's head, and what is read of a body at one time.
+const HEAD_BYTES: usize = 16 << 10;
+/// A request's body.
+const BODY_BYTES: usize = 64 << 10;
+/// Requests begun per second, over all connections of a door: more wait. What they cost is taken
+/// from the cores that the workers run on.
+const REQUESTS_PER_SECOND: u32 = 100;
+/// Requests that may come at once after a quiet time.
+const REQUESTS_AT_ONCE: usize = 50;
+/// How long to wait after an accept failed for want of files or memory.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Paces requests: permits that come back steadily.
+async fn refill(turns: Arc<Semaphore>) {
+    let mut every = interval(Duration::from_secs(1) / REQUESTS_PER_SECOND);
+    every.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        every.tick().await;
+        if turns.available_permits() < REQUESTS_AT_ONCE {
+            turns.add_permits(1);
+        }
+    }
+}
+
+/// Answers clients that `accept` brings with `router`, at most `connections` at a time; the others
+/// wait in the backlog. Never returns.
+pub(super) async fn serve<S, A>(mut accept: impl FnMut() -> A, router: Router, connections: usize)
+where
+    A: Future<Output = std::io::Result<Option<S>>>,
+    S: AsyncRead + AsyncWrite + Unpin + 'static,
+{
+    let turns = Arc::new(Semaphore::new(REQUESTS_AT_ONCE));
+    tokio_uring::spawn(refill(turns.clone()));
+    let router = router.layer(DefaultBodyLimit::max(BODY_BYTES)).layer(axum::middleware::from_fn(
+        move |request, next: axum::middleware::Next| {
+            let turns = turns.clone();
+            async move {
+                // In the order of their coming.
+                turns.acquire().await.expect("it is never closed").forget();
+                next.run(request).await
+            }
+        },
+    ));
+    let places = Arc::new(Semaphore::new(connections));
+    loop {
+        let place = places.clone().acquire_owned().await.expect("it is never closed");
+        match accept().await {
+            Ok(Some(stream)) => {
+                let service = TowerToHyperService::new(router.clone());
+                tokio_uring::spawn(async move {
+                    let connection = http1::Builder::new()
+                        .timer(TokioTimer::new())
+                        .header_read_timeout(HEAD_WAIT)
+                        .max_buf_size(HEAD_BYTES)
+                        .serve_connection(TokioIo::new(stream), service);
+                    // A client's mistake, or its patience, is its own affair.
+                    let _ = timeout(CONNECTION_LIFE, connection).await;
+                    drop(place);
+                });
+            }
+            Ok(None) => {}
+            Err(error) => {
+                tracing::warn!(%error, "the control plane cannot accept");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! What anybody may read who is in an allowed network: health, metrics, the status.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::routing::get;
+use ipnet::IpNet;
+use tokio::io::AsyncWriteExt;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::timeout;
+
+use super::http;
+use super::view::{Stage, View};
+use crate::config::Status;
+
+/// Connections at one time: scrapers, balancers and a few people.
+const CONNECTIONS: usize = 64;
+/// What somebody who is not allowed is told, whatever they ask.
+const FORBIDDEN: &[u8] = b"HTTP/1.1 403 Forbidden\r\nconnection: close\r\n\
+    content-type: text/plain\r\ncontent-length: 48\r\n\r\n\
+    this address is not in a network of status.allow";
+/// How long that may take.
+const FORBIDDEN_WAIT: Duration = Duration::from_secs(1);
+
+/// The status server's socket, and who may ask.
+#[derive(Debug)]
+pub struct StatusDoor {
+    listener: std::net::TcpListener,
+    allow: Vec<IpNet>,
+}
+
+impl StatusDoor {
+    /// Listens where the config says, or nowhere. Where nobody chose the address, one that is taken
+    /// is only warned about.
+    ///
+    /// # Errors
+    /// When the address cannot be listened on.
+    pub fn open(status: &Status) -> io::Result<Option<StatusDoor>> {
+        let Some(bind) = status.bind else { return Ok(None) };
+        let listener = match std::net::TcpListener::bind(bind) {
+            Ok(listener) => listener,
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && bind == Status::BIND => {
+                tracing::warn!(
+                    address = %bind,
+                    "no status server: the address is taken, perhaps by another gateway; write \
+                     another status.bind, or \"off\""
+                );
+                return Ok(None);
+            }
+            Err(error) => return Err(error),
+        };
+        listener.set_nonblocking(true)?;
+        tracing::info!(address = %listener.local_addr()?, "status");
+        Ok(Some(StatusDoor { listener, allow: status.allow.clone() }))
+    }
+
+    /// Answers until the runtime ends.
+    pub(super) async fn serve(self, view: View) -> io::Result<()> {
+        let listener = TcpListener::from_std(self.listener)?;
+        let allow = self.allow;
+        let accept = async || -> io::Result<Option<TcpStream>> {
+            let (stream, peer) = listener.accept().await?;
+            if is_allowed(&allow, peer) {
+                return Ok(Some(stream));
+            }
+            turn_away(stream).await;
+            Ok(None)
+        };
+        http::serve(accept, routes(view), CONNECTIONS).await;
+        Ok(())
+    }
+}
+
+/// Every route; all of them only read.
+fn routes(view: View) -> Router {
+    Router::new().route("/healthz", get(health)).route("/readyz", get(readiness)).with_state(view)
+}
+
+/// 200 while every worker turns: otherwise the process should be started anew.
+async fn health(State(view): State<View>) -> (StatusCode, String) {
+    match view.stalled().next() {
+        None => (StatusCode::OK, "ok\n".to_owned()),
+        Some((worker, silent)) => {
+            let words = format!("worker {worker} has not turned for {} s\n", silent.as_secs());
+            (StatusCode::SERVICE_UNAVAILABLE, words)
+        }
+    }
+}
+
+/// 200 while clients should be sent here.
+async fn readiness(State(view): State<View>) -> (StatusCode, String) {
+    match view.stage() {
+        Stage::Ready => health(State(view)).await,
+        Stage::Starting => (StatusCode::SERVICE_UNAVAILABLE, "starting\n".to_owned()),
+        Stage::Draining => (StatusCode::SERVICE_UNAVAILABLE, "draining\n".to_owned()),
+    }
+}
+
+fn is_allowed(allow: &[IpNet], peer: SocketAddr) -> bool {
+    let ip = match peer.ip() {
+        IpAddr::V6(v6) => v6.to_ipv4_mapped().map_or(IpAddr::V6(v6), IpAddr::V4),
+        v4 => v4,
+    };
+    allow.iter().any(|network| network.contains(&ip))
+}
+
+/// Tells a stranger so; a stranger who does not listen is gone with the next one at the latest.
+async fn turn_away(mut stream: TcpStream) {
+    let words = async {
+        stream.write_all(FORBIDDEN).await?;
+        stream.shutdown().await
+    };
+    let _ = timeout(FORBIDDEN_WAIT, words).await;
+}

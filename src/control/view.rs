@@ -1,0 +1,89 @@
+//! What the control plane's parts share: the workers, and how far the gateway is.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Duration;
+
+use tokio::sync::mpsc::UnboundedSender;
+
+use super::{STALLED_AFTER, WorkerHandle};
+use crate::base::{Clock, Millis};
+
+/// How far the gateway is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Stage {
+    /// Not every part is there yet.
+    Starting,
+    /// Clients are served.
+    Ready,
+    /// No new client gets in, and those who are there leave.
+    Draining,
+}
+
+/// Shared by signals, the watch and every request; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct View(Arc<Inside>);
+
+#[derive(Debug)]
+struct Inside {
+    workers: Arc<[WorkerHandle]>,
+    clock: Clock,
+    stage: AtomicU8,
+    drains: UnboundedSender<()>,
+}
+
+impl View {
+    /// A gateway that is starting. `drains` takes the wish that it drain.
+    pub(super) fn new(
+        workers: Arc<[WorkerHandle]>,
+        clock: Clock,
+        drains: UnboundedSender<()>,
+    ) -> View {
+        let stage = AtomicU8::new(Stage::Starting as u8);
+        View(Arc::new(Inside { workers, clock, stage, drains }))
+    }
+
+    /// The workers.
+    pub fn workers(&self) -> &[WorkerHandle] {
+        &self.0.workers
+    }
+
+    /// The gateway's time.
+    pub fn now(&self) -> Millis {
+        self.0.clock.now()
+    }
+
+    /// How far the gateway is.
+    pub fn stage(&self) -> Stage {
+        match self.0.stage.load(Ordering::Relaxed) {
+            0 => Stage::Starting,
+            1 => Stage::Ready,
+            _ => Stage::Draining,
+        }
+    }
+
+    pub(super) fn enter(&self, stage: Stage) {
+        self.0.stage.store(stage as u8, Ordering::Relaxed);
+    }
+
+    /// Asks for a drain; it has begun soon after.
+    pub fn drain(&self) {
+        // Nobody listens any more when it drains already.
+        let _ = self.0.drains.send(());
+    }
+
+    /// Connections open now.
+    pub fn open(&self) -> u64 {
+        self.workers().iter().map(|worker| worker.counters.open.get()).sum()
+    }
+
+    /// Workers whose heartbeat has stopped, and for how long.
+    pub fn stalled(&self) -> impl Iterator<Item = (usize, Duration)> {
+        let now = self.now();
+        let silences = self.workers().iter().enumerate().map(move |(index, worker)| {
+            (index, now.since(Millis(worker.counters.beat_millis.get())))
+        });
+        silences.filter(|(_, silent)| *silent > STALLED_AFTER)
+    }
+}
