@@ -156,12 +156,12 @@ impl Client {
             .header("content-type", "application/json")
             .body(Full::new(Bytes::from(body.map(Value::to_string).unwrap_or_default())))
             .map_err(|error| self.broken(error))?;
-        let exchange = async {
+        let exchange = async move {
             let answer = sender.send_request(request).await?;
             let status = answer.status();
             Ok((status, answer.into_body().collect().await?.to_bytes()))
         };
-        // The connection is driven beside it; its own end is told by the exchange's.
+        // The connection is driven beside it, and ends when the exchange has dropped the sender.
         let both = async { tokio::join!(exchange, connection).0 };
         let (status, text) = both.await.map_err(|error: hyper::Error| self.broken(error))?;
         if status == StatusCode::OK {
