@@ -3,15 +3,17 @@
 use std::fmt;
 use std::fs;
 use std::io;
-use std::os::unix::fs::{PermissionsExt, chown};
-use std::os::unix::net::{UnixListener as StdListener, UnixStream as StdStream};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, chown};
+use std::os::unix::net::UnixListener as StdListener;
 use std::path::{Path, PathBuf};
 
 use axum::extract::State;
 use axum::routing::post;
 use axum::{Json, Router};
+use nix::fcntl::{Flock, FlockArg};
 use nix::unistd::Group;
 use serde_json::{Value, json};
+use socket2::{Domain, SockAddr, Socket, Type};
 use tokio::net::{UnixListener, UnixStream};
 
 use super::http;
@@ -20,6 +22,8 @@ use crate::config::{Admin, AdminSocket};
 
 /// Connections at one time: operators and their scripts.
 const CONNECTIONS: usize = 16;
+/// Connections that may wait beyond those.
+const BACKLOG: i32 = 64;
 /// The version of every answer's shape.
 pub const SCHEMA: u32 = 1;
 /// How an "auto" socket's name begins and ends; the pid stands between.
@@ -50,14 +54,30 @@ pub struct AdminDoor {
     file: SocketFile,
 }
 
+/// A socket's file that is ours to remove.
 #[derive(Debug)]
-struct SocketFile(PathBuf);
+struct SocketFile {
+    path: PathBuf,
+    /// Device and inode: what lies at the path later may be somebody else's.
+    identity: Option<(u64, u64)>,
+}
+
+impl SocketFile {
+    fn at(path: PathBuf) -> SocketFile {
+        SocketFile { identity: identity(&path), path }
+    }
+}
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        // Somebody may have removed it before us.
-        let _ = fs::remove_file(&self.0);
+        if self.identity.is_some() && identity(&self.path) == self.identity {
+            let _ = fs::remove_file(&self.path);
+        }
     }
+}
+
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    fs::symlink_metadata(path).ok().map(|found| (found.dev(), found.ino()))
 }
 
 /// Where an "auto" socket of the process `pid` is.
@@ -102,20 +122,20 @@ impl AdminDoor {
         };
         let failed = |because: String| AdminError { path: path.clone(), because };
         let words = |error: io::Error| failed(error.to_string());
+        let _placing = lock_directory(&path).map_err(words)?;
         make_way(&path).map_err(failed)?;
-        // Made where nobody looks, with its permissions, and then moved to where it is found.
-        let own = path.with_extension(format!("{}.new", std::process::id()));
-        let _ = fs::remove_file(&own);
-        let listener = StdListener::bind(&own).map_err(words)?;
-        let made = SocketFile(own.clone());
-        fs::set_permissions(&own, fs::Permissions::from_mode(admin.mode)).map_err(words)?;
+        // Nobody can connect before it listens, and then it has its permissions and its place.
+        let socket = Socket::new(Domain::UNIX, Type::STREAM, None).map_err(words)?;
+        let address = SockAddr::unix(&path).map_err(words)?;
+        socket.bind(&address).map_err(words)?;
+        let file = SocketFile::at(path.clone());
+        fs::set_permissions(&path, fs::Permissions::from_mode(admin.mode)).map_err(words)?;
         if let Some(group) = &admin.group {
             let id = group_id(group).ok_or_else(|| failed(format!("there is no group {group}")))?;
-            chown(&own, None, Some(id)).map_err(words)?;
+            chown(&path, None, Some(id)).map_err(words)?;
         }
-        fs::rename(&own, &path).map_err(words)?;
-        std::mem::forget(made);
-        let file = SocketFile(path.clone());
+        socket.listen(BACKLOG).map_err(words)?;
+        let listener = StdListener::from(socket);
         listener.set_nonblocking(true).map_err(words)?;
         tracing::info!(path = %path.display(), "admin");
         Ok(Some(AdminDoor { listener, file }))
@@ -143,9 +163,14 @@ async fn drain(State(view): State<View>) -> Json<Value> {
     Json(json!({ "schema": SCHEMA, "draining": true, "open": view.open() }))
 }
 
+/// Only one process at a time looks what lies in a directory and puts its socket there.
+fn lock_directory(path: &Path) -> io::Result<Flock<fs::File>> {
+    let directory = fs::File::open(path.parent().unwrap_or(Path::new("/")))?;
+    Flock::lock(directory, FlockArg::LockExclusive).map_err(|(_, errno)| errno.into())
+}
+
 /// Removes what a dead process left at `path`; says what is there otherwise.
 fn make_way(path: &Path) -> Result<(), String> {
-    use std::os::unix::fs::FileTypeExt;
     match fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(error.to_string()),
@@ -159,10 +184,15 @@ fn make_way(path: &Path) -> Result<(), String> {
     }
 }
 
-/// Whether somebody listens at `path`.
+/// Whether somebody listens at `path`. Never waits.
 pub fn is_living(path: &Path) -> bool {
-    match StdStream::connect(path) {
-        Ok(_) => true,
+    let connect = || {
+        let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+        socket.set_nonblocking(true)?;
+        socket.connect(&SockAddr::unix(path)?)
+    };
+    match connect() {
+        Ok(()) => true,
         // Refused: nobody. Anything else, such as a full backlog or no permission: somebody may.
         Err(error) => {
             !matches!(error.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound)

@@ -13,7 +13,7 @@ use serde_json::Value;
 use tokio::net::UnixStream;
 
 use super::admin::{is_living, pid_of, sockets_in};
-use super::directory::{DirectoryError, runtime_directory};
+use super::directory::candidates;
 
 /// How long a gateway may take to answer.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -21,10 +21,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// Why there is no answer.
 #[derive(Debug)]
 pub enum ClientError {
-    /// There is no place where a gateway would keep its socket.
-    Directory(DirectoryError),
-    /// No gateway runs there.
-    Nobody(PathBuf),
+    /// No gateway has its socket in any of these directories.
+    Nobody(Vec<PathBuf>),
     /// Several do.
     Many(Vec<PathBuf>),
     /// The socket cannot be used.
@@ -38,13 +36,15 @@ pub enum ClientError {
 impl fmt::Display for ClientError {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            ClientError::Directory(error) => write!(out, "{error}"),
-            ClientError::Nobody(directory) => write!(
-                out,
-                "no gateway runs with an admin socket in {}; name its socket by --admin PATH, or \
-                 set RUNTIME_DIRECTORY as for the gateway",
-                directory.display()
-            ),
+            ClientError::Nobody(directories) => {
+                let all: Vec<_> = directories.iter().map(|one| one.display().to_string()).collect();
+                write!(
+                    out,
+                    "no gateway has an admin socket that this user can see in {}; name it by \
+                     --admin PATH, or set RUNTIME_DIRECTORY as for the gateway",
+                    all.join(" or ")
+                )
+            }
             ClientError::Many(paths) => {
                 write!(out, "several gateways run; choose one:")?;
                 paths.iter().try_for_each(|path| write!(out, "\n  --admin {}", path.display()))
@@ -80,7 +80,7 @@ pub struct Client {
 }
 
 impl Client {
-    /// The gateway at `path`, or the only one in the runtime directory.
+    /// The gateway at `path`, or the only one in the runtime directories.
     ///
     /// # Errors
     /// When there is none, or more than one.
@@ -88,11 +88,12 @@ impl Client {
         if let Some(path) = path {
             return Ok(Client { path: path.to_owned() });
         }
-        let directory = runtime_directory().map_err(ClientError::Directory)?;
-        let found = sockets_in(&directory).unwrap_or_default();
-        let mut living: Vec<PathBuf> = found.into_iter().filter(|path| is_living(path)).collect();
+        let directories = candidates();
+        // A directory that is not there, or not this user's to read, has nothing for this user.
+        let found = directories.iter().flat_map(|one| sockets_in(one).unwrap_or_default());
+        let mut living: Vec<PathBuf> = found.filter(|path| is_living(path)).collect();
         match living.len() {
-            0 => Err(ClientError::Nobody(directory)),
+            0 => Err(ClientError::Nobody(directories)),
             1 => Ok(Client { path: living.remove(0) }),
             _ => Err(ClientError::Many(living)),
         }

@@ -50,6 +50,20 @@ pub fn runtime_directory() -> Result<PathBuf, DirectoryError> {
     }
 }
 
+/// Every place where a gateway's files may be, whoever runs it, the likeliest first. None is made.
+pub fn candidates() -> Vec<PathBuf> {
+    let own = choose(|name| std::env::var_os(name), Path::is_dir, geteuid(), true);
+    let session = PathBuf::from(format!("/run/user/{}/portcullis", geteuid()));
+    let temporary = std::env::temp_dir().join(format!("portcullis-{}", geteuid()));
+    let mut all = vec![own];
+    for path in [PathBuf::from(OF_THE_SYSTEM), session, temporary] {
+        if !all.contains(&path) {
+            all.push(path);
+        }
+    }
+    all
+}
+
 fn choose(
     variable: impl Fn(&str) -> Option<OsString>,
     is_there: impl Fn(&Path) -> bool,

@@ -9,6 +9,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::get;
 use ipnet::IpNet;
+use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
@@ -19,6 +20,8 @@ use crate::config::Status;
 
 /// Connections at one time: scrapers, balancers and a few people.
 const CONNECTIONS: usize = 64;
+/// Connections that may wait beyond those.
+const BACKLOG: i32 = 128;
 /// What somebody who is not allowed is told, whatever they ask.
 const FORBIDDEN: &[u8] = b"HTTP/1.1 403 Forbidden\r\nconnection: close\r\n\
     content-type: text/plain\r\ncontent-length: 48\r\n\r\n\
@@ -41,7 +44,7 @@ impl StatusDoor {
     /// When the address cannot be listened on.
     pub fn open(status: &Status) -> io::Result<Option<StatusDoor>> {
         let Some(bind) = status.bind else { return Ok(None) };
-        let listener = match std::net::TcpListener::bind(bind) {
+        let listener = match listen(bind) {
             Ok(listener) => listener,
             Err(error) if error.kind() == io::ErrorKind::AddrInUse && bind == Status::BIND => {
                 tracing::warn!(
@@ -73,6 +76,18 @@ impl StatusDoor {
         http::serve(accept, routes(view), CONNECTIONS).await;
         Ok(())
     }
+}
+
+fn listen(address: SocketAddr) -> io::Result<std::net::TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    if address.is_ipv6() {
+        // As for listeners: [::] is IPv6 only.
+        socket.set_only_v6(true)?;
+    }
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
 }
 
 /// Every route; all of them only read.
