@@ -10,4 +10,4 @@ pub use chunk::{Buffer, Chunk};
 pub use nix::errno::Errno;
 pub use op::{InFlight, OpKind};
 pub use side::{BySide, Side};
-pub use time::{Clock, Millis, Tick};
+pub use time::{Clock, Micros, Millis, Tick};

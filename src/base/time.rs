@@ -21,6 +21,23 @@ impl Millis {
     }
 }
 
+/// Microseconds since the gateway's clock began: for what is measured. What is due goes by
+/// [`Millis`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Micros(pub u64);
+
+impl Micros {
+    /// The millisecond that this moment lies in.
+    pub fn millis(self) -> Millis {
+        Millis(self.0 / 1000)
+    }
+
+    /// How long ago `earlier` was; zero when it lies ahead.
+    pub fn since(self, earlier: Micros) -> Duration {
+        Duration::from_micros(self.0.saturating_sub(earlier.0))
+    }
+}
+
 /// The timers' unit: 50 ms, so that 32 bits last 6.8 years of uptime.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Tick(pub u32);
@@ -43,6 +60,14 @@ impl Tick {
     pub fn begins(self) -> Millis {
         Millis(u64::from(self.0) * Tick::MILLIS)
     }
+
+    /// The moment whose millisecond [`Tick::not_before`] made this tick of, told from the others
+    /// by the last 16 bits of its microseconds: they come round after 65 ms, and those moments
+    /// lie within 51.
+    pub fn moment(self, last_bits: u16) -> Micros {
+        let latest = self.begins().0 * 1000 + 999;
+        Micros(latest.saturating_sub(u64::from((latest as u16).wrapping_sub(last_bits))))
+    }
 }
 
 /// What tells a worker the time: the system's monotonic clock, or a test's.
@@ -62,9 +87,14 @@ impl Clock {
 
     /// The present moment.
     pub fn now(&self) -> Millis {
+        self.micros().millis()
+    }
+
+    /// The present moment to the microsecond.
+    pub fn micros(&self) -> Micros {
         match self {
-            Clock::System(start) => Millis(start.elapsed().as_millis() as u64),
-            Clock::Simulated(millis) => Millis(millis.load(Ordering::Relaxed)),
+            Clock::System(start) => Micros(start.elapsed().as_micros() as u64),
+            Clock::Simulated(millis) => Micros(millis.load(Ordering::Relaxed) * 1000),
         }
     }
 }
@@ -81,5 +111,14 @@ mod tests {
             assert!(Tick::at(moment).begins() <= moment);
         }
         assert_eq!(Millis(5).after(Duration::from_micros(1)), Millis(6));
+    }
+
+    #[test]
+    fn a_tick_and_sixteen_bits_name_a_moment() {
+        for micros in (0..300_000).chain(10_000_000_000..10_000_200_000) {
+            let moment = Micros(micros);
+            let tick = Tick::not_before(moment.millis());
+            assert_eq!(tick.moment(micros as u16), moment);
+        }
     }
 }

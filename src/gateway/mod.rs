@@ -24,14 +24,14 @@ pub use lock::LockError;
 
 use crate::base::Clock;
 use crate::budget::{Bell, Budget};
-use crate::config::{AtLimit, Builtin, Config, Listener, Status, UpstreamKind};
+use crate::config::{AtLimit, Builtin, Config, Status, UpstreamKind};
 use crate::conn::{Reason, Wiring};
 use crate::control::admin::AdminDoor;
 use crate::control::directory::runtime_directory;
 use crate::control::status::StatusDoor;
 use crate::control::{Doors, Ending, Exit, Outcome, WorkerHandle};
 use crate::listener::{Bound, stop_syns};
-use crate::metrics::WorkerCounters;
+use crate::metrics::{Extent, Refusal, WorkerCounters};
 use crate::ring::{KernelRing, PassiveSocket, RingError, RingSetup, ServerSocket, Waker};
 use crate::upstream::Servers;
 use crate::worker::{GatePlan, ListenerPlan, Mailbox, Plan, UpstreamPlan, Worker, mailbox};
@@ -95,6 +95,7 @@ impl Gateway {
         let clock = Clock::system();
         let budget = Arc::new(Budget::new(host.max_connections, host.workers()));
         let (plan, servers) = plan(config, &bound);
+        let extent = extent(config, &servers);
         let sockets = passive_sockets(bound);
         let own = own_sockets(&plan, &sockets);
         let (exit_sender, exits) = unbounded_channel();
@@ -110,7 +111,7 @@ impl Gateway {
         };
         for index in 0..host.workers() {
             let (orders, mailbox) = mailbox();
-            let counters = Arc::new(WorkerCounters::default());
+            let counters = Arc::new(WorkerCounters::new(extent));
             let recruit = Recruit {
                 index,
                 core: host.cores.as_ref().map(|cores| cores[index % cores.len()]),
@@ -244,7 +245,7 @@ fn plan(config: &Config, bound: &[(usize, Bound)]) -> (Plan, Vec<ServerSocket>) 
             .iter()
             .flat_map(|(listener, bound)| {
                 let quota = quotas[*listener].clone();
-                let plan = listener_plan(&config.listeners[*listener], quota, bound.inherited);
+                let plan = listener_plan(config, *listener, quota, bound.inherited);
                 (0..bound.sockets.len()).map(plan)
             })
             .collect(),
@@ -254,15 +255,27 @@ fn plan(config: &Config, bound: &[(usize, Bound)]) -> (Plan, Vec<ServerSocket>) 
     (plan, addresses)
 }
 
+/// How much there is to count.
+fn extent(config: &Config, servers: &[ServerSocket]) -> Extent {
+    Extent {
+        listeners: config.listeners.len(),
+        upstreams: config.upstreams.len(),
+        servers: servers.len(),
+    }
+}
+
 /// The plan of a listener's passive socket, by the worker that it belongs to.
 fn listener_plan(
-    listener: &Listener,
+    config: &Config,
+    index: usize,
     quota: Option<Arc<Budget>>,
     inherited: bool,
 ) -> impl Fn(usize) -> ListenerPlan {
+    let listener = &config.listeners[index];
     let (upstream, timeouts) = (listener.upstream, listener.timeouts.clone());
     let at_limit = listener.at_limit;
     move |owner| ListenerPlan {
+        listener: index,
         upstream,
         timeouts: timeouts.clone(),
         gate: GatePlan { owner, quota: quota.clone(), at_limit, inherited },
@@ -350,24 +363,26 @@ fn summarize(handles: &[WorkerHandle]) {
         handles.iter().map(|handle| number(&handle.counters)).sum()
     };
     tracing::info!(
-        accepted = total(|c| c.accepted.get()),
+        accepted = total(|c| c.over_listeners(|l| l.accepted.get())),
         still_open = total(|c| c.open.get()),
-        to_upstream_bytes = total(|c| c.to_upstream_bytes.get()),
-        to_client_bytes = total(|c| c.to_client_bytes.get()),
-        connects_failed = total(|c| c.connects_failed.get()),
+        to_upstream_bytes = total(|c| c.over_listeners(|l| l.to_upstream_bytes.get())),
+        to_client_bytes = total(|c| c.over_listeners(|l| l.to_client_bytes.get())),
+        connects_failed = total(WorkerCounters::connects_failed),
         accepts_rearmed = total(|c| c.accepts_rearmed.get()),
         accepts_pressed = total(|c| c.accepts_pressed.get()),
         overshoot = total(|c| c.overshoot.get()),
         stale_completions = total(|c| c.stale_completions.get()),
-        queue_reset = total(|c| c.queue_reset.get()),
+        queue_reset = total(|c| c.over_listeners(|l| l.refused[Refusal::DrainEnd as usize].get())),
         buffers_starved = total(|c| c.buffers_starved.get()),
         chunks_parked = total(|c| c.chunks_parked.get()),
         cancels_repeated = total(|c| c.cancels_repeated.get()),
         "stopped"
     );
     for reason in Reason::ALL {
-        let connections: u64 =
-            handles.iter().map(|handle| handle.counters.ended[reason as usize].get()).sum();
+        let ended = |handle: &WorkerHandle| {
+            handle.counters.over_listeners(|l| l.ended[reason as usize].get())
+        };
+        let connections: u64 = handles.iter().map(ended).sum();
         if connections > 0 {
             tracing::info!(reason = %reason.word(), connections, "ended");
         }

@@ -29,7 +29,7 @@ fn broken_recruit(address: &mut SocketAddr) -> Recruit {
         clock: Clock::system(),
         mailbox: mailbox().1,
         budget: Arc::new(Budget::new(8, 1)),
-        counters: Arc::new(WorkerCounters::default()),
+        counters: Arc::new(WorkerCounters::new(extent(&config, &[]))),
     }
 }
 

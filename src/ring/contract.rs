@@ -131,6 +131,31 @@ pub struct FourTuple {
     pub peer: Option<SocketAddr>,
 }
 
+/// What a ring counted since it was made, and what it is made of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RingCounters {
+    /// Kernel rings behind the contract.
+    pub rings: u32,
+    /// Client slots of each, the last one's perhaps fewer.
+    pub clients_per_ring: u32,
+    /// Calls into the kernel.
+    pub enters: u64,
+    /// Operations that those handed over.
+    pub submissions: u64,
+    /// Completions that were read.
+    pub completions: u64,
+    /// Turns in which a kernel ring kept completions back because its queue was full.
+    pub queue_overflows: u64,
+    /// Completions that the kernel lost for want of memory: operations that will never end.
+    pub lost_completions: u64,
+    /// Completions of operations that this ring never started.
+    pub unknown_completions: u64,
+    /// Receives that found their group empty while the pool was not, and were started again.
+    pub receive_retries: u64,
+    /// Memory that parked chunks take now.
+    pub parked_bytes: u64,
+}
+
 /// A worker's ring. One kernel ring, several, or a simulation: the worker cannot tell.
 ///
 /// Starting an operation cannot fail: what the kernel refuses comes back as a completion. At most
@@ -178,6 +203,9 @@ pub trait Ring {
 
     /// Pool buffers in all.
     fn pool_buffers(&self) -> u32;
+
+    /// What happened so far.
+    fn counters(&self) -> RingCounters;
 
     /// Moves a chunk out of the pool into memory of exactly its size, so that a peer who does not
     /// read holds no pool buffer. A chunk that lies there already stays as it is. `None` when that

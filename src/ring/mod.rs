@@ -8,12 +8,11 @@ pub mod kernel;
 pub mod token;
 
 pub use contract::{
-    AcceptMode, Completion, ConnIndex, Done, FourTuple, ListenerId, Operation, Ring, ServerId,
+    AcceptMode, Completion, ConnIndex, Done, FourTuple, ListenerId, Operation, Ring, RingCounters,
+    ServerId,
 };
 pub use kernel::probe::{Features, ProbeError, probe};
-pub use kernel::{
-    KernelRing, PassiveSocket, RingCounters, RingError, RingSetup, ServerSocket, Waker,
-};
+pub use kernel::{KernelRing, PassiveSocket, RingError, RingSetup, ServerSocket, Waker};
 pub use token::Token;
 
 pub use crate::base::OpKind;

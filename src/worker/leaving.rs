@@ -6,6 +6,7 @@ use super::drain::{Candidate, Drain};
 use super::{Order, Worker};
 use crate::base::Millis;
 use crate::conn::{Event, Phase, Reason};
+use crate::metrics::Refusal;
 use crate::ring::{ConnIndex, Ring};
 
 /// Connections that are ended per turn at most, so that turns stay short.
@@ -58,6 +59,7 @@ impl<R: Ring> Worker<R> {
             from = index.0 + 1;
         }
         let drain = Drain::new(candidates, self.now, self.now.after(within));
+        self.counters.drain_deadline_millis.set(drain.deadline().0);
         self.leaving = Leaving::Draining { drain, look: Some(self.now) };
     }
 
@@ -70,7 +72,11 @@ impl<R: Ring> Worker<R> {
 
     /// Accepts no more. Who still waits is reset when the passive sockets close.
     fn stop_accepting(&mut self) {
-        self.counters.queue_reset.add(u64::from(self.admission.waiting(&self.ring)));
+        for (gate, clients) in self.admission.waiting(&self.ring) {
+            let listener = self.plan.listeners[usize::from(gate.0)].listener;
+            let refused = &self.counters.listeners[listener].refused;
+            refused[Refusal::DrainEnd as usize].add(u64::from(clients));
+        }
         self.admission.stop(&mut self.ring);
     }
 
@@ -90,7 +96,7 @@ impl<R: Ring> Worker<R> {
     fn go_on_draining(&mut self) {
         let Leaving::Draining { drain, look } = &mut self.leaving else { return };
         if look.is_some_and(|look| self.now >= look) {
-            let waiting = self.admission.waiting(&self.ring);
+            let waiting = self.admission.waiting(&self.ring).map(|(_, clients)| clients).sum();
             let go_on = !drain.queues_are_served(waiting, self.now) && drain.can_serve(self.now);
             *look = go_on.then(|| self.now.after(LOOK));
             if !go_on {

@@ -1,6 +1,7 @@
 //! The fast plane: one thread, one ring, and the loop that joins them.
 
 mod admission;
+mod count;
 mod drain;
 mod leaving;
 mod mailbox;
@@ -16,7 +17,7 @@ pub use mailbox::{Mailbox, Order, mailbox};
 
 pub use crate::config::Timeouts;
 
-use crate::base::{BySide, Clock, Errno, Millis, Side, Tick};
+use crate::base::{BySide, Clock, Errno, Micros, Millis, Side, Tick};
 use crate::budget::Budget;
 use crate::conn::{Event, Patience, Wiring};
 use crate::metrics::WorkerCounters;
@@ -44,6 +45,8 @@ pub struct Plan {
 /// What becomes of a passive socket's clients.
 #[derive(Clone, Debug)]
 pub struct ListenerPlan {
+    /// Index of their listener in the config: where they are counted.
+    pub listener: usize,
     /// Index of their upstream in the plan.
     pub upstream: usize,
     /// Their timeouts.
@@ -86,6 +89,8 @@ pub struct Worker<R: Ring> {
     returned_buffers: usize,
     /// Addresses of connections on their way out.
     names: HashMap<ConnIndex, BySide<Option<FourTuple>>>,
+    /// When this turn began, to the microsecond and to the millisecond.
+    moment: Micros,
     now: Millis,
     checked: Millis,
     open: u32,
@@ -102,7 +107,8 @@ impl<R: Ring> Worker<R> {
         budget: Arc<Budget>,
         counters: Arc<WorkerCounters>,
     ) -> Worker<R> {
-        let now = clock.now();
+        let moment = clock.micros();
+        let now = moment.millis();
         Worker {
             admission: Admission::new(
                 budget,
@@ -123,6 +129,7 @@ impl<R: Ring> Worker<R> {
             mailbox,
             plan,
             counters,
+            moment,
             now,
         }
     }
@@ -145,7 +152,8 @@ impl<R: Ring> Worker<R> {
         self.read_mailbox();
         self.admission.arm(&mut self.ring, self.now);
         self.ring.turn(Some(self.sleep()))?;
-        self.now = self.clock.now();
+        self.moment = self.clock.micros();
+        self.now = self.moment.millis();
         while let Some(completion) = self.ring.next() {
             self.route(completion);
         }
@@ -153,7 +161,7 @@ impl<R: Ring> Worker<R> {
         self.feed_starved();
         self.leave();
         self.check_once_a_second();
-        self.beat();
+        self.publish();
         Ok(!self.is_over())
     }
 
@@ -187,6 +195,7 @@ impl<R: Ring> Worker<R> {
             while let Some(index) = self.timers.due(&mut self.table) {
                 match self.deadline(index) {
                     Some((due, patience)) if due <= self.now => {
+                        self.counters.timers_expired.add(1);
                         if patience == Patience::Retirement {
                             self.counters.cancels_repeated.add(1);
                         }
@@ -210,12 +219,6 @@ impl<R: Ring> Worker<R> {
         self.admission.check_silence(&mut self.ring);
         // One starved lane tries without a returned buffer, should the count ever be wrong.
         self.returned_buffers += 1;
-    }
-
-    fn beat(&self) {
-        self.counters.turns.add(1);
-        self.counters.beat_millis.set(self.now.0);
-        self.counters.open.set(u64::from(self.open));
     }
 
     fn route(&mut self, completion: Completion) {

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
+use super::table::CountedServer;
 use super::{UpstreamPlan, Verdict, Worker};
 use crate::base::{BySide, Chunk, Errno, Millis, OpKind, Side, Tick};
 use crate::conn::{Action, Connection, Event, Op, Patience, Phase, Reason, Wiring, is_pressure};
-use crate::metrics::REASONS;
 use crate::ring::{ConnIndex, Done, FourTuple, ListenerId, Operation, Ring, ServerId, Token};
 
 /// When cancelled operations that have not ended are cancelled again.
@@ -17,8 +17,6 @@ const OTHER_END_PATIENCE: Duration = Duration::from_secs(1);
 /// How often a reset that waits for its last bytes looks whether they have arrived.
 const DELIVERY_PATIENCE: Duration = Duration::from_millis(50);
 
-const _: () = assert!(Reason::ALL.len() == REASONS);
-
 impl<R: Ring> Worker<R> {
     /// Begins a connection in the slot of a client just accepted.
     pub(super) fn admit(&mut self, listener: ListenerId, index: ConnIndex, verdict: Verdict) {
@@ -29,8 +27,7 @@ impl<R: Ring> Worker<R> {
             entry.successor = Some((listener.0, verdict));
             return;
         }
-        self.counters.accepted.add(1);
-        self.open += 1;
+        self.count_accept(listener, verdict);
         let plan = &self.plan.listeners[usize::from(listener.0)];
         let wiring = match self.plan.upstreams[plan.upstream] {
             UpstreamPlan::Builtin(wiring) => wiring,
@@ -38,10 +35,11 @@ impl<R: Ring> Worker<R> {
         };
         let (conn, actions) = match verdict {
             Verdict::Serve => Connection::accepted(wiring, self.plan.named),
-            Verdict::Refuse => Connection::refused(self.plan.named),
+            Verdict::Refuse(_) => Connection::refused(self.plan.named),
         };
+        let entry = self.table.entry(index);
         entry.conn = conn;
-        entry.opened = self.now;
+        entry.opened = self.moment;
         entry.active = Tick::not_before(self.now);
         entry.waits_since = entry.active;
         entry.listener = listener.0;
@@ -64,13 +62,13 @@ impl<R: Ring> Worker<R> {
             }
             return;
         }
+        self.count_attempt(index, kind, done.result);
         match kind {
             // It took no buffer: the wake that it may have used up is somebody else's.
             OpKind::Receive if done.buffer.is_none() && done.result != Err(Errno::ENOBUFS) => {
                 self.returned_buffers += 1;
             }
             OpKind::Connect if done.result.is_err() => {
-                self.counters.connects_failed.add(1);
                 // Every port of this source towards this server is taken; another server's may not.
                 let no_port = done.result == Err(Errno::EADDRNOTAVAIL);
                 self.table.entry(index).out_of_ports |= no_port;
@@ -97,14 +95,15 @@ impl<R: Ring> Worker<R> {
     /// Puts an event into a connection and does what comes out.
     pub(super) fn apply(&mut self, index: ConnIndex, event: Event) {
         let entry = self.table.entry(index);
-        let before = entry.conn.patience();
+        let (before, moved_before) = (entry.conn.patience(), entry.conn.moved_bytes());
         let actions = entry.conn.on(event);
+        let changed = entry.conn.patience() != before;
         if actions.moved {
             entry.active = Tick::not_before(self.now);
+            self.count_bytes(index, moved_before);
         }
-        let changed = entry.conn.patience() != before;
         if changed {
-            entry.waits_since = Tick::not_before(self.now);
+            self.table.entry(index).waits_since = Tick::not_before(self.now);
         }
         for action in actions.list {
             self.perform(index, action);
@@ -133,7 +132,10 @@ impl<R: Ring> Worker<R> {
                 Some(server) => Operation::Open(server),
                 None => return self.no_server(index),
             },
-            Op::Connect => Operation::Connect(self.server_of(index)),
+            Op::Connect => {
+                self.table.entry(index).connect_began = self.moment.0 as u16;
+                Operation::Connect(self.server_of(index))
+            }
             Op::WaitWritable(chunk) => {
                 self.park_if_scarce(index, side, chunk);
                 Operation::WaitWritable
@@ -188,9 +190,11 @@ impl<R: Ring> Worker<R> {
         let chosen =
             (usize::from(entry.first_server) + usize::from(entry.servers_tried)) % servers.count();
         entry.servers_tried += 1;
-        entry.server = Some(chosen as u16);
+        let server = ServerId(*first + chosen as u16);
+        entry.server = Some(CountedServer::new(server));
         servers.opened(chosen);
-        Some(ServerId(*first + chosen as u16))
+        self.counters.servers[usize::from(server.0)].attempts.add(1);
+        Some(server)
     }
 
     /// Every server was tried. Where only a source port was wanting, the client waits for one and
@@ -223,35 +227,29 @@ impl<R: Ring> Worker<R> {
     }
 
     fn server_of(&mut self, index: ConnIndex) -> ServerId {
-        let entry = self.table.entry(index);
-        let upstream = self.plan.listeners[usize::from(entry.listener)].upstream;
-        match (&self.plan.upstreams[upstream], entry.server) {
-            (UpstreamPlan::Servers { first, .. }, Some(server)) => ServerId(*first + server),
-            (plan, server) => panic!("connects to {server:?} of {plan:?}"),
-        }
+        self.table.entry(index).server.expect("it connects to a server that it has chosen").id()
     }
 
     /// The connection no longer counts as one of its server's.
     fn leave_server(&mut self, index: ConnIndex) {
         let entry = self.table.entry(index);
         let upstream = self.plan.listeners[usize::from(entry.listener)].upstream;
-        if let (Some(server), UpstreamPlan::Servers { servers, .. }) =
+        if let (Some(server), UpstreamPlan::Servers { first, servers }) =
             (entry.server.take(), &self.plan.upstreams[upstream])
         {
-            servers.closed(usize::from(server));
+            let server = server.id().0;
+            servers.closed(usize::from(server - first));
+            self.counters.servers[usize::from(server)].left.add(1);
         }
     }
 
     fn vacate(&mut self, index: ConnIndex, reason: Reason) {
-        self.counters.ended[reason as usize].add(1);
-        let moved = self.table.entry(index).conn.moved_bytes();
-        self.counters.to_upstream_bytes.add(moved[Side::Client]);
-        self.counters.to_client_bytes.add(moved[Side::Upstream]);
+        self.count_end(index, reason);
         if self.plan.named {
+            let moved = self.table.entry(index).conn.moved_bytes();
             self.log_end(index, reason, moved);
         }
         self.timers.clear(&mut self.table, index);
-        self.open -= 1;
         let entry = self.table.entry(index);
         if reason != Reason::Refused {
             self.admission.left(ListenerId(entry.listener));
@@ -316,7 +314,7 @@ impl<R: Ring> Worker<R> {
             }
             Patience::FirstByte => {
                 let wait = timeouts.first_byte;
-                (wait.map(|wait| (entry.opened.after(wait), Patience::FirstByte)), byte)
+                (wait.map(|wait| (entry.opened.millis().after(wait), Patience::FirstByte)), byte)
             }
             Patience::Byte | Patience::Lifetime => (None, byte),
             Patience::LastDirection => (half_close, byte),
@@ -324,7 +322,8 @@ impl<R: Ring> Worker<R> {
         let lifetime = timeouts.max_lifetime.filter(|_| entry.conn.phase() != Phase::Vacant);
         let lifetime = lifetime.map(|longest| {
             let share = lifetime_share(index, entry.generation);
-            (entry.opened.after(longest.mul_f64(share)), Patience::Lifetime)
+            let due = entry.opened.millis().after(longest.mul_f64(share));
+            (due, Patience::Lifetime)
         });
         [first, second, lifetime].into_iter().flatten().min_by_key(|(due, _)| *due)
     }

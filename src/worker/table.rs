@@ -1,8 +1,10 @@
 //! The worker's connections by slot, in blocks that are made when first used.
 
-use crate::base::{Millis, Tick};
+use std::num::NonZeroU16;
+
+use crate::base::{Micros, Tick};
 use crate::conn::Connection;
-use crate::ring::ConnIndex;
+use crate::ring::{ConnIndex, ServerId};
 use crate::worker::admission::Verdict;
 
 /// A connection and what the worker keeps beside it.
@@ -11,7 +13,7 @@ pub struct Entry {
     /// Its state.
     pub conn: Connection,
     /// When it was accepted.
-    pub opened: Millis,
+    pub opened: Micros,
     /// When a byte last moved.
     pub active: Tick,
     /// When it began to wait for what it waits for.
@@ -24,14 +26,33 @@ pub struct Entry {
     pub listener: u16,
     /// A client accepted into this slot before its close was heard of.
     pub successor: Option<(u16, Verdict)>,
-    /// The server it counts for: an index within its upstream.
-    pub server: Option<u16>,
+    /// The last bits of the moment at which its connect began: the tick is `waits_since`.
+    pub connect_began: u16,
+    /// The server it counts for.
+    pub server: Option<CountedServer>,
     /// The server that was tried first.
     pub first_server: u16,
     /// How many were tried.
     pub servers_tried: u16,
     /// One of them could not be tried: no source port towards it was free.
     pub out_of_ports: bool,
+}
+
+/// A server that a connection counts for, in two bytes with `None` among them: the ring knows at
+/// most 65,535, so one more than the index fits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CountedServer(NonZeroU16);
+
+impl CountedServer {
+    /// Of the ring's list.
+    pub fn new(server: ServerId) -> CountedServer {
+        CountedServer(NonZeroU16::MIN.saturating_add(server.0))
+    }
+
+    /// Its place in the ring's list.
+    pub fn id(self) -> ServerId {
+        ServerId(self.0.get() - 1)
+    }
 }
 
 /// Entries in a block.
@@ -83,13 +104,14 @@ impl Entry {
     fn vacant() -> Entry {
         Entry {
             conn: Connection::VACANT,
-            opened: Millis(0),
+            opened: Micros(0),
             active: Tick(0),
             waits_since: Tick(0),
             generation: 0,
             timer: super::timers::Link::UNLINKED,
             listener: 0,
             successor: None,
+            connect_began: 0,
             server: None,
             first_server: 0,
             servers_tried: 0,

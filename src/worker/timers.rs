@@ -39,12 +39,19 @@ pub struct Timers {
     heads: [u32; (SLOTS * LEVELS) as usize],
     /// Which slots of the lowest level are not empty.
     soon: u64,
+    /// Deadlines in it.
+    count: u32,
 }
 
 impl Timers {
     /// An empty wheel that stands at `now`.
     pub fn new(now: Tick) -> Timers {
-        Timers { now, heads: [NOBODY; (SLOTS * LEVELS) as usize], soon: 0 }
+        Timers { now, heads: [NOBODY; (SLOTS * LEVELS) as usize], soon: 0, count: 0 }
+    }
+
+    /// How many deadlines are in it.
+    pub fn count(&self) -> u32 {
+        self.count
     }
 
     /// Sets the deadline of `index`, in place of the one that it had. What is due now or earlier
@@ -53,6 +60,7 @@ impl Timers {
         self.clear(table, index);
         let due = Tick(due.0.clamp(self.now.0 + 1, self.now.0 + HORIZON));
         self.link(table, index, due);
+        self.count += 1;
     }
 
     /// Takes the deadline of `index` away, if it has one.
@@ -61,6 +69,7 @@ impl Timers {
         if link.due().is_none() {
             return;
         }
+        self.count -= 1;
         if link.next != NOBODY {
             table.entry(ConnIndex(link.next)).timer.previous = link.previous;
         }
@@ -175,6 +184,7 @@ mod tests {
         let mut fired = fired(&mut timers, &mut table, 12_345 + 300_001);
         fired.sort_unstable();
         assert_eq!(fired, expected);
+        assert_eq!(timers.count(), 0);
     }
 
     #[test]
@@ -191,6 +201,7 @@ mod tests {
                 _ => {}
             }
         }
+        assert_eq!(timers.count(), 66);
         let fired = fired(&mut timers, &mut table, 6000);
         assert_eq!(fired.iter().filter(|(tick, _)| *tick == 70).count(), 33);
         assert_eq!(fired.iter().filter(|(tick, _)| *tick == 5000).count(), 33);

@@ -65,6 +65,8 @@ pub struct Link {
     /// The socket's error, delivered once.
     error: Option<Errno>,
 
+    /// What the gateway's sends put into the queue.
+    pub taken_bytes: u64,
     queue: VecDeque<u8>,
     queue_bytes: usize,
     /// What was not acknowledged when a reset came; the kernel goes on saying so.
@@ -111,6 +113,7 @@ impl Link {
             fin_in: false,
             rst_in: false,
             error: None,
+            taken_bytes: 0,
             queue: VecDeque::new(),
             queue_bytes: random.pick(&[4, 16, 50, 150]),
             unacknowledged_at_reset: 0,
@@ -208,6 +211,7 @@ impl Link {
             return Err(Errno::EAGAIN);
         }
         self.queue.extend(&bytes[..fits]);
+        self.taken_bytes += fits as u64;
         self.progress += fits as u64;
         self.wake_by(now);
         Ok(fits as u64)

@@ -5,6 +5,7 @@
 
 mod accepts;
 mod buffers;
+mod counts;
 mod fault;
 mod kernel;
 mod link;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use portcullis::base::{Buffer, Chunk, Errno, OpKind, Side};
 use portcullis::ring::{
-    AcceptMode, Completion, Done, FourTuple, ListenerId, Operation, Ring, Token,
+    AcceptMode, Completion, Done, FourTuple, ListenerId, Operation, Ring, RingCounters, Token,
 };
 
 use crate::random::Random;
@@ -327,6 +327,10 @@ impl Ring for Mutant {
 
     fn pool_buffers(&self) -> u32 {
         self.inner.pool_buffers()
+    }
+
+    fn counters(&self) -> RingCounters {
+        self.inner.counters()
     }
 
     fn park(&mut self, chunk: Chunk) -> Option<Chunk> {

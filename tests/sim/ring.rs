@@ -9,7 +9,8 @@ use std::time::Duration;
 use portcullis::base::{Buffer, Chunk, Errno, OpKind, Side};
 use portcullis::conn::Wiring;
 use portcullis::ring::{
-    AcceptMode, Completion, ConnIndex, Done, FourTuple, ListenerId, Operation, Ring, Token,
+    AcceptMode, Completion, ConnIndex, Done, FourTuple, ListenerId, Operation, Ring, RingCounters,
+    Token,
 };
 
 use crate::accepts::{Accept, Listener};
@@ -367,6 +368,10 @@ impl Ring for SimRing {
 
     fn pool_buffers(&self) -> u32 {
         self.buffers.all()
+    }
+
+    fn counters(&self) -> RingCounters {
+        RingCounters::default()
     }
 
     fn park(&mut self, chunk: Chunk) -> Option<Chunk> {

@@ -13,7 +13,8 @@ use super::queue::{Queue, errno_of};
 use super::setup::{PassiveSocket, Plan, RingError, RingSetup, ServerSocket};
 use super::slots::SlotSet;
 use super::waker::Waker;
-use super::{IO_WQ_WORKERS, KernelRing, Listening, Memory, RingCounters, Server, Table, probe};
+use super::{IO_WQ_WORKERS, KernelRing, Listening, Memory, Server, Table, probe};
+use crate::ring::contract::RingCounters;
 
 impl KernelRing {
     /// Makes the rings for the calling thread, which alone can use them.

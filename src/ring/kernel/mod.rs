@@ -27,7 +27,8 @@ use self::slots::SlotSet;
 pub use self::waker::Waker;
 use crate::base::{Buffer, Chunk, Errno, OpKind, Side};
 use crate::ring::contract::{
-    AcceptMode, Completion, ConnIndex, FourTuple, ListenerId, Operation, Ring, ServerId,
+    AcceptMode, Completion, ConnIndex, FourTuple, ListenerId, Operation, Ring, RingCounters,
+    ServerId,
 };
 use crate::ring::token::Token;
 
@@ -57,23 +58,6 @@ const IO_WQ_WORKERS: u32 = 4;
 /// switches to it: connect, echo and close took 51 µs of CPU instead of 80 (`portcullis-bench
 /// churn --connections 64`, Linux 6.18, 2 cores).
 const SHUTTING_MAX: u32 = 128;
-
-/// What a ring counted since it was made.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct RingCounters {
-    /// Kernel rings behind the contract.
-    pub rings: u32,
-    /// Client slots of each, the last one's perhaps fewer.
-    pub clients_per_ring: u32,
-    /// Turns in which a kernel ring kept completions back because its queue was full.
-    pub queue_overflows: u64,
-    /// Completions that the kernel lost for want of memory: operations that will never end.
-    pub lost_completions: u64,
-    /// Completions of operations that this ring never started.
-    pub unknown_completions: u64,
-    /// Receives that found their group empty while the pool was not, and were started again.
-    pub receive_retries: u64,
-}
 
 /// A worker's kernel rings. Made, used and dropped on the worker's thread.
 pub struct KernelRing {
@@ -140,11 +124,6 @@ impl KernelRing {
     /// What wakes this ring from another thread.
     pub fn waker(&self) -> Waker {
         self.waker.clone()
-    }
-
-    /// What happened so far.
-    pub fn counters(&self) -> RingCounters {
-        self.counters
     }
 
     fn locate(&self, conn: ConnIndex) -> (usize, u32) {
@@ -272,11 +251,14 @@ impl KernelRing {
         self.reading = 0;
         let mut lost = 0;
         for table in self.tables.iter_mut() {
-            table.queue.open_turn();
+            self.counters.completions += u64::from(table.queue.open_turn());
             if table.queue.has_overflowed() {
                 self.counters.queue_overflows += 1;
             }
             lost += u64::from(table.queue.dropped());
+            let (enters, submissions) = table.queue.take_enters();
+            self.counters.enters += enters;
+            self.counters.submissions += submissions;
         }
         self.counters.lost_completions = lost;
         if self.tables.iter_mut().all(|table| table.queue.is_submitted()) {
@@ -399,6 +381,10 @@ impl Ring for KernelRing {
 
     fn pool_buffers(&self) -> u32 {
         self.memory.pool.count()
+    }
+
+    fn counters(&self) -> RingCounters {
+        RingCounters { parked_bytes: self.memory.parked.held_bytes() as u64, ..self.counters }
     }
 
     fn park(&mut self, chunk: Chunk) -> Option<Chunk> {

@@ -16,6 +16,11 @@ impl Parked {
         Parked { slots: Vec::new(), free: Vec::new(), leaving: Vec::new(), bytes: 0, bytes_max }
     }
 
+    /// Memory that is taken.
+    pub(super) fn held_bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// Memory for a copy of `length_bytes`; `None` when that exceeds the bound or cannot be had.
     pub(super) fn reserve(&self, length_bytes: usize) -> Option<Vec<u8>> {
         if self.bytes.checked_add(length_bytes)? > self.bytes_max {

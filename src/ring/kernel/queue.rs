@@ -61,6 +61,8 @@ pub(super) struct Queue {
     in_flight: u64,
     /// Completions of this turn that are still to be read.
     unread: u32,
+    /// Calls into the kernel and what they submitted, since they were last taken.
+    enters: (u64, u64),
 }
 
 impl Queue {
@@ -77,8 +79,14 @@ impl Queue {
             .dontfork()
             .build(submission_entries)
             .map_err(|error| errno_of(&error))?;
-        let mut queue =
-            Queue { ring, registered: None, waiting: VecDeque::new(), in_flight: 0, unread: 0 };
+        let mut queue = Queue {
+            ring,
+            registered: None,
+            waiting: VecDeque::new(),
+            in_flight: 0,
+            unread: 0,
+            enters: (0, 0),
+        };
         queue.register_ring_fd();
         Ok(queue)
     }
@@ -230,8 +238,13 @@ impl Queue {
         }
     }
 
+    /// Calls into the kernel and what they submitted, since this was last asked.
+    pub(super) fn take_enters(&mut self) -> (u64, u64) {
+        std::mem::take(&mut self.enters)
+    }
+
     fn enter(
-        &self,
+        &mut self,
         submit: u32,
         want: u32,
         mut flags: EnterFlags,
@@ -263,7 +276,10 @@ impl Queue {
         let result = unsafe {
             libc::syscall(libc::SYS_io_uring_enter, fd, submit, want, flags.bits(), argument, size)
         };
-        Errno::result(result).map(drop)
+        self.enters.0 += 1;
+        let submitted = Errno::result(result)?;
+        self.enters.1 += submitted as u64;
+        Ok(())
     }
 
     /// Makes the completions that are there now this turn's.

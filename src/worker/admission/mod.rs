@@ -28,7 +28,7 @@ use crate::base::{Errno, Millis};
 use crate::budget::Budget;
 use crate::config::AtLimit;
 use crate::conn::is_pressure;
-use crate::metrics::WorkerCounters;
+use crate::metrics::{Refusal, WorkerCounters};
 use crate::ring::{AcceptMode, ListenerId, Ring};
 use gate::Gate;
 
@@ -58,8 +58,8 @@ const LONGEST_REST: Duration = Duration::from_secs(1);
 pub enum Verdict {
     /// It has a permit.
     Serve,
-    /// It has none and its listener's policy is to reset it.
-    Refuse,
+    /// It has none, by which limit, and its listener's policy is to reset it.
+    Refuse(Refusal),
 }
 
 /// How accepts are armed at present.
@@ -153,7 +153,11 @@ impl Admission {
         if !(has_permit && has_quota) {
             if gate.plan.at_limit == AtLimit::Reset {
                 gate.quota_permits += u32::from(has_quota && gate.plan.quota.is_some());
-                return Verdict::Refuse;
+                return Verdict::Refuse(if has_permit {
+                    Refusal::ListenerLimit
+                } else {
+                    Refusal::GatewayLimit
+                });
             }
             // The arithmetic above excludes this; a client is served all the same.
             self.counters.overshoot.add(1);
@@ -227,9 +231,10 @@ impl Admission {
     }
 
     /// Clients that wait in the accept queues which are ours to serve.
-    pub fn waiting<R: Ring>(&self, ring: &R) -> u32 {
-        let queue = |gate| ring.accept_queue(ListenerId(gate as u16)).unwrap_or(0);
-        (0..self.own).filter(|gate| !self.gates[*gate].plan.inherited).map(queue).sum()
+    pub fn waiting<R: Ring>(&self, ring: &R) -> impl Iterator<Item = (ListenerId, u32)> {
+        let ours = (0..self.own).filter(|gate| !self.gates[*gate].plan.inherited);
+        ours.map(|gate| ListenerId(gate as u16))
+            .map(|gate| (gate, ring.accept_queue(gate).unwrap_or(0)))
     }
 
     /// Stops accepting for good.

@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::base::{Buffer, Chunk};
-use crate::ring::{Completion, FourTuple, Operation, Token};
+use crate::metrics::Extent;
+use crate::ring::{Completion, FourTuple, Operation, RingCounters, Token};
 
 /// A ring that only accepts: it notes what was armed and says what waits.
 #[derive(Default)]
@@ -52,6 +53,9 @@ impl Ring for Door {
     fn pool_buffers(&self) -> u32 {
         0
     }
+    fn counters(&self) -> RingCounters {
+        RingCounters::default()
+    }
     fn park(&mut self, _: Chunk) -> Option<Chunk> {
         None
     }
@@ -69,7 +73,7 @@ impl Ring for Door {
 /// Worker 0 of two, with its own gate and the other's.
 fn worker_zero(budget: &Arc<Budget>) -> Admission {
     let gate = |owner| GatePlan { owner, quota: None, at_limit: AtLimit::Queue, inherited: false };
-    let counters = Arc::new(WorkerCounters::default());
+    let counters = Arc::new(WorkerCounters::new(Extent::default()));
     Admission::new(budget.clone(), counters, 0, vec![gate(0), gate(1)])
 }
 

@@ -1,0 +1,214 @@
+//! One worker's counters: written by it alone, read by anybody, without a lock.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crossbeam::utils::CachePadded;
+
+use super::histogram::{CONNECT_BOUNDS, Histogram, LIFETIME_BOUNDS};
+use super::kinds::{CONNECT_FAILURES, ConnectFailure, REFUSALS};
+
+/// A number that one thread changes and any may read.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Adds `count`. Only the owner may: it is a load and a store, not an atomic addition.
+    pub fn add(&self, count: u64) {
+        self.0.store(self.0.load(Ordering::Relaxed) + count, Ordering::Relaxed);
+    }
+
+    /// Sets the number. Only the owner may.
+    pub fn set(&self, value: u64) {
+        self.0.store(value, Ordering::Relaxed);
+    }
+
+    /// The number now.
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// How many reasons a connection can end for.
+pub const REASONS: usize = 12;
+
+/// How many of each the config has; the counters of one are found by its index.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Extent {
+    /// Listeners.
+    pub listeners: usize,
+    /// Upstreams.
+    pub upstreams: usize,
+    /// Servers of all upstreams.
+    pub servers: usize,
+}
+
+/// One worker's counters. What belongs to a connection is counted once, at its listener and its
+/// server; totals are sums. All of it lies on cache lines of the worker's own.
+#[derive(Debug)]
+pub struct WorkerCounters {
+    worker: CachePadded<OfWorker>,
+    /// By listener of the config.
+    pub listeners: Box<[CachePadded<OfListener>]>,
+    /// By upstream of the config.
+    pub upstreams: Box<[CachePadded<OfUpstream>]>,
+    /// By server, in the order of the ring's list.
+    pub servers: Box<[CachePadded<OfServer>]>,
+}
+
+impl WorkerCounters {
+    /// Counters that stand at 0.
+    pub fn new(extent: Extent) -> WorkerCounters {
+        WorkerCounters {
+            worker: CachePadded::default(),
+            listeners: (0..extent.listeners).map(|_| CachePadded::default()).collect(),
+            upstreams: (0..extent.upstreams).map(|_| CachePadded::default()).collect(),
+            servers: (0..extent.servers).map(|_| CachePadded::default()).collect(),
+        }
+    }
+
+    /// Attempts to connect that failed, but for those whose client left meanwhile.
+    pub fn connects_failed(&self) -> u64 {
+        let failures = ConnectFailure::ALL.into_iter();
+        let failures = failures.filter(|failure| *failure != ConnectFailure::Abandoned);
+        let failed = |server: &OfServer| -> u64 {
+            failures.clone().map(|failure| server.failed[failure as usize].get()).sum()
+        };
+        self.servers.iter().map(|server| failed(server)).sum()
+    }
+
+    /// Sums a counter over all listeners.
+    pub fn over_listeners(&self, counter: impl Fn(&OfListener) -> u64) -> u64 {
+        self.listeners.iter().map(|listener| counter(listener)).sum()
+    }
+}
+
+impl std::ops::Deref for WorkerCounters {
+    type Target = OfWorker;
+
+    fn deref(&self) -> &OfWorker {
+        &self.worker
+    }
+}
+
+/// What is counted of a listener's connections.
+#[derive(Debug)]
+pub struct OfListener {
+    /// Clients accepted, those that a limit then resets among them.
+    pub accepted: Counter,
+    /// Clients refused, by the number of [`super::Refusal`].
+    pub refused: [Counter; REFUSALS],
+    /// Connections ended, by the number of the reason.
+    pub ended: [Counter; REASONS],
+    /// Bytes delivered to servers (or taken by a builtin), as they are delivered.
+    pub to_upstream_bytes: Counter,
+    /// Bytes delivered to clients.
+    pub to_client_bytes: Counter,
+    /// From the accept to the join with a server.
+    pub join: Histogram,
+    /// From the accept to the end.
+    pub lifetime: Histogram,
+}
+
+impl Default for OfListener {
+    fn default() -> OfListener {
+        OfListener {
+            accepted: Counter::default(),
+            refused: Default::default(),
+            ended: Default::default(),
+            to_upstream_bytes: Counter::default(),
+            to_client_bytes: Counter::default(),
+            join: Histogram::new(&CONNECT_BOUNDS),
+            lifetime: Histogram::new(&LIFETIME_BOUNDS),
+        }
+    }
+}
+
+/// What is counted of an upstream.
+#[derive(Debug)]
+pub struct OfUpstream {
+    /// From the begin of a connect to the server's answer, where that was yes.
+    pub connect: Histogram,
+}
+
+impl Default for OfUpstream {
+    fn default() -> OfUpstream {
+        OfUpstream { connect: Histogram::new(&CONNECT_BOUNDS) }
+    }
+}
+
+/// What is counted of a server. Once an attempt is over it is one of the joined or the failed.
+#[derive(Debug, Default)]
+pub struct OfServer {
+    /// Attempts to connect to it.
+    pub attempts: Counter,
+    /// Those that succeeded: clients joined to it.
+    pub joined: Counter,
+    /// Those that did not, by the number of [`super::ConnectFailure`].
+    pub failed: [Counter; CONNECT_FAILURES],
+    /// Attempts and connections that no longer count as one of its own.
+    pub left: Counter,
+    /// Bytes delivered to it.
+    pub to_upstream_bytes: Counter,
+    /// Bytes of it delivered to clients.
+    pub to_client_bytes: Counter,
+}
+
+/// What is counted of the worker itself. What stands "now", and what the ring counted, is set once
+/// a turn.
+#[derive(Debug, Default)]
+pub struct OfWorker {
+    /// Connections open now.
+    pub open: Counter,
+    /// Connections that it has slots for.
+    pub slots: Counter,
+    /// Completions of an earlier life of their slot: never expected, ignored.
+    pub stale_completions: Counter,
+    /// Accepts that stayed silent while their queue was not empty, armed anew.
+    pub accepts_rearmed: Counter,
+    /// Accepts and sockets that the kernel refused for want of files, memory or ports.
+    pub accepts_pressed: Counter,
+    /// Clients accepted without a permit: never expected, served all the same.
+    pub overshoot: Counter,
+    /// Receives that found no buffer and waited for one.
+    pub buffers_starved: Counter,
+    /// Places in the queue for a buffer now; some may be of connections that ended meanwhile.
+    pub starved_lanes: Counter,
+    /// Chunks moved out of the pool because their peer does not read.
+    pub chunks_parked: Counter,
+    /// Bytes of memory that parked chunks take now.
+    pub parked_bytes: Counter,
+    /// Pool buffers.
+    pub buffers: Counter,
+    /// Those that no connection holds now.
+    pub free_buffers: Counter,
+    /// Connections with a deadline now.
+    pub timers: Counter,
+    /// Deadlines that came.
+    pub timers_expired: Counter,
+    /// Cancels asked for again because an operation had not ended.
+    pub cancels_repeated: Counter,
+    /// Turns of the worker's loop.
+    pub turns: Counter,
+    /// When the last turn began, in milliseconds of the gateway's clock: the heartbeat.
+    pub beat_millis: Counter,
+    /// How far its leave has come: 0 not begun, 1 it drains, 2 it ends what is left.
+    pub leaving: Counter,
+    /// When its drain must be over, in milliseconds of the gateway's clock; 0 before it drains.
+    pub drain_deadline_millis: Counter,
+    /// Kernel rings that it drives.
+    pub rings: Counter,
+    /// Calls into the kernel.
+    pub ring_enters: Counter,
+    /// Operations handed to the kernel.
+    pub submissions: Counter,
+    /// Completions read.
+    pub completions: Counter,
+    /// Turns in which a kernel ring kept completions back because its queue was full.
+    pub queue_overflows: Counter,
+    /// Completions that the kernel lost for want of memory: operations that will never end.
+    pub lost_completions: Counter,
+    /// Completions of operations that the ring never started.
+    pub unknown_completions: Counter,
+    /// Receives that found their ring's buffer group empty while the pool was not.
+    pub receive_retries: Counter,
+}

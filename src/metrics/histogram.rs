@@ -1,0 +1,105 @@
+//! Durations counted into fixed buckets, by one thread, without an allocation.
+
+use std::time::Duration;
+
+use super::Counter;
+
+/// Bounds of a histogram; one bucket more holds what lies beyond the last.
+const BOUNDS: usize = 17;
+
+/// The upper bounds of a histogram's buckets in microseconds, ascending.
+pub type Bounds = [u64; BOUNDS];
+
+/// From a server in the same rack to one that does not answer: 50 µs to 10 s.
+pub const CONNECT_BOUNDS: Bounds = [
+    50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000,
+    1_000_000, 2_500_000, 5_000_000, 10_000_000,
+];
+
+/// From a health check to a device that stays for a week: 1 ms to 7 days.
+pub const LIFETIME_BOUNDS: Bounds = {
+    const SECOND: u64 = 1_000_000;
+    const HOUR: u64 = 3600 * SECOND;
+    [
+        1_000,
+        5_000,
+        25_000,
+        100_000,
+        500_000,
+        SECOND,
+        5 * SECOND,
+        15 * SECOND,
+        60 * SECOND,
+        300 * SECOND,
+        900 * SECOND,
+        HOUR,
+        4 * HOUR,
+        12 * HOUR,
+        24 * HOUR,
+        72 * HOUR,
+        168 * HOUR,
+    ]
+};
+
+/// How often durations fell between which bounds, and their sum.
+#[derive(Debug)]
+pub struct Histogram {
+    bounds: &'static Bounds,
+    buckets: [Counter; BOUNDS + 1],
+    sum_micros: Counter,
+}
+
+impl Histogram {
+    /// An empty one.
+    pub fn new(bounds: &'static Bounds) -> Histogram {
+        Histogram { bounds, buckets: Default::default(), sum_micros: Counter::default() }
+    }
+
+    /// Counts `duration`. Only the owner may.
+    pub fn observe(&self, duration: Duration) {
+        let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+        let bucket = self.bounds.partition_point(|&bound| bound < micros);
+        self.buckets[bucket].add(1);
+        self.sum_micros.add(micros);
+    }
+
+    /// Its bounds.
+    pub fn bounds(&self) -> &'static Bounds {
+        self.bounds
+    }
+
+    /// The count of each bucket, the one beyond the last bound at the end.
+    pub fn counts(&self) -> impl Iterator<Item = u64> {
+        self.buckets.iter().map(Counter::get)
+    }
+
+    /// The sum of all durations.
+    pub fn sum_micros(&self) -> u64 {
+        self.sum_micros.get()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_duration_falls_into_the_first_bucket_that_is_not_below_it() {
+        for bounds in [&CONNECT_BOUNDS, &LIFETIME_BOUNDS] {
+            assert!(bounds.is_sorted_by(|a, b| a < b));
+            let histogram = Histogram::new(bounds);
+            let mut sum = 0;
+            for &bound in bounds {
+                for micros in [bound, bound + 1] {
+                    histogram.observe(Duration::from_micros(micros));
+                    sum += micros;
+                }
+            }
+            // Each bound into its own bucket, what is above into the next.
+            let mut expected = [2; BOUNDS + 1];
+            (expected[0], expected[BOUNDS]) = (1, 1);
+            assert_eq!(histogram.counts().collect::<Vec<_>>(), expected);
+            assert_eq!(histogram.sum_micros(), sum);
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! Why a client was refused and why a connect failed: one word each, for metrics.
+
+use crate::base::Errno;
+
+/// How many kinds of refusals there are.
+pub const REFUSALS: usize = Refusal::ALL.len();
+
+/// Why a client that had knocked was not served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Refusal {
+    /// The gateway's limit was reached and the listener's policy is to reset.
+    GatewayLimit,
+    /// The listener's own limit was reached and its policy is to reset.
+    ListenerLimit,
+    /// It was still in the accept queue when the gateway's time to drain was over.
+    DrainEnd,
+}
+
+impl Refusal {
+    /// Every kind, in the order of its number.
+    pub const ALL: [Refusal; 3] =
+        [Refusal::GatewayLimit, Refusal::ListenerLimit, Refusal::DrainEnd];
+
+    /// The word that stands in metrics.
+    pub fn word(self) -> &'static str {
+        match self {
+            Refusal::GatewayLimit => "gateway-limit",
+            Refusal::ListenerLimit => "listener-limit",
+            Refusal::DrainEnd => "drain-end",
+        }
+    }
+}
+
+/// How many kinds of failures of a connect there are.
+pub const CONNECT_FAILURES: usize = ConnectFailure::ALL.len();
+
+/// Why an attempt to connect to a server did not bring a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum ConnectFailure {
+    /// Nobody listens there.
+    Refused,
+    /// The server reset the handshake.
+    Reset,
+    /// No answer in time.
+    TimedOut,
+    /// No way leads there.
+    Unreachable,
+    /// Every source port towards it is taken.
+    NoPort,
+    /// The kernel had no file or memory for the socket: not the server's fault, tried again.
+    Pressure,
+    /// The connection ended meanwhile: not the server's fault.
+    Abandoned,
+    /// Any other error.
+    Other,
+}
+
+impl ConnectFailure {
+    /// Every kind, in the order of its number.
+    pub const ALL: [ConnectFailure; 8] = [
+        ConnectFailure::Refused,
+        ConnectFailure::Reset,
+        ConnectFailure::TimedOut,
+        ConnectFailure::Unreachable,
+        ConnectFailure::NoPort,
+        ConnectFailure::Pressure,
+        ConnectFailure::Abandoned,
+        ConnectFailure::Other,
+    ];
+
+    /// What the kernel's word for it means.
+    pub fn of(error: Errno) -> ConnectFailure {
+        match error {
+            Errno::ECONNREFUSED => ConnectFailure::Refused,
+            Errno::ECONNRESET => ConnectFailure::Reset,
+            Errno::ETIMEDOUT => ConnectFailure::TimedOut,
+            Errno::ENETUNREACH | Errno::EHOSTUNREACH | Errno::ENETDOWN | Errno::EHOSTDOWN => {
+                ConnectFailure::Unreachable
+            }
+            Errno::EADDRNOTAVAIL => ConnectFailure::NoPort,
+            Errno::ENFILE | Errno::EMFILE | Errno::ENOMEM | Errno::ENOBUFS => {
+                ConnectFailure::Pressure
+            }
+            _ => ConnectFailure::Other,
+        }
+    }
+
+    /// The word that stands in metrics.
+    pub fn word(self) -> &'static str {
+        match self {
+            ConnectFailure::Refused => "refused",
+            ConnectFailure::Reset => "reset",
+            ConnectFailure::TimedOut => "timed-out",
+            ConnectFailure::Unreachable => "unreachable",
+            ConnectFailure::NoPort => "no-port",
+            ConnectFailure::Pressure => "pressure",
+            ConnectFailure::Abandoned => "abandoned",
+            ConnectFailure::Other => "other",
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! What a worker counts, and where: at the listener, the server and itself.
+
+use super::leaving::Leaving;
+use super::{Verdict, Worker};
+use crate::base::{BySide, Errno, OpKind, Side};
+use crate::conn::{Phase, Reason};
+use crate::metrics::{ConnectFailure, OfListener, OfServer, REASONS};
+use crate::ring::{ConnIndex, ListenerId, Ring, RingCounters};
+
+const _: () = assert!(Reason::ALL.len() == REASONS);
+
+impl<R: Ring> Worker<R> {
+    /// A client was accepted.
+    pub(super) fn count_accept(&mut self, gate: ListenerId, verdict: Verdict) {
+        let counters = self.of_listener(gate.0);
+        counters.accepted.add(1);
+        if let Verdict::Refuse(limit) = verdict {
+            counters.refused[limit as usize].add(1);
+        }
+        self.open += 1;
+    }
+
+    /// A connection's slots are empty.
+    pub(super) fn count_end(&mut self, index: ConnIndex, reason: Reason) {
+        let entry = self.table.entry(index);
+        let (gate, opened) = (entry.listener, entry.opened);
+        let counters = self.of_listener(gate);
+        counters.ended[reason as usize].add(1);
+        counters.lifetime.observe(self.moment.since(opened));
+        self.open -= 1;
+    }
+
+    /// Bytes moved since the connection had moved `before`. This is on the way of every message:
+    /// a few additions on lines that this worker alone writes to.
+    pub(super) fn count_bytes(&mut self, index: ConnIndex, before: BySide<u64>) {
+        let entry = self.table.entry(index);
+        let (gate, server, moved) = (entry.listener, entry.server, entry.conn.moved_bytes());
+        let to_upstream_bytes = moved[Side::Client] - before[Side::Client];
+        let to_client_bytes = moved[Side::Upstream] - before[Side::Upstream];
+        let listener = self.of_listener(gate);
+        listener.to_upstream_bytes.add(to_upstream_bytes);
+        listener.to_client_bytes.add(to_client_bytes);
+        if let Some(server) = server {
+            let server = &self.counters.servers[usize::from(server.id().0)];
+            server.to_upstream_bytes.add(to_upstream_bytes);
+            server.to_client_bytes.add(to_client_bytes);
+        }
+    }
+
+    /// An operation completed, with which an attempt to connect to a server may be over.
+    pub(super) fn count_attempt(
+        &mut self,
+        index: ConnIndex,
+        kind: OpKind,
+        result: Result<u32, Errno>,
+    ) {
+        if !matches!(kind, OpKind::Open | OpKind::Connect) {
+            return;
+        }
+        let entry = self.table.entry(index);
+        let Some(server) = entry.server else { return };
+        let (gate, opened) = (entry.listener, entry.opened);
+        let failure = match (entry.conn.phase(), kind, result) {
+            (Phase::Opening, OpKind::Open, Ok(_)) => return,
+            (Phase::Connecting, OpKind::Connect, Ok(_)) => None,
+            (Phase::Retrying, ..) => Some(ConnectFailure::TimedOut),
+            (Phase::Opening | Phase::Connecting, _, Err(error)) => Some(ConnectFailure::of(error)),
+            _ => Some(ConnectFailure::Abandoned),
+        };
+        let began = entry.waits_since.moment(entry.connect_began);
+        let counters: &OfServer = &self.counters.servers[usize::from(server.id().0)];
+        match failure {
+            Some(failure) => counters.failed[failure as usize].add(1),
+            None => {
+                counters.joined.add(1);
+                let upstream = self.plan.listeners[usize::from(gate)].upstream;
+                self.counters.upstreams[upstream].connect.observe(self.moment.since(began));
+                self.of_listener(gate).join.observe(self.moment.since(opened));
+            }
+        }
+    }
+
+    /// Shows how things stand. Called once a turn.
+    pub(super) fn publish(&self) {
+        let counters = &self.counters;
+        counters.turns.add(1);
+        counters.beat_millis.set(self.now.0);
+        counters.open.set(u64::from(self.open));
+        counters.slots.set(u64::from(self.ring.slots()));
+        counters.starved_lanes.set(self.starved.len() as u64);
+        counters.buffers.set(u64::from(self.ring.pool_buffers()));
+        counters.free_buffers.set(u64::from(self.ring.free_buffers()));
+        counters.timers.set(u64::from(self.timers.count()));
+        counters.leaving.set(match self.leaving {
+            Leaving::No => 0,
+            Leaving::Draining { .. } => 1,
+            Leaving::Walking(_) | Leaving::Walked => 2,
+        });
+        let ring: RingCounters = self.ring.counters();
+        counters.rings.set(u64::from(ring.rings));
+        counters.ring_enters.set(ring.enters);
+        counters.submissions.set(ring.submissions);
+        counters.completions.set(ring.completions);
+        counters.queue_overflows.set(ring.queue_overflows);
+        counters.lost_completions.set(ring.lost_completions);
+        counters.unknown_completions.set(ring.unknown_completions);
+        counters.receive_retries.set(ring.receive_retries);
+        counters.parked_bytes.set(ring.parked_bytes);
+    }
+
+    /// The counters of a passive socket's listener.
+    fn of_listener(&self, gate: u16) -> &OfListener {
+        &self.counters.listeners[self.plan.listeners[usize::from(gate)].listener]
+    }
+}

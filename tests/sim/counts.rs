@@ -1,0 +1,94 @@
+//! What a worker counted must be what the network saw, once everything is over.
+
+use portcullis::conn::Wiring;
+use portcullis::metrics::{Counter, OfListener, Refusal, WorkerCounters};
+
+use crate::link::Link;
+use crate::ring::SimRing;
+use crate::scenario::Scenario;
+
+/// Compares a worker's counters with the links of its ring.
+pub fn judge(ring: &SimRing, counters: &WorkerCounters, scenario: &Scenario) {
+    for (listener, counted) in counters.listeners.iter().enumerate() {
+        let clients: Vec<&Link> = (ring.origin.iter())
+            .filter(|(_, origin)| **origin == listener)
+            .map(|(client, _)| &ring.links[*client])
+            .collect();
+        let (accepted, reset) = (clients.len() as u64, refused(counted));
+        assert_eq!(counted.accepted.get(), accepted, "clients accepted were miscounted");
+        assert_eq!(sum(&counted.ended), accepted, "clients ended were miscounted");
+        assert_eq!(counted.lifetime.counts().sum::<u64>(), accepted, "lives were miscounted");
+        let unserved = clients.iter().filter(|link| !link.served).count() as u64;
+        assert!(reset <= unserved, "{reset} refused, {unserved} not served");
+        judge_bytes(ring, listener, counted, scenario.wirings[listener]);
+    }
+    judge_servers(ring, counters, scenario);
+    assert_eq!(counters.open.get(), 0, "connections open were miscounted");
+    assert_eq!(counters.timers.get(), 0, "deadlines did not come home");
+    assert_eq!(counters.stale_completions.get(), ring.stale, "stale completions");
+    assert_eq!(counters.overshoot.get(), 0, "clients were accepted without a permit");
+}
+
+fn judge_bytes(ring: &SimRing, listener: usize, counted: &OfListener, wiring: Wiring) {
+    let clients = || ring.origin.iter().filter(|(_, origin)| **origin == listener);
+    let taken = |link: usize| ring.links[link].taken_bytes;
+    let to_clients: u64 = clients().map(|(client, _)| taken(*client)).sum();
+    let to_upstream = counted.to_upstream_bytes.get();
+    assert_eq!(counted.to_client_bytes.get(), to_clients, "bytes to clients were miscounted");
+    match wiring {
+        Wiring::Pair => {
+            let servers = clients().filter_map(|(client, _)| ring.joined.get(client));
+            let to_servers: u64 = servers.map(|server| taken(*server)).sum();
+            assert_eq!(to_upstream, to_servers, "bytes to servers were miscounted");
+        }
+        Wiring::Echo => assert_eq!(to_upstream, to_clients, "an echo's bytes come from both"),
+        // What beat a cancel is received and counts as lost.
+        Wiring::Discard | Wiring::Hold => {
+            let received: u64 =
+                clients().map(|(client, _)| ring.links[*client].received_bytes).sum();
+            assert!(to_upstream <= received, "{to_upstream} bytes taken of {received}");
+        }
+    }
+}
+
+fn judge_servers(ring: &SimRing, counters: &WorkerCounters, scenario: &Scenario) {
+    let over = |counter: fn(&WorkerCounters, usize) -> u64| -> u64 {
+        (0..counters.servers.len()).map(|server| counter(counters, server)).sum()
+    };
+    for server in &counters.servers {
+        let (joined, failed) = (server.joined.get(), sum(&server.failed));
+        assert_eq!(server.attempts.get(), joined + failed, "attempts were miscounted");
+        assert_eq!(server.attempts.get(), server.left.get(), "attempts did not come home");
+    }
+    let joined = ring.joined.len() as u64;
+    assert_eq!(over(|counters, at| counters.servers[at].joined.get()), joined);
+    let joins = |counted: &OfListener| counted.join.counts().sum::<u64>();
+    assert_eq!(counters.over_listeners(joins), joined, "joins were miscounted");
+    let connects = counters.upstreams.iter().map(|upstream| upstream.connect.counts().sum::<u64>());
+    assert_eq!(connects.sum::<u64>(), joined, "connect times were miscounted");
+    let paired = |number: fn(&OfListener) -> u64| -> u64 {
+        let all = scenario.wirings.iter().zip(&counters.listeners);
+        all.filter(|(wiring, _)| **wiring == Wiring::Pair).map(|(_, counted)| number(counted)).sum()
+    };
+    assert_eq!(
+        over(|counters, at| counters.servers[at].to_upstream_bytes.get()),
+        paired(|counted| counted.to_upstream_bytes.get()),
+        "bytes to servers were miscounted"
+    );
+    assert_eq!(
+        over(|counters, at| counters.servers[at].to_client_bytes.get()),
+        paired(|counted| counted.to_client_bytes.get()),
+        "bytes from servers were miscounted"
+    );
+    assert!(counters.connects_failed() <= over(|counters, at| sum(&counters.servers[at].failed)));
+}
+
+/// Clients that a limit reset.
+fn refused(counted: &OfListener) -> u64 {
+    let limits = [Refusal::GatewayLimit, Refusal::ListenerLimit];
+    limits.iter().map(|limit| counted.refused[*limit as usize].get()).sum()
+}
+
+fn sum(counters: &[Counter]) -> u64 {
+    counters.iter().map(Counter::get).sum()
+}
