@@ -2,7 +2,7 @@
 
 use arrayvec::ArrayVec;
 
-use crate::base::{Buffer, Chunk, Errno, InFlight, OpKind, Side};
+use crate::base::{Buffer, BySide, Chunk, Errno, InFlight, OpKind, Side};
 use crate::conn::Reason;
 
 /// What happened to a connection.
@@ -133,4 +133,6 @@ pub struct Actions {
     pub list: ArrayVec<Action, MAX_ACTIONS>,
     /// A byte, a FIN or a reset came or went, so idle timers start over.
     pub moved: bool,
+    /// Bytes delivered, by the side they came from; [`Actions::moved`] then.
+    pub delivered_bytes: BySide<u32>,
 }

@@ -78,7 +78,7 @@ impl Connection {
             (Ok(length_bytes), Some(buffer)) if length_bytes > 0 => {
                 actions.moved = true;
                 if self.wiring == Wiring::Discard {
-                    self.moved_bytes[source] += u64::from(length_bytes);
+                    self.delivered(source, length_bytes, actions);
                     actions.list.push(super::Action::Release(buffer));
                     return self.receive(source, actions);
                 }
@@ -112,8 +112,7 @@ impl Connection {
             panic!("sent {result:?} to {sink:?} while {:?}", self.lanes[source])
         };
         if let Ok(sent_bytes) = result {
-            self.moved_bytes[source] += u64::from(sent_bytes);
-            actions.moved |= sent_bytes > 0;
+            self.delivered(source, sent_bytes, actions);
         }
         let rest = match result {
             Ok(sent_bytes) => chunk.after(sent_bytes),
@@ -130,6 +129,16 @@ impl Connection {
         };
         self.stall(source, rest, actions);
         self.resolve_unsure(sink, actions);
+    }
+
+    /// Bytes of `source` are where they were to go. An echo's come from both sides.
+    fn delivered(&mut self, source: Side, bytes: u32, actions: &mut Actions) {
+        self.moved_bytes[source] += u64::from(bytes);
+        actions.moved |= bytes > 0;
+        actions.delivered_bytes[source] = bytes;
+        if self.wiring == Wiring::Echo {
+            actions.delivered_bytes[source.other()] = bytes;
+        }
     }
 
     /// A chunk was delivered whole, or never will be.

@@ -1,6 +1,7 @@
 //! What a worker counts, and where: at the listener, the server and itself.
 
 use super::leaving::Leaving;
+use super::table::CountedServer;
 use super::{Verdict, Worker};
 use crate::base::{BySide, Errno, OpKind, Side};
 use crate::conn::{Phase, Reason};
@@ -30,13 +31,16 @@ impl<R: Ring> Worker<R> {
         self.open -= 1;
     }
 
-    /// Bytes moved since the connection had moved `before`. This is on the way of every message:
-    /// a few additions on lines that this worker alone writes to.
-    pub(super) fn count_bytes(&mut self, index: ConnIndex, before: BySide<u64>) {
-        let entry = self.table.entry(index);
-        let (gate, server, moved) = (entry.listener, entry.server, entry.conn.moved_bytes());
-        let to_upstream_bytes = moved[Side::Client] - before[Side::Client];
-        let to_client_bytes = moved[Side::Upstream] - before[Side::Upstream];
+    /// Bytes of a connection were delivered. This is on the way of every message: a few additions
+    /// on lines that this worker alone writes to.
+    pub(super) fn count_bytes(
+        &self,
+        gate: u16,
+        server: Option<CountedServer>,
+        delivered_bytes: BySide<u32>,
+    ) {
+        let to_upstream_bytes = u64::from(delivered_bytes[Side::Client]);
+        let to_client_bytes = u64::from(delivered_bytes[Side::Upstream]);
         let listener = self.of_listener(gate);
         listener.to_upstream_bytes.add(to_upstream_bytes);
         listener.to_client_bytes.add(to_client_bytes);
@@ -47,16 +51,13 @@ impl<R: Ring> Worker<R> {
         }
     }
 
-    /// An operation completed, with which an attempt to connect to a server may be over.
+    /// An open or a connect completed, with which an attempt to connect to a server may be over.
     pub(super) fn count_attempt(
         &mut self,
         index: ConnIndex,
         kind: OpKind,
         result: Result<u32, Errno>,
     ) {
-        if !matches!(kind, OpKind::Open | OpKind::Connect) {
-            return;
-        }
         let entry = self.table.entry(index);
         let Some(server) = entry.server else { return };
         let (gate, opened) = (entry.listener, entry.opened);

@@ -62,7 +62,9 @@ impl<R: Ring> Worker<R> {
             }
             return;
         }
-        self.count_attempt(index, kind, done.result);
+        if matches!(kind, OpKind::Open | OpKind::Connect) {
+            self.count_attempt(index, kind, done.result);
+        }
         match kind {
             // It took no buffer: the wake that it may have used up is somebody else's.
             OpKind::Receive if done.buffer.is_none() && done.result != Err(Errno::ENOBUFS) => {
@@ -95,15 +97,18 @@ impl<R: Ring> Worker<R> {
     /// Puts an event into a connection and does what comes out.
     pub(super) fn apply(&mut self, index: ConnIndex, event: Event) {
         let entry = self.table.entry(index);
-        let (before, moved_before) = (entry.conn.patience(), entry.conn.moved_bytes());
+        let before = entry.conn.patience();
         let actions = entry.conn.on(event);
-        let changed = entry.conn.patience() != before;
         if actions.moved {
             entry.active = Tick::not_before(self.now);
-            self.count_bytes(index, moved_before);
         }
+        let changed = entry.conn.patience() != before;
         if changed {
-            self.table.entry(index).waits_since = Tick::not_before(self.now);
+            entry.waits_since = Tick::not_before(self.now);
+        }
+        let (gate, server) = (entry.listener, entry.server);
+        if actions.moved {
+            self.count_bytes(gate, server, actions.delivered_bytes);
         }
         for action in actions.list {
             self.perform(index, action);

@@ -1,0 +1,118 @@
+//! Metrics of the gateway as a whole, its process and its host.
+
+use super::{Family, Kind, Sink, Value};
+use crate::metrics::reading::Reading;
+
+pub(super) const FAMILIES: &[Family] = &[
+    Family::new(
+        Kind::Info,
+        "portcullis_build",
+        &["version", "commit"],
+        "What runs; the commit is empty where the build was not told of it",
+        |reading, out| {
+            let commit = reading.build.commit.as_deref().unwrap_or_default();
+            out(&[&reading.build.version, commit], Value::Count(1));
+        },
+    ),
+    Family::new(
+        Kind::Info,
+        "portcullis_config",
+        &["sha256"],
+        "The config file as it was read; empty where it runs without one",
+        |reading, out| {
+            out(&[reading.config.sha256.as_deref().unwrap_or_default()], Value::Count(1));
+        },
+    ),
+    Family::gauge(
+        "portcullis_budget_limit",
+        &["reason"],
+        "Connections that may be open at once, and the limit that this comes from",
+        |reading, out| out(&[&reading.budget.bound_by], Value::Count(reading.budget.limit)),
+    ),
+    Family::gauge(
+        "portcullis_budget_used",
+        &[],
+        "Permits that connections hold; at the limit clients wait or are reset",
+        |reading, out| count(Some(reading.budget.used), out),
+    ),
+    Family::gauge(
+        "portcullis_budget_leased",
+        &[],
+        "Permits that workers have, those that lie ready for the next clients among them",
+        |reading, out| count(Some(reading.budget.leased), out),
+    ),
+    Family::gauge(
+        "portcullis_draining",
+        &[],
+        "1 from the signal to drain until the end, 0 before",
+        |reading, out| count(Some(reading.drain.draining.into()), out),
+    ),
+    Family::gauge(
+        "portcullis_drain_remaining_seconds",
+        &[],
+        "Until connections that are left will be ended; below 0 the drain is late; 0 before one",
+        |reading, out| number(Some(remaining_seconds(reading)), out),
+    )
+    .in_seconds(),
+    Family::gauge(
+        "portcullis_host_open_files",
+        &[],
+        "Open files of the whole machine (fs.file-nr), each connection's sockets among them",
+        |reading, out| count(reading.host.open_files, out),
+    ),
+    Family::gauge(
+        "portcullis_host_max_files",
+        &[],
+        "The most open files of the whole machine (fs.file-max)",
+        |reading, out| count(reading.host.max_files, out),
+    ),
+    Family::counter(
+        "process_cpu_seconds",
+        &[],
+        "User and system time of all threads",
+        |reading, out| number(reading.process.cpu_seconds, out),
+    )
+    .in_seconds(),
+    Family::gauge(
+        "process_resident_memory_bytes",
+        &[],
+        "Memory of the process that is in RAM; the kernel's memory for sockets is not in it",
+        |reading, out| count(reading.process.resident_memory_bytes, out),
+    )
+    .in_bytes(),
+    Family::gauge(
+        "process_open_fds",
+        &[],
+        "Ordinary descriptors; connections live in the rings' tables and are not among them",
+        |reading, out| count(reading.process.open_fds, out),
+    ),
+    Family::gauge(
+        "process_max_fds",
+        &[],
+        "The soft limit of ordinary descriptors (RLIMIT_NOFILE)",
+        |reading, out| count(reading.process.max_fds, out),
+    ),
+    Family::gauge(
+        "process_start_time_seconds",
+        &[],
+        "When the process was started, in seconds since 1970",
+        |reading, out| number(reading.process.start_time_seconds, out),
+    )
+    .in_seconds(),
+];
+
+fn remaining_seconds(reading: &Reading) -> f64 {
+    reading.drain.deadline_seconds.map_or(0.0, |deadline| deadline - reading.at_seconds)
+}
+
+fn count(value: Option<u64>, out: &mut Sink<'_>) {
+    if let Some(value) = value {
+        out(&[], Value::Count(value));
+    }
+}
+
+fn number(value: Option<f64>, out: &mut Sink<'_>) {
+    if let Some(value) = value {
+        out(&[], Value::Number(value));
+    }
+}
