@@ -56,6 +56,16 @@ impl Budget {
         self.limit
     }
 
+    /// Permits that workers have.
+    pub fn leased(&self) -> u32 {
+        self.leased.load(SeqCst)
+    }
+
+    /// Permits that connections hold.
+    pub fn used(&self) -> u32 {
+        self.used.load(SeqCst)
+    }
+
     /// How many workers share it.
     pub fn workers(&self) -> u32 {
         self.hungry.len() as u32

@@ -22,7 +22,7 @@ pub(super) fn config(root: &Section<'_>, problems: &mut Vec<ConfigError>) -> Con
     let log = log(&root.section(&keys::LOG, problems), problems);
     let upstreams = upstream::upstreams(root, problems);
     let listeners = listener::listeners(root, &upstreams, problems);
-    Config { gateway, ring, listeners, upstreams, admin, status, log }
+    Config { gateway, ring, listeners, upstreams, admin, status, log, file_sha256: None }
 }
 
 fn gateway(section: &Section<'_>, problems: &mut Vec<ConfigError>) -> Gateway {

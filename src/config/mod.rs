@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ipnet::IpNet;
+use sha2::{Digest, Sha256};
 
 pub use error::{ConfigError, ConfigErrors};
 pub use keys::{SECTIONS, SectionKeys};
@@ -40,6 +41,8 @@ pub struct Config {
     pub status: Status,
     /// What the log says, and how.
     pub log: Log,
+    /// SHA-256 of the file that was loaded, in hexadecimal; `None`: there was none.
+    pub file_sha256: Option<String>,
 }
 
 /// A value that the gateway works out by itself unless somebody fixed it.
@@ -338,6 +341,7 @@ impl Config {
             admin: Admin::default(),
             status: Status::default(),
             log: Log::default(),
+            file_sha256: None,
         }
     }
 
@@ -370,7 +374,10 @@ impl Config {
         }
         let text = String::from_utf8(bytes)
             .map_err(|error| unreadable(error.to_string(), "save the file as UTF-8"))?;
-        Config::parse(&text, &file_name, &|name| std::env::var(name).ok())
+        let config = Config::parse(&text, &file_name, &|name| std::env::var(name).ok())?;
+        let digest = Sha256::digest(&text);
+        let hexadecimal = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+        Ok(Config { file_sha256: Some(hexadecimal), ..config })
     }
 
     /// Checks `text`; `file_name` is what errors call it, `env` what `${VAR}` stands for.

@@ -8,6 +8,8 @@ pub mod client;
 pub mod directory;
 mod http;
 pub mod log;
+pub mod process;
+pub mod reading;
 pub mod status;
 mod view;
 
@@ -20,11 +22,11 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 pub use view::{Stage, View};
 
-use crate::base::Clock;
 use crate::metrics::WorkerCounters;
 use crate::ring::Waker;
 use crate::worker::Order;
 use admin::AdminDoor;
+use reading::Books;
 use status::StatusDoor;
 
 /// A worker that has not turned for this long is reported: it turns once a second when idle.
@@ -98,9 +100,8 @@ pub enum Outcome {
 /// # Errors
 /// When the runtime or a signal handler cannot be had.
 pub fn run(
-    workers: Arc<[WorkerHandle]>,
+    books: Books,
     exits: UnboundedReceiver<Exit>,
-    clock: &Clock,
     drain_timeout: Duration,
     doors: Doors,
     ready: impl FnOnce(),
@@ -108,7 +109,7 @@ pub fn run(
 ) -> std::io::Result<Outcome> {
     tokio_uring::start(async {
         let (wish, wishes) = unbounded_channel();
-        let view = View::new(workers, clock.clone(), wish);
+        let view = View::new(books, wish);
         let mut plane = Plane::new(view.clone(), exits, wishes)?;
         if let Some(admin) = doors.admin {
             tokio_uring::spawn(admin.serve(view.clone()));

@@ -4,10 +4,11 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use axum::Router;
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::IntoResponse;
 use axum::routing::get;
+use axum::{Json, Router};
 use ipnet::IpNet;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::AsyncWriteExt;
@@ -17,6 +18,7 @@ use tokio::time::timeout;
 use super::http;
 use super::view::{Stage, View};
 use crate::config::Status;
+use crate::metrics::{Format, Reading};
 
 /// Connections at one time: scrapers, balancers and a few people.
 const CONNECTIONS: usize = 64;
@@ -92,7 +94,12 @@ fn listen(address: SocketAddr) -> io::Result<std::net::TcpListener> {
 
 /// Every route; all of them only read.
 fn routes(view: View) -> Router {
-    Router::new().route("/healthz", get(health)).route("/readyz", get(readiness)).with_state(view)
+    Router::new()
+        .route("/healthz", get(health))
+        .route("/readyz", get(readiness))
+        .route("/metrics", get(metrics))
+        .route("/status.json", get(status))
+        .with_state(view)
 }
 
 /// 200 while every worker turns: otherwise the process should be started anew.
@@ -113,6 +120,18 @@ async fn readiness(State(view): State<View>) -> (StatusCode, String) {
         Stage::Starting => (StatusCode::SERVICE_UNAVAILABLE, "starting\n".to_owned()),
         Stage::Draining => (StatusCode::SERVICE_UNAVAILABLE, "draining\n".to_owned()),
     }
+}
+
+/// The exposition, in the format that the scraper prefers.
+async fn metrics(State(view): State<View>, headers: HeaderMap) -> impl IntoResponse {
+    let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
+    let format = Format::accepted(accept);
+    ([(header::CONTENT_TYPE, format.content_type())], format.show(&view.reading()))
+}
+
+/// Everything, for programs.
+async fn status(State(view): State<View>) -> Json<Reading> {
+    Json(view.reading())
 }
 
 fn is_allowed(allow: &[IpNet], peer: SocketAddr) -> bool {

@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use tokio::sync::mpsc::UnboundedSender;
 
+use super::reading::Books;
 use super::{STALLED_AFTER, WorkerHandle};
-use crate::base::{Clock, Millis};
+use crate::base::Millis;
+use crate::metrics::Reading;
 
 /// How far the gateway is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,31 +29,31 @@ pub struct View(Arc<Inside>);
 
 #[derive(Debug)]
 struct Inside {
-    workers: Arc<[WorkerHandle]>,
-    clock: Clock,
+    books: Books,
     stage: AtomicU8,
     drains: UnboundedSender<()>,
 }
 
 impl View {
     /// A gateway that is starting. `drains` takes the wish that it drain.
-    pub(super) fn new(
-        workers: Arc<[WorkerHandle]>,
-        clock: Clock,
-        drains: UnboundedSender<()>,
-    ) -> View {
+    pub(super) fn new(books: Books, drains: UnboundedSender<()>) -> View {
         let stage = AtomicU8::new(Stage::Starting as u8);
-        View(Arc::new(Inside { workers, clock, stage, drains }))
+        View(Arc::new(Inside { books, stage, drains }))
     }
 
     /// The workers.
     pub fn workers(&self) -> &[WorkerHandle] {
-        &self.0.workers
+        &self.0.books.workers
     }
 
     /// The gateway's time.
     pub fn now(&self) -> Millis {
-        self.0.clock.now()
+        self.0.books.clock.now()
+    }
+
+    /// How everything stands.
+    pub fn reading(&self) -> Reading {
+        self.0.books.reading()
     }
 
     /// How far the gateway is.

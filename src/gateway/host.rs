@@ -20,6 +20,8 @@ pub(super) struct Host {
     /// The cores to pin to, when pinning helps.
     pub(super) cores: Option<Vec<core_affinity::CoreId>>,
     pub(super) max_connections: u32,
+    /// The limit that this comes from.
+    pub(super) bound_by: &'static str,
     /// net.core.somaxconn and the rest of what the host says.
     pub(super) facts: Facts,
 }
@@ -64,6 +66,10 @@ impl Host {
             shape: diagnosis.shape,
             cores: cores(config, &diagnosis),
             max_connections: diagnosis.max_connections(),
+            bound_by: match diagnosis.asked {
+                Some(_) => "gateway.max_connections",
+                None => diagnosis.binding().name,
+            },
             facts: diagnosis.facts.clone(),
         };
         host.report(&diagnosis);
@@ -86,12 +92,9 @@ impl Host {
             kernel = %self.facts.release,
             "rings"
         );
-        let bound_by = match diagnosis.asked {
-            Some(_) => "gateway.max_connections",
-            None => diagnosis.binding().name,
-        };
         let arithmetic = diagnosis.equation();
-        tracing::info!(max_connections = self.max_connections, bound_by, arithmetic, "budget");
+        let (max_connections, bound_by) = (self.max_connections, self.bound_by);
+        tracing::info!(max_connections, bound_by, arithmetic, "budget");
         if diagnosis.asked.is_none() {
             let limit = diagnosis.binding();
             tracing::info!(scope = limit.scope.word(), arithmetic = limit.arithmetic, "bound");

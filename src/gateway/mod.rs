@@ -1,5 +1,6 @@
 //! Builds all parts from a config, starts the workers, drains and joins them.
 
+mod books;
 mod error;
 mod holders;
 mod host;
@@ -28,6 +29,7 @@ use crate::config::{AtLimit, Builtin, Config, Status, UpstreamKind};
 use crate::conn::{Reason, Wiring};
 use crate::control::admin::AdminDoor;
 use crate::control::directory::runtime_directory;
+use crate::control::reading::Books;
 use crate::control::status::StatusDoor;
 use crate::control::{Doors, Ending, Exit, Outcome, WorkerHandle};
 use crate::listener::{Bound, stop_syns};
@@ -38,7 +40,7 @@ use crate::worker::{GatePlan, ListenerPlan, Mailbox, Plan, UpstreamPlan, Worker,
 use host::Host;
 use inherit::Inherited;
 use lock::Lock;
-use sockets::Sockets;
+use sockets::{Passive, Sockets, passive_sockets};
 
 /// Runs until it is told to stop and everything has ended.
 ///
@@ -55,8 +57,7 @@ pub fn run(config: Config) -> Result<(), GatewayError> {
 
 /// A gateway whose workers accept.
 struct Gateway {
-    clock: Clock,
-    handles: Vec<WorkerHandle>,
+    books: Books,
     doors: Doors,
     threads: Vec<JoinHandle<()>>,
     exits: UnboundedReceiver<Exit>,
@@ -97,18 +98,9 @@ impl Gateway {
         let (plan, servers) = plan(config, &bound);
         let extent = extent(config, &servers);
         let sockets = passive_sockets(bound);
-        let own = own_sockets(&plan, &sockets);
         let (exit_sender, exits) = unbounded_channel();
         let (ready_sender, ready) = std::sync::mpsc::channel();
-        let mut gateway = Gateway {
-            clock,
-            handles: Vec::new(),
-            doors: Doors::default(),
-            threads: Vec::new(),
-            exits,
-            sockets: own,
-            locks: Vec::new(),
-        };
+        let (mut handles, mut threads) = (Vec::new(), Vec::new());
         for index in 0..host.workers() {
             let (orders, mailbox) = mailbox();
             let counters = Arc::new(WorkerCounters::new(extent));
@@ -117,7 +109,7 @@ impl Gateway {
                 core: host.cores.as_ref().map(|cores| cores[index % cores.len()]),
                 setup: setup(config, host, sockets_of(&sockets, index), &servers),
                 plan: plan_of(&plan, index),
-                clock: gateway.clock.clone(),
+                clock: clock.clone(),
                 mailbox,
                 budget: budget.clone(),
                 counters: counters.clone(),
@@ -127,28 +119,30 @@ impl Gateway {
                 .name(format!("worker-{index}"))
                 .spawn(move || work(recruit, &ready_sender, &exit_sender))
                 .map_err(GatewayError::Thread)?;
-            gateway.threads.push(thread);
+            threads.push(thread);
             let waker = match ready.recv() {
                 Ok(ring) => ring.map_err(GatewayError::Ring)?,
                 Err(_) => return Err(GatewayError::WorkerLost),
             };
-            gateway.handles.push(WorkerHandle { orders, waker, counters });
+            handles.push(WorkerHandle { orders, waker, counters });
         }
-        budget.hang_bells(gateway.handles.iter().map(bell).collect());
-        Ok(gateway)
+        budget.hang_bells(handles.iter().map(bell).collect());
+        let books = books::open(config, host, clock, budget, &sockets, handles);
+        let own = sockets.into_iter().filter(|passive| !passive.inherited);
+        let sockets = own.map(|passive| passive.socket).collect();
+        let (doors, locks) = (Doors::default(), Vec::new());
+        Ok(Gateway { books, doors, threads, exits, sockets, locks })
     }
 
     /// Until the end. What is still open at the drain's deadline ends with the process.
     fn serve(self, config: &Config) -> Result<(), GatewayError> {
-        let Gateway { clock, handles, doors, threads, exits, sockets, locks: _locks } = self;
-        let handles: Arc<[WorkerHandle]> = handles.into();
+        let Gateway { books, doors, threads, exits, sockets, locks: _locks } = self;
+        let handles = books.workers.clone();
         let drain_timeout = config.gateway.drain_timeout;
         let ready = || tracing::info!(workers = handles.len(), "ready");
         let no_more_syns = || turn_new_clients_away(&sockets);
-        let (workers, clock) = (handles.clone(), &clock);
-        let outcome =
-            crate::control::run(workers, exits, clock, drain_timeout, doors, ready, no_more_syns)
-                .map_err(GatewayError::Control)?;
+        let outcome = crate::control::run(books, exits, drain_timeout, doors, ready, no_more_syns)
+            .map_err(GatewayError::Control)?;
         if outcome == Outcome::Done {
             for thread in threads {
                 thread.join().map_err(|_| GatewayError::WorkerLost)?;
@@ -296,21 +290,6 @@ fn plan_of(plan: &Plan, worker: usize) -> Plan {
     plan
 }
 
-/// All passive sockets, in the order of the unsorted plan, with their owners: a worker accepts from
-/// its own, and from another's while that one has no slot left.
-fn passive_sockets(bound: Vec<(usize, Bound)>) -> Vec<(usize, PassiveSocket)> {
-    let rows = bound.into_iter().map(|(_, bound)| bound.sockets);
-    rows.flat_map(|row| row.into_iter().map(Arc::new).enumerate()).collect()
-}
-
-/// Those that no successor is to accept from.
-fn own_sockets(plan: &Plan, sockets: &[(usize, PassiveSocket)]) -> Vec<PassiveSocket> {
-    let all = plan.listeners.iter().zip(sockets);
-    all.filter(|(listener, _)| !listener.gate.inherited)
-        .map(|(_, (_, socket))| socket.clone())
-        .collect()
-}
-
 /// Before a drain: no client comes that the drain would not serve any more.
 fn turn_new_clients_away(sockets: &[PassiveSocket]) {
     for socket in sockets {
@@ -324,10 +303,10 @@ fn turn_new_clients_away(sockets: &[PassiveSocket]) {
 }
 
 /// The sockets in the order of `worker`'s plan.
-fn sockets_of(sockets: &[(usize, PassiveSocket)], worker: usize) -> Vec<PassiveSocket> {
+fn sockets_of(sockets: &[Passive], worker: usize) -> Vec<PassiveSocket> {
     let mut sockets: Vec<_> = sockets.iter().collect();
-    sockets.sort_by_key(|(owner, _)| *owner != worker);
-    sockets.into_iter().map(|(_, socket)| socket.clone()).collect()
+    sockets.sort_by_key(|passive| passive.owner != worker);
+    sockets.into_iter().map(|passive| passive.socket.clone()).collect()
 }
 
 /// Slots beyond the permits, for clients who are accepted only to be reset.

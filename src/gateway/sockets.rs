@@ -4,6 +4,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::sync::Arc;
 
 use nix::errno::Errno;
 
@@ -17,6 +18,7 @@ use crate::config::{Config, Listener};
 use crate::control::directory::runtime_directory;
 use crate::doctor::effective_backlog;
 use crate::listener::{Bound, adopt, listen_on};
+use crate::ring::PassiveSocket;
 
 /// What the gateway accepts from, and what keeps others from doing so.
 #[derive(Debug)]
@@ -24,6 +26,32 @@ pub(super) struct Sockets {
     /// Each with the index of its listener in the config.
     pub(super) bound: Vec<(usize, Bound)>,
     pub(super) locks: Vec<Lock>,
+}
+
+/// A passive socket, and what it is for.
+#[derive(Clone, Debug)]
+pub(super) struct Passive {
+    /// Index of its listener in the config.
+    pub(super) listener: usize,
+    pub(super) address: SocketAddr,
+    /// The worker that it belongs to. Others accept from it while that one has no slot left.
+    pub(super) owner: usize,
+    /// A successor is to accept from it.
+    pub(super) inherited: bool,
+    pub(super) socket: PassiveSocket,
+}
+
+/// All passive sockets, in the order of the unsorted plan.
+pub(super) fn passive_sockets(bound: Vec<(usize, Bound)>) -> Vec<Passive> {
+    let rows = bound.into_iter().map(|(listener, row)| {
+        let Bound { address, sockets, inherited } = row;
+        let passive = move |(owner, socket)| {
+            let socket = Arc::new(socket);
+            Passive { listener, address, owner, inherited, socket }
+        };
+        sockets.into_iter().enumerate().map(passive)
+    });
+    rows.flatten().collect()
 }
 
 /// Listens on every address of every listener.

@@ -8,6 +8,12 @@ use super::*;
 use crate::doctor::Shape;
 use crate::listener::listen_on;
 
+fn host() -> Host {
+    let shape = Shape { workers: 1, rings_per_worker: 1, table_entries: 64, slots_per_worker: 8 };
+    let facts = diagnose(&Config::embedded(), None).facts;
+    Host { shape, cores: None, max_connections: 8, bound_by: "memory", facts }
+}
+
 /// A worker whose plan sends its clients to an upstream that does not exist: it panics at the
 /// first client.
 fn broken_recruit(address: &mut SocketAddr) -> Recruit {
@@ -17,9 +23,7 @@ fn broken_recruit(address: &mut SocketAddr) -> Recruit {
     let bound = vec![(0, bound)];
     let (mut plan, servers) = plan(&config, &bound);
     plan.listeners[0].upstream = usize::MAX;
-    let shape = Shape { workers: 1, rings_per_worker: 1, table_entries: 64, slots_per_worker: 8 };
-    let facts = diagnose(&config, None).facts;
-    let host = Host { shape, cores: None, max_connections: 8, facts };
+    let host = host();
     let sockets = sockets_of(&passive_sockets(bound), 0);
     Recruit {
         index: 0,
@@ -47,15 +51,10 @@ fn a_worker_that_panics_is_reported_and_ends_the_gateway() {
     let _ = client.write_all(b"x");
     assert!(matches!(client.read(&mut [0]), Ok(0) | Err(_)));
     thread.join().expect("the panic was caught");
-    let clock = Clock::system();
-    let outcome = crate::control::run(
-        Arc::new([]),
-        exits,
-        &clock,
-        Duration::from_secs(1),
-        Doors::default(),
-        || {},
-        || {},
-    );
+    let budget = Arc::new(Budget::new(8, 1));
+    let (config, clock) = (Config::embedded(), Clock::system());
+    let books = books::open(&config, &host(), clock, budget, &[], Vec::new());
+    let drain_timeout = Duration::from_secs(1);
+    let outcome = crate::control::run(books, exits, drain_timeout, Doors::default(), || {}, || {});
     assert_eq!(outcome.expect("a runtime"), Outcome::WorkerLost);
 }

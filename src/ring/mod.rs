@@ -12,7 +12,9 @@ pub use contract::{
     ServerId,
 };
 pub use kernel::probe::{Features, ProbeError, probe};
-pub use kernel::{KernelRing, PassiveSocket, RingError, RingSetup, ServerSocket, Waker};
+pub use kernel::{
+    AcceptQueue, KernelRing, PassiveSocket, RingError, RingSetup, ServerSocket, Waker,
+};
 pub use token::Token;
 
 pub use crate::base::OpKind;

@@ -13,6 +13,10 @@ use crate::ring::contract::FourTuple;
 /// when the peer has reset.
 const SO_PEERNAME: libc::c_int = 28;
 
+/// Numbers of `SO_MEMINFO`, and which of them counts drops (linux/sock_diag.h).
+const SK_MEMINFO_VARS: usize = 9;
+const SK_MEMINFO_DROPS: usize = 8;
+
 /// The addresses at both ends of `socket`.
 pub(super) fn four_tuple(socket: BorrowedFd<'_>) -> Result<FourTuple, Errno> {
     let local = getsockname::<SockaddrStorage>(socket.as_raw_fd())?;
@@ -61,8 +65,37 @@ fn socket_addr(address: &SockaddrStorage) -> Option<SocketAddr> {
     })
 }
 
-/// Completed handshakes that wait on a passive socket: its `tcpi_unacked` (Linux 2.6.24).
+/// A passive socket's accept queue.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AcceptQueue {
+    /// Completed handshakes that wait in it.
+    pub waiting: u32,
+    /// How many may: the backlog, as the kernel granted it. One more fits.
+    pub limit: u32,
+    /// Segments that the kernel dropped at the socket: SYNs and last steps of handshakes that found
+    /// the queue full, and what a filter takes.
+    pub dropped: u32,
+}
+
+impl AcceptQueue {
+    /// Asks the kernel. Takes no lock of the socket.
+    ///
+    /// # Errors
+    /// What the kernel said.
+    pub fn of(listener: impl AsFd) -> Result<AcceptQueue, Errno> {
+        let info = info(&listener)?;
+        let dropped = dropped(&listener)?;
+        Ok(AcceptQueue { waiting: info.tcpi_unacked, limit: info.tcpi_sacked, dropped })
+    }
+}
+
+/// Completed handshakes that wait on a passive socket.
 pub(super) fn accept_queue(listener: impl AsFd) -> Result<u32, Errno> {
+    info(&listener).map(|info| info.tcpi_unacked)
+}
+
+/// Of a passive socket: `tcpi_unacked` is its queue, `tcpi_sacked` the limit (Linux 2.6.24).
+fn info(listener: &impl AsFd) -> Result<libc::tcp_info, Errno> {
     let fd: RawFd = listener.as_fd().as_raw_fd();
     // SAFETY: a tcp_info of zeroes is a valid value of that plain structure.
     let mut info: libc::tcp_info = unsafe { std::mem::zeroed() };
@@ -78,7 +111,26 @@ pub(super) fn accept_queue(listener: impl AsFd) -> Result<u32, Errno> {
             &raw mut length_bytes,
         )
     };
-    Errno::result(result).map(|_| info.tcpi_unacked)
+    Errno::result(result).map(|_| info)
+}
+
+/// What was dropped at a socket: the ninth number of `SO_MEMINFO` (Linux 4.12).
+fn dropped(socket: &impl AsFd) -> Result<u32, Errno> {
+    let fd: RawFd = socket.as_fd().as_raw_fd();
+    let mut numbers = [0u32; SK_MEMINFO_VARS];
+    let mut length_bytes = size_of_val(&numbers) as libc::socklen_t;
+    // SAFETY: the option writes at most `length_bytes`, the size of `numbers`; both live through
+    // the call, and the descriptor is borrowed.
+    let result = unsafe {
+        libc::getsockopt(
+            fd,
+            libc::SOL_SOCKET,
+            libc::SO_MEMINFO,
+            numbers.as_mut_ptr().cast(),
+            &raw mut length_bytes,
+        )
+    };
+    Errno::result(result).map(|_| numbers[SK_MEMINFO_DROPS])
 }
 
 #[cfg(test)]

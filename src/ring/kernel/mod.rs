@@ -18,6 +18,7 @@ use std::time::Duration;
 use io_uring::squeue;
 use nix::sys::socket::SockaddrStorage;
 
+pub use self::address::AcceptQueue;
 use self::entries::Tag;
 use self::parked::Parked;
 use self::pool::{Group, Pool};

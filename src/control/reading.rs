@@ -1,0 +1,237 @@
+//! Takes a reading: the workers' counters, the budget, the accept queues, the process.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::WorkerHandle;
+use super::process::{self, Birth};
+use crate::base::{Clock, Millis};
+use crate::budget::Budget;
+use crate::conn::Reason;
+use crate::metrics::reading::{self, ConfigText, Counts, Drain, Durations, Leaving, Reading};
+use crate::metrics::{ConnectFailure, Counter, OfListener, OfServer, Refusal, WorkerCounters};
+use crate::ring::{AcceptQueue, PassiveSocket};
+
+/// Everything that a reading is taken from. Taking one makes no worker wait.
+#[derive(Debug)]
+pub struct Books {
+    /// The gateway's time.
+    pub clock: Clock,
+    /// The workers.
+    pub workers: Arc<[WorkerHandle]>,
+    /// What may be held.
+    pub budget: Arc<Budget>,
+    /// The limit that the budget comes from, as the doctor calls it.
+    pub bound_by: String,
+    /// Of the config file.
+    pub config_sha256: Option<String>,
+    /// In the order of the config.
+    pub listeners: Vec<ListenerBook>,
+    /// In the order of the config.
+    pub upstreams: Vec<UpstreamBook>,
+    /// What does not change about the process.
+    pub birth: Birth,
+}
+
+/// What is known of a listener from the start.
+#[derive(Debug)]
+pub struct ListenerBook {
+    /// Its name in the config.
+    pub name: String,
+    /// Where it listens.
+    pub addresses: Vec<String>,
+    /// The most that it may hold.
+    pub limit: Option<u32>,
+    /// Its passive sockets, each queue once.
+    pub sockets: Vec<PassiveSocket>,
+}
+
+/// What is known of an upstream from the start.
+#[derive(Debug)]
+pub struct UpstreamBook {
+    /// Its name in the config.
+    pub name: String,
+    /// Names and addresses of its servers, in the order of the ring's list.
+    pub servers: Vec<(String, String)>,
+}
+
+impl Books {
+    /// How everything stands now.
+    pub fn reading(&self) -> Reading {
+        let root = Path::new("/");
+        let now = self.clock.micros();
+        let mut first = 0;
+        let upstreams = self.upstreams.iter().enumerate().map(|(index, book)| {
+            let upstream = self.upstream(index, book, first);
+            first += book.servers.len();
+            upstream
+        });
+        Reading {
+            schema: reading::SCHEMA,
+            at_seconds: now.0 as f64 / 1e6,
+            build: reading::Build {
+                version: env!("CARGO_PKG_VERSION").to_owned(),
+                commit: option_env!("PORTCULLIS_COMMIT").map(str::to_owned),
+            },
+            config: ConfigText { sha256: self.config_sha256.clone() },
+            process: process::process(root, self.birth),
+            host: process::host(root),
+            budget: reading::Budget {
+                limit: self.budget.limit().into(),
+                bound_by: self.bound_by.clone(),
+                used: self.budget.used().into(),
+                leased: self.budget.leased().into(),
+            },
+            drain: self.drain(),
+            upstreams: upstreams.collect(),
+            listeners: self
+                .listeners
+                .iter()
+                .enumerate()
+                .map(|(index, book)| self.listener(index, book))
+                .collect(),
+            workers: self.counters().map(|counters| worker(counters, now.millis())).collect(),
+        }
+    }
+
+    fn counters(&self) -> impl Iterator<Item = &WorkerCounters> + Clone {
+        self.workers.iter().map(|worker| &*worker.counters)
+    }
+
+    fn drain(&self) -> Drain {
+        let deadline = self.counters().map(|counters| counters.drain_deadline_millis.get()).max();
+        Drain {
+            draining: self.counters().any(|counters| leaving(counters) != Leaving::No),
+            still_open: self.counters().map(|counters| counters.open.get()).sum(),
+            deadline_seconds: deadline
+                .filter(|&millis| millis > 0)
+                .map(|millis| millis as f64 / 1e3),
+        }
+    }
+
+    fn listener(&self, index: usize, book: &ListenerBook) -> reading::Listener {
+        let counters = || self.counters().map(|counters| &*counters.listeners[index]);
+        let sum = |number: fn(&OfListener) -> u64| counters().map(number).sum::<u64>();
+        // What has ended is read before what was accepted, so that there is never more of it.
+        let closed = counts(Reason::ALL.map(|reason| (reason.word(), reason as usize)), |reason| {
+            counters().map(|listener| listener.ended[reason].get()).sum()
+        });
+        let accepted = sum(|listener| listener.accepted.get());
+        let refused =
+            counts(Refusal::ALL.map(|refusal| (refusal.word(), refusal as usize)), |refusal| {
+                counters().map(|listener| listener.refused[refusal].get()).sum()
+            });
+        reading::Listener {
+            name: book.name.clone(),
+            addresses: book.addresses.clone(),
+            accepted,
+            open: accepted.saturating_sub(closed.values().sum()),
+            limit: book.limit.map(u64::from),
+            refused,
+            closed,
+            to_upstream_bytes: sum(|listener| listener.to_upstream_bytes.get()),
+            to_client_bytes: sum(|listener| listener.to_client_bytes.get()),
+            accept_queue: accept_queue(&book.sockets),
+            join: Durations::of(counters().map(|listener| &listener.join)),
+            lifetime: Durations::of(counters().map(|listener| &listener.lifetime)),
+        }
+    }
+
+    fn upstream(&self, index: usize, book: &UpstreamBook, first: usize) -> reading::Upstream {
+        reading::Upstream {
+            name: book.name.clone(),
+            servers: book
+                .servers
+                .iter()
+                .enumerate()
+                .map(|(nth, names)| self.server(first + nth, names))
+                .collect(),
+            connect: Durations::of(
+                self.counters().map(|counters| &counters.upstreams[index].connect),
+            ),
+        }
+    }
+
+    fn server(&self, index: usize, (name, address): &(String, String)) -> reading::Server {
+        let counters = || self.counters().map(|counters| &*counters.servers[index]);
+        let sum = |number: fn(&OfServer) -> u64| counters().map(number).sum::<u64>();
+        let failures = ConnectFailure::ALL.map(|failure| (failure.word(), failure as usize));
+        let failed =
+            counts(failures, |failure| counters().map(|server| server.failed[failure].get()).sum());
+        let left = sum(|server| server.left.get());
+        let joined = sum(|server| server.joined.get());
+        let attempts = sum(|server| server.attempts.get());
+        reading::Server {
+            name: name.clone(),
+            address: address.clone(),
+            attempts,
+            joined,
+            failed,
+            open: attempts.saturating_sub(left),
+            to_upstream_bytes: sum(|server| server.to_upstream_bytes.get()),
+            to_client_bytes: sum(|server| server.to_client_bytes.get()),
+        }
+    }
+}
+
+fn counts<const N: usize>(
+    words: [(&'static str, usize); N],
+    number: impl Fn(usize) -> u64,
+) -> Counts {
+    words.into_iter().map(|(word, index)| (word.into(), number(index))).collect()
+}
+
+/// A socket that is closed already has no queue.
+fn accept_queue(sockets: &[PassiveSocket]) -> reading::AcceptQueue {
+    let mut all = reading::AcceptQueue::default();
+    for queue in sockets.iter().filter_map(|socket| AcceptQueue::of(socket).ok()) {
+        all.waiting += u64::from(queue.waiting);
+        all.limit += u64::from(queue.limit);
+        all.dropped += u64::from(queue.dropped);
+    }
+    all
+}
+
+fn leaving(counters: &WorkerCounters) -> Leaving {
+    match counters.leaving.get() {
+        0 => Leaving::No,
+        1 => Leaving::Draining,
+        _ => Leaving::Ending,
+    }
+}
+
+fn worker(counters: &WorkerCounters, now: Millis) -> reading::Worker {
+    let (leaving, open) = (leaving(counters), counters.open.get());
+    let silence = now.since(Millis(counters.beat_millis.get()));
+    // Once everybody has left, it has returned and turns no more.
+    let is_over = leaving == Leaving::Ending && open == 0;
+    let get = Counter::get;
+    reading::Worker {
+        open,
+        slots: get(&counters.slots),
+        leaving,
+        silent_seconds: if is_over { 0.0 } else { silence.as_secs_f64() },
+        turns: get(&counters.turns),
+        timers: get(&counters.timers),
+        timers_expired: get(&counters.timers_expired),
+        buffers: get(&counters.buffers),
+        free_buffers: get(&counters.free_buffers),
+        buffers_starved: get(&counters.buffers_starved),
+        starved_lanes: get(&counters.starved_lanes),
+        chunks_parked: get(&counters.chunks_parked),
+        parked_bytes: get(&counters.parked_bytes),
+        rings: get(&counters.rings),
+        ring_enters: get(&counters.ring_enters),
+        submissions: get(&counters.submissions),
+        completions: get(&counters.completions),
+        queue_overflows: get(&counters.queue_overflows),
+        lost_completions: get(&counters.lost_completions),
+        unknown_completions: get(&counters.unknown_completions),
+        stale_completions: get(&counters.stale_completions),
+        receive_retries: get(&counters.receive_retries),
+        accepts_rearmed: get(&counters.accepts_rearmed),
+        accepts_pressed: get(&counters.accepts_pressed),
+        overshoot: get(&counters.overshoot),
+        cancels_repeated: get(&counters.cancels_repeated),
+    }
+}

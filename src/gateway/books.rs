@@ -1,0 +1,68 @@
+//! What the control plane takes its readings from, as the start knows it.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
+
+use nix::sys::stat::fstat;
+
+use super::host::Host;
+use super::sockets::Passive;
+use crate::base::Clock;
+use crate::budget::Budget;
+use crate::config::{Config, Upstream, UpstreamKind};
+use crate::control::WorkerHandle;
+use crate::control::process::Birth;
+use crate::control::reading::{Books, ListenerBook, UpstreamBook};
+use crate::ring::PassiveSocket;
+
+/// Opens the books of a gateway whose workers turn.
+pub(super) fn open(
+    config: &Config,
+    host: &Host,
+    clock: Clock,
+    budget: Arc<Budget>,
+    sockets: &[Passive],
+    workers: Vec<WorkerHandle>,
+) -> Books {
+    let listeners = config.listeners.iter().enumerate().map(|(index, listener)| {
+        let own = || sockets.iter().filter(|passive| passive.listener == index);
+        let addresses: BTreeSet<_> = own().map(|passive| passive.address).collect();
+        ListenerBook {
+            name: listener.name.clone(),
+            addresses: addresses.iter().map(ToString::to_string).collect(),
+            limit: listener.max_connections,
+            sockets: queues(own().map(|passive| passive.socket.clone())),
+        }
+    });
+    Books {
+        clock,
+        workers: workers.into(),
+        budget,
+        bound_by: host.bound_by.to_owned(),
+        config_sha256: config.file_sha256.clone(),
+        listeners: listeners.collect(),
+        upstreams: config.upstreams.iter().map(upstream).collect(),
+        birth: Birth::read(Path::new("/")),
+    }
+}
+
+/// Each queue once: workers that share an inherited socket have a descriptor each for it.
+fn queues(sockets: impl Iterator<Item = PassiveSocket>) -> Vec<PassiveSocket> {
+    let mut known = BTreeSet::new();
+    let is_new = |socket: &PassiveSocket| match fstat(socket) {
+        Ok(found) => known.insert(found.st_ino),
+        Err(_) => true,
+    };
+    sockets.filter(is_new).collect()
+}
+
+fn upstream(upstream: &Upstream) -> UpstreamBook {
+    let servers = match &upstream.kind {
+        UpstreamKind::Servers { servers, .. } => {
+            servers.iter().map(|one| (one.name.clone(), one.address.to_string())).collect()
+        }
+        UpstreamKind::Builtin(_) => Vec::new(),
+    };
+    UpstreamBook { name: upstream.name.clone(), servers }
+}
