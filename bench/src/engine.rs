@@ -13,6 +13,7 @@ use crate::account::Snapshot;
 use crate::net::{Event, Net, NetSetup};
 use crate::progress::Progress;
 use crate::tally::Tally;
+use crate::timeline::Timeline;
 
 /// The longest that a thread sleeps before it looks at what phase it is.
 const LONGEST_SLEEP: Duration = Duration::from_millis(20);
@@ -52,6 +53,19 @@ pub(crate) enum Phase {
     Close,
 }
 
+impl Phase {
+    /// As results and progress lines name it.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Phase::Open => "open",
+            Phase::Run => "run",
+            Phase::Count => "count",
+            Phase::Check => "check",
+            Phase::Close => "close",
+        }
+    }
+}
+
 /// When a phase is over.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Until {
@@ -77,6 +91,7 @@ pub(crate) struct Outcome {
     pub(crate) tally: Tally,
     /// Before the first phase and after each.
     pub(crate) snapshots: Vec<(Option<Phase>, Snapshot)>,
+    pub(crate) timeline: Timeline,
     /// Somebody ended it early.
     pub(crate) interrupted: bool,
 }
@@ -92,14 +107,40 @@ impl Outcome {
 /// What a thread shows to the others.
 #[derive(Default)]
 pub(crate) struct Shown {
-    pub(crate) thread_id: AtomicUsize,
-    pub(crate) open: AtomicU64,
-    pub(crate) progress: AtomicU64,
-    pub(crate) failed: AtomicU64,
+    thread_id: AtomicUsize,
+    open: AtomicU64,
+    /// Index of the phase that the progress is of.
+    phase: AtomicUsize,
+    progress: AtomicU64,
+    failed: AtomicU64,
     /// The longest that the present phase kept it from looking at its connections.
-    pub(crate) lag_nanos: AtomicU64,
+    lag_nanos: AtomicU64,
     /// Phases that it has done.
     done: AtomicUsize,
+}
+
+/// What all threads show together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Totals {
+    pub(crate) open: u64,
+    /// Progress of the present phase.
+    pub(crate) done: u64,
+    pub(crate) failed: u64,
+}
+
+impl Totals {
+    /// Of threads that are in the phase of this index, or come to it.
+    pub(crate) fn of(threads: &[Shown], phase: usize) -> Totals {
+        let sum = |of: fn(&Shown) -> &AtomicU64| {
+            threads.iter().map(|one| of(one).load(Ordering::Relaxed)).sum()
+        };
+        let there = threads.iter().filter(|one| one.phase.load(Ordering::Acquire) == phase);
+        Totals {
+            open: sum(|one| &one.open),
+            done: there.map(|one| one.progress.load(Ordering::Relaxed)).sum(),
+            failed: sum(|one| &one.failed),
+        }
+    }
 }
 
 /// What all threads of a run see.
@@ -181,18 +222,23 @@ pub(crate) fn run<S: Script>(
                 })
             })
             .collect();
-        let snapshots = conduct(job, &shared, &asked);
+        let (snapshots, timeline) = conduct(job, &shared, &asked);
         shared.present.store(usize::MAX - 1, Ordering::Relaxed);
         for thread in threads {
             thread.join().map_err(|_| io::Error::other("a thread panicked"))??;
         }
         let tally = std::mem::take(&mut *total.lock().expect("no thread panicked"));
-        Ok(Outcome { tally, snapshots, interrupted: asked.stop.load(Ordering::Relaxed) })
+        let interrupted = asked.stop.load(Ordering::Relaxed);
+        Ok(Outcome { tally, snapshots, timeline, interrupted })
     })
 }
 
 /// Leads the threads through the phases; an interrupt leads straight to the last.
-fn conduct(job: &Job, shared: &Shared, asked: &Asked) -> Vec<(Option<Phase>, Snapshot)> {
+fn conduct(
+    job: &Job,
+    shared: &Shared,
+    asked: &Asked,
+) -> (Vec<(Option<Phase>, Snapshot)>, Timeline) {
     let stop = &asked.stop;
     let ready = |one: &Shown| one.thread_id.load(Ordering::Relaxed) != 0;
     while !shared.shown.iter().all(ready) && !shared.broken.load(Ordering::Relaxed) {
@@ -200,6 +246,8 @@ fn conduct(job: &Job, shared: &Shared, asked: &Asked) -> Vec<(Option<Phase>, Sna
     }
     let mut progress = Progress::new();
     let mut snapshots = vec![(None, snapshot(job, shared))];
+    let mut timeline = Timeline::new();
+    let started = Instant::now();
     for (index, (phase, until)) in job.phases.iter().enumerate() {
         if stop.load(Ordering::Relaxed) && index + 1 < job.phases.len() {
             continue;
@@ -221,12 +269,14 @@ fn conduct(job: &Job, shared: &Shared, asked: &Asked) -> Vec<(Option<Phase>, Sna
             }
             std::thread::sleep(Duration::from_millis(5));
             let now = asked.progress.swap(false, Ordering::Relaxed);
-            progress.show(&shared.shown, now, job.talks);
+            let totals = || Totals::of(&shared.shown, index);
+            progress.show(totals, now, job.talks);
+            timeline.look(started.elapsed(), *phase, totals);
         }
         snapshots.push((Some(*phase), snapshot(job, shared)));
     }
-    progress.end(&shared.shown);
-    snapshots
+    progress.end(Totals::of(&shared.shown, usize::MAX));
+    (snapshots, timeline)
 }
 
 fn snapshot(job: &Job, shared: &Shared) -> Snapshot {
@@ -260,6 +310,7 @@ fn drive<S: Script>(
             wait = wait.min(tick.wait);
             shown.open.store(u64::from(net.open), Ordering::Relaxed);
             shown.progress.store(tick.progress, Ordering::Relaxed);
+            shown.phase.store(present, Ordering::Release);
             shown.failed.store(script.tally().failed, Ordering::Relaxed);
             if tick.done {
                 shown.done.store(present + 1, Ordering::Relaxed);

@@ -11,6 +11,7 @@ mod report;
 mod scenario;
 mod serve;
 mod tally;
+mod timeline;
 
 use std::process::ExitCode;
 

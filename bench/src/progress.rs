@@ -1,9 +1,8 @@
 //! The line on stderr that says how far a run is.
 
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use crate::engine::{Phase, Shown, Until};
+use crate::engine::{Phase, Totals, Until};
 
 const INTERVAL: Duration = Duration::from_secs(1);
 /// What is to last longer has no end that anybody waits for.
@@ -32,42 +31,35 @@ impl Progress {
     }
 
     /// Writes a line `now`, or if it `talks` when a second has passed.
-    pub(crate) fn show(&mut self, threads: &[Shown], now: bool, talks: bool) {
+    pub(crate) fn show(&mut self, totals: impl FnOnce() -> Totals, now: bool, talks: bool) {
         let passed = self.shown_at.elapsed();
         if !now && (!talks || passed < INTERVAL) {
             return;
         }
-        let count = sum(threads, |one| one.progress.load(Ordering::Relaxed));
-        let rate = count.saturating_sub(self.shown_count) as f64 / passed.as_secs_f64();
-        (self.shown_at, self.shown_count) = (Instant::now(), count);
-        self.write(threads, count, rate);
+        let totals = totals();
+        let rate = totals.done.saturating_sub(self.shown_count) as f64 / passed.as_secs_f64();
+        (self.shown_at, self.shown_count) = (Instant::now(), totals.done);
+        self.write(totals, rate);
     }
 
-    pub(crate) fn end(&mut self, threads: &[Shown]) {
-        let failed = sum(threads, |one| one.failed.load(Ordering::Relaxed));
-        eprintln!("done, {failed} failures");
+    pub(crate) fn end(&mut self, totals: Totals) {
+        eprintln!("done, {} failures", totals.failed);
     }
 
-    fn write(&self, threads: &[Shown], count: u64, rate: f64) {
-        let open = sum(threads, |one| one.open.load(Ordering::Relaxed));
-        let failed = sum(threads, |one| one.failed.load(Ordering::Relaxed));
+    fn write(&self, Totals { open, done, failed }: Totals, rate: f64) {
         let passed = self.begun.elapsed();
         let left = match self.until {
             Until::Elapsed(span) if span < A_DAY => Some(span.saturating_sub(passed)),
-            _ if rate > 0.0 && self.goal > count => {
-                Some(Duration::from_secs_f64((self.goal - count) as f64 / rate))
+            _ if rate > 0.0 && self.goal > done => {
+                Some(Duration::from_secs_f64((self.goal - done) as f64 / rate))
             }
             _ => None,
         };
         let eta = left.map_or(String::new(), |left| format!(", ETA {:.0} s", left.as_secs_f64()));
         eprintln!(
-            "{:?} {:.0} s: {open} open, {count} done, {rate:.0}/s, {failed} failures{eta}",
+            "{:?} {:.0} s: {open} open, {done} done, {rate:.0}/s, {failed} failures{eta}",
             self.phase,
             passed.as_secs_f64()
         );
     }
-}
-
-fn sum(threads: &[Shown], of: impl Fn(&Shown) -> u64) -> u64 {
-    threads.iter().map(of).sum()
 }

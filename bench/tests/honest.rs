@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::Command;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// A server that treats each client so, on a thread of its own, for as long as the test runs.
 fn server(treat: fn(TcpStream)) -> SocketAddr {
@@ -123,6 +123,24 @@ fn an_echo_is_good_in_every_scenario() {
     assert!(bulk["counts"]["down"].as_u64() > Some(0), "{bulk}");
     let slow = expect("slow", echo, BULK, None);
     assert_eq!(slow["counts"]["down"], Value::Null, "nothing is read in the run: {slow}");
+}
+
+#[test]
+fn a_result_has_the_run_over_time() {
+    let result = expect("hold", echo, &["--connections", "20", "--hold", "1s"], None);
+    let kept = if result["valid"] == true { "measured" } else { "discarded" };
+    let timeline = &result[kept]["timeline"];
+    assert_eq!(timeline["every_ms"], 250, "{result}");
+    let points = timeline["points"].as_array().expect("points");
+    let seconds = |point: &Value| point["at_seconds"].as_f64().expect("seconds");
+    assert!(points.is_sorted_by(|a, b| seconds(a) < seconds(b)), "{timeline}");
+    let run: Vec<_> = points.iter().filter(|point| point["phase"] == "run").collect();
+    // Of the four or so that are due, a busy machine may have missed some.
+    assert!(!run.is_empty() && run.len() <= 5, "{timeline}");
+    for point in run {
+        assert_eq!((&point["open"], &point["failed"]), (&json!(20), &json!(0)), "{timeline}");
+        assert!(point["done"].is_u64(), "{timeline}");
+    }
 }
 
 #[test]

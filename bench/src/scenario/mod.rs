@@ -172,7 +172,7 @@ impl Report<'_> {
         figures.insert("latency_us".to_owned(), self.outcome.tally.latencies());
         let phases = self.outcome.snapshots.windows(2).filter_map(|pair| {
             let seconds = (pair[1].1.at - pair[0].1.at).as_secs_f64();
-            Some((format!("{:?}", pair[1].0?).to_lowercase(), json!(seconds)))
+            Some((pair[1].0?.word().to_owned(), json!(seconds)))
         });
         figures.insert("phase_seconds".to_owned(), Value::Object(phases.collect()));
         if let Some((before, after)) = self.outcome.around(self.measured) {
@@ -189,10 +189,11 @@ impl Report<'_> {
         }
         let states = self.outcome.snapshots.iter().map(|(phase, snapshot)| {
             let mut state = snapshot.state();
-            state["after"] = json!(phase.map(|phase| format!("{phase:?}").to_lowercase()));
+            state["after"] = json!(phase.map(Phase::word));
             state
         });
         figures.insert("states".to_owned(), states.collect());
+        figures.insert("timeline".to_owned(), self.outcome.timeline.to_json());
         Value::Object(figures)
     }
 }
