@@ -45,12 +45,19 @@ pub(crate) struct Tick {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
     Open,
+    /// Everything that is open is used once.
+    Warm,
+    /// Nothing moves until the kernel has given back what it gives back.
+    Settle,
     Run,
     /// What came of it is counted, and nothing moves.
     Count,
     /// What was begun is waited for, and what stayed is checked.
     Check,
+    /// Where an interrupt leads, and the last that it leaves.
     Close,
+    /// Nothing is open any more; the target is given time to notice.
+    Linger,
 }
 
 impl Phase {
@@ -58,10 +65,13 @@ impl Phase {
     pub(crate) fn word(self) -> &'static str {
         match self {
             Phase::Open => "open",
+            Phase::Warm => "warm",
+            Phase::Settle => "settle",
             Phase::Run => "run",
             Phase::Count => "count",
             Phase::Check => "check",
             Phase::Close => "close",
+            Phase::Linger => "linger",
         }
     }
 }
@@ -101,6 +111,11 @@ impl Outcome {
     pub(crate) fn around(&self, phase: Phase) -> Option<(&Snapshot, &Snapshot)> {
         let end = self.snapshots.iter().position(|(one, _)| *one == Some(phase))?;
         Some((&self.snapshots[end - 1].1, &self.snapshots[end].1))
+    }
+
+    /// The snapshots before everything and at the end of a phase.
+    pub(crate) fn until(&self, phase: Phase) -> Option<(&Snapshot, &Snapshot)> {
+        Some((&self.snapshots[0].1, self.around(phase)?.1))
     }
 }
 
@@ -233,7 +248,7 @@ pub(crate) fn run<S: Script>(
     })
 }
 
-/// Leads the threads through the phases; an interrupt leads straight to the last.
+/// Leads the threads through the phases; an interrupt leads straight to `Close`, and ends there.
 fn conduct(
     job: &Job,
     shared: &Shared,
@@ -249,7 +264,7 @@ fn conduct(
     let mut timeline = Timeline::new();
     let started = Instant::now();
     for (index, (phase, until)) in job.phases.iter().enumerate() {
-        if stop.load(Ordering::Relaxed) && index + 1 < job.phases.len() {
+        if stop.load(Ordering::Relaxed) && *phase != Phase::Close {
             continue;
         }
         let begun = Instant::now();

@@ -2,6 +2,7 @@
 
 mod account;
 mod engine;
+mod memory;
 mod net;
 mod pattern;
 mod plan;

@@ -3,6 +3,7 @@
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::Command;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde_json::{Value, json};
 
@@ -51,10 +52,32 @@ fn corrupt(mut client: TcpStream) {
     }
 }
 
+/// The first message comes back as it was.
+fn corrupt_later(mut client: TcpStream) {
+    let mut bytes = [0; 32];
+    let first = client.read_exact(&mut bytes).and_then(|()| client.write_all(&bytes));
+    if first.is_ok() {
+        corrupt(client);
+    }
+}
+
 fn repeat(mut client: TcpStream) {
     let mut bytes = [0; 4096];
     while let Ok(count @ 1..) = client.read(&mut bytes) {
         if client.write_all(&bytes[..count].repeat(2)).is_err() {
+            return;
+        }
+    }
+}
+
+/// Bytes that `count` has seen.
+static COUNTED: AtomicU64 = AtomicU64::new(0);
+
+fn count(mut client: TcpStream) {
+    let mut bytes = [0; 4096];
+    while let Ok(count @ 1..) = client.read(&mut bytes) {
+        COUNTED.fetch_add(count as u64, Ordering::Relaxed);
+        if client.write_all(&bytes[..count]).is_err() {
             return;
         }
     }
@@ -90,7 +113,8 @@ fn expect(scenario: &str, treat: fn(TcpStream), more: &[&str], failure: Option<&
     result
 }
 
-const HOLD: &[&str] = &["--connections", "20", "--hold", "200ms"];
+const HOLD: &[&str] = &["--connections", "20", "--hold", "200ms", "--linger", "0s"];
+const WARM: &[&str] = &["--warm", "100KiB", "--settle", "0s", "--probes", "0"];
 const PINGPONG: &[&str] = &["--connections", "4", "--seconds", "1"];
 const OPEN_LOOP: &[&str] = &["--connections", "4", "--seconds", "1", "--rate", "200"];
 const CHURN: &[&str] = &["--connections", "4", "--seconds", "1"];
@@ -125,11 +149,37 @@ fn an_echo_is_good_in_every_scenario() {
     assert_eq!(slow["counts"]["down"], Value::Null, "nothing is read in the run: {slow}");
 }
 
+/// What was measured; a machine that is busy with other tests may have made it invalid.
+fn measured(result: &Value) -> &Value {
+    &result[if result["valid"] == true { "measured" } else { "discarded" }]
+}
+
+#[test]
+fn what_is_warmed_exchanges_exactly_so_much_and_costs_are_told_apart() {
+    let own_pid = std::process::id().to_string();
+    let target = ["--target-pid", &own_pid];
+    let result = expect("hold", count, &[HOLD, WARM, &target].concat(), None);
+    assert_eq!(result["counts"]["warmed"], 20, "{result}");
+    // Everybody says 32 bytes when it is opened, and again when it is checked.
+    assert_eq!(COUNTED.load(Ordering::Relaxed), 20 * ((100 << 10) + 2 * 32), "{result}");
+    let figures = measured(&result);
+    let keys = |of: &str| -> Vec<_> {
+        figures[of].as_object().expect("figures").keys().cloned().collect()
+    };
+    let fresh = keys("memory_bytes_per_connection");
+    assert_eq!(fresh, keys("memory_bytes_per_connection_warm"), "{result}");
+    for of in ["memory_bytes_per_connection", "memory_bytes_per_connection_warm"] {
+        assert!(figures[of]["target_user_pss"].is_f64(), "{result}");
+    }
+    assert!(figures["kept_after_close"]["target_user_pss_bytes"].is_i64(), "{result}");
+    expect("hold", corrupt_later, &[HOLD, WARM].concat(), Some("warm: wrong bytes"));
+}
+
 #[test]
 fn a_result_has_the_run_over_time() {
-    let result = expect("hold", echo, &["--connections", "20", "--hold", "1s"], None);
-    let kept = if result["valid"] == true { "measured" } else { "discarded" };
-    let timeline = &result[kept]["timeline"];
+    let hold = ["--connections", "20", "--hold", "1s", "--linger", "0s"];
+    let result = expect("hold", echo, &hold, None);
+    let timeline = &measured(&result)["timeline"];
     assert_eq!(timeline["every_ms"], 250, "{result}");
     let points = timeline["points"].as_array().expect("points");
     let seconds = |point: &Value| point["at_seconds"].as_f64().expect("seconds");

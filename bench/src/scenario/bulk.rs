@@ -294,13 +294,13 @@ impl Script for Streaming {
                 }
                 // A source never ends by itself.
                 Phase::Check if self.direction == Direction::Down => self.end(conn, net),
-                Phase::Count => {}
                 Phase::Check => {
                     net.expect(conn);
                     net.receive(conn);
                     self.pour(conn, net);
                 }
                 Phase::Close => self.end(conn, net),
+                _ => {}
             }
         }
     }
@@ -328,8 +328,8 @@ impl Script for Streaming {
         let (done, progress) = match self.phase {
             Phase::Open => (self.opened + self.over >= all, self.opened),
             Phase::Run => (false, self.tally.get("up") + self.tally.get("down")),
-            Phase::Count | Phase::Check => (self.over >= all, self.over),
             Phase::Close => (self.over >= all && net.open == 0, self.over),
+            _ => (self.over >= all, self.over),
         };
         Tick { done, progress, wait: Duration::MAX }
     }

@@ -4,12 +4,14 @@ use std::io;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use bytesize::ByteSize;
 use clap::Args;
 use portcullis::ring::{ConnIndex, ServerId};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, json};
 
 use super::{Buffers, Common, Report, share};
 use crate::engine::{self, Outcome, Phase, Script, Tick, Until};
+use crate::memory;
 use crate::net::{End, Event, Net};
 use crate::pattern::Pattern;
 use crate::tally::{Tally, words};
@@ -17,10 +19,20 @@ use crate::tally::{Tally, words};
 /// What each connection says whenever it is checked.
 const MESSAGE_BYTES: u32 = 32;
 
+/// The most that a connection which is being warmed has under way.
+const WARM_PART_BYTES: u32 = 16 << 10;
+/// The most that each is warmed with.
+const WARM_BYTES_MAX: u64 = 1 << 30;
+
 #[derive(Args)]
-#[command(after_help = "Example: a million connections, held for a minute:
+#[command(
+    after_help = "Examples: a million connections, held for a minute; and what 100,000 cost \
+once each has exchanged 32 KiB:
   portcullis-bench hold --target 127.0.0.1:7000 --connections 1000000 --hold 60s \\
-      --target-pid $(pgrep -x portcullis)")]
+      --target-pid $(pgrep -x portcullis)
+  portcullis-bench hold --target 127.0.0.1:7000 --connections 100000 --warm 32KiB \\
+      --target-pid $(pgrep -x portcullis)"
+)]
 pub(crate) struct Hold {
     #[command(flatten)]
     common: Common,
@@ -38,22 +50,43 @@ pub(crate) struct Hold {
     /// Connections asked per second while all are held, chosen one after the other over the table
     #[arg(long, default_value_t = 1_000)]
     probes: u64,
+    /// Bytes that each sends and gets back when all are open, before they are held; memory is
+    /// measured before and after
+    #[arg(long, value_parser = warm_bytes)]
+    warm: Option<u32>,
+    /// How long nothing moves between that and measuring
+    #[arg(long, default_value = "2s", value_parser = humantime::parse_duration)]
+    settle: Duration,
+    /// How long to wait after closing before it is measured what the target kept
+    #[arg(long, default_value = "2s", value_parser = humantime::parse_duration)]
+    linger: Duration,
+}
+
+fn warm_bytes(text: &str) -> Result<u32, String> {
+    let bytes = text.parse::<ByteSize>()?.as_u64();
+    let range =
+        format!("{bytes} bytes: between 1 and {} can be exchanged", ByteSize(WARM_BYTES_MAX));
+    if (1..=WARM_BYTES_MAX).contains(&bytes) { Ok(bytes as u32) } else { Err(range) }
 }
 
 impl Hold {
     pub(crate) fn run(&self) -> io::Result<ExitCode> {
         let plan = self.common.plan(self.connections)?;
         let threads = self.common.threads(self.connections);
-        let phases = vec![
-            (Phase::Open, Until::Done),
+        let warm = [(Phase::Warm, Until::Done), (Phase::Settle, Until::Elapsed(self.settle))];
+        let mut phases = vec![(Phase::Open, Until::Done)];
+        phases.extend(warm.into_iter().filter(|_| self.warm.is_some()));
+        phases.extend([
             (Phase::Run, Until::Elapsed(self.hold)),
             (Phase::Check, Until::Done),
             (Phase::Close, Until::Done),
-        ];
+            (Phase::Linger, Until::Elapsed(self.linger)),
+        ]);
         let job = self.common.job(phases, threads, self.connections);
         let outcome = engine::run(&job, |index| {
             let connections = share(self.connections, index, threads) as u32;
-            let setup = self.common.setup(&plan, connections, Buffers::for_messages(MESSAGE_BYTES));
+            let largest = self.warm.unwrap_or(0).clamp(MESSAGE_BYTES, WARM_PART_BYTES);
+            let setup = self.common.setup(&plan, connections, Buffers::for_messages(largest));
             let pairs = setup.servers.len();
             Ok((setup, Holding::new(self, index, threads, connections, pairs)))
         })?;
@@ -64,26 +97,20 @@ impl Hold {
         let opened = outcome.tally.get("opened") as f64;
         let mut figures = Map::new();
         if let Some((before, after)) = outcome.around(Phase::Open) {
-            let each = |bytes: Option<i64>| bytes.map(|bytes| bytes as f64 / opened.max(1.0));
-            let slab = after.slab_since(before);
-            let total: i64 = slab.values().sum();
-            let by_cache: Map<String, Value> = slab
-                .iter()
-                .map(|(cache, bytes)| ((*cache).into(), json!(each(Some(*bytes)))))
-                .collect();
-            figures.insert(
-                "memory_bytes_per_connection".into(),
-                json!({
-                    "target_user_pss": each(after.pss_since(before)),
-                    "target_cgroup": each(after.cgroup_since(before)),
-                    "machine_slab": each(Some(total)), "machine_slab_by_cache": by_cache,
-                }),
-            );
+            let memory = memory::per_connection(before, after, opened);
+            figures.insert("memory_bytes_per_connection".into(), memory);
             let seconds = (after.at - before.at).as_secs_f64();
             figures.insert("opened_per_second".into(), json!(opened / seconds));
             let cpu = after.target_cpu_since(before).map(|n| n as f64 / 1e3 / opened.max(1.0));
             figures.insert("target_cpu_us_per_opened".into(), json!(cpu));
             figures.insert("accept_queue_while_opening".into(), after.queue_since(before));
+        }
+        if let Some((idle, warm)) = outcome.until(Phase::Settle) {
+            let memory = memory::per_connection(idle, warm, opened);
+            figures.insert("memory_bytes_per_connection_warm".into(), memory);
+        }
+        if let Some((idle, closed)) = outcome.until(Phase::Linger) {
+            figures.insert("kept_after_close".into(), memory::kept(idle, closed));
         }
         Report {
             scenario: "hold",
@@ -92,6 +119,8 @@ impl Hold {
             asked: json!({
                 "connections": self.connections, "hold_seconds": self.hold.as_secs_f64(),
                 "ramp": self.ramp, "window": self.window, "probes": self.probes,
+                "warm_bytes": self.warm, "settle_seconds": self.settle.as_secs_f64(),
+                "linger_seconds": self.linger.as_secs_f64(),
             }),
             units: vec![("probe", outcome.tally.get("probed") as f64)],
             figures,
@@ -118,7 +147,9 @@ enum Step {
 struct Held {
     next: Pattern,
     step: Step,
-    missing: u8,
+    missing_bytes: u32,
+    /// What is to follow what is under way.
+    later_bytes: u32,
     asked_nanos: u64,
 }
 
@@ -135,6 +166,7 @@ struct Holding {
     under_way: u64,
     through: u64,
     window: u64,
+    warm_bytes: u32,
     ramp_nanos: u64,
     probe_nanos: u64,
     phase_nanos: u64,
@@ -145,7 +177,8 @@ impl Holding {
         let one = |local: u64| Held {
             next: Pattern::new(index as u64 + local * threads as u64),
             step: Step::Gone,
-            missing: 0,
+            missing_bytes: 0,
+            later_bytes: 0,
             asked_nanos: 0,
         };
         // A rate over all threads; each keeps its share of it.
@@ -161,6 +194,7 @@ impl Holding {
             under_way: 0,
             through: 0,
             window: hold.window.div_ceil(threads as u64).max(1),
+            warm_bytes: hold.warm.unwrap_or(0),
             ramp_nanos: interval(hold.ramp),
             probe_nanos: interval(hold.probes),
             phase_nanos: 0,
@@ -177,7 +211,8 @@ impl Holding {
                 self.held[local].asked_nanos = net.nanos();
                 net.open(conn, ServerId((number % self.pairs) as u16));
             }
-            (Phase::Run | Phase::Check, Step::Idle) => self.ask(conn, net),
+            (Phase::Warm, Step::Idle) => self.ask(conn, self.warm_bytes, net),
+            (Phase::Run | Phase::Check, Step::Idle) => self.ask(conn, MESSAGE_BYTES, net),
             (Phase::Close, Step::Idle) => {
                 self.held[local].step = Step::Leaving;
                 net.expect(conn);
@@ -194,13 +229,21 @@ impl Holding {
         self.under_way += 1;
     }
 
-    fn ask(&mut self, conn: ConnIndex, net: &mut Net) {
+    /// Sends so many bytes, one part after the other, each when the last has come back.
+    fn ask(&mut self, conn: ConnIndex, total_bytes: u32, net: &mut Net) {
         let held = &mut self.held[conn.0 as usize];
         held.step = Step::Asking;
         held.asked_nanos = net.nanos();
-        held.missing = MESSAGE_BYTES as u8;
+        held.later_bytes = total_bytes;
+        self.ask_on(conn, net);
+    }
+
+    fn ask_on(&mut self, conn: ConnIndex, net: &mut Net) {
+        let held = &mut self.held[conn.0 as usize];
+        held.missing_bytes = held.later_bytes.min(WARM_PART_BYTES);
+        held.later_bytes -= held.missing_bytes;
         net.expect(conn);
-        net.send(conn, MESSAGE_BYTES, |bytes| held.next.clone().fill(bytes));
+        net.send(conn, held.missing_bytes, |bytes| held.next.clone().fill(bytes));
     }
 
     fn received(&mut self, conn: ConnIndex, result: Result<usize, String>, net: &mut Net) {
@@ -209,9 +252,13 @@ impl Holding {
             Ok(count) => count,
             Err(error) => return self.lose(conn, &error, net),
         };
-        held.missing -= count as u8;
-        if held.missing > 0 {
+        held.missing_bytes -= count as u32;
+        if held.missing_bytes > 0 {
             return net.receive(conn);
+        }
+        if held.later_bytes > 0 {
+            net.receive(conn);
+            return self.ask_on(conn, net);
         }
         held.step = Step::Idle;
         let nanos = net.nanos() - held.asked_nanos;
@@ -219,8 +266,9 @@ impl Holding {
         net.idle(conn);
         let (of, count) = match self.phase {
             Phase::Open => ("open_and_first_answer", "opened"),
+            Phase::Warm => ("warm", "warmed"),
             Phase::Run => ("probe", "probed"),
-            Phase::Count | Phase::Check | Phase::Close => ("check", "checked"),
+            _ => ("check", "checked"),
         };
         self.tally.latency(of, nanos);
         self.tally.count(count, 1);
@@ -235,6 +283,7 @@ impl Holding {
             (Step::Gone, _) => return net.close(conn),
             (Step::Opening, _) => "open",
             (Step::Asking, Phase::Open) => "first message",
+            (Step::Asking, Phase::Warm) => "warm",
             (Step::Asking, Phase::Run) => "probe",
             (Step::Asking, _) => "check",
             (Step::Idle, _) => "while held",
@@ -272,16 +321,16 @@ impl Script for Holding {
             Event::Opened => {
                 self.tally.latency("connect", net.nanos() - held.asked_nanos);
                 let begun = held.asked_nanos;
-                self.ask(conn, net);
+                self.ask(conn, MESSAGE_BYTES, net);
                 self.held[conn.0 as usize].asked_nanos = begun;
                 net.receive(conn);
             }
             Event::MaySend if held.step == Step::Asking => {
-                net.send(conn, MESSAGE_BYTES, |bytes| held.next.clone().fill(bytes));
+                net.send(conn, held.missing_bytes, |bytes| held.next.clone().fill(bytes));
             }
             Event::Received(chunk) => {
                 let bytes = net.bytes(chunk);
-                if held.step != Step::Asking || bytes.len() > usize::from(held.missing) {
+                if held.step != Step::Asking || bytes.len() as u64 > u64::from(held.missing_bytes) {
                     return self.lose(conn, "bytes that nobody asked for", net);
                 }
                 let checked = held.next.check(bytes).map(|()| bytes.len());
@@ -305,11 +354,12 @@ impl Script for Holding {
         let interval = match self.phase {
             Phase::Open => self.ramp_nanos,
             Phase::Run => self.probe_nanos,
-            Phase::Count | Phase::Check | Phase::Close => 0,
+            _ => 0,
         };
         let total = self.held.len() as u64;
         let passed = net.nanos() - self.phase_nanos;
         let allowed = match self.phase {
+            Phase::Settle | Phase::Count | Phase::Linger => 0,
             Phase::Run if interval == 0 => 0,
             Phase::Run => passed / interval,
             _ => passed.checked_div(interval).unwrap_or(total).min(total),

@@ -187,9 +187,10 @@ impl Script for Crowd {
                     }
                 }
             }
-            Phase::Open | Phase::Close => {
+            Phase::Close => {
                 (0..self.clients.len()).for_each(|index| net.close(ConnIndex(index as u32)));
             }
+            _ => {}
         }
     }
 

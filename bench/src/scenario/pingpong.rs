@@ -241,11 +241,11 @@ impl Script for Playing {
                     let now = net.nanos();
                     self.ask(conn, now, net);
                 }
-                Phase::Run | Phase::Count | Phase::Check => {}
                 Phase::Close => {
                     self.players[index].step = Step::Gone;
                     net.close(conn);
                 }
+                _ => {}
             }
         }
     }
@@ -284,8 +284,8 @@ impl Script for Playing {
         let done = match self.phase {
             Phase::Open => self.opening == 0,
             Phase::Run => false,
-            Phase::Count | Phase::Check => self.asking == 0,
             Phase::Close => net.open == 0,
+            _ => self.asking == 0,
         };
         let progress = self.tally.get("answered");
         Tick { done, progress, wait: Duration::from_nanos(wait) }

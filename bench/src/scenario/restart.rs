@@ -262,7 +262,7 @@ impl Script for Witness {
                     net.close(ConnIndex(index as u32));
                 }
             }
-            Phase::Run | Phase::Count | Phase::Check => {}
+            _ => {}
         }
     }
 
