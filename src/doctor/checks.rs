@@ -166,8 +166,7 @@ fn backlog(facts: &Facts, listener: &Listener, means: &Means) -> Check {
         says +=
             &format!("; net.core.somaxconn cuts it from {}", thousands(listener.backlog.into()));
     }
-    let wanted = listener.backlog.to_string();
-    let remedy = Remedy::sysctl("net.core.somaxconn", &wanted, Scope::of_network(facts));
+    let remedy = Remedy::backlog(facts, listener.backlog.into());
     let name = format!("backlog of {}", listener.name);
     Check::good_or(good, &name, listener.backlog.to_string(), [&says, &says], remedy)
 }

@@ -19,7 +19,7 @@ pub use facts::{Facts, Given, Host, Kernel, Namespace, Network, Process};
 pub use limits::{
     CONNECTIONS_MAX, ENTRY_BYTES, FILES_RESERVED, Force, Kind, Limit, SOCKET_BYTES, Scope,
 };
-pub use remedy::{Prescription, Remedy};
+pub use remedy::{PORTS_WIDEST, Prescription, Remedy};
 pub use report::SCHEMA;
 pub use shape::{Means, Shape};
 pub use words::thousands;

@@ -15,7 +15,7 @@ use super::words::{size, thousands};
 use crate::config::{Auto, Config};
 
 /// The widest range of ports to connect from that leaves the privileged ones alone.
-const PORTS_WIDEST: (u16, u16) = (1024, 65_535);
+pub const PORTS_WIDEST: (u16, u16) = (1024, 65_535);
 /// Rings of a worker that were measured to cost little more than one.
 const FEW_RINGS: u32 = 64;
 /// The most that ring.buffer_count may be.
@@ -66,6 +66,48 @@ impl Remedy {
 
     fn config(key: &str, value: u64) -> Remedy {
         Remedy::Config { key: key.to_owned(), value: value.to_string() }
+    }
+
+    /// The widest range of ports to connect from, without those that somebody listens on; nothing
+    /// where it is as wide already.
+    pub fn widest_ports(facts: &Facts, listening: &[u16]) -> Vec<Remedy> {
+        if facts.network.ports == Some(PORTS_WIDEST) {
+            return Vec::new();
+        }
+        let range = format!("{} {}", PORTS_WIDEST.0, PORTS_WIDEST.1);
+        let scope = Scope::of_network(facts);
+        let mut remedies = vec![Remedy::sysctl("net.ipv4.ip_local_port_range", &range, scope)];
+        let exposed = exposed_ports(facts, listening);
+        if !exposed.is_empty() {
+            remedies.push(reserve_ports(facts, &exposed));
+        }
+        remedies
+    }
+
+    /// Room for so many files beside those in use.
+    pub fn files(facts: &Facts, files: u64) -> Remedy {
+        let used = facts.host.files_used.unwrap_or(0);
+        let value = files.saturating_add(used + FILES_RESERVED).to_string();
+        Remedy::sysctl("fs.file-max", &value, Scope::Host)
+    }
+
+    /// Room for so many clients to wait at each passive socket.
+    pub fn backlog(facts: &Facts, clients: u64) -> Remedy {
+        Remedy::sysctl("net.core.somaxconn", &clients.to_string(), Scope::of_network(facts))
+    }
+
+    /// Room for so many unfinished handshakes at each passive socket.
+    pub fn syn_backlog(facts: &Facts, handshakes: u64) -> Remedy {
+        let scope = Scope::of_network(facts);
+        Remedy::sysctl("net.ipv4.tcp_max_syn_backlog", &handshakes.to_string(), scope)
+    }
+
+    /// Room for so many pages of queued bytes beside those in use.
+    pub fn tcp_mem(facts: &Facts, pages: u64) -> Remedy {
+        // The kernel's own proportions: half, two thirds, all.
+        let max = pages + facts.host.tcp_mem_used_pages.unwrap_or(0);
+        let value = format!("{} {} {max}", max / 2, max / 3 * 2);
+        Remedy::sysctl("net.ipv4.tcp_mem", &value, Scope::Host)
     }
 
     /// The command, or what to do where none does it. `container`: whether we are in one.
@@ -187,6 +229,12 @@ fn key_of(remedy: &Remedy) -> &str {
     }
 }
 
+/// Ports of the widest range that nothing keeps from outgoing connections.
+fn exposed_ports(facts: &Facts, ports: &[u16]) -> Vec<u16> {
+    let free = |port: &u16| *port >= PORTS_WIDEST.0 && !facts.network.is_reserved(*port);
+    ports.iter().copied().filter(free).collect()
+}
+
 /// Keeps `ports` from outgoing connections, beside those that are kept already.
 pub(super) fn reserve_ports(facts: &Facts, ports: &[u16]) -> Remedy {
     let mut list: Vec<String> = ports.iter().map(u16::to_string).collect();
@@ -220,9 +268,7 @@ impl Case<'_> {
             }
             Kind::Files => {
                 let files = self.connections.saturating_mul(self.means.sides.into());
-                let used = facts.host.files_used.unwrap_or(0);
-                let value = files.saturating_add(used + FILES_RESERVED).to_string();
-                vec![Remedy::sysctl("fs.file-max", &value, Scope::Host)]
+                vec![Remedy::files(facts, files)]
             }
             Kind::HostMemory => vec![self.more_memory()],
             Kind::CgroupMemory => vec![self.more_cgroup_memory()],
@@ -234,12 +280,7 @@ impl Case<'_> {
                 let value = entries.saturating_add(used).to_string();
                 vec![Remedy::sysctl("net.netfilter.nf_conntrack_max", &value, Scope::Host)]
             }
-            Kind::TcpMem => {
-                // The kernel's own proportions: half, two thirds, all.
-                let max = self.connections + facts.host.tcp_mem_used_pages.unwrap_or(0);
-                let value = format!("{} {} {max}", max / 2, max / 3 * 2);
-                vec![Remedy::sysctl("net.ipv4.tcp_mem", &value, Scope::Host)]
-            }
+            Kind::TcpMem => vec![Remedy::tcp_mem(facts, self.connections)],
         }
     }
 
@@ -351,22 +392,12 @@ impl Case<'_> {
 
     fn more_ports(&self) -> Vec<Remedy> {
         let facts = self.facts;
-        let mut remedies = Vec::new();
         let (first, last) = PORTS_WIDEST;
-        let missing: Vec<u16> = ports_of(self.config)
-            .into_iter()
-            .filter(|&port| port >= first && !facts.network.is_reserved(port))
-            .collect();
-        let reserved = facts.network.reserved_among(PORTS_WIDEST) + missing.len() as u64;
+        let listening = ports_of(self.config);
+        let exposed = exposed_ports(facts, &listening).len() as u64;
+        let reserved = facts.network.reserved_among(PORTS_WIDEST) + exposed;
         let widest = u64::from(last - first) + 1 - reserved.min(u64::from(last - first));
-        if facts.network.ports != Some(PORTS_WIDEST) {
-            let range = format!("{first} {last}");
-            let key = "net.ipv4.ip_local_port_range";
-            remedies.push(Remedy::sysctl(key, &range, Scope::of_network(facts)));
-            if !missing.is_empty() {
-                remedies.push(reserve_ports(facts, &missing));
-            }
-        }
+        let mut remedies = Remedy::widest_ports(facts, &listening);
         let pairs = pairs(self.config).0.len() as u64;
         let needed = self.connections.div_ceil(widest);
         if needed > pairs {
