@@ -2,7 +2,7 @@
 
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -12,6 +12,7 @@ use portcullis::ring::ConnIndex;
 use crate::account::Snapshot;
 use crate::net::{Event, Net, NetSetup};
 use crate::progress::Progress;
+use crate::sysctl::Applied;
 use crate::tally::Tally;
 use crate::timeline::Timeline;
 
@@ -94,6 +95,8 @@ pub(crate) struct Job {
     pub(crate) goal: u64,
     /// Progress is told once a second; else only at SIGUSR1.
     pub(crate) talks: bool,
+    /// To be put back even when the program ends at once.
+    pub(crate) applied: Option<Arc<Applied>>,
 }
 
 /// What came of it.
@@ -174,14 +177,26 @@ pub(crate) fn allow_large_tables() {
     }
 }
 
-/// Blocks the signals that end a run, in this thread and those it starts.
-fn hold_signals() -> io::Result<SigSet> {
+/// Blocks the signals that end a run, in this thread and those it starts: they wait until the run
+/// hears them. A terminal that goes away is one, unless it was said not to matter (nohup).
+pub(crate) fn hold_signals() -> io::Result<SigSet> {
     let mut signals = SigSet::empty();
     signals.add(Signal::SIGINT);
     signals.add(Signal::SIGTERM);
     signals.add(Signal::SIGUSR1);
+    if !is_ignored(Signal::SIGHUP) {
+        signals.add(Signal::SIGHUP);
+    }
     signals.thread_block()?;
     Ok(signals)
+}
+
+/// By the mask in /proc/self/status, whose lowest bit is signal 1.
+fn is_ignored(signal: Signal) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok());
+    mask.is_some_and(|mask| mask >> (signal as i32 - 1) & 1 == 1)
 }
 
 /// What signals asked for.
@@ -192,12 +207,17 @@ struct Asked {
 }
 
 /// Stops at the first signal and ends the program at the second; SIGUSR1 asks for a line.
-fn hear(signals: SigSet, asked: Arc<Asked>) {
+fn hear(signals: SigSet, asked: Arc<Asked>, applied: Weak<Applied>) {
     std::thread::spawn(move || {
         loop {
             match signals.wait() {
                 Ok(Signal::SIGUSR1) => asked.progress.store(true, Ordering::Relaxed),
-                Ok(_) if asked.stop.swap(true, Ordering::Relaxed) => std::process::exit(1),
+                Ok(_) if asked.stop.swap(true, Ordering::Relaxed) => {
+                    if let Some(applied) = applied.upgrade() {
+                        applied.put_back();
+                    }
+                    std::process::exit(1)
+                }
                 Ok(_) => eprintln!("ending; once more ends at once"),
                 Err(_) => return,
             }
@@ -211,7 +231,8 @@ pub(crate) fn run<S: Script>(
     make: impl Fn(usize) -> io::Result<(NetSetup, S)> + Sync,
 ) -> io::Result<Outcome> {
     let asked = Arc::new(Asked::default());
-    hear(hold_signals()?, asked.clone());
+    let applied = job.applied.as_ref().map_or_else(Weak::new, Arc::downgrade);
+    hear(hold_signals()?, asked.clone(), applied);
     let shared = Shared {
         phases: job.phases.iter().map(|(phase, _)| *phase).collect(),
         present: AtomicUsize::new(usize::MAX),

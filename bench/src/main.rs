@@ -11,6 +11,7 @@ mod protocol;
 mod report;
 mod scenario;
 mod serve;
+mod sysctl;
 mod tally;
 mod timeline;
 

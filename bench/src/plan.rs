@@ -1,13 +1,15 @@
 //! Where connections come from and go to: a pair of source address and target gives only as many
 //! as it has ports.
 
-use std::fmt;
-use std::fs::read_to_string;
-use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::{fmt, io};
 
 use clap::Args;
+use portcullis::doctor::{Facts, PORTS_WIDEST};
 use portcullis::ring::ServerSocket;
+
+use crate::sysctl::{self, Applied, Demand, Need};
 
 /// How full a pair becomes when the plan chooses the sources. connect(2) tries all ports of one
 /// parity before any of the other (`__inet_hash_connect`): beyond half of the range it walks over
@@ -55,21 +57,24 @@ impl Targets {
 /// Ports that the kernel gives to connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Ports {
-    pub(crate) first: u16,
-    pub(crate) last: u16,
-    pub(crate) reserved: u64,
+    first: u16,
+    last: u16,
+    reserved: u64,
 }
 
 impl Ports {
     /// This host's.
-    pub(crate) fn of_host() -> io::Result<Ports> {
-        let range = read_to_string("/proc/sys/net/ipv4/ip_local_port_range")?;
-        let reserved = read_to_string("/proc/sys/net/ipv4/ip_local_reserved_ports")?;
-        let mut ends = range.split_whitespace().filter_map(|word| word.parse().ok());
-        let (Some(first), Some(last)) = (ends.next(), ends.next()) else {
-            return Err(io::Error::other(format!("ip_local_port_range says {range:?}")));
-        };
-        Ok(Ports { first, last, reserved: reserved_within(&reserved, first, last) })
+    fn of(facts: &Facts) -> io::Result<Ports> {
+        let unknown = || io::Error::other("net.ipv4.ip_local_port_range cannot be read");
+        let (first, last) = facts.network.ports.ok_or_else(unknown)?;
+        Ok(Ports { first, last, reserved: facts.network.reserved_among((first, last)) })
+    }
+
+    /// What the host would give at most, with so many more ports reserved.
+    fn widest(facts: &Facts, more_reserved: u64) -> Ports {
+        let (first, last) = PORTS_WIDEST;
+        let reserved = facts.network.reserved_among(PORTS_WIDEST) + more_reserved;
+        Ports { first, last, reserved }
     }
 
     fn count(self) -> u64 {
@@ -77,16 +82,22 @@ impl Ports {
     }
 }
 
-/// How many ports of `5000,6000-6010` lie in a range.
-fn reserved_within(text: &str, first: u16, last: u16) -> u64 {
-    let parts = text.trim().split(',').filter(|part| !part.is_empty());
-    parts
-        .filter_map(|part| {
-            let (low, high) = part.split_once('-').unwrap_or((part, part));
-            let (low, high) = (low.parse::<u16>().ok()?, high.parse::<u16>().ok()?);
-            Some((u64::from(high.min(last)) + 1).saturating_sub(u64::from(low.max(first))))
-        })
-        .sum()
+/// How much a run is going to take.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Size {
+    /// Open at one time.
+    pub(crate) connections: u64,
+    /// Four-tuples that it would like: those that closed first stay in TIME-WAIT.
+    pub(crate) tuples: u64,
+    /// How many connect before the first of them is answered.
+    pub(crate) at_once: u64,
+}
+
+impl Size {
+    /// Everybody connects at once.
+    pub(crate) fn at_once(connections: u64) -> Size {
+        Size { connections, tuples: connections, at_once: connections }
+    }
 }
 
 /// The pairs that connections are spread over, one after the other.
@@ -97,24 +108,100 @@ pub(crate) struct Plan {
     pub(crate) sources: Vec<Option<IpAddr>>,
     ports: Ports,
     connections: u64,
+    /// Put back when the last plan with them is gone.
+    pub(crate) applied: Option<Arc<Applied>>,
 }
 
 impl Plan {
-    /// A plan for so many connections at once.
-    pub(crate) fn new(reach: &Reach, ports: Ports, connections: u64) -> Result<Plan, String> {
+    /// A plan for this host, told on stderr. Sysctls that are too small for it are told as well, or
+    /// set until the plan is gone if `apply` says so.
+    pub(crate) fn make(reach: &Reach, size: Size, apply: bool) -> io::Result<Plan> {
+        let invalid = |words| io::Error::new(io::ErrorKind::InvalidInput, words);
+        let facts = sysctl::facts();
+        let here = Plan::within(reach, Ports::of(&facts)?, size).map_err(invalid)?;
+        let demand =
+            Demand { connections: size.connections, at_once: size.at_once, targets: &here.targets };
+        let ports = here.more_ports(&facts, reach, &demand);
+        let needs = [ports.clone(), sysctl::needs(&facts, &demand)].concat();
+        for need in &needs {
+            eprintln!("needs: {}: {}", need.why, need.command());
+        }
+        let plan = if apply {
+            let applied = Some(Arc::new(Applied::set(&needs)?));
+            let ports = Ports::of(&sysctl::facts())?;
+            Plan { applied, ..Plan::within(reach, ports, size).map_err(invalid)? }
+        } else {
+            here
+        };
+        if !plan.fits() {
+            let commands: Vec<_> = ports.iter().map(Need::command).collect();
+            let remedy = match &commands[..] {
+                [] => String::new(),
+                all => format!(": {}; --apply-sysctls sets it for the run", all.join("; ")),
+            };
+            return Err(invalid(format!("{}{remedy}", plan.refusal())));
+        }
+        if !apply && !needs.is_empty() {
+            eprintln!("needs: --apply-sysctls sets these for the run and puts them back after it");
+        }
+        eprintln!("plan: {plan}");
+        Ok(plan)
+    }
+
+    /// For as many four-tuples as are wanted, or else as many as are needed.
+    fn within(reach: &Reach, ports: Ports, size: Size) -> Result<Plan, String> {
+        let wide = Plan::new(reach, ports, size.tuples.max(size.connections))?;
+        if wide.fits() { Ok(wide) } else { Plan::new(reach, ports, size.connections) }
+    }
+
+    /// What widens the range of ports, where that is too narrow and would do if it were wider.
+    fn more_ports(&self, facts: &Facts, reach: &Reach, demand: &Demand<'_>) -> Vec<Need> {
+        let connections = demand.connections;
+        if connections * 2 <= self.reach() {
+            return Vec::new();
+        }
+        let targets = self.targets.len() as u64;
+        let widest = Plan::new(reach, Ports::widest(facts, targets), connections);
+        if !widest.is_ok_and(|plan| plan.fits()) {
+            return Vec::new();
+        }
+        let why = format!(
+            "{connections} connections, and connecting is slow beyond half of {}",
+            self.arithmetic()
+        );
+        sysctl::ports(facts, demand, &why)
+    }
+
+    /// A plan for so many connections, whether they fit or not.
+    fn new(reach: &Reach, ports: Ports, connections: u64) -> Result<Plan, String> {
         let targets: Vec<_> = reach.targets.iter().flat_map(Targets::iter).collect();
         let per_source = targets.len() as u64 * ports.count();
         let comfortable = (per_source * FILL_PERCENT / 100).max(1);
         let sources = sources(&reach.sources, &targets, connections.div_ceil(comfortable).max(1))?;
-        let plan = Plan { targets, sources, ports, connections };
-        if plan.reach() < connections {
-            return Err(format!("{plan}: {connections} connections do not fit; {}", plan.remedy()));
-        }
-        Ok(plan)
+        Ok(Plan { targets, sources, ports, connections, applied: None })
+    }
+
+    fn fits(&self) -> bool {
+        self.connections <= self.reach()
+    }
+
+    fn refusal(&self) -> String {
+        format!("{self}: {} connections do not fit; {}", self.connections, self.remedy())
     }
 
     fn reach(&self) -> u64 {
         self.sources.len() as u64 * self.targets.len() as u64 * self.ports.count()
+    }
+
+    fn arithmetic(&self) -> String {
+        let Ports { first, last, reserved } = self.ports;
+        format!(
+            "{} sources × {} targets × {} ports ({first} to {last}, {reserved} reserved) = {}",
+            self.sources.len(),
+            self.targets.len(),
+            self.ports.count(),
+            self.reach()
+        )
     }
 
     fn remedy(&self) -> String {
@@ -139,16 +226,7 @@ impl Plan {
 
 impl fmt::Display for Plan {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Ports { first, last, reserved } = self.ports;
-        write!(
-            out,
-            "{} sources × {} targets × {} ports ({first} to {last}, {reserved} reserved) = {} \
-             connections at most",
-            self.sources.len(),
-            self.targets.len(),
-            self.ports.count(),
-            self.reach()
-        )?;
+        write!(out, "{} connections at most", self.arithmetic())?;
         if self.connections * 2 > self.reach() {
             write!(out, "; more than half of them, so that connecting becomes slow")?;
         }
@@ -189,7 +267,8 @@ mod tests {
 
     fn plan(targets: &str, sources: &str, connections: u64) -> Result<Plan, String> {
         let targets = targets.split(',').map(|one| parse_targets(one).expect("targets")).collect();
-        Plan::new(&Reach { targets, sources: sources.to_owned() }, PORTS, connections)
+        let plan = Plan::new(&Reach { targets, sources: sources.to_owned() }, PORTS, connections)?;
+        if plan.fits() { Ok(plan) } else { Err(plan.refusal()) }
     }
 
     #[test]
@@ -216,12 +295,6 @@ mod tests {
         assert!(plan("10.0.0.1:7000", "10.0.0.2,10.0.0.3", 50_001).is_ok());
         assert!(plan("10.0.0.1:7000", "10.0.0.0/30", 100_001).is_err());
         assert!(plan("10.0.0.1:7000", "10.0.0.0/30", 100_000).is_ok());
-    }
-
-    #[test]
-    fn reserved_ports_count_where_they_lie_in_the_range() {
-        assert_eq!(reserved_within("", 10, 20), 0);
-        assert_eq!(reserved_within("5,10-12,19-30\n", 10, 20), 5);
     }
 
     #[test]

@@ -79,6 +79,7 @@ impl Serve {
             target_pids: Vec::new(),
             goal: 0,
             talks: false,
+            applied: None,
         };
         let sockets = Mutex::new(sockets);
         let outcome = engine::run(&job, |index| {

@@ -1,32 +1,13 @@
 //! What goes wrong at the target is reported as exactly that.
 
+mod support;
+
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::process::Command;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde_json::{Value, json};
-
-/// A server that treats each client so, on a thread of its own, for as long as the test runs.
-fn server(treat: fn(TcpStream)) -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let address = listener.local_addr().expect("its address");
-    std::thread::spawn(move || {
-        for client in listener.incoming().flatten() {
-            std::thread::spawn(move || treat(client));
-        }
-    });
-    address
-}
-
-fn echo(mut client: TcpStream) {
-    let mut bytes = [0; 4096];
-    while let Ok(count @ 1..) = client.read(&mut bytes) {
-        if client.write_all(&bytes[..count]).is_err() {
-            return;
-        }
-    }
-}
+use support::{Run, echo, server};
 
 /// Closing with unread bytes sends RST.
 fn reset(client: TcpStream) {
@@ -84,15 +65,12 @@ fn count(mut client: TcpStream) {
 }
 
 /// The exit code and the result.
+#[track_caller]
 fn bench(scenario: &str, target: SocketAddr, more: &[&str]) -> (Option<i32>, Value) {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_portcullis-bench"));
-    command.args([scenario, "--threads", "1", "--patience", "2s", "--max-lag", "1m"]);
-    command.args(["--target", &target.to_string()]).args(more);
-    let output = command.output().expect("the program runs");
-    let text = String::from_utf8(output.stdout).expect("text");
-    let errors = String::from_utf8_lossy(&output.stderr);
-    let result = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {errors}"));
-    (output.status.code(), result)
+    let mut command = support::bench(&[scenario, "--threads", "1", "--patience", "2s"]);
+    command.args(["--max-lag", "1m", "--target", &target.to_string()]).args(more);
+    let ended = Run::begin(command).end();
+    (ended.code, ended.result())
 }
 
 #[track_caller]
@@ -262,11 +240,10 @@ fn nobody_listening_is_said() {
 
 #[test]
 fn a_number_beyond_the_addresses_is_wrong_usage() {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_portcullis-bench"));
     let arguments = ["--connections", "100000", "--sources", "127.0.0.1"];
-    command.args(["hold", "--target", "127.0.0.1:9"]).args(arguments);
-    let output = command.output().expect("the program runs");
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(2), "{errors}");
-    assert!(errors.contains("100000 connections do not fit"), "{errors}");
+    let mut command = support::bench(&["hold", "--target", "127.0.0.1:9"]);
+    command.args(arguments);
+    let ended = Run::begin(command).end();
+    assert_eq!(ended.code, Some(2), "{ended:?}");
+    assert!(ended.errors.contains("100000 connections do not fit"), "{ended:?}");
 }

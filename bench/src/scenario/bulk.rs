@@ -13,6 +13,7 @@ use super::{Buffers, Common, Report, share};
 use crate::engine::{self, Outcome, Phase, Script, Tick, Until};
 use crate::net::{End, Event, Net};
 use crate::pattern::Pattern;
+use crate::plan::Size;
 use crate::protocol::{Asked, HEADER_BYTES, Receipt};
 use crate::tally::{Tally, words};
 
@@ -99,7 +100,7 @@ impl Slow {
 
 impl Bulk {
     fn stream(&self, stalled: bool) -> io::Result<Outcome> {
-        let plan = self.common.plan(self.connections)?;
+        let plan = self.common.plan(Size::at_once(self.connections))?;
         let threads = self.common.threads(self.connections);
         let phases = vec![
             (Phase::Open, Until::Done),
@@ -107,7 +108,7 @@ impl Bulk {
             (Phase::Check, Until::Done),
             (Phase::Close, Until::Done),
         ];
-        let job = self.common.job(phases, threads, self.connections);
+        let job = self.common.job(&plan, phases, threads, self.connections);
         engine::run(&job, |index| {
             let connections = share(self.connections, index, threads) as u32;
             let count = (connections * 4 + 16).min(16_384);

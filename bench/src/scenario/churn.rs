@@ -14,6 +14,7 @@ use super::{Buffers, Common, Report, share};
 use crate::engine::{self, Phase, Script, Tick, Until};
 use crate::net::{End, Event, Net};
 use crate::pattern::Pattern;
+use crate::plan::Size;
 use crate::tally::{Tally, words};
 
 /// Four-tuples that a churn is given where the plan can choose: those that closed first stay in
@@ -67,9 +68,9 @@ impl Churn {
             (Phase::Close, Until::Done),
         ];
         let threads = self.common.threads(self.connections);
-        let wide = self.common.plan(self.connections.max(TUPLES));
-        let plan = wide.or_else(|_| self.common.plan(self.connections))?;
-        let job = self.common.job(phases, threads, self.connections);
+        let size = Size { tuples: TUPLES, ..Size::at_once(self.connections) };
+        let plan = self.common.plan(size)?;
+        let job = self.common.job(&plan, phases, threads, self.connections);
         let outcome = engine::run(&job, |index| {
             let connections = share(self.connections, index, threads) as u32;
             let setup = self.common.setup(&plan, connections, Buffers::for_messages(self.bytes));
@@ -106,9 +107,9 @@ impl Storm {
             (Phase::Close, Until::Done),
         ];
         let threads = self.common.threads(self.connections);
-        let wide = self.common.plan(self.connections * 2);
-        let plan = wide.or_else(|_| self.common.plan(self.connections))?;
-        let job = self.common.job(phases, threads, self.connections);
+        let tuples = self.connections * 2;
+        let plan = self.common.plan(Size { tuples, ..Size::at_once(self.connections) })?;
+        let job = self.common.job(&plan, phases, threads, self.connections);
         let outcome = engine::run(&job, |index| {
             let connections = share(self.connections, index, threads) as u32;
             let setup = self.common.setup(&plan, connections, Buffers::for_messages(self.bytes));

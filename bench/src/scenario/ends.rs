@@ -12,6 +12,7 @@ use super::{Buffers, Common, Report, share};
 use crate::engine::{self, Phase, Script, Tick, Until};
 use crate::net::{End, Event, Net};
 use crate::pattern::Pattern;
+use crate::plan::Size;
 use crate::tally::{Tally, words};
 
 /// What one send takes at most.
@@ -67,14 +68,14 @@ impl Reset {
 
 impl Lives {
     fn run(&self, scenario: &'static str, abort: bool) -> io::Result<ExitCode> {
-        let plan = self.common.plan(self.connections)?;
+        let plan = self.common.plan(Size::at_once(self.connections))?;
         let threads = self.common.threads(self.connections);
         let phases = vec![
             (Phase::Run, Until::Done),
             (Phase::Check, Until::Done),
             (Phase::Close, Until::Done),
         ];
-        let job = self.common.job(phases, threads, self.count);
+        let job = self.common.job(&plan, phases, threads, self.count);
         let outcome = engine::run(&job, |index| {
             let connections = share(self.connections, index, threads) as u32;
             let setup = self.common.setup(&plan, connections, Buffers::for_messages(SEND_BYTES));

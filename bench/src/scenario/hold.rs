@@ -14,6 +14,7 @@ use crate::engine::{self, Outcome, Phase, Script, Tick, Until};
 use crate::memory;
 use crate::net::{End, Event, Net};
 use crate::pattern::Pattern;
+use crate::plan::Size;
 use crate::tally::{Tally, words};
 
 /// What each connection says whenever it is checked.
@@ -71,7 +72,8 @@ fn warm_bytes(text: &str) -> Result<u32, String> {
 
 impl Hold {
     pub(crate) fn run(&self) -> io::Result<ExitCode> {
-        let plan = self.common.plan(self.connections)?;
+        let plan =
+            self.common.plan(Size { at_once: self.window, ..Size::at_once(self.connections) })?;
         let threads = self.common.threads(self.connections);
         let warm = [(Phase::Warm, Until::Done), (Phase::Settle, Until::Elapsed(self.settle))];
         let mut phases = vec![(Phase::Open, Until::Done)];
@@ -82,7 +84,7 @@ impl Hold {
             (Phase::Close, Until::Done),
             (Phase::Linger, Until::Elapsed(self.linger)),
         ]);
-        let job = self.common.job(phases, threads, self.connections);
+        let job = self.common.job(&plan, phases, threads, self.connections);
         let outcome = engine::run(&job, |index| {
             let connections = share(self.connections, index, threads) as u32;
             let largest = self.warm.unwrap_or(0).clamp(MESSAGE_BYTES, WARM_PART_BYTES);

@@ -16,9 +16,9 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::{Map, Value, json};
 
-use crate::engine::{Job, Outcome, Phase, Until};
+use crate::engine::{Job, Outcome, Phase, Until, hold_signals};
 use crate::net::NetSetup;
-use crate::plan::{Plan, Ports, Reach};
+use crate::plan::{Plan, Reach, Size};
 
 /// A thread of ours that ran for more than this share of the time was the bottleneck.
 const BUSY_SHARE: f64 = 0.95;
@@ -43,6 +43,10 @@ pub(crate) struct Common {
     /// Processes of the target (their children count, too), to report CPU and memory
     #[arg(long, value_delimiter = ',')]
     pub(crate) target_pid: Vec<u32>,
+    /// Sets the sysctls that so many connections need, which are told in any case, and puts the
+    /// old values back at the end. Not for two runs at one time
+    #[arg(long)]
+    apply_sysctls: bool,
 }
 
 /// What a thread's pool is made of.
@@ -67,17 +71,31 @@ impl Common {
         self.threads.unwrap_or(cores).clamp(1, connections.clamp(1, 256) as usize)
     }
 
-    /// The plan for so many four-tuples, printed.
-    pub(crate) fn plan(&self, tuples: u64) -> io::Result<Plan> {
-        let plan = Plan::new(&self.reach, Ports::of_host()?, tuples)
-            .map_err(|words| io::Error::new(io::ErrorKind::InvalidInput, words))?;
-        eprintln!("plan: {plan}");
-        Ok(plan)
+    /// The plan for a run, printed.
+    pub(crate) fn plan(&self, size: Size) -> io::Result<Plan> {
+        if self.apply_sysctls {
+            // From here on a signal waits until the run hears it, so that nothing stays set.
+            hold_signals()?;
+        }
+        Plan::make(&self.reach, size, self.apply_sysctls)
     }
 
     /// A run through these phases.
-    pub(crate) fn job(&self, phases: Vec<(Phase, Until)>, threads: usize, goal: u64) -> Job {
-        Job { phases, threads, target_pids: self.target_pid.clone(), goal, talks: true }
+    pub(crate) fn job(
+        &self,
+        plan: &Plan,
+        phases: Vec<(Phase, Until)>,
+        threads: usize,
+        goal: u64,
+    ) -> Job {
+        Job {
+            phases,
+            threads,
+            target_pids: self.target_pid.clone(),
+            goal,
+            talks: true,
+            applied: plan.applied.clone(),
+        }
     }
 
     /// One thread's setup.

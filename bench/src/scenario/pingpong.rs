@@ -13,6 +13,7 @@ use super::{Buffers, Common, Report, share};
 use crate::engine::{self, Phase, Script, Tick, Until};
 use crate::net::{Event, Net};
 use crate::pattern::Pattern;
+use crate::plan::Size;
 use crate::tally::{Tally, words};
 
 #[derive(Args)]
@@ -38,7 +39,7 @@ pub(crate) struct PingPong {
 
 impl PingPong {
     pub(crate) fn run(&self) -> io::Result<ExitCode> {
-        let plan = self.common.plan(self.connections)?;
+        let plan = self.common.plan(Size::at_once(self.connections))?;
         let threads = self.common.threads(self.connections);
         let phases = vec![
             (Phase::Open, Until::Done),
@@ -46,7 +47,7 @@ impl PingPong {
             (Phase::Check, Until::Done),
             (Phase::Close, Until::Done),
         ];
-        let job = self.common.job(phases, threads, self.connections);
+        let job = self.common.job(&plan, phases, threads, self.connections);
         let outcome = engine::run(&job, |index| {
             let connections = share(self.connections, index, threads) as u32;
             let setup = self.common.setup(&plan, connections, Buffers::for_messages(self.bytes));

@@ -13,6 +13,7 @@ use super::{Buffers, Common, Report, share};
 use crate::engine::{self, Phase, Script, Tick, Until};
 use crate::net::{Event, Net};
 use crate::pattern::Pattern;
+use crate::plan::Size;
 use crate::tally::{Tally, words};
 
 const MESSAGE_BYTES: u32 = 32;
@@ -44,7 +45,7 @@ pub(crate) struct Restart {
 impl Restart {
     pub(crate) fn run(&self) -> io::Result<ExitCode> {
         let all = self.connections + self.newcomers;
-        let plan = self.common.plan(all)?;
+        let plan = self.common.plan(Size::at_once(all))?;
         let threads = self.common.threads(self.connections);
         let phases = vec![
             (Phase::Open, Until::Done),
@@ -52,7 +53,7 @@ impl Restart {
             (Phase::Check, Until::Done),
             (Phase::Close, Until::Done),
         ];
-        let job = self.common.job(phases, threads, self.connections);
+        let job = self.common.job(&plan, phases, threads, self.connections);
         let outcome = engine::run(&job, |index| {
             let established = share(self.connections, index, threads) as u32;
             let newcomers = (share(self.newcomers, index, threads) as u32).max(1);
