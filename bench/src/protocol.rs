@@ -1,5 +1,7 @@
 //! What scenarios and `serve` say to each other before and after the bytes that count.
 
+use crate::pattern::Pattern;
+
 /// What a request for `serve` begins with.
 const MAGIC: [u8; 8] = *b"PCBENCH1";
 
@@ -9,6 +11,21 @@ pub(crate) const HEADER_BYTES: usize = 24;
 /// What a server that speaks first says: so many bytes of this seed's pattern.
 pub(crate) const HELLO_BYTES: u32 = 32;
 pub(crate) const HELLO_SEED: u64 = 0x6f6c_6c65_6821;
+
+/// Takes a piece of a greeting of which so many bytes are missing; whether it is whole now.
+pub(crate) fn greeted(missing_bytes: &mut u32, arrived: &[u8]) -> Result<bool, &'static str> {
+    let mut hello = [0; HELLO_BYTES as usize];
+    Pattern::new(HELLO_SEED).fill(&mut hello);
+    let from = (HELLO_BYTES - *missing_bytes) as usize;
+    match hello[from..].get(..arrived.len()) {
+        None => Err("bytes that nobody asked for"),
+        Some(expected) if expected != arrived => Err("wrong bytes"),
+        Some(_) => {
+            *missing_bytes -= arrived.len() as u32;
+            Ok(*missing_bytes == 0)
+        }
+    }
+}
 
 /// What a scenario asks of a sink or a source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,6 +124,19 @@ mod tests {
         let mut other = Header::default();
         assert_eq!(other.take(&[b'x'; 30]), (&[b'x'; 6][..], None));
         assert!(!other.is_ours());
+    }
+
+    #[test]
+    fn a_greeting_is_taken_in_pieces_and_nothing_else_is() {
+        let mut hello = [0; 33];
+        Pattern::new(HELLO_SEED).fill(&mut hello);
+        for cut in 1..32 {
+            let mut missing = HELLO_BYTES;
+            assert_eq!(greeted(&mut missing, &hello[..cut]), Ok(false));
+            assert_eq!(greeted(&mut missing.clone(), &hello[cut..32]), Ok(true));
+            assert!(greeted(&mut missing.clone(), &hello[cut..]).is_err());
+            assert!(greeted(&mut missing, &hello[cut + 1..]).is_err());
+        }
     }
 
     #[test]

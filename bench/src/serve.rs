@@ -65,14 +65,19 @@ impl Serve {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let threads = self.threads.unwrap_or(cores).clamp(1, 256);
         let mut sockets: Vec<Vec<PassiveSocket>> = vec![Vec::new(); threads];
-        let addresses: Vec<_> = self.listen.iter().flat_map(Targets::iter).collect();
-        for address in &addresses {
-            let bound = listen_on(*address, threads, self.backlog).map_err(io::Error::other)?;
+        let mut addresses = Vec::new();
+        for address in self.listen.iter().flat_map(Targets::iter) {
+            let bound = listen_on(address, threads, self.backlog).map_err(io::Error::other)?;
+            addresses.push(bound.address);
             for (mine, socket) in sockets.iter_mut().zip(bound.sockets) {
                 mine.push(Arc::new(socket));
             }
         }
-        eprintln!("serving {:?} on {} addresses, {threads} threads", self.mode, addresses.len());
+        let (count, first) = (addresses.len(), addresses[0]);
+        eprintln!(
+            "serving {:?} on {count} addresses from {first} on, {threads} threads",
+            self.mode
+        );
         let job = Job {
             phases: vec![(Phase::Run, Until::Elapsed(FOREVER))],
             threads,

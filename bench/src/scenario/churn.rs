@@ -15,6 +15,7 @@ use crate::engine::{self, Phase, Script, Tick, Until};
 use crate::net::{End, Event, Net};
 use crate::pattern::Pattern;
 use crate::plan::Size;
+use crate::protocol::{self, HELLO_BYTES};
 use crate::tally::{Tally, words};
 
 /// Four-tuples that a churn is given where the plan can choose: those that closed first stay in
@@ -43,6 +44,9 @@ pub(crate) struct Churn {
     /// End by RST instead of FIN
     #[arg(long)]
     reset: bool,
+    /// The server speaks first (`serve --mode hello-first`): its greeting is waited for
+    #[arg(long)]
+    hello_first: bool,
 }
 
 #[derive(Args)]
@@ -77,7 +81,8 @@ impl Churn {
             let interval = (threads as u64 * 1_000_000_000).checked_div(self.rate);
             let kind = Kind::Churn { interval_nanos: interval, reset: self.reset };
             let living = Living::new(kind, self.bytes, index, threads, connections);
-            Ok((setup, Living { pairs: plan.servers().len() as u64, ..living }))
+            let pairs = plan.servers().len() as u64;
+            Ok((setup, Living { pairs, hello_first: self.hello_first, ..living }))
         })?;
         let lives = outcome.tally.get("lives_in_time") as f64;
         let report = Report {
@@ -87,6 +92,7 @@ impl Churn {
             asked: json!({
                 "connections": self.connections, "seconds": self.seconds, "rate": self.rate,
                 "bytes": self.bytes, "end": if self.reset { "reset" } else { "fin" },
+                "hello_first": self.hello_first,
                 "loop": if self.rate > 0 { "open" } else { "closed" },
             }),
             units: vec![("connection", lives)],
@@ -149,6 +155,8 @@ enum Step {
     /// The slot is free.
     Free,
     Opening,
+    /// It is open, and the server is to speak first.
+    Listening,
     Asking,
     /// Answered; it stays.
     Staying,
@@ -173,6 +181,7 @@ struct Living {
     tally: Tally,
     phase: Phase,
     bytes: u32,
+    hello_first: bool,
     lives: Vec<Life>,
     free: Vec<ConnIndex>,
     /// When lives were due for which no slot was free.
@@ -200,6 +209,7 @@ impl Living {
             tally: Tally::default(),
             phase: Phase::Check,
             bytes,
+            hello_first: false,
             lives: (0..connections).map(life).collect(),
             free: (0..connections).rev().map(ConnIndex).collect(),
             late: VecDeque::new(),
@@ -224,8 +234,23 @@ impl Living {
         net.open(conn, server);
     }
 
+    fn ask(&mut self, conn: ConnIndex, net: &mut Net) {
+        let life = &mut self.lives[conn.0 as usize];
+        (life.step, life.missing_bytes) = (Step::Asking, self.bytes);
+        net.expect(conn);
+        net.send(conn, self.bytes, |bytes| life.next.clone().fill(bytes));
+        net.receive(conn);
+    }
+
     fn received(&mut self, conn: ConnIndex, chunk: Chunk, net: &mut Net) {
         let life = &mut self.lives[conn.0 as usize];
+        if life.step == Step::Listening {
+            return match protocol::greeted(&mut life.missing_bytes, net.bytes(chunk)) {
+                Ok(true) => self.ask(conn, net),
+                Ok(false) => net.receive(conn),
+                Err(what) => self.lose(conn, what, net),
+            };
+        }
         if life.step != Step::Asking || chunk.length_bytes > life.missing_bytes {
             return self.lose(conn, "bytes that nobody asked for", net);
         }
@@ -275,6 +300,7 @@ impl Living {
         let step = match life.step {
             Step::Free | Step::Closing => return net.close(conn),
             Step::Opening => "open",
+            Step::Listening => "greeting",
             Step::Asking => "message",
             Step::Staying => "after the answer",
             Step::Leaving => "close",
@@ -364,10 +390,11 @@ impl Script for Living {
         match event {
             Event::Opened => {
                 self.tally.latency("connect", net.nanos() - life.due_nanos);
-                life.step = Step::Asking;
-                life.missing_bytes = self.bytes;
+                if !self.hello_first {
+                    return self.ask(conn, net);
+                }
+                (life.step, life.missing_bytes) = (Step::Listening, HELLO_BYTES);
                 net.expect(conn);
-                net.send(conn, self.bytes, |bytes| life.next.clone().fill(bytes));
                 net.receive(conn);
             }
             Event::MaySend if life.step == Step::Asking => {

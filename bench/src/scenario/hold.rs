@@ -15,6 +15,7 @@ use crate::memory;
 use crate::net::{End, Event, Net};
 use crate::pattern::Pattern;
 use crate::plan::Size;
+use crate::protocol::{self, HELLO_BYTES};
 use crate::tally::{Tally, words};
 
 /// What each connection says whenever it is checked.
@@ -61,6 +62,9 @@ pub(crate) struct Hold {
     /// How long to wait after closing before it is measured what the target kept
     #[arg(long, default_value = "2s", value_parser = humantime::parse_duration)]
     linger: Duration,
+    /// The server speaks first (`serve --mode hello-first`): its greeting is waited for
+    #[arg(long)]
+    hello_first: bool,
 }
 
 fn warm_bytes(text: &str) -> Result<u32, String> {
@@ -122,7 +126,7 @@ impl Hold {
                 "connections": self.connections, "hold_seconds": self.hold.as_secs_f64(),
                 "ramp": self.ramp, "window": self.window, "probes": self.probes,
                 "warm_bytes": self.warm, "settle_seconds": self.settle.as_secs_f64(),
-                "linger_seconds": self.linger.as_secs_f64(),
+                "linger_seconds": self.linger.as_secs_f64(), "hello_first": self.hello_first,
             }),
             units: vec![("probe", outcome.tally.get("probed") as f64)],
             figures,
@@ -138,6 +142,8 @@ enum Step {
     #[default]
     Gone,
     Opening,
+    /// It is open, and the server is to speak first.
+    Listening,
     Asking,
     Idle,
     /// FIN is sent; the target's is waited for.
@@ -169,6 +175,7 @@ struct Holding {
     through: u64,
     window: u64,
     warm_bytes: u32,
+    hello_first: bool,
     ramp_nanos: u64,
     probe_nanos: u64,
     phase_nanos: u64,
@@ -197,6 +204,7 @@ impl Holding {
             through: 0,
             window: hold.window.div_ceil(threads as u64).max(1),
             warm_bytes: hold.warm.unwrap_or(0),
+            hello_first: hold.hello_first,
             ramp_nanos: interval(hold.ramp),
             probe_nanos: interval(hold.probes),
             phase_nanos: 0,
@@ -220,7 +228,7 @@ impl Holding {
                 net.expect(conn);
                 net.finish(conn);
             }
-            (Phase::Close, Step::Asking | Step::Opening) => {
+            (Phase::Close, Step::Asking | Step::Opening | Step::Listening) => {
                 // Only an interrupt leaves such: it is nobody's failure.
                 self.held[local].step = Step::Gone;
                 self.through += 1;
@@ -238,6 +246,13 @@ impl Holding {
         held.asked_nanos = net.nanos();
         held.later_bytes = total_bytes;
         self.ask_on(conn, net);
+    }
+
+    /// Sends the first message, whose latency counts from when the connection was begun.
+    fn ask_first(&mut self, conn: ConnIndex, net: &mut Net) {
+        let begun = self.held[conn.0 as usize].asked_nanos;
+        self.ask(conn, MESSAGE_BYTES, net);
+        self.held[conn.0 as usize].asked_nanos = begun;
     }
 
     fn ask_on(&mut self, conn: ConnIndex, net: &mut Net) {
@@ -284,6 +299,7 @@ impl Holding {
         let step = match (held.step, self.phase) {
             (Step::Gone, _) => return net.close(conn),
             (Step::Opening, _) => "open",
+            (Step::Listening, _) => "greeting",
             (Step::Asking, Phase::Open) => "first message",
             (Step::Asking, Phase::Warm) => "warm",
             (Step::Asking, Phase::Run) => "probe",
@@ -322,13 +338,27 @@ impl Script for Holding {
         match event {
             Event::Opened => {
                 self.tally.latency("connect", net.nanos() - held.asked_nanos);
-                let begun = held.asked_nanos;
-                self.ask(conn, MESSAGE_BYTES, net);
-                self.held[conn.0 as usize].asked_nanos = begun;
+                if self.hello_first {
+                    (held.step, held.missing_bytes) = (Step::Listening, HELLO_BYTES);
+                    net.expect(conn);
+                } else {
+                    self.ask_first(conn, net);
+                }
                 net.receive(conn);
             }
             Event::MaySend if held.step == Step::Asking => {
                 net.send(conn, held.missing_bytes, |bytes| held.next.clone().fill(bytes));
+            }
+            Event::Received(chunk) if held.step == Step::Listening => {
+                match protocol::greeted(&mut held.missing_bytes, net.bytes(chunk)) {
+                    Ok(whole) => {
+                        if whole {
+                            self.ask_first(conn, net);
+                        }
+                        net.receive(conn);
+                    }
+                    Err(what) => self.lose(conn, what, net),
+                }
             }
             Event::Received(chunk) => {
                 let bytes = net.bytes(chunk);

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
+use portcullis::base::Chunk;
 use portcullis::ring::{ConnIndex, ServerId};
 use serde_json::{Map, json};
 
@@ -14,6 +15,7 @@ use crate::engine::{self, Phase, Script, Tick, Until};
 use crate::net::{Event, Net};
 use crate::pattern::Pattern;
 use crate::plan::Size;
+use crate::protocol::{self, HELLO_BYTES};
 use crate::tally::{Tally, words};
 
 #[derive(Args)]
@@ -35,6 +37,9 @@ pub(crate) struct PingPong {
     /// connection's last answer, and for nothing else
     #[arg(long, default_value_t = 0)]
     rate: u64,
+    /// The server speaks first (`serve --mode hello-first`): its greeting is waited for
+    #[arg(long)]
+    hello_first: bool,
 }
 
 impl PingPong {
@@ -55,7 +60,8 @@ impl PingPong {
             let numbers = (0..u64::from(connections)).map(|i| index as u64 + i * threads as u64);
             let players = numbers.map(|number| Player::new(number, number % pairs)).collect();
             let interval = (threads as u64 * 1_000_000_000).checked_div(self.rate);
-            Ok((setup, Playing::new(self.bytes, interval, players)))
+            let playing = Playing::new(self.bytes, interval, players);
+            Ok((setup, Playing { hello_first: self.hello_first, ..playing }))
         })?;
         let answered = outcome.tally.get("answered_in_time") as f64;
         let mut doubts = Vec::new();
@@ -76,6 +82,7 @@ impl PingPong {
             asked: json!({
                 "connections": self.connections, "seconds": self.seconds, "bytes": self.bytes,
                 "rate": self.rate, "loop": if self.rate > 0 { "open" } else { "closed" },
+                "hello_first": self.hello_first,
             }),
             units: vec![("message", answered)],
             figures: Map::new(),
@@ -90,6 +97,8 @@ impl PingPong {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Step {
     Opening,
+    /// It is open, and the server is to speak first.
+    Listening,
     Idle,
     Asking,
     Gone,
@@ -127,6 +136,7 @@ struct Playing {
     bytes: u32,
     /// Between two messages; absent in a closed loop.
     interval_nanos: Option<u64>,
+    hello_first: bool,
     players: Vec<Player>,
     began_nanos: u64,
     /// Messages that were due so far in an open loop.
@@ -142,6 +152,7 @@ impl Playing {
             phase: Phase::Open,
             bytes,
             interval_nanos,
+            hello_first: false,
             opening: players.len() as u64,
             players,
             began_nanos: 0,
@@ -155,7 +166,7 @@ impl Playing {
         match player.step {
             Step::Idle => {}
             Step::Asking => return player.late.push_back(due_nanos),
-            Step::Opening | Step::Gone => return,
+            Step::Opening | Step::Listening | Step::Gone => return,
         }
         player.step = Step::Asking;
         player.due_nanos = due_nanos;
@@ -171,8 +182,15 @@ impl Playing {
         net.send(conn, self.bytes, |bytes| player.next.clone().fill(bytes));
     }
 
-    fn received(&mut self, conn: ConnIndex, chunk: portcullis::base::Chunk, net: &mut Net) {
+    fn received(&mut self, conn: ConnIndex, chunk: Chunk, net: &mut Net) {
         let player = &mut self.players[conn.0 as usize];
+        if player.step == Step::Listening {
+            return match protocol::greeted(&mut player.missing_bytes, net.bytes(chunk)) {
+                Ok(true) => self.opened(conn, net),
+                Ok(false) => net.receive(conn),
+                Err(what) => self.lose(conn, what, net),
+            };
+        }
         if player.step != Step::Asking || chunk.length_bytes > player.missing_bytes {
             return self.lose(conn, "bytes that nobody asked for", net);
         }
@@ -205,12 +223,24 @@ impl Playing {
         }
     }
 
+    /// It is ready to speak.
+    fn opened(&mut self, conn: ConnIndex, net: &mut Net) {
+        self.players[conn.0 as usize].step = Step::Idle;
+        self.opening -= 1;
+        net.relax(conn);
+        net.receive(conn);
+    }
+
     fn lose(&mut self, conn: ConnIndex, what: &str, net: &mut Net) {
         let player = &mut self.players[conn.0 as usize];
         let step = match player.step {
             Step::Opening => {
                 self.opening -= 1;
                 "open"
+            }
+            Step::Listening => {
+                self.opening -= 1;
+                "greeting"
             }
             Step::Asking => {
                 self.asking -= 1;
@@ -253,11 +283,13 @@ impl Script for Playing {
 
     fn on(&mut self, conn: ConnIndex, event: Event, net: &mut Net) {
         match event {
-            Event::Opened => {
-                self.players[conn.0 as usize].step = Step::Idle;
-                self.opening -= 1;
+            Event::Opened if self.hello_first => {
+                let player = &mut self.players[conn.0 as usize];
+                (player.step, player.missing_bytes) = (Step::Listening, HELLO_BYTES);
+                net.expect(conn);
                 net.receive(conn);
             }
+            Event::Opened => self.opened(conn, net),
             Event::MaySend if self.players[conn.0 as usize].step == Step::Asking => {
                 self.send(conn, net);
             }
