@@ -30,7 +30,7 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Scenario {
-    /// A server for the other end: echo, sink, source or hello-first, on many ports.
+    /// A server for the other end: echo, sink, source and others, on many ports.
     Serve(serve::Serve),
     /// Opens connections to something that echoes, holds them, checks each, closes them.
     Hold(scenario::hold::Hold),
@@ -40,9 +40,9 @@ enum Scenario {
     Churn(scenario::churn::Churn),
     /// All connect at once; then all drop and return.
     Storm(scenario::churn::Storm),
-    /// Connections that say FIN first and must still get everything back.
+    /// One end says FIN first, or both at once, and still everything arrives.
     #[command(name = "halfclose")]
-    HalfClose(scenario::ends::HalfClose),
+    HalfClose(scenario::halfclose::HalfClose),
     /// Connections that abort at random points; afterwards the target must still serve.
     Reset(scenario::ends::Reset),
     /// More clients than the target may hold: who is served, waits, or is turned away how.

@@ -9,7 +9,7 @@ pub(crate) struct Pattern {
 
 impl Pattern {
     /// The run of `seed`, from its first byte.
-    pub(crate) fn new(seed: u64) -> Self {
+    pub(crate) const fn new(seed: u64) -> Self {
         Self { seed, position: 0 }
     }
 

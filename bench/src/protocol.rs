@@ -2,11 +2,12 @@
 
 use crate::pattern::Pattern;
 
-/// What a request for `serve` begins with.
-const MAGIC: [u8; 8] = *b"PCBENCH1";
+/// What a request for `serve` begins with: one that bytes follow, and one for a receipt.
+const TRANSFER: [u8; 8] = *b"PCBENCH2";
+const RECEIPT: [u8; 8] = *b"PCRECPT2";
 
-/// Magic, seed and length, eight bytes each, little-endian.
-pub(crate) const HEADER_BYTES: usize = 24;
+/// Magic, run, seed and length, eight bytes each, little-endian.
+pub(crate) const HEADER_BYTES: usize = 32;
 
 /// What a server that speaks first says: so many bytes of this seed's pattern.
 pub(crate) const HELLO_BYTES: u32 = 32;
@@ -27,22 +28,48 @@ pub(crate) fn greeted(missing_bytes: &mut u32, arrived: &[u8]) -> Result<bool, &
     }
 }
 
-/// What a scenario asks of a sink or a source.
+/// What a scenario asks of a server that is no echo.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Asked {
+    pub(crate) what: Request,
+    /// Tells receipts of one run from those of another.
+    pub(crate) run: u64,
     /// Of the pattern that follows, or is to follow.
     pub(crate) seed: u64,
-    /// How much a source is to send.
+    /// How much the server is to send.
     pub(crate) length_bytes: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Request {
+    /// Bytes, this way or that or both.
+    Transfer,
+    /// What came of a transfer on another connection.
+    Receipt,
 }
 
 impl Asked {
     pub(crate) fn to_bytes(self) -> [u8; HEADER_BYTES] {
+        let magic = match self.what {
+            Request::Transfer => TRANSFER,
+            Request::Receipt => RECEIPT,
+        };
         let mut bytes = [0; HEADER_BYTES];
-        bytes[..8].copy_from_slice(&MAGIC);
-        bytes[8..16].copy_from_slice(&self.seed.to_le_bytes());
-        bytes[16..].copy_from_slice(&self.length_bytes.to_le_bytes());
+        bytes[..8].copy_from_slice(&magic);
+        bytes[8..16].copy_from_slice(&self.run.to_le_bytes());
+        bytes[16..24].copy_from_slice(&self.seed.to_le_bytes());
+        bytes[24..].copy_from_slice(&self.length_bytes.to_le_bytes());
         bytes
+    }
+
+    fn of(bytes: &[u8; HEADER_BYTES]) -> Option<Asked> {
+        let what = match bytes[..8].try_into().expect("eight bytes") {
+            TRANSFER => Request::Transfer,
+            RECEIPT => Request::Receipt,
+            _ => return None,
+        };
+        let [run, seed, length_bytes] = [8, 16, 24].map(|at| word(&bytes[at..at + 8]));
+        Some(Asked { what, run, seed, length_bytes })
     }
 }
 
@@ -61,21 +88,16 @@ impl Header {
         let (mine, rest) = arrived.split_at(count);
         self.bytes[have..have + count].copy_from_slice(mine);
         self.have += count as u8;
-        let whole = count > 0 && self.is_ours();
-        (rest, whole.then(|| self.asked()))
+        (rest, if count > 0 { self.asked() } else { None })
     }
 
-    /// A scenario has sent it.
-    pub(crate) fn is_ours(&self) -> bool {
-        usize::from(self.have) == HEADER_BYTES && self.bytes[..8] == MAGIC
-    }
-
-    fn asked(&self) -> Asked {
-        Asked { seed: word(&self.bytes[8..16]), length_bytes: word(&self.bytes[16..]) }
+    /// What a scenario has asked.
+    pub(crate) fn asked(&self) -> Option<Asked> {
+        if usize::from(self.have) == HEADER_BYTES { Asked::of(&self.bytes) } else { None }
     }
 }
 
-/// What a sink says at the end.
+/// What a server says about what it got.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Receipt {
     /// Behind the header.
@@ -86,6 +108,9 @@ pub(crate) struct Receipt {
 
 impl Receipt {
     pub(crate) const BYTES: u32 = 16;
+
+    /// The transfer has not ended, or nobody has heard of it.
+    pub(crate) const NOT_YET: Receipt = Receipt { bytes: u64::MAX, wrong: None };
 
     pub(crate) fn to_bytes(self) -> [u8; 16] {
         let mut bytes = [0; 16];
@@ -110,7 +135,7 @@ mod tests {
 
     #[test]
     fn a_header_is_taken_however_it_is_cut() {
-        let asked = Asked { seed: 7, length_bytes: 9 };
+        let asked = Asked { what: Request::Receipt, run: 5, seed: 7, length_bytes: 9 };
         let mut bytes = asked.to_bytes().to_vec();
         bytes.extend(b"rest");
         for cut in 0..=bytes.len() {
@@ -119,11 +144,11 @@ mod tests {
             let (second, two) = header.take(&bytes[cut..]);
             assert_eq!([first, second].concat(), b"rest", "cut at {cut}");
             assert_eq!(one.or(two), Some(asked));
-            assert!(header.is_ours());
+            assert_eq!(header.asked(), Some(asked));
         }
         let mut other = Header::default();
-        assert_eq!(other.take(&[b'x'; 30]), (&[b'x'; 6][..], None));
-        assert!(!other.is_ours());
+        assert_eq!(other.take(&[b'x'; 40]), (&[b'x'; 8][..], None));
+        assert_eq!(other.asked(), None);
     }
 
     #[test]
@@ -141,8 +166,8 @@ mod tests {
 
     #[test]
     fn a_receipt_survives_the_round_trip() {
-        for wrong in [None, Some(0), Some(12)] {
-            let receipt = Receipt { bytes: 99, wrong };
+        let all = [None, Some(0), Some(12)].map(|wrong| Receipt { bytes: 99, wrong });
+        for receipt in all.into_iter().chain([Receipt::NOT_YET]) {
             assert_eq!(Receipt::of(&receipt.to_bytes()), receipt);
         }
     }

@@ -2,6 +2,9 @@
 
 mod support;
 
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+
 use nix::sys::signal::Signal;
 use support::{Ended, Run, bench};
 
@@ -52,6 +55,109 @@ fn a_greeting_is_waited_for_and_checked() {
         let silent = ask(scenario, &address, &flags);
         assert!(silent.output.contains("greeting: no answer in time (hung)"), "{silent:?}");
         assert_eq!(silent.code, Some(1), "{silent:?}");
+    }
+    end(server);
+}
+
+/// Carries one direction of a connection, from the first stream to the second.
+type Carry = fn(TcpStream, TcpStream);
+
+/// Something between the bench and a server: how it carries what clients say, and servers.
+fn between(server: &str, up: Carry, down: Carry) -> String {
+    let server: SocketAddr = server.parse().expect("an address");
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = listener.local_addr().expect("its address");
+    std::thread::spawn(move || {
+        for client in listener.incoming().flatten() {
+            let Ok(server) = TcpStream::connect(server) else { return };
+            let clones = (client.try_clone().expect("a clone"), server.try_clone().expect("one"));
+            std::thread::spawn(move || up(client, server));
+            std::thread::spawn(move || down(clones.1, clones.0));
+        }
+    });
+    address.to_string()
+}
+
+/// As it should be.
+fn carry(from: TcpStream, to: TcpStream) {
+    carry_with(from, to, |bytes| bytes.to_vec());
+}
+
+fn carry_with(mut from: TcpStream, mut to: TcpStream, mut change: impl FnMut(&[u8]) -> Vec<u8>) {
+    let mut bytes = [0; 4096];
+    while let Ok(count @ 1..) = from.read(&mut bytes) {
+        if to.write_all(&change(&bytes[..count])).is_err() {
+            return;
+        }
+    }
+    let _ = to.shutdown(Shutdown::Write);
+}
+
+/// Takes one FIN for the end of both directions.
+fn end_both(from: TcpStream, to: TcpStream) {
+    let other = (from.try_clone().expect("a clone"), to.try_clone().expect("a clone"));
+    carry(from, to);
+    let _ = other.0.shutdown(Shutdown::Both);
+    let _ = other.1.shutdown(Shutdown::Both);
+}
+
+/// Does not pass on what comes behind the header and the first byte.
+fn lose_the_rest(from: TcpStream, to: TcpStream) {
+    let mut left = 33;
+    carry_with(from, to, |bytes| {
+        let kept = bytes.len().min(left);
+        left -= kept;
+        bytes[..kept].to_vec()
+    });
+}
+
+/// Flips a bit of the first byte behind the header.
+fn flip(from: TcpStream, to: TcpStream) {
+    let mut seen = 0;
+    carry_with(from, to, |bytes| {
+        let mut bytes = bytes.to_vec();
+        if let Some(byte) = 32_usize.checked_sub(seen).and_then(|at| bytes.get_mut(at)) {
+            *byte ^= 4;
+        }
+        seen += bytes.len();
+        bytes
+    });
+}
+
+const ENDS: &[&str] = &["--count", "60", "--connections", "8"];
+
+#[test]
+fn whoever_says_fin_first_everything_arrives() {
+    let (server, address) = serve("half-close");
+    let proxy = between(&address, carry, carry);
+    for first in ["server", "both"] {
+        for target in [&address, &proxy] {
+            let ended = ask("halfclose", target, &[ENDS, &["--first", first]].concat());
+            expect_good(&ended);
+            assert_eq!(ended.result()["counts"]["half_closed"], 60, "{ended:?}");
+        }
+    }
+    let counts = end(server);
+    assert_eq!(counts["ended_by_fin"], 4 * 2 * 60, "two connections for each: {counts}");
+}
+
+#[test]
+fn a_half_close_that_is_spoilt_is_told() {
+    let (server, address) = serve("half-close");
+    for (up, down, first, failure) in [
+        // The client's bytes find nobody: a reset, or silence and a receipt that says too little.
+        (carry as Carry, end_both as Carry, "server", None),
+        (end_both, carry, "both", None),
+        (lose_the_rest, carry, "server", Some("receipt: bytes were lost")),
+        (lose_the_rest, carry, "both", Some("receipt: bytes were lost")),
+        (flip, carry, "server", Some("receipt: wrong bytes at the server")),
+        (carry, flip, "server", Some("exchange: wrong bytes")),
+    ] {
+        let target = between(&address, up, down);
+        let few = ["--count", "8", "--connections", "8", "--patience", "3s", "--first", first];
+        let ended = ask("halfclose", &target, &few);
+        assert_eq!(ended.code, Some(1), "{first}: {ended:?}");
+        assert!(ended.output.contains(failure.unwrap_or_default()), "{first}: {ended:?}");
     }
     end(server);
 }

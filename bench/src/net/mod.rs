@@ -260,6 +260,11 @@ impl Net {
         }
     }
 
+    /// Whether something is still on its way out.
+    pub(crate) fn is_sending(&self, conn: ConnIndex) -> bool {
+        self.links[conn.0 as usize].sending.is_some()
+    }
+
     /// Whether nothing is in the slot.
     pub(crate) fn is_vacant(&self, conn: ConnIndex) -> bool {
         self.links[conn.0 as usize].stage == Stage::Vacant

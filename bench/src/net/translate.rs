@@ -113,7 +113,9 @@ impl Net {
                     self.start(conn, OpKind::Send, Operation::Send(rest));
                     return None;
                 }
+                // Told once: what is sent after it is no end.
                 let ended = link.ending == Ending::AwaitsSend;
+                link.ending = if ended { Ending::None } else { link.ending };
                 let finish = link.finished;
                 self.ring.release(chunk.buffer);
                 if finish {

@@ -14,7 +14,7 @@ use crate::engine::{self, Outcome, Phase, Script, Tick, Until};
 use crate::net::{End, Event, Net};
 use crate::pattern::Pattern;
 use crate::plan::Size;
-use crate::protocol::{Asked, HEADER_BYTES, Receipt};
+use crate::protocol::{Asked, HEADER_BYTES, Receipt, Request};
 use crate::tally::{Tally, words};
 
 /// What one send of a client that does not read takes.
@@ -201,7 +201,8 @@ impl Streaming {
     fn pour(&mut self, conn: ConnIndex, net: &mut Net) {
         let stream = &mut self.streams[conn.0 as usize];
         if !stream.header_sent && self.direction != Direction::Both {
-            let asked = Asked { seed: stream.seed, length_bytes: u64::MAX }.to_bytes();
+            let (what, seed, length_bytes) = (Request::Transfer, stream.seed, u64::MAX);
+            let asked = Asked { what, run: 0, seed, length_bytes }.to_bytes();
             stream.header_sent =
                 net.send(conn, HEADER_BYTES as u32, |bytes| bytes.copy_from_slice(&asked));
             return;

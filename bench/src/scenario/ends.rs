@@ -21,28 +21,20 @@ const SEND_BYTES: u32 = 4_096;
 #[derive(Args)]
 pub(crate) struct Lives {
     #[command(flatten)]
-    common: Common,
+    pub(super) common: Common,
     /// Connections in all
     #[arg(long, default_value_t = 1_000)]
-    count: u64,
+    pub(super) count: u64,
     /// Connections at one time
     #[arg(long, default_value_t = 64)]
-    connections: u64,
+    pub(super) connections: u64,
     /// A connection sends between 1 and so many bytes
     #[arg(long, default_value_t = 65_536)]
     #[arg(value_parser = clap::value_parser!(u64).range(1..=1 << 40))]
-    bytes: u64,
+    pub(super) bytes: u64,
     /// Another seed makes other sizes and other points
     #[arg(long, default_value_t = 1)]
-    seed: u64,
-}
-
-#[derive(Args)]
-#[command(after_help = "Example: 1,000 that send, say FIN, and must still get all of it back:
-  portcullis-bench halfclose --target 127.0.0.1:7000 --count 1000")]
-pub(crate) struct HalfClose {
-    #[command(flatten)]
-    lives: Lives,
+    pub(super) seed: u64,
 }
 
 #[derive(Args)]
@@ -54,12 +46,6 @@ pub(crate) struct Reset {
     lives: Lives,
 }
 
-impl HalfClose {
-    pub(crate) fn run(&self) -> io::Result<ExitCode> {
-        self.lives.run("halfclose", false)
-    }
-}
-
 impl Reset {
     pub(crate) fn run(&self) -> io::Result<ExitCode> {
         self.lives.run("reset", true)
@@ -67,7 +53,7 @@ impl Reset {
 }
 
 impl Lives {
-    fn run(&self, scenario: &'static str, abort: bool) -> io::Result<ExitCode> {
+    pub(super) fn run(&self, scenario: &'static str, abort: bool) -> io::Result<ExitCode> {
         let plan = self.common.plan(Size::at_once(self.connections))?;
         let threads = self.common.threads(self.connections);
         let phases = vec![
@@ -138,7 +124,7 @@ struct Ending {
 }
 
 /// A number that the seed and the place determine.
-fn chance(seed: u64, place: u64) -> u64 {
+pub(super) fn chance(seed: u64, place: u64) -> u64 {
     let mut word = [0; 8];
     Pattern::new(seed ^ place.rotate_left(32)).fill(&mut word);
     u64::from_le_bytes(word)

@@ -3,6 +3,7 @@
 pub(crate) mod bulk;
 pub(crate) mod churn;
 pub(crate) mod ends;
+pub(crate) mod halfclose;
 pub(crate) mod hold;
 pub(crate) mod limit;
 pub(crate) mod pingpong;

@@ -1,0 +1,115 @@
+//! The harness's own server: echoes, swallows, or makes bytes, on many ports and addresses.
+
+mod receipts;
+mod serving;
+
+use std::io;
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use portcullis::listener::listen_on;
+use portcullis::ring::PassiveSocket;
+use serde_json::json;
+
+use crate::engine::{self, Job, Phase, Until};
+use crate::net::NetSetup;
+use crate::plan::{Targets, parse_targets};
+use receipts::Receipts;
+use serving::Serving;
+
+/// A pool buffer: what one send of a source holds.
+const BUFFER_BYTES: u32 = 16 << 10;
+
+/// Serves until it is interrupted.
+const FOREVER: Duration = Duration::from_secs(u32::MAX as u64);
+
+/// What is done with clients.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Mode {
+    /// Sends back what comes
+    Echo,
+    /// Swallows what comes, checks it if a scenario sent it, and says at the end how much came
+    Sink,
+    /// Sends as many bytes as a scenario asks for, then FIN
+    Source,
+    /// Speaks first, then echoes
+    HelloFirst,
+    /// Sends as many bytes as a scenario asks for, then FIN; keeps a receipt of what still comes,
+    /// for whoever asks on another connection
+    HalfClose,
+}
+
+#[derive(Args)]
+#[command(after_help = "Example: echo on eight ports, counters on stderr at SIGUSR1:
+  portcullis-bench serve --listen 127.0.0.1:9000-9007 --connections 500000")]
+pub(crate) struct Serve {
+    /// Where to listen: ADDRESS:PORT or ADDRESS:FIRST-LAST, several times over
+    #[arg(long, value_delimiter = ',', required = true, value_parser = parse_targets)]
+    listen: Vec<Targets>,
+    #[arg(long, value_enum, default_value_t = Mode::Echo)]
+    mode: Mode,
+    /// Clients that are held at once; more wait in the accept queues
+    #[arg(long, default_value_t = 100_000)]
+    connections: u32,
+    /// Threads, each with its own rings; one for each core by default
+    #[arg(long)]
+    threads: Option<usize>,
+    /// How many completed handshakes may wait on each socket
+    #[arg(long, default_value_t = 65_535)]
+    backlog: u32,
+}
+
+impl Serve {
+    pub(crate) fn run(&self) -> io::Result<ExitCode> {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let threads = self.threads.unwrap_or(cores).clamp(1, 256);
+        let mut sockets: Vec<Vec<PassiveSocket>> = vec![Vec::new(); threads];
+        let mut addresses = Vec::new();
+        for address in self.listen.iter().flat_map(Targets::iter) {
+            let bound = listen_on(address, threads, self.backlog).map_err(io::Error::other)?;
+            addresses.push(bound.address);
+            for (mine, socket) in sockets.iter_mut().zip(bound.sockets) {
+                mine.push(Arc::new(socket));
+            }
+        }
+        let (count, first) = (addresses.len(), addresses[0]);
+        eprintln!(
+            "serving {:?} on {count} addresses from {first} on, {threads} threads",
+            self.mode
+        );
+        let job = Job {
+            phases: vec![(Phase::Run, Until::Elapsed(FOREVER))],
+            threads,
+            target_pids: Vec::new(),
+            goal: 0,
+            talks: false,
+            applied: None,
+        };
+        let sockets = Mutex::new(sockets);
+        let receipts = Receipts::shared();
+        let outcome = engine::run(&job, |index| {
+            let connections = self.connections.div_ceil(threads as u32).max(1);
+            let all = &mut *sockets.lock().map_err(|_| io::Error::other("a thread panicked"))?;
+            let setup = NetSetup {
+                connections,
+                buffer_bytes: BUFFER_BYTES,
+                buffer_count: 2_048,
+                listeners: std::mem::take(&mut all[index]),
+                servers: Vec::new(),
+                patience: FOREVER,
+            };
+            Ok((setup, Serving::new(self.mode, connections as usize, receipts.clone())))
+        })?;
+        let tally = &outcome.tally;
+        println!(
+            "{}",
+            json!({
+                "schema": 2, "scenario": "serve", "mode": format!("{:?}", self.mode),
+                "counts": tally.counts, "failures": tally.failures,
+            })
+        );
+        Ok(ExitCode::SUCCESS)
+    }
+}
