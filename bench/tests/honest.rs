@@ -110,7 +110,9 @@ fn an_echo_is_good_in_every_scenario() {
     expect("pingpong", echo, PINGPONG, None);
     let open = expect("pingpong", echo, OPEN_LOOP, None);
     let answered = open["counts"]["answered"].as_u64().expect("a count");
-    assert!((150..=201).contains(&answered), "200 were due: {open}");
+    // However long a busy machine made the second; as fast as answers come it would be thousands.
+    let due = 200.0 * measured(&open)["phase_seconds"]["run"].as_f64().expect("seconds");
+    assert!(answered >= 150 && answered as f64 <= due + 200.0, "{due} were due: {open}");
     expect("churn", echo, CHURN, None);
     let storm = expect("storm", echo, STORM, None);
     assert_eq!(storm["counts"]["returned"], 20, "{storm}");
