@@ -47,8 +47,8 @@ enum Scenario {
     Reset(scenario::ends::Reset),
     /// More clients than the target may hold: who is served, waits, or is turned away how.
     Limit(scenario::limit::Limit),
-    /// Clients that send and do not read for a while, and then must get everything.
-    Slow(scenario::bulk::Slow),
+    /// Clients that do not read for a while, or dribble what they write; everything must arrive.
+    Slow(scenario::slow::Slow),
     /// Established and new connections while the target reloads or upgrades: lost, reset, stalled.
     Restart(scenario::restart::Restart),
     /// As many bytes as go on few connections, each checked.

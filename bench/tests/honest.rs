@@ -33,6 +33,13 @@ fn corrupt(mut client: TcpStream) {
     }
 }
 
+/// Gives back all but the last byte, once it has everything.
+fn end_late(mut client: TcpStream) {
+    let mut bytes = Vec::new();
+    let _ = client.read_to_end(&mut bytes);
+    let _ = client.write_all(&bytes[..bytes.len().saturating_sub(1)]);
+}
+
 /// The first message comes back as it was.
 fn corrupt_later(mut client: TcpStream) {
     let mut bytes = [0; 32];
@@ -170,6 +177,20 @@ fn a_result_has_the_run_over_time() {
     for point in run {
         assert_eq!((&point["open"], &point["failed"]), (&json!(20), &json!(0)), "{timeline}");
         assert!(point["done"].is_u64(), "{timeline}");
+    }
+}
+
+#[test]
+fn who_writes_a_few_bytes_now_and_then_gets_each_of_them_back() {
+    for (who, reads) in [("writer", true), ("both", false)] {
+        let slow = ["--who", who, "--bytes", "3", "--interval", "20ms"];
+        let result = expect("slow", echo, &[BULK, &slow].concat(), None);
+        let up = result["counts"]["up"].as_u64().expect("a count");
+        // In a second each of the two is due 50 times; without a pause it would be megabytes.
+        assert!(up.is_multiple_of(3) && (6..30_000).contains(&up), "{who}: {result}");
+        assert_eq!(result["counts"]["down"].is_null(), !reads, "{who}: {result}");
+        expect("slow", corrupt, &[BULK, &slow].concat(), Some("transfer: wrong byte"));
+        expect("slow", end_late, &[BULK, &slow].concat(), Some("transfer: bytes were lost"));
     }
 }
 

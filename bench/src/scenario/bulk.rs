@@ -1,4 +1,4 @@
-//! As many bytes as go on few connections, up, down or both, or stuck for a while; each is checked.
+//! As many bytes as go on few connections, up, down or both; each is checked.
 
 use std::io;
 use std::process::ExitCode;
@@ -17,12 +17,9 @@ use crate::plan::Size;
 use crate::protocol::{Asked, HEADER_BYTES, Receipt, Request};
 use crate::tally::{Tally, words};
 
-/// What one send of a client that does not read takes.
-const SLOW_BYTES: u32 = 16 << 10;
-
 /// Which way the bytes go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Direction {
+pub(super) enum Direction {
     /// To a target that leads to `serve --mode sink`
     Up,
     /// From a target that leads to `serve --mode source`
@@ -36,70 +33,30 @@ enum Direction {
   portcullis-bench bulk --target 127.0.0.1:7000 --connections 16 --seconds 10 --direction both")]
 pub(crate) struct Bulk {
     #[command(flatten)]
-    common: Common,
+    pub(super) common: Common,
     #[arg(long, default_value_t = 16)]
-    connections: u64,
+    pub(super) connections: u64,
     #[arg(long, default_value_t = 10)]
-    seconds: u64,
+    pub(super) seconds: u64,
     #[arg(long, value_enum, default_value_t = Direction::Both)]
-    direction: Direction,
+    pub(super) direction: Direction,
     /// Bytes of one send
     #[arg(long, default_value_t = 65_536)]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
-    bytes: u32,
+    pub(super) bytes: u32,
 }
 
-#[derive(Args)]
-#[command(
-    after_help = "Example: 100 clients that send and do not read for 10 s, then read all of it:
-  portcullis-bench slow --target 127.0.0.1:7000 --connections 100 --seconds 10 \\
-      --target-pid $(pgrep -x portcullis)"
-)]
-pub(crate) struct Slow {
-    #[command(flatten)]
-    common: Common,
-    #[arg(long, default_value_t = 100)]
-    connections: u64,
-    /// How long they do not read
-    #[arg(long, default_value_t = 10)]
-    seconds: u64,
-}
-
-impl Slow {
-    /// A transfer to an echo whose clients read nothing while it is measured.
-    pub(crate) fn run(&self) -> io::Result<ExitCode> {
-        let (connections, seconds) = (self.connections, self.seconds);
-        let (common, direction) = (self.common.clone(), Direction::Both);
-        let bulk = Bulk { common, connections, seconds, direction, bytes: SLOW_BYTES };
-        let outcome = bulk.stream(true)?;
-        let mut figures = Map::new();
-        if let Some((before, after)) = outcome.around(Phase::Run) {
-            let each = |bytes: i64| bytes as f64 / connections.max(1) as f64;
-            figures.insert(
-                "stalled_bytes_per_connection".into(),
-                json!({
-                    "sent_and_unread": each(outcome.tally.get("up") as i64),
-                    "target_user_pss": after.pss_since(before).map(each),
-                    "target_cgroup": after.cgroup_since(before).map(each),
-                }),
-            );
-        }
-        let report = Report {
-            scenario: "slow",
-            outcome: &outcome,
-            measured: Phase::Run,
-            asked: json!({"connections": connections, "stalled_seconds": seconds}),
-            units: Vec::new(),
-            figures,
-            max_lag: self.common.max_lag,
-            doubts: Vec::new(),
-        };
-        Ok(report.tell())
-    }
+/// How a transfer's clients behave while it is measured.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Manner {
+    /// They read nothing.
+    pub(super) stalled: bool,
+    /// They send so many bytes, and no more for so long; else as many as go.
+    pub(super) dribble: Option<(u32, Duration)>,
 }
 
 impl Bulk {
-    fn stream(&self, stalled: bool) -> io::Result<Outcome> {
+    pub(super) fn stream(&self, manner: Manner) -> io::Result<Outcome> {
         let plan = self.common.plan(Size::at_once(self.connections))?;
         let threads = self.common.threads(self.connections);
         let phases = vec![
@@ -116,12 +73,12 @@ impl Bulk {
             let pairs = setup.servers.len() as u64;
             let numbers = (0..u64::from(connections)).map(|i| index as u64 + i * threads as u64);
             let streams = numbers.map(|number| Stream::new(number, number % pairs)).collect();
-            Ok((setup, Streaming::new(self, stalled, streams)))
+            Ok((setup, Streaming::new(self, manner, streams)))
         })
     }
 
     pub(crate) fn run(&self) -> io::Result<ExitCode> {
-        let outcome = self.stream(false)?;
+        let outcome = self.stream(Manner::default())?;
         let gigabytes = |what| outcome.tally.get(what) as f64 / 1e9;
         let bytes = [("gigabyte_up", gigabytes("up")), ("gigabyte_down", gigabytes("down"))];
         let report = Report {
@@ -150,6 +107,8 @@ struct Stream {
     sent_bytes: u64,
     received_bytes: u64,
     header_sent: bool,
+    /// A dribble is due.
+    due: bool,
     receipt: Vec<u8>,
     over: bool,
 }
@@ -164,6 +123,7 @@ impl Stream {
             sent_bytes: 0,
             received_bytes: 0,
             header_sent: false,
+            due: false,
             receipt: Vec::new(),
             over: false,
         }
@@ -176,22 +136,26 @@ struct Streaming {
     phase: Phase,
     direction: Direction,
     send_bytes: u32,
-    /// Nothing is read while the run is measured.
-    stalled: bool,
+    manner: Manner,
     streams: Vec<Stream>,
+    /// Dribbles of all streams that were due so far, one stream after the other.
+    dribbles: u64,
+    began_nanos: u64,
     opened: u64,
     over: u64,
 }
 
 impl Streaming {
-    fn new(bulk: &Bulk, stalled: bool, streams: Vec<Stream>) -> Streaming {
+    fn new(bulk: &Bulk, manner: Manner, streams: Vec<Stream>) -> Streaming {
         Streaming {
             tally: Tally::default(),
             phase: Phase::Open,
             direction: bulk.direction,
             send_bytes: bulk.bytes,
-            stalled,
+            manner,
             streams,
+            dribbles: 0,
+            began_nanos: 0,
             opened: 0,
             over: 0,
         }
@@ -213,8 +177,12 @@ impl Streaming {
         if self.phase != Phase::Run {
             return net.finish(conn);
         }
+        if self.manner.dribble.is_some() && !stream.due {
+            return;
+        }
         if net.send(conn, self.send_bytes, |bytes| stream.out.fill(bytes)) {
             stream.sent_bytes += u64::from(self.send_bytes);
+            stream.due = false;
             self.tally.count("up", u64::from(self.send_bytes));
         }
     }
@@ -234,8 +202,34 @@ impl Streaming {
         if self.phase == Phase::Run {
             self.tally.count("down", bytes.len() as u64);
         }
-        net.expect(conn);
+        if self.manner.dribble.is_some() && stream.received_bytes == stream.sent_bytes {
+            net.relax(conn);
+        } else {
+            net.expect(conn);
+        }
         net.receive(conn);
+    }
+
+    /// Sends the dribbles that are due; in how many nanoseconds the next one is.
+    fn dribble(&mut self, interval: Duration, net: &mut Net) -> u64 {
+        let streams = self.streams.len() as u64;
+        let step = (interval.as_nanos() as u64 / streams.max(1)).max(1);
+        let passed = net.nanos() - self.began_nanos;
+        // One that is late sends once, not once for each time it was due.
+        self.dribbles = self.dribbles.max((passed / step + 1).saturating_sub(streams));
+        while streams > 0 && self.dribbles * step <= passed {
+            let conn = ConnIndex((self.dribbles % streams) as u32);
+            self.dribbles += 1;
+            let stream = &mut self.streams[conn.0 as usize];
+            if !stream.over {
+                stream.due = true;
+                if !self.manner.stalled {
+                    net.expect(conn);
+                }
+                self.pour(conn, net);
+            }
+        }
+        self.dribbles * step - passed
     }
 
     fn ended(&mut self, conn: ConnIndex, end: End, net: &mut Net) {
@@ -282,15 +276,18 @@ impl Streaming {
 impl Script for Streaming {
     fn begin(&mut self, phase: Phase, net: &mut Net) {
         self.phase = phase;
+        self.began_nanos = net.nanos();
         for index in 0..self.streams.len() {
             let conn = ConnIndex(index as u32);
             match phase {
                 Phase::Open => net.open(conn, self.streams[index].server),
                 _ if self.streams[index].over => {}
                 Phase::Run => {
-                    if !self.stalled {
-                        net.expect(conn);
+                    if !self.manner.stalled {
                         net.receive(conn);
+                        if self.manner.dribble.is_none() {
+                            net.expect(conn);
+                        }
                     }
                     self.pour(conn, net);
                 }
@@ -311,7 +308,8 @@ impl Script for Streaming {
         match event {
             Event::Opened => self.opened += 1,
             Event::Sent | Event::MaySend => {
-                if !self.stalled {
+                // A dribble is waited for from when it was due.
+                if !self.manner.stalled && self.manner.dribble.is_none() {
                     net.expect(conn);
                 }
                 if self.phase != Phase::Open {
@@ -326,6 +324,10 @@ impl Script for Streaming {
     }
 
     fn tick(&mut self, net: &mut Net) -> Tick {
+        let mut wait = u64::MAX;
+        if let (Phase::Run, Some((_, interval))) = (self.phase, self.manner.dribble) {
+            wait = self.dribble(interval, net);
+        }
         let all = self.streams.len() as u64;
         let (done, progress) = match self.phase {
             Phase::Open => (self.opened + self.over >= all, self.opened),
@@ -333,7 +335,7 @@ impl Script for Streaming {
             Phase::Close => (self.over >= all && net.open == 0, self.over),
             _ => (self.over >= all, self.over),
         };
-        Tick { done, progress, wait: Duration::MAX }
+        Tick { done, progress, wait: Duration::from_nanos(wait) }
     }
 
     fn tally(&mut self) -> &mut Tally {

@@ -8,6 +8,7 @@ pub(crate) mod hold;
 pub(crate) mod limit;
 pub(crate) mod pingpong;
 pub(crate) mod restart;
+pub(crate) mod slow;
 
 use std::fs::read_to_string;
 use std::io;
