@@ -14,6 +14,7 @@ mod serve;
 mod sysctl;
 mod tally;
 mod timeline;
+mod wrong;
 
 use std::process::ExitCode;
 

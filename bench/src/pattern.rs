@@ -1,10 +1,15 @@
 //! Bytes that tell to which connection, and to which place in it, they belong.
 
+/// Bits of a word's number in its run.
+pub(crate) const INDEX_BITS: u32 = 36;
+/// Keeps the first word of the first run from being zeros, as any odd number would.
+pub(crate) const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
+
 /// An endless run of bytes that a seed determines, and a place in it.
 #[derive(Clone, Debug)]
 pub(crate) struct Pattern {
-    seed: u64,
-    position: u64,
+    pub(crate) seed: u64,
+    pub(crate) position: u64,
 }
 
 impl Pattern {
@@ -49,10 +54,11 @@ impl Pattern {
     }
 }
 
-/// The splitmix64 generator's output number `index` from `seed`: any place at once, no state.
-fn mix(seed: u64, index: u64) -> u64 {
-    const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
-    let mut word = seed.wrapping_mul(GOLDEN) ^ index.wrapping_add(1).wrapping_mul(GOLDEN);
+/// The eight bytes at place 8 × `index` of the run of `seed`: splitmix64's function of both. It can
+/// be undone, so that eight bytes name where they belong, if the seed is below 2²⁸ and the index
+/// below 2³⁶.
+pub(crate) fn mix(seed: u64, index: u64) -> u64 {
+    let mut word = (seed.rotate_left(INDEX_BITS) ^ index).wrapping_add(GOLDEN);
     word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     word ^ (word >> 31)

@@ -1,6 +1,7 @@
 //! What scenarios and `serve` say to each other before and after the bytes that count.
 
 use crate::pattern::Pattern;
+use crate::wrong::{self, Wrong};
 
 /// What a request for `serve` begins with: one that bytes follow, and one for a receipt.
 const TRANSFER: [u8; 8] = *b"PCBENCH2";
@@ -9,23 +10,18 @@ const RECEIPT: [u8; 8] = *b"PCRECPT2";
 /// Magic, run, seed and length, eight bytes each, little-endian.
 pub(crate) const HEADER_BYTES: usize = 32;
 
-/// What a server that speaks first says: so many bytes of this seed's pattern.
+/// What a server that speaks first says: so many bytes of this seed's pattern, which is the last
+/// that a word of it can name.
 pub(crate) const HELLO_BYTES: u32 = 32;
-pub(crate) const HELLO_SEED: u64 = 0x6f6c_6c65_6821;
+pub(crate) const HELLO_SEED: u64 = (1 << 28) - 1;
 
 /// Takes a piece of a greeting of which so many bytes are missing; whether it is whole now.
-pub(crate) fn greeted(missing_bytes: &mut u32, arrived: &[u8]) -> Result<bool, &'static str> {
-    let mut hello = [0; HELLO_BYTES as usize];
-    Pattern::new(HELLO_SEED).fill(&mut hello);
-    let from = (HELLO_BYTES - *missing_bytes) as usize;
-    match hello[from..].get(..arrived.len()) {
-        None => Err("bytes that nobody asked for"),
-        Some(expected) if expected != arrived => Err("wrong bytes"),
-        Some(_) => {
-            *missing_bytes -= arrived.len() as u32;
-            Ok(*missing_bytes == 0)
-        }
-    }
+pub(crate) fn greeted(missing_bytes: &mut u32, arrived: &[u8]) -> Result<bool, String> {
+    let mut next = Pattern::new(HELLO_SEED);
+    next.position = u64::from(HELLO_BYTES - *missing_bytes);
+    wrong::take(&mut next, u64::from(*missing_bytes), arrived)?;
+    *missing_bytes -= arrived.len() as u32;
+    Ok(*missing_bytes == 0)
 }
 
 /// What a scenario asks of a server that is no echo.
@@ -102,26 +98,45 @@ impl Header {
 pub(crate) struct Receipt {
     /// Behind the header.
     pub(crate) bytes: u64,
-    /// The place of the first wrong one.
-    pub(crate) wrong: Option<u64>,
+    /// What was wrong first.
+    pub(crate) wrong: Option<Wrong>,
 }
 
 impl Receipt {
-    pub(crate) const BYTES: u32 = 16;
+    pub(crate) const BYTES: u32 = 40;
 
     /// The transfer has not ended, or nobody has heard of it.
     pub(crate) const NOT_YET: Receipt = Receipt { bytes: u64::MAX, wrong: None };
 
-    pub(crate) fn to_bytes(self) -> [u8; 16] {
-        let mut bytes = [0; 16];
+    pub(crate) fn to_bytes(self) -> [u8; 40] {
+        let wrong = self.wrong.map_or([0; 4], Wrong::to_words);
+        let mut bytes = [0; 40];
         bytes[..8].copy_from_slice(&self.bytes.to_le_bytes());
-        bytes[8..].copy_from_slice(&self.wrong.unwrap_or(u64::MAX).to_le_bytes());
+        for (place, word) in bytes[8..].chunks_exact_mut(8).zip(wrong) {
+            place.copy_from_slice(&word.to_le_bytes());
+        }
         bytes
     }
 
-    pub(crate) fn of(bytes: &[u8; 16]) -> Receipt {
-        let wrong = word(&bytes[8..]);
-        Receipt { bytes: word(&bytes[..8]), wrong: (wrong != u64::MAX).then_some(wrong) }
+    pub(crate) fn of(bytes: &[u8; 40]) -> Receipt {
+        let wrong = [8, 16, 24, 32].map(|at| word(&bytes[at..at + 8]));
+        Receipt { bytes: word(&bytes[..8]), wrong: Wrong::of(wrong) }
+    }
+
+    /// What does not agree with so many bytes that were sent.
+    pub(crate) fn complaint(self, server: &str, sent_bytes: u64) -> Option<String> {
+        match self {
+            Receipt { wrong: Some(wrong), .. } => {
+                Some(format!("wrong bytes at the {server}: {wrong}"))
+            }
+            Receipt { bytes, .. } if bytes < sent_bytes => {
+                Some(format!("bytes were lost: the {server} got fewer than were sent"))
+            }
+            Receipt { bytes, .. } if bytes > sent_bytes => {
+                Some(format!("the {server} got more bytes than were sent"))
+            }
+            Receipt { .. } => None,
+        }
     }
 }
 
@@ -132,6 +147,7 @@ fn word(bytes: &[u8]) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wrong::Kind;
 
     #[test]
     fn a_header_is_taken_however_it_is_cut() {
@@ -166,7 +182,8 @@ mod tests {
 
     #[test]
     fn a_receipt_survives_the_round_trip() {
-        let all = [None, Some(0), Some(12)].map(|wrong| Receipt { bytes: 99, wrong });
+        let wrong = Wrong { place: 7, kind: Kind::Another { seed: 8, place: 9 } };
+        let all = [None, Some(wrong)].map(|wrong| Receipt { bytes: 99, wrong });
         for receipt in all.into_iter().chain([Receipt::NOT_YET]) {
             assert_eq!(Receipt::of(&receipt.to_bytes()), receipt);
         }

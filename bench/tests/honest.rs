@@ -49,6 +49,48 @@ fn corrupt_later(mut client: TcpStream) {
     }
 }
 
+/// Leaves out three bytes in the middle of what comes first.
+fn lose(mut client: TcpStream) {
+    let mut bytes = [0; 4096];
+    let Ok(count @ 1..) = client.read(&mut bytes) else { return };
+    let middle = count / 2;
+    if client.write_all(&[&bytes[..middle], &bytes[middle + 3..count]].concat()).is_ok() {
+        echo(client);
+    }
+}
+
+/// Gives back the two halves of what comes first in the wrong order.
+fn reorder(mut client: TcpStream) {
+    let mut bytes = [0; 4096];
+    let Ok(count @ 1..) = client.read(&mut bytes) else { return };
+    let (first, second) = bytes[..count].split_at(count / 2);
+    if client.write_all(&[second, first].concat()).is_ok() {
+        echo(client);
+    }
+}
+
+/// A server that gives each of two clients what came first from the other.
+fn swapping() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = listener.local_addr().expect("its address");
+    std::thread::spawn(move || {
+        let mut clients = listener.incoming().flatten();
+        while let (Some(mut one), Some(mut two)) = (clients.next(), clients.next()) {
+            std::thread::spawn(move || {
+                let (mut from_one, mut from_two) = ([0; 4096], [0; 4096]);
+                let Ok(first) = one.read(&mut from_one) else { return };
+                let Ok(second) = two.read(&mut from_two) else { return };
+                let _ = one.write_all(&from_two[..second]);
+                let _ = two.write_all(&from_one[..first]);
+                // Who closes with bytes unread resets, and what was sent may be lost.
+                let _ = one.read_to_end(&mut Vec::new());
+                let _ = two.read_to_end(&mut Vec::new());
+            });
+        }
+    });
+    address
+}
+
 fn repeat(mut client: TcpStream) {
     let mut bytes = [0; 4096];
     while let Ok(count @ 1..) = client.read(&mut bytes) {
@@ -228,6 +270,60 @@ fn a_wrong_byte_is_found() {
     expect("churn", corrupt, CHURN, Some("message: wrong bytes"));
     expect("halfclose", corrupt, ENDS, Some("exchange: wrong bytes"));
     expect("bulk", corrupt, BULK, Some("transfer: wrong byte"));
+}
+
+/// Every failure is of this kind, and there is one.
+#[track_caller]
+fn expect_only(scenario: &str, target: SocketAddr, more: &[&str], kind: &str) {
+    let (code, result) = bench(scenario, target, more);
+    let failures = result["failures"].as_object().expect("failures by kind");
+    assert!(code == Some(1) && !failures.is_empty(), "{scenario}: {result}");
+    assert!(failures.keys().all(|one| one.contains(kind)), "{scenario}, {kind}: {result}");
+}
+
+#[test]
+fn what_is_wrong_with_bytes_is_told_apart() {
+    for (scenario, flags) in [("pingpong", PINGPONG), ("hold", HOLD), ("bulk", BULK)] {
+        // The message of a hold is 32 bytes, that of a pingpong 64, what a bulk sends is more.
+        let middle = match scenario {
+            "hold" => "16",
+            "pingpong" => "32",
+            _ => "2048",
+        };
+        for (treat, kind) in [
+            (lose as fn(TcpStream), "wrong bytes: lost from byte MIDDLE to"),
+            (reorder, "wrong bytes: out of order at byte 0: MIDDLE comes first"),
+            (corrupt, "wrong bytes: corrupted at byte MIDDLE"),
+        ] {
+            let kind = kind.replace("MIDDLE", middle);
+            expect_only(scenario, server(treat), flags, &kind);
+        }
+    }
+    let asked = "bytes that nobody asked for: repeated at byte 32: 0 comes again";
+    expect_only("hold", server(repeat), HOLD, asked);
+    let late = ["--connections", "2", "--seconds", "1"];
+    expect_only("bulk", server(repeat), &late, "wrong bytes: repeated at byte ");
+}
+
+#[test]
+fn a_mix_up_names_the_other_connection() {
+    for (scenario, flags) in
+        [("pingpong", &["--connections", "2", "--seconds", "1"][..]), ("hold", &HOLD[2..])]
+    {
+        let flags = if scenario == "hold" {
+            [flags, &["--connections", "2"]].concat()
+        } else {
+            flags.to_vec()
+        };
+        let (code, result) = bench(scenario, swapping(), &flags);
+        let failures = result["failures"].as_object().expect("failures by kind");
+        assert_eq!((code, failures.len()), (Some(1), 2), "{scenario}: {result}");
+        for other in [0, 1] {
+            let words =
+                format!("wrong bytes: another's at byte 0: of connection {other} from byte 0");
+            assert!(failures.keys().any(|one| one.contains(&words)), "{scenario}: {result}");
+        }
+    }
 }
 
 #[test]

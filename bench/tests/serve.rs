@@ -150,8 +150,8 @@ fn a_half_close_that_is_spoilt_is_told() {
         (end_both, carry, "both", None),
         (lose_the_rest, carry, "server", Some("receipt: bytes were lost")),
         (lose_the_rest, carry, "both", Some("receipt: bytes were lost")),
-        (flip, carry, "server", Some("receipt: wrong bytes at the server")),
-        (carry, flip, "server", Some("exchange: wrong bytes")),
+        (flip, carry, "server", Some("receipt: wrong bytes at the server: corrupted at byte 0")),
+        (carry, flip, "server", Some("exchange: wrong bytes: ")),
     ] {
         let target = between(&address, up, down);
         let few = ["--count", "8", "--connections", "8", "--patience", "3s", "--first", first];

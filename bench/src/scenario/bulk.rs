@@ -16,6 +16,7 @@ use crate::pattern::Pattern;
 use crate::plan::Size;
 use crate::protocol::{Asked, HEADER_BYTES, Receipt, Request};
 use crate::tally::{Tally, words};
+use crate::wrong;
 
 /// Which way the bytes go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -194,8 +195,11 @@ impl Streaming {
             stream.receipt.extend(bytes);
             return net.receive(conn);
         }
-        if let Err(place) = stream.back.check(bytes) {
-            let what = format!("wrong byte after {} KiB", place >> 10);
+        let asked = match self.direction {
+            Direction::Down => u64::MAX,
+            _ => stream.sent_bytes - stream.received_bytes,
+        };
+        if let Err(what) = wrong::take(&mut stream.back, asked, bytes) {
             return self.fail(conn, &what, net);
         }
         stream.received_bytes += bytes.len() as u64;
@@ -237,15 +241,9 @@ impl Streaming {
         if end != End::Fin || self.phase == Phase::Run || self.phase == Phase::Open {
             return self.fail(conn, &words(end), net);
         }
-        let loss = match (self.direction, <&[u8; 16]>::try_from(&stream.receipt[..])) {
+        let loss = match (self.direction, stream.receipt[..].try_into().map(Receipt::of)) {
             (Direction::Up, Err(_)) => Some("the sink gave no receipt".to_owned()),
-            (Direction::Up, Ok(receipt)) => match Receipt::of(receipt) {
-                Receipt { wrong: Some(_), .. } => Some("the sink got a wrong byte".to_owned()),
-                Receipt { bytes, .. } if bytes != stream.sent_bytes => {
-                    Some("bytes were lost: the sink got fewer than were sent".to_owned())
-                }
-                Receipt { .. } => None,
-            },
+            (Direction::Up, Ok(receipt)) => receipt.complaint("sink", stream.sent_bytes),
             (Direction::Both, _) if stream.received_bytes != stream.sent_bytes => {
                 Some("bytes were lost: FIN came before all of them".to_owned())
             }

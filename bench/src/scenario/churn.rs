@@ -17,6 +17,7 @@ use crate::pattern::Pattern;
 use crate::plan::Size;
 use crate::protocol::{self, HELLO_BYTES};
 use crate::tally::{Tally, words};
+use crate::wrong;
 
 /// Four-tuples that a churn is given where the plan can choose: those that closed first stay in
 /// TIME-WAIT.
@@ -248,14 +249,12 @@ impl Living {
             return match protocol::greeted(&mut life.missing_bytes, net.bytes(chunk)) {
                 Ok(true) => self.ask(conn, net),
                 Ok(false) => net.receive(conn),
-                Err(what) => self.lose(conn, what, net),
+                Err(what) => self.lose(conn, &what, net),
             };
         }
-        if life.step != Step::Asking || chunk.length_bytes > life.missing_bytes {
-            return self.lose(conn, "bytes that nobody asked for", net);
-        }
-        if life.next.check(net.bytes(chunk)).is_err() {
-            return self.lose(conn, "wrong bytes (corrupted, or another's)", net);
+        let asked = if life.step == Step::Asking { life.missing_bytes } else { 0 };
+        if let Err(what) = wrong::take(&mut life.next, asked.into(), net.bytes(chunk)) {
+            return self.lose(conn, &what, net);
         }
         life.missing_bytes -= chunk.length_bytes;
         if life.missing_bytes > 0 {

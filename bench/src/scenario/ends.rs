@@ -14,6 +14,7 @@ use crate::net::{End, Event, Net};
 use crate::pattern::Pattern;
 use crate::plan::Size;
 use crate::tally::{Tally, words};
+use crate::wrong;
 
 /// What one send takes at most.
 const SEND_BYTES: u32 = 4_096;
@@ -218,12 +219,10 @@ impl Ending {
 
     fn received(&mut self, conn: ConnIndex, chunk: Chunk, net: &mut Net) {
         let life = &mut self.lives[conn.0 as usize];
+        let asked = life.sent_bytes - life.received_bytes;
         life.received_bytes += u64::from(chunk.length_bytes);
-        if life.received_bytes > life.sent_bytes {
-            return self.lose(conn, "bytes that nobody asked for", net);
-        }
-        if life.back.check(net.bytes(chunk)).is_err() {
-            return self.lose(conn, "wrong bytes (corrupted, or another's)", net);
+        if let Err(what) = wrong::take(&mut life.back, asked, net.bytes(chunk)) {
+            return self.lose(conn, &what, net);
         }
         net.expect(conn);
         if !self.cut(conn, net) {

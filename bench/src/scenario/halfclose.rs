@@ -18,6 +18,7 @@ use crate::pattern::Pattern;
 use crate::plan::Size;
 use crate::protocol::{Asked, HEADER_BYTES, Receipt, Request};
 use crate::tally::{Tally, words};
+use crate::wrong;
 
 /// What one send takes at most.
 const SEND_BYTES: u32 = 4_096;
@@ -235,12 +236,10 @@ impl Parting {
             net.receive(conn);
             return self.hear_receipt(conn, net);
         }
+        let asked = life.down_bytes - life.received_bytes;
         life.received_bytes += u64::from(chunk.length_bytes);
-        if life.received_bytes > life.down_bytes {
-            return self.lose(conn, "bytes that nobody asked for", net);
-        }
-        if life.incoming.check(net.bytes(chunk)).is_err() {
-            return self.lose(conn, "wrong bytes (corrupted, or another's)", net);
+        if let Err(what) = wrong::take(&mut life.incoming, asked, net.bytes(chunk)) {
+            return self.lose(conn, &what, net);
         }
         net.expect(conn);
         net.receive(conn);
@@ -251,19 +250,13 @@ impl Parting {
         let Ok(receipt) = life.receipt[..].try_into().map(Receipt::of) else { return };
         life.receipt.clear();
         let sent_bytes = life.sent_bytes;
-        match receipt {
-            Receipt::NOT_YET => {
-                let again = net.nanos() + ASK_AGAIN.as_nanos() as u64;
-                self.waiting.push_back((again, conn));
-            }
-            Receipt { wrong: Some(_), .. } => self.lose(conn, "wrong bytes at the server", net),
-            Receipt { bytes, .. } if bytes < sent_bytes => {
-                self.lose(conn, "bytes were lost: the server got fewer than were sent", net);
-            }
-            Receipt { bytes, .. } if bytes > sent_bytes => {
-                self.lose(conn, "the server got more bytes than were sent", net);
-            }
-            Receipt { .. } => {
+        if receipt == Receipt::NOT_YET {
+            let again = net.nanos() + ASK_AGAIN.as_nanos() as u64;
+            return self.waiting.push_back((again, conn));
+        }
+        match receipt.complaint("server", sent_bytes) {
+            Some(what) => self.lose(conn, &what, net),
+            None => {
                 self.tally.count("half_closed", 1);
                 self.end(conn, net);
             }

@@ -17,6 +17,7 @@ use crate::pattern::Pattern;
 use crate::plan::Size;
 use crate::protocol::{self, HELLO_BYTES};
 use crate::tally::{Tally, words};
+use crate::wrong;
 
 /// What each connection says whenever it is checked.
 const MESSAGE_BYTES: u32 = 32;
@@ -263,13 +264,9 @@ impl Holding {
         net.send(conn, held.missing_bytes, |bytes| held.next.clone().fill(bytes));
     }
 
-    fn received(&mut self, conn: ConnIndex, result: Result<usize, String>, net: &mut Net) {
+    fn received(&mut self, conn: ConnIndex, count_bytes: u32, net: &mut Net) {
         let held = &mut self.held[conn.0 as usize];
-        let count = match result {
-            Ok(count) => count,
-            Err(error) => return self.lose(conn, &error, net),
-        };
-        held.missing_bytes -= count as u32;
+        held.missing_bytes -= count_bytes;
         if held.missing_bytes > 0 {
             return net.receive(conn);
         }
@@ -357,18 +354,15 @@ impl Script for Holding {
                         }
                         net.receive(conn);
                     }
-                    Err(what) => self.lose(conn, what, net),
+                    Err(what) => self.lose(conn, &what, net),
                 }
             }
             Event::Received(chunk) => {
-                let bytes = net.bytes(chunk);
-                if held.step != Step::Asking || bytes.len() as u64 > u64::from(held.missing_bytes) {
-                    return self.lose(conn, "bytes that nobody asked for", net);
+                let asked = if held.step == Step::Asking { held.missing_bytes } else { 0 };
+                match wrong::take(&mut held.next, asked.into(), net.bytes(chunk)) {
+                    Ok(()) => self.received(conn, chunk.length_bytes, net),
+                    Err(what) => self.lose(conn, &what, net),
                 }
-                let checked = held.next.check(bytes).map(|()| bytes.len());
-                let result =
-                    checked.map_err(|_| "wrong bytes (corrupted, or another's)".to_owned());
-                self.received(conn, result, net);
             }
             Event::Ended(End::Fin) if held.step == Step::Leaving => {
                 self.tally.count("closed_clean", 1);

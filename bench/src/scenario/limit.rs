@@ -15,6 +15,7 @@ use crate::net::{End, Event, Net};
 use crate::pattern::Pattern;
 use crate::plan::Size;
 use crate::tally::Tally;
+use crate::wrong;
 
 const MESSAGE_BYTES: u32 = 32;
 
@@ -147,9 +148,9 @@ impl Crowd {
     fn received(&mut self, conn: ConnIndex, chunk: portcullis::base::Chunk, net: &mut Net) {
         let client = &mut self.clients[conn.0 as usize];
         let bytes = net.bytes(chunk);
-        if chunk.length_bytes > client.missing_bytes || client.next.check(bytes).is_err() {
+        if let Err(what) = wrong::take(&mut client.next, client.missing_bytes.into(), bytes) {
             client.class = Class::FailedOtherwise;
-            self.tally.fail("answer", "wrong bytes (corrupted, or another's)");
+            self.tally.fail("answer", &what);
             return net.close(conn);
         }
         client.missing_bytes -= chunk.length_bytes;

@@ -17,6 +17,7 @@ use crate::pattern::Pattern;
 use crate::plan::Size;
 use crate::protocol::{self, HELLO_BYTES};
 use crate::tally::{Tally, words};
+use crate::wrong;
 
 #[derive(Args)]
 #[command(after_help = "Examples: as fast as answers come; and 20,000 messages a second, whose \
@@ -188,14 +189,12 @@ impl Playing {
             return match protocol::greeted(&mut player.missing_bytes, net.bytes(chunk)) {
                 Ok(true) => self.opened(conn, net),
                 Ok(false) => net.receive(conn),
-                Err(what) => self.lose(conn, what, net),
+                Err(what) => self.lose(conn, &what, net),
             };
         }
-        if player.step != Step::Asking || chunk.length_bytes > player.missing_bytes {
-            return self.lose(conn, "bytes that nobody asked for", net);
-        }
-        if player.next.check(net.bytes(chunk)).is_err() {
-            return self.lose(conn, "wrong bytes (corrupted, or another's)", net);
+        let asked = if player.step == Step::Asking { player.missing_bytes } else { 0 };
+        if let Err(what) = wrong::take(&mut player.next, asked.into(), net.bytes(chunk)) {
+            return self.lose(conn, &what, net);
         }
         player.missing_bytes -= chunk.length_bytes;
         if player.missing_bytes > 0 {

@@ -15,6 +15,7 @@ use crate::net::{Event, Net};
 use crate::pattern::Pattern;
 use crate::plan::Size;
 use crate::tally::{Tally, words};
+use crate::wrong;
 
 const MESSAGE_BYTES: u32 = 32;
 
@@ -172,11 +173,9 @@ impl Witness {
     fn received(&mut self, conn: ConnIndex, chunk: Chunk, net: &mut Net) {
         let is_new = self.is_new(conn);
         let seen = &mut self.seen[conn.0 as usize];
-        if seen.step != Step::Asking || chunk.length_bytes > seen.missing_bytes {
-            return self.lose(conn, "bytes that nobody asked for", net);
-        }
-        if seen.next.check(net.bytes(chunk)).is_err() {
-            return self.lose(conn, "wrong bytes (corrupted, or another's)", net);
+        let asked = if seen.step == Step::Asking { seen.missing_bytes } else { 0 };
+        if let Err(what) = wrong::take(&mut seen.next, asked.into(), net.bytes(chunk)) {
+            return self.lose(conn, &what, net);
         }
         seen.missing_bytes -= chunk.length_bytes;
         net.receive(conn);

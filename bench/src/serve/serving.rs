@@ -13,6 +13,7 @@ use crate::net::{End, Event, Net};
 use crate::pattern::Pattern;
 use crate::protocol::{Asked, HELLO_BYTES, HELLO_SEED, Header, Receipt, Request};
 use crate::tally::Tally;
+use crate::wrong::{self, Wrong};
 
 /// With more connections than this a thread waits for bytes without a buffer: an armed receive
 /// costs the kernel some 600 bytes more than a poll, a poll one completion more for each message.
@@ -26,8 +27,8 @@ struct Served {
     incoming: Pattern,
     outgoing: Pattern,
     received_bytes: u64,
-    /// The place of the first wrong byte.
-    wrong: Option<u64>,
+    /// What was wrong first.
+    wrong: Option<Wrong>,
     to_send_bytes: u64,
     /// Our FIN is on its way, and the client's has come.
     finished: bool,
@@ -58,7 +59,7 @@ impl Served {
         }
         self.received_bytes += rest.len() as u64;
         if self.header.asked().is_some() && self.wrong.is_none() {
-            self.wrong = self.incoming.check(rest).err();
+            self.wrong = wrong::check(&mut self.incoming, rest).err();
         }
         asked
     }
@@ -163,8 +164,8 @@ impl Serving {
         let (Some(asked), receipt) = (served.transfer(), served.receipt()) else {
             return net.close(conn);
         };
-        if receipt.wrong.is_some() {
-            self.tally.fail("received", "wrong bytes");
+        if let Some(wrong) = receipt.wrong {
+            self.tally.fail("received", &format!("wrong bytes: {wrong}"));
         }
         match self.mode {
             Mode::Sink => self.give_receipt(conn, net),
