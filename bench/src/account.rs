@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{read_dir, read_to_string};
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -150,19 +151,30 @@ fn pss_bytes(pid: u32) -> Option<u64> {
     Some(line.split_whitespace().next()?.parse::<u64>().ok()? * 1024)
 }
 
-/// What the process's memory cgroup is charged; none of its own is none at all.
+/// What the process's memory cgroup is charged; one that we are in, too, is not its own.
 fn cgroup_bytes(pid: u32) -> Option<u64> {
-    let cgroups = read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
-    let path = |line: &str| {
-        let (head, path) = line.rsplit_once(':')?;
-        let current = if head.ends_with(":memory") {
-            format!("/sys/fs/cgroup/memory{path}/memory.usage_in_bytes")
-        } else {
-            format!("/sys/fs/cgroup{path}/memory.current")
-        };
-        read_to_string(current).ok()?.trim().parse().ok()
+    let of = |process: &str| memory_cgroup(&read(&format!("/proc/{process}/cgroup")));
+    let (folder, counter) = of(&pid.to_string())?;
+    let is_ours = of("self").is_some_and(|(own, _)| own == folder);
+    let charged = (!is_ours).then(|| read_to_string(folder.join(counter)).ok())??;
+    charged.trim().parse().ok()
+}
+
+/// The memory cgroup that lines of /proc/PID/cgroup name: its folder, and the file in it that says
+/// what it is charged. Where both versions are mounted, memory is with one of them (cgroups(7)).
+pub(crate) fn memory_cgroup(lines: &str) -> Option<(PathBuf, &'static str)> {
+    let fields = |line: &'_ str| {
+        let (controllers, path) = line.split_once(':')?.1.split_once(':')?;
+        Some((controllers.to_owned(), path.trim_start_matches('/').to_owned()))
     };
-    cgroups.lines().find_map(path)
+    let groups: Vec<(String, String)> = lines.lines().filter_map(fields).collect();
+    let is_memory = |list: &str| list.split(',').any(|controller| controller == "memory");
+    if let Some((_, path)) = groups.iter().find(|(controllers, _)| is_memory(controllers)) {
+        let folder = Path::new("/sys/fs/cgroup/memory").join(path);
+        return Some((folder, "memory.usage_in_bytes"));
+    }
+    let (_, path) = groups.iter().find(|(controllers, _)| controllers.is_empty())?;
+    Some((Path::new("/sys/fs/cgroup").join(path), "memory.current"))
 }
 
 /// Nanoseconds that a thread of ours ran, and that it waited for a core.
@@ -222,6 +234,22 @@ mod tests {
                         : slabdata 10 10 0\n";
         assert_eq!(slab_bytes(slabinfo).get("TCP"), Some(&(10 * 8 * 4_096)));
         assert_eq!(figure("TCP: inuse 5 tw 7\n", "TCP:", "tw"), Some(7));
+    }
+
+    #[test]
+    fn both_versions_of_cgroups_are_understood() {
+        for (lines, folder, counter) in [
+            (
+                "9:name=systemd:/\n4:hugetlb,memory:/a/b\n0::/\n",
+                "/sys/fs/cgroup/memory/a/b",
+                "memory.usage_in_bytes",
+            ),
+            ("0::/user.slice/x\n", "/sys/fs/cgroup/user.slice/x", "memory.current"),
+        ] {
+            assert_eq!(memory_cgroup(lines), Some((folder.into(), counter)), "{lines}");
+        }
+        assert_eq!(memory_cgroup("9:name=systemd:/\n"), None);
+        assert_eq!(cgroup_bytes(std::process::id()), None, "our own is nobody else's");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The `portcullis-bench` program: holds, checks and measures TCP servers and proxies.
 
 mod account;
+mod compare;
 mod engine;
 mod memory;
 mod net;
@@ -9,6 +10,7 @@ mod plan;
 mod progress;
 mod protocol;
 mod report;
+mod rivals;
 mod scenario;
 mod serve;
 mod sysctl;
@@ -56,6 +58,10 @@ enum Scenario {
     Bulk(scenario::bulk::Bulk),
     /// Charts and tables from results: one page of HTML, or Markdown.
     Report(report::Report),
+    /// Portcullis and other proxies at the same works, in turns.
+    Compare(compare::Compare),
+    /// Portcullis at one work, with one key of its config at many values.
+    Sweep(compare::sweep::Sweep),
 }
 
 fn main() -> ExitCode {
@@ -73,6 +79,8 @@ fn main() -> ExitCode {
         Scenario::Restart(restart) => restart.run(),
         Scenario::Bulk(bulk) => bulk.run(),
         Scenario::Report(report) => report.run(),
+        Scenario::Compare(compare) => compare.run(),
+        Scenario::Sweep(sweep) => sweep.run(),
     };
     outcome.unwrap_or_else(|error| {
         eprintln!("portcullis-bench: {error}");

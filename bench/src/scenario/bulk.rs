@@ -82,6 +82,14 @@ impl Bulk {
         let outcome = self.stream(Manner::default())?;
         let gigabytes = |what| outcome.tally.get(what) as f64 / 1e9;
         let bytes = [("gigabyte_up", gigabytes("up")), ("gigabyte_down", gigabytes("down"))];
+        let mut figures = Map::new();
+        if let Some((before, after)) = outcome.around(Phase::Run) {
+            let (total, seconds) = (bytes[0].1 + bytes[1].1, (after.at - before.at).as_secs_f64());
+            let cpu = after.target_cpu_since(before).filter(|_| total > 0.0);
+            let each = cpu.map(|nanos| nanos as f64 / 1e9 / total);
+            figures.insert("gigabytes_per_second".into(), json!(total / seconds));
+            figures.insert("target_cpu_seconds_per_gigabyte".into(), json!(each));
+        }
         let report = Report {
             scenario: "bulk",
             outcome: &outcome,
@@ -91,7 +99,7 @@ impl Bulk {
                 "direction": format!("{:?}", self.direction).to_lowercase(),
             }),
             units: bytes.into_iter().filter(|(_, count)| *count > 0.0).collect(),
-            figures: Map::new(),
+            figures,
             max_lag: self.common.max_lag,
             doubts: Vec::new(),
         };

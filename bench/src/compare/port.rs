@@ -1,0 +1,106 @@
+//! Ports of the loopback address that nobody listens on.
+
+use std::fs::read_to_string;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::ops::RangeInclusive;
+
+/// Where connections get their own ports from.
+const OF_CONNECTIONS: &str = "/proc/sys/net/ipv4/ip_local_port_range";
+
+/// Ports below the range of connections that are looked at by default, if there are so many.
+const LOWEST: u16 = 10_000;
+const ENOUGH: u16 = 2_000;
+
+/// A range of ports, handed out in turns.
+pub(crate) struct FreePorts {
+    range: RangeInclusive<u16>,
+    next: u16,
+}
+
+/// Reads `20000-20999`.
+pub(crate) fn parse_range(text: &str) -> Result<RangeInclusive<u16>, String> {
+    let (first, last) = text.split_once('-').ok_or("not FIRST-LAST")?;
+    let port = |text: &str| text.parse::<u16>().map_err(|_| format!("{text:?} is not a port"));
+    let (first, last) = (port(first)?, port(last)?);
+    if first == 0 || first > last { Err("not FIRST-LAST".into()) } else { Ok(first..=last) }
+}
+
+impl FreePorts {
+    /// Of this range, or of what no connection is given as its own port.
+    pub(crate) fn new(chosen: Option<RangeInclusive<u16>>) -> io::Result<FreePorts> {
+        let range = match chosen {
+            Some(range) => range,
+            None => quiet(&read_to_string(OF_CONNECTIONS)?),
+        };
+        // Runs side by side begin at different places.
+        let length = u32::from(range.end() - range.start()) + 1;
+        let next = range.start() + (std::process::id().wrapping_mul(101) % length) as u16;
+        Ok(FreePorts { range, next })
+    }
+
+    /// The first of `count` free ports in a row.
+    pub(crate) fn take(&mut self, count: u16) -> io::Result<u16> {
+        let length = u32::from(self.range.end() - self.range.start()) + 1;
+        for _ in 0..length {
+            let first = self.next;
+            let Some(last) = first.checked_add(count - 1).filter(|last| last <= self.range.end())
+            else {
+                self.next = *self.range.start();
+                continue;
+            };
+            let taken = (first..=last).find(|port| TcpListener::bind(loopback(*port)).is_err());
+            let after = taken.unwrap_or(last);
+            self.next = if after == *self.range.end() { *self.range.start() } else { after + 1 };
+            if taken.is_none() {
+                return Ok(first);
+            }
+        }
+        let (first, last) = (self.range.start(), self.range.end());
+        Err(io::Error::other(format!("no {count} free ports in a row in {first} to {last}")))
+    }
+}
+
+pub(crate) fn loopback(port: u16) -> SocketAddr {
+    (Ipv4Addr::LOCALHOST, port).into()
+}
+
+/// Ports outside of the range that connections get theirs from: there a port is taken by whoever
+/// connects first.
+fn quiet(of_connections: &str) -> RangeInclusive<u16> {
+    let mut ends = of_connections.split_whitespace().filter_map(|word| word.parse::<u16>().ok());
+    let (first, last) = (ends.next().unwrap_or(u16::MAX), ends.next().unwrap_or(u16::MAX));
+    if first >= LOWEST + ENOUGH {
+        LOWEST..=first - 1
+    } else if last <= u16::MAX - ENOUGH {
+        last + 1..=u16::MAX
+    } else {
+        LOWEST.max(first)..=last
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ports_lie_outside_of_the_range_of_connections_where_they_can() {
+        for (of_connections, expected) in [
+            ("32768\t60999\n", 10_000..=32_767),
+            ("1024 60999", 61_000..=65_535),
+            ("1024 65535", 10_000..=65_535),
+        ] {
+            assert_eq!(quiet(of_connections), expected, "{of_connections}");
+        }
+    }
+
+    #[test]
+    fn a_row_is_free_and_the_next_one_another() {
+        // Somebody else's tests may use these ports at the same moment, so only rows are compared.
+        let mut ports = FreePorts::new(Some(20_900..=20_919)).expect("a range");
+        let rows: Vec<u16> = (0..2).filter_map(|_| ports.take(4).ok()).collect();
+        assert!(rows.windows(2).all(|pair| pair[0].abs_diff(pair[1]) >= 4), "{rows:?}");
+        assert!(ports.take(21).is_err());
+        assert!(parse_range("7-5").is_err() && parse_range("7").is_err());
+    }
+}

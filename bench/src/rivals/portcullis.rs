@@ -1,0 +1,19 @@
+//! Portcullis, the one that the others are rivals of.
+
+use super::{Rival, any_build};
+
+pub(super) const PORTCULLIS: Rival = Rival {
+    name: "portcullis",
+    program: "portcullis",
+    install: "cargo build --release --workspace, or --portcullis PATH",
+    config: "portcullis.toml",
+    template: include_str!("../../rivals/portcullis.toml"),
+    version: &["--version"],
+    start: &["run", "--config", "@config@"],
+    check: &["check", "--config", "@config@"],
+    newest_seen: None,
+    build: any_build,
+    // Its sockets lie in tables of its rings, and it takes as many rings as it needs.
+    holds: |_| u64::MAX,
+    only_bulk: false,
+};

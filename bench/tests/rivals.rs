@@ -1,0 +1,43 @@
+//! Every rival takes its config, and serves with it. Needs them all on the machine.
+
+mod runs;
+
+use runs::run;
+
+/// Measures a rival at these works; its own check of its config comes before.
+#[track_caller]
+fn serves(rival: &str, works: &str) {
+    let outcome =
+        run(&["compare", "--targets", rival, "--works", works, "--rounds", "1", "--seconds", "1"]);
+    let said = &outcome.errors;
+    assert!(matches!(outcome.code, Some(0 | 3)), "{rival}: {:?}: {said}", outcome.code);
+    let (about, results) = outcome.lines.split_first().expect("lines");
+    assert_eq!(about["about"]["skipped"].as_array().map(Vec::len), Some(0), "{said}");
+    assert_eq!(results.len(), works.split(',').count(), "{said}");
+    for line in results {
+        assert_eq!(line["good"], true, "{rival}: {line}");
+        assert_eq!(line["run"]["target"], rival, "{line}");
+    }
+}
+
+const WORKS: &str = "pingpong-4,churn-2,bulk-up-2,bulk-down-2,halfclose-20,reset-20";
+
+#[test]
+fn haproxy() {
+    serves("haproxy", WORKS);
+}
+
+#[test]
+fn haproxy_that_splices() {
+    serves("haproxy-splice", "bulk-up-2,bulk-down-2");
+}
+
+#[test]
+fn nginx() {
+    serves("nginx", WORKS);
+}
+
+#[test]
+fn envoy() {
+    serves("envoy", WORKS);
+}
