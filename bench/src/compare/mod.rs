@@ -47,18 +47,19 @@ two rivals at two works:
 Works: pingpong-N, rate-N, churn-N, bulk-up-N, bulk-down-N, storm-N, idle-N, kept-N (connections, or
 messages per second), reset-N, halfclose-N (connections in all); without -N, each family's own
 number. Every measurement has a target of its own, started for it and ended after it: nobody else
-runs meanwhile. What a target is not there for is named with the command that installs it.
+runs meanwhile. A target that is not installed, or does not hold as many connections here, is named
+with the command that changes it.
 
 Exit codes: 0 done, 1 a target failed or it was interrupted, 2 wrong usage, 3 some figures are
 invalid, because the generator was the bottleneck three times over.")]
 pub(crate) struct Compare {
     /// What to measure: portcullis, haproxy, haproxy-splice, nginx, envoy, direct (no proxy)
     /// [default: all]
-    #[arg(long, value_delimiter = ',')]
+    #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
     targets: Vec<String>,
-    /// What to do with it [default: pingpong-100,pingpong-1000,pingpong-8000,rate-20000,churn,
-    /// bulk-up,storm-8000,idle,kept,reset,halfclose]
-    #[arg(long, value_delimiter = ',')]
+    /// What to do with it [default: pingpong-100, -1000 and -8000, rate-20000, churn, bulk-up,
+    /// storm-8000, idle, kept, reset, halfclose]
+    #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
     works: Vec<String>,
     #[command(flatten)]
     options: Options,
