@@ -26,7 +26,7 @@ use crate::plan::{Plan, Reach, Size};
 const BUSY_SHARE: f64 = 0.95;
 
 /// The version of the result's shape.
-const SCHEMA: u32 = 2;
+pub(crate) const SCHEMA: u32 = 2;
 
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Common {

@@ -2,8 +2,10 @@
 
 mod receipts;
 mod serving;
+mod stats;
 
 use std::io;
+use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -16,8 +18,10 @@ use serde_json::json;
 use crate::engine::{self, Job, Phase, Until};
 use crate::net::NetSetup;
 use crate::plan::{Targets, parse_targets};
+use crate::scenario::SCHEMA;
 use receipts::Receipts;
 use serving::Serving;
+use stats::Counters;
 
 /// A pool buffer: what one send of a source holds.
 const BUFFER_BYTES: u32 = 16 << 10;
@@ -42,8 +46,10 @@ enum Mode {
 }
 
 #[derive(Args)]
-#[command(after_help = "Example: echo on eight ports, counters on stderr at SIGUSR1:
-  portcullis-bench serve --listen 127.0.0.1:9000-9007 --connections 500000")]
+#[command(after_help = "Examples: echo on eight ports, a line of progress on stderr at SIGUSR1;
+and with counters for whoever asks (nc -d 127.0.0.1 9100):
+  portcullis-bench serve --listen 127.0.0.1:9000-9007 --connections 500000
+  portcullis-bench serve --listen 127.0.0.1:9000 --stats 127.0.0.1:9100")]
 pub(crate) struct Serve {
     /// Where to listen: ADDRESS:PORT or ADDRESS:FIRST-LAST, several times over
     #[arg(long, value_delimiter = ',', required = true, value_parser = parse_targets)]
@@ -59,6 +65,9 @@ pub(crate) struct Serve {
     /// How many completed handshakes may wait on each socket
     #[arg(long, default_value_t = 65_535)]
     backlog: u32,
+    /// Where each connection is answered with one line of JSON: the counters, and who is there now
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    stats: Option<SocketAddr>,
 }
 
 impl Serve {
@@ -89,6 +98,12 @@ impl Serve {
         };
         let sockets = Mutex::new(sockets);
         let receipts = Receipts::shared();
+        let counters: Vec<Arc<Counters>> = (0..threads).map(|_| Arc::default()).collect();
+        if let Some(address) = self.stats {
+            // Before there is a thread that would take them otherwise.
+            engine::hold_signals()?;
+            stats::answer(address, counters.clone())?;
+        }
         let outcome = engine::run(&job, |index| {
             let connections = self.connections.div_ceil(threads as u32).max(1);
             let all = &mut *sockets.lock().map_err(|_| io::Error::other("a thread panicked"))?;
@@ -100,13 +115,21 @@ impl Serve {
                 servers: Vec::new(),
                 patience: FOREVER,
             };
-            Ok((setup, Serving::new(self.mode, connections as usize, receipts.clone())))
+            Ok((
+                setup,
+                Serving::new(
+                    self.mode,
+                    connections as usize,
+                    receipts.clone(),
+                    counters[index].clone(),
+                ),
+            ))
         })?;
         let tally = &outcome.tally;
         println!(
             "{}",
             json!({
-                "schema": 2, "scenario": "serve", "mode": format!("{:?}", self.mode),
+                "schema": SCHEMA, "scenario": "serve", "mode": format!("{:?}", self.mode),
                 "counts": tally.counts, "failures": tally.failures,
             })
         );

@@ -7,6 +7,7 @@ use portcullis::base::Chunk;
 use portcullis::ring::ConnIndex;
 
 use super::receipts::{Receipts, locked};
+use super::stats::Counters;
 use super::{BUFFER_BYTES, Mode};
 use crate::engine::{Phase, Script, Tick};
 use crate::net::{End, Event, Net};
@@ -80,12 +81,19 @@ pub(super) struct Serving {
     tally: Tally,
     served: Vec<Served>,
     receipts: Arc<Mutex<Receipts>>,
+    counters: Arc<Counters>,
 }
 
 impl Serving {
-    pub(super) fn new(mode: Mode, slots: usize, receipts: Arc<Mutex<Receipts>>) -> Serving {
+    pub(super) fn new(
+        mode: Mode,
+        slots: usize,
+        receipts: Arc<Mutex<Receipts>>,
+        counters: Arc<Counters>,
+    ) -> Serving {
         let slots = if matches!(mode, Mode::Echo | Mode::HelloFirst) { 0 } else { slots };
-        Serving { mode, tally: Tally::default(), served: vec![Served::new(); slots], receipts }
+        let served = vec![Served::new(); slots];
+        Serving { mode, tally: Tally::default(), served, receipts, counters }
     }
 
     fn await_bytes(net: &mut Net, conn: ConnIndex) {
@@ -111,6 +119,7 @@ impl Serving {
     fn received(&mut self, conn: ConnIndex, chunk: Chunk, net: &mut Net) {
         self.tally.count("received_bytes", u64::from(chunk.length_bytes));
         if self.served.is_empty() {
+            self.tally.count("sent_bytes", u64::from(chunk.length_bytes));
             return net.send_back(conn, chunk);
         }
         let asked = self.served[conn.0 as usize].take(net.bytes(chunk));
@@ -224,6 +233,7 @@ impl Script for Serving {
     fn tick(&mut self, net: &mut Net) -> Tick {
         let progress = self.tally.get("accepted");
         debug_assert!(net.open <= net.slots());
+        self.counters.show(&self.tally, net.open);
         Tick { done: false, progress, wait: Duration::MAX }
     }
 

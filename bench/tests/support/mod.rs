@@ -125,9 +125,8 @@ impl Run {
             if let Some(status) = self.child.try_wait().expect("a child of ours") {
                 break status.code();
             }
-            let errors: String = self.lines.try_iter().collect();
-            assert!(Instant::now() < deadline, "it does not end: {}{errors}", self.errors);
-            self.errors += &errors;
+            self.lines.try_iter().for_each(|line| self.errors += &format!("{line}\n"));
+            assert!(Instant::now() < deadline, "it does not end: {}", self.errors);
             std::thread::sleep(Duration::from_millis(10));
         };
         let output = self.output.take().expect("once").join().expect("text");
