@@ -5,6 +5,10 @@ use portcullis::ring::{AcceptMode, KernelRing, ListenerId, Ring};
 /// Single accepts armed for one listener, at most: what one turn takes from its queue.
 const CREDITS_MAX: u32 = 256;
 
+/// Turns after which accepts that have not ended are cancelled again: one that is just bringing a
+/// client escapes a cancel.
+const TURNS_BETWEEN_CANCELS: u32 = 16;
+
 /// How clients are taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Mode {
@@ -22,12 +26,14 @@ pub(super) struct Accepts {
     mode: Mode,
     /// Accepts armed, by listener.
     armed: Box<[u32]>,
+    /// Turns since accepts were cancelled.
+    turning: u32,
 }
 
 impl Accepts {
     pub(super) fn new(listeners: usize) -> Accepts {
         let mode = if listeners == 0 { Mode::Stopped } else { Mode::Turning };
-        Accepts { mode, armed: vec![0; listeners].into_boxed_slice() }
+        Accepts { mode, armed: vec![0; listeners].into_boxed_slice(), turning: 0 }
     }
 
     pub(super) fn accepted(&mut self, listener: ListenerId, more: bool) {
@@ -49,6 +55,12 @@ impl Accepts {
             }
             Mode::Single if ring.accept_room() < burst && ring.best_accept_room() >= burst => {
                 self.cancel(ring, Mode::Turning);
+            }
+            Mode::Turning if armed > 0 => {
+                self.turning += 1;
+                if self.turning.is_multiple_of(TURNS_BETWEEN_CANCELS) {
+                    self.cancel(ring, Mode::Turning);
+                }
             }
             _ => {}
         }
@@ -81,6 +93,6 @@ impl Accepts {
         for index in 0..self.armed.len() {
             ring.cancel_accepts(ListenerId(index as u16));
         }
-        self.mode = mode;
+        (self.mode, self.turning) = (mode, 0);
     }
 }
