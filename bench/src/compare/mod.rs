@@ -193,8 +193,8 @@ fn usage(words: String) -> io::Error {
 fn notes(targets: &[Target]) -> Vec<String> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let shared = format!(
-        "generator, target and backend share {cores} cores: what a target costs per unit of work is \
-         the figure to compare"
+        "generator, target and backend share {cores} cores: what a target costs per unit of work \
+         is the figure to compare"
     );
     let ages = targets.iter().filter_map(|target| target.proxy.as_ref()?.found.age());
     let mut notes: Vec<String> = std::iter::once(shared).chain(ages).collect();

@@ -139,7 +139,8 @@ mod tests {
         let write = |text: &str| std::fs::write(&path, text).expect("a file");
         write(
             "[listener.a]\nbind = [\"127.0.0.1:1\"]\nupstream = \"b\"\n\
-             [upstream.b]\nbuiltin = \"echo\"\nbalance = \"round-robin\"\n[log]\nlevel = \"warn\"\n",
+             [upstream.b]\nbuiltin = \"echo\"\nbalance = \"round-robin\"\n\
+             [log]\nlevel = \"warn\"\n",
         );
         assert_eq!(
             template_of(&path).expect("one of each"),

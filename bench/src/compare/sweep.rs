@@ -17,8 +17,8 @@ use super::{Options, about, notes, usage};
     after_help = "Example: how large a buffer should be, for messages over 1,000 connections:
   portcullis-bench sweep --set ring.buffer_size=4KiB,16KiB,64KiB --work pingpong-1000 --rounds 3
 
-A value that TOML reads as one (16, true, \"16\") is that; any other (4KiB, off) is text. Every value
-is checked with `portcullis check` before anything starts. One key at a time: for two, sweep one of
+A value that TOML reads as one (16, true, \"16\") is that; any other (4KiB, off) is text. Every
+value is checked with `portcullis check` before anything starts. One key at a time: for two, sweep one of
 them for each --config that has the other."
 )]
 pub(crate) struct Sweep {

@@ -16,7 +16,7 @@ pub(super) const FAMILIES: &[Family] = &[
     Family::counter(
         "portcullis_connections_refused",
         REASON,
-        "Clients not served: reset at a limit by policy, or left in the queue when a drain's time was over",
+        "Clients not served: reset at a limit by policy, or queued when a drain's time was over",
         |reading, out| {
             for listener in &reading.listeners {
                 by_reason([&listener.name], &listener.refused, out);
@@ -77,7 +77,7 @@ pub(super) const FAMILIES: &[Family] = &[
     Family::counter(
         "portcullis_accept_queue_dropped",
         LISTENER,
-        "Handshakes that the kernel dropped at the passive sockets, mostly because a queue was full",
+        "Handshakes that the kernel dropped at the passive sockets, mostly as a queue was full",
         |reading, out| count(reading, out, |listener| listener.accept_queue.dropped),
     ),
     Family::histogram(

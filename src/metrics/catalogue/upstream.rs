@@ -21,7 +21,7 @@ pub(super) const FAMILIES: &[Family] = &[
     Family::counter(
         "portcullis_server_connect_failures",
         &["upstream", "server", "reason"],
-        "Attempts that failed; abandoned (the client left) and pressure (no file or memory) are not the server's fault",
+        "Attempts that failed; abandoned (client gone) and pressure (no memory) are our side's",
         |reading, out| {
             each(reading, |upstream, server| {
                 by_reason([upstream, &server.name], &server.failed, out);

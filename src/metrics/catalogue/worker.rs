@@ -91,7 +91,7 @@ pub(super) const FAMILIES: &[Family] = &[
     Family::counter(
         "portcullis_worker_accepts_pressed",
         WORKER,
-        "Times that the kernel had no file, memory or source port for a socket; accepting then rests",
+        "Times that the kernel had no file, memory or port for a socket; accepting then rests",
         |reading, out| count(reading, out, |worker| worker.accepts_pressed),
     ),
     Family::counter(
