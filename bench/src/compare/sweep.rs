@@ -18,8 +18,8 @@ use super::{Options, about, notes, usage};
   portcullis-bench sweep --set ring.buffer_size=4KiB,16KiB,64KiB --work pingpong-1000 --rounds 3
 
 A value that TOML reads as one (16, true, \"16\") is that; any other (4KiB, off) is text. Every
-value is checked with `portcullis check` before anything starts. One key at a time: for two, sweep one of
-them for each --config that has the other."
+value is checked by `portcullis check` before anything starts. One key at a time: for two, sweep one
+of them for each --config that has the other."
 )]
 pub(crate) struct Sweep {
     /// The key, and its values
