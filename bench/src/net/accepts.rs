@@ -53,7 +53,11 @@ impl Accepts {
             Mode::Multishot if ring.accept_room() < burst => {
                 return self.cancel(ring, Mode::Turning);
             }
-            Mode::Single if ring.accept_room() < burst && ring.best_accept_room() >= burst => {
+            // Credits of listeners that nobody comes to would hold the last slots of this part.
+            Mode::Single
+                if ring.accept_room() < burst
+                    && ring.best_accept_room() >= burst.min(2 * ring.accept_room().max(1)) =>
+            {
                 self.cancel(ring, Mode::Turning);
             }
             Mode::Turning if armed > 0 => {
