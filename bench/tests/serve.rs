@@ -12,8 +12,12 @@ use support::{Ended, PATIENCE, Run, bench};
 
 /// A server at work, and its address.
 fn serve(mode: &str) -> (Run, String) {
-    let arguments = ["serve", "--listen", "127.0.0.1:0", "--threads", "2", "--mode", mode];
-    let mut run = Run::begin(bench(&arguments));
+    serve_as(&["--listen", "127.0.0.1:0", "--threads", "2", "--mode", mode])
+}
+
+/// One with these flags, and the first of its addresses.
+fn serve_as(flags: &[&str]) -> (Run, String) {
+    let mut run = Run::begin(bench(&[&["serve"], flags].concat()));
     let line = run.wait_for("serving");
     let address = line.split_whitespace().find(|word| word.starts_with("127.0.0.1:"));
     (run, address.expect("its address").to_owned())
@@ -175,6 +179,17 @@ fn flip(from: TcpStream, to: TcpStream) {
         seen += bytes.len();
         bytes
     });
+}
+
+/// No slot stays with an address that nobody comes to.
+#[test]
+fn all_slots_are_for_whoever_comes() {
+    let addresses = ["--listen", "127.0.0.1:0"].repeat(16);
+    let slots = ["--threads", "1", "--connections", "64"];
+    let (server, first) = serve_as(&[&addresses[..], &slots].concat());
+    let all = ["--connections", "64", "--hold", "0s", "--linger", "0s"];
+    expect_good(&ask("hold", &first, &all));
+    assert_eq!(end(server)["accepted"], 64);
 }
 
 const ENDS: &[&str] = &["--count", "60", "--connections", "8"];

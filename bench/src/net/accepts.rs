@@ -28,12 +28,14 @@ pub(super) struct Accepts {
     armed: Box<[u32]>,
     /// Turns since accepts were cancelled.
     turning: u32,
+    /// The listener that gets the next part's first credit: the last slots go round.
+    first: usize,
 }
 
 impl Accepts {
     pub(super) fn new(listeners: usize) -> Accepts {
         let mode = if listeners == 0 { Mode::Stopped } else { Mode::Turning };
-        Accepts { mode, armed: vec![0; listeners].into_boxed_slice(), turning: 0 }
+        Accepts { mode, armed: vec![0; listeners].into_boxed_slice(), turning: 0, first: 0 }
     }
 
     pub(super) fn accepted(&mut self, listener: ListenerId, more: bool) {
@@ -72,6 +74,7 @@ impl Accepts {
             ring.retarget_accepts();
             let open_water = ring.accept_room() >= burst;
             self.mode = if open_water { Mode::Multishot } else { Mode::Single };
+            self.first = (self.first + 1) % self.armed.len();
         }
         match self.mode {
             Mode::Multishot => self.arm_each(ring, AcceptMode::Multishot, 1, u32::MAX),
@@ -79,18 +82,29 @@ impl Accepts {
                 let room = ring.accept_room().saturating_sub(armed);
                 let share = ring.accept_room().div_ceil(self.armed.len() as u32).min(CREDITS_MAX);
                 self.arm_each(ring, AcceptMode::Single, share, room);
+                if self.starves(ring) {
+                    self.cancel(ring, Mode::Turning);
+                }
             }
             Mode::Turning | Mode::Stopped => {}
         }
     }
 
     fn arm_each(&mut self, ring: &mut KernelRing, mode: AcceptMode, each: u32, mut room: u32) {
-        for (index, armed) in self.armed.iter_mut().enumerate() {
-            while *armed < each && room > 0 {
+        let many = self.armed.len();
+        for index in (0..many).map(|step| (self.first + step) % many) {
+            while self.armed[index] < each && room > 0 {
                 ring.accept(ListenerId(index as u16), mode);
-                (*armed, room) = (*armed + 1, room - 1);
+                (self.armed[index], room) = (self.armed[index] + 1, room - 1);
             }
         }
+    }
+
+    /// Clients wait at a listener without a credit, and the others' credits hold every slot.
+    fn starves(&self, ring: &KernelRing) -> bool {
+        let waits = |index| ring.accept_queue(ListenerId(index as u16)).is_ok_and(|many| many > 0);
+        ring.best_accept_room() > 0
+            && (0..self.armed.len()).any(|index| self.armed[index] == 0 && waits(index))
     }
 
     fn cancel(&mut self, ring: &mut KernelRing, mode: Mode) {
