@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::fs::{read_dir, read_to_string};
-use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+
+use crate::charged::Charged;
 
 /// Slab caches below this many bytes of change are not worth a line.
 const SLAB_BYTES_MIN: i64 = 1 << 20;
@@ -16,7 +17,7 @@ pub(crate) struct Snapshot {
     /// User and system time of the target's processes, in nanoseconds.
     target_cpu_nanos: Option<u64>,
     target_pss_bytes: Option<u64>,
-    target_cgroup_bytes: Option<u64>,
+    target_cgroup: Option<Charged>,
     /// For each thread of ours: nanoseconds that it ran, and that it waited for a core.
     own: Vec<(u64, u64)>,
     /// The longest that a thread of ours did not look at its connections since the last moment.
@@ -24,7 +25,19 @@ pub(crate) struct Snapshot {
     slab_bytes: BTreeMap<String, i64>,
     overflows: u64,
     drops: u64,
-    sockets: Value,
+    sockets: Sockets,
+}
+
+/// What the kernel holds of files and sockets. All but `in_use` and `time_wait`, which are the
+/// network namespace's, is the whole machine's.
+struct Sockets {
+    files: Option<u64>,
+    in_use: Option<u64>,
+    time_wait: Option<u64>,
+    /// TCP sockets of any state but TIME-WAIT.
+    allocated: Option<u64>,
+    /// Pages that hold what is queued in TCP sockets.
+    queued_pages: Option<u64>,
 }
 
 impl Snapshot {
@@ -39,13 +52,13 @@ impl Snapshot {
             at: Instant::now(),
             target_cpu_nanos: sum(&cpu_nanos),
             target_pss_bytes: sum(&pss_bytes),
-            target_cgroup_bytes: targets.first().and_then(|pid| cgroup_bytes(*pid)),
+            target_cgroup: targets.first().and_then(|pid| Charged::of(*pid)),
             own: own_threads.iter().map(|id| schedule(*id)).collect(),
             lag,
             slab_bytes: slab_bytes(&read("/proc/slabinfo")),
             overflows: extended(&netstat, "ListenOverflows"),
             drops: extended(&netstat, "ListenDrops"),
-            sockets: sockets(),
+            sockets: Sockets::now(),
         }
     }
 
@@ -53,8 +66,12 @@ impl Snapshot {
     pub(crate) fn state(&self) -> Value {
         json!({
             "target_pss_bytes": self.target_pss_bytes,
-            "target_cgroup_bytes": self.target_cgroup_bytes,
-            "sockets": self.sockets,
+            "target_cgroup_bytes": self.target_cgroup.as_ref().map(|charged| charged.bytes),
+            "sockets": {
+                "files": self.sockets.files, "tcp_in_use": self.sockets.in_use,
+                "tcp_time_wait": self.sockets.time_wait, "tcp_allocated": self.sockets.allocated,
+                "tcp_memory_pages": self.sockets.queued_pages,
+            },
         })
     }
 
@@ -70,7 +87,30 @@ impl Snapshot {
 
     /// Bytes that the target's memory cgroup was charged since `before`.
     pub(crate) fn cgroup_since(&self, before: &Snapshot) -> Option<i64> {
-        Some(self.target_cgroup_bytes? as i64 - before.target_cgroup_bytes? as i64)
+        let bytes = |of: &Snapshot| of.target_cgroup.as_ref().map(|charged| charged.bytes as i64);
+        Some(bytes(self)? - bytes(before)?)
+    }
+
+    /// The same by what it is, as far as the kernel splits it.
+    pub(crate) fn cgroup_parts_since(&self, before: &Snapshot) -> BTreeMap<&'static str, i64> {
+        let (Some(now), Some(then)) = (&self.target_cgroup, &before.target_cgroup) else {
+            return BTreeMap::new();
+        };
+        let change = |(part, bytes): (&&'static str, &u64)| {
+            Some((*part, *bytes as i64 - *then.parts.get(part)? as i64))
+        };
+        now.parts.iter().filter_map(change).collect()
+    }
+
+    /// TCP sockets of the whole machine since `before`.
+    pub(crate) fn sockets_since(&self, before: &Snapshot) -> Option<i64> {
+        Some(self.sockets.allocated? as i64 - before.sockets.allocated? as i64)
+    }
+
+    /// Bytes of pages that hold what is queued in them, of the whole machine, since `before`.
+    pub(crate) fn queued_since(&self, before: &Snapshot) -> Option<i64> {
+        let pages = self.sockets.queued_pages? as i64 - before.sockets.queued_pages? as i64;
+        Some(pages * page_bytes())
     }
 
     /// Slab pages of the whole machine since `before`, by cache, where they changed noticeably.
@@ -151,30 +191,9 @@ fn pss_bytes(pid: u32) -> Option<u64> {
     Some(line.split_whitespace().next()?.parse::<u64>().ok()? * 1024)
 }
 
-/// What the process's memory cgroup is charged; one that we are in, too, is not its own.
-fn cgroup_bytes(pid: u32) -> Option<u64> {
-    let of = |process: &str| memory_cgroup(&read(&format!("/proc/{process}/cgroup")));
-    let (folder, counter) = of(&pid.to_string())?;
-    let is_ours = of("self").is_some_and(|(own, _)| own == folder);
-    let charged = (!is_ours).then(|| read_to_string(folder.join(counter)).ok())??;
-    charged.trim().parse().ok()
-}
-
-/// The memory cgroup that lines of /proc/PID/cgroup name: its folder, and the file in it that says
-/// what it is charged. Where both versions are mounted, memory is with one of them (cgroups(7)).
-pub(crate) fn memory_cgroup(lines: &str) -> Option<(PathBuf, &'static str)> {
-    let fields = |line: &'_ str| {
-        let (controllers, path) = line.split_once(':')?.1.split_once(':')?;
-        Some((controllers.to_owned(), path.trim_start_matches('/').to_owned()))
-    };
-    let groups: Vec<(String, String)> = lines.lines().filter_map(fields).collect();
-    let is_memory = |list: &str| list.split(',').any(|controller| controller == "memory");
-    if let Some((_, path)) = groups.iter().find(|(controllers, _)| is_memory(controllers)) {
-        let folder = Path::new("/sys/fs/cgroup/memory").join(path);
-        return Some((folder, "memory.usage_in_bytes"));
-    }
-    let (_, path) = groups.iter().find(|(controllers, _)| controllers.is_empty())?;
-    Some((Path::new("/sys/fs/cgroup").join(path), "memory.current"))
+fn page_bytes() -> i64 {
+    let page = nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE);
+    page.ok().flatten().unwrap_or(4_096)
 }
 
 /// Nanoseconds that a thread of ours ran, and that it waited for a core.
@@ -190,7 +209,7 @@ fn slab_bytes(text: &str) -> BTreeMap<String, i64> {
         let words: Vec<&str> = line.split_whitespace().collect();
         let pages: i64 = words.get(5)?.parse().ok()?;
         let slabs: i64 = words.get(14)?.parse().ok()?;
-        Some(((*words.first()?).to_owned(), slabs * pages * 4_096))
+        Some(((*words.first()?).to_owned(), slabs * pages * page_bytes()))
     };
     text.lines().filter_map(cache).collect()
 }
@@ -203,15 +222,19 @@ fn extended(text: &str, name: &str) -> u64 {
     pairs.find(|(one, _)| *one == name).and_then(|(_, value)| value.parse().ok()).unwrap_or(0)
 }
 
-fn sockets() -> Value {
-    let sockstat = read("/proc/net/sockstat");
-    let files = read("/proc/sys/fs/file-nr");
-    json!({
-        "files": files.split_whitespace().next().and_then(|word| word.parse::<u64>().ok()),
-        "tcp_in_use": figure(&sockstat, "TCP:", "inuse"),
-        "tcp_time_wait": figure(&sockstat, "TCP:", "tw"),
-        "tcp_memory_pages": figure(&sockstat, "TCP:", "mem"),
-    })
+impl Sockets {
+    fn now() -> Sockets {
+        let sockstat = read("/proc/net/sockstat");
+        let files = read("/proc/sys/fs/file-nr");
+        let tcp = |key| figure(&sockstat, "TCP:", key);
+        Sockets {
+            files: files.split_whitespace().next().and_then(|word| word.parse().ok()),
+            in_use: tcp("inuse"),
+            time_wait: tcp("tw"),
+            allocated: tcp("alloc"),
+            queued_pages: tcp("mem"),
+        }
+    }
 }
 
 /// The number after `key` in the line that begins with `head`.
@@ -232,24 +255,8 @@ mod tests {
         assert_eq!((extended(netstat, "ListenOverflows"), extended(netstat, "X")), (22, 0));
         let slabinfo = "slabinfo - version: 2.1\n# name\nTCP 100 120 2432 13 8 : tunables 0 0 0 \
                         : slabdata 10 10 0\n";
-        assert_eq!(slab_bytes(slabinfo).get("TCP"), Some(&(10 * 8 * 4_096)));
+        assert_eq!(slab_bytes(slabinfo).get("TCP"), Some(&(10 * 8 * page_bytes())));
         assert_eq!(figure("TCP: inuse 5 tw 7\n", "TCP:", "tw"), Some(7));
-    }
-
-    #[test]
-    fn both_versions_of_cgroups_are_understood() {
-        for (lines, folder, counter) in [
-            (
-                "9:name=systemd:/\n4:hugetlb,memory:/a/b\n0::/\n",
-                "/sys/fs/cgroup/memory/a/b",
-                "memory.usage_in_bytes",
-            ),
-            ("0::/user.slice/x\n", "/sys/fs/cgroup/user.slice/x", "memory.current"),
-        ] {
-            assert_eq!(memory_cgroup(lines), Some((folder.into(), counter)), "{lines}");
-        }
-        assert_eq!(memory_cgroup("9:name=systemd:/\n"), None);
-        assert_eq!(cgroup_bytes(std::process::id()), None, "our own is nobody else's");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The `portcullis-bench` program: holds, checks and measures TCP servers and proxies.
 
 mod account;
+mod charged;
 mod compare;
 mod engine;
 mod memory;

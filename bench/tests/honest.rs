@@ -200,6 +200,8 @@ fn what_is_warmed_exchanges_exactly_so_much_and_costs_are_told_apart() {
     for of in ["memory_bytes_per_connection", "memory_bytes_per_connection_warm"] {
         assert!(figures[of]["target_user_pss"].is_f64(), "{result}");
     }
+    let ends = &figures["sockets_per_connection"];
+    assert!(ends["generator_ends"] == 1.0 && ends["other_ends"].is_f64(), "{result}");
     assert!(figures["kept_after_close"]["target_user_pss_bytes"].is_i64(), "{result}");
     expect("hold", corrupt_later, &[HOLD, WARM].concat(), Some("warm: wrong bytes"));
 }

@@ -4,7 +4,7 @@ use std::fs::{create_dir, read_to_string, remove_dir};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::account::memory_cgroup;
+use crate::charged::{V2, memory_cgroup};
 
 /// How often, and how far apart, an emptied cgroup is removed: its last process may still be dying.
 const TRIES: u32 = 50;
@@ -57,7 +57,7 @@ impl Drop for Cgroup {
 /// since the second version gives nothing on from a group that has processes, at the root.
 fn parents(own: &str) -> Vec<(PathBuf, &'static str)> {
     let mut found: Vec<(PathBuf, &'static str)> = memory_cgroup(own).into_iter().collect();
-    if let Some((_, counter)) = found.first().filter(|(_, counter)| *counter == "memory.current") {
+    if let Some((_, counter)) = found.first().filter(|(_, counter)| *counter == V2) {
         found.push(("/sys/fs/cgroup".into(), counter));
     }
     found

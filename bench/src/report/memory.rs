@@ -18,7 +18,7 @@ const USER: &str = "target_user_pss";
 const CGROUP: &str = "target_cgroup";
 
 /// What is known of the keys: title, and what is counted.
-const KNOWN: [(&str, &str, &str); 4] = [
+const KNOWN: [(&str, &str, &str); 5] = [
     (USER, "user", "PSS of the target's processes: memory of their own, shared pages by share"),
     (
         CGROUP,
@@ -30,6 +30,11 @@ const KNOWN: [(&str, &str, &str); 4] = [
         "slab, whole machine",
         "the kernel's slab pages of the whole machine: both ends of every connection, generator \
          and servers included",
+    ),
+    (
+        "machine_tcp_queued",
+        "queued, whole machine",
+        "pages of the whole machine that hold what is queued in TCP sockets, at both ends",
     ),
     (
         "sent_and_unread",

@@ -106,6 +106,8 @@ impl Hold {
         if let Some((before, after)) = outcome.around(Phase::Open) {
             let memory = memory::per_connection(before, after, opened);
             figures.insert("memory_bytes_per_connection".into(), memory);
+            let sockets = memory::sockets(before, after, opened);
+            figures.insert("sockets_per_connection".into(), sockets);
             let seconds = (after.at - before.at).as_secs_f64();
             figures.insert("opened_per_second".into(), json!(opened / seconds));
             let cpu = after.target_cpu_since(before).map(|n| n as f64 / 1e3 / opened.max(1.0));
