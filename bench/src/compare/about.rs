@@ -8,6 +8,7 @@ use nix::sys::resource::{Resource, getrlimit};
 use serde_json::{Value, json};
 
 use super::target::{Skipped, Target};
+use crate::scenario::command;
 
 /// Settings of the kernel that results depend on.
 const SYSCTLS: [&str; 10] = [
@@ -40,7 +41,7 @@ pub(crate) fn line(
         "schema": 2, "scenario": scenario,
         "about": {
             "kernel": kernel.trim(), "cores": cores, "memory_bytes": memory_bytes(),
-            "command": std::env::args().collect::<Vec<_>>().join(" "),
+            "command": command(),
             "started": humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
             "ulimit_nofile": getrlimit(Resource::RLIMIT_NOFILE).ok().map(|(_, hard)| hard),
             "sysctls": sysctls.collect::<BTreeMap<_, _>>(),

@@ -12,6 +12,7 @@ pub(crate) mod slow;
 
 use std::fs::read_to_string;
 use std::io;
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -167,7 +168,7 @@ impl Report<'_> {
         let mut result = json!({
             "schema": SCHEMA, "scenario": self.scenario, "good": good, "valid": doubts.is_empty(),
             "interrupted": self.outcome.interrupted, "asked": self.asked, "host": host(),
-            "command": std::env::args().collect::<Vec<_>>().join(" "),
+            "command": command(),
             "counts": tally.counts, "failures": tally.failures, "own": own,
         });
         if doubts.is_empty() {
@@ -216,6 +217,16 @@ impl Report<'_> {
         figures.insert("timeline".to_owned(), self.outcome.timeline.to_json());
         Value::Object(figures)
     }
+}
+
+/// The command line of this run. Files go by their names alone: a result is given to others, whose
+/// folders are not ours.
+pub(crate) fn command() -> String {
+    let name = |word: String| match Path::new(&word).file_name() {
+        Some(name) if word.starts_with('/') => name.to_string_lossy().into_owned(),
+        _ => word,
+    };
+    std::env::args().map(name).collect::<Vec<_>>().join(" ")
 }
 
 fn host() -> Value {
