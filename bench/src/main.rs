@@ -88,3 +88,34 @@ fn main() -> ExitCode {
         ExitCode::from(if error.kind() == std::io::ErrorKind::InvalidInput { 2 } else { 1 })
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    /// The examples of a command's help, each in one line, as far as this program is to read it.
+    fn examples(help: &str) -> Vec<String> {
+        let joined = help.replace("\\\n", " ").replace("$(pgrep -x portcullis)", "1");
+        let lines = joined.lines().filter(|line| line.trim().starts_with("portcullis-bench "));
+        lines.map(|line| line.split(" > ").next().unwrap_or(line).to_owned()).collect()
+    }
+
+    #[test]
+    fn every_command_s_help_has_an_example_and_every_example_is_understood() {
+        for command in Arguments::command().get_subcommands() {
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            let name = command.get_name();
+            let all = examples(&help);
+            let own = all.iter().filter(|one| one.contains(&format!("portcullis-bench {name} ")));
+            let mut count = 0;
+            for example in own {
+                let parsed = Arguments::try_parse_from(example.split_whitespace());
+                assert!(parsed.is_ok(), "{example}: {}", parsed.err().expect("checked"));
+                count += 1;
+            }
+            assert!(count > 0, "the help of {name} has no example: {help}");
+        }
+    }
+}

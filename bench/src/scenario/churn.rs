@@ -360,6 +360,9 @@ impl Script for Living {
         if phase == Phase::Check && !self.late.is_empty() {
             self.tally.count("due_but_never_begun", self.late.len() as u64);
         }
+        if phase == Phase::Close {
+            self.under_way = 0; // After an interrupt, what is not answered is given up.
+        }
         for index in 0..self.lives.len() {
             let conn = ConnIndex(index as u32);
             match (phase, self.kind) {
@@ -387,7 +390,7 @@ impl Script for Living {
     fn on(&mut self, conn: ConnIndex, event: Event, net: &mut Net) {
         let life = &mut self.lives[conn.0 as usize];
         match event {
-            Event::Opened => {
+            Event::Opened if life.step == Step::Opening => {
                 self.tally.latency("connect", net.nanos() - life.due_nanos);
                 if !self.hello_first {
                     return self.ask(conn, net);
@@ -407,7 +410,7 @@ impl Script for Living {
             Event::Ended(end) => self.lose(conn, &words(end), net),
             Event::Overdue => self.lose(conn, "no answer in time (hung)", net),
             Event::Closed => self.freed(conn, net),
-            Event::Sent | Event::MaySend | Event::Accepted(_) => {}
+            Event::Opened | Event::Sent | Event::MaySend | Event::Accepted(_) => {}
         }
     }
 

@@ -72,6 +72,8 @@ pub(crate) struct Serve {
 
 impl Serve {
     pub(crate) fn run(&self) -> io::Result<ExitCode> {
+        // Before there is a thread, or somebody who reads that we serve and sends a signal.
+        engine::hold_signals()?;
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let threads = self.threads.unwrap_or(cores).clamp(1, 256);
         let mut sockets: Vec<Vec<PassiveSocket>> = vec![Vec::new(); threads];
@@ -100,8 +102,6 @@ impl Serve {
         let receipts = Receipts::shared();
         let counters: Vec<Arc<Counters>> = (0..threads).map(|_| Arc::default()).collect();
         if let Some(address) = self.stats {
-            // Before there is a thread that would take them otherwise.
-            engine::hold_signals()?;
             stats::answer(address, counters.clone())?;
         }
         let outcome = engine::run(&job, |index| {
