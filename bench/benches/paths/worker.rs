@@ -1,0 +1,104 @@
+//! A worker over a ring in memory: messages through it, and lives of connections.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use criterion::{Criterion, Throughput};
+use portcullis::base::Clock;
+use portcullis::budget::Budget;
+use portcullis::config::{AtLimit, Timeouts};
+use portcullis::conn::Wiring;
+use portcullis::metrics::{Extent, WorkerCounters};
+use portcullis::ring::ConnIndex;
+use portcullis::upstream::{Balance, Servers};
+use portcullis::worker::{GatePlan, ListenerPlan, Plan, UpstreamPlan, Worker, mailbox};
+
+use crate::ring::InstantRing;
+
+/// Connections that are busy at one time.
+const CROWD: u32 = 100;
+const MESSAGE_BYTES: u32 = 64;
+/// No message and no life takes as many turns.
+const TURNS_MAX: u32 = 100;
+
+pub(crate) fn times(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("worker");
+    group.throughput(Throughput::Elements(CROWD.into()));
+    for (name, wiring) in [("an echo", Wiring::Echo), ("a pair", Wiring::Pair)] {
+        let mut crowd = Crowd::new(wiring);
+        crowd.fill();
+        group.bench_function(format!("messages there and back through {name}"), |bench| {
+            bench.iter(|| crowd.talk());
+        });
+        let mut crowd = Crowd::new(wiring);
+        group.bench_function(format!("lives of {name}, accept to close"), |bench| {
+            bench.iter(|| crowd.live());
+        });
+    }
+    group.finish();
+}
+
+struct Crowd {
+    worker: Worker<InstantRing>,
+}
+
+impl Crowd {
+    fn new(wiring: Wiring) -> Crowd {
+        let upstream = match wiring {
+            Wiring::Pair => {
+                let servers = Servers::new(Balance::RoundRobin, 4);
+                UpstreamPlan::Servers { first: 0, servers }
+            }
+            builtin => UpstreamPlan::Builtin(builtin),
+        };
+        let gate = GatePlan { owner: 0, inherited: false, quota: None, at_limit: AtLimit::Queue };
+        let listener =
+            ListenerPlan { listener: 0, upstream: 0, timeouts: Timeouts::default(), gate };
+        let plan =
+            Plan { listeners: vec![listener], upstreams: vec![upstream], worker: 0, named: false };
+        // Who gives orders is gone, so none comes.
+        let (_, orders) = mailbox();
+        let worker = Worker::new(
+            InstantRing::new(4 * CROWD, 4 * CROWD),
+            Clock::Simulated(Arc::new(AtomicU64::new(0))),
+            orders,
+            plan,
+            Arc::new(Budget::new(4 * CROWD, 1)),
+            Arc::new(WorkerCounters::new(Extent { listeners: 1, upstreams: 1, servers: 4 })),
+        );
+        Crowd { worker }
+    }
+
+    /// Turns until it is so.
+    fn turn_until(&mut self, over: impl Fn(&InstantRing) -> bool) {
+        for _ in 0..TURNS_MAX {
+            if over(self.worker.ring()) {
+                return;
+            }
+            assert_eq!(self.worker.turn(), Ok(true), "the worker goes on");
+        }
+        panic!("{TURNS_MAX} turns do not suffice");
+    }
+
+    /// Everybody comes, in the lowest slots, and is answered once.
+    fn fill(&mut self) {
+        (0..CROWD).for_each(|_| self.worker.ring().knock());
+        self.talk();
+    }
+
+    fn talk(&mut self) {
+        let before = self.worker.ring().answered_bytes;
+        (0..CROWD).for_each(|conn| self.worker.ring().say(ConnIndex(conn), MESSAGE_BYTES));
+        let after = before + u64::from(CROWD * MESSAGE_BYTES);
+        self.turn_until(|ring| ring.answered_bytes == after);
+    }
+
+    fn live(&mut self) {
+        let after = self.worker.ring().closed + u64::from(CROWD);
+        for _ in 0..CROWD {
+            self.worker.ring().knock();
+        }
+        (0..CROWD).for_each(|conn| self.worker.ring().leave(ConnIndex(conn)));
+        self.turn_until(|ring| ring.closed == after);
+    }
+}
