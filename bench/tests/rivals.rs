@@ -20,7 +20,8 @@ fn serves(rival: &str, works: &str) {
     }
 }
 
-const WORKS: &str = "pingpong-4,churn-2,bulk-up-2,bulk-down-2,halfclose-20,reset-20";
+const WORKS: &str =
+    "pingpong-4,churn-2,bulk-up-2,bulk-down-2,halfclose-20,halfclose-server-20,reset-20";
 
 #[test]
 fn haproxy() {

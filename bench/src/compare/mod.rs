@@ -45,10 +45,10 @@ two rivals at two works:
   portcullis-bench compare --targets portcullis,haproxy --works pingpong-1000,churn --rounds 3
 
 Works: pingpong-N, rate-N, churn-N, bulk-up-N, bulk-down-N, storm-N, idle-N, kept-N (connections, or
-messages per second), reset-N, halfclose-N (connections in all); without -N, each family's own
-number. Every measurement has a target of its own, started for it and ended after it: nobody else
-runs meanwhile. A target that is not installed, or does not hold as many connections here, is named
-with the command that changes it.
+messages per second), reset-N, halfclose-N, halfclose-server-N (connections in all); without -N, each
+family's own number. Every measurement has a target of its own, started for it and ended after it:
+nobody else runs meanwhile. A target that is not installed, or does not hold as many connections
+here, is named with the command that changes it.
 
 Exit codes: 0 done, 1 a target failed or it was interrupted, 2 wrong usage, 3 some figures are
 invalid, because the generator was the bottleneck three times over.")]
@@ -158,11 +158,11 @@ impl Options {
 
     fn rig(&self, room: Room, notes: &mut Vec<String>) -> io::Result<Rig> {
         let interrupted = Arc::new(AtomicBool::new(false));
-        // Handlers, and nothing blocked: programs that we start would inherit that, and not end.
-        SigSet::all().thread_unblock()?;
         for signal in [SIGINT, SIGTERM, SIGHUP] {
             signal_hook::flag::register(signal, interrupted.clone())?;
         }
+        // Programs that we start would inherit what is blocked, and not hear when to end.
+        SigSet::all().thread_unblock()?;
         let manner = Manner { threads: self.threads, max_lag: self.max_lag };
         let mut rig = Rig::new(room, manner, self.ports.clone(), interrupted)?;
         if let Err(why) = rig.use_cgroups() {

@@ -212,7 +212,8 @@ impl Rig {
         let mut process = Process::start(&program, &arguments, (&folder, "scenario"), None)?;
         let bound = Duration::from_secs(work.seconds) + MEASURE;
         let Some(status) = self.wait(&mut process, bound)? else {
-            return Ok(failed(work, "measurement", &format!("it did not end within {bound:?}")));
+            let why = format!("it did not end within {bound:?}: {}", process.complained());
+            return Ok(failed(work, "measurement", &why));
         };
         match (last_line(&process.said()), status.code()) {
             (Some(line), _) => Ok(Measured { line, backend: None }),

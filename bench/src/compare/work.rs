@@ -26,7 +26,7 @@ struct Family {
     make: fn(u64, u64) -> Parts,
 }
 
-const FAMILIES: [Family; 10] = [
+const FAMILIES: [Family; 11] = [
     Family { name: "pingpong", number: 1_000, make: pingpong },
     Family { name: "rate", number: 20_000, make: rate },
     Family { name: "churn", number: 64, make: churn },
@@ -37,6 +37,7 @@ const FAMILIES: [Family; 10] = [
     Family { name: "kept", number: 50_000, make: kept },
     Family { name: "reset", number: 2_000, make: reset },
     Family { name: "halfclose", number: 600, make: halfclose },
+    Family { name: "halfclose-server", number: 600, make: halfclose_server },
 ];
 
 /// A smaller number than asked for is rounded down to this.
@@ -53,6 +54,7 @@ pub(crate) enum Backend {
     Echo,
     Sink,
     Source,
+    HalfClose,
 }
 
 impl Backend {
@@ -62,6 +64,7 @@ impl Backend {
             Backend::Echo => "echo",
             Backend::Sink => "sink",
             Backend::Source => "source",
+            Backend::HalfClose => "half-close",
         }
     }
 }
@@ -145,6 +148,7 @@ impl Work {
         let backend = match family.name {
             "bulk-up" => Backend::Sink,
             "bulk-down" => Backend::Source,
+            "halfclose-server" => Backend::HalfClose,
             _ => Backend::Echo,
         };
         Work {
@@ -318,5 +322,49 @@ fn halfclose(count: u64, _: u64) -> Parts {
         arguments: texts(&["--count", &count.to_string()]),
         connections: 64,
         figures: vec![more("/counts/half_closed", "all came back", &of)],
+    }
+}
+
+fn halfclose_server(count: u64, _: u64) -> Parts {
+    let parts = halfclose(count, 0);
+    Parts {
+        title: format!("{} servers say FIN first and wait for all", grouped(count)),
+        arguments: [parts.arguments, texts(&["--first", "server"])].concat(),
+        ..parts
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[test]
+    fn every_work_is_one_that_its_scenario_understands() {
+        let names = FAMILIES.iter().map(|family| family.name.to_owned());
+        let numbered = FAMILIES.iter().map(|family| format!("{}-7", family.name));
+        let all = names.chain(numbered).chain(DEFAULT.map(str::to_owned));
+        for name in all {
+            let work = Work::parse(&name, 3).unwrap_or_else(|error| panic!("{error}"));
+            assert_eq!(work.name, name);
+            assert!(!work.figures.is_empty(), "{name}");
+            let mut arguments = vec!["portcullis-bench".to_owned(), work.scenario.to_owned()];
+            arguments.extend(work.arguments);
+            arguments.extend(["--target".to_owned(), "127.0.0.1:1".to_owned()]);
+            let parsed = crate::Arguments::try_parse_from(&arguments).map(|_| ());
+            assert!(parsed.is_ok(), "{name}: {}", parsed.expect_err("refused"));
+        }
+    }
+
+    #[test]
+    fn a_number_is_the_user_s_or_as_large_as_fits() {
+        let connections =
+            |name: &str, most| Work::parse(name, 1).expect("a work").shrunk(most).connections;
+        assert_eq!(connections("idle", 1_000_000), 10_000);
+        assert_eq!(connections("idle", 9_875), 9_500);
+        assert_eq!(connections("idle-10000", 9_875), 10_000);
+        assert_eq!(connections("idle", 10), 10_000, "nothing worth measuring fits");
+        assert!(Work::parse("idle-0", 1).is_err() && Work::parse("hold-5", 1).is_err());
     }
 }
