@@ -25,7 +25,13 @@ pub(super) const GATEWAY: SectionKeys = SectionKeys {
 
 pub(super) const RING: SectionKeys = SectionKeys {
     section: "ring",
-    known: &["submission_entries", "completion_entries", "buffer_size", "buffer_count"],
+    known: &[
+        "submission_entries",
+        "completion_entries",
+        "buffer_size",
+        "buffer_count",
+        "batch_wait",
+    ],
     later: &[],
 };
 

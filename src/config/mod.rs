@@ -92,6 +92,8 @@ pub struct RingConfig {
     pub buffer_bytes: u32,
     /// Provided buffers, 8 to 32,768.
     pub buffer_count: u32,
+    /// How long a turn waits for a batch of completions, 10 µs to 10 ms; none does not.
+    pub batch_wait: Option<Duration>,
 }
 
 impl Default for RingConfig {
@@ -101,6 +103,7 @@ impl Default for RingConfig {
             completion_entries: 16_384,
             buffer_bytes: 16 << 10,
             buffer_count: 1024,
+            batch_wait: None,
         }
     }
 }

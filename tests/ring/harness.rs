@@ -33,6 +33,7 @@ pub(crate) fn setup(connections: u32) -> RingSetup {
         completion_entries: 1024,
         buffer_bytes: 4096,
         buffer_count: 256,
+        batch_wait: Duration::ZERO,
         parked_bytes_max: 1 << 20,
         listeners: Vec::new(),
         servers: Vec::new(),

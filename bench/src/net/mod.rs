@@ -109,6 +109,7 @@ impl Net {
             completion_entries: 16_384,
             buffer_bytes: setup.buffer_bytes,
             buffer_count: setup.buffer_count,
+            batch_wait: Duration::ZERO,
             parked_bytes_max: PARKED_BYTES_MAX,
             listeners: setup.listeners,
             servers: setup.servers,

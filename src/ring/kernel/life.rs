@@ -62,6 +62,11 @@ impl KernelRing {
         if setup.servers.iter().any(|server| server.source.is_some()) {
             probe::require_bind(ring.tables[0].queue.ring())?;
         }
+        if !setup.batch_wait.is_zero() {
+            probe::require_min_wait(ring.tables[0].queue.ring())?;
+            // It alone waits.
+            ring.tables[0].queue.set_batch_wait(setup.batch_wait);
+        }
         ring.arm_wake();
         Ok(ring)
     }
@@ -155,6 +160,7 @@ impl Server {
 #[cfg(test)]
 mod tests {
     use std::net::{Ipv4Addr, TcpListener};
+    use std::time::Duration;
 
     use super::*;
     use crate::ring::contract::{AcceptMode, ListenerId, Ring};
@@ -171,6 +177,7 @@ mod tests {
                 completion_entries: 256,
                 buffer_bytes: 4096,
                 buffer_count: 16,
+                batch_wait: Duration::ZERO,
                 parked_bytes_max: 0,
                 listeners: vec![std::sync::Arc::new(socket.into())],
                 servers: Vec::new(),

@@ -174,6 +174,19 @@ pub(super) fn require_bind(ring: &IoUring) -> Result<(), RingError> {
     })
 }
 
+/// Refuses a wait for batches where `ring`'s kernel knows none.
+pub(super) fn require_min_wait(ring: &IoUring) -> Result<(), RingError> {
+    if ring.params().is_feature_min_timeout() {
+        return Ok(());
+    }
+    Err(RingError {
+        tried: "waiting for batches of completions".into(),
+        errno: None,
+        rule: "ring.batch_wait needs io_uring's minimum wait (Linux 6.12)",
+        remedy: "remove ring.batch_wait, or run a newer kernel",
+    })
+}
+
 fn operations(ring: &IoUring) -> Probe {
     let mut probe = Probe::new();
     // Linux 5.6; without it every operation counts as missing, which is the truth.

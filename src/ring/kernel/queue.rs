@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::os::fd::AsRawFd;
 use std::time::Duration;
 
-use io_uring::types::{CancelBuilder, SubmitArgs, Timespec};
+use io_uring::types::{CancelBuilder, Timespec};
 use io_uring::{EnterFlags, IoUring, cqueue, squeue};
 
 use crate::base::Errno;
@@ -18,6 +18,11 @@ const REGISTER_FILE_ALLOC_RANGE: u32 = 25;
 
 /// The longest wait: 34 years, and no overflow of the kernel's signed seconds.
 const WAIT_MAX: Duration = Duration::from_secs(1 << 30);
+
+/// Completions that end a wait for a batch before its time is over. At 20,000 messages a second one
+/// took 26.8 µs of CPU with 32 and 100 µs, 27.7 with 8, 24.2 with 200 µs, 31.1
+/// without a batch.
+const BATCH: u32 = 32;
 
 /// How often, and for how long, a ring that is being left waits for cancelled operations: 1 s.
 const QUIESCE_ROUNDS: u32 = 100;
@@ -37,6 +42,26 @@ struct ResourceUpdate {
     offset: u32,
     reserved: u32,
     data: u64,
+}
+
+/// `struct io_uring_getevents_arg` (linux/io_uring.h); the crate's has no minimum wait.
+#[repr(C)]
+#[derive(Default)]
+struct GetEvents {
+    sigmask: u64,
+    sigmask_bytes: u32,
+    min_wait_micros: u32,
+    timespec: u64,
+}
+
+/// What an enter waits for.
+#[derive(Clone, Copy, Debug, Default)]
+struct Goal {
+    completions: u32,
+    /// None: for good.
+    timeout: Option<Duration>,
+    /// As long as this it waits for all of them; later the first will do.
+    batch_wait: Duration,
 }
 
 /// How long an enter waits.
@@ -63,6 +88,8 @@ pub(super) struct Queue {
     unread: u32,
     /// Calls into the kernel and what they submitted, since they were last taken.
     enters: (u64, u64),
+    /// How long a wait goes on for more completions than the first.
+    batch_wait: Duration,
 }
 
 impl Queue {
@@ -86,6 +113,7 @@ impl Queue {
             in_flight: 0,
             unread: 0,
             enters: (0, 0),
+            batch_wait: Duration::ZERO,
         };
         queue.register_ring_fd();
         Ok(queue)
@@ -94,6 +122,12 @@ impl Queue {
     /// The crate's view of the ring, to register things.
     pub(super) fn ring(&self) -> &IoUring {
         &self.ring
+    }
+
+    /// Waits for a batch of completions, at most so long, before the first one will do. Whoever
+    /// waits alone for longer than that has lost nothing by it.
+    pub(super) fn set_batch_wait(&mut self, wait: Duration) {
+        self.batch_wait = wait;
     }
 
     /// Entries of the completion queue.
@@ -161,7 +195,7 @@ impl Queue {
     /// now stays queued.
     pub(super) fn submit(&mut self) {
         let queued = self.queued();
-        let _later = self.enter(queued, 0, EnterFlags::empty(), None);
+        let _later = self.enter(queued, EnterFlags::empty(), Goal::default());
         self.refill();
     }
 
@@ -220,14 +254,14 @@ impl Queue {
             self.submit();
             rounds -= 1;
         }
-        let (want, timeout) = match wait {
-            Wait::No => (0, None),
-            _ if !self.waiting.is_empty() => (0, None),
-            Wait::AtMost(limit) => (1, Some(limit.min(WAIT_MAX))),
-            Wait::Forever => (1, None),
+        let goal = match wait {
+            Wait::No => Goal::default(),
+            _ if !self.waiting.is_empty() => Goal::default(),
+            Wait::AtMost(limit) => self.goal(Some(limit.min(WAIT_MAX))),
+            Wait::Forever => self.goal(None),
         };
         let queued = self.queued();
-        match self.enter(queued, want, EnterFlags::GETEVENTS, timeout) {
+        match self.enter(queued, EnterFlags::GETEVENTS, goal) {
             // EBUSY: kept-back completions did not all fit. EAGAIN, ENOMEM: no memory for requests;
             // what was not taken is still queued. A later turn goes on from there.
             Ok(())
@@ -238,21 +272,29 @@ impl Queue {
         }
     }
 
+    /// The first completion, or a batch.
+    fn goal(&self, timeout: Option<Duration>) -> Goal {
+        if self.batch_wait.is_zero() || timeout.is_some_and(|timeout| timeout <= self.batch_wait) {
+            return Goal { completions: 1, timeout, batch_wait: Duration::ZERO };
+        }
+        // Without a timeout the kernel would return when the batch's time is over, with nothing.
+        let timeout = timeout.or(Some(WAIT_MAX));
+        Goal { completions: BATCH, timeout, batch_wait: self.batch_wait }
+    }
+
     /// Calls into the kernel and what they submitted, since this was last asked.
     pub(super) fn take_enters(&mut self) -> (u64, u64) {
         std::mem::take(&mut self.enters)
     }
 
-    fn enter(
-        &mut self,
-        submit: u32,
-        want: u32,
-        mut flags: EnterFlags,
-        timeout: Option<Duration>,
-    ) -> Result<(), Errno> {
-        let timespec = Timespec::from(timeout.unwrap_or_default());
-        let arguments = SubmitArgs::new().timespec(&timespec);
-        let (argument, size) = if timeout.is_some() {
+    fn enter(&mut self, submit: u32, mut flags: EnterFlags, goal: Goal) -> Result<(), Errno> {
+        let timespec = Timespec::from(goal.timeout.unwrap_or_default());
+        let arguments = GetEvents {
+            timespec: (&raw const timespec) as u64,
+            min_wait_micros: goal.batch_wait.as_micros() as u32,
+            ..GetEvents::default()
+        };
+        let (argument, size) = if goal.timeout.is_some() {
             flags |= EnterFlags::EXT_ARG;
             (&raw const arguments, size_of_val(&arguments))
         } else {
@@ -270,11 +312,12 @@ impl Queue {
             None => self.ring.as_raw_fd(),
         };
         // SAFETY: the ring is open, and registered with this thread if an index is used (the type
-        // is not Send because its owner holds mappings); `arguments` is the crate's transparent
-        // io_uring_getevents_arg and outlives the call, as does the timespec it points to. The
-        // entries submitted were vouched for by `push`.
+        // is not Send because its owner holds mappings); `arguments` has the kernel's layout and
+        // outlives the call, as does the timespec it points to. The entries submitted were vouched
+        // for by `push`.
         let result = unsafe {
-            libc::syscall(libc::SYS_io_uring_enter, fd, submit, want, flags.bits(), argument, size)
+            let (enter, want) = (libc::SYS_io_uring_enter, goal.completions);
+            libc::syscall(enter, fd, submit, want, flags.bits(), argument, size)
         };
         self.enters.0 += 1;
         let submitted = Errno::result(result)?;
@@ -319,7 +362,8 @@ impl Queue {
                 .ring
                 .submitter()
                 .register_sync_cancel(Some(Timespec::from(QUIESCE_WAIT)), CancelBuilder::any());
-            let entered = self.enter(0, 1, EnterFlags::GETEVENTS, Some(QUIESCE_WAIT));
+            let goal = Goal { completions: 1, timeout: Some(QUIESCE_WAIT), ..Goal::default() };
+            let entered = self.enter(0, EnterFlags::GETEVENTS, goal);
             if cancelled.is_err() && matches!(entered, Err(Errno::EBADF | Errno::EEXIST)) {
                 return false;
             }

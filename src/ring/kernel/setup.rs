@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::pool::BUFFERS_MAX;
 use crate::base::Errno;
@@ -51,6 +52,8 @@ pub struct RingSetup {
     pub buffer_bytes: u32,
     /// Buffers in the worker's pool.
     pub buffer_count: u32,
+    /// How long a turn waits for a batch of completions; then the first will do. Zero: not at all.
+    pub batch_wait: Duration,
     /// The most bytes that parked chunks may take.
     pub parked_bytes_max: usize,
     /// Passive sockets; their index here is their `ListenerId`.
@@ -213,6 +216,7 @@ mod tests {
             completion_entries: 16384,
             buffer_bytes: 16 << 10,
             buffer_count: 1024,
+            batch_wait: Duration::ZERO,
             parked_bytes_max: 0,
             listeners: Vec::new(),
             servers: Vec::new(),
