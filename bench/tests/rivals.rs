@@ -34,6 +34,11 @@ fn haproxy_that_splices() {
 }
 
 #[test]
+fn portcullis_that_batches() {
+    serves("portcullis-batch", "rate-100");
+}
+
+#[test]
 fn nginx() {
     serves("nginx", WORKS);
 }

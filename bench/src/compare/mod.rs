@@ -45,16 +45,16 @@ two rivals at two works:
   portcullis-bench compare --targets portcullis,haproxy --works pingpong-1000,churn --rounds 3
 
 Works: pingpong-N, rate-N, churn-N, bulk-up-N, bulk-down-N, storm-N, idle-N, kept-N (connections, or
-messages per second), reset-N, halfclose-N, halfclose-server-N (connections in all); without -N, each
-family's own number. Every measurement has a target of its own, started for it and ended after it:
-nobody else runs meanwhile. A target that is not installed, or does not hold as many connections
+messages per second), reset-N, halfclose-N, halfclose-server-N (connections in all); without -N,
+each family's own number. Every measurement has a target of its own, started for it and ended after
+it: nobody else runs meanwhile. A target that is not installed, or does not hold as many connections
 here, is named with the command that changes it.
 
 Exit codes: 0 done, 1 a target failed or it was interrupted, 2 wrong usage, 3 some figures are
 invalid, because the generator was the bottleneck three times over.")]
 pub(crate) struct Compare {
-    /// What to measure: portcullis, haproxy, haproxy-splice, nginx, envoy, direct (no proxy)
-    /// [default: all]
+    /// What to measure: portcullis, portcullis-batch, haproxy, haproxy-splice, nginx, envoy, direct
+    /// (no proxy) [default: all]
     #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
     targets: Vec<String>,
     /// What to do with it [default: pingpong-100, -1000 and -8000, rate-20000, churn, bulk-up,

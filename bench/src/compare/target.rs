@@ -130,7 +130,7 @@ impl Target {
     /// Whether this work is anything for it: without a proxy, nothing can be said of its memory.
     pub(crate) fn suits(&self, work: &Work) -> bool {
         match &self.proxy {
-            Some(proxy) => work.is_bulk || !proxy.found.rival.only_bulk,
+            Some(proxy) => proxy.found.rival.only.is_none_or(|only| only.contains(&work.family)),
             None => work.figures.iter().any(|figure| !figure.pointer.contains("target_")),
         }
     }
@@ -257,7 +257,7 @@ mod tests {
         let place = Place { listen, servers: &servers, folder: Path::new("/x"), room };
         let limits: Vec<String> =
             found().map(|proxy| proxy.words(10, &place)["max_connections"].clone()).collect();
-        assert_eq!(limits, ["100000", "9875", "9363", "15920", "9875"]);
+        assert_eq!(limits, ["100000", "100000", "9875", "9363", "15920", "9875"]);
     }
 
     #[test]

@@ -120,7 +120,8 @@ pub(crate) struct Work {
     pub(crate) figures: Vec<Figure>,
     /// It has a backend of its own, whose counts are part of the result.
     pub(crate) asks_backend: bool,
-    pub(crate) is_bulk: bool,
+    /// Its name without the number.
+    pub(crate) family: &'static str,
     /// The seconds that it is expected to take.
     pub(crate) seconds: u64,
     /// Its number is not the user's, and may be smaller where the host holds fewer.
@@ -160,7 +161,7 @@ impl Work {
             backend,
             figures: parts.figures,
             asks_backend: family.name == "reset",
-            is_bulk: family.name.starts_with("bulk"),
+            family: family.name,
             seconds,
             may_shrink,
         }

@@ -28,5 +28,5 @@ pub(super) const ENVOY: Rival = Rival {
     newest_seen: None,
     build: any_build,
     holds: |room: Room| room.descriptors.saturating_sub(OWN_DESCRIPTORS) / 2,
-    only_bulk: false,
+    only: None,
 };

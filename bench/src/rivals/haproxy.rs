@@ -21,7 +21,7 @@ pub(super) const COPYING: Rival = Rival {
     newest_seen: Some("3.4"),
     build: any_build,
     holds: |room: Room| room.descriptors.saturating_sub(OWN_DESCRIPTORS) / 2,
-    only_bulk: false,
+    only: None,
 };
 
 pub(super) const SPLICING: Rival = Rival {
@@ -29,6 +29,6 @@ pub(super) const SPLICING: Rival = Rival {
     config: "haproxy-splice.cfg",
     template: include_str!("../../rivals/haproxy-splice.cfg"),
     holds: |room: Room| room.descriptors.saturating_sub(OWN_DESCRIPTORS + PIPE_DESCRIPTORS) / 2,
-    only_bulk: true,
+    only: Some(&["bulk-up", "bulk-down"]),
     ..COPYING
 };

@@ -14,8 +14,14 @@ use std::process::Command;
 use clap::Args;
 
 /// All of them, in the order of the tables.
-pub(crate) const RIVALS: [&Rival; 5] =
-    [&portcullis::PORTCULLIS, &haproxy::COPYING, &haproxy::SPLICING, &nginx::NGINX, &envoy::ENVOY];
+pub(crate) const RIVALS: [&Rival; 6] = [
+    &portcullis::DEFAULT,
+    &portcullis::BATCHING,
+    &haproxy::COPYING,
+    &haproxy::SPLICING,
+    &nginx::NGINX,
+    &envoy::ENVOY,
+];
 
 /// Where Debian keeps servers, and an ordinary user's PATH does not look.
 const MORE_FOLDERS: [&str; 2] = ["/usr/sbin", "/usr/local/sbin"];
@@ -43,8 +49,8 @@ pub(crate) struct Rival {
     pub(crate) build: fn(&Path) -> Result<Build, String>,
     /// How many connections it can hold in this room.
     pub(crate) holds: fn(Room) -> u64,
-    /// Measured only with bulk: its config is for nothing else.
-    pub(crate) only_bulk: bool,
+    /// The families of works that its config is for, when it is not for all of them.
+    pub(crate) only: Option<&'static [&'static str]>,
 }
 
 /// Words for the template that depend on how a program was built, and what they stand for.
@@ -119,7 +125,7 @@ impl Rival {
     fn search(&self) -> Result<PathBuf, String> {
         let own = std::env::current_exe().unwrap_or_default();
         let path = std::env::var_os("PATH").unwrap_or_default();
-        let (folders, place): (Vec<PathBuf>, _) = if self.name == "portcullis" {
+        let (folders, place): (Vec<PathBuf>, _) = if self.program == "portcullis" {
             (own.parent().map(Path::to_owned).into_iter().collect(), "beside this program")
         } else {
             let more = MORE_FOLDERS.map(PathBuf::from);

@@ -27,7 +27,7 @@ pub(super) const NGINX: Rival = Rival {
         let full = if room.workers > 1 { FILL_PERCENT } else { 100 };
         each * room.workers * full / 100
     },
-    only_bulk: false,
+    only: None,
 };
 
 /// The line that loads the stream module, if it is not built in.

@@ -1,8 +1,8 @@
-//! Portcullis, the one that the others are rivals of.
+//! Portcullis, the one that the others are rivals of, with its defaults and waiting for batches.
 
 use super::{Rival, any_build};
 
-pub(super) const PORTCULLIS: Rival = Rival {
+pub(super) const DEFAULT: Rival = Rival {
     name: "portcullis",
     program: "portcullis",
     install: "cargo build --release --workspace, or --portcullis PATH",
@@ -15,5 +15,13 @@ pub(super) const PORTCULLIS: Rival = Rival {
     build: any_build,
     // Its sockets lie in tables of its rings, and it takes as many rings as it needs.
     holds: |_| u64::MAX,
-    only_bulk: false,
+    only: None,
+};
+
+pub(super) const BATCHING: Rival = Rival {
+    name: "portcullis-batch",
+    config: "portcullis-batch.toml",
+    template: include_str!("../../rivals/portcullis-batch.toml"),
+    only: Some(&["rate"]),
+    ..DEFAULT
 };
