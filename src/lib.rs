@@ -14,7 +14,7 @@
 //! - `listener.rs` — makes passive sockets, or adopts them: one per worker and address
 //! - `ring/` — slots, buffers and queues behind one contract, and the kernel below it
 //! - `config/` — text becomes one checked, typed, immutable config
-//! - `metrics/` — what is counted: one set of counters per worker
+//! - `metrics/` — what is counted, by worker; the catalogue of it, readings, and their text
 //! - `budget.rs` — what the process may still hold, leased to workers
 //! - `base/` — the words that every other module speaks
 //!

@@ -156,8 +156,7 @@ fn encode_histogram(
     durations: &Durations,
     metric: &mut MetricEncoder<'_>,
 ) -> Result<(), fmt::Error> {
-    // The crate's word for "no bound" is the largest number.
-    let bounds = durations.bounds_seconds.iter().copied().chain([f64::MAX]);
+    let bounds = durations.bounds_seconds.iter().copied().chain([f64::INFINITY]);
     let buckets: Vec<_> = bounds.zip(durations.counts.iter().copied()).collect();
     let count = durations.count();
     metric.encode_histogram::<NoLabelSet>(durations.sum_seconds, count, &buckets, None)

@@ -107,7 +107,7 @@ pub(super) const FAMILIES: &[Family] = &[
         |reading, out| count(reading, out, |worker| worker.cancels_repeated),
     ),
     Family::gauge(
-        "portcullis_ring_count",
+        "portcullis_worker_rings",
         WORKER,
         "Kernel rings that the worker drives",
         |reading, out| count(reading, out, |worker| worker.rings),
