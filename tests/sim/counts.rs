@@ -1,11 +1,34 @@
 //! What a worker counted must be what the network saw, once everything is over.
 
 use portcullis::conn::Wiring;
-use portcullis::metrics::{Counter, OfListener, Refusal, WorkerCounters};
+use portcullis::metrics::{ConnectFailure, Counter, OfListener, Refusal, WorkerCounters};
 
 use crate::link::Link;
 use crate::ring::SimRing;
 use crate::scenario::Scenario;
+
+/// How many counts of what goes wrong [`rare`] gives.
+pub const RARE: usize = 6 + Refusal::ALL.len() + ConnectFailure::ALL.len();
+
+/// Counts of what goes wrong, with their names: each must move in some run.
+pub fn rare(counters: &WorkerCounters) -> [(String, u64); RARE] {
+    let refused = |refusal| counters.over_listeners(|one| one.refused[refusal as usize].get());
+    let failed = |failure| -> u64 {
+        counters.servers.iter().map(|server| server.failed[failure as usize].get()).sum()
+    };
+    let of_worker = [
+        ("stale_completions", &counters.stale_completions),
+        ("accepts_rearmed", &counters.accepts_rearmed),
+        ("accepts_pressed", &counters.accepts_pressed),
+        ("buffers_starved", &counters.buffers_starved),
+        ("chunks_parked", &counters.chunks_parked),
+        ("cancels_repeated", &counters.cancels_repeated),
+    ];
+    let mut all = Vec::from(of_worker.map(|(name, counter)| (name.to_owned(), counter.get())));
+    all.extend(Refusal::ALL.map(|one| (format!("refused {}", one.word()), refused(one))));
+    all.extend(ConnectFailure::ALL.map(|one| (format!("failed {}", one.word()), failed(one))));
+    all.try_into().expect("one for each")
+}
 
 /// Compares a worker's counters with the links of its ring.
 pub fn judge(ring: &SimRing, counters: &WorkerCounters, scenario: &Scenario) {

@@ -34,7 +34,7 @@ faults! {
     OpenNoFile,
     /// No file for an accepted client.
     AcceptNoFile,
-    /// A server refused.
+    /// A server refused, or there was no way to it.
     ConnectRefused,
     /// A server never answered.
     ConnectUnanswered,

@@ -14,6 +14,15 @@ use crate::ring::{Op, Posted, SimRing, Submitted, byte_key};
 /// What an operation came to.
 type Outcome = (Result<u64, Errno>, Option<Buffer>);
 
+/// How a connect may fail at once: by the server, by the way to it, for want of a port, by a rule.
+const CONNECT_ERRORS: [Errno; 5] = [
+    Errno::ECONNREFUSED,
+    Errno::ECONNRESET,
+    Errno::EHOSTUNREACH,
+    Errno::EADDRNOTAVAIL,
+    Errno::EPERM,
+];
+
 impl SimRing {
     /// One turn: submits, waits, fills the queue of completions.
     pub fn work(&mut self, wait: u64) {
@@ -214,7 +223,7 @@ impl SimRing {
         let answer = if faults.strikes(Fault::ConnectUnanswered, &mut self.random) {
             (u64::MAX, Ok(()))
         } else if faults.strikes(Fault::ConnectRefused, &mut self.random) {
-            (now + self.random.below(20), Err(Errno::ECONNREFUSED))
+            (now + self.random.below(20), Err(CONNECT_ERRORS[index % CONNECT_ERRORS.len()]))
         } else if faults.strikes(Fault::ConnectSlow, &mut self.random) {
             (now + self.random.below(1200), Ok(()))
         } else {

@@ -24,6 +24,7 @@ use std::time::Instant;
 
 use fault::{Fault, KINDS};
 use mutant::Mutation;
+use portcullis::metrics::{Extent, WorkerCounters};
 use run::run;
 
 /// Seeds that a plain `cargo test` runs.
@@ -55,6 +56,7 @@ fn every_seed_keeps_the_books_and_every_fault_fires() {
     let seeds = from_environment("SIM_SEEDS").unwrap_or(SEEDS);
     let next = AtomicU64::new(0);
     let fired = Mutex::new([0; KINDS]);
+    let rare = Mutex::new([0; counts::RARE]);
     let failures = Mutex::new(Vec::new());
     let (turns, clients) = (AtomicU64::new(0), AtomicU64::new(0));
     let began = Instant::now();
@@ -73,6 +75,8 @@ fn every_seed_keeps_the_books_and_every_fault_fires() {
                             clients.fetch_add(report.clients, Ordering::Relaxed);
                             let mut fired = fired.lock().unwrap();
                             fired.iter_mut().zip(report.fired).for_each(|(sum, one)| *sum += one);
+                            let mut rare = rare.lock().unwrap();
+                            rare.iter_mut().zip(report.rare).for_each(|(sum, one)| *sum += one);
                         }
                         Err(message) => failures.lock().unwrap().push((seed, message)),
                     }
@@ -91,6 +95,11 @@ fn every_seed_keeps_the_books_and_every_fault_fires() {
     }
     let idle: Vec<_> = Fault::ALL.iter().filter(|fault| fired[**fault as usize] == 0).collect();
     assert!(idle.is_empty(), "faults that never fired: {idle:?}");
+    let names = counts::rare(&WorkerCounters::new(Extent::default())).map(|(name, _)| name);
+    let rare = rare.into_inner().unwrap();
+    names.iter().zip(rare).for_each(|(name, count)| println!("{count:>9} {name}"));
+    let idle: Vec<_> = names.iter().zip(rare).filter(|(_, count)| *count == 0).collect();
+    assert!(idle.is_empty(), "counters that never moved: {idle:?}");
 }
 
 #[test]

@@ -37,6 +37,8 @@ pub struct Report {
     pub turns: u64,
     pub millis: u64,
     pub clients: u64,
+    /// Counts of what goes wrong.
+    pub rare: [u64; counts::RARE],
 }
 
 struct Run {
@@ -270,11 +272,14 @@ impl Run {
         for server in 0..self.servers.count() {
             assert_eq!(self.servers.open(server), 0, "a server's connections did not come home");
         }
-        let mut report = Report { fired: [0; KINDS], turns, millis, clients: 0 };
+        let mut report =
+            Report { fired: [0; KINDS], turns, millis, clients: 0, rare: [0; counts::RARE] };
         for worker in 0..self.workers.len() {
             let ring = &self.workers[worker].ring().inner;
             let counters = &self.counters[worker];
             counts::judge(ring, counters, &scenario);
+            let rare = counts::rare(counters).into_iter();
+            report.rare.iter_mut().zip(rare).for_each(|(sum, (_, one))| *sum += one);
             report.clients += ring.origin.len() as u64;
             for (sum, fired) in report.fired.iter_mut().zip(ring.faults.fired) {
                 *sum += fired;
