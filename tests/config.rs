@@ -244,6 +244,19 @@ fn a_file_that_cannot_be_read_is_named() {
     assert!(message.starts_with("/nowhere/p.toml: cannot be read: No such file"), "{message}");
 }
 
+#[test]
+fn a_loaded_file_is_known_by_its_digest() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("p.toml");
+    let text = "[listener.edge]\nbind = [\"127.0.0.1:7000\"]\nupstream = \"app\"\n\
+        [upstream.app]\nbuiltin = \"echo\"\n";
+    std::fs::write(&path, text).expect("written");
+    let config = Config::load(&path).expect("it parses");
+    let digest = "6d3e95f15bee71a124b5b16ad7fea9ab99254a6786047abd510b31c472ef1dd2";
+    assert_eq!(config.file_sha256.as_deref(), Some(digest), "as sha256sum prints it");
+    assert_eq!(parse(text).expect("it parses").file_sha256, None);
+}
+
 fn repository_file(path: &str) -> String {
     let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
     std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))

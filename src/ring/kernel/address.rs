@@ -138,6 +138,20 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_passive_socket_tells_who_waits_and_how_many_may() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+        nix::sys::socket::listen(&listener, nix::sys::socket::Backlog::new(7).expect("small"))
+            .expect("it listens");
+        let address = listener.local_addr().expect("it is bound");
+        let clients = [(); 3].map(|()| std::net::TcpStream::connect(address).expect("room"));
+        let expected = AcceptQueue { waiting: 3, limit: 7, dropped: 0 };
+        assert_eq!(AcceptQueue::of(&listener), Ok(expected));
+        listener.accept().expect("somebody waits");
+        assert_eq!(accept_queue(&listener), Ok(2));
+        drop(clients);
+    }
+
+    #[test]
     fn a_mapped_address_is_v4() {
         for (given, expected) in [
             ("[::ffff:10.1.2.3]:80", "10.1.2.3:80"),
