@@ -18,9 +18,7 @@ const ECHO: &str = "[listener.edge]\nbind = [\"127.0.0.1:0\"]\nupstream = \"app\
     [upstream.app]\nbuiltin = \"echo\"\n[status]\nbind = \"127.0.0.1:0\"\n";
 
 fn status_of(gateway: &Gateway) -> SocketAddr {
-    let lines = gateway.wait_for_lines(" status address=", 1);
-    let (_, address) = lines[0].rsplit_once("address=").expect("it says where");
-    address.trim().parse().expect("an address")
+    gateway.status()
 }
 
 /// One message there and back.

@@ -123,6 +123,12 @@ impl Gateway {
         parsed(&lines[0], "path")
     }
 
+    /// Where its status server listens.
+    pub(crate) fn status(&self) -> SocketAddr {
+        let lines = self.log.wait_for(" status address=", 1);
+        parsed(&lines[0], "address")
+    }
+
     /// The addresses that a listener got, in the order of the log.
     pub(crate) fn addresses(&self, listener: &str) -> Vec<SocketAddr> {
         let lines = self.log.wait_for(&format!("listening listener={listener} "), 1);

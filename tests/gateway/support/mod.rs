@@ -6,6 +6,7 @@ pub(crate) mod pattern;
 pub(crate) mod client;
 pub(crate) mod config;
 pub(crate) mod crowd;
+pub(crate) mod exposition;
 pub(crate) mod gateway;
 pub(crate) mod http;
 pub(crate) mod log;

@@ -1,0 +1,143 @@
+//! Every metric of the catalogue is shown, and moves when there is a reason.
+
+use std::collections::BTreeMap;
+use std::net::{SocketAddr, TcpStream};
+
+use nix::sys::signal::Signal;
+use portcullis::metrics::families;
+
+use crate::support::client;
+use crate::support::config::upstream;
+use crate::support::crowd::crowd;
+use crate::support::exposition::{Shown, parse};
+use crate::support::gateway::Gateway;
+use crate::support::http::say;
+use crate::support::pattern::Pattern;
+use crate::support::server;
+use crate::support::unreachable::Refusing;
+use crate::support::{WATCH, wait_until};
+
+/// What only faults move: `tests/sim` and `tests/ring` make them happen, or show that they cannot.
+const RARE: [&str; 9] = [
+    "portcullis_worker_accepts_pressed",
+    "portcullis_worker_accepts_rearmed",
+    "portcullis_worker_cancels_repeated",
+    "portcullis_worker_overshoot",
+    "portcullis_ring_overflows",
+    "portcullis_ring_completions_lost",
+    "portcullis_ring_completions_unknown",
+    "portcullis_ring_completions_stale",
+    "portcullis_ring_receive_retries",
+];
+
+const REQUEST: &[u8] = b"GET /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\
+    accept: application/openmetrics-text\r\n\r\n";
+
+/// The largest sum of each family's numbers over all scrapes so far.
+#[derive(Default)]
+struct Seen(BTreeMap<String, f64>);
+
+impl Seen {
+    fn scrape(&mut self, status: SocketAddr) -> BTreeMap<String, Shown> {
+        let families = parse(&say(status, REQUEST).body).expect("an exposition");
+        for (name, family) in &families {
+            let sum: f64 = family.samples.iter().map(|sample| sample.value).sum();
+            let most = self.0.entry(name.clone()).or_default();
+            *most = most.max(sum);
+        }
+        families
+    }
+
+    /// Scrapes until the family has moved.
+    fn wait_for(&mut self, status: SocketAddr, name: &str) {
+        wait_until(name, || {
+            self.scrape(status);
+            self.0[name] > 0.0
+        });
+    }
+}
+
+/// One worker with few buffers, a listener that has room for one client and another in its queue,
+/// and one that resets whom it has no room for.
+fn config(servers: &[SocketAddr]) -> String {
+    let listener =
+        |name: &str, keys: &str| format!("[listener.{name}]\nbind = [\"127.0.0.1:0\"]\n{keys}\n");
+    [
+        "[gateway]\nworkers = 1\nmax_connections = 200\ndrain_timeout = \"20s\"".to_owned(),
+        "[ring]\nbuffer_count = 8\nbuffer_size = \"4KiB\"".to_owned(),
+        "[status]\nbind = \"127.0.0.1:0\"".to_owned(),
+        listener("edge", "upstream = \"app\"\nidle_timeout = \"5s\""),
+        listener("tight", "upstream = \"own\"\nmax_connections = 1\nbacklog = 1"),
+        listener("strict", "upstream = \"own\"\nmax_connections = 1\nat_limit = \"reset\""),
+        "[upstream.own]\nbuiltin = \"hold\"".to_owned(),
+        upstream("app", servers),
+    ]
+    .join("\n")
+}
+
+/// Clients that send and never read, until nothing moves.
+fn stall(address: SocketAddr) -> Vec<TcpStream> {
+    let streams: Vec<_> = (0..16).map(|_| client::connect_narrow(address)).collect();
+    crowd(streams.len(), streams.len(), |index| {
+        client::send_until_stalled(&streams[index], &mut Pattern::new(1));
+    });
+    streams
+}
+
+#[test]
+fn every_family_is_shown_and_moves() {
+    let (echo, dead) = (server::echo(), Refusing::new());
+    let gateway = Gateway::start(&config(&[echo.address, dead.address]));
+    let (status, mut seen) = (gateway.status(), Seen::default());
+    let shown = seen.scrape(status);
+    for family in families() {
+        let there = &shown[family.name];
+        assert_eq!(
+            (&*there.kind, &*there.help),
+            (family.kind.word(), &*format!("{}.", family.help))
+        );
+        assert_eq!(there.unit.as_deref(), family.unit.map(|unit| unit.word()), "{}", family.name);
+        assert!(!there.samples.is_empty(), "{} has no sample", family.name);
+        for sample in &there.samples {
+            let labels = sample.labels.keys().filter(|label| *label != "le");
+            assert!(labels.eq(sorted(family.labels)), "{sample:?}");
+        }
+    }
+    assert_eq!(shown.len(), families().count());
+
+    let tight = gateway.address("tight");
+    let first = client::connect(tight);
+    // One or two fit into the queue; the kernel drops what others ask.
+    let queued: Vec<_> = (0..4).map(|_| TcpStream::connect_timeout(&tight, WATCH)).collect();
+    seen.wait_for(status, "portcullis_accept_queue_waiting");
+    seen.wait_for(status, "portcullis_accept_queue_dropped");
+    let strict: Vec<_> = (0..3).map(|_| client::try_connect(gateway.address("strict"))).collect();
+    seen.wait_for(status, "portcullis_connections_refused");
+    let stalled = stall(gateway.address("edge"));
+    for name in ["buffers_starved", "chunks_parked", "parked_bytes"] {
+        seen.wait_for(status, &format!("portcullis_worker_{name}"));
+    }
+    // Those that are stalled for long enough are ended.
+    seen.wait_for(status, "portcullis_worker_timers_expired");
+    seen.wait_for(status, "portcullis_connections_closed");
+
+    gateway.signal(Signal::SIGTERM);
+    seen.wait_for(status, "portcullis_draining");
+    seen.wait_for(status, "portcullis_drain_remaining_seconds");
+    drop((first, queued, strict, stalled));
+    gateway.stop_has_begun();
+
+    // The queue for a buffer is filled and emptied between two scrapes.
+    let unseen = |name: &str| RARE.contains(&name) || name == "portcullis_worker_starved_lanes";
+    let still: Vec<_> = (families().map(|family| family.name))
+        .filter(|name| seen.0[*name] == 0.0 && !unseen(name))
+        .collect();
+    assert!(still.is_empty(), "{still:?} never moved");
+    assert!(RARE.iter().all(|name| families().any(|family| family.name == *name)), "{RARE:?}");
+}
+
+fn sorted(labels: &[&'static str]) -> Vec<&'static str> {
+    let mut labels = labels.to_vec();
+    labels.sort_unstable();
+    labels
+}
