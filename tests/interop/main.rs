@@ -6,4 +6,5 @@ mod support;
 
 mod http;
 mod program;
+mod promtool;
 mod redis;
