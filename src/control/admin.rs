@@ -8,7 +8,7 @@ use std::os::unix::net::UnixListener as StdListener;
 use std::path::{Path, PathBuf};
 
 use axum::extract::State;
-use axum::routing::post;
+use axum::routing::{get, post};
 use axum::{Json, Router};
 use nix::fcntl::{Flock, FlockArg};
 use nix::unistd::Group;
@@ -17,6 +17,7 @@ use socket2::{Domain, SockAddr, Socket, Type};
 use tokio::net::{UnixListener, UnixStream};
 
 use super::http;
+use super::status::status;
 use super::view::View;
 use crate::config::{Admin, AdminSocket};
 
@@ -155,7 +156,7 @@ impl AdminDoor {
 
 /// Every route.
 fn routes(view: View) -> Router {
-    Router::new().route("/drain", post(drain)).with_state(view)
+    Router::new().route("/drain", post(drain)).route("/status.json", get(status)).with_state(view)
 }
 
 async fn drain(State(view): State<View>) -> Json<Value> {

@@ -14,6 +14,7 @@ use tokio::net::UnixStream;
 
 use super::admin::{is_living, pid_of, sockets_in};
 use super::directory::candidates;
+use crate::metrics::{Reading, reading::SCHEMA};
 
 /// How long a gateway may take to answer.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -31,6 +32,8 @@ pub enum ClientError {
     Broken(PathBuf, String),
     /// The gateway said no, in these words.
     Refused(String),
+    /// It answers in a shape that this program does not know.
+    Shape(PathBuf, String),
 }
 
 impl fmt::Display for ClientError {
@@ -66,6 +69,12 @@ impl fmt::Display for ClientError {
             ClientError::Broken(path, because) => {
                 write!(out, "{}: the gateway did not answer: {because}", path.display())
             }
+            ClientError::Shape(path, because) => write!(
+                out,
+                "{}: the gateway's answer is not understood ({because}); use the program of the \
+                 gateway's own version",
+                path.display()
+            ),
             ClientError::Refused(words) => write!(out, "{}", words.trim_end()),
         }
     }
@@ -110,6 +119,19 @@ impl Client {
     /// When there is no answer, or it is no.
     pub fn get(&self, target: &str) -> Result<Value, ClientError> {
         self.ask(Method::GET, target, None)
+    }
+
+    /// What the gateway says about itself now.
+    ///
+    /// # Errors
+    /// As [`Client::get`], and when the gateway is of another version than is understood.
+    pub fn reading(&self) -> Result<Reading, ClientError> {
+        let answer = self.get("/status.json")?;
+        let unknown = |because| ClientError::Shape(self.path.clone(), because);
+        if answer["schema"] != SCHEMA {
+            return Err(unknown(format!("schema {}, not {SCHEMA}", answer["schema"])));
+        }
+        serde_json::from_value(answer).map_err(|error| unknown(error.to_string()))
     }
 
     /// Asks for a change.

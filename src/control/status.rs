@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
-use axum::response::IntoResponse;
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use ipnet::IpNet;
@@ -18,7 +18,7 @@ use tokio::time::timeout;
 use super::http;
 use super::view::{Stage, View};
 use crate::config::Status;
-use crate::metrics::{Format, Reading};
+use crate::metrics::Format;
 
 /// Connections at one time: scrapers, balancers and a few people.
 const CONNECTIONS: usize = 64;
@@ -130,8 +130,8 @@ async fn metrics(State(view): State<View>, headers: HeaderMap) -> impl IntoRespo
 }
 
 /// Everything, for programs.
-async fn status(State(view): State<View>) -> Json<Reading> {
-    Json(view.reading())
+pub(super) async fn status(State(view): State<View>) -> Response {
+    Json(&*view.reading()).into_response()
 }
 
 fn is_allowed(allow: &[IpNet], peer: SocketAddr) -> bool {

@@ -1,7 +1,7 @@
 //! What the control plane's parts share: the workers, and how far the gateway is.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::mpsc::UnboundedSender;
@@ -10,6 +10,10 @@ use super::reading::Books;
 use super::{STALLED_AFTER, WorkerHandle};
 use crate::base::Millis;
 use crate::metrics::Reading;
+
+/// However many ask, a reading is taken ten times per second at most: it looks at every listener's
+/// sockets and at /proc.
+const READING_LIFE: Duration = Duration::from_millis(100);
 
 /// How far the gateway is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +34,8 @@ pub struct View(Arc<Inside>);
 #[derive(Debug)]
 struct Inside {
     books: Books,
+    /// The last reading, and when it was taken.
+    kept: Mutex<Option<(Millis, Arc<Reading>)>>,
     stage: AtomicU8,
     drains: UnboundedSender<()>,
 }
@@ -38,7 +44,7 @@ impl View {
     /// A gateway that is starting. `drains` takes the wish that it drain.
     pub(super) fn new(books: Books, drains: UnboundedSender<()>) -> View {
         let stage = AtomicU8::new(Stage::Starting as u8);
-        View(Arc::new(Inside { books, stage, drains }))
+        View(Arc::new(Inside { books, kept: Mutex::default(), stage, drains }))
     }
 
     /// The workers.
@@ -51,9 +57,18 @@ impl View {
         self.0.books.clock.now()
     }
 
-    /// How everything stands.
-    pub fn reading(&self) -> Reading {
-        self.0.books.reading()
+    /// How everything stands, or stood a moment ago.
+    pub fn reading(&self) -> Arc<Reading> {
+        let now = self.now();
+        let mut kept = self.0.kept.lock().expect("nobody panics while holding it");
+        match &*kept {
+            Some((at, reading)) if now.since(*at) < READING_LIFE => reading.clone(),
+            _ => {
+                let reading = Arc::new(self.0.books.reading());
+                *kept = Some((now, reading.clone()));
+                reading
+            }
+        }
     }
 
     /// How far the gateway is.
