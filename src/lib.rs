@@ -7,6 +7,7 @@
 //! - `gateway/` — gets the sockets, builds all parts, starts the workers, drains and joins them
 //! - `control/` — the slow plane: signals, the admin and status servers and their client, the
 //!   watch over the workers, the log, runtime files
+//! - `summary/` — what readings say to a person: figures and tables for terminal and page
 //! - `worker/` — the fast plane: the loop on one screen; route, admission, timers, mailbox
 //! - `conn/` — one connection as a pure state machine: no clock, no ring, no allocation
 //! - `upstream/` — servers and the choice among them, pure
@@ -41,5 +42,6 @@ pub mod gateway;
 pub mod listener;
 pub mod metrics;
 pub mod ring;
+pub mod summary;
 pub mod upstream;
 pub mod worker;

@@ -3,7 +3,7 @@
 use crate::code::Code;
 
 /// Every module of `src/` with its rank: it sees only modules of a lower one.
-const RANKS: [(&str, u8); 16] = [
+const RANKS: [(&str, u8); 17] = [
     ("base", 0),
     ("budget", 1),
     ("metrics", 1),
@@ -14,6 +14,7 @@ const RANKS: [(&str, u8); 16] = [
     ("upstream", 2),
     ("listener", 2),
     ("doctor", 2),
+    ("summary", 3),
     ("worker", 3),
     ("control", 4),
     ("gateway", 5),

@@ -1,0 +1,256 @@
+//! One value of a gateway, as a person reads it and as it is sorted.
+
+use std::cmp::Ordering;
+use std::time::Duration;
+
+use crate::doctor::thousands;
+
+/// Stands where there is no value yet.
+const NOTHING: &str = "–";
+
+/// A value. A rate is unknown (`None`) while there is only one reading.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Cell {
+    /// Any text.
+    Word(String),
+    /// How many.
+    Count(u64),
+    /// How much memory or traffic.
+    Bytes(u64),
+    /// How much of what there is.
+    Share {
+        /// What is taken.
+        used: u64,
+        /// What there is.
+        all: u64,
+    },
+    /// How many per second.
+    Rate(Option<f64>),
+    /// Bytes per second.
+    ByteRate(Option<f64>),
+    /// How far from the mean: 0.1 is a tenth above it.
+    Balance(Option<f64>),
+}
+
+/// The kinds of values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "they are the variants of `Cell`")]
+pub enum Kind {
+    Word,
+    Count,
+    Bytes,
+    Share,
+    Rate,
+    ByteRate,
+    Balance,
+}
+
+impl Kind {
+    /// The word by which the status page knows how to show it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Kind::Word => "word",
+            Kind::Count => "count",
+            Kind::Bytes => "bytes",
+            Kind::Share => "share",
+            Kind::Rate => "rate",
+            Kind::ByteRate => "byte-rate",
+            Kind::Balance => "balance",
+        }
+    }
+}
+
+/// How near something is to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Level {
+    /// There is plenty.
+    Easy,
+    /// Less than a third is left.
+    High,
+    /// Less than a tenth is left.
+    Full,
+}
+
+impl Level {
+    /// The word by which the status page knows its colour.
+    pub fn word(self) -> &'static str {
+        match self {
+            Level::Easy => "easy",
+            Level::High => "high",
+            Level::Full => "full",
+        }
+    }
+}
+
+impl Cell {
+    /// As a person reads it, without its unit where the head has it.
+    pub fn text(&self) -> String {
+        match self {
+            Cell::Word(word) => word.clone(),
+            Cell::Count(count) => thousands(*count),
+            Cell::Bytes(bytes) => size(*bytes as f64),
+            Cell::Share { used, all } => format!("{} / {}", thousands(*used), thousands(*all)),
+            Cell::Rate(rate) => rate.map_or(NOTHING.into(), number),
+            Cell::ByteRate(rate) => rate.map_or(NOTHING.into(), size),
+            Cell::Balance(balance) => {
+                // Nothing, from below, is nothing.
+                let percent = |part: f64| (part * 100.0).round() + 0.0;
+                balance.map_or(NOTHING.into(), |part| format!("{:+.0} %", percent(part)))
+            }
+        }
+    }
+
+    /// Of which kind it is.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Cell::Word(_) => Kind::Word,
+            Cell::Count(_) => Kind::Count,
+            Cell::Bytes(_) => Kind::Bytes,
+            Cell::Share { .. } => Kind::Share,
+            Cell::Rate(_) => Kind::Rate,
+            Cell::ByteRate(_) => Kind::ByteRate,
+            Cell::Balance(_) => Kind::Balance,
+        }
+    }
+
+    /// Whether nobody knows it yet.
+    pub fn is_unknown(&self) -> bool {
+        matches!(self, Cell::Rate(None) | Cell::ByteRate(None))
+    }
+
+    /// How much of what there is, from 0 to 1.
+    pub fn part(&self) -> Option<f64> {
+        match self {
+            Cell::Share { used, all } if *all > 0 => Some((*used as f64 / *all as f64).min(1.0)),
+            Cell::Share { .. } => Some(0.0),
+            _ => None,
+        }
+    }
+
+    /// How near the end of what there is.
+    pub fn level(&self) -> Level {
+        match self.part() {
+            Some(part) if part >= 0.9 => Level::Full,
+            Some(part) if part >= 0.7 => Level::High,
+            _ => Level::Easy,
+        }
+    }
+
+    /// The smaller first; what is unknown before everything.
+    pub fn order(&self, other: &Cell) -> Ordering {
+        match (self, other) {
+            (Cell::Word(one), Cell::Word(other)) => one.cmp(other),
+            _ => self.weight().total_cmp(&other.weight()),
+        }
+    }
+
+    /// The number that stands for it among its kind.
+    pub fn weight(&self) -> f64 {
+        match self {
+            Cell::Word(_) => 0.0,
+            Cell::Count(count) | Cell::Bytes(count) | Cell::Share { used: count, .. } => {
+                *count as f64
+            }
+            Cell::Rate(rate) | Cell::ByteRate(rate) => rate.unwrap_or(-1.0),
+            Cell::Balance(balance) => balance.unwrap_or(-1.0),
+        }
+    }
+}
+
+/// `0`, `0.4`, `9.9`, `1,234`.
+fn number(value: f64) -> String {
+    match value {
+        0.0 => "0".into(),
+        value if value < 9.95 => format!("{value:.1}"),
+        value => thousands(value.round() as u64),
+    }
+}
+
+/// Bytes with three digits: `0 B`, `999 B`, `1.21 KiB`, `38.1 MiB`.
+fn size(bytes: f64) -> String {
+    const UNITS: [&str; 6] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
+    let (mut value, mut unit) = (bytes, 0);
+    // What would be shown as 1000 is shown in the next unit.
+    while value >= 999.5 && unit + 1 < UNITS.len() {
+        value /= 1024.0;
+        unit += 1;
+    }
+    let decimals = match value {
+        _ if unit == 0 => 0,
+        value if value < 9.995 => 2,
+        value if value < 99.95 => 1,
+        _ => 0,
+    };
+    format!("{value:.decimals$} {}", UNITS[unit])
+}
+
+/// The two largest units: `12 s`, `5 min 3 s`, `3 h 12 min`, `12 d 3 h`.
+pub fn span(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
+    if days > 0 {
+        format!("{} d {} h", thousands(days), hours % 24)
+    } else if hours > 0 {
+        format!("{hours} h {} min", minutes % 60)
+    } else if minutes > 0 {
+        format!("{minutes} min {} s", seconds % 60)
+    } else {
+        format!("{seconds} s")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_short_at_any_size() {
+        for (value, text) in
+            [(0.0, "0"), (0.04, "0.0"), (9.94, "9.9"), (9.96, "10"), (1234.4, "1,234")]
+        {
+            assert_eq!(Cell::Rate(Some(value)).text(), text);
+        }
+        for (bytes, text) in [
+            (0, "0 B"),
+            (999, "999 B"),
+            (1_000, "0.98 KiB"),
+            (1_234, "1.21 KiB"),
+            (40_000_000, "38.1 MiB"),
+            (1_023 << 20, "1.00 GiB"),
+            (u64::MAX, "16384 PiB"),
+        ] {
+            assert_eq!(Cell::Bytes(bytes).text(), text);
+        }
+        assert_eq!(Cell::Balance(Some(0.04)).text(), "+4 %");
+        assert_eq!(Cell::Balance(Some(-0.004)).text(), "+0 %");
+        assert_eq!(Cell::Share { used: 1, all: 65_535 }.text(), "1 / 65,535");
+        for none in [Cell::Rate(None), Cell::ByteRate(None), Cell::Balance(None)] {
+            assert_eq!(none.text(), NOTHING);
+        }
+    }
+
+    #[test]
+    fn a_span_has_two_units() {
+        for (seconds, text) in [
+            (0, "0 s"),
+            (59, "59 s"),
+            (303, "5 min 3 s"),
+            (11_520, "3 h 12 min"),
+            (1_047_600, "12 d 3 h"),
+        ] {
+            assert_eq!(span(Duration::from_secs(seconds)), text);
+        }
+    }
+
+    #[test]
+    fn what_is_unknown_comes_before_what_is_zero() {
+        assert_eq!(Cell::Rate(None).order(&Cell::Rate(Some(0.0))), Ordering::Less);
+        let share = |used| Cell::Share { used, all: 10 };
+        assert_eq!(share(2).order(&share(10)), Ordering::Less);
+        assert_eq!(
+            (share(5).part(), Cell::Share { used: 0, all: 0 }.part()),
+            (Some(0.5), Some(0.0))
+        );
+        assert_eq!(Cell::Word("a".into()).order(&Cell::Word("b".into())), Ordering::Less);
+    }
+}

@@ -1,0 +1,231 @@
+//! Every table and figure: its columns, and where in a reading its values are.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+
+use super::cell::Kind::{Balance, ByteRate, Bytes, Count, Rate, Word};
+use super::cell::{Cell, Kind, span};
+use super::{Head, Pace, Row, STALLED_SECONDS, Table, open, seconds, sum};
+use crate::conn::Reason;
+use crate::metrics::Reading;
+use crate::metrics::reading::{Counts, Leaving, Listener, Server, Worker};
+
+const fn head(title: &'static str, path: &'static str, kind: Kind, spare: u8) -> Head {
+    Head { title, path, of: "", kind, spare }
+}
+
+const fn share(title: &'static str, path: &'static str, of: &'static str, spare: u8) -> Head {
+    Head { title, path, of, kind: Kind::Share, spare }
+}
+
+/// A host that allows so many files means that it has no limit.
+const FILES_UNLIMITED: u64 = 1 << 40;
+
+/// What is true of the whole gateway.
+pub(super) fn figures(now: &Reading, pace: Pace<'_>) -> Vec<(Head, Cell)> {
+    let listeners = |of: fn(&Listener) -> u64| {
+        move |reading: &Reading| reading.listeners.iter().map(of).sum::<u64>()
+    };
+    let rate =
+        |of: fn(&Listener) -> u64| pace.rate(listeners(of)(now), |then| Some(listeners(of)(then)));
+    let queue = |of: fn(&Listener) -> u64| now.listeners.iter().map(of).sum::<u64>();
+    let cores = pace.earlier.and_then(|(then, passed)| {
+        Some(((now.process.cpu_seconds? - then.process.cpu_seconds?) / passed).max(0.0))
+    });
+    let mut figures = vec![
+        (head("accepts/s", "accepted", Rate, 0), Cell::Rate(rate(|l| l.accepted))),
+        (head("closes/s", "closed", Rate, 0), Cell::Rate(rate(|l| sum(&l.closed)))),
+        (head("refusals/s", "refused", Rate, 0), Cell::Rate(rate(|l| sum(&l.refused)))),
+        (
+            share("accept queues", "waiting", "backlog", 0),
+            Cell::Share {
+                used: queue(|l| l.accept_queue.waiting),
+                all: queue(|l| l.accept_queue.limit),
+            },
+        ),
+        (
+            head("to servers/s", "to_upstream_bytes", ByteRate, 0),
+            Cell::ByteRate(rate(|l| l.to_upstream_bytes)),
+        ),
+        (
+            head("to clients/s", "to_client_bytes", ByteRate, 0),
+            Cell::ByteRate(rate(|l| l.to_client_bytes)),
+        ),
+        (head("cores busy", "process.cpu_seconds", Rate, 0), Cell::Rate(cores)),
+    ];
+    if let Some(bytes) = now.process.resident_memory_bytes {
+        figures
+            .push((head("memory", "process.resident_memory_bytes", Bytes, 0), Cell::Bytes(bytes)));
+    }
+    let max_files = now.host.max_files.filter(|&max| max < FILES_UNLIMITED);
+    if let (Some(used), Some(all)) = (now.host.open_files, max_files) {
+        let files = share("host files", "host.open_files", "host.max_files", 0);
+        figures.push((files, Cell::Share { used, all }));
+    }
+    figures
+}
+
+const LISTENERS: &[Head] = &[
+    head("listener", "name", Word, 0),
+    share("accept queue", "accept_queue.waiting", "accept_queue.limit", 1),
+    head("open", "open", Count, 0),
+    head("accepts/s", "accepted", Rate, 1),
+    head("accepted", "accepted", Count, 6),
+    head("refused", "refused", Count, 5),
+    head("dropped", "accept_queue.dropped", Count, 5),
+    head("to server/s", "to_upstream_bytes", ByteRate, 4),
+    head("to client/s", "to_client_bytes", ByteRate, 4),
+    head("addresses", "addresses", Word, 7),
+];
+
+/// By listener, in the order of the config.
+pub(super) fn listeners(now: &Reading, pace: Pace<'_>) -> Table {
+    let row = |(index, listener): (usize, &Listener)| {
+        let rate = |of: fn(&Listener) -> u64| {
+            pace.rate(of(listener), |then| {
+                then.listeners.iter().find(|then| then.name == listener.name).map(of)
+            })
+        };
+        let queue = listener.accept_queue;
+        let cells = vec![
+            Cell::Word(listener.name.clone()),
+            Cell::Share { used: queue.waiting, all: queue.limit },
+            Cell::Count(listener.open),
+            Cell::Rate(rate(|l| l.accepted)),
+            Cell::Count(listener.accepted),
+            Cell::Count(sum(&listener.refused)),
+            Cell::Count(queue.dropped),
+            Cell::ByteRate(rate(|l| l.to_upstream_bytes)),
+            Cell::ByteRate(rate(|l| l.to_client_bytes)),
+            Cell::Word(listener.addresses.join(", ")),
+        ];
+        Row { key: index.to_string(), cells }
+    };
+    let rows = now.listeners.iter().enumerate().map(row).collect();
+    Table { title: "Listeners", path: "listeners", heads: LISTENERS, rows }
+}
+
+const SERVERS: &[Head] = &[
+    head("server", "title", Word, 0),
+    head("open", "open", Count, 0),
+    head("joins/s", "joined", Rate, 1),
+    head("joined", "joined", Count, 5),
+    head("failures/s", "failed", Rate, 2),
+    head("failed", "failed", Count, 4),
+    head("to server/s", "to_upstream_bytes", ByteRate, 3),
+    head("to client/s", "to_client_bytes", ByteRate, 3),
+    head("address", "address", Word, 6),
+];
+
+/// By server, in the order of the config.
+pub(super) fn servers(now: &Reading, pace: Pace<'_>) -> Table {
+    let then: HashMap<String, &Server> =
+        pace.earlier.map(|(then, _)| titled(then).collect()).unwrap_or_default();
+    let row = |(index, (title, server)): (usize, (String, &Server))| {
+        let rate =
+            |of: fn(&Server) -> u64| pace.rate(of(server), |_| then.get(&title).copied().map(of));
+        let cells = vec![
+            Cell::Word(title.clone()),
+            Cell::Count(server.open),
+            Cell::Rate(rate(|s| s.joined)),
+            Cell::Count(server.joined),
+            Cell::Rate(rate(|s| sum(&s.failed))),
+            Cell::Count(sum(&server.failed)),
+            Cell::ByteRate(rate(|s| s.to_upstream_bytes)),
+            Cell::ByteRate(rate(|s| s.to_client_bytes)),
+            Cell::Word(server.address.clone()),
+        ];
+        Row { key: index.to_string(), cells }
+    };
+    let rows = titled(now).enumerate().map(row).collect();
+    Table { title: "Servers", path: "servers", heads: SERVERS, rows }
+}
+
+/// Every server, by the names of its upstream and its own.
+fn titled(reading: &Reading) -> impl Iterator<Item = (String, &Server)> {
+    reading.upstreams.iter().flat_map(|upstream| {
+        let title = |server: &Server| format!("{}/{}", upstream.name, server.name);
+        upstream.servers.iter().map(move |server| (title(server), server))
+    })
+}
+
+const WORKERS: &[Head] = &[
+    head("worker", "#", Word, 0),
+    share("connections", "open", "slots", 0),
+    head("balance", "balance", Balance, 1),
+    share("buffers", "used_buffers", "buffers", 2),
+    head("turns/s", "turns", Rate, 3),
+    head("completions/s", "completions", Rate, 5),
+    head("rings", "rings", Count, 4),
+    head("state", "state", Word, 1),
+];
+
+/// By worker.
+pub(super) fn workers(now: &Reading, pace: Pace<'_>) -> Table {
+    let mean = open(now) as f64 / now.workers.len().max(1) as f64;
+    let row = |(index, worker): (usize, &Worker)| {
+        let rate =
+            |of: fn(&Worker) -> u64| pace.rate(of(worker), |then| then.workers.get(index).map(of));
+        let balance = (mean > 0.0).then(|| worker.open as f64 / mean - 1.0);
+        let used_buffers = worker.buffers.saturating_sub(worker.free_buffers);
+        let cells = vec![
+            Cell::Word(index.to_string()),
+            Cell::Share { used: worker.open, all: worker.slots },
+            Cell::Balance(balance),
+            Cell::Share { used: used_buffers, all: worker.buffers },
+            Cell::Rate(rate(|w| w.turns)),
+            Cell::Rate(rate(|w| w.completions)),
+            Cell::Count(worker.rings),
+            Cell::Word(state(worker)),
+        ];
+        Row { key: index.to_string(), cells }
+    };
+    let rows = now.workers.iter().enumerate().map(row).collect();
+    Table { title: "Workers", path: "workers", heads: WORKERS, rows }
+}
+
+fn state(worker: &Worker) -> String {
+    match worker.leaving {
+        _ if worker.silent_seconds > STALLED_SECONDS => {
+            format!("silent for {}", span(seconds(worker.silent_seconds)))
+        }
+        Leaving::No => "serves".into(),
+        Leaving::Draining => "drains".into(),
+        Leaving::Ending => "ends".into(),
+    }
+}
+
+const ENDINGS: &[Head] = &[
+    head("reason", "#", Word, 0),
+    head("connections", "", Count, 0),
+    head("per second", "", Rate, 0),
+];
+
+/// Why connections were closed, and clients refused.
+pub(super) fn endings(now: &Reading, pace: Pace<'_>) -> Table {
+    let then = pace.earlier.map(|(then, _)| counts(then));
+    let row = |(reason, count): (Cow<'static, str>, u64)| {
+        let earlier = then.as_ref().and_then(|then| then.get(&reason).copied());
+        let rate = pace.rate(count, |_| earlier);
+        let word = Cell::Word(reason.clone().into_owned());
+        Row { key: reason.into_owned(), cells: vec![word, Cell::Count(count), Cell::Rate(rate)] }
+    };
+    let rows = counts(now).into_iter().map(row).collect();
+    Table { title: "Endings", path: "endings", heads: ENDINGS, rows }
+}
+
+/// Over all listeners; a refusal says that it is one, and by which limit. What never came is left
+/// out.
+fn counts(reading: &Reading) -> Counts {
+    let mut counts = Counts::new();
+    for listener in &reading.listeners {
+        let refused =
+            listener.refused.iter().map(|(word, count)| (format!("refused: {word}"), count));
+        let closed = listener.closed.iter().map(|(word, count)| (word.to_string(), count));
+        let closed = closed.filter(|(word, _)| *word != Reason::Refused.word());
+        for (word, count) in closed.chain(refused).filter(|(_, count)| **count > 0) {
+            *counts.entry(Cow::Owned(word)).or_default() += count;
+        }
+    }
+    counts
+}

@@ -1,0 +1,84 @@
+//! The screenful that `portcullis status` prints.
+
+use std::fmt::Write;
+
+use super::{Kind, Summary, Table, span};
+
+/// Where figures break when no terminal says otherwise.
+const COLUMNS: usize = 80;
+/// Between columns.
+const GAP: usize = 2;
+
+/// Everything in lines of text; rates where they are known. A terminal's `width` leaves out what is
+/// least telling.
+pub fn screenful(summary: &Summary, width: Option<usize>) -> String {
+    let mut text = String::new();
+    let up = span(summary.up);
+    let left = summary.drain_left.map(|left| format!(", ends within {}", span(left)));
+    let stage = format!("{}{}", summary.stage, left.unwrap_or_default());
+    let _ = writeln!(text, "portcullis {}, {stage}, up {up}", summary.version);
+    let percent = summary.connections.part().unwrap_or(0.0) * 100.0;
+    let (connections, bound_by) = (summary.connections.text(), &summary.bound_by);
+    let _ = writeln!(text, "connections {connections} ({percent:.0} %), bound by {bound_by}");
+    let figures = summary.figures.iter().filter(|(_, cell)| !cell.is_unknown());
+    let figures: Vec<String> =
+        figures.map(|(head, cell)| format!("{} {}", head.title, cell.text())).collect();
+    wrap(&figures, width.unwrap_or(COLUMNS), &mut text);
+    if !summary.builtins.is_empty() {
+        let names = summary.builtins.join(", ");
+        let _ = writeln!(text, "answered by the gateway itself: {names}");
+    }
+    for table in summary.tables() {
+        if !table.rows.is_empty() {
+            text.push('\n');
+            lay_out(table, width.unwrap_or(usize::MAX), &mut text);
+        }
+    }
+    text.trim_end().to_owned()
+}
+
+/// As many beside each other as have room.
+fn wrap(words: &[String], columns: usize, text: &mut String) {
+    let mut column = 0;
+    for word in words {
+        let wide = word.chars().count();
+        let gap = match column {
+            0 => "",
+            column if column + 3 + wide > columns => "\n",
+            _ => "   ",
+        };
+        column = if gap == "   " { column + 3 + wide } else { wide };
+        let _ = write!(text, "{gap}{word}");
+    }
+    text.push('\n');
+}
+
+/// Columns as wide as their widest cell, numbers to the right; unknown rates are left out.
+fn lay_out(table: &Table, room: usize, text: &mut String) {
+    let width = |column: usize| {
+        let cells = table.rows.iter().map(|row| row.cells[column].text().chars().count());
+        cells.chain([table.heads[column].title.chars().count()]).max().unwrap_or(0)
+    };
+    let known = |column: &usize| !table.rows.iter().all(|row| row.cells[*column].is_unknown());
+    let known = (0..table.heads.len()).filter(known);
+    let columns = table.fit(known.map(|column| (column, width(column))).collect(), GAP, room);
+    let titles = |column: usize| table.heads[column].title.to_owned();
+    line(table, &columns, titles, text);
+    for row in &table.rows {
+        line(table, &columns, |column| row.cells[column].text(), text);
+    }
+}
+
+fn line(
+    table: &Table,
+    columns: &[(usize, usize)],
+    word: impl Fn(usize) -> String,
+    text: &mut String,
+) {
+    let words = columns.iter().map(|&(column, width)| match table.heads[column].kind {
+        Kind::Word => format!("{:<width$}", word(column)),
+        _ => format!("{:>width$}", word(column)),
+    });
+    let line = words.collect::<Vec<_>>().join(&" ".repeat(GAP));
+    let _ = writeln!(text, "{}", line.trim_end());
+}
