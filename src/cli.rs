@@ -1,21 +1,28 @@
 //! The command line: flags become a command, and its outcome an exit code.
 
 use std::ffi::OsString;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::thread;
+use std::time::Duration;
 
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
+use ratatui::crossterm;
 
 use crate::config::{Config, ConfigErrors};
 use crate::control::client::{Client, ClientError};
 use crate::gateway;
+use crate::summary::{Summary, screenful};
+use crate::top;
 
 /// Something failed, or was forced to end.
 const FAILED: u8 = 1;
 /// The command line or the config file is wrong.
 const USAGE: u8 = 2;
+/// Between the two readings that rates are made of.
+const RATE_SPAN: Duration = Duration::from_secs(1);
 
 /// The whole command line; `clap::CommandFactory` makes help, completions and a man page of it.
 #[derive(Debug, Parser)]
@@ -60,6 +67,24 @@ pub enum Command {
         /// Answer with one JSON object
         #[arg(long)]
         json: bool,
+    },
+    /// Say in a screenful how a running gateway does
+    Status {
+        /// Watch for a second, and say rates as well
+        #[arg(long, conflicts_with = "json")]
+        rates: bool,
+        /// Answer with one JSON object
+        #[arg(long)]
+        json: bool,
+        /// Which gateway.
+        #[command(flatten)]
+        instance: Instance,
+    },
+    /// Show a running gateway's rates, queues and bars on the terminal, until q
+    Top {
+        /// Which gateway.
+        #[command(flatten)]
+        instance: Instance,
     },
     /// End a gateway as SIGTERM does: no new client, and those who are there leave at a pace
     #[command(after_help = "Example: portcullis drain --admin /run/portcullis/admin.sock")]
@@ -133,6 +158,15 @@ fn perform(command: Command) -> Outcome {
             Ok(config) => Outcome::Answer(summary(&path, &config)),
             Err(errors) => Outcome::Config(errors),
         },
+        Command::Status { rates, json, instance } => {
+            asked(&instance, |gateway| status(gateway, rates, json))
+        }
+        Command::Top { instance } => {
+            match top::run(move || Client::find(instance.admin.as_deref())) {
+                Ok(()) => Outcome::Done,
+                Err(error) => Outcome::Failed(error.to_string()),
+            }
+        }
         Command::Drain { instance } => asked(&instance, |gateway| {
             let answer = gateway.post("/drain", None)?;
             Ok(format!("draining, {} connections open", answer["open"]))
@@ -152,6 +186,23 @@ fn asked(instance: &Instance, ask: impl FnOnce(&Client) -> Result<String, Client
         Ok(answer) => Outcome::Answer(answer),
         Err(error) => Outcome::Failed(error.to_string()),
     }
+}
+
+/// How a running gateway does.
+fn status(gateway: &Client, rates: bool, json: bool) -> Result<String, ClientError> {
+    if json {
+        return gateway.get("/status.json").map(|answer| format!("{answer:#}"));
+    }
+    // Whoever reads from a pipe gets all there is.
+    let terminal = io::stdout().is_terminal().then(|| crossterm::terminal::size().ok()).flatten();
+    let width = terminal.map(|(columns, _)| usize::from(columns));
+    let mut now = gateway.reading()?;
+    let mut earlier = None;
+    if rates {
+        thread::sleep(RATE_SPAN);
+        earlier = Some(std::mem::replace(&mut now, gateway.reading()?));
+    }
+    Ok(screenful(&Summary::of(&now, earlier.as_ref()), width))
 }
 
 fn man(directory: Option<&Path>) -> Outcome {

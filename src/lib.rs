@@ -4,6 +4,7 @@
 //! that, and this list against the disk.
 //!
 //! - `cli.rs` — the command line: flags become a command, and its outcome an exit code
+//! - `top/` — a gateway's figures on a terminal, kept current until a key ends it
 //! - `gateway/` — gets the sockets, builds all parts, starts the workers, drains and joins them
 //! - `control/` — the slow plane: signals, the admin and status servers and their client, the
 //!   watch over the workers, the log, runtime files
@@ -43,5 +44,6 @@ pub mod listener;
 pub mod metrics;
 pub mod ring;
 pub mod summary;
+pub mod top;
 pub mod upstream;
 pub mod worker;

@@ -26,5 +26,7 @@ mod short_connections;
 mod slow_reader;
 mod source_ports;
 mod startup;
+mod status;
 mod timeouts;
+mod top;
 mod upstream_down;

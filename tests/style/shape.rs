@@ -3,7 +3,7 @@
 use crate::code::Code;
 
 /// Every module of `src/` with its rank: it sees only modules of a lower one.
-const RANKS: [(&str, u8); 17] = [
+const RANKS: [(&str, u8); 18] = [
     ("base", 0),
     ("budget", 1),
     ("metrics", 1),
@@ -18,6 +18,7 @@ const RANKS: [(&str, u8); 17] = [
     ("worker", 3),
     ("control", 4),
     ("gateway", 5),
+    ("top", 5),
     ("cli", 6),
     ("main", 7), // above cli: the one line that calls it
     ("lib", 7),
