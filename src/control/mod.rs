@@ -6,8 +6,10 @@
 pub mod admin;
 pub mod client;
 pub mod directory;
+mod events;
 mod http;
 pub mod log;
+mod page;
 pub mod process;
 pub mod reading;
 pub mod status;

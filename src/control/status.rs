@@ -15,8 +15,8 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 
-use super::http;
 use super::view::{Stage, View};
+use super::{events, http, page};
 use crate::config::Status;
 use crate::metrics::Format;
 
@@ -94,7 +94,10 @@ fn listen(address: SocketAddr) -> io::Result<std::net::TcpListener> {
 
 /// Every route; all of them only read.
 fn routes(view: View) -> Router {
+    let places = events::places();
     Router::new()
+        .route("/", get(page))
+        .route("/events", get(move |view| events::stream(view, places)))
         .route("/healthz", get(health))
         .route("/readyz", get(readiness))
         .route("/metrics", get(metrics))
@@ -132,6 +135,18 @@ async fn metrics(State(view): State<View>, headers: HeaderMap) -> impl IntoRespo
 /// Everything, for programs.
 pub(super) async fn status(State(view): State<View>) -> Response {
     Json(&*view.reading()).into_response()
+}
+
+/// Everything, for people.
+async fn page(State(view): State<View>) -> impl IntoResponse {
+    let headers = [
+        (header::CONTENT_TYPE, "text/html; charset=utf-8"),
+        (header::CONTENT_SECURITY_POLICY, page::POLICY),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (header::CACHE_CONTROL, "no-store"),
+    ];
+    (headers, page::render(&view.reading()))
 }
 
 fn is_allowed(allow: &[IpNet], peer: SocketAddr) -> bool {

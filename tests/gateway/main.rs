@@ -13,6 +13,7 @@ mod limit;
 mod listeners;
 mod many_rings;
 mod moving;
+mod page;
 mod predecessor;
 mod relay;
 mod reset;
