@@ -4,7 +4,9 @@
 #[path = "../gateway/support/mod.rs"]
 mod support;
 
+mod browser;
 mod http;
+mod page;
 mod program;
 mod promtool;
 mod redis;

@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::support::wait_until;
 
 /// What the tests here need, as Debian names it.
-const INSTALL: &str = "apt-get install redis-server redis-tools nginx-light wrk prometheus";
+const INSTALL: &str =
+    "apt-get install redis-server redis-tools nginx-light wrk prometheus chromium";
 
 /// A command for a program that must be installed.
 pub(crate) fn program(name: &str) -> Command {
