@@ -159,6 +159,12 @@ impl Bench {
                     self.apply(Event::Expired(patience));
                 }
             }
+            2 | 3 => {
+                let side = Side::BOTH[self.choose(2)];
+                if self.conn.can_name(side) {
+                    self.apply(Event::NameWanted(side));
+                }
+            }
             1 if !self.starved.is_empty() => {
                 let source = self.starved.remove(0);
                 self.apply(Event::BufferFreed(source));

@@ -29,6 +29,10 @@ pub enum Event {
     Expired(Patience),
     /// Somebody ended it from outside.
     Ended(Reason),
+    /// Somebody wants to know the addresses of this side, which [`Connection::can_name`].
+    ///
+    /// [`Connection::can_name`]: crate::conn::Connection::can_name
+    NameWanted(Side),
 }
 
 /// What a connection waits for, which decides the timeout that governs it.

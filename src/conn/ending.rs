@@ -29,10 +29,17 @@ impl Connection {
             self.lanes[source] = Lane::Dead;
         }
         if self.named {
-            self.start(Side::Client, Op::Addresses, actions);
+            self.name_at_end(Side::Client, actions);
             if self.upstream_open && !self.in_flight[Side::Upstream].has(OpKind::Close) {
-                self.start(Side::Upstream, Op::Addresses, actions);
+                self.name_at_end(Side::Upstream, actions);
             }
+        }
+    }
+
+    /// Asks for the addresses of `side`, unless somebody has asked already: one answer will do.
+    fn name_at_end(&mut self, side: Side, actions: &mut Actions) {
+        if !self.in_flight[side].has(OpKind::Addresses) {
+            self.start(side, Op::Addresses, actions);
         }
     }
 

@@ -148,6 +148,7 @@ impl Connection {
             Event::BufferFreed(source) => self.buffer_freed(source, &mut actions),
             Event::Expired(patience) => self.expired(patience, &mut actions),
             Event::Ended(reason) => self.end_from_outside(reason, &mut actions),
+            Event::NameWanted(side) => self.name(side, &mut actions),
         }
         if let Phase::Ending(_) = self.phase {
             self.advance_ending(&mut actions);
@@ -167,6 +168,8 @@ impl Connection {
             (_, OpKind::Close) => self.closed(side, actions),
             // An ending only waits until nothing is in flight.
             (Phase::Ending(_), _) => {}
+            // Somebody else's question.
+            (_, OpKind::Addresses) => {}
             (_, OpKind::Connect) => self.connected(result, actions),
             (_, OpKind::WaitReadable) => self.readable(side, result, actions),
             (Phase::Retrying, OpKind::Cancel) => self.retry(actions),
@@ -208,6 +211,26 @@ impl Connection {
             Phase::Joined if self.moved_bytes[Side::Client] == 0 => Patience::FirstByte,
             Phase::Joined => Patience::Byte,
         }
+    }
+
+    /// Whether the addresses of `side` can be asked for now: its socket is there, and stays for as
+    /// long as the question is open, because every ending waits for the answer. An upstream socket
+    /// has both addresses, and is no longer given up for another, once it is joined.
+    pub fn can_name(&self, side: Side) -> bool {
+        let there = match (self.phase, side) {
+            (Phase::Vacant | Phase::Ending(_), _) => false,
+            (_, Side::Client) => true,
+            (Phase::Joined | Phase::Delivering { .. }, Side::Upstream) => {
+                self.wiring == Wiring::Pair
+            }
+            (_, Side::Upstream) => false,
+        };
+        there && !self.in_flight[side].has(OpKind::Addresses)
+    }
+
+    fn name(&mut self, side: Side, actions: &mut Actions) {
+        assert!(self.can_name(side), "{side:?} was to be named in {:?}", self.phase);
+        self.start(side, Op::Addresses, actions);
     }
 
     /// Where it stands.
