@@ -14,6 +14,7 @@
 //! - `upstream/` — servers and the choice among them, pure
 //! - `doctor/` — what this host and config can hold: every limit, its arithmetic, its remedy
 //! - `listener.rs` — makes passive sockets, or adopts them: one per worker and address
+//! - `query/` — which connections are meant: a filter's words become conditions, pure
 //! - `ring/` — slots, buffers and queues behind one contract, and the kernel below it
 //! - `config/` — text becomes one checked, typed, immutable config
 //! - `metrics/` — what is counted, by worker; the catalogue of it, readings, and their text
@@ -42,6 +43,7 @@ pub mod doctor;
 pub mod gateway;
 pub mod listener;
 pub mod metrics;
+pub mod query;
 pub mod ring;
 pub mod summary;
 pub mod top;

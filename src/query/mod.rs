@@ -1,0 +1,395 @@
+//! Which connections are meant: words of a filter become conditions that a worker can check.
+//!
+//! A word is a key, a sign and a value, such as `idle>5m`; all words must hold. Names of listeners
+//! and servers become indices here, so that a check is a comparison of numbers.
+
+mod words;
+
+use std::fmt;
+use std::net::IpAddr;
+use std::str::FromStr;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use crate::base::Millis;
+pub use words::QueryError;
+
+/// Rows when nobody says how many.
+pub const ROWS: u32 = 50;
+/// Rows at most, per answer.
+pub const MOST_ROWS: u32 = 10_000;
+/// Words in a filter at most: each is checked for every connection.
+pub const MOST_WORDS: usize = 32;
+
+/// Names one life of one connection: what `conns` shows and `kill` takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ConnId {
+    /// Whose connection it is.
+    pub worker: u16,
+    /// Its slot.
+    pub slot: u32,
+    /// Which life of the slot.
+    pub generation: u32,
+}
+
+impl fmt::Display for ConnId {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{}-{}-{}", self.worker, self.slot, self.generation)
+    }
+}
+
+impl FromStr for ConnId {
+    type Err = QueryError;
+
+    fn from_str(word: &str) -> Result<ConnId, QueryError> {
+        words::conn_id(word)
+    }
+}
+
+/// Where a connection stands, in a word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// Its upstream socket is being made.
+    Opening,
+    /// It waits for a server's answer.
+    Connecting,
+    /// It waits for files or memory of the kernel.
+    Pressed,
+    /// A server failed and the next one is tried.
+    Retrying,
+    /// Bytes flow.
+    Joined,
+    /// One side was reset and the other takes its last bytes.
+    Delivering,
+    /// It is on its way out.
+    Ending,
+}
+
+impl State {
+    /// Every state.
+    pub const ALL: [State; 7] = [
+        State::Opening,
+        State::Connecting,
+        State::Pressed,
+        State::Retrying,
+        State::Joined,
+        State::Delivering,
+        State::Ending,
+    ];
+
+    /// Its word.
+    pub fn word(self) -> &'static str {
+        match self {
+            State::Opening => "opening",
+            State::Connecting => "connecting",
+            State::Pressed => "pressed",
+            State::Retrying => "retrying",
+            State::Joined => "joined",
+            State::Delivering => "delivering",
+            State::Ending => "ending",
+        }
+    }
+}
+
+/// What a worker knows of a connection without asking the kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Facts {
+    /// Which worker has it.
+    pub worker: u16,
+    /// Where its client knocked: index of the listener.
+    pub listener: u16,
+    /// Index of its upstream.
+    pub upstream: u16,
+    /// The server it counts for, by index within the upstream.
+    pub server: Option<u16>,
+    /// Where it stands.
+    pub state: State,
+    /// When all this was so.
+    pub seen: Millis,
+    /// When it was accepted.
+    pub opened: Millis,
+    /// When a byte of it last moved.
+    pub active: Millis,
+    /// Bytes delivered to its server.
+    pub to_upstream_bytes: u64,
+    /// Bytes delivered to its client.
+    pub to_client_bytes: u64,
+}
+
+impl Facts {
+    /// Since its accept.
+    pub fn age(&self) -> Duration {
+        self.seen.since(self.opened)
+    }
+
+    /// Since its last byte.
+    pub fn idle(&self) -> Duration {
+        self.seen.since(self.active)
+    }
+
+    /// Bytes delivered, both ways.
+    pub fn moved_bytes(&self) -> u64 {
+        self.to_upstream_bytes.saturating_add(self.to_client_bytes)
+    }
+}
+
+/// Above or below a value, which itself is neither.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Range<T> {
+    Above(T),
+    Below(T),
+}
+
+impl<T: PartialOrd> Range<T> {
+    fn holds(&self, value: &T) -> bool {
+        match self {
+            Range::Above(bound) => value > bound,
+            Range::Below(bound) => value < bound,
+        }
+    }
+}
+
+/// What one word of a filter asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Condition {
+    Source(IpNet),
+    Idle(Range<Duration>),
+    Age(Range<Duration>),
+    Bytes(Range<u64>),
+    /// One server of an upstream, or any of it.
+    Server(u16, Option<u16>),
+    Listener(u16),
+    State(State),
+    Worker(u16),
+    /// It is not on its way out.
+    Living,
+}
+
+/// Which of the matching connections come first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Sort {
+    /// The longest idle.
+    #[default]
+    Idle,
+    /// The oldest.
+    Age,
+    /// Those that moved most bytes.
+    Bytes,
+}
+
+/// What the words may name, by index.
+#[derive(Clone, Debug, Default)]
+pub struct Names {
+    /// How many workers there are.
+    pub workers: usize,
+    /// Listeners.
+    pub listeners: Vec<String>,
+    /// Upstreams.
+    pub upstreams: Vec<UpstreamNames>,
+}
+
+/// An upstream and its servers.
+#[derive(Clone, Debug, Default)]
+pub struct UpstreamNames {
+    /// The upstream's own name.
+    pub name: String,
+    /// Its servers; a builtin has none.
+    pub servers: Vec<String>,
+}
+
+/// Which connections are meant, which of them come first, and how many.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Query {
+    conditions: Vec<Condition>,
+    /// Which come first.
+    pub sort: Sort,
+    /// How many are shown.
+    pub limit: u32,
+}
+
+impl Query {
+    /// Every connection; `limit` of them are shown.
+    pub fn all(limit: u32) -> Query {
+        Query { limit, ..Query::default() }
+    }
+
+    /// Reads words separated by blanks, and how to sort and cut what they match.
+    ///
+    /// # Errors
+    /// For the first word that is wrong: which, what the rule is, and what to write.
+    pub fn parse(
+        filter: &str,
+        sort: Option<&str>,
+        limit: Option<u32>,
+        names: &Names,
+    ) -> Result<Query, QueryError> {
+        Ok(Query {
+            conditions: words::conditions(filter, names)?,
+            sort: sort.map_or(Ok(Sort::default()), words::sort)?,
+            limit: words::limit(limit.unwrap_or(ROWS))?,
+        })
+    }
+
+    /// No word narrows it: every connection is meant.
+    pub fn is_open(&self) -> bool {
+        self.conditions.is_empty()
+    }
+
+    /// The same without those that are on their way out.
+    pub fn living(mut self) -> Query {
+        self.conditions.push(Condition::Living);
+        self
+    }
+
+    /// Whether a connection is meant, its client's address left aside.
+    pub fn admits(&self, facts: &Facts) -> bool {
+        self.conditions.iter().all(|condition| match condition {
+            Condition::Source(_) => true,
+            Condition::Idle(range) => range.holds(&facts.idle()),
+            Condition::Age(range) => range.holds(&facts.age()),
+            Condition::Bytes(range) => range.holds(&facts.moved_bytes()),
+            Condition::Server(upstream, server) => {
+                facts.upstream == *upstream && (server.is_none() || facts.server == *server)
+            }
+            Condition::Listener(listener) => facts.listener == *listener,
+            Condition::State(state) => facts.state == *state,
+            Condition::Worker(worker) => facts.worker == *worker,
+            Condition::Living => facts.state != State::Ending,
+        })
+    }
+
+    /// Whether a worker can have any that is meant.
+    pub fn admits_worker(&self, index: usize) -> bool {
+        self.conditions.iter().all(|condition| match condition {
+            Condition::Worker(worker) => usize::from(*worker) == index,
+            _ => true,
+        })
+    }
+
+    /// Whether the client's address decides.
+    pub fn asks_source(&self) -> bool {
+        self.conditions.iter().any(|condition| matches!(condition, Condition::Source(_)))
+    }
+
+    /// Whether a client with this address is meant, all else left aside.
+    pub fn admits_source(&self, source: IpAddr) -> bool {
+        self.conditions.iter().all(|condition| match condition {
+            Condition::Source(network) => network.contains(&source),
+            _ => true,
+        })
+    }
+
+    /// What sorts: who has more comes first.
+    pub fn weight(&self, facts: &Facts) -> u64 {
+        match self.sort {
+            Sort::Idle => !facts.active.0,
+            Sort::Age => !facts.opened.0,
+            Sort::Bytes => facts.moved_bytes(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names() -> Names {
+        let upstream = |name: &str, servers: &[&str]| UpstreamNames {
+            name: name.to_owned(),
+            servers: servers.iter().map(|server| (*server).to_owned()).collect(),
+        };
+        Names {
+            workers: 2,
+            listeners: vec!["edge".to_owned(), "inner".to_owned()],
+            upstreams: vec![upstream("app", &["a", "10.0.0.1:80"]), upstream("echo", &[])],
+        }
+    }
+
+    const FACTS: Facts = Facts {
+        worker: 1,
+        listener: 0,
+        upstream: 0,
+        server: Some(1),
+        state: State::Joined,
+        seen: Millis(1_000_000),
+        opened: Millis(400_000),
+        active: Millis(690_000),
+        to_upstream_bytes: 1 << 20,
+        to_client_bytes: 1,
+    };
+
+    fn parse(filter: &str) -> Result<Query, QueryError> {
+        Query::parse(filter, None, None, &names())
+    }
+
+    #[test]
+    fn all_words_must_hold() {
+        for (filter, holds) in [
+            ("", true),
+            ("idle>5m", true),
+            ("idle<5m", false),
+            ("age>9m59s age<10m1s", true),
+            ("age>10m", false),
+            ("bytes>1MiB", true),
+            ("bytes<1MiB", false),
+            ("bytes>1048576", true),
+            ("bytes>1048577", false),
+            ("server=app", true),
+            ("server=app/10.0.0.1:80", true),
+            ("server=app/a", false),
+            ("server=echo", false),
+            ("listener=edge state=joined worker=1", true),
+            ("listener=edge state=joined worker=0", false),
+            ("listener=inner", false),
+            ("state=ending", false),
+        ] {
+            assert_eq!(parse(filter).expect(filter).admits(&FACTS), holds, "{filter}");
+        }
+    }
+
+    #[test]
+    fn a_source_is_a_network_or_an_address_of_either_family() {
+        for (filter, source, holds) in [
+            ("src=10.0.0.0/8", "10.1.2.3", true),
+            ("src=10.0.0.0/8", "11.1.2.3", false),
+            ("src=10.1.2.3", "10.1.2.3", true),
+            ("src=2001:db8::/32", "2001:db8::1", true),
+            ("src=2001:db8::1 src=2001:db8::/32", "2001:db8::2", false),
+            ("src=0.0.0.0/0", "::1", false),
+            ("idle>5m", "::1", true),
+        ] {
+            let query = parse(filter).expect(filter);
+            assert_eq!(query.asks_source(), filter.contains("src="));
+            assert_eq!(query.admits_source(source.parse().expect("an address")), holds);
+        }
+    }
+
+    #[test]
+    fn who_is_ending_is_left_out_where_only_the_living_are_meant() {
+        let ending = Facts { state: State::Ending, ..FACTS };
+        assert!(Query::all(1).admits(&ending) && !Query::all(1).living().admits(&ending));
+        assert!(Query::all(1).living().admits(&FACTS));
+    }
+
+    #[test]
+    fn the_longest_idle_the_oldest_and_the_busiest_come_first() {
+        let other =
+            Facts { opened: Millis(399_999), active: Millis(690_001), to_client_bytes: 0, ..FACTS };
+        for (sort, first) in [("idle", FACTS), ("age", other), ("bytes", FACTS)] {
+            let query = Query::parse("", Some(sort), None, &names()).expect("it is right");
+            let weight = |facts: &Facts| query.weight(facts);
+            assert!(weight(&first) > weight(&FACTS).min(weight(&other)), "{sort}");
+        }
+    }
+
+    #[test]
+    fn an_id_survives_the_round_trip() {
+        let id = ConnId { worker: 3, slot: 16_777_215, generation: 7 };
+        assert_eq!(id.to_string(), "3-16777215-7");
+        assert_eq!(id.to_string().parse::<ConnId>().expect("an id"), id);
+        for word in ["", "1", "1-2", "1-2-3-4", "a-2-3", "1-2-x", "-1-2-3", "65536-1-1", "+1-2-3"] {
+            assert!(word.parse::<ConnId>().is_err(), "{word}");
+        }
+    }
+}

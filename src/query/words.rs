@@ -1,0 +1,301 @@
+//! The words themselves: what each means, and what is said about one that is wrong.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use bytesize::ByteSize;
+use humantime_serde::re::humantime;
+use ipnet::IpNet;
+
+use super::{Condition, ConnId, MOST_ROWS, MOST_WORDS, Names, Range, Sort, State};
+
+/// Each key with an example of how it is written.
+const EXAMPLES: [(&str, &str); 8] = [
+    ("src", "src=10.0.0.0/8"),
+    ("idle", "idle>5m"),
+    ("age", "age<1h"),
+    ("bytes", "bytes>1MiB"),
+    ("server", "server=UPSTREAM/SERVER"),
+    ("listener", "listener=NAME"),
+    ("state", "state=joined"),
+    ("worker", "worker=0"),
+];
+
+/// Characters of a wrong word that are repeated in what is said about it.
+const MOST_REPEATED: usize = 80;
+/// Names that are listed where one is unknown.
+const MOST_LISTED: usize = 20;
+
+/// Why a word is wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QueryError {
+    /// The word.
+    pub word: String,
+    /// The rule that it breaks.
+    pub rule: String,
+    /// What to write.
+    pub remedy: String,
+}
+
+impl fmt::Display for QueryError {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let QueryError { word, rule, remedy } = self;
+        write!(out, "{word:?}: {rule}; {remedy}")
+    }
+}
+
+impl std::error::Error for QueryError {}
+
+fn wrong<T>(word: &str, rule: impl Into<String>, remedy: String) -> Result<T, QueryError> {
+    let word = word.chars().take(MOST_REPEATED).collect();
+    Err(QueryError { word, rule: rule.into(), remedy })
+}
+
+/// The conditions that a filter's words ask for.
+pub(super) fn conditions(filter: &str, names: &Names) -> Result<Vec<Condition>, QueryError> {
+    let words: Vec<&str> = filter.split_whitespace().take(MOST_WORDS + 1).collect();
+    if words.len() > MOST_WORDS {
+        let rule = format!("a filter has at most {MOST_WORDS} words");
+        return wrong(words[MOST_WORDS], rule, "leave some out".to_owned());
+    }
+    words.into_iter().map(|word| condition(word, names)).collect()
+}
+
+fn condition(word: &str, names: &Names) -> Result<Condition, QueryError> {
+    let Some(at) = word.find(['=', '<', '>']) else {
+        let rule = "a word of a filter is a key, a sign and a value";
+        let remedy = format!("write for example '{}', quoted for the shell", example(word));
+        return wrong(word, rule, remedy);
+    };
+    let (key, rest) = word.split_at(at);
+    let (sign, value) = rest.split_at(1);
+    match (key, sign) {
+        ("src", "=") => source(word, value).map(Condition::Source),
+        ("idle", "<" | ">") => Ok(Condition::Idle(range(sign, duration(word, value)?))),
+        ("age", "<" | ">") => Ok(Condition::Age(range(sign, duration(word, value)?))),
+        ("bytes", "<" | ">") => Ok(Condition::Bytes(range(sign, size(word, value)?))),
+        ("server", "=") => server(word, value, names),
+        ("listener", "=") => {
+            let known = names.listeners.iter().map(String::as_str);
+            named(word, value, "listener", known).map(Condition::Listener)
+        }
+        ("state", "=") => {
+            let index = named(word, value, "state", State::ALL.iter().map(|s| s.word()))?;
+            Ok(Condition::State(State::ALL[usize::from(index)]))
+        }
+        ("worker", "=") => worker(word, value, names).map(Condition::Worker),
+        _ if EXAMPLES.iter().any(|(known, _)| *known == key) => {
+            let signs = if matches!(key, "idle" | "age" | "bytes") { "> or <" } else { "=" };
+            wrong(word, format!("{key} takes {signs}"), format!("write {}", example(key)))
+        }
+        _ => {
+            let keys: Vec<&str> = EXAMPLES.iter().map(|(key, _)| *key).collect();
+            wrong(word, "there is no such key", format!("write one of {}", keys.join(", ")))
+        }
+    }
+}
+
+/// How the key is written, or the first of all where there is no such key.
+fn example(key: &str) -> &'static str {
+    EXAMPLES.iter().find(|(known, _)| *known == key).unwrap_or(&EXAMPLES[1]).1
+}
+
+fn range<T>(sign: &str, bound: T) -> Range<T> {
+    if sign == ">" { Range::Above(bound) } else { Range::Below(bound) }
+}
+
+fn source(word: &str, value: &str) -> Result<IpNet, QueryError> {
+    let address = || value.parse::<IpAddr>().ok().map(IpNet::from);
+    let Some(network) = value.parse::<IpNet>().ok().or_else(address) else {
+        let remedy = "write src=10.0.0.0/8, src=10.1.2.3 or src=2001:db8::/32".to_owned();
+        return wrong(word, "src is a network or an address", remedy);
+    };
+    Ok(network)
+}
+
+fn duration(word: &str, value: &str) -> Result<Duration, QueryError> {
+    let failed = |error| wrong(word, format!("{error}"), "write 30s, 5m, 1h or 2days".to_owned());
+    humantime::parse_duration(value).or_else(failed)
+}
+
+fn size(word: &str, value: &str) -> Result<u64, QueryError> {
+    let Ok(size) = value.parse::<ByteSize>() else {
+        return wrong(word, "that is no size", "write 4096, 64KiB or 1MiB".to_owned());
+    };
+    Ok(size.as_u64())
+}
+
+fn server(word: &str, value: &str, names: &Names) -> Result<Condition, QueryError> {
+    let (upstream, server) = match value.split_once('/') {
+        Some((upstream, server)) => (upstream, Some(server)),
+        None => (value, None),
+    };
+    let known = names.upstreams.iter().map(|upstream| upstream.name.as_str());
+    let index = named(word, upstream, "upstream", known)?;
+    let Some(server) = server else { return Ok(Condition::Server(index, None)) };
+    let servers = &names.upstreams[usize::from(index)].servers;
+    if servers.is_empty() {
+        let rule = format!("the gateway itself answers for {upstream}, which has no servers");
+        return wrong(word, rule, format!("write server={upstream}"));
+    }
+    let server = named(word, server, "server", servers.iter().map(String::as_str))?;
+    Ok(Condition::Server(index, Some(server)))
+}
+
+fn worker(word: &str, value: &str, names: &Names) -> Result<u16, QueryError> {
+    let index = value.parse::<u16>().ok().filter(|index| usize::from(*index) < names.workers);
+    let Some(index) = index else {
+        let rule = format!("workers are numbered from 0, and there are {}", names.workers);
+        return wrong(word, rule, "write worker=0".to_owned());
+    };
+    Ok(index)
+}
+
+/// The index of a name.
+fn named<'a>(
+    word: &str,
+    name: &str,
+    what: &str,
+    known: impl Iterator<Item = &'a str> + Clone,
+) -> Result<u16, QueryError> {
+    if let Some(index) = known.clone().position(|known| known == name) {
+        return Ok(index as u16);
+    }
+    let mut listed: Vec<&str> = known.clone().take(MOST_LISTED).collect();
+    if known.count() > MOST_LISTED {
+        listed.push("…");
+    }
+    wrong(word, format!("there is no such {what}"), format!("write one of {}", listed.join(", ")))
+}
+
+/// How the rows are to be sorted.
+pub(super) fn sort(word: &str) -> Result<Sort, QueryError> {
+    match word {
+        "idle" => Ok(Sort::Idle),
+        "age" => Ok(Sort::Age),
+        "bytes" => Ok(Sort::Bytes),
+        _ => wrong(word, "there is no such order", "write idle, age or bytes".to_owned()),
+    }
+}
+
+/// How many rows are wanted.
+pub(super) fn limit(rows: u32) -> Result<u32, QueryError> {
+    if (1..=MOST_ROWS).contains(&rows) {
+        return Ok(rows);
+    }
+    let remedy = format!("write 1 to {MOST_ROWS}");
+    wrong(&rows.to_string(), "the limit of rows is out of bounds", remedy)
+}
+
+/// The connection that `word` names.
+pub(super) fn conn_id(word: &str) -> Result<ConnId, QueryError> {
+    let number = |part: &str| {
+        let digits = !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+        digits.then(|| part.parse::<u32>().ok()).flatten()
+    };
+    let parts: Vec<Option<u32>> = word.splitn(4, '-').map(number).collect();
+    if let [Some(worker), Some(slot), Some(generation)] = parts[..]
+        && let Ok(worker) = u16::try_from(worker)
+    {
+        return Ok(ConnId { worker, slot, generation });
+    }
+    let remedy = "write it as conns shows it, such as 0-1234-7".to_owned();
+    wrong(word, "that is no connection's id", remedy)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::query::{Query, UpstreamNames};
+
+    fn names() -> Names {
+        let app = UpstreamNames { name: "app".to_owned(), servers: vec!["a".to_owned()] };
+        let echo = UpstreamNames { name: "echo".to_owned(), servers: Vec::new() };
+        Names { workers: 2, listeners: vec!["edge".to_owned()], upstreams: vec![app, echo] }
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_with_its_rule_and_what_to_write() {
+        for (filter, said) in [
+            (
+                "idle",
+                "\"idle\": a word of a filter is a key, a sign and a value; write for \
+                example 'idle>5m', quoted for the shell",
+            ),
+            ("idle=5m", "\"idle=5m\": idle takes > or <; write idle>5m"),
+            ("src>10.0.0.0/8", "\"src>10.0.0.0/8\": src takes =; write src=10.0.0.0/8"),
+            (
+                "src=10.0.0.0/33",
+                "\"src=10.0.0.0/33\": src is a network or an address; write \
+                src=10.0.0.0/8, src=10.1.2.3 or src=2001:db8::/32",
+            ),
+            (
+                "colour=red",
+                "\"colour=red\": there is no such key; write one of src, idle, age, \
+                bytes, server, listener, state, worker",
+            ),
+            ("listener=edgy", "\"listener=edgy\": there is no such listener; write one of edge"),
+            ("server=app/b", "\"server=app/b\": there is no such server; write one of a"),
+            (
+                "server=echo/a",
+                "\"server=echo/a\": the gateway itself answers for echo, which has \
+                no servers; write server=echo",
+            ),
+            (
+                "state=alive",
+                "\"state=alive\": there is no such state; write one of opening, \
+                connecting, pressed, retrying, joined, delivering, ending",
+            ),
+            (
+                "worker=2",
+                "\"worker=2\": workers are numbered from 0, and there are 2; write \
+                worker=0",
+            ),
+            ("bytes>many", "\"bytes>many\": that is no size; write 4096, 64KiB or 1MiB"),
+        ] {
+            let error = Query::parse(filter, None, None, &names()).expect_err(filter);
+            assert_eq!(error.to_string(), said);
+        }
+        let error = Query::parse("age>5x", None, None, &names()).expect_err("no unit");
+        assert!(error.to_string().ends_with("write 30s, 5m, 1h or 2days"), "{error}");
+    }
+
+    #[test]
+    fn bounds_are_kept() {
+        let many = "state=joined ".repeat(MOST_WORDS);
+        assert!(Query::parse(&many, None, None, &names()).is_ok());
+        let error = Query::parse(&format!("{many} worker=1"), None, None, &names());
+        assert_eq!(error.expect_err("one too many").word, "worker=1");
+        for (limit, fits) in [(0, false), (1, true), (MOST_ROWS, true), (MOST_ROWS + 1, false)] {
+            assert_eq!(Query::parse("", None, Some(limit), &names()).is_ok(), fits, "{limit}");
+        }
+        assert!(Query::parse("", Some("size"), None, &names()).is_err());
+        let long = format!("{}=1", "é".repeat(10_000));
+        let error = Query::parse(&long, None, None, &names()).expect_err("no such key");
+        assert_eq!(error.word.chars().count(), MOST_REPEATED);
+    }
+
+    proptest! {
+        #[test]
+        fn no_words_make_it_panic(filter in ".{0,200}", sort in ".{0,8}", limit in any::<u32>()) {
+            let _ = Query::parse(&filter, Some(&sort), Some(limit), &names());
+            let _ = filter.parse::<ConnId>();
+        }
+
+        #[test]
+        fn no_value_makes_it_panic(
+            key in "(src|idle|age|bytes|server|listener|state|worker)",
+            sign in "[=<>]{1,2}",
+            value in "[0-9a-zA-Z./:é-]{0,40}",
+        ) {
+            let word = format!("{key}{sign}{value}");
+            if let Err(error) = Query::parse(&word, None, None, &names()) {
+                prop_assert!(error.word == word && !error.rule.is_empty());
+                prop_assert!(!error.remedy.is_empty());
+            }
+        }
+    }
+}
