@@ -28,11 +28,13 @@ pub enum Reason {
     Drained,
     /// The gateway ended before a drain could come to it.
     Stopped,
+    /// An operator ended it.
+    Killed,
 }
 
 impl Reason {
     /// Every reason, in the order of its number.
-    pub const ALL: [Reason; 12] = [
+    pub const ALL: [Reason; 13] = [
         Reason::Closed,
         Reason::ClientReset,
         Reason::UpstreamReset,
@@ -45,6 +47,7 @@ impl Reason {
         Reason::Refused,
         Reason::Drained,
         Reason::Stopped,
+        Reason::Killed,
     ];
 
     /// The word that stands in logs and metrics.
@@ -62,6 +65,7 @@ impl Reason {
             Reason::Refused => "refused",
             Reason::Drained => "drained",
             Reason::Stopped => "stopped",
+            Reason::Killed => "killed",
         }
     }
 }

@@ -29,7 +29,7 @@ impl Counter {
 }
 
 /// How many reasons a connection can end for.
-pub const REASONS: usize = 12;
+pub const REASONS: usize = 13;
 
 /// How many of each the config has; the counters of one are found by its index.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -39,6 +39,7 @@ impl<R: Ring> Worker<R> {
             match order {
                 Order::Drain(within) => self.begin_drain(within),
                 Order::Stop => self.begin_stop(),
+                Order::Walk(task) => self.begin_walk(*task),
             }
         }
     }

@@ -4,14 +4,18 @@ use std::time::Duration;
 
 use crossbeam::channel::{Receiver, Sender, unbounded};
 
+use super::walk::Task;
+
 /// What the control plane may tell a worker.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum Order {
     /// Serve what is queued, close every connection at a pace, idle ones first, and return when
     /// all are gone, at the latest when this time is over.
     Drain(Duration),
     /// Stop accepting, end every connection, and return when all are gone.
     Stop,
+    /// Walk over the connections, and answer.
+    Walk(Box<Task>),
 }
 
 /// A worker's end of its mailbox.
@@ -19,7 +23,8 @@ pub enum Order {
 pub struct Mailbox(Receiver<Order>);
 
 /// A mailbox: who sends an order wakes the worker's ring afterwards. The queue has no bound of its
-/// own because only the control plane writes, a few orders in a process's life.
+/// own because only the control plane writes: a few orders in a process's life, and walks, of which
+/// it lets few wait.
 pub fn mailbox() -> (Sender<Order>, Mailbox) {
     let (sender, receiver) = unbounded();
     (sender, Mailbox(receiver))

@@ -3,17 +3,20 @@
 mod admission;
 mod count;
 mod drain;
+mod kill;
 mod leaving;
 mod mailbox;
 mod route;
 mod table;
 mod timers;
+mod walk;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 pub use mailbox::{Mailbox, Order, mailbox};
+pub use walk::{Answer, Candidate, Purpose, Reply, Row, Task};
 
 pub use crate::config::Timeouts;
 
@@ -25,9 +28,11 @@ use crate::ring::{Completion, ConnIndex, FourTuple, Ring};
 use crate::upstream::Servers;
 pub use admission::GatePlan;
 use admission::{Admission, Verdict};
+use kill::Kill;
 use leaving::Leaving;
 use table::Table;
 use timers::Timers;
+use walk::Walk;
 
 /// What a worker needs to know.
 #[derive(Clone, Debug)]
@@ -95,6 +100,10 @@ pub struct Worker<R: Ring> {
     checked: Millis,
     open: u32,
     leaving: Leaving,
+    /// Over the connections, one at a time.
+    walk: Option<Box<Walk>>,
+    /// Of those that a walk has chosen, one at a time.
+    kill: Option<Box<Kill>>,
 }
 
 impl<R: Ring> Worker<R> {
@@ -124,6 +133,8 @@ impl<R: Ring> Worker<R> {
             checked: now,
             open: 0,
             leaving: Leaving::No,
+            walk: None,
+            kill: None,
             ring,
             clock,
             mailbox,
@@ -160,9 +171,16 @@ impl<R: Ring> Worker<R> {
         self.expire();
         self.feed_starved();
         self.leave();
+        self.walk_on();
+        self.kill_due();
         self.check_once_a_second();
         self.publish();
-        Ok(!self.is_over())
+        let over = self.is_over();
+        if over {
+            // Whoever waits for an answer hears that there is none.
+            (self.walk, self.kill) = (None, None);
+        }
+        Ok(!over)
     }
 
     /// The ring, for a simulation to look into.
@@ -171,7 +189,8 @@ impl<R: Ring> Worker<R> {
     }
 
     fn sleep(&self) -> Duration {
-        let looks = [self.admission.next_look(), self.next_departure()];
+        let kill = self.kill.as_ref().map(|kill| kill.turn());
+        let looks = [self.admission.next_look(), self.next_departure(), self.next_step(), kill];
         let timers = self.timers.next_look().begins();
         let next = looks.into_iter().flatten().fold(timers, Millis::min);
         next.since(self.now).min(LONGEST_SLEEP)

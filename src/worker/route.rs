@@ -84,10 +84,7 @@ impl<R: Ring> Worker<R> {
                 }
             }
             OpKind::Close if side == Side::Upstream => self.leave_server(index),
-            OpKind::Addresses => {
-                let found = self.ring.addresses(done.token);
-                self.names.entry(index).or_insert(BySide([None; 2]))[side] = found;
-            }
+            OpKind::Addresses => self.named(done.token),
             _ => {}
         }
         let Done { result, buffer, more, .. } = done;
@@ -263,6 +260,17 @@ impl<R: Ring> Worker<R> {
         if let Some((listener, verdict)) = entry.successor.take() {
             self.admit(ListenerId(listener), index, verdict);
         }
+    }
+
+    /// The addresses of a side were found, or could not be: for the line about its end, for the
+    /// walk that asked, or for both.
+    fn named(&mut self, token: Token) {
+        let found = self.ring.addresses(token);
+        let ends = matches!(self.table.entry(token.conn).conn.phase(), Phase::Ending(_));
+        if self.plan.named && ends {
+            self.names.entry(token.conn).or_insert(BySide([None; 2]))[token.side] = found;
+        }
+        self.walk_named(token, found);
     }
 
     fn log_end(&mut self, index: ConnIndex, reason: Reason, moved: BySide<u64>) {

@@ -100,6 +100,24 @@ faults! {
     StopInFlight,
     /// A drain began while connections were open.
     DrainInFlight,
+    /// The addresses of a side could not be had.
+    NameRefused,
+    /// The addresses of a side were found when its peer had left already.
+    NameOfTheDeparted,
+    /// Somebody was shown connections with the addresses of both sides.
+    Listed,
+    /// A connection was shown that ended before its addresses were known.
+    ListedUnnamed,
+    /// Somebody asked for connections while another did.
+    ListBusy,
+    /// Somebody asked for connections and did not wait for the answer.
+    AskerGone,
+    /// An asker waited when the worker returned.
+    AskerLeftAlone,
+    /// Somebody named a connection that was gone.
+    StaleId,
+    /// Somebody ended connections.
+    Killed,
 }
 
 /// How many kinds there are.

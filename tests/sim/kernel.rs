@@ -369,6 +369,9 @@ impl SimRing {
                 Ok(0)
             }
             Operation::Unacknowledged => Ok(link.unacknowledged()),
+            Operation::Addresses if self.faults.strikes(Fault::NameRefused, &mut self.random) => {
+                Err(Errno::EMFILE)
+            }
             Operation::Addresses => Ok(0),
             Operation::Open(_) | Operation::Cancel(_) | Operation::Close => {
                 panic!("{operation:?} is run elsewhere")

@@ -67,6 +67,8 @@ pub enum Mutation {
     DropsCancel,
     /// All ends: a readiness is forgotten.
     DropsReadiness,
+    /// All ends: a question for addresses stays open.
+    DropsName,
     /// No turn for nothing: a wait for room ends at once.
     Spins,
     /// Completions of an earlier life are counted.
@@ -79,7 +81,7 @@ pub enum Mutation {
 
 impl Mutation {
     /// Everything that the oracle must notice.
-    pub const BROKEN: [Mutation; 29] = [
+    pub const BROKEN: [Mutation; 30] = [
         Mutation::KeepsBuffer,
         Mutation::LosesData,
         Mutation::ReleasesTwice,
@@ -105,6 +107,7 @@ impl Mutation {
         Mutation::DropsAccept,
         Mutation::DropsCancel,
         Mutation::DropsReadiness,
+        Mutation::DropsName,
         Mutation::Spins,
         Mutation::HidesStale,
         Mutation::LeaksPermit,
@@ -138,6 +141,7 @@ impl Mutation {
             Mutation::DropsAccept => "still going",
             Mutation::DropsCancel => "still going",
             Mutation::DropsReadiness => "still going",
+            Mutation::DropsName => "still going",
             Mutation::Spins => "turns for nothing",
             Mutation::HidesStale => "stale",
             Mutation::LeaksPermit => "permits did not come home",
@@ -236,6 +240,7 @@ impl Mutant {
             (OpKind::Send, Ok(sent @ 1..)) if self.breaks(Mutation::RepeatsByte) => {
                 done.result = Ok(sent - 1);
             }
+            (OpKind::Addresses, _) if self.breaks(Mutation::DropsName) => return None,
             (OpKind::WaitReadable, Ok(_)) if self.breaks(Mutation::DropsReadiness) => return None,
             (OpKind::Reset, _) if self.bent_shutdowns.remove(&done.token.pack()) => {
                 done.token.kind = OpKind::Shutdown;

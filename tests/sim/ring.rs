@@ -1,7 +1,7 @@
 //! The simulated ring: the contract's face of the simulated kernel, and the checks at that border.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -19,6 +19,9 @@ use crate::fault::{Fault, Faults};
 use crate::link::Link;
 use crate::random::{Random, mix};
 use crate::scenario::{Knock, Shape};
+
+/// 10.0.0.0: where the links' addresses begin.
+const FIRST_ADDRESS: u32 = 10 << 24;
 
 /// An operation in flight: from its start until the worker sees its last completion.
 #[derive(Clone, Debug)]
@@ -91,7 +94,8 @@ pub struct SimRing {
     pub posted: Vec<Posted>,
     pub out: VecDeque<Posted>,
     pub buffers: Buffers,
-    addresses: BTreeSet<u64>,
+    /// Addresses that may be taken, and whether they were found.
+    addresses: BTreeMap<u64, bool>,
     pub keys: u64,
     last_order_shown: u64,
     pub stale: u64,
@@ -127,7 +131,7 @@ impl SimRing {
             posted: Vec::new(),
             out: VecDeque::new(),
             buffers: Buffers::new(shape.buffers, shape.buffer_bytes, shape.parked_bytes),
-            addresses: BTreeSet::new(),
+            addresses: BTreeMap::new(),
             keys: 0,
             last_order_shown: 0,
             stale: 0,
@@ -244,13 +248,20 @@ impl SimRing {
                     if first { Fault::CancelAnsweredFirst } else { Fault::CancelAnsweredLast };
                 self.faults.note(order);
             }
-            OpKind::Connect if done.result.is_ok() => self.join(conn),
+            OpKind::Connect if done.result.is_ok() && self.is_abandoned(conn, side) => {
+                self.faults.note(Fault::ConnectBeatsCancel);
+            }
             OpKind::Receive => {
                 if let Some(link) = self.link_at(conn, side) {
                     self.links[link].waits = done.result == Err(Errno::ENOBUFS);
                 }
             }
-            OpKind::Addresses => drop(self.addresses.insert(done.token.pack())),
+            OpKind::Addresses => {
+                self.addresses.insert(done.token.pack(), done.result.is_ok());
+                if self.link_at(conn, side).is_some_and(|at| self.links[at].peer_aborted) {
+                    self.faults.note(Fault::NameOfTheDeparted);
+                }
+            }
             OpKind::Close if side == Side::Client => {
                 self.lives[slot] = (self.lives[slot] + 1) % Token::GENERATIONS;
                 self.unheard_closes.remove(&conn.0);
@@ -264,18 +275,18 @@ impl SimRing {
         }
     }
 
-    /// The worker hears that its upstream is connected: the pair is joined unless the worker has
-    /// begun to give it up.
+    fn is_abandoned(&self, conn: ConnIndex, side: Side) -> bool {
+        self.link_at(conn, side).is_some_and(|link| self.links[link].abandoned)
+    }
+
+    /// The worker begins to read what its server sends: from here on the pair is joined. That it
+    /// heard of the connect alone means nothing, because it may have begun to give the pair up.
     fn join(&mut self, conn: ConnIndex) {
         let (Some(client), Some(upstream)) =
             (self.link_at(conn, Side::Client), self.link_at(conn, Side::Upstream))
         else {
             return;
         };
-        if self.links[upstream].abandoned {
-            self.faults.note(Fault::ConnectBeatsCancel);
-            return;
-        }
         self.links[upstream].joined = true;
         self.links[client].joined = true;
         self.links[client].expects = Some(self.links[upstream].key);
@@ -347,11 +358,16 @@ impl Ring for SimRing {
         if let Some(link) = self.link_at(token.conn, token.side) {
             let link = &mut self.links[link];
             match token.kind {
-                OpKind::Cancel | OpKind::Reset | OpKind::Close | OpKind::Addresses => {
-                    link.abandoned = true;
-                }
+                OpKind::Cancel | OpKind::Reset | OpKind::Close => link.abandoned = true,
+                // Nobody asks for a server's before it is joined, but at the end.
+                OpKind::Addresses => link.abandoned |= !link.joined,
                 _ => link.served = true,
             }
+        }
+        if token.side == Side::Upstream
+            && matches!(token.kind, OpKind::WaitReadable | OpKind::Receive)
+        {
+            self.join(token.conn);
         }
         self.submitted.push(Submitted::Start(token));
     }
@@ -385,10 +401,10 @@ impl Ring for SimRing {
     }
 
     fn addresses(&mut self, token: Token) -> Option<FourTuple> {
-        let known = self.addresses.remove(&token.pack());
-        assert!(known, "addresses of {token:?} were taken but not found");
-        let local = SocketAddr::from((Ipv4Addr::LOCALHOST, 7000));
-        Some(FourTuple { local, peer: None })
+        let found = self.addresses.remove(&token.pack());
+        let found = found.unwrap_or_else(|| panic!("addresses of {token:?} were not asked for"));
+        let link = self.link_at(token.conn, token.side).expect("a side that is named has a socket");
+        found.then(|| address_of(link))
     }
 
     fn turn(&mut self, wait: Option<Duration>) -> Result<(), Errno> {
@@ -400,6 +416,21 @@ impl Ring for SimRing {
     fn next(&mut self) -> Option<Completion> {
         let posted = self.out.pop_front()?;
         Some(self.show(posted))
+    }
+}
+
+/// The addresses of a link, which its number is in.
+fn address_of(link: usize) -> FourTuple {
+    let local = SocketAddr::from((Ipv4Addr::LOCALHOST, 7000));
+    let peer = SocketAddr::from((Ipv4Addr::from(FIRST_ADDRESS + link as u32), 1));
+    FourTuple { local, peer: Some(peer) }
+}
+
+/// The link that has these addresses.
+pub fn link_of(found: FourTuple) -> usize {
+    match found.peer.map(|peer| peer.ip()) {
+        Some(IpAddr::V4(peer)) => (u32::from(peer) - FIRST_ADDRESS) as usize,
+        other => panic!("{other:?} is no link's address"),
     }
 }
 

@@ -8,12 +8,13 @@ use std::sync::{Arc, Once};
 use crossbeam::channel::Sender;
 use portcullis::base::Clock;
 use portcullis::budget::Budget;
-use portcullis::conn::Wiring;
+use portcullis::conn::{Reason, Wiring};
 use portcullis::metrics::{Extent, WorkerCounters};
 use portcullis::upstream::{Balance, Servers};
 use portcullis::worker::{GatePlan, ListenerPlan, Order, Plan, UpstreamPlan, Worker, mailbox};
 
 use crate::accepts::Listener;
+use crate::asker::Asker;
 use crate::counts;
 use crate::fault::{Fault, KINDS};
 use crate::mutant::{Mutant, Mutation};
@@ -55,6 +56,7 @@ struct Run {
     running: Vec<bool>,
     random: Random,
     calm_since: Option<u64>,
+    asker: Asker,
     /// When the stop order came, jumps of the clock left out.
     stopped: Option<u64>,
     turns: u64,
@@ -109,7 +111,9 @@ impl Run {
             *at += start;
         }
         let balance = random.pick(&[Balance::RoundRobin, Balance::LeastConnections]);
+        let asker = Asker::new(&mut scenario);
         let mut run = Run {
+            asker,
             budget: Arc::new(Budget::new(scenario.budget, scenario.workers)),
             servers: Servers::new(balance, scenario.servers),
             quotas: quotas(&scenario),
@@ -183,9 +187,13 @@ impl Run {
             if !self.running[worker] {
                 continue;
             }
+            let ring = &mut self.workers[worker].ring().inner;
+            self.asker.ask(worker, &self.orders[worker], ring);
             let before = self.standing(worker);
             self.turns += 1;
             self.running[worker] = self.workers[worker].turn().expect("the ring goes on");
+            let ring = &mut self.workers[worker].ring().inner;
+            self.asker.hear(worker, ring, self.running[worker]);
             let after = self.standing(worker);
             let idle = after.0 == before.0 && after.1 > before.1;
             idle_turns = if idle { idle_turns + 1 } else { 0 };
@@ -239,8 +247,10 @@ impl Run {
                 ring.faults.note(fault);
             }
             self.stopped = Some(steady);
-            let order = self.scenario.drain.map_or(Order::Stop, Order::Drain);
-            self.orders.iter().for_each(|orders| orders.send(order).expect("a worker listens"));
+            for orders in &self.orders {
+                let order = self.scenario.drain.map_or(Order::Stop, Order::Drain);
+                orders.send(order).expect("a worker listens");
+            }
         }
     }
 
@@ -280,6 +290,8 @@ impl Run {
             counts::judge(ring, counters, &scenario);
             let rare = counts::rare(counters).into_iter();
             report.rare.iter_mut().zip(rare).for_each(|(sum, (_, one))| *sum += one);
+            let killed = counters.over_listeners(|one| one.ended[Reason::Killed as usize].get());
+            assert!(killed <= self.asker.killed[worker], "connections killed were miscounted");
             report.clients += ring.origin.len() as u64;
             for (sum, fired) in report.fired.iter_mut().zip(ring.faults.fired) {
                 *sum += fired;

@@ -65,6 +65,10 @@ pub struct Scenario {
     /// From this moment on nothing goes wrong any more and peers finish what they do.
     pub calm_at: u64,
     pub knocks: Vec<Knock>,
+    /// In how many of a hundred turns somebody asks for connections.
+    pub asks: u64,
+    /// And ends some.
+    pub kills: bool,
     pub faults: Faults,
     pub random: Random,
 }
@@ -119,6 +123,8 @@ impl Scenario {
             calm_at,
             knocks,
             faults: Faults::new(&mut random),
+            asks: if random.percent(40) { random.between(1, 25) } else { 0 },
+            kills: outside && random.percent(40),
             shape,
             random,
         }
@@ -128,7 +134,7 @@ impl Scenario {
     pub fn ends_from_outside(&self) -> bool {
         let Timeouts { connect: _, first_byte, idle, half_close, max_lifetime } = self.timeouts;
         let timed = [first_byte, idle, half_close, max_lifetime].iter().any(Option::is_some);
-        timed || self.stop != Stop::WhenQuiet
+        timed || self.stop != Stop::WhenQuiet || (self.asks > 0 && self.kills)
     }
 }
 

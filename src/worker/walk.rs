@@ -1,0 +1,401 @@
+//! Walks over the connections in small steps: who matches, and then their addresses.
+
+use std::cmp::{Ordering, Reverse};
+use std::collections::BinaryHeap;
+
+use tokio::sync::oneshot;
+
+use super::kill::Kill;
+use super::{UpstreamPlan, Worker};
+use crate::base::{BySide, Millis, Side};
+use crate::conn::{Event, Phase};
+use crate::query::{ConnId, Facts, Query, State};
+use crate::ring::{ConnIndex, FourTuple, Ring, Token};
+
+/// Entries looked at per turn: at two cache misses each, 100 ns or so, that is 0.2 ms.
+const LOOKED_AT_PER_TURN: u32 = 2048;
+/// Sides whose addresses are asked for at one time: each is an ordinary descriptor for a moment.
+const ASKED_AT_ONCE: usize = 64;
+
+/// What a walk is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// To show connections, with their addresses.
+    Show,
+    /// To end them, at a pace.
+    Kill,
+}
+
+/// What a worker is to find out or do.
+#[derive(Debug)]
+pub struct Task {
+    /// Which connections are meant.
+    pub query: Query,
+    /// Of these alone. Those among them that are gone are named in the answer.
+    pub only: Option<Vec<ConnId>>,
+    /// What for.
+    pub purpose: Purpose,
+    /// Where the answer goes. When nobody listens there any more, the walk ends.
+    pub reply: oneshot::Sender<Reply>,
+}
+
+/// What a worker says.
+#[derive(Debug)]
+pub enum Reply {
+    /// Another walk is under way.
+    Busy,
+    /// This came of it.
+    Done(Answer),
+}
+
+/// What came of a walk.
+#[derive(Debug, Default)]
+pub struct Answer {
+    /// Connections that matched when the walk came to them.
+    pub matched: u64,
+    /// Addresses that the kernel did not tell: it is older than Linux 6.8, or short of descriptors.
+    pub nameless: u64,
+    /// Those that come first, in no order: sorting them is left to the asker, who has the time.
+    pub rows: Vec<Candidate>,
+    /// How many were ended.
+    pub killed: u64,
+    /// Those of [`Task::only`] that are gone.
+    pub stale: Vec<ConnId>,
+}
+
+/// One connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Row {
+    /// What names it.
+    pub id: ConnId,
+    /// What was known of it when the walk came to it.
+    pub facts: Facts,
+    /// The addresses at both ends of its sockets, where they could be had.
+    pub names: BySide<Option<FourTuple>>,
+}
+
+/// A walk under way.
+#[derive(Debug)]
+pub(super) struct Walk {
+    task: Task,
+    stage: Stage,
+    answer: Answer,
+    /// The best so far, the least of them on top.
+    best: BinaryHeap<Reverse<Candidate>>,
+    asked: Vec<Asked>,
+    /// Nothing can be done before an answer of the kernel comes.
+    waits: bool,
+}
+
+/// How far a walk is.
+#[derive(Debug)]
+enum Stage {
+    /// Looking for connections: from this slot on, or this place among those named.
+    Looking(u32),
+    /// Asking for the addresses of the chosen; the number counts sides.
+    Naming(Vec<Candidate>, usize),
+    /// The asker is gone; questions to the kernel are still open.
+    Deserted,
+    /// All is known.
+    Over,
+}
+
+/// A connection that matched: small, because a heap moves it about.
+#[derive(Debug)]
+pub struct Candidate {
+    /// What sorts it: who has more comes first.
+    pub weight: u64,
+    /// What is said of it.
+    pub row: Box<Row>,
+}
+
+impl PartialEq for Candidate {
+    fn eq(&self, other: &Candidate) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+
+impl Eq for Candidate {}
+
+impl PartialOrd for Candidate {
+    fn partial_cmp(&self, other: &Candidate) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Candidate {
+    fn cmp(&self, other: &Candidate) -> Ordering {
+        let slots = || other.row.id.slot.cmp(&self.row.id.slot);
+        self.weight.cmp(&other.weight).then_with(slots)
+    }
+}
+
+/// A question to the kernel that is open.
+#[derive(Debug)]
+struct Asked {
+    id: ConnId,
+    side: Side,
+    about: About,
+}
+
+#[derive(Debug)]
+enum About {
+    /// Its client's address decides whether it matches.
+    Candidate(Candidate),
+    /// The row at this place.
+    Row(usize),
+}
+
+impl Walk {
+    fn new(task: Task) -> Walk {
+        Walk {
+            task,
+            stage: Stage::Looking(0),
+            answer: Answer::default(),
+            best: BinaryHeap::new(),
+            asked: Vec::new(),
+            waits: false,
+        }
+    }
+
+    fn is_asking(&self) -> bool {
+        !self.asked.is_empty()
+    }
+
+    /// A connection that matches; it is kept while no `limit` others come before it.
+    fn take(&mut self, candidate: Candidate) {
+        self.answer.matched += 1;
+        let limit = self.task.query.limit as usize;
+        if self.best.len() < limit {
+            return self.best.push(Reverse(candidate));
+        }
+        if let Some(mut least) = self.best.peek_mut()
+            && least.0 < candidate
+        {
+            *least = Reverse(candidate);
+        }
+    }
+
+    /// The kernel's answer about a candidate or a row.
+    fn named(&mut self, asked: Asked, found: Option<FourTuple>) {
+        self.answer.nameless += u64::from(found.is_none());
+        match (asked.about, &mut self.stage) {
+            (About::Candidate(mut candidate), Stage::Looking(_)) => {
+                let source = found.and_then(|found| found.peer);
+                if source.is_some_and(|source| self.task.query.admits_source(source.ip())) {
+                    candidate.row.names[asked.side] = found;
+                    self.take(candidate);
+                }
+            }
+            (About::Row(place), Stage::Naming(rows, _)) => {
+                rows[place].row.names[asked.side] = found
+            }
+            // Nobody wants to know any more.
+            _ => {}
+        }
+    }
+}
+
+impl<R: Ring> Worker<R> {
+    /// Begins a walk, unless another one, or the same kind of kill, is under way.
+    pub(super) fn begin_walk(&mut self, task: Task) {
+        if self.walk.is_some() || (task.purpose == Purpose::Kill && self.kill.is_some()) {
+            // The asker may be gone; then nobody needs the answer.
+            let _ = task.reply.send(Reply::Busy);
+            return;
+        }
+        self.walk = Some(Box::new(Walk::new(task)));
+    }
+
+    /// Carries the walk on by one step, and answers when that was the last.
+    pub(super) fn walk_on(&mut self) {
+        let Some(mut walk) = self.walk.take() else { return };
+        walk.waits = false;
+        if walk.task.reply.is_closed() {
+            walk.stage = if walk.is_asking() { Stage::Deserted } else { Stage::Over };
+        }
+        match walk.stage {
+            Stage::Looking(from) => self.look(&mut walk, from),
+            Stage::Naming(..) => self.name_rows(&mut walk),
+            Stage::Deserted => walk.waits = true,
+            Stage::Over => {}
+        }
+        if !matches!(walk.stage, Stage::Over) {
+            self.walk = Some(walk);
+            return;
+        }
+        let Walk { task, answer, best, .. } = *walk;
+        if task.purpose == Purpose::Kill && !task.reply.is_closed() {
+            let chosen = best.into_iter().map(|Reverse(candidate)| candidate.row.id);
+            self.kill = Some(Box::new(Kill::new(task, answer, chosen.collect(), self.now)));
+        } else {
+            let _ = task.reply.send(Reply::Done(answer));
+        }
+    }
+
+    /// When the walk wants to go on though nothing completes.
+    pub(super) fn next_step(&self) -> Option<Millis> {
+        match &**self.walk.as_ref()? {
+            Walk { waits: true, .. } => None,
+            _ => Some(self.now),
+        }
+    }
+
+    /// Looks at a bounded number of connections from `from` on.
+    fn look(&mut self, walk: &mut Walk, mut from: u32) {
+        for _ in 0..LOOKED_AT_PER_TURN {
+            if walk.asked.len() == ASKED_AT_ONCE {
+                walk.waits = true;
+                break;
+            }
+            let place = match &walk.task.only {
+                Some(ids) => ids.get(from as usize).map(|_| from),
+                None => self.table.used_from(from).map(|index| index.0),
+            };
+            let Some(place) = place else {
+                if walk.is_asking() {
+                    walk.waits = true;
+                    break;
+                }
+                walk.stage = match walk.task.purpose {
+                    Purpose::Show => {
+                        let best = std::mem::take(&mut walk.best).into_iter();
+                        Stage::Naming(best.map(|Reverse(candidate)| candidate).collect(), 0)
+                    }
+                    Purpose::Kill => Stage::Over,
+                };
+                return;
+            };
+            from = place + 1;
+            match walk.task.only.as_ref().map(|ids| ids[place as usize]) {
+                None => self.consider(walk, ConnIndex(place)),
+                Some(id) if self.is_living(id) => self.consider(walk, ConnIndex(id.slot)),
+                Some(id) => walk.answer.stale.push(id),
+            }
+        }
+        walk.stage = Stage::Looking(from);
+    }
+
+    fn consider(&mut self, walk: &mut Walk, index: ConnIndex) {
+        let Some(facts) = self.facts(index) else { return };
+        if !walk.task.query.admits(&facts) {
+            return;
+        }
+        let generation = self.table.entry(index).generation;
+        let id = ConnId { worker: facts.worker, slot: index.0, generation };
+        let row = Box::new(Row { id, facts, names: BySide([None; 2]) });
+        let candidate = Candidate { weight: walk.task.query.weight(&facts), row };
+        if !walk.task.query.asks_source() {
+            return walk.take(candidate);
+        }
+        // Who is on its way out is not asked any more, and matches no address.
+        if self.table.entry(index).conn.can_name(Side::Client) {
+            self.ask(walk, id, Side::Client, About::Candidate(candidate));
+        }
+    }
+
+    /// Asks for the addresses of the chosen, a bounded number at a time.
+    fn name_rows(&mut self, walk: &mut Walk) {
+        for _ in 0..LOOKED_AT_PER_TURN {
+            let Stage::Naming(rows, next) = &mut walk.stage else { return };
+            let (place, side) = (*next / 2, Side::BOTH[*next % 2]);
+            let Some(Candidate { row, .. }) = rows.get(place) else {
+                if !walk.asked.is_empty() {
+                    walk.waits = true;
+                } else {
+                    walk.answer.rows = std::mem::take(rows);
+                    walk.stage = Stage::Over;
+                }
+                return;
+            };
+            let (id, known) = (row.id, row.names[side].is_some());
+            if side == Side::BOTH[0] && !self.is_there(id) {
+                // It has ended meanwhile. Of the one that takes its place nothing was asked yet.
+                rows.swap_remove(place);
+                continue;
+            }
+            if walk.asked.len() == ASKED_AT_ONCE {
+                walk.waits = true;
+                return;
+            }
+            *next += 1;
+            if !known && self.is_living(id) && self.can_name(id, side) {
+                self.ask(walk, id, side, About::Row(place));
+            }
+        }
+    }
+
+    fn ask(&mut self, walk: &mut Walk, id: ConnId, side: Side, about: About) {
+        walk.asked.push(Asked { id, side, about });
+        self.apply(ConnIndex(id.slot), Event::NameWanted(side));
+    }
+
+    /// Addresses were found, or could not be: perhaps the walk asked for them.
+    pub(super) fn walk_named(&mut self, token: Token, found: Option<FourTuple>) {
+        let Some(walk) = &mut self.walk else { return };
+        let place = walk.asked.iter().position(|asked| {
+            let Asked { id, side, .. } = asked;
+            (id.slot, id.generation, *side) == (token.conn.0, token.generation, token.side)
+        });
+        if let Some(place) = place {
+            let asked = walk.asked.swap_remove(place);
+            walk.named(asked, found);
+        }
+    }
+
+    fn can_name(&mut self, id: ConnId, side: Side) -> bool {
+        self.table.entry(ConnIndex(id.slot)).conn.can_name(side)
+    }
+
+    /// The connection is not gone.
+    fn is_there(&mut self, id: ConnId) -> bool {
+        let index = ConnIndex(id.slot);
+        let ours = usize::from(id.worker) == self.plan.worker;
+        // An id may name a slot that never was, and none is made for it.
+        ours && self.table.used_from(id.slot) == Some(index) && {
+            let entry = self.table.entry(index);
+            entry.generation == id.generation && entry.conn.phase() != Phase::Vacant
+        }
+    }
+
+    /// The connection is there, and not on its way out.
+    pub(super) fn is_living(&mut self, id: ConnId) -> bool {
+        let index = ConnIndex(id.slot);
+        self.is_there(id) && !matches!(self.table.entry(index).conn.phase(), Phase::Ending(_))
+    }
+
+    /// What is known of the connection in this slot, if there is one.
+    pub(super) fn facts(&mut self, index: ConnIndex) -> Option<Facts> {
+        let entry = self.table.entry(index);
+        let state = match entry.conn.phase() {
+            Phase::Vacant => return None,
+            Phase::Opening => State::Opening,
+            Phase::Connecting => State::Connecting,
+            Phase::Pressed => State::Pressed,
+            Phase::Retrying => State::Retrying,
+            Phase::Joined => State::Joined,
+            Phase::Delivering { .. } => State::Delivering,
+            Phase::Ending(_) => State::Ending,
+        };
+        let listener = &self.plan.listeners[usize::from(entry.listener)];
+        let server = match &self.plan.upstreams[listener.upstream] {
+            UpstreamPlan::Servers { first, .. } => {
+                entry.server.map(|server| server.id().0 - *first)
+            }
+            UpstreamPlan::Builtin(_) => None,
+        };
+        let moved = entry.conn.moved_bytes();
+        Some(Facts {
+            worker: self.plan.worker as u16,
+            listener: listener.listener as u16,
+            upstream: listener.upstream as u16,
+            server,
+            state,
+            seen: self.now,
+            opened: entry.opened.millis(),
+            active: entry.active.begins(),
+            to_upstream_bytes: moved[Side::Client],
+            to_client_bytes: moved[Side::Upstream],
+        })
+    }
+}
