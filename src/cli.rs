@@ -10,12 +10,13 @@ use std::time::Duration;
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 use ratatui::crossterm;
+use serde_json::{Value, json};
 
 use crate::config::{Config, ConfigErrors};
 use crate::control::client::{Client, ClientError};
-use crate::gateway;
+use crate::control::table::table;
 use crate::summary::{Summary, screenful};
-use crate::top;
+use crate::{gateway, query, top};
 
 /// Something failed, or was forced to end.
 const FAILED: u8 = 1;
@@ -89,6 +90,55 @@ pub enum Command {
     /// End a gateway as SIGTERM does: no new client, and those who are there leave at a pace
     #[command(after_help = "Example: portcullis drain --admin /run/portcullis/admin.sock")]
     Drain {
+        /// Which gateway.
+        #[command(flatten)]
+        instance: Instance,
+    },
+    /// Show connections: who they are, where they stand, how long idle, bytes each way
+    #[command(after_help = "Words of a filter, all of which must hold: src=10.0.0.0/8 idle>5m \
+        age<1h bytes>1MiB server=UPSTREAM/SERVER listener=NAME state=joined worker=0\n\
+        Quote them: the shell takes > and < for its own.\n\
+        Example: portcullis conns --filter 'src=10.0.0.0/8 idle>5m' --sort age")]
+    Conns {
+        /// Which connections, in quoted words [default: all]
+        #[arg(long, value_name = "WORDS", num_args = 1..)]
+        filter: Vec<String>,
+        /// Which come first: the longest idle, the oldest, those that moved most
+        #[arg(long, value_name = "ORDER", default_value = "idle",
+            value_parser = ["idle", "age", "bytes"])]
+        sort: String,
+        /// How many are shown
+        #[arg(long, value_name = "N", default_value_t = query::ROWS,
+            value_parser = clap::value_parser!(u32).range(1..=i64::from(query::MOST_ROWS)))]
+        limit: u32,
+        /// Answer with one JSON object, with the addresses at both ends of both sockets
+        #[arg(long)]
+        json: bool,
+        /// Which gateway.
+        #[command(flatten)]
+        instance: Instance,
+    },
+    /// End connections, by id or by filter, as max_lifetime would
+    #[command(after_help = "The words of a filter are those of conns. At most 1,000 a second and \
+        worker are ended, until all are or you interrupt it.\n\
+        Exits with 1 when an id names nobody any more.\n\
+        Example: portcullis kill --filter 'src=10.0.0.0/8 idle>1h' --dry-run")]
+    #[command(group(clap::ArgGroup::new("whom").required(true).args(["ids", "filter"])))]
+    Kill {
+        /// Which connections, as conns names them
+        ids: Vec<String>,
+        /// Which connections, in quoted words
+        #[arg(long, value_name = "WORDS", num_args = 1..)]
+        filter: Vec<String>,
+        /// Show whom it would end, and end nobody
+        #[arg(long)]
+        dry_run: bool,
+        /// End more than 1,000
+        #[arg(long)]
+        yes: bool,
+        /// Answer with one JSON object
+        #[arg(long)]
+        json: bool,
         /// Which gateway.
         #[command(flatten)]
         instance: Instance,
@@ -171,6 +221,18 @@ fn perform(command: Command) -> Outcome {
             let answer = gateway.post("/drain", None)?;
             Ok(format!("draining, {} connections open", answer["open"]))
         }),
+        Command::Conns { filter, sort, limit, json, instance } => asked(&instance, |gateway| {
+            let answer = gateway.list(&filter.join(" "), &sort, limit)?;
+            Ok(if json { answer.to_string() } else { table(&answer) })
+        }),
+        Command::Kill { ids, filter, dry_run, yes, json, instance } => {
+            let filter = filter.join(" ");
+            let request = json!({ "ids": ids, "filter": filter, "dry_run": dry_run, "yes": yes });
+            match Client::find(instance.admin.as_deref()).and_then(|it| it.kill(&request)) {
+                Ok(answer) => killed(&answer, json, dry_run),
+                Err(error) => Outcome::Failed(error.to_string()),
+            }
+        }
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "portcullis", &mut script);
@@ -203,6 +265,24 @@ fn status(gateway: &Client, rates: bool, json: bool) -> Result<String, ClientErr
         earlier = Some(std::mem::replace(&mut now, gateway.reading()?));
     }
     Ok(screenful(&Summary::of(&now, earlier.as_ref()), width))
+}
+
+/// What became of those who were to be ended. Who was named and is gone makes it a denial, and so
+/// does an error before all were ended.
+fn killed(answer: &Value, json: bool, dry_run: bool) -> Outcome {
+    let stale: Vec<&str> =
+        answer["stale"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    let mut text = match (json, dry_run) {
+        (true, _) => answer.to_string(),
+        (false, true) => table(answer),
+        (false, false) => format!("{} connections ended", answer["killed"]),
+    };
+    let error = answer["error"].as_str();
+    if !json {
+        let gone = stale.iter().map(|id| format!("\n{id}: there is no such connection any more"));
+        text.extend(gone.chain(error.map(|error| format!("\n{error}"))));
+    }
+    if stale.is_empty() && error.is_none() { Outcome::Answer(text) } else { Outcome::Denial(text) }
 }
 
 fn man(directory: Option<&Path>) -> Outcome {

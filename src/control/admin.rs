@@ -16,9 +16,9 @@ use serde_json::{Value, json};
 use socket2::{Domain, SockAddr, Socket, Type};
 use tokio::net::{UnixListener, UnixStream};
 
-use super::http;
 use super::status::status;
 use super::view::View;
+use super::{conns, http};
 use crate::config::{Admin, AdminSocket};
 
 /// Connections at one time: operators and their scripts.
@@ -156,7 +156,12 @@ impl AdminDoor {
 
 /// Every route.
 fn routes(view: View) -> Router {
-    Router::new().route("/drain", post(drain)).route("/status.json", get(status)).with_state(view)
+    Router::new()
+        .route("/drain", post(drain))
+        .route("/status.json", get(status))
+        .route("/conns", get(conns::list))
+        .route("/kill", post(conns::kill))
+        .with_state(view)
 }
 
 async fn drain(State(view): State<View>) -> Json<Value> {

@@ -134,12 +134,55 @@ impl Client {
         serde_json::from_value(answer).map_err(|error| unknown(error.to_string()))
     }
 
+    /// Asks for connections.
+    ///
+    /// # Errors
+    /// As [`Client::get`].
+    pub fn list(&self, filter: &str, sort: &str, limit: u32) -> Result<Value, ClientError> {
+        let limit = limit.to_string();
+        let parameters = [("filter", filter), ("sort", sort), ("limit", &limit)];
+        let parameters =
+            serde_urlencoded::to_string(parameters).map_err(|error| self.broken(error))?;
+        self.get(&format!("/conns?{parameters}"))
+    }
+
     /// Asks for a change.
     ///
     /// # Errors
     /// As [`Client::get`].
     pub fn post(&self, target: &str, body: Option<&Value>) -> Result<Value, ClientError> {
         self.ask(Method::POST, target, body)
+    }
+
+    /// Asks for the end of connections. An answer ends a bounded number: where many are confirmed,
+    /// again and again until as many were ended as matched at first. When one of the later requests
+    /// fails, the answer says what came before it, and has an `error`.
+    ///
+    /// # Errors
+    /// As [`Client::get`].
+    pub fn kill(&self, request: &Value) -> Result<Value, ClientError> {
+        let mut all = self.post("/kill", Some(request))?;
+        let number = |answer: &Value, key: &str| answer[key].as_u64().unwrap_or(0);
+        let matched = number(&all, "matched");
+        let mut killed = number(&all, "killed");
+        let mut left = number(&all, "left");
+        while request["yes"] == true && killed < matched && left > 0 {
+            let more = match self.post("/kill", Some(request)) {
+                Ok(more) => more,
+                Err(error) => {
+                    all["error"] = error.to_string().into();
+                    break;
+                }
+            };
+            if number(&more, "killed") == 0 {
+                break;
+            }
+            killed += number(&more, "killed");
+            left = number(&more, "left");
+            all["killed"] = killed.into();
+            all["left"] = left.into();
+        }
+        Ok(all)
     }
 
     fn ask(

@@ -5,6 +5,7 @@
 
 pub mod admin;
 pub mod client;
+mod conns;
 pub mod directory;
 mod events;
 mod http;
@@ -13,6 +14,7 @@ mod page;
 pub mod process;
 pub mod reading;
 pub mod status;
+pub mod table;
 mod view;
 
 use std::sync::Arc;

@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use tokio::sync::mpsc::UnboundedSender;
 
+use super::conns::Turns;
 use super::reading::Books;
-use super::{STALLED_AFTER, WorkerHandle};
+use super::{STALLED_AFTER, WorkerHandle, conns};
 use crate::base::Millis;
 use crate::metrics::Reading;
+use crate::query::Names;
 
 /// However many ask, a reading is taken ten times per second at most: it looks at every listener's
 /// sockets and at /proc.
@@ -36,6 +38,8 @@ struct Inside {
     books: Books,
     /// The last reading, and when it was taken.
     kept: Mutex<Option<(Millis, Arc<Reading>)>>,
+    names: Names,
+    turns: Turns,
     stage: AtomicU8,
     drains: UnboundedSender<()>,
 }
@@ -44,7 +48,15 @@ impl View {
     /// A gateway that is starting. `drains` takes the wish that it drain.
     pub(super) fn new(books: Books, drains: UnboundedSender<()>) -> View {
         let stage = AtomicU8::new(Stage::Starting as u8);
-        View(Arc::new(Inside { books, kept: Mutex::default(), stage, drains }))
+        let names = conns::names(&books);
+        View(Arc::new(Inside {
+            books,
+            kept: Mutex::default(),
+            names,
+            turns: Turns::new(),
+            stage,
+            drains,
+        }))
     }
 
     /// The workers.
@@ -69,6 +81,16 @@ impl View {
                 reading
             }
         }
+    }
+
+    /// What the config's parts are called, by index.
+    pub fn names(&self) -> &Names {
+        &self.0.names
+    }
+
+    /// Whose turn it is to ask for connections.
+    pub(super) fn turns(&self) -> &Turns {
+        &self.0.turns
     }
 
     /// How far the gateway is.

@@ -4,11 +4,13 @@ mod support;
 
 mod activation;
 mod builtins;
+mod conns;
 mod control_plane;
 mod counts;
 mod drain;
 mod families;
 mod half_close;
+mod kill;
 mod limit;
 mod listeners;
 mod many_rings;

@@ -11,7 +11,8 @@ const TWO_ECHOES: &str = "[listener.less]\nbind = [\"127.0.0.1:0\"]\nupstream = 
     [listener.more]\nbind = [\"127.0.0.1:0\"]\nupstream = \"app\"\n\
     [upstream.app]\nbuiltin = \"echo\"\n[status]\nbind = \"127.0.0.1:0\"\n";
 /// The text of each cell of the listeners' table, by row.
-const LISTENERS: &str = "Array.from(document.querySelector('[data-rows=listeners]').tBodies[0].rows, \
+const LISTENERS: &str = "Array.from(\
+    document.querySelector('[data-rows=listeners]').tBodies[0].rows, \
     (row) => Array.from(row.cells, (cell) => cell.textContent))";
 
 /// The names in the first column, in their order.

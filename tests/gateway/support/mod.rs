@@ -4,6 +4,7 @@
 pub(crate) mod pattern;
 
 pub(crate) mod client;
+pub(crate) mod command;
 pub(crate) mod config;
 pub(crate) mod crowd;
 pub(crate) mod exposition;

@@ -1,0 +1,279 @@
+//! Connections listed and ended: asks the workers, and puts their answers together.
+
+use std::cmp::Reverse;
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::{Query as Parameters, State};
+use axum::http::StatusCode;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio::sync::oneshot::{self, Receiver, error::TryRecvError};
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::time::{sleep, timeout};
+
+use super::WorkerHandle;
+use super::admin::SCHEMA;
+use super::reading::Books;
+use super::view::View;
+use crate::base::Side;
+use crate::query::{ConnId, MOST_ROWS, Names, Query, QueryError, UpstreamNames};
+use crate::worker::{Answer, Order, Purpose, Reply, Row, Task};
+
+/// How often a worker's answer is looked for. A worker that woke us instead would take a lock.
+const LOOK: Duration = Duration::from_millis(2);
+/// How long workers may take: less than the asker's patience.
+const PATIENCE: Duration = Duration::from_secs(25);
+
+/// Orders that may wait for a worker when it is asked: one that stands still is not asked for ever.
+const ORDERS_WAITING: usize = 16;
+
+/// A request that is not carried out, and why.
+type Refusal = (StatusCode, String);
+
+fn wrong(error: QueryError) -> Refusal {
+    (StatusCode::BAD_REQUEST, error.to_string())
+}
+
+fn not_now(words: &str) -> Refusal {
+    (StatusCode::SERVICE_UNAVAILABLE, words.to_owned())
+}
+
+/// What filters may name.
+pub(super) fn names(books: &Books) -> Names {
+    let upstreams = books.upstreams.iter().map(|book| UpstreamNames {
+        name: book.name.clone(),
+        servers: book.servers.iter().map(|(name, _)| name.clone()).collect(),
+    });
+    Names {
+        workers: books.workers.len(),
+        listeners: books.listeners.iter().map(|book| book.name.clone()).collect(),
+        upstreams: upstreams.collect(),
+    }
+}
+
+/// Which connections to show.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Listing {
+    /// Words separated by blanks.
+    #[serde(default)]
+    filter: String,
+    sort: Option<String>,
+    limit: Option<u32>,
+}
+
+pub(super) async fn list(
+    State(view): State<View>,
+    Parameters(listing): Parameters<Listing>,
+) -> Result<Json<Value>, Refusal> {
+    let Listing { filter, sort, limit } = listing;
+    let query = Query::parse(&filter, sort.as_deref(), limit, view.names()).map_err(wrong)?;
+    let answer = ask(&view, &query, None, Purpose::Show).await?;
+    Ok(Json(shown(&view, &answer)))
+}
+
+/// The rows and what they were chosen from.
+fn shown(view: &View, answer: &Answer) -> Value {
+    let rows: Vec<Value> = answer.rows.iter().map(|one| row_of(view.names(), &one.row)).collect();
+    json!({
+        "schema": SCHEMA,
+        "open": view.open(),
+        "matched": answer.matched,
+        "nameless": answer.nameless,
+        "rows": rows,
+    })
+}
+
+fn row_of(names: &Names, row: &Row) -> Value {
+    let Row { id, facts, names: found } = row;
+    let upstream = &names.upstreams[usize::from(facts.upstream)];
+    let local = |side: Side| found[side].map(|found| found.local.to_string());
+    let peer = |side: Side| found[side].and_then(|found| found.peer).map(|peer| peer.to_string());
+    json!({
+        "id": id.to_string(),
+        "worker": facts.worker,
+        "listener": names.listeners[usize::from(facts.listener)],
+        "upstream": upstream.name,
+        "server": facts.server.map(|server| &upstream.servers[usize::from(server)]),
+        "state": facts.state.word(),
+        "age_millis": facts.age().as_millis() as u64,
+        "idle_millis": facts.idle().as_millis() as u64,
+        "to_upstream_bytes": facts.to_upstream_bytes,
+        "to_client_bytes": facts.to_client_bytes,
+        "client": peer(Side::Client),
+        "local": local(Side::Client),
+        "source": local(Side::Upstream),
+        "server_address": peer(Side::Upstream),
+    })
+}
+
+/// Whose turn it is to ask the workers: each walks for one asker at a time, in the order of their
+/// coming, while another one's kill goes on.
+#[derive(Debug)]
+pub(super) struct Turns {
+    show: Semaphore,
+    kill: Semaphore,
+}
+
+impl Turns {
+    pub(super) fn new() -> Turns {
+        Turns { show: Semaphore::new(1), kill: Semaphore::new(1) }
+    }
+
+    async fn next(&self, purpose: Purpose) -> SemaphorePermit<'_> {
+        let turns = match purpose {
+            Purpose::Show => &self.show,
+            Purpose::Kill => &self.kill,
+        };
+        turns.acquire().await.expect("it is never closed")
+    }
+}
+
+/// Asks every worker that can have one of those meant, and waits for all answers.
+async fn ask(
+    view: &View,
+    query: &Query,
+    only: Option<&[ConnId]>,
+    purpose: Purpose,
+) -> Result<Answer, Refusal> {
+    let gathered = async {
+        let _turn = view.turns().next(purpose).await;
+        let mut asked = Vec::new();
+        let mut all = Answer::default();
+        let workers = view.workers();
+        for (index, worker) in workers.iter().enumerate().filter(|(i, _)| query.admits_worker(*i)) {
+            let here = |id: &&ConnId| usize::from(id.worker) == index;
+            let only: Option<Vec<_>> = only.map(|ids| ids.iter().filter(here).copied().collect());
+            if only.as_ref().is_some_and(Vec::is_empty) {
+                continue;
+            }
+            let question = Question { worker, query, only, purpose };
+            asked.push((question.put(), question));
+        }
+        let nobodys = |id: &&ConnId| usize::from(id.worker) >= workers.len();
+        all.stale.extend(only.unwrap_or_default().iter().filter(nobodys));
+        for (answer, question) in asked {
+            gather(&mut all, question.answered(answer).await?);
+        }
+        Ok(all)
+    };
+    let late = || not_now("the workers did not answer in time; the log says if one stands still");
+    let mut all = timeout(PATIENCE, gathered).await.map_err(|_| late())??;
+    all.rows.sort_by_key(|one| (Reverse(one.weight), one.row.id.worker, one.row.id.slot));
+    all.rows.truncate(query.limit as usize);
+    Ok(all)
+}
+
+/// What one worker is asked.
+struct Question<'a> {
+    worker: &'a WorkerHandle,
+    query: &'a Query,
+    only: Option<Vec<ConnId>>,
+    purpose: Purpose,
+}
+
+impl Question<'_> {
+    fn put(&self) -> Receiver<Reply> {
+        let (reply, answer) = oneshot::channel();
+        let Question { worker, query, only, purpose } = self;
+        let (query, only) = ((*query).clone(), only.clone());
+        if worker.orders.len() < ORDERS_WAITING {
+            worker.order(Order::Walk(Box::new(Task { query, only, purpose: *purpose, reply })));
+        } else {
+            let _ = reply.send(Reply::Busy);
+        }
+        answer
+    }
+
+    /// Waits for the answer; again where the worker still walks for somebody who has left.
+    async fn answered(&self, mut answer: Receiver<Reply>) -> Result<Answer, Refusal> {
+        loop {
+            match answer.try_recv() {
+                Ok(Reply::Done(answer)) => return Ok(answer),
+                Ok(Reply::Busy) => {
+                    sleep(LOOK).await;
+                    answer = self.put();
+                }
+                Err(TryRecvError::Closed) => return Err(not_now("a worker has ended")),
+                Err(TryRecvError::Empty) => sleep(LOOK).await,
+            }
+        }
+    }
+}
+
+fn gather(all: &mut Answer, mut one: Answer) {
+    all.matched += one.matched;
+    all.nameless += one.nameless;
+    all.killed += one.killed;
+    all.rows.append(&mut one.rows);
+    all.stale.append(&mut one.stale);
+}
+
+/// Connections that may be ended without a confirmation; a dry run shows as many.
+const UNCONFIRMED: u32 = 1000;
+
+/// Which connections to end.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Killing {
+    ids: Vec<String>,
+    /// Words separated by blanks.
+    filter: String,
+    dry_run: bool,
+    /// Also if they are many.
+    yes: bool,
+}
+
+/// Ends connections: at a pace, and no more than [`MOST_ROWS`] of each worker, so that the answer
+/// comes in time. What is left is said, and ended by the next request.
+pub(super) async fn kill(
+    State(view): State<View>,
+    Json(killing): Json<Killing>,
+) -> Result<Json<Value>, Refusal> {
+    let Killing { ids, filter, dry_run, yes } = killing;
+    let query = Query::parse(&filter, None, Some(MOST_ROWS), view.names()).map_err(wrong)?;
+    let mut ids: Vec<ConnId> =
+        ids.iter().map(|id| id.parse()).collect::<Result<_, _>>().map_err(wrong)?;
+    ids.sort_unstable_by_key(|id| (id.worker, id.slot, id.generation));
+    ids.dedup();
+    if ids.is_empty() == query.is_open() {
+        let words = if ids.is_empty() {
+            "nobody is named: write ids as conns shows them, or a filter"
+        } else {
+            "ids and a filter: write one of them"
+        };
+        return Err((StatusCode::BAD_REQUEST, words.to_owned()));
+    }
+    let only = (!ids.is_empty()).then_some(&ids[..]);
+    let query = query.living();
+    let mut shows = query.clone();
+    shows.limit = if dry_run { UNCONFIRMED } else { 0 };
+    let found = ask(&view, &shows, only, Purpose::Show).await?;
+    if dry_run {
+        let mut answer = shown(&view, &found);
+        answer["stale"] = words(&found.stale);
+        return Ok(Json(answer));
+    }
+    if found.matched > u64::from(UNCONFIRMED) && !yes {
+        let words = format!(
+            "{} connections match, and more than {UNCONFIRMED} are ended only when confirmed: \
+             write --yes, look first with --dry-run, or narrow the filter",
+            found.matched
+        );
+        return Err((StatusCode::CONFLICT, words));
+    }
+    let answer = ask(&view, &query, only, Purpose::Kill).await?;
+    tracing::info!(killed = answer.killed, ids = ids.len(), filter, "connections killed");
+    Ok(Json(json!({
+        "schema": SCHEMA,
+        "matched": answer.matched,
+        "killed": answer.killed,
+        "left": answer.matched.saturating_sub(answer.killed),
+        "stale": words(&answer.stale),
+    })))
+}
+
+fn words(ids: &[ConnId]) -> Value {
+    ids.iter().map(ConnId::to_string).collect()
+}

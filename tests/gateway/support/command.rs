@@ -1,0 +1,57 @@
+//! Commands that ask a running gateway.
+
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+use super::gateway::{Gateway, program};
+use super::wait_until;
+
+/// What a command said.
+#[derive(Debug)]
+pub(crate) struct Said {
+    pub(crate) code: Option<i32>,
+    pub(crate) answer: String,
+    pub(crate) complaint: String,
+}
+
+/// Runs a command of the program under test.
+pub(crate) fn command(arguments: &[&str]) -> Said {
+    let mut command: Command = program(None);
+    let Output { status, stdout, stderr } =
+        command.args(arguments).output().expect("the program runs");
+    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+    Said { code: status.code(), answer: text(stdout), complaint: text(stderr) }
+}
+
+/// Asks this gateway.
+pub(crate) fn ask(gateway: &Gateway, arguments: &[&str]) -> Said {
+    let socket = gateway.admin_socket().display().to_string();
+    command(&[arguments, &["--admin", &socket]].concat())
+}
+
+/// Asks this gateway for an answer in JSON, again while it is busy with somebody else's question.
+pub(crate) fn ask_json(gateway: &Gateway, arguments: &[&str]) -> Value {
+    let mut said = ask(gateway, &[arguments, &["--json"]].concat());
+    wait_until("the gateway to have time", || {
+        let busy = said.complaint.contains("try again");
+        if busy {
+            said = ask(gateway, &[arguments, &["--json"]].concat());
+        }
+        !busy
+    });
+    assert_eq!((said.code, said.complaint.as_str()), (Some(0), ""), "{arguments:?}");
+    let answer: Value = serde_json::from_str(&said.answer).expect("an answer in JSON");
+    assert_eq!(answer["schema"], 1);
+    answer
+}
+
+/// The rows of an answer.
+pub(crate) fn rows(answer: &Value) -> &[Value] {
+    answer["rows"].as_array().expect("an answer has rows")
+}
+
+/// What each row says under this key.
+pub(crate) fn words<'a>(answer: &'a Value, key: &str) -> Vec<&'a str> {
+    rows(answer).iter().map(|row| row[key].as_str().unwrap_or("-")).collect()
+}
