@@ -58,7 +58,7 @@ impl Seen {
 }
 
 /// One worker with few buffers, a listener that has room for one client and another in its queue,
-/// and one that resets whom it has no room for.
+/// one that resets whom it has no room for, and one that soon ends whoever is silent.
 fn config(servers: &[SocketAddr]) -> String {
     let listener =
         |name: &str, keys: &str| format!("[listener.{name}]\nbind = [\"127.0.0.1:0\"]\n{keys}\n");
@@ -66,7 +66,8 @@ fn config(servers: &[SocketAddr]) -> String {
         "[gateway]\nworkers = 1\nmax_connections = 200\ndrain_timeout = \"20s\"".to_owned(),
         "[ring]\nbuffer_count = 8\nbuffer_size = \"4KiB\"".to_owned(),
         "[status]\nbind = \"127.0.0.1:0\"".to_owned(),
-        listener("edge", "upstream = \"app\"\nidle_timeout = \"5s\""),
+        listener("edge", "upstream = \"app\""),
+        listener("brief", "upstream = \"own\"\nidle_timeout = \"1s\""),
         listener("tight", "upstream = \"own\"\nmax_connections = 1\nbacklog = 1"),
         listener("strict", "upstream = \"own\"\nmax_connections = 1\nat_limit = \"reset\""),
         "[upstream.own]\nbuiltin = \"hold\"".to_owned(),
@@ -117,14 +118,14 @@ fn every_family_is_shown_and_moves() {
     for name in ["buffers_starved", "chunks_parked", "parked_bytes"] {
         seen.wait_for(status, &format!("portcullis_worker_{name}"));
     }
-    // Those that are stalled for long enough are ended.
+    let silent = client::connect(gateway.address("brief"));
     seen.wait_for(status, "portcullis_worker_timers_expired");
     seen.wait_for(status, "portcullis_connections_closed");
 
     gateway.signal(Signal::SIGTERM);
     seen.wait_for(status, "portcullis_draining");
     seen.wait_for(status, "portcullis_drain_remaining_seconds");
-    drop((first, queued, strict, stalled));
+    drop((first, queued, strict, stalled, silent));
     gateway.stop_has_begun();
 
     // The queue for a buffer is filled and emptied between two scrapes.
