@@ -3,6 +3,7 @@
 use tracing_appender::non_blocking::{NonBlocking, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::filter::LevelFilter;
 
+use super::signals;
 use crate::config::{Level, Log, LogFormat};
 
 /// Lines that may wait for stderr; more are dropped. At 200 bytes a line: 3 MB.
@@ -17,11 +18,14 @@ pub struct LogGuard(#[allow(dead_code, reason = "held for its drop")] WorkerGuar
 /// # Panics
 /// When called twice in a process.
 pub fn start(log: &Log) -> LogGuard {
+    // Its thread is to hear no signal, or one that is held back elsewhere would end the process.
+    signals::hold();
     let (writer, guard): (NonBlocking, WorkerGuard) = NonBlockingBuilder::default()
         .buffered_lines_limit(LINES_WAITING)
         .lossy(true)
         .thread_name("log")
         .finish(std::io::stderr());
+    signals::release();
     let level = match log.level {
         Level::Error => LevelFilter::ERROR,
         Level::Warn => LevelFilter::WARN,

@@ -13,6 +13,7 @@ pub mod log;
 mod page;
 pub mod process;
 pub mod reading;
+pub mod signals;
 pub mod status;
 pub mod table;
 mod view;
@@ -154,7 +155,7 @@ impl Plane {
         exits: UnboundedReceiver<Exit>,
         wishes: UnboundedReceiver<()>,
     ) -> std::io::Result<Plane> {
-        Ok(Plane {
+        let plane = Plane {
             stalled: vec![false; view.workers().len()],
             view,
             exits,
@@ -164,7 +165,9 @@ impl Plane {
             hang_up: signal(SignalKind::hangup())?,
             user1: signal(SignalKind::user_defined1())?,
             user2: signal(SignalKind::user_defined2())?,
-        })
+        };
+        signals::release();
+        Ok(plane)
     }
 
     /// Until a signal asks for the end (`None`) or a worker is lost.

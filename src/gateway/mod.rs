@@ -84,6 +84,7 @@ impl Gateway {
         let host = Host::prepare(config)?;
         let Sockets { bound, locks } = sockets::bind_all(config, &host, inherited)?;
         let doors = doors(config)?;
+        crate::control::signals::hold();
         Ok(Gateway { locks, doors, ..Gateway::recruit(config, &host, bound)? })
     }
 

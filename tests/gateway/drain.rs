@@ -115,3 +115,17 @@ fn a_stream_that_a_drain_cuts_does_not_look_whole() {
     let end = (&stream).read_to_end(&mut rest);
     assert!(end.is_err(), "a clean end after {} bytes", rest.len());
 }
+
+#[test]
+fn whoever_is_served_before_the_gateway_is_ready_is_not_lost_by_a_signal() {
+    let config = "[gateway]\nworkers = 1\nmax_connections = 10\n\
+        [listener.edge]\nbind = [\"127.0.0.1:0\"]\nupstream = \"own\"\n\
+        [upstream.own]\nbuiltin = \"echo\"\n";
+    for _ in 0..3 {
+        let gateway = Gateway::launch(Some(config), None);
+        let stream = ask(gateway.address("edge"));
+        assert!(matches!((&stream).read(&mut [0]), Ok(1)), "it is not answered");
+        gateway.signal(Signal::SIGTERM);
+        gateway.stop_has_begun().expect(&[("drained", 1)]);
+    }
+}
