@@ -16,6 +16,7 @@
 
 mod gate;
 mod look;
+mod silence;
 #[cfg(test)]
 mod tests;
 
@@ -469,26 +470,6 @@ impl Admission {
             let surplus = self.permits - wanted.max(bound);
             self.permits -= surplus;
             self.budget.give_back(surplus);
-        }
-    }
-
-    /// Once a second: a gate that has clients in its queue, accepts armed and nobody heard for
-    /// two checks has lost its accept. Accepts are cancelled and armed anew.
-    pub fn check_silence<R: Ring>(&mut self, ring: &mut R) {
-        let mut rearm = false;
-        for (listener, gate) in self.gates.iter_mut().enumerate() {
-            let silent = !std::mem::take(&mut gate.heard) && gate.armed > 0;
-            let waiting = silent && ring.accept_queue(ListenerId(listener as u16)).unwrap_or(0) > 0;
-            if waiting && gate.suspected {
-                self.counters.accepts_rearmed.add(1);
-                rearm = true;
-            }
-            gate.suspected = waiting && !gate.suspected;
-            // A cancel may have missed an accept: it may be asked for again.
-            gate.cancelled = false;
-        }
-        if rearm || self.stopping || self.mode == Mode::Changing {
-            self.cancel_all(ring);
         }
     }
 }
