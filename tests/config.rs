@@ -158,8 +158,12 @@ const BAD_SERVERS: &[(&str, &str)] = &[
     ("[{ name = \"a\" }]", "p.toml:2: upstream.app.servers: a server has no address; write addr"),
     ("[{ name = \"a/b\", address = \"10.0.0.1:9\" }]", "p.toml:2: upstream.app.servers.name = \"a"),
     (
-        "[{ address = \"10.0.0.1:9\", weight = 2 }]",
-        "p.toml:2: upstream.app.servers.weight = 2: is not in this version; remove it",
+        "[{ address = \"10.0.0.1:9\", weight = 101 }]",
+        "p.toml:2: upstream.app.servers.weight = 101: must be 0 to 100; write 2 for twice",
+    ),
+    (
+        "[{ address = \"10.0.0.1:9\", max_connections = 2 }]",
+        "p.toml:2: upstream.app.servers.max_connections = 2: is not in this version; remove it",
     ),
     (
         "[{ adress = \"10.0.0.1:9\" }]",
@@ -210,7 +214,8 @@ fn what_is_written_is_what_comes_out() {
         [listener.edge]\nbind = [\"${EDGE}\", \"*:80\"]\nupstream = \"app\"\n\
         idle_timeout = \"off\"\n\
         [upstream.other]\nbuiltin = \"hold\"\n\
-        [upstream.app]\nservers = [\"10.0.0.1:9\", { name = \"b\", address = \"[fd00::1]:9\" }]\n\
+        [upstream.app]\nservers = [\"10.0.0.1:9\",\
+        { name = \"b\", address = \"[fd00::1]:9\", weight = 7 }]\n\
         source_addresses = [\"10.0.0.9\"]\nconnect_timeout = \"1500ms\"\nbalance = \"round-robin\"";
     let config = parse(text).expect("a good file");
     assert_eq!(config.gateway.max_connections, Auto::Fixed(1_000_000));
@@ -229,6 +234,7 @@ fn what_is_written_is_what_comes_out() {
     assert_eq!((names, *balance), (vec!["10.0.0.1:9", "b"], Balance::RoundRobin));
     assert_eq!(servers[0].source, Some("10.0.0.9".parse().expect("an address")));
     assert_eq!(servers[1].source, None);
+    assert_eq!((servers[0].weight, servers[1].weight), (1, 7));
 }
 
 #[test]

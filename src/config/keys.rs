@@ -68,8 +68,8 @@ pub(super) const UPSTREAM: SectionKeys = SectionKeys {
 
 pub(super) const SERVER: SectionKeys = SectionKeys {
     section: "upstream.NAME.servers",
-    known: &["name", "address"],
-    later: &["weight", "max_connections"],
+    known: &["name", "address", "weight"],
+    later: &["max_connections"],
 };
 
 pub(super) const ADMIN: SectionKeys =

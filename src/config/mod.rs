@@ -208,7 +208,13 @@ pub struct Server {
     pub address: SocketAddr,
     /// The local address to connect from, of the same family; `None`: the kernel chooses.
     pub source: Option<IpAddr>,
+    /// Its share of new connections, in relation to the others' of the upstream, at most
+    /// [`MAX_WEIGHT`]; 0: none.
+    pub weight: u32,
 }
+
+/// The largest share of new connections that a server may have.
+pub const MAX_WEIGHT: u32 = 100;
 
 /// How a server is chosen for a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

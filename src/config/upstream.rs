@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use crate::config::error::ConfigError;
 use crate::config::file::{Section, Value};
 use crate::config::read::{LATER_RULE, Rule};
-use crate::config::{Balance, Builtin, Server, Upstream, UpstreamKind, address, keys};
+use crate::config::{Balance, Builtin, MAX_WEIGHT, Server, Upstream, UpstreamKind, address, keys};
 
 /// A worker names the servers of all upstreams by 16 bits.
 const MAX_SERVERS: usize = 65_535;
@@ -115,7 +115,7 @@ fn servers(
     servers
 }
 
-/// A server as text or as a table with a name.
+/// A server as text, or as a table with a name and a weight.
 fn server(element: &Value<'_>, problems: &mut Vec<ConfigError>) -> Option<Server> {
     let Some(table) = element.section(&keys::SERVER) else {
         return address_of(element, problems, |address| address.to_string());
@@ -128,11 +128,15 @@ fn server(element: &Value<'_>, problems: &mut Vec<ConfigError>) -> Option<Server
         }
         name
     });
+    let range = 0..=u64::from(MAX_WEIGHT);
+    let remedy = "write 2 for twice the share of a server of weight 1, 0 for none";
+    let weight = table.number(problems, "weight", 1, range, remedy);
     let Some(value) = table.get("address") else {
         problems.push(table.error("a server has no address", "write address = \"127.0.0.1:9000\""));
         return None;
     };
-    address_of(value, problems, |address| name.unwrap_or_else(|| address.to_string()))
+    let server = address_of(value, problems, |address| name.unwrap_or_else(|| address.to_string()));
+    server.map(|server| Server { weight, ..server })
 }
 
 fn address_of(
@@ -141,7 +145,7 @@ fn address_of(
     name: impl FnOnce(std::net::SocketAddr) -> String,
 ) -> Option<Server> {
     match address::server(&value.read::<String>().unwrap_or_default()) {
-        Ok(address) => Some(Server { name: name(address), address, source: None }),
+        Ok(address) => Some(Server { name: name(address), address, source: None, weight: 1 }),
         Err(rule) => {
             problems.push(value.error(rule.must, rule.remedy));
             None

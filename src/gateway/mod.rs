@@ -226,7 +226,8 @@ fn plan(config: &Config, bound: &[(usize, Bound)]) -> (Plan, Vec<ServerSocket>) 
                     .iter()
                     .map(|server| ServerSocket { address: server.address, source: server.source }),
             );
-            UpstreamPlan::Servers { first, servers: Servers::new(*balance, servers.len()) }
+            let weights = servers.iter().map(|server| server.weight);
+            UpstreamPlan::Servers { first, servers: Servers::new(*balance, weights) }
         }
     });
     let quotas: Vec<_> = config

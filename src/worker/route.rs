@@ -183,15 +183,16 @@ impl<R: Ring> Worker<R> {
         let UpstreamPlan::Servers { first, servers } = &mut self.plan.upstreams[upstream] else {
             panic!("a builtin upstream was asked for a server");
         };
-        if usize::from(entry.servers_tried) == servers.count() {
-            return None;
-        }
         if entry.servers_tried == 0 {
-            entry.first_server = servers.choose() as u16;
+            entry.first_server = servers.choose()? as u16;
         }
-        let chosen =
-            (usize::from(entry.first_server) + usize::from(entry.servers_tried)) % servers.count();
-        entry.servers_tried += 1;
+        let (tried_first, count) = (usize::from(entry.first_server), servers.count());
+        let place = |step: usize| (tried_first + step) % count;
+        let mut untried = usize::from(entry.servers_tried)..count;
+        // The first was just chosen; a later one may drain.
+        let step = untried.find(|&step| step == 0 || servers.weight(place(step)) > 0)?;
+        let chosen = place(step);
+        entry.servers_tried = step as u16 + 1;
         let server = ServerId(*first + chosen as u16);
         entry.server = Some(CountedServer::new(server));
         servers.opened(chosen);

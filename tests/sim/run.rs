@@ -115,7 +115,7 @@ impl Run {
         let mut run = Run {
             asker,
             budget: Arc::new(Budget::new(scenario.budget, scenario.workers)),
-            servers: Servers::new(balance, scenario.servers),
+            servers: Servers::new(balance, vec![1; scenario.servers]),
             quotas: quotas(&scenario),
             workers: Vec::new(),
             counters: Vec::new(),

@@ -46,7 +46,7 @@ impl Crowd {
     fn new(wiring: Wiring) -> Crowd {
         let upstream = match wiring {
             Wiring::Pair => {
-                let servers = Servers::new(Balance::RoundRobin, 4);
+                let servers = Servers::new(Balance::RoundRobin, [1; 4]);
                 UpstreamPlan::Servers { first: 0, servers }
             }
             builtin => UpstreamPlan::Builtin(builtin),
