@@ -25,7 +25,7 @@ pub use lock::LockError;
 
 use crate::base::Clock;
 use crate::budget::{Bell, Budget};
-use crate::config::{AtLimit, Builtin, Config, Status, UpstreamKind};
+use crate::config::{AtLimit, Builtin, Config, Listener, Status, UpstreamKind};
 use crate::conn::{Reason, Wiring};
 use crate::control::admin::AdminDoor;
 use crate::control::directory::runtime_directory;
@@ -230,18 +230,14 @@ fn plan(config: &Config, bound: &[(usize, Bound)]) -> (Plan, Vec<ServerSocket>) 
             UpstreamPlan::Servers { first, servers: Servers::new(*balance, weights) }
         }
     });
-    let quotas: Vec<_> = config
-        .listeners
-        .iter()
-        .map(|listener| listener.max_connections.map(|limit| Arc::new(Budget::new(limit, 0))))
-        .collect();
+    let gates: Vec<GatePlan> = config.listeners.iter().map(gate_plan).collect();
     let plan = Plan {
         upstreams: upstreams.collect(),
         listeners: bound
             .iter()
             .flat_map(|(listener, bound)| {
-                let quota = quotas[*listener].clone();
-                let plan = listener_plan(config, *listener, quota, bound.inherited);
+                let gate = GatePlan { inherited: bound.inherited, ..gates[*listener].clone() };
+                let plan = listener_plan(&config.listeners[*listener], *listener, gate);
                 (0..bound.sockets.len()).map(plan)
             })
             .collect(),
@@ -260,21 +256,29 @@ fn extent(config: &Config, servers: &[ServerSocket]) -> Extent {
     }
 }
 
+/// What the gates of a listener share.
+fn gate_plan(listener: &Listener) -> GatePlan {
+    GatePlan {
+        owner: 0,
+        quota: listener.max_connections.map(|limit| Arc::new(Budget::new(limit, 0))),
+        at_limit: listener.at_limit,
+        inherited: false,
+        still: Arc::default(),
+    }
+}
+
 /// The plan of a listener's passive socket, by the worker that it belongs to.
 fn listener_plan(
-    config: &Config,
+    listener: &Listener,
     index: usize,
-    quota: Option<Arc<Budget>>,
-    inherited: bool,
-) -> impl Fn(usize) -> ListenerPlan {
-    let listener = &config.listeners[index];
+    gate: GatePlan,
+) -> impl Fn(usize) -> ListenerPlan + use<> {
     let (upstream, timeouts) = (listener.upstream, listener.timeouts.clone());
-    let at_limit = listener.at_limit;
     move |owner| ListenerPlan {
         listener: index,
         upstream,
         timeouts: timeouts.clone(),
-        gate: GatePlan { owner, quota: quota.clone(), at_limit, inherited },
+        gate: GatePlan { owner, ..gate.clone() },
     }
 }
 

@@ -40,6 +40,12 @@ impl<R: Ring> Worker<R> {
                 Order::Drain(within) => self.begin_drain(within),
                 Order::Stop => self.begin_stop(),
                 Order::Walk(task) => self.begin_walk(*task),
+                // A drain serves every queue, paused or not.
+                Order::Pause(_) if !matches!(self.leaving, Leaving::No) => {}
+                Order::Pause(listener) => {
+                    self.admission.pause(&mut self.ring, self.plan.gates_of(listener));
+                }
+                Order::Resume(listener) => self.admission.resume(self.plan.gates_of(listener)),
             }
         }
     }
@@ -48,7 +54,7 @@ impl<R: Ring> Worker<R> {
         if !matches!(self.leaving, Leaving::No) {
             return;
         }
-        self.admission.leave_inherited(&mut self.ring);
+        self.admission.begin_drain(&mut self.ring);
         let mut candidates = Vec::with_capacity(self.open as usize);
         let mut from = 0;
         while let Some(index) = self.table.used_from(from) {

@@ -16,6 +16,10 @@ pub enum Order {
     Stop,
     /// Walk over the connections, and answer.
     Walk(Box<Task>),
+    /// Accept no more on the listener of this index until it is resumed. Its clients wait.
+    Pause(usize),
+    /// Accept there again.
+    Resume(usize),
 }
 
 /// A worker's end of its mailbox.
@@ -23,8 +27,8 @@ pub enum Order {
 pub struct Mailbox(Receiver<Order>);
 
 /// A mailbox: who sends an order wakes the worker's ring afterwards. The queue has no bound of its
-/// own because only the control plane writes: a few orders in a process's life, and walks, of which
-/// it lets few wait.
+/// own because only the control plane writes: a drain or a stop, what operators ask for one after
+/// the other, and walks, of which it lets few wait.
 pub fn mailbox() -> (Sender<Order>, Mailbox) {
     let (sender, receiver) = unbounded();
     (sender, Mailbox(receiver))

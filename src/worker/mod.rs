@@ -47,10 +47,18 @@ pub struct Plan {
     pub named: bool,
 }
 
+impl Plan {
+    /// The passive sockets of a listener.
+    fn gates_of(&self, listener: usize) -> impl Iterator<Item = usize> {
+        let gates = self.listeners.iter().enumerate();
+        gates.filter(move |(_, plan)| plan.listener == listener).map(|(gate, _)| gate)
+    }
+}
+
 /// What becomes of a passive socket's clients.
 #[derive(Clone, Debug)]
 pub struct ListenerPlan {
-    /// Index of their listener in the config: where they are counted.
+    /// Index of their listener in the config: where they are counted, and by which it is paused.
     pub listener: usize,
     /// Index of their upstream in the plan.
     pub upstream: usize,

@@ -16,6 +16,8 @@ use crate::scenario::Knock;
 pub struct Listener {
     /// Links whose handshake is done.
     pub queue: VecDeque<usize>,
+    /// An operator wants no client of it served.
+    pub paused: bool,
 }
 
 /// An armed accept.
@@ -63,6 +65,9 @@ impl SimRing {
                 knock.at = now + 200;
                 self.insert_knock(knock);
                 continue;
+            }
+            if self.listeners[knock.listener].paused {
+                self.faults.note(Fault::KnockWhilePaused);
             }
             let link = self.links.len();
             let key = byte_key(self.key());
@@ -127,6 +132,9 @@ impl SimRing {
                 Completion::AcceptEnded { listener: id, error: Errno::ENFILE },
                 true,
             );
+        }
+        if self.listeners[listener].paused {
+            self.faults.note(Fault::AcceptAfterPause);
         }
         let link = self.listeners[listener].queue.pop_front().expect("it was looked at");
         let slot = self.free_slot().unwrap_or_else(|| {

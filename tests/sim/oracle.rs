@@ -34,6 +34,12 @@ pub fn check_permits(
     }
 }
 
+/// A pause that is carried out leaves no accept that could bring a client.
+pub fn check_still(rings: &[&SimRing], listener: usize) {
+    let armed = |ring: &SimRing| ring.accepts.iter().any(|a| a.listener == listener && !a.over);
+    assert!(!rings.iter().any(|ring| armed(ring)), "an accept is armed on a paused listener");
+}
+
 /// Everything that a ring lent has come back.
 pub fn check_home(ring: &SimRing) {
     let buffers = &ring.buffers;

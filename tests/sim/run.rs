@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Once};
 
 use crossbeam::channel::Sender;
@@ -21,7 +21,7 @@ use crate::mutant::{Mutant, Mutation};
 use crate::oracle;
 use crate::random::Random;
 use crate::ring::SimRing;
-use crate::scenario::{Scenario, Stop};
+use crate::scenario::{Scenario, Steer, Stop};
 
 /// How long everything may take once nothing goes wrong any more, in virtual time and in turns.
 const PATIENCE_MILLIS: u64 = 120_000;
@@ -50,6 +50,8 @@ struct Run {
     servers: Servers,
     /// By listener.
     quotas: Vec<Option<Arc<Budget>>>,
+    /// By listener: workers that its pause keeps still.
+    still: Vec<Arc<AtomicU32>>,
     workers: Vec<Worker<Mutant>>,
     counters: Vec<Arc<WorkerCounters>>,
     orders: Vec<Sender<Order>>,
@@ -107,6 +109,7 @@ impl Run {
         let clock = Arc::new(AtomicU64::new(random.below(100_000)));
         let start = clock.load(std::sync::atomic::Ordering::Relaxed);
         scenario.calm_at += start;
+        scenario.steers.iter_mut().for_each(|(at, _)| *at += start);
         if let Stop::At(at) = &mut scenario.stop {
             *at += start;
         }
@@ -117,6 +120,7 @@ impl Run {
             budget: Arc::new(Budget::new(scenario.budget, scenario.workers)),
             servers: Servers::new(balance, vec![1; scenario.servers]),
             quotas: quotas(&scenario),
+            still: scenario.wirings.iter().map(|_| Arc::default()).collect(),
             workers: Vec::new(),
             counters: Vec::new(),
             orders: Vec::new(),
@@ -163,7 +167,13 @@ impl Run {
             mutant,
             Clock::Simulated(self.clock.clone()),
             mailbox,
-            plan(scenario, worker, self.servers.clone().beginning_at(worker), &self.quotas),
+            plan(
+                scenario,
+                worker,
+                self.servers.clone().beginning_at(worker),
+                &self.quotas,
+                &self.still,
+            ),
             self.budget.clone(),
             counters.clone(),
         ));
@@ -183,6 +193,7 @@ impl Run {
         let mut idle_turns = 0;
         while self.running.contains(&true) {
             self.direct();
+            self.steer();
             let worker = self.random.below(self.workers.len() as u64) as usize;
             if !self.running[worker] {
                 continue;
@@ -206,6 +217,47 @@ impl Run {
             let at_limit = self.scenario.at_limit;
             let rings: Vec<&SimRing> = self.rings().map(|ring| &*ring).collect();
             oracle::check_permits(&rings, &budget, &quotas, at_limit);
+            self.check_still();
+        }
+    }
+
+    fn check_still(&mut self) {
+        for listener in 0..self.still.len() {
+            let still = self.still[listener].load(Ordering::SeqCst) as usize;
+            let rings: Vec<&SimRing> = self.rings().map(|ring| &*ring).collect();
+            if still == rings.len() && rings[0].listeners[listener].paused {
+                oracle::check_still(&rings, listener);
+                let mut rings = self.rings();
+                if let Some(ring) = rings.find(|ring| !ring.listeners[listener].queue.is_empty()) {
+                    ring.faults.note(Fault::PausedWithClients);
+                }
+            }
+        }
+    }
+
+    /// Does what an operator does whose time has come.
+    fn steer(&mut self) {
+        let now = self.now();
+        while self.scenario.steers.front().is_some_and(|(at, _)| *at <= now) {
+            let (_, steer) = self.scenario.steers.pop_front().expect("the front was looked at");
+            let (listener, paused) = match steer {
+                Steer::Weigh(server, weight) => {
+                    self.servers.set_weight(server, weight);
+                    let weighs = |server| self.servers.weight(server) > 0;
+                    if self.servers.any_open() && !(0..self.servers.count()).any(weighs) {
+                        let ring = self.rings().next().expect("there is a worker");
+                        ring.faults.note(Fault::AllServersDrained);
+                    }
+                    continue;
+                }
+                Steer::Pause(listener) => (listener, true),
+                Steer::Resume(listener) => (listener, false),
+            };
+            self.rings().for_each(|ring| ring.listeners[listener].paused = paused);
+            let order = if paused { Order::Pause } else { Order::Resume };
+            for orders in &self.orders {
+                orders.send(order(listener)).expect("a worker listens");
+            }
         }
     }
 
@@ -311,6 +363,7 @@ fn plan(
     worker: usize,
     servers: Servers,
     quotas: &[Option<Arc<Budget>>],
+    still: &[Arc<AtomicU32>],
 ) -> Plan {
     let upstream = |wiring: &Wiring| match *wiring {
         Wiring::Pair => UpstreamPlan::Servers { first: 0, servers: servers.clone() },
@@ -325,6 +378,7 @@ fn plan(
             inherited: false,
             quota: quotas[upstream].clone(),
             at_limit: scenario.at_limit,
+            still: still[upstream].clone(),
         },
     };
     Plan {

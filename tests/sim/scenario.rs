@@ -1,5 +1,6 @@
 //! What a seed means: how large everything is, who comes when, and what may go wrong.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use portcullis::config::AtLimit;
@@ -36,6 +37,15 @@ pub enum Stop {
     After(Fault),
 }
 
+/// What an operator will do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Steer {
+    Pause(usize),
+    Resume(usize),
+    /// A server and its new weight.
+    Weigh(usize, u32),
+}
+
 /// A client that will knock.
 #[derive(Clone, Debug)]
 pub struct Knock {
@@ -69,6 +79,8 @@ pub struct Scenario {
     pub asks: u64,
     /// And ends some.
     pub kills: bool,
+    /// In the order of their moments.
+    pub steers: VecDeque<(u64, Steer)>,
     pub faults: Faults,
     pub random: Random,
 }
@@ -84,7 +96,7 @@ impl Scenario {
         let stop = match random.below(10) {
             0..=3 if outside => Stop::At(random.between(0, 1500)),
             4 if outside => Stop::After(Fault::AcceptOvertakesClose),
-            5 if outside => Stop::After(random.pick(Fault::ALL)),
+            5 if outside => Stop::After(random.pick(Fault::DRAWN)),
             _ => Stop::WhenQuiet,
         };
         let drain = random.percent(40).then(|| Duration::from_millis(random.between(0, 5000)));
@@ -109,12 +121,14 @@ impl Scenario {
             .collect();
         let quotas = wirings.iter().map(|_| quota(&mut random)).collect();
         let resets = random.percent(15);
+        let servers = random.between(1, 3) as usize;
         Scenario {
+            steers: steers(seed, wirings.len(), servers),
             workers,
             quotas,
             at_limit: if resets { AtLimit::Reset } else { AtLimit::Queue },
             wirings,
-            servers: random.between(1, 3) as usize,
+            servers,
             budget: random.pick(&[1, 2, 3, 5, 8, 13, 30, 60]).max(workers as u32),
             named: random.percent(30),
             timeouts,
@@ -182,4 +196,27 @@ fn timeouts(random: &mut Random, outside: bool) -> Timeouts {
 
 fn quota(random: &mut Random) -> Option<u32> {
     random.percent(20).then(|| random.between(1, 6) as u32)
+}
+
+/// Pauses, each with its end, and changes of weights. They are drawn apart from everything else, so
+/// that seeds without them mean what they meant before there were any.
+fn steers(seed: u64, listeners: usize, servers: usize) -> VecDeque<(u64, Steer)> {
+    let mut random = Random::new(!seed);
+    let mut steers = Vec::new();
+    if ![2, 4, 6].contains(&(seed % 7)) {
+        return VecDeque::new();
+    }
+    for _ in 0..random.between(0, 4) {
+        let listener = random.below(listeners as u64) as usize;
+        let at = random.between(0, 1000);
+        steers.push((at, Steer::Pause(listener)));
+        steers.push((at + random.pick(&[0, 5, 300, 2000]), Steer::Resume(listener)));
+    }
+    for _ in 0..random.between(0, 6) {
+        let server = random.below(servers as u64) as usize;
+        let weight = random.pick(&[0, 0, 1, 2, 5]);
+        steers.push((random.between(0, 1000), Steer::Weigh(server, weight)));
+    }
+    steers.sort_by_key(|(at, _)| *at);
+    steers.into()
 }

@@ -51,7 +51,13 @@ impl Crowd {
             }
             builtin => UpstreamPlan::Builtin(builtin),
         };
-        let gate = GatePlan { owner: 0, inherited: false, quota: None, at_limit: AtLimit::Queue };
+        let gate = GatePlan {
+            owner: 0,
+            inherited: false,
+            quota: None,
+            at_limit: AtLimit::Queue,
+            still: Arc::default(),
+        };
         let listener =
             ListenerPlan { listener: 0, upstream: 0, timeouts: Timeouts::default(), gate };
         let plan =

@@ -1,6 +1,7 @@
 //! A passive socket as admission sees it: its accepts, its bound, its policy.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::budget::Budget;
 use crate::config::AtLimit;
@@ -16,6 +17,20 @@ pub struct GatePlan {
     pub at_limit: AtLimit,
     /// Somebody else has it too, and serves its queue when we no longer do.
     pub inherited: bool,
+    /// How many gates of its listener, over all workers, a pause keeps still: nothing is armed on
+    /// them and nothing will be.
+    pub still: Arc<AtomicU32>,
+}
+
+/// How far a pause of a gate's listener has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Pause {
+    /// There is none.
+    No,
+    /// Accepts that were armed are being cancelled.
+    Begun,
+    /// Nothing is armed.
+    Still,
 }
 
 /// A passive socket and its accepts.
@@ -35,6 +50,7 @@ pub(super) struct Gate {
     /// No accept is armed on it any more: the kernel said that it does not listen, or we drain and
     /// leave its queue to a successor.
     pub(super) shut: bool,
+    pub(super) pause: Pause,
 }
 
 impl Gate {
@@ -47,12 +63,41 @@ impl Gate {
             heard: false,
             suspected: false,
             shut: false,
+            pause: Pause::No,
         }
+    }
+
+    /// No accept may be armed on it.
+    pub(super) fn is_closed(&self) -> bool {
+        self.shut || self.pause != Pause::No
     }
 
     /// Accepts may lie ready on it: no quota asks for exactness.
     pub(super) fn is_ready(&self) -> bool {
-        self.plan.quota.is_none() && !self.shut
+        self.plan.quota.is_none() && !self.is_closed()
+    }
+
+    pub(super) fn pause(&mut self) {
+        if self.pause == Pause::No {
+            self.pause = Pause::Begun;
+        }
+    }
+
+    /// Says whether its pause, if there is one, is carried out.
+    pub(super) fn settle_pause(&mut self) -> bool {
+        if self.pause == Pause::Begun && self.armed == 0 {
+            self.pause = Pause::Still;
+            self.trim_quota();
+            self.plan.still.fetch_add(1, Ordering::SeqCst);
+        }
+        self.pause != Pause::Begun
+    }
+
+    pub(super) fn resume(&mut self) {
+        if self.pause == Pause::Still {
+            self.plan.still.fetch_sub(1, Ordering::SeqCst);
+        }
+        self.pause = Pause::No;
     }
 
     /// Leases from the quota for `wanted` more accepts; says how many it covers.

@@ -58,10 +58,13 @@ impl Admission {
     fn is_looked_at(&self, gate: usize) -> bool {
         let is_own = gate < self.own;
         let gate = &self.gates[gate];
+        if gate.is_closed() {
+            return false;
+        }
         if !is_own {
             return self.budget.is_full(gate.plan.owner) || gate.armed > 0;
         }
-        !gate.shut && (self.mode == Mode::Scarce || gate.plan.quota.is_some())
+        self.mode == Mode::Scarce || gate.plan.quota.is_some()
     }
 
     fn look_at<R: Ring>(&mut self, ring: &mut R, gate: usize) -> Seen {

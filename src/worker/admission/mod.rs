@@ -16,6 +16,7 @@
 
 mod gate;
 mod look;
+mod pause;
 mod silence;
 #[cfg(test)]
 mod tests;
@@ -100,6 +101,8 @@ pub struct Admission {
     /// Whose turn it is for the first credit.
     turn: usize,
     rest: Option<Rest>,
+    /// Some pause is not carried out yet.
+    pausing: bool,
     stopping: bool,
 }
 
@@ -134,6 +137,7 @@ impl Admission {
             full: false,
             turn: 0,
             rest: None,
+            pausing: false,
             stopping: false,
         }
     }
@@ -223,10 +227,12 @@ impl Admission {
         self.rest = Some(Rest { until: now.after(length), length });
     }
 
-    /// A drain begins: queues of inherited sockets are left to whoever has them next.
-    pub fn leave_inherited<R: Ring>(&mut self, ring: &mut R) {
+    /// A drain begins: queues of inherited sockets are left to whoever has them next. Pauses are
+    /// over: who waits in our own queues has nobody else to serve it.
+    pub fn begin_drain<R: Ring>(&mut self, ring: &mut R) {
         for gate in &mut self.gates {
             gate.shut |= gate.plan.inherited;
+            gate.resume();
         }
         self.cancel_all(ring);
     }
@@ -262,16 +268,23 @@ impl Admission {
         if self.stopping {
             return None;
         }
-        let looks = self.mode != Mode::Changing
-            && (self.mode == Mode::Scarce || self.has_quotas || self.budget.anyone_full());
         match self.rest {
             Some(rest) => Some(rest.until),
-            None => looks.then_some(self.look),
+            // No completion will say that nothing is armed.
+            None if self.mode == Mode::Changing && self.nothing_armed() => Some(Millis(0)),
+            None => self.looks().then_some(self.look),
         }
+    }
+
+    /// Whether queues are looked at.
+    fn looks(&self) -> bool {
+        self.mode != Mode::Changing
+            && (self.mode == Mode::Scarce || self.has_quotas || self.budget.anyone_full())
     }
 
     /// Brings the armed accepts in line with permits, slots and rests. Called once a turn.
     pub fn arm<R: Ring>(&mut self, ring: &mut R, now: Millis) {
+        self.settle_pauses();
         if self.stopping {
             return;
         }
@@ -307,7 +320,7 @@ impl Admission {
             Mode::Credits => self.arm_credits(ring),
             Mode::Scarce | Mode::Changing => {}
         }
-        if self.next_look().is_some() {
+        if self.rest.is_some() || self.looks() {
             self.look(ring, now);
         }
     }
@@ -462,6 +475,7 @@ impl Admission {
             // Nothing lies idle: what is armed is covered, and no more.
             Mode::Scarce => (bound, 0),
             Mode::Changing if self.pinches() => (bound, 0),
+            _ if !self.takes_any() => (bound, 0),
             _ => (self.fair_share().min((ARM_BURSTS + 1) * burst), burst),
         };
         if self.permits < wanted {

@@ -1,5 +1,6 @@
 //! Accepts that were lost, and cancels that missed: found once a second and asked for anew.
 
+use super::gate::Pause;
 use super::{Admission, Mode};
 use crate::ring::{ListenerId, Ring};
 
@@ -21,6 +22,11 @@ impl Admission {
         }
         if rearm || self.stopping || self.mode == Mode::Changing {
             self.cancel_all(ring);
+        }
+        for gate in 0..self.gates.len() {
+            if self.gates[gate].pause == Pause::Begun {
+                self.cancel(ring, gate);
+            }
         }
     }
 }

@@ -1,5 +1,7 @@
 //! A worker without a slot: the others take its clients.
 
+use std::sync::atomic::Ordering;
+
 use super::*;
 use crate::base::{Buffer, Chunk};
 use crate::metrics::Extent;
@@ -72,7 +74,13 @@ impl Ring for Door {
 
 /// Worker 0 of two, with its own gate and the other's.
 fn worker_zero(budget: &Arc<Budget>) -> Admission {
-    let gate = |owner| GatePlan { owner, quota: None, at_limit: AtLimit::Queue, inherited: false };
+    let gate = |owner| GatePlan {
+        owner,
+        quota: None,
+        at_limit: AtLimit::Queue,
+        inherited: false,
+        still: Arc::default(),
+    };
     let counters = Arc::new(WorkerCounters::new(Extent::default()));
     Admission::new(budget.clone(), counters, 0, vec![gate(0), gate(1)])
 }
@@ -125,4 +133,36 @@ fn a_worker_says_when_it_has_no_slot_and_when_it_has_one_again() {
     door.room = 1;
     admission.arm(&mut door, Millis(1_000));
     assert!(!budget.is_full(0));
+}
+
+#[test]
+fn a_paused_gate_has_no_accept_until_it_is_resumed_and_its_permits_go_back() {
+    let budget = Arc::new(Budget::new(200, 2));
+    let mut door = Door { room: 100, queues: [5, 30], ..Door::default() };
+    let mut admission = worker_zero(&budget);
+    let still: Vec<_> = admission.gates.iter().map(|gate| gate.plan.still.clone()).collect();
+    let still = || still.iter().map(|still| still.load(Ordering::SeqCst)).collect::<Vec<_>>();
+    budget.set_full(1, true);
+    settle(&mut admission, &mut door, Millis(0));
+    settle(&mut admission, &mut door, Millis(1_000));
+    assert_eq!(door.armed, [5, 30], "a credit for each client, the full worker's among them");
+
+    admission.pause(&mut door, 0..2);
+    assert_eq!((door.armed, still()), ([0, 0], vec![0, 0]), "cancels are on their way");
+    door.ending[0] -= 1;
+    assert_eq!(admission.accepted(ListenerId(0), false), Verdict::Serve, "it came before");
+    for now in [1_000, 2_000, 60_000] {
+        settle(&mut admission, &mut door, Millis(now));
+        assert_eq!((door.armed, still()), ([0, 0], vec![1, 1]));
+        assert_eq!(budget.free(), 199, "only the client's permit is taken");
+    }
+    admission.pause(&mut door, 0..2);
+    settle(&mut admission, &mut door, Millis(60_000));
+    assert_eq!(still(), [1, 1], "twice is once");
+
+    admission.resume(0..2);
+    assert_eq!(still(), [0, 0]);
+    settle(&mut admission, &mut door, Millis(60_000));
+    assert_eq!(door.armed[1], 30, "at once");
+    assert!(door.armed[0] > 0, "at once");
 }

@@ -1,0 +1,49 @@
+//! A listener that takes no client for a while: those who come wait in its queues.
+
+use super::Admission;
+use crate::base::Millis;
+use crate::ring::{ListenerId, Ring};
+
+impl Admission {
+    /// Arms no accept on these gates, those of one listener, and cancels those that are armed. Who
+    /// comes before the cancel has worked is served.
+    pub fn pause<R: Ring>(&mut self, ring: &mut R, gates: impl Iterator<Item = usize>) {
+        for gate in gates {
+            self.gates[gate].pause();
+            self.cancel_anew(ring, gate);
+            self.pausing = true;
+        }
+    }
+
+    /// Accepts on these gates again, from the next turn on.
+    pub fn resume(&mut self, gates: impl Iterator<Item = usize>) {
+        for gate in gates {
+            self.gates[gate].resume();
+            self.look = Millis(0);
+        }
+    }
+
+    /// Sees which pauses are carried out: the last accept is retired.
+    pub(super) fn settle_pauses(&mut self) {
+        if self.pausing {
+            let settled = self.gates.iter_mut().map(|gate| gate.settle_pause());
+            // Every gate is to be looked at.
+            self.pausing = settled.fold(false, |pausing, settled| pausing | !settled);
+        }
+    }
+
+    /// Some gate of our own takes clients.
+    pub(super) fn takes_any(&self) -> bool {
+        self.gates[..self.own].iter().any(|gate| !gate.is_closed())
+    }
+
+    /// Asks for the cancel again for which one may be under way: what was armed since, or what it
+    /// missed, would go on otherwise.
+    pub(super) fn cancel_anew<R: Ring>(&mut self, ring: &mut R, gate: usize) {
+        let state = &mut self.gates[gate];
+        state.cancelled = state.armed > 0;
+        if state.cancelled {
+            ring.cancel_accepts(ListenerId(gate as u16));
+        }
+    }
+}
