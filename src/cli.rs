@@ -7,12 +7,13 @@ use std::process::ExitCode;
 use std::thread;
 use std::time::Duration;
 
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use ratatui::crossterm;
 use serde_json::{Value, json};
 
-use crate::config::{Config, ConfigErrors};
+use crate::config::{Config, ConfigErrors, MAX_WEIGHT};
 use crate::control::client::{Client, ClientError};
 use crate::control::table::table;
 use crate::summary::{Summary, screenful};
@@ -143,6 +144,40 @@ pub enum Command {
         #[command(flatten)]
         instance: Instance,
     },
+    /// Let a listener's clients wait in the backlog, or serve them again
+    #[command(after_help = "Connections that are open go on. A drain serves who waits, and a \
+        restart forgets the pause.\n\
+        Example: portcullis listener edge pause")]
+    Listener {
+        /// Its name in the config
+        name: String,
+        /// What to do
+        action: ListenerAction,
+        /// Which gateway.
+        #[command(flatten)]
+        instance: Instance,
+    },
+    /// Send a server no new connections, or its share of them
+    #[command(
+        after_help = "Connections that it has stay. When every server of an upstream drains, \
+        its clients are reset: no-server.\n\
+        A restart forgets it: weights are then those of the config.\n\
+        Example: portcullis server app/10.0.0.1:9000 weight 2"
+    )]
+    Server {
+        /// Its upstream and its name; without a name in the config, its address
+        #[arg(value_name = "UPSTREAM/NAME")]
+        name: String,
+        /// What to do
+        action: ServerAction,
+        /// The weight: its share in relation to the others', 0 to 100; 0: drain
+        #[arg(value_name = "N", required_if_eq("action", "weight"),
+            value_parser = clap::value_parser!(u32).range(0..=i64::from(MAX_WEIGHT)))]
+        weight: Option<u32>,
+        /// Which gateway.
+        #[command(flatten)]
+        instance: Instance,
+    },
     /// Print what makes a shell complete this command line
     #[command(after_help = "Example: portcullis completions bash \
         > /usr/share/bash-completion/completions/portcullis")]
@@ -157,6 +192,26 @@ pub enum Command {
         #[arg(long, value_name = "DIRECTORY")]
         directory: Option<PathBuf>,
     },
+}
+
+/// What a listener can be told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ListenerAction {
+    /// Accept no client
+    Pause,
+    /// Accept again
+    Resume,
+}
+
+/// What a server can be told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ServerAction {
+    /// No new connections
+    Drain,
+    /// New connections again, with the weight that it had
+    Ready,
+    /// New connections with this weight
+    Weight,
 }
 
 /// Which gateway is meant.
@@ -233,6 +288,14 @@ fn perform(command: Command) -> Outcome {
                 Err(error) => Outcome::Failed(error.to_string()),
             }
         }
+        Command::Listener { name, action, instance } => asked(&instance, |gateway| {
+            let wish = json!({ "listener": name, "paused": action == ListenerAction::Pause });
+            let answer = gateway.post("/listener", Some(&wish))?;
+            Ok(format!("{name}: {}", word(&answer["state"])))
+        }),
+        Command::Server { name, action, weight, instance } => {
+            server(&name, action, weight, &instance)
+        }
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "portcullis", &mut script);
@@ -240,6 +303,28 @@ fn perform(command: Command) -> Outcome {
         }
         Command::Man { directory } => man(directory.as_deref()),
     }
+}
+
+fn server(name: &str, action: ServerAction, weight: Option<u32>, instance: &Instance) -> Outcome {
+    let share = match (action, weight) {
+        (ServerAction::Drain, None) => json!("drain"),
+        (ServerAction::Ready, None) => json!("ready"),
+        (ServerAction::Weight, Some(weight)) => json!({ "weight": weight }),
+        _ => {
+            let words = "a number belongs to \"weight\" and to nothing else\n";
+            return Outcome::Usage(Cli::command().error(ErrorKind::ArgumentConflict, words));
+        }
+    };
+    asked(instance, |gateway| {
+        let answer = gateway.post("/server", Some(&json!({ "server": name, "share": share })))?;
+        let (state, weight, open) = (word(&answer["state"]), &answer["weight"], &answer["open"]);
+        Ok(format!("{name}: {state}, weight {weight}, {open} connections open"))
+    })
+}
+
+/// A text in an answer, without its quotes.
+fn word(value: &Value) -> &str {
+    value.as_str().unwrap_or("?")
 }
 
 /// What a running gateway answers.

@@ -74,7 +74,18 @@ fn help_and_version_are_answers() {
 
 #[test]
 fn completions_and_man_pages_know_every_command() {
-    let commands = ["run", "check", "doctor", "conns", "kill", "completions", "man"];
+    let commands = [
+        "run",
+        "check",
+        "doctor",
+        "drain",
+        "conns",
+        "kill",
+        "listener",
+        "server",
+        "completions",
+        "man",
+    ];
     for shell in ["bash", "zsh", "fish"] {
         let (code, stdout, stderr) = portcullis(&["completions", shell]);
         assert_eq!((code, stderr), (0, String::new()));

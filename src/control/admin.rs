@@ -8,18 +8,21 @@ use std::os::unix::net::UnixListener as StdListener;
 use std::path::{Path, PathBuf};
 
 use axum::extract::State;
+use axum::http::StatusCode;
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use nix::fcntl::{Flock, FlockArg};
 use nix::unistd::Group;
+use serde::Deserialize;
 use serde_json::{Value, json};
 use socket2::{Domain, SockAddr, Socket, Type};
 use tokio::net::{UnixListener, UnixStream};
 
 use super::status::status;
+use super::steer::{Share, SteerError};
 use super::view::View;
 use super::{conns, http};
-use crate::config::{Admin, AdminSocket};
+use crate::config::{Admin, AdminSocket, MAX_WEIGHT};
 
 /// Connections at one time: operators and their scripts.
 const CONNECTIONS: usize = 16;
@@ -161,12 +164,75 @@ fn routes(view: View) -> Router {
         .route("/status.json", get(status))
         .route("/conns", get(conns::list))
         .route("/kill", post(conns::kill))
+        .route("/listener", post(listener))
+        .route("/server", post(server))
         .with_state(view)
 }
+
+/// What is done about a wish, or why nothing is.
+type Answer = Result<Json<Value>, (StatusCode, String)>;
 
 async fn drain(State(view): State<View>) -> Json<Value> {
     view.drain();
     Json(json!({ "schema": SCHEMA, "draining": true, "open": view.open() }))
+}
+
+/// What a listener is to do.
+#[derive(Deserialize)]
+struct ListenerWish {
+    listener: String,
+    paused: bool,
+}
+
+async fn listener(State(view): State<View>, Json(wish): Json<ListenerWish>) -> Answer {
+    let state = view.set_paused(&wish.listener, wish.paused).await.map_err(refusal)?;
+    let state = state.word();
+    Ok(Json(json!({ "schema": SCHEMA, "listener": wish.listener, "state": state })))
+}
+
+/// What a server is to get.
+#[derive(Deserialize)]
+struct ServerWish {
+    /// `UPSTREAM/NAME`.
+    server: String,
+    share: ShareWish,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum ShareWish {
+    Drain,
+    Ready,
+    Weight(u32),
+}
+
+async fn server(State(view): State<View>, Json(wish): Json<ServerWish>) -> Answer {
+    let share = match wish.share {
+        ShareWish::Drain => Share::Drain,
+        ShareWish::Ready => Share::Ready,
+        ShareWish::Weight(weight @ 0..=MAX_WEIGHT) => Share::Weight(weight),
+        ShareWish::Weight(weight) => {
+            let words = format!("weight {weight}: must be 0 to {MAX_WEIGHT}");
+            return Err((StatusCode::BAD_REQUEST, words));
+        }
+    };
+    let server = view.set_share(&wish.server, share).await.map_err(refusal)?;
+    let weight = server.weight();
+    Ok(Json(json!({
+        "schema": SCHEMA,
+        "server": wish.server,
+        "state": if weight > 0 { "ready" } else { "draining" },
+        "weight": weight,
+        "open": server.open(),
+    })))
+}
+
+fn refusal(error: SteerError) -> (StatusCode, String) {
+    let status = match error {
+        SteerError::Unknown { .. } => StatusCode::NOT_FOUND,
+        SteerError::Draining => StatusCode::CONFLICT,
+    };
+    (status, error.to_string())
 }
 
 /// Only one process at a time looks what lies in a directory and puts its socket there.

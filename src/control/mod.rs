@@ -15,6 +15,7 @@ pub mod process;
 pub mod reading;
 pub mod signals;
 pub mod status;
+pub mod steer;
 pub mod table;
 mod view;
 

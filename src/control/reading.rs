@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::WorkerHandle;
 use super::process::{self, Birth};
+use super::steer::Steering;
 use crate::base::{Clock, Millis};
 use crate::budget::Budget;
 use crate::conn::Reason;
@@ -29,6 +30,8 @@ pub struct Books {
     pub listeners: Vec<ListenerBook>,
     /// In the order of the config.
     pub upstreams: Vec<UpstreamBook>,
+    /// What operators may change.
+    pub steering: Steering,
     /// What does not change about the process.
     pub birth: Birth,
 }
@@ -126,6 +129,7 @@ impl Books {
             addresses: book.addresses.clone(),
             accepted,
             open: accepted.saturating_sub(closed.values().sum()),
+            paused: self.steering.is_paused(index),
             limit: book.limit.map(u64::from),
             refused,
             closed,
@@ -140,20 +144,16 @@ impl Books {
     fn upstream(&self, index: usize, book: &UpstreamBook, first: usize) -> reading::Upstream {
         reading::Upstream {
             name: book.name.clone(),
-            servers: book
-                .servers
-                .iter()
-                .enumerate()
-                .map(|(nth, names)| self.server(first + nth, names))
-                .collect(),
+            servers: (0..book.servers.len()).map(|nth| self.server(book, first, nth)).collect(),
             connect: Durations::of(
                 self.counters().map(|counters| &counters.upstreams[index].connect),
             ),
         }
     }
 
-    fn server(&self, index: usize, (name, address): &(String, String)) -> reading::Server {
-        let counters = || self.counters().map(|counters| &*counters.servers[index]);
+    fn server(&self, upstream: &UpstreamBook, first: usize, nth: usize) -> reading::Server {
+        let (name, address) = &upstream.servers[nth];
+        let counters = || self.counters().map(|counters| &*counters.servers[first + nth]);
         let sum = |number: fn(&OfServer) -> u64| counters().map(number).sum::<u64>();
         let failures = ConnectFailure::ALL.map(|failure| (failure.word(), failure as usize));
         let failed =
@@ -167,6 +167,7 @@ impl Books {
             attempts,
             joined,
             failed,
+            weight: self.steering.weight(&upstream.name, nth),
             open: attempts.saturating_sub(left),
             to_upstream_bytes: sum(|server| server.to_upstream_bytes.get()),
             to_client_bytes: sum(|server| server.to_client_bytes.get()),

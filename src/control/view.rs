@@ -8,6 +8,7 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use super::conns::Turns;
 use super::reading::Books;
+use super::steer::Steering;
 use super::{STALLED_AFTER, WorkerHandle, conns};
 use crate::base::Millis;
 use crate::metrics::Reading;
@@ -62,6 +63,11 @@ impl View {
     /// The workers.
     pub fn workers(&self) -> &[WorkerHandle] {
         &self.0.books.workers
+    }
+
+    /// What operators may change.
+    pub fn steering(&self) -> &Steering {
+        &self.0.books.steering
     }
 
     /// The gateway's time.

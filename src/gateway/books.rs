@@ -14,7 +14,9 @@ use crate::config::{Config, Upstream, UpstreamKind};
 use crate::control::WorkerHandle;
 use crate::control::process::Birth;
 use crate::control::reading::{Books, ListenerBook, UpstreamBook};
+use crate::control::steer::{SteeredListener, SteeredUpstream, Steering};
 use crate::ring::PassiveSocket;
+use crate::worker::{Plan, UpstreamPlan};
 
 /// Opens the books of a gateway whose workers turn.
 pub(super) fn open(
@@ -24,6 +26,7 @@ pub(super) fn open(
     budget: Arc<Budget>,
     sockets: &[Passive],
     workers: Vec<WorkerHandle>,
+    steering: Steering,
 ) -> Books {
     let listeners = config.listeners.iter().enumerate().map(|(index, listener)| {
         let own = || sockets.iter().filter(|passive| passive.listener == index);
@@ -43,6 +46,7 @@ pub(super) fn open(
         config_sha256: config.file_sha256.clone(),
         listeners: listeners.collect(),
         upstreams: config.upstreams.iter().map(upstream).collect(),
+        steering,
         birth: Birth::read(Path::new("/")),
     }
 }
@@ -65,4 +69,26 @@ fn upstream(upstream: &Upstream) -> UpstreamBook {
         UpstreamKind::Builtin(_) => Vec::new(),
     };
     UpstreamBook { name: upstream.name.clone(), servers }
+}
+
+/// What operators may change of what is planned.
+pub(super) fn steering(config: &Config, plan: &Plan, workers: usize) -> Steering {
+    let listeners = config.listeners.iter().enumerate().map(|(index, listener)| {
+        let sockets = plan.listeners.iter().filter(|socket| socket.listener == index);
+        let stills: Vec<_> = sockets.map(|socket| socket.gate.still.clone()).collect();
+        // Every worker has a gate for each socket.
+        let gates = (stills.len() * workers) as u32;
+        let still = stills.into_iter().next().unwrap_or_default();
+        SteeredListener::new(listener.name.clone(), gates, still)
+    });
+    let upstreams = config.upstreams.iter().zip(&plan.upstreams).filter_map(|(upstream, plan)| {
+        let (UpstreamKind::Servers { servers: named, .. }, UpstreamPlan::Servers { servers, .. }) =
+            (&upstream.kind, plan)
+        else {
+            return None;
+        };
+        let names = named.iter().map(|server| server.name.clone()).collect();
+        Some(SteeredUpstream { name: upstream.name.clone(), names, servers: servers.clone() })
+    });
+    Steering::new(listeners.collect(), upstreams.collect())
 }

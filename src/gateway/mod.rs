@@ -128,7 +128,8 @@ impl Gateway {
             handles.push(WorkerHandle { orders, waker, counters });
         }
         budget.hang_bells(handles.iter().map(bell).collect());
-        let books = books::open(config, host, clock, budget, &sockets, handles);
+        let steering = books::steering(config, &plan, host.workers());
+        let books = books::open(config, host, clock, budget, &sockets, handles, steering);
         let own = sockets.into_iter().filter(|passive| !passive.inherited);
         let sockets = own.map(|passive| passive.socket).collect();
         let (doors, locks) = (Doors::default(), Vec::new());

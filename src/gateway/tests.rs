@@ -5,6 +5,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use super::*;
+use crate::control::steer::Steering;
 use crate::doctor::Shape;
 use crate::listener::listen_on;
 
@@ -53,7 +54,8 @@ fn a_worker_that_panics_is_reported_and_ends_the_gateway() {
     thread.join().expect("the panic was caught");
     let budget = Arc::new(Budget::new(8, 1));
     let (config, clock) = (Config::embedded(), Clock::system());
-    let books = books::open(&config, &host(), clock, budget, &[], Vec::new());
+    let (workers, steering) = (Vec::new(), Steering::default());
+    let books = books::open(&config, &host(), clock, budget, &[], workers, steering);
     let drain_timeout = Duration::from_secs(1);
     let outcome = crate::control::run(books, exits, drain_timeout, Doors::default(), || {}, || {});
     assert_eq!(outcome.expect("a runtime"), Outcome::WorkerLost);

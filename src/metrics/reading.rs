@@ -166,6 +166,8 @@ pub struct Listener {
     pub accepted: u64,
     /// Connections open now.
     pub open: u64,
+    /// An operator lets its clients wait.
+    pub paused: bool,
     /// The most that it may hold; `None`: as many as the gateway.
     pub limit: Option<u64>,
     /// Clients refused, by reason.
@@ -219,6 +221,8 @@ pub struct Server {
     pub joined: u64,
     /// Attempts that failed, by reason.
     pub failed: Counts,
+    /// Its share of new connections in relation to the others'; 0: it drains.
+    pub weight: u64,
     /// Connections to it now, those under way among them.
     pub open: u64,
     /// Bytes delivered to it.

@@ -17,10 +17,6 @@ use crate::support::wait_until;
 const ECHO: &str = "[listener.edge]\nbind = [\"127.0.0.1:0\"]\nupstream = \"app\"\n\
     [upstream.app]\nbuiltin = \"echo\"\n[status]\nbind = \"127.0.0.1:0\"\n";
 
-fn status_of(gateway: &Gateway) -> SocketAddr {
-    gateway.status()
-}
-
 /// One message there and back.
 fn echoes(address: SocketAddr) {
     let stream = client::connect(address);
@@ -44,7 +40,7 @@ fn health_and_readiness_follow_the_gateway_through_a_drain() {
     let server = Server::start(|stream| client::receive_all(&stream, &mut Pattern::new(1)).bytes);
     let config = format!("{}\n[status]\nbind = \"127.0.0.1:0\"\n", relay(&[server.address]));
     let gateway = Gateway::start(&config);
-    let status = status_of(&gateway);
+    let status = gateway.status();
     assert_eq!((get(status, "/healthz").status, get(status, "/readyz").status), (200, 200));
     assert_eq!((get(status, "/nothing").status, get(status, "/drain").status), (404, 404));
     let address = gateway.address("edge");
@@ -74,7 +70,7 @@ fn health_and_readiness_follow_the_gateway_through_a_drain() {
 fn who_is_in_no_allowed_network_gets_403() {
     let config = ECHO.replace("[status]", "[status]\nallow = [\"10.0.0.0/8\"]");
     let gateway = Gateway::start(&config);
-    let answer = get(status_of(&gateway), "/healthz");
+    let answer = get(gateway.status(), "/healthz");
     assert_eq!(answer.status, 403);
     assert!(answer.body.contains("status.allow"), "{}", answer.body);
     gateway.stop();
@@ -83,7 +79,7 @@ fn who_is_in_no_allowed_network_gets_403() {
 #[test]
 fn garbage_gets_an_error_and_costs_nobody_anything() {
     let gateway = Gateway::start(ECHO);
-    let status = status_of(&gateway);
+    let status = gateway.status();
     let long_head = [b"GET / HTTP/1.1\r\nx: ".as_slice(), &[b'a'; 1 << 20]].concat();
     let large_body = b"POST /healthz HTTP/1.1\r\nhost: x\r\ncontent-length: 99999999999\r\n\r\n";
     let garbage: [&[u8]; 5] =
@@ -101,7 +97,7 @@ fn garbage_gets_an_error_and_costs_nobody_anything() {
 fn more_silent_clients_than_places_leave_the_gateway_as_it_was() {
     const SILENT: usize = 200;
     let gateway = Gateway::start(ECHO);
-    let status = status_of(&gateway);
+    let status = gateway.status();
     let before = descriptors(gateway.pid());
     let silent: Vec<TcpStream> = (0..SILENT)
         .map(|index| {

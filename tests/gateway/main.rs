@@ -30,6 +30,7 @@ mod slow_reader;
 mod source_ports;
 mod startup;
 mod status;
+mod steering;
 mod timeouts;
 mod top;
 mod upstream_down;

@@ -50,6 +50,12 @@ pub(super) const FAMILIES: &[Family] = &[
             }
         },
     ),
+    Family::gauge(
+        "portcullis_listener_paused",
+        LISTENER,
+        "1 while an operator lets the listener's clients wait, else 0",
+        |reading, out| count(reading, out, |listener| listener.paused.into()),
+    ),
     Family::counter(
         "portcullis_delivered_bytes",
         &["listener", "side"],

@@ -29,6 +29,12 @@ pub(super) const FAMILIES: &[Family] = &[
         },
     ),
     Family::gauge(
+        "portcullis_server_weight",
+        SERVER,
+        "The server's share of new connections in relation to the others'; 0: it drains",
+        |reading, out| count(reading, out, |server| server.weight),
+    ),
+    Family::gauge(
         "portcullis_server_connections_open",
         SERVER,
         "Connections to the server now, those under way among them",

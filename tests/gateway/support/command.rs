@@ -5,7 +5,6 @@ use std::process::{Command, Output};
 use serde_json::Value;
 
 use super::gateway::{Gateway, program};
-use super::wait_until;
 
 /// What a command said.
 #[derive(Debug)]
@@ -30,18 +29,17 @@ pub(crate) fn ask(gateway: &Gateway, arguments: &[&str]) -> Said {
     command(&[arguments, &["--admin", &socket]].concat())
 }
 
-/// Asks this gateway for an answer in JSON, again while it is busy with somebody else's question.
-pub(crate) fn ask_json(gateway: &Gateway, arguments: &[&str]) -> Value {
-    let mut said = ask(gateway, &[arguments, &["--json"]].concat());
-    wait_until("the gateway to have time", || {
-        let busy = said.complaint.contains("try again");
-        if busy {
-            said = ask(gateway, &[arguments, &["--json"]].concat());
-        }
-        !busy
-    });
+/// What this gateway answers, without the line's end; it must be a yes.
+pub(crate) fn tell(gateway: &Gateway, arguments: &[&str]) -> String {
+    let said = ask(gateway, arguments);
     assert_eq!((said.code, said.complaint.as_str()), (Some(0), ""), "{arguments:?}");
-    let answer: Value = serde_json::from_str(&said.answer).expect("an answer in JSON");
+    said.answer.trim_end().to_owned()
+}
+
+/// Asks this gateway for an answer in JSON.
+pub(crate) fn ask_json(gateway: &Gateway, arguments: &[&str]) -> Value {
+    let answer = tell(gateway, &[arguments, &["--json"]].concat());
+    let answer: Value = serde_json::from_str(&answer).expect("an answer in JSON");
     assert_eq!(answer["schema"], 1);
     answer
 }
