@@ -244,6 +244,7 @@ fn plan(config: &Config, bound: &[(usize, Bound)]) -> (Plan, Vec<ServerSocket>) 
             .collect(),
         worker: 0,
         named: config.log.level >= crate::config::Level::Debug,
+        access: None,
     };
     (plan, addresses)
 }

@@ -1,7 +1,7 @@
 //! What a worker counts, and where: at the listener, the server and itself.
 
 use super::leaving::Leaving;
-use super::table::CountedServer;
+use super::table::{ConnectTime, CountedServer};
 use super::{Verdict, Worker};
 use crate::base::{BySide, Errno, OpKind, Side};
 use crate::conn::{Phase, Reason};
@@ -68,14 +68,16 @@ impl<R: Ring> Worker<R> {
             (Phase::Opening | Phase::Connecting, _, Err(error)) => Some(ConnectFailure::of(error)),
             _ => Some(ConnectFailure::Abandoned),
         };
-        let began = entry.waits_since.moment(entry.connect_began);
+        let began = entry.waits_since.moment(entry.connect.last_bits());
         let counters: &OfServer = &self.counters.servers[usize::from(server.id().0)];
+        let took = self.moment.since(began);
+        entry.connect = failure.map_or(ConnectTime::done(took), |_| ConnectTime::NONE);
         match failure {
             Some(failure) => counters.failed[failure as usize].add(1),
             None => {
                 counters.joined.add(1);
                 let upstream = self.plan.listeners[usize::from(gate)].upstream;
-                self.counters.upstreams[upstream].connect.observe(self.moment.since(began));
+                self.counters.upstreams[upstream].connect.observe(took);
                 self.of_listener(gate).join.observe(self.moment.since(opened));
             }
         }

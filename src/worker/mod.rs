@@ -1,5 +1,6 @@
 //! The fast plane: one thread, one ring, and the loop that joins them.
 
+mod access;
 mod admission;
 mod count;
 mod drain;
@@ -11,21 +12,23 @@ mod table;
 mod timers;
 mod walk;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use access::{AccessEvent, AccessNote, AccessPlan, AccessQueue};
 pub use mailbox::{Mailbox, Order, mailbox};
 pub use walk::{Answer, Candidate, Purpose, Reply, Row, Task};
 
 pub use crate::config::Timeouts;
 
-use crate::base::{BySide, Clock, Errno, Micros, Millis, Side, Tick};
+use crate::base::{Clock, Errno, Micros, Millis, Side, Tick};
 use crate::budget::Budget;
 use crate::conn::{Event, Patience, Wiring};
 use crate::metrics::WorkerCounters;
-use crate::ring::{Completion, ConnIndex, FourTuple, Ring};
+use crate::ring::{Completion, ConnIndex, Ring};
 use crate::upstream::Servers;
+use access::Departure;
 pub use admission::GatePlan;
 use admission::{Admission, Verdict};
 use kill::Kill;
@@ -43,8 +46,10 @@ pub struct Plan {
     pub upstreams: Vec<UpstreamPlan>,
     /// Which of the workers that share the budget this is.
     pub worker: usize,
-    /// A line is logged for every connection that ends, with its addresses.
+    /// A line is made for every connection that ends, with its addresses.
     pub named: bool,
+    /// For the access log, which has lines of `named` connections only.
+    pub access: Option<AccessPlan>,
 }
 
 impl Plan {
@@ -100,8 +105,10 @@ pub struct Worker<R: Ring> {
     starved: VecDeque<(ConnIndex, u32, Side)>,
     /// Buffers that came back since the last turn: as many starved lanes may try again.
     returned_buffers: usize,
-    /// Addresses of connections on their way out.
-    names: HashMap<ConnIndex, BySide<Option<FourTuple>>>,
+    /// What is known of connections on their way out.
+    departures: HashMap<ConnIndex, Departure>,
+    /// Connections whose opening is noted when their client's address is known.
+    openings: HashSet<ConnIndex>,
     /// When this turn began, to the microsecond and to the millisecond.
     moment: Micros,
     now: Millis,
@@ -137,7 +144,8 @@ impl<R: Ring> Worker<R> {
             timers: Timers::new(Tick::at(now)),
             starved: VecDeque::new(),
             returned_buffers: 0,
-            names: HashMap::new(),
+            departures: HashMap::new(),
+            openings: HashSet::new(),
             checked: now,
             open: 0,
             leaving: Leaving::No,

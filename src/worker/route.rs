@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::table::CountedServer;
+use super::table::{ConnectTime, CountedServer};
 use super::{UpstreamPlan, Verdict, Worker};
 use crate::base::{BySide, Chunk, Errno, Millis, OpKind, Side, Tick};
 use crate::conn::{Action, Connection, Event, Op, Patience, Phase, Reason, Wiring, is_pressure};
@@ -43,12 +43,14 @@ impl<R: Ring> Worker<R> {
         entry.active = Tick::not_before(self.now);
         entry.waits_since = entry.active;
         entry.listener = listener.0;
+        entry.connect = ConnectTime::NONE;
         entry.servers_tried = 0;
         entry.out_of_ports = false;
         for action in actions.list {
             self.perform(index, action);
         }
         self.set_timer(index);
+        self.ask_for_opening(index);
         self.admit_late(index);
     }
 
@@ -135,7 +137,7 @@ impl<R: Ring> Worker<R> {
                 None => return self.no_server(index),
             },
             Op::Connect => {
-                self.table.entry(index).connect_began = self.moment.0 as u16;
+                self.table.entry(index).connect = ConnectTime::began(self.moment);
                 Operation::Connect(self.server_of(index))
             }
             Op::WaitWritable(chunk) => {
@@ -240,17 +242,21 @@ impl<R: Ring> Worker<R> {
         if let (Some(server), UpstreamPlan::Servers { first, servers }) =
             (entry.server.take(), &self.plan.upstreams[upstream])
         {
-            let server = server.id().0;
-            servers.closed(usize::from(server - first));
-            self.counters.servers[usize::from(server)].left.add(1);
+            let id = server.id().0;
+            servers.closed(usize::from(id - first));
+            self.counters.servers[usize::from(id)].left.add(1);
+            if self.plan.named && matches!(entry.conn.phase(), Phase::Ending(_)) {
+                self.departures.entry(index).or_default().server = Some(server);
+            }
         }
     }
 
     fn vacate(&mut self, index: ConnIndex, reason: Reason) {
         self.count_end(index, reason);
         if self.plan.named {
-            let moved = self.table.entry(index).conn.moved_bytes();
-            self.log_end(index, reason, moved);
+            let departure = self.departures.remove(&index).unwrap_or_default();
+            self.log_end(index, reason, &departure.names);
+            self.note_end(index, reason, &departure);
         }
         self.timers.clear(&mut self.table, index);
         let entry = self.table.entry(index);
@@ -263,19 +269,22 @@ impl<R: Ring> Worker<R> {
         }
     }
 
-    /// The addresses of a side were found, or could not be: for the line about its end, for the
-    /// walk that asked, or for both.
+    /// The addresses of a side were found, or could not be: for a line about its opening or its end,
+    /// for the walk that asked, or for several of these.
     fn named(&mut self, token: Token) {
         let found = self.ring.addresses(token);
         let ends = matches!(self.table.entry(token.conn).conn.phase(), Phase::Ending(_));
         if self.plan.named && ends {
-            self.names.entry(token.conn).or_insert(BySide([None; 2]))[token.side] = found;
+            self.departures.entry(token.conn).or_default().names[token.side] = found;
+        }
+        if token.side == Side::Client {
+            self.note_opening(token.conn, found);
         }
         self.walk_named(token, found);
     }
 
-    fn log_end(&mut self, index: ConnIndex, reason: Reason, moved: BySide<u64>) {
-        let names = self.names.remove(&index).unwrap_or_default();
+    fn log_end(&mut self, index: ConnIndex, reason: Reason, names: &BySide<Option<FourTuple>>) {
+        let moved = self.table.entry(index).conn.moved_bytes();
         let show = |name: Option<std::net::SocketAddr>| match name {
             Some(address) => address.to_string(),
             None => "-".to_owned(),

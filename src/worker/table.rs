@@ -1,6 +1,7 @@
 //! The worker's connections by slot, in blocks that are made when first used.
 
 use std::num::NonZeroU16;
+use std::time::Duration;
 
 use crate::base::{Micros, Tick};
 use crate::conn::Connection;
@@ -26,8 +27,8 @@ pub struct Entry {
     pub listener: u16,
     /// A client accepted into this slot before its close was heard of.
     pub successor: Option<(u16, Verdict)>,
-    /// The last bits of the moment at which its connect began: the tick is `waits_since`.
-    pub connect_began: u16,
+    /// Its connect, while that is under way and afterwards.
+    pub connect: ConnectTime,
     /// The server it counts for.
     pub server: Option<CountedServer>,
     /// The server that was tried first.
@@ -52,6 +53,42 @@ impl CountedServer {
     /// Its place in the ring's list.
     pub fn id(self) -> ServerId {
         ServerId(self.0.get() - 1)
+    }
+}
+
+/// When a connect began or how long it took, in two bytes. Only who began it knows which.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConnectTime(u16);
+
+impl ConnectTime {
+    /// There was no connect, or none that succeeded.
+    pub const NONE: ConnectTime = ConnectTime(0);
+
+    /// Bits of a duration's leading digits; those above count how many follow.
+    const DIGITS: u32 = 11;
+
+    /// It begins in the tick that the entry waits since, with these last bits of its moment.
+    pub fn began(moment: Micros) -> ConnectTime {
+        ConnectTime(moment.0 as u16)
+    }
+
+    /// The last bits of the moment at which it began.
+    pub fn last_bits(self) -> u16 {
+        self.0
+    }
+
+    /// It took so long, to the microsecond or one part in a thousand.
+    pub fn done(took: Duration) -> ConnectTime {
+        let micros = (took.as_micros() as u64).max(1);
+        let follow = (u64::BITS - micros.leading_zeros()).saturating_sub(ConnectTime::DIGITS);
+        ConnectTime(((follow.min(31)) as u16) << ConnectTime::DIGITS | (micros >> follow) as u16)
+    }
+
+    /// How long it took; `None`: it did not succeed.
+    pub fn took(self) -> Option<Duration> {
+        let digits = u64::from(self.0) & ((1 << ConnectTime::DIGITS) - 1);
+        let micros = digits << (self.0 >> ConnectTime::DIGITS);
+        (micros > 0).then(|| Duration::from_micros(micros))
     }
 }
 
@@ -111,7 +148,7 @@ impl Entry {
             timer: super::timers::Link::UNLINKED,
             listener: 0,
             successor: None,
-            connect_began: 0,
+            connect: ConnectTime::NONE,
             server: None,
             first_server: 0,
             servers_tried: 0,
@@ -132,6 +169,17 @@ mod tests {
         assert_eq!(table.blocks.iter().flatten().count(), 1);
         assert_eq!(table.used_from(5), Some(ConnIndex(999_999 / 1024 * 1024)));
         assert_eq!(table.entry(ConnIndex(999_999)).generation, 7);
+    }
+
+    #[test]
+    fn a_connects_duration_is_kept_to_a_thousandth() {
+        assert_eq!(ConnectTime::NONE.took(), None);
+        for micros in (1..5000).chain([65_535, 1_000_000, 5_000_000, 600_000_000, 1 << 40]) {
+            let took = ConnectTime::done(Duration::from_micros(micros)).took();
+            let took = took.expect("it took a while").as_micros() as u64;
+            assert!(took <= micros && micros - took <= micros / 1000, "{micros} became {took}");
+        }
+        assert!(ConnectTime::done(Duration::ZERO).took().is_some(), "it was done at once");
     }
 
     #[test]

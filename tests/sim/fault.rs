@@ -126,6 +126,10 @@ faults! {
     PausedWithClients,
     /// Every server's weight was taken away while connections were open.
     AllServersDrained,
+    /// A connection's opening and end were noted for the access log.
+    Noted,
+    /// Notes were dropped because nobody took them.
+    NotesDropped,
 }
 
 impl Fault {

@@ -11,6 +11,7 @@ mod fault;
 mod kernel;
 mod link;
 mod mutant;
+mod notes;
 mod oracle;
 mod peer;
 mod random;

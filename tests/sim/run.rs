@@ -11,17 +11,20 @@ use portcullis::budget::Budget;
 use portcullis::conn::{Reason, Wiring};
 use portcullis::metrics::{Extent, WorkerCounters};
 use portcullis::upstream::{Balance, Servers};
-use portcullis::worker::{GatePlan, ListenerPlan, Order, Plan, UpstreamPlan, Worker, mailbox};
+use portcullis::worker::{
+    AccessPlan, AccessQueue, GatePlan, ListenerPlan, Order, Plan, UpstreamPlan, Worker, mailbox,
+};
 
 use crate::accepts::Listener;
 use crate::asker::Asker;
 use crate::counts;
 use crate::fault::{Fault, KINDS};
 use crate::mutant::{Mutant, Mutation};
+use crate::notes;
 use crate::oracle;
 use crate::random::Random;
 use crate::ring::SimRing;
-use crate::scenario::{Scenario, Steer, Stop};
+use crate::scenario::{Access, Scenario, Steer, Stop};
 
 /// How long everything may take once nothing goes wrong any more, in virtual time and in turns.
 const PATIENCE_MILLIS: u64 = 120_000;
@@ -54,6 +57,8 @@ struct Run {
     still: Vec<Arc<AtomicU32>>,
     workers: Vec<Worker<Mutant>>,
     counters: Vec<Arc<WorkerCounters>>,
+    /// By worker.
+    notes: Vec<Arc<AccessQueue>>,
     orders: Vec<Sender<Order>>,
     running: Vec<bool>,
     random: Random,
@@ -123,6 +128,7 @@ impl Run {
             still: scenario.wirings.iter().map(|_| Arc::default()).collect(),
             workers: Vec::new(),
             counters: Vec::new(),
+            notes: Vec::new(),
             orders: Vec::new(),
             running: vec![true; scenario.workers],
             random,
@@ -162,22 +168,27 @@ impl Run {
         };
         let counters = Arc::new(WorkerCounters::new(extent));
         let (sender, mailbox) = mailbox();
+        let notes = Arc::new(AccessQueue::new(scenario.access.map_or(1, |access| access.notes)));
         let mutant = Mutant::new(ring, self.mutation, Random::new(self.random.next()));
         self.workers.push(Worker::new(
             mutant,
             Clock::Simulated(self.clock.clone()),
             mailbox,
-            plan(
-                scenario,
-                worker,
-                self.servers.clone().beginning_at(worker),
-                &self.quotas,
-                &self.still,
-            ),
+            Plan {
+                access: access_plan(scenario, &notes),
+                ..plan(
+                    scenario,
+                    worker,
+                    self.servers.clone().beginning_at(worker),
+                    &self.quotas,
+                    &self.still,
+                )
+            },
             self.budget.clone(),
             counters.clone(),
         ));
         self.counters.push(counters);
+        self.notes.push(notes);
         self.orders.push(sender);
     }
 
@@ -337,11 +348,14 @@ impl Run {
         let mut report =
             Report { fired: [0; KINDS], turns, millis, clients: 0, rare: [0; counts::RARE] };
         for worker in 0..self.workers.len() {
-            let ring = &self.workers[worker].ring().inner;
+            let ring = &mut self.workers[worker].ring().inner;
             let counters = &self.counters[worker];
             counts::judge(ring, counters, &scenario);
             let rare = counts::rare(counters).into_iter();
             report.rare.iter_mut().zip(rare).for_each(|(sum, (_, one))| *sum += one);
+            if let Some(access) = &scenario.access {
+                notes::judge(access, &self.notes[worker], counters, &mut ring.faults);
+            }
             let killed = counters.over_listeners(|one| one.ended[Reason::Killed as usize].get());
             assert!(killed <= self.asker.killed[worker], "connections killed were miscounted");
             report.clients += ring.origin.len() as u64;
@@ -351,6 +365,11 @@ impl Run {
         }
         report
     }
+}
+
+fn access_plan(scenario: &Scenario, notes: &Arc<AccessQueue>) -> Option<AccessPlan> {
+    let notes = notes.clone();
+    scenario.access.map(|Access { openings, empty, .. }| AccessPlan { notes, openings, empty })
 }
 
 fn quotas(scenario: &Scenario) -> Vec<Option<Arc<Budget>>> {
@@ -385,6 +404,7 @@ fn plan(
         listeners: (0..scenario.wirings.len()).map(listener).collect(),
         upstreams: scenario.wirings.iter().map(upstream).collect(),
         worker,
-        named: scenario.named,
+        named: scenario.named || scenario.access.is_some(),
+        access: None,
     }
 }

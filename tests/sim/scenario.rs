@@ -46,6 +46,14 @@ pub enum Steer {
     Weigh(usize, u32),
 }
 
+/// What the access log is told, and how much of it waits.
+#[derive(Clone, Copy, Debug)]
+pub struct Access {
+    pub notes: usize,
+    pub openings: bool,
+    pub empty: bool,
+}
+
 /// A client that will knock.
 #[derive(Clone, Debug)]
 pub struct Knock {
@@ -79,6 +87,8 @@ pub struct Scenario {
     pub asks: u64,
     /// And ends some.
     pub kills: bool,
+    /// What the access log is told.
+    pub access: Option<Access>,
     /// In the order of their moments.
     pub steers: VecDeque<(u64, Steer)>,
     pub faults: Faults,
@@ -124,6 +134,7 @@ impl Scenario {
         let servers = random.between(1, 3) as usize;
         Scenario {
             steers: steers(seed, wirings.len(), servers),
+            access: access(seed),
             workers,
             quotas,
             at_limit: if resets { AtLimit::Reset } else { AtLimit::Queue },
@@ -196,6 +207,16 @@ fn timeouts(random: &mut Random, outside: bool) -> Timeouts {
 
 fn quota(random: &mut Random) -> Option<u32> {
     random.percent(20).then(|| random.between(1, 6) as u32)
+}
+
+/// Drawn apart, as [`steers`] are.
+fn access(seed: u64) -> Option<Access> {
+    let mut random = Random::new(seed.rotate_left(32));
+    random.percent(30).then(|| Access {
+        notes: random.pick(&[1, 8, 4096]),
+        openings: random.percent(50),
+        empty: random.percent(50),
+    })
 }
 
 /// Pauses, each with its end, and changes of weights. They are drawn apart from everything else, so

@@ -60,8 +60,13 @@ impl Crowd {
         };
         let listener =
             ListenerPlan { listener: 0, upstream: 0, timeouts: Timeouts::default(), gate };
-        let plan =
-            Plan { listeners: vec![listener], upstreams: vec![upstream], worker: 0, named: false };
+        let plan = Plan {
+            listeners: vec![listener],
+            upstreams: vec![upstream],
+            worker: 0,
+            named: false,
+            access: None,
+        };
         // Who gives orders is gone, so none comes.
         let (_, orders) = mailbox();
         let worker = Worker::new(

@@ -1,0 +1,172 @@
+//! What a worker notes about connections for the access log, and the queue that takes it away.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use crossbeam::queue::ArrayQueue;
+
+use super::table::CountedServer;
+use super::{UpstreamPlan, Worker};
+use crate::base::{BySide, Micros, Side};
+use crate::conn::{Event, Reason};
+use crate::query::ConnId;
+use crate::ring::{ConnIndex, FourTuple, Ring};
+
+/// What is noted, and where it goes.
+#[derive(Clone, Debug)]
+pub struct AccessPlan {
+    /// Takes it.
+    pub notes: Arc<AccessQueue>,
+    /// A connection's opening is noted, too.
+    pub openings: bool,
+    /// Connections that carried no byte before their client left are noted, too.
+    pub empty: bool,
+}
+
+/// One worker's notes that wait to be written. It takes no lock, and when it is full a note is
+/// dropped and counted.
+#[derive(Debug)]
+pub struct AccessQueue {
+    notes: ArrayQueue<AccessNote>,
+    dropped: AtomicU64,
+}
+
+impl AccessQueue {
+    /// A queue for so many notes.
+    ///
+    /// # Panics
+    /// When it is for none: the config does not let that through.
+    pub fn new(notes: usize) -> AccessQueue {
+        AccessQueue { notes: ArrayQueue::new(notes), dropped: AtomicU64::new(0) }
+    }
+
+    fn put(&self, note: AccessNote) {
+        if self.notes.push(note).is_err() {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// The oldest note.
+    pub fn take(&self) -> Option<AccessNote> {
+        self.notes.pop()
+    }
+
+    /// How many notes were dropped.
+    pub fn dropped(&self) -> u64 {
+        self.dropped.load(Ordering::Relaxed)
+    }
+}
+
+/// What is said about a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AccessNote {
+    /// When it happened.
+    pub at: Micros,
+    /// Which connection.
+    pub id: ConnId,
+    /// Index of its listener in the config.
+    pub listener: u16,
+    /// Index of its upstream in the config.
+    pub upstream: u16,
+    /// The addresses at both ends of its sockets, where they could be had.
+    pub names: BySide<Option<FourTuple>>,
+    /// What happened.
+    pub event: AccessEvent,
+}
+
+/// What happens to a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AccessEvent {
+    /// It was accepted.
+    Opened,
+    /// It ended.
+    Ended {
+        /// When it was accepted.
+        opened: Micros,
+        /// The server that it counted for at its end, by index within the upstream.
+        server: Option<u16>,
+        /// How long the connect to that server took, where there was one.
+        connect: Option<Duration>,
+        /// Bytes delivered to its server.
+        to_upstream_bytes: u64,
+        /// Bytes delivered to its client.
+        to_client_bytes: u64,
+        /// Why it ended.
+        reason: Reason,
+    },
+}
+
+/// What is kept of a connection on its way out until the line about its end is made.
+#[derive(Debug, Default)]
+pub(super) struct Departure {
+    pub(super) names: BySide<Option<FourTuple>>,
+    pub(super) server: Option<CountedServer>,
+}
+
+impl<R: Ring> Worker<R> {
+    /// Asks who the client is where openings are noted; the note is made when that is known.
+    pub(super) fn ask_for_opening(&mut self, index: ConnIndex) {
+        let wanted = self.plan.access.as_ref().is_some_and(|access| access.openings);
+        if wanted && self.table.entry(index).conn.can_name(Side::Client) {
+            self.openings.insert(index);
+            self.apply(index, Event::NameWanted(Side::Client));
+        }
+    }
+
+    /// The addresses of a client were found, or could not be: perhaps its opening waited for them.
+    pub(super) fn note_opening(&mut self, index: ConnIndex, found: Option<FourTuple>) {
+        if self.openings.remove(&index) {
+            let mut names = BySide([None; 2]);
+            names[Side::Client] = found;
+            let at = self.table.entry(index).opened;
+            self.note(index, at, names, AccessEvent::Opened);
+        }
+    }
+
+    /// A connection's slots are empty.
+    pub(super) fn note_end(&mut self, index: ConnIndex, reason: Reason, departure: &Departure) {
+        let Some(access) = &self.plan.access else { return };
+        let entry = self.table.entry(index);
+        let moved = entry.conn.moved_bytes();
+        let client_left = matches!(reason, Reason::Closed | Reason::ClientReset);
+        if !access.empty && client_left && moved.0 == [0; 2] {
+            return;
+        }
+        let upstream = self.plan.listeners[usize::from(entry.listener)].upstream;
+        let server = match (&self.plan.upstreams[upstream], departure.server) {
+            (UpstreamPlan::Servers { first, .. }, Some(server)) => Some(server.id().0 - *first),
+            _ => None,
+        };
+        let event = AccessEvent::Ended {
+            opened: entry.opened,
+            server,
+            connect: entry.connect.took(),
+            to_upstream_bytes: moved[Side::Client],
+            to_client_bytes: moved[Side::Upstream],
+            reason,
+        };
+        self.note(index, self.moment, departure.names, event);
+    }
+
+    fn note(
+        &mut self,
+        index: ConnIndex,
+        at: Micros,
+        names: BySide<Option<FourTuple>>,
+        event: AccessEvent,
+    ) {
+        let Some(access) = &self.plan.access else { return };
+        let entry = self.table.entry(index);
+        let plan = &self.plan.listeners[usize::from(entry.listener)];
+        let worker = self.plan.worker as u16;
+        access.notes.put(AccessNote {
+            at,
+            id: ConnId { worker, slot: index.0, generation: entry.generation },
+            listener: plan.listener as u16,
+            upstream: plan.upstream as u16,
+            names,
+            event,
+        });
+    }
+}
