@@ -51,6 +51,15 @@ const BAD_SECTIONS: &[(&str, &str)] = &[
     ("[admin]\ngroup = \"\"", "p.toml:7: admin.group = \"\": must be the name or number of a gr"),
     ("[status]\nbind = \"*:7001\"", "p.toml:7: status.bind = \"*:7001\": must be one address; w"),
     ("[status]\nbind = 7001", "p.toml:7: status.bind = 7001: must be an address with a port; "),
+    (
+        "[access_log]\npath = \"access.log\"",
+        "p.toml:7: access_log.path = \"access.log\": must be \"off\", \"stdout\" or an absolute",
+    ),
+    ("[access_log]\nempty = \"no\"", "p.toml:7: access_log.empty = \"no\": must be true or false"),
+    (
+        "[access_log]\nqueue_lines = 0",
+        "p.toml:7: access_log.queue_lines = 0: must be 1 to 1048576; write how many lines",
+    ),
     ("[status]\nallow = \"10.0.0.0/8\"", "p.toml:7: status.allow = \"10.0.0.0/8\": must be a list"),
     ("[status]\nallow = [\"10.1.0.0/8\"]", "has bits beyond its prefix; write \"10.0.0.0/8\""),
     ("[status]\nallow = [\"all\"]", "p.toml:7: status.allow = \"all\": must be a list of networks"),

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 /// Milliseconds since the gateway's clock began.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -88,6 +88,14 @@ impl Clock {
     /// The present moment.
     pub fn now(&self) -> Millis {
         self.micros().millis()
+    }
+
+    /// When it read zero, as the system's calendar clock has it now.
+    pub fn began(&self) -> SystemTime {
+        match self {
+            Clock::System(start) => SystemTime::now() - start.elapsed(),
+            Clock::Simulated(_) => SystemTime::UNIX_EPOCH,
+        }
     }
 
     /// The present moment to the microsecond.

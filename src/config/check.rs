@@ -1,13 +1,22 @@
 //! The whole file: each section by its own rules, then what holds between sections.
 
 use std::ops::RangeInclusive;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::config::error::ConfigError;
 use crate::config::file::Section;
 use crate::config::read::Rule;
 use crate::config::{
-    Auto, Config, Gateway, Level, Log, LogFormat, RingConfig, control, keys, listener, upstream,
+    AccessLog, AccessPath, Auto, Config, Gateway, Level, Log, LogFormat, RingConfig, control, keys,
+    listener, upstream,
+};
+
+const FORMATS: [(&str, LogFormat); 2] = [("text", LogFormat::Text), ("json", LogFormat::Json)];
+
+const PATH_RULE: Rule<'_> = Rule {
+    must: "must be \"off\", \"stdout\" or an absolute path",
+    remedy: "write \"/var/log/portcullis/access.log\"",
 };
 
 /// The most clients that a file may ask for; memory ends long before.
@@ -26,9 +35,20 @@ pub(super) fn config(root: &Section<'_>, problems: &mut Vec<ConfigError>) -> Con
     let admin = control::admin(&root.section(&keys::ADMIN, problems), problems);
     let status = control::status(&root.section(&keys::STATUS, problems), problems);
     let log = log(&root.section(&keys::LOG, problems), problems);
+    let access_log = access_log(&root.section(&keys::ACCESS_LOG, problems), problems);
     let upstreams = upstream::upstreams(root, problems);
     let listeners = listener::listeners(root, &upstreams, problems);
-    Config { gateway, ring, listeners, upstreams, admin, status, log, file_sha256: None }
+    Config {
+        gateway,
+        ring,
+        listeners,
+        upstreams,
+        admin,
+        status,
+        log,
+        access_log,
+        file_sha256: None,
+    }
 }
 
 fn gateway(section: &Section<'_>, problems: &mut Vec<ConfigError>) -> Gateway {
@@ -143,9 +163,29 @@ fn log(section: &Section<'_>, problems: &mut Vec<ConfigError>) -> Log {
         ("debug", Level::Debug),
         ("trace", Level::Trace),
     ];
-    let formats = [("text", LogFormat::Text), ("json", LogFormat::Json)];
     Log {
         level: section.choice(problems, "level", default.level, &levels, &[]),
-        format: section.choice(problems, "format", default.format, &formats, &[]),
+        format: section.choice(problems, "format", default.format, &FORMATS, &[]),
+    }
+}
+
+fn access_log(section: &Section<'_>, problems: &mut Vec<ConfigError>) -> AccessLog {
+    let default = AccessLog::default();
+    AccessLog {
+        path: section.word(problems, "path", default.path, PATH_RULE, |word| match word {
+            "off" => Some(AccessPath::Off),
+            "stdout" => Some(AccessPath::Stdout),
+            path => path.starts_with('/').then(|| AccessPath::File(PathBuf::from(path))),
+        }),
+        format: section.choice(problems, "format", default.format, &FORMATS, &[]),
+        openings: section.switch(problems, "openings", default.openings),
+        empty: section.switch(problems, "empty", default.empty),
+        queue_lines: section.number(
+            problems,
+            "queue_lines",
+            default.queue_lines,
+            1..=1_048_576,
+            "write how many lines may wait while the disk is busy, 256 bytes each",
+        ),
     }
 }

@@ -13,7 +13,7 @@ pub struct SectionKeys {
 
 pub(super) const ROOT: SectionKeys = SectionKeys {
     section: "",
-    known: &["gateway", "ring", "listener", "upstream", "admin", "status", "log"],
+    known: &["gateway", "ring", "listener", "upstream", "admin", "status", "log", "access_log"],
     later: &[],
 };
 
@@ -81,6 +81,12 @@ pub(super) const STATUS: SectionKeys =
 pub(super) const LOG: SectionKeys =
     SectionKeys { section: "log", known: &["level", "format"], later: &[] };
 
+pub(super) const ACCESS_LOG: SectionKeys = SectionKeys {
+    section: "access_log",
+    known: &["path", "format", "openings", "empty", "queue_lines"],
+    later: &[],
+};
+
 /// Every kind of section with its keys; the first is the file's top.
-pub const SECTIONS: [&SectionKeys; 9] =
-    [&ROOT, &GATEWAY, &RING, &LISTENER, &UPSTREAM, &SERVER, &ADMIN, &STATUS, &LOG];
+pub const SECTIONS: [&SectionKeys; 10] =
+    [&ROOT, &GATEWAY, &RING, &LISTENER, &UPSTREAM, &SERVER, &ADMIN, &STATUS, &LOG, &ACCESS_LOG];

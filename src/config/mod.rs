@@ -41,6 +41,8 @@ pub struct Config {
     pub status: Status,
     /// What the log says, and how.
     pub log: Log,
+    /// Where a line goes for every connection.
+    pub access_log: AccessLog,
     /// SHA-256 of the file that was loaded, in hexadecimal; `None`: there was none.
     pub file_sha256: Option<String>,
 }
@@ -301,6 +303,44 @@ impl Default for Log {
     }
 }
 
+/// A line for every connection that ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AccessLog {
+    /// Where it goes.
+    pub path: AccessPath,
+    /// The shape of a line.
+    pub format: LogFormat,
+    /// There is a line for a connection's opening, too.
+    pub openings: bool,
+    /// There are lines for connections that carried no byte before their client left.
+    pub empty: bool,
+    /// Lines of one worker that may wait to be written; more are dropped.
+    pub queue_lines: u32,
+}
+
+/// Where the access log goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AccessPath {
+    /// Nowhere: there is none.
+    Off,
+    /// To the process's standard output.
+    Stdout,
+    /// Into the file with this absolute path, at its end.
+    File(PathBuf),
+}
+
+impl Default for AccessLog {
+    fn default() -> AccessLog {
+        AccessLog {
+            path: AccessPath::Off,
+            format: LogFormat::Text,
+            openings: false,
+            empty: false,
+            queue_lines: 16_384,
+        }
+    }
+}
+
 /// How important a line of the log is, most important first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
@@ -350,6 +390,7 @@ impl Config {
             admin: Admin::default(),
             status: Status::default(),
             log: Log::default(),
+            access_log: AccessLog::default(),
             file_sha256: None,
         }
     }

@@ -182,6 +182,17 @@ impl<'a> Section<'a> {
         })
     }
 
+    /// `true` or `false`.
+    pub(super) fn switch(
+        &self,
+        problems: &mut Vec<ConfigError>,
+        name: &str,
+        default: bool,
+    ) -> bool {
+        let rule = Rule { must: "must be true or false", remedy: "write it without quotes" };
+        self.read(problems, name, default, rule, Some)
+    }
+
     /// `true`, `false`, or "auto", which is the default.
     pub(super) fn auto_bool(
         &self,

@@ -14,10 +14,9 @@ use tokio::time::{sleep, timeout};
 
 use super::WorkerHandle;
 use super::admin::SCHEMA;
-use super::reading::Books;
 use super::view::View;
 use crate::base::Side;
-use crate::query::{ConnId, MOST_ROWS, Names, Query, QueryError, UpstreamNames};
+use crate::query::{ConnId, MOST_ROWS, Names, Query, QueryError};
 use crate::worker::{Answer, Order, Purpose, Reply, Row, Task};
 
 /// How often a worker's answer is looked for. A worker that woke us instead would take a lock.
@@ -37,19 +36,6 @@ fn wrong(error: QueryError) -> Refusal {
 
 fn not_now(words: &str) -> Refusal {
     (StatusCode::SERVICE_UNAVAILABLE, words.to_owned())
-}
-
-/// What filters may name.
-pub(super) fn names(books: &Books) -> Names {
-    let upstreams = books.upstreams.iter().map(|book| UpstreamNames {
-        name: book.name.clone(),
-        servers: book.servers.iter().map(|(name, _)| name.clone()).collect(),
-    });
-    Names {
-        workers: books.workers.len(),
-        listeners: books.listeners.iter().map(|book| book.name.clone()).collect(),
-        upstreams: upstreams.collect(),
-    }
 }
 
 /// Which connections to show.

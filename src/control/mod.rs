@@ -3,6 +3,7 @@
 //!
 //! It never touches a connection, and nothing here makes a worker wait.
 
+pub mod access;
 pub mod admin;
 pub mod client;
 mod conns;
@@ -189,7 +190,7 @@ impl Plane {
                     return None;
                 }
                 _ = self.hang_up.recv() => refuse("SIGHUP", "reload"),
-                _ = self.user1.recv() => refuse("SIGUSR1", "reopening log files"),
+                _ = self.user1.recv() => self.view.reopen_logs(),
                 _ = self.user2.recv() => refuse("SIGUSR2", "upgrade"),
                 exit = self.exits.recv() => return Some(lost(exit)),
                 _ = second.tick() => self.watch(),
@@ -216,6 +217,7 @@ impl Plane {
                 },
                 _ = self.terminate.recv() => return Outcome::Forced,
                 _ = self.interrupt.recv() => return Outcome::Forced,
+                _ = self.user1.recv() => self.view.reopen_logs(),
                 _ = second.tick() => {
                     let open: u64 = self.view.open();
                     tracing::info!(still_open = open, "draining");

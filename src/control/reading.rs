@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::WorkerHandle;
+use super::access::AccessLog;
 use super::process::{self, Birth};
 use super::steer::Steering;
 use crate::base::{Clock, Millis};
@@ -11,6 +12,7 @@ use crate::budget::Budget;
 use crate::conn::Reason;
 use crate::metrics::reading::{self, ConfigText, Counts, Drain, Durations, Leaving, Reading};
 use crate::metrics::{ConnectFailure, Counter, OfListener, OfServer, Refusal, WorkerCounters};
+use crate::query::{Names, UpstreamNames};
 use crate::ring::{AcceptQueue, PassiveSocket};
 
 /// Everything that a reading is taken from. Taking one makes no worker wait.
@@ -32,6 +34,8 @@ pub struct Books {
     pub upstreams: Vec<UpstreamBook>,
     /// What operators may change.
     pub steering: Steering,
+    /// Lines for each connection.
+    pub access_log: Option<AccessLog>,
     /// What does not change about the process.
     pub birth: Birth,
 }
@@ -59,6 +63,19 @@ pub struct UpstreamBook {
 }
 
 impl Books {
+    /// What the config's parts are called, by index.
+    pub fn names(&self) -> Names {
+        let upstreams = self.upstreams.iter().map(|book| UpstreamNames {
+            name: book.name.clone(),
+            servers: book.servers.iter().map(|(name, _)| name.clone()).collect(),
+        });
+        Names {
+            workers: self.workers.len(),
+            listeners: self.listeners.iter().map(|book| book.name.clone()).collect(),
+            upstreams: upstreams.collect(),
+        }
+    }
+
     /// How everything stands now.
     pub fn reading(&self) -> Reading {
         let root = Path::new("/");
@@ -86,6 +103,7 @@ impl Books {
                 leased: self.budget.leased().into(),
             },
             drain: self.drain(),
+            access_log: self.access_log.as_ref().map(AccessLog::counts),
             upstreams: upstreams.collect(),
             listeners: self
                 .listeners

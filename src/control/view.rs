@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use tokio::sync::mpsc::UnboundedSender;
 
+use super::access::AccessLog;
 use super::conns::Turns;
 use super::reading::Books;
 use super::steer::Steering;
-use super::{STALLED_AFTER, WorkerHandle, conns};
+use super::{STALLED_AFTER, WorkerHandle};
 use crate::base::Millis;
 use crate::metrics::Reading;
 use crate::query::Names;
@@ -49,7 +50,7 @@ impl View {
     /// A gateway that is starting. `drains` takes the wish that it drain.
     pub(super) fn new(books: Books, drains: UnboundedSender<()>) -> View {
         let stage = AtomicU8::new(Stage::Starting as u8);
-        let names = conns::names(&books);
+        let names = books.names();
         View(Arc::new(Inside {
             books,
             kept: Mutex::default(),
@@ -68,6 +69,13 @@ impl View {
     /// What operators may change.
     pub fn steering(&self) -> &Steering {
         &self.0.books.steering
+    }
+
+    /// A rotation has moved log files away.
+    pub(super) fn reopen_logs(&self) {
+        if !self.0.books.access_log.as_ref().is_some_and(AccessLog::reopen) {
+            tracing::info!(signal = %"SIGUSR1", "there is no log file to open anew");
+        }
     }
 
     /// The gateway's time.

@@ -47,6 +47,7 @@ pub(super) fn open(
         listeners: listeners.collect(),
         upstreams: config.upstreams.iter().map(upstream).collect(),
         steering,
+        access_log: None,
         birth: Birth::read(Path::new("/")),
     }
 }

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 
 use super::others::LONGEST_WAIT;
 use super::{Holder, InheritError, LockError};
+use crate::config::AccessPath;
 use crate::control::admin::AdminError;
 use crate::control::directory::DirectoryError;
 use crate::listener::BindError;
@@ -39,6 +40,8 @@ pub enum GatewayError {
     Admin(AdminError),
     /// The status server's address cannot be listened on.
     Status(SocketAddr, std::io::Error),
+    /// The access log's file cannot be written to.
+    AccessLog(AccessPath, std::io::Error),
     /// A thread could not be started.
     Thread(std::io::Error),
     /// The control plane could not be started.
@@ -70,6 +73,17 @@ impl fmt::Display for GatewayError {
             GatewayError::Admin(error) => write!(out, "{error}"),
             GatewayError::Status(address, error) => {
                 write!(out, "status.bind = {address}: {error}; write another address, or \"off\"")
+            }
+            GatewayError::AccessLog(AccessPath::File(path), error) => {
+                let path = path.display();
+                write!(
+                    out,
+                    "access_log.path = \"{path}\": {error}; \
+                     name a file that this user can write to, \"stdout\" or \"off\""
+                )
+            }
+            GatewayError::AccessLog(_, error) => {
+                write!(out, "the access log cannot be started: {error}")
             }
             GatewayError::Thread(error) => write!(
                 out,

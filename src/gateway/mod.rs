@@ -1,5 +1,6 @@
 //! Builds all parts from a config, starts the workers, drains and joins them.
 
+mod access;
 mod books;
 mod error;
 mod holders;
@@ -27,6 +28,7 @@ use crate::base::Clock;
 use crate::budget::{Bell, Budget};
 use crate::config::{AtLimit, Builtin, Config, Listener, Status, UpstreamKind};
 use crate::conn::{Reason, Wiring};
+use crate::control::access::{Sink, Writing};
 use crate::control::admin::AdminDoor;
 use crate::control::directory::runtime_directory;
 use crate::control::reading::Books;
@@ -61,6 +63,8 @@ struct Gateway {
     doors: Doors,
     threads: Vec<JoinHandle<()>>,
     exits: UnboundedReceiver<Exit>,
+    /// The access log, until the last line is written.
+    writing: Option<Writing>,
     /// Passive sockets that nobody else has: what waits in them when they close is reset.
     sockets: Vec<PassiveSocket>,
     /// Of its addresses, until it has ended.
@@ -85,7 +89,8 @@ impl Gateway {
         let Sockets { bound, locks } = sockets::bind_all(config, &host, inherited)?;
         let doors = doors(config)?;
         crate::control::signals::hold();
-        Ok(Gateway { locks, doors, ..Gateway::recruit(config, &host, bound)? })
+        let sink = access::open(config)?;
+        Ok(Gateway { locks, doors, ..Gateway::recruit(config, &host, bound, sink)? })
     }
 
     /// Starts every worker and waits until each has its ring.
@@ -93,12 +98,14 @@ impl Gateway {
         config: &Config,
         host: &Host,
         bound: Vec<(usize, Bound)>,
+        sink: Option<Sink>,
     ) -> Result<Gateway, GatewayError> {
         let clock = Clock::system();
         let budget = Arc::new(Budget::new(host.max_connections, host.workers()));
         let (plan, servers) = plan(config, &bound);
         let extent = extent(config, &servers);
         let sockets = passive_sockets(bound);
+        let notes = access::queues(config, host.workers());
         let (exit_sender, exits) = unbounded_channel();
         let (ready_sender, ready) = std::sync::mpsc::channel();
         let (mut handles, mut threads) = (Vec::new(), Vec::new());
@@ -109,7 +116,7 @@ impl Gateway {
                 index,
                 core: host.cores.as_ref().map(|cores| cores[index % cores.len()]),
                 setup: setup(config, host, sockets_of(&sockets, index), &servers),
-                plan: plan_of(&plan, index),
+                plan: Plan { access: access::plan(config, &notes, index), ..plan_of(&plan, index) },
                 clock: clock.clone(),
                 mailbox,
                 budget: budget.clone(),
@@ -129,16 +136,17 @@ impl Gateway {
         }
         budget.hang_bells(handles.iter().map(bell).collect());
         let steering = books::steering(config, &plan, host.workers());
-        let books = books::open(config, host, clock, budget, &sockets, handles, steering);
+        let mut books = books::open(config, host, clock, budget, &sockets, handles, steering);
+        let writing = access::start(config, sink, notes, &mut books)?;
         let own = sockets.into_iter().filter(|passive| !passive.inherited);
         let sockets = own.map(|passive| passive.socket).collect();
         let (doors, locks) = (Doors::default(), Vec::new());
-        Ok(Gateway { books, doors, threads, exits, sockets, locks })
+        Ok(Gateway { books, doors, threads, exits, writing, sockets, locks })
     }
 
     /// Until the end. What is still open at the drain's deadline ends with the process.
     fn serve(self, config: &Config) -> Result<(), GatewayError> {
-        let Gateway { books, doors, threads, exits, sockets, locks: _locks } = self;
+        let Gateway { books, doors, threads, exits, writing, sockets, locks: _locks } = self;
         let handles = books.workers.clone();
         let drain_timeout = config.gateway.drain_timeout;
         let ready = || tracing::info!(workers = handles.len(), "ready");
@@ -149,6 +157,9 @@ impl Gateway {
             for thread in threads {
                 thread.join().map_err(|_| GatewayError::WorkerLost)?;
             }
+        }
+        if let Some(writing) = writing {
+            writing.finish();
         }
         summarize(&handles);
         match outcome {
@@ -243,7 +254,7 @@ fn plan(config: &Config, bound: &[(usize, Bound)]) -> (Plan, Vec<ServerSocket>) 
             })
             .collect(),
         worker: 0,
-        named: config.log.level >= crate::config::Level::Debug,
+        named: config.log.level >= crate::config::Level::Debug || access::is_on(config),
         access: None,
     };
     (plan, addresses)

@@ -38,6 +38,8 @@ pub struct Reading {
     pub budget: Budget,
     /// How the end comes on.
     pub drain: Drain,
+    /// What became of the access log's lines; `None`: there is none.
+    pub access_log: Option<AccessLog>,
     /// By worker.
     pub workers: Vec<Worker>,
     /// In the order of the config.
@@ -108,6 +110,17 @@ pub struct Drain {
     pub still_open: u64,
     /// When connections that are left will be ended, on the clock of `at_seconds`.
     pub deadline_seconds: Option<f64>,
+}
+
+/// What became of the access log's lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AccessLog {
+    /// They were written.
+    pub written: u64,
+    /// They found the queue full.
+    pub dropped: u64,
+    /// Writing them failed.
+    pub failed: u64,
 }
 
 /// How far a worker's leave has come.

@@ -10,7 +10,7 @@ pub(crate) fn reading() -> Reading {
     let listener = |name: &str, address: &str, accepted: u64, waiting: u64| {
         json!({
             "name": name, "addresses": [address], "accepted": accepted, "open": accepted / 4,
-            "limit": null, "refused": { "gateway-limit": accepted / 1000, "drain-end": 0 },
+            "limit": null, "paused": false, "refused": { "gateway-limit": accepted / 1000, "drain-end": 0 },
             "closed": { "closed": accepted / 2, "client-reset": accepted / 4, "idle": 0,
                 "refused": accepted / 1000 },
             "to_upstream_bytes": accepted * 1000, "to_client_bytes": accepted * 5000,
@@ -22,11 +22,12 @@ pub(crate) fn reading() -> Reading {
         json!({
             "name": name, "address": address, "attempts": joined + failed, "joined": joined,
             "failed": { "refused": failed, "timed-out": 0 }, "open": joined / 4,
+            "weight": 1,
             "to_upstream_bytes": joined * 1000, "to_client_bytes": joined * 5000
         })
     };
     let document = json!({
-        "schema": 1, "at_seconds": 11_520.5,
+        "schema": 1, "access_log": null, "at_seconds": 11_520.5,
         "build": { "version": "0.1.0", "commit": null }, "config": { "sha256": null },
         "process": {
             "cpu_seconds": 1234.5, "resident_memory_bytes": 73_400_320, "open_fds": 40,

@@ -75,6 +75,9 @@ pub struct AccessNote {
     pub event: AccessEvent,
 }
 
+/// The config file says what a waiting line takes: a note and its place in the queue.
+const _: () = assert!(size_of::<AccessNote>() + size_of::<usize>() <= 256);
+
 /// What happens to a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AccessEvent {

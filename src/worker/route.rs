@@ -269,8 +269,8 @@ impl<R: Ring> Worker<R> {
         }
     }
 
-    /// The addresses of a side were found, or could not be: for a line about its opening or its end,
-    /// for the walk that asked, or for several of these.
+    /// The addresses of a side were found, or could not be: for a line about its opening or its
+    /// end, for the walk that asked, or for several of these.
     fn named(&mut self, token: Token) {
         let found = self.ring.addresses(token);
         let ends = matches!(self.table.entry(token.conn).conn.phase(), Phase::Ending(_));

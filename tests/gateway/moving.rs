@@ -30,6 +30,9 @@ const RARE: [&str; 9] = [
     "portcullis_ring_receive_retries",
 ];
 
+/// What an operator or another config moves: `steering.rs` and `access_log.rs` look at them.
+const ELSEWHERE: [&str; 2] = ["portcullis_listener_paused", "portcullis_access_log_lines"];
+
 const REQUEST: &[u8] = b"GET /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\
     accept: application/openmetrics-text\r\n\r\n";
 
@@ -100,7 +103,8 @@ fn every_family_is_shown_and_moves() {
             (family.kind.word(), &*format!("{}.", family.help))
         );
         assert_eq!(there.unit.as_deref(), family.unit.map(|unit| unit.word()), "{}", family.name);
-        assert!(!there.samples.is_empty(), "{} has no sample", family.name);
+        let may_be_empty = family.name == ELSEWHERE[1];
+        assert!(may_be_empty || !there.samples.is_empty(), "{} has no sample", family.name);
         for sample in &there.samples {
             let labels = sample.labels.keys().filter(|label| *label != "le");
             assert!(labels.eq(sorted(family.labels)), "{sample:?}");
@@ -136,7 +140,10 @@ fn every_family_is_shown_and_moves() {
     gateway.stop_has_begun();
 
     // The queue for a buffer is filled and emptied between two scrapes.
-    let unseen = |name: &str| RARE.contains(&name) || name == "portcullis_worker_starved_lanes";
+    let unseen = |name: &str| {
+        let passing = name == "portcullis_worker_starved_lanes";
+        passing || RARE.contains(&name) || ELSEWHERE.contains(&name)
+    };
     let still: Vec<_> = (families().map(|family| family.name))
         .filter(|name| seen.0[*name] == 0.0 && !unseen(name))
         .collect();

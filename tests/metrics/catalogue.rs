@@ -7,7 +7,7 @@ use portcullis::metrics::{Kind, Value, families};
 use crate::example::reading;
 
 /// The labels that a family may have; an info has what it says.
-const LABELS: [&str; 6] = ["worker", "listener", "upstream", "server", "reason", "side"];
+const LABELS: [&str; 7] = ["worker", "listener", "upstream", "server", "reason", "side", "outcome"];
 
 #[test]
 fn every_family_is_named_by_the_conventions() {

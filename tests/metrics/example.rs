@@ -1,8 +1,8 @@
 //! A reading of a gateway that never was, with every number another.
 
 use portcullis::metrics::reading::{
-    AcceptQueue, Budget, Build, ConfigText, Counts, Drain, Durations, Host, Leaving, Listener,
-    Process, Reading, SCHEMA, Server, Upstream, Worker,
+    AcceptQueue, AccessLog, Budget, Build, ConfigText, Counts, Drain, Durations, Host, Leaving,
+    Listener, Process, Reading, SCHEMA, Server, Upstream, Worker,
 };
 
 /// Numbers that do not come twice.
@@ -33,6 +33,7 @@ impl Numbers {
             addresses: vec!["127.0.0.1:7000".to_owned()],
             accepted: self.next(),
             open: self.next(),
+            paused: true,
             limit,
             refused: self.counts(&["drain-end", "gateway-limit"]),
             closed: self.counts(&["closed", "client-reset"]),
@@ -55,6 +56,7 @@ impl Numbers {
             attempts: self.next(),
             joined: self.next(),
             failed: self.counts(&["refused", "timed-out"]),
+            weight: self.next(),
             open: self.next(),
             to_upstream_bytes: self.next(),
             to_client_bytes: self.next(),
@@ -101,6 +103,11 @@ pub(crate) fn reading() -> Reading {
         at_seconds: 12.5,
         build: Build { version: "9.9.9".to_owned(), commit: Some("abc".to_owned()) },
         config: ConfigText { sha256: Some("00ff".to_owned()) },
+        access_log: Some(AccessLog {
+            written: numbers.next(),
+            dropped: numbers.next(),
+            failed: numbers.next(),
+        }),
         process: Process {
             cpu_seconds: Some(1.25),
             resident_memory_bytes: Some(numbers.next()),

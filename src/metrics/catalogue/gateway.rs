@@ -54,6 +54,18 @@ pub(super) const FAMILIES: &[Family] = &[
         |reading, out| number(Some(remaining_seconds(reading)), out),
     )
     .in_seconds(),
+    Family::counter(
+        "portcullis_access_log_lines",
+        &["outcome"],
+        "Lines for the access log: written, dropped at a full queue, or failed to be written",
+        |reading, out| {
+            if let Some(log) = &reading.access_log {
+                out(&["dropped"], Value::Count(log.dropped));
+                out(&["failed"], Value::Count(log.failed));
+                out(&["written"], Value::Count(log.written));
+            }
+        },
+    ),
     Family::gauge(
         "portcullis_host_open_files",
         &[],

@@ -70,6 +70,16 @@ impl Gateway {
         Self::launch_in(Home::new(), program(open_files), config)
     }
 
+    /// Starts a gateway whose standard output goes into this file, and waits until it accepts.
+    pub(crate) fn start_with_output(config: &str, output: &Path) -> Self {
+        let mut command = Command::new("sh");
+        command.arg("-c").arg("out=$1; shift; exec \"$0\" \"$@\" >\"$out\"");
+        command.arg(program(None).get_program()).arg(output);
+        let gateway = Self::launch_in(Home::new(), command, Some(config));
+        gateway.log.wait_for("ready", 1);
+        gateway
+    }
+
     /// Starts a gateway in a runtime directory that it shares with others, and waits for nothing.
     pub(crate) fn launch_in(home: Arc<Home>, mut command: Command, config: Option<&str>) -> Self {
         allow_many_files();
@@ -257,6 +267,11 @@ pub(crate) struct Home {
 }
 
 impl Home {
+    /// Where it is.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
     pub(crate) fn new() -> Arc<Self> {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);

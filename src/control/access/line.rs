@@ -1,0 +1,222 @@
+//! A line of the access log, as text or as JSON.
+
+use std::fmt::Display;
+use std::io::Write;
+use std::net::SocketAddr;
+use std::time::{Duration, SystemTime};
+
+use humantime_serde::re::humantime::format_rfc3339_micros;
+use serde::Serialize;
+
+use crate::base::{Micros, Side};
+use crate::config::LogFormat;
+use crate::query::Names;
+use crate::worker::{AccessEvent, AccessNote};
+
+/// What lines are made with.
+#[derive(Debug)]
+pub(super) struct Lines {
+    pub(super) names: Names,
+    pub(super) format: LogFormat,
+}
+
+/// The fields of a line, in their order. What is not known is null, or `-` in text.
+#[derive(Serialize)]
+struct Line<'a> {
+    time: String,
+    event: &'static str,
+    id: String,
+    listener: &'a str,
+    client: Option<SocketAddr>,
+    local: Option<SocketAddr>,
+    upstream: &'a str,
+    #[serde(flatten)]
+    end: Option<End<'a>>,
+}
+
+/// What is said at a connection's end.
+#[derive(Serialize)]
+struct End<'a> {
+    server: Option<&'a str>,
+    source: Option<SocketAddr>,
+    server_address: Option<SocketAddr>,
+    opened: String,
+    connect_seconds: Option<f64>,
+    life_seconds: f64,
+    to_upstream_bytes: u64,
+    to_client_bytes: u64,
+    reason: &'static str,
+}
+
+impl Lines {
+    /// Appends the line of a note, its times counted from when the gateway's clock `began`.
+    pub(super) fn write(&self, out: &mut Vec<u8>, note: &AccessNote, began: SystemTime) {
+        let line = self.line(note, began);
+        let written = match self.format {
+            LogFormat::Text => text(out, &line),
+            LogFormat::Json => serde_json::to_writer(&mut *out, &line).map_err(Into::into),
+        };
+        written.and_then(|()| out.write_all(b"\n")).expect("memory takes every line");
+    }
+
+    fn line(&self, note: &AccessNote, began: SystemTime) -> Line<'_> {
+        let upstream = &self.names.upstreams[usize::from(note.upstream)];
+        let time = |moment: Micros| {
+            format_rfc3339_micros(began + Duration::from_micros(moment.0)).to_string()
+        };
+        let local = |side: Side| note.names[side].map(|found| found.local);
+        let peer = |side: Side| note.names[side].and_then(|found| found.peer);
+        let end = match note.event {
+            AccessEvent::Opened => None,
+            AccessEvent::Ended {
+                opened,
+                server,
+                connect,
+                to_upstream_bytes,
+                to_client_bytes,
+                reason,
+            } => Some(End {
+                server: server.map(|server| upstream.servers[usize::from(server)].as_str()),
+                source: local(Side::Upstream),
+                server_address: peer(Side::Upstream),
+                opened: time(opened),
+                connect_seconds: connect.map(|connect| connect.as_secs_f64()),
+                life_seconds: note.at.since(opened).as_secs_f64(),
+                to_upstream_bytes,
+                to_client_bytes,
+                reason: reason.word(),
+            }),
+        };
+        Line {
+            time: time(note.at),
+            event: if end.is_some() { "ended" } else { "opened" },
+            id: note.id.to_string(),
+            listener: &self.names.listeners[usize::from(note.listener)],
+            client: peer(Side::Client),
+            local: local(Side::Client),
+            upstream: &upstream.name,
+            end,
+        }
+    }
+}
+
+/// Words of the config have no blanks, so nothing needs quotes.
+fn text(out: &mut Vec<u8>, line: &Line<'_>) -> std::io::Result<()> {
+    let Line { time, event, id, listener, client, local, upstream, end } = line;
+    let (client, local) = (or_dash(client), or_dash(local));
+    write!(
+        out,
+        "{time} {event} id={id} listener={listener} client={client} local={local} \
+         upstream={upstream}"
+    )?;
+    let Some(end) = end else { return Ok(()) };
+    let connect = end.connect_seconds.map(|seconds| format!("{seconds:.6}"));
+    write!(
+        out,
+        " server={} source={} server_address={} opened={} connect_seconds={} life_seconds={:.6} \
+         to_upstream_bytes={} to_client_bytes={} reason={}",
+        or_dash(&end.server),
+        or_dash(&end.source),
+        or_dash(&end.server_address),
+        end.opened,
+        or_dash(&connect),
+        end.life_seconds,
+        end.to_upstream_bytes,
+        end.to_client_bytes,
+        end.reason,
+    )
+}
+
+fn or_dash(value: &Option<impl Display>) -> String {
+    value.as_ref().map_or_else(|| "-".to_owned(), ToString::to_string)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::BySide;
+    use crate::conn::Reason;
+    use crate::query::{ConnId, UpstreamNames};
+    use crate::ring::FourTuple;
+
+    fn address(text: &str) -> SocketAddr {
+        text.parse().expect("an address")
+    }
+
+    fn written(format: LogFormat, note: &AccessNote) -> String {
+        let app = UpstreamNames { name: "app".to_owned(), servers: vec!["a".into(), "b".into()] };
+        let names = Names { workers: 1, listeners: vec!["edge".to_owned()], upstreams: vec![app] };
+        let mut out = Vec::new();
+        let began = SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000);
+        Lines { names, format }.write(&mut out, note, began);
+        String::from_utf8(out).expect("text")
+    }
+
+    fn note(event: AccessEvent, names: [Option<FourTuple>; 2]) -> AccessNote {
+        let id = ConnId { worker: 0, slot: 5, generation: 7 };
+        let at = Micros(3_500_000);
+        AccessNote { at, id, listener: 0, upstream: 0, names: BySide(names), event }
+    }
+
+    const ENDED: AccessEvent = AccessEvent::Ended {
+        opened: Micros(1_000_000),
+        server: Some(1),
+        connect: Some(Duration::from_micros(412)),
+        to_upstream_bytes: 12,
+        to_client_bytes: 345,
+        reason: Reason::Closed,
+    };
+
+    #[test]
+    fn an_end_says_everything() {
+        let client =
+            FourTuple { local: address("10.0.0.1:80"), peer: Some(address("10.9.9.9:5000")) };
+        let server = FourTuple { local: address("10.0.0.1:4000"), peer: Some(address("[::1]:90")) };
+        let note = note(ENDED, [Some(client), Some(server)]);
+        assert_eq!(
+            written(LogFormat::Text, &note),
+            "2023-11-14T22:13:23.500000Z ended id=0-5-7 listener=edge client=10.9.9.9:5000 \
+             local=10.0.0.1:80 upstream=app server=b source=10.0.0.1:4000 server_address=[::1]:90 \
+             opened=2023-11-14T22:13:21.000000Z connect_seconds=0.000412 life_seconds=2.500000 \
+             to_upstream_bytes=12 to_client_bytes=345 reason=closed\n"
+        );
+        assert_eq!(
+            written(LogFormat::Json, &note),
+            "{\"time\":\"2023-11-14T22:13:23.500000Z\",\"event\":\"ended\",\"id\":\"0-5-7\",\
+             \"listener\":\"edge\",\"client\":\"10.9.9.9:5000\",\"local\":\"10.0.0.1:80\",\
+             \"upstream\":\"app\",\"server\":\"b\",\"source\":\"10.0.0.1:4000\",\
+             \"server_address\":\"[::1]:90\",\"opened\":\"2023-11-14T22:13:21.000000Z\",\
+             \"connect_seconds\":0.000412,\"life_seconds\":2.5,\"to_upstream_bytes\":12,\
+             \"to_client_bytes\":345,\"reason\":\"closed\"}\n"
+        );
+    }
+
+    #[test]
+    fn what_is_not_known_is_said_so() {
+        let AccessEvent::Ended { opened, .. } = ENDED else { panic!("it ended") };
+        let event = AccessEvent::Ended {
+            opened,
+            server: None,
+            connect: None,
+            to_upstream_bytes: 0,
+            to_client_bytes: 0,
+            reason: Reason::NoServer,
+        };
+        let text = written(LogFormat::Text, &note(event, [None; 2]));
+        assert!(text.contains(" client=- local=- upstream=app server=- source=- "), "{text}");
+        assert!(text.contains(" connect_seconds=- "), "{text}");
+        let json = written(LogFormat::Json, &note(event, [None; 2]));
+        let json: serde_json::Value = serde_json::from_str(&json).expect("JSON");
+        assert!(json["client"].is_null() && json["server"].is_null(), "{json}");
+    }
+
+    #[test]
+    fn an_opening_is_short() {
+        let text = written(LogFormat::Text, &note(AccessEvent::Opened, [None; 2]));
+        let expected = "2023-11-14T22:13:23.500000Z opened id=0-5-7 listener=edge client=- \
+                        local=- upstream=app\n";
+        assert_eq!(text, expected);
+        let json = written(LogFormat::Json, &note(AccessEvent::Opened, [None; 2]));
+        assert!(json.contains("\"opened\"") && !json.contains("reason"), "{json}");
+    }
+}

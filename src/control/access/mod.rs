@@ -1,0 +1,256 @@
+//! The access log: takes the workers' notes and writes a line for each, on a thread of its own.
+
+mod line;
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crate::base::{Clock, Millis};
+use crate::config::{self, AccessPath};
+use crate::metrics::reading;
+use crate::query::Names;
+use crate::worker::AccessQueue;
+use line::Lines;
+
+/// How often the queues are looked at. A worker that woke the thread instead would make a call to
+/// the kernel for each line.
+const LOOK: Duration = Duration::from_millis(20);
+/// Bytes that are gathered before they are written.
+const BATCH_BYTES: usize = 256 << 10;
+/// The permissions of a file that is made: it says who was connected.
+const MODE: u32 = 0o640;
+/// How often lines that are lost are complained about.
+const COMPLAINT: Duration = Duration::from_secs(60);
+/// How long the gateway's end waits for the last lines, and how often it looks.
+const LAST_LINES: Duration = Duration::from_secs(3);
+const LAST_LOOK: Duration = Duration::from_millis(10);
+
+/// Where the lines go.
+#[derive(Debug)]
+pub enum Sink {
+    /// Standard output.
+    Stdout,
+    /// A file that can be opened anew.
+    File(PathBuf, File),
+}
+
+impl Sink {
+    /// Opens what the config names; `None`: there is no access log.
+    ///
+    /// # Errors
+    /// When the file cannot be opened for writing.
+    pub fn open(path: &AccessPath) -> io::Result<Option<Sink>> {
+        Ok(match path {
+            AccessPath::Off => None,
+            AccessPath::Stdout => Some(Sink::Stdout),
+            AccessPath::File(path) => Some(Sink::File(path.clone(), append_to(path)?)),
+        })
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        match self {
+            Sink::Stdout => {
+                let mut out = io::stdout().lock();
+                out.write_all(bytes)?;
+                out.flush()
+            }
+            Sink::File(_, file) => file.write_all(bytes),
+        }
+    }
+}
+
+fn append_to(path: &Path) -> io::Result<File> {
+    // Opening one would wait for a reader.
+    if path.metadata().is_ok_and(|found| found.file_type().is_fifo()) {
+        return Err(io::Error::other("it is a pipe; write \"stdout\" and connect that to one"));
+    }
+    OpenOptions::new().append(true).create(true).mode(MODE).open(path)
+}
+
+/// A running access log; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct AccessLog(Arc<State>);
+
+#[derive(Debug)]
+struct State {
+    queues: Vec<Arc<AccessQueue>>,
+    has_file: bool,
+    written: AtomicU64,
+    failed: AtomicU64,
+    reopen: AtomicBool,
+    stop: AtomicBool,
+}
+
+/// The thread that writes it.
+#[derive(Debug)]
+pub struct Writing {
+    log: AccessLog,
+    thread: JoinHandle<()>,
+}
+
+impl AccessLog {
+    /// Starts to write what comes out of `queues`, one of each worker.
+    ///
+    /// # Errors
+    /// When the thread cannot be started.
+    pub fn start(
+        sink: Sink,
+        config: &config::AccessLog,
+        queues: Vec<Arc<AccessQueue>>,
+        names: Names,
+        clock: Clock,
+    ) -> io::Result<(AccessLog, Writing)> {
+        let log = AccessLog(Arc::new(State {
+            queues,
+            has_file: matches!(sink, Sink::File(..)),
+            written: AtomicU64::new(0),
+            failed: AtomicU64::new(0),
+            reopen: AtomicBool::new(false),
+            stop: AtomicBool::new(false),
+        }));
+        let lines = Lines { names, format: config.format };
+        let writer = Writer::new(log.clone(), sink, lines, clock);
+        let thread = std::thread::Builder::new().name("access-log".to_owned());
+        let thread = thread.spawn(move || writer.run())?;
+        Ok((log.clone(), Writing { log, thread }))
+    }
+
+    /// Opens the file anew, which a rotation has moved away; false when there is no file.
+    pub fn reopen(&self) -> bool {
+        self.0.reopen.store(self.0.has_file, Ordering::SeqCst);
+        self.0.has_file
+    }
+
+    /// What became of the lines so far.
+    pub fn counts(&self) -> reading::AccessLog {
+        let State { queues, written, failed, .. } = &*self.0;
+        reading::AccessLog {
+            written: written.load(Ordering::Relaxed),
+            dropped: queues.iter().map(|queue| queue.dropped()).sum(),
+            failed: failed.load(Ordering::Relaxed),
+        }
+    }
+}
+
+impl Writing {
+    /// Writes what still waits. When whoever takes the lines does not take them, it gives up.
+    pub fn finish(self) {
+        self.log.0.stop.store(true, Ordering::SeqCst);
+        for _ in 0..LAST_LINES.as_millis() / LAST_LOOK.as_millis() {
+            if self.thread.is_finished() {
+                return;
+            }
+            std::thread::sleep(LAST_LOOK);
+        }
+        tracing::warn!("the access log's last lines could not be written in time");
+    }
+}
+
+struct Writer {
+    log: AccessLog,
+    sink: Sink,
+    lines: Lines,
+    clock: Clock,
+    text: Vec<u8>,
+    /// The last write failed, perhaps within a line.
+    torn: bool,
+    complained: Option<Millis>,
+    /// Lines lost that were complained about.
+    lost: u64,
+}
+
+impl Writer {
+    fn new(log: AccessLog, sink: Sink, lines: Lines, clock: Clock) -> Writer {
+        let text = Vec::with_capacity(BATCH_BYTES);
+        Writer { log, sink, lines, clock, text, torn: false, complained: None, lost: 0 }
+    }
+
+    fn run(mut self) {
+        loop {
+            // What was noted before the stop is there once this says so.
+            let stop = self.log.0.stop.load(Ordering::SeqCst);
+            if self.log.0.reopen.swap(false, Ordering::SeqCst) {
+                self.reopen();
+            }
+            let wrote = self.write_batch();
+            self.complain();
+            if !wrote && stop {
+                return;
+            }
+            if !wrote {
+                std::thread::sleep(LOOK);
+            }
+        }
+    }
+
+    /// Writes a bounded number of lines; false when there was none.
+    fn write_batch(&mut self) -> bool {
+        let began = self.clock.began();
+        self.text.clear();
+        if self.torn {
+            self.text.push(b'\n');
+        }
+        let mut count = 0;
+        for queue in &self.log.0.queues {
+            let share = self.text.len() + BATCH_BYTES / self.log.0.queues.len();
+            while self.text.len() < share {
+                let Some(note) = queue.take() else { break };
+                self.lines.write(&mut self.text, &note, began);
+                count += 1;
+            }
+        }
+        if count == 0 {
+            return false;
+        }
+        let outcome = self.sink.write(&self.text);
+        self.torn = outcome.is_err();
+        let counter = if self.torn { &self.log.0.failed } else { &self.log.0.written };
+        counter.fetch_add(count, Ordering::Relaxed);
+        if let Err(error) = outcome
+            && self.may_complain()
+        {
+            tracing::error!(%error, "the access log cannot be written; lines are lost");
+        }
+        true
+    }
+
+    fn reopen(&mut self) {
+        let Sink::File(path, file) = &mut self.sink else { return };
+        match append_to(path) {
+            Ok(new) => {
+                *file = new;
+                self.torn = false;
+                tracing::info!(path = %path.display(), "the access log was opened anew");
+            }
+            Err(error) => {
+                let path = path.display();
+                tracing::error!(%path, %error, "the access log goes on in the file that it has");
+            }
+        }
+    }
+
+    /// Says from time to time that lines were dropped.
+    fn complain(&mut self) {
+        let dropped = self.log.counts().dropped;
+        if dropped > self.lost && self.may_complain() {
+            let lines = dropped - self.lost;
+            tracing::warn!(lines, "the access log was too slow for them; they were dropped");
+            self.lost = dropped;
+        }
+    }
+
+    fn may_complain(&mut self) -> bool {
+        let now = self.clock.now();
+        let may = self.complained.is_none_or(|then| now.since(then) >= COMPLAINT);
+        if may {
+            self.complained = Some(now);
+        }
+        may
+    }
+}
