@@ -78,6 +78,11 @@ const LISTENERS: &[Head] = &[
     head("addresses", "addresses", Word, 7),
 ];
 
+/// A name, and what an operator made of it.
+fn marked(name: &str, is_so: bool, word: &str) -> String {
+    if is_so { format!("{name} ({word})") } else { name.to_owned() }
+}
+
 /// By listener, in the order of the config.
 pub(super) fn listeners(now: &Reading, pace: Pace<'_>) -> Table {
     let row = |(index, listener): (usize, &Listener)| {
@@ -88,7 +93,7 @@ pub(super) fn listeners(now: &Reading, pace: Pace<'_>) -> Table {
         };
         let queue = listener.accept_queue;
         let cells = vec![
-            Cell::Word(listener.name.clone()),
+            Cell::Word(marked(&listener.name, listener.paused, "paused")),
             Cell::Share { used: queue.waiting, all: queue.limit },
             Cell::Count(listener.open),
             Cell::Rate(rate(|l| l.accepted)),
@@ -107,6 +112,7 @@ pub(super) fn listeners(now: &Reading, pace: Pace<'_>) -> Table {
 
 const SERVERS: &[Head] = &[
     head("server", "title", Word, 0),
+    head("weight", "weight", Count, 6),
     head("open", "open", Count, 0),
     head("joins/s", "joined", Rate, 1),
     head("joined", "joined", Count, 5),
@@ -125,7 +131,8 @@ pub(super) fn servers(now: &Reading, pace: Pace<'_>) -> Table {
         let rate =
             |of: fn(&Server) -> u64| pace.rate(of(server), |_| then.get(&title).copied().map(of));
         let cells = vec![
-            Cell::Word(title.clone()),
+            Cell::Word(marked(&title, server.weight == 0, "drains")),
+            Cell::Count(server.weight),
             Cell::Count(server.open),
             Cell::Rate(rate(|s| s.joined)),
             Cell::Count(server.joined),

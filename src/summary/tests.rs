@@ -82,3 +82,14 @@ fn a_screenful_has_columns_and_says_rates_only_where_they_are_known() {
     assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
     assert!(text.contains("app/127.0.0.1:9001") && text.contains("7,900 / 8,190"), "{text}");
 }
+
+#[test]
+fn what_an_operator_took_out_is_marked() {
+    let mut reading = reading();
+    reading.listeners[1].paused = true;
+    reading.upstreams[0].servers[1].weight = 0;
+    let text = screenful(&Summary::of(&reading, None), Some(80));
+    assert!(text.contains("devices (paused) "), "{text}");
+    assert!(text.contains("app/127.0.0.1:9001 (drains) "), "{text}");
+    assert!(!text.contains("edge (") && !text.contains("9000 ("), "{text}");
+}
