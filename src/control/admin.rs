@@ -186,6 +186,7 @@ struct ListenerWish {
 
 async fn listener(State(view): State<View>, Json(wish): Json<ListenerWish>) -> Answer {
     let state = view.set_paused(&wish.listener, wish.paused).await.map_err(refusal)?;
+    view.forget_reading();
     let state = state.word();
     Ok(Json(json!({ "schema": SCHEMA, "listener": wish.listener, "state": state })))
 }
@@ -217,6 +218,7 @@ async fn server(State(view): State<View>, Json(wish): Json<ServerWish>) -> Answe
         }
     };
     let server = view.set_share(&wish.server, share).await.map_err(refusal)?;
+    view.forget_reading();
     let weight = server.weight();
     Ok(Json(json!({
         "schema": SCHEMA,

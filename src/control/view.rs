@@ -97,6 +97,11 @@ impl View {
         }
     }
 
+    /// Something was changed by hand: whoever asks next sees it.
+    pub(super) fn forget_reading(&self) {
+        *self.0.kept.lock().expect("nobody panics while holding it") = None;
+    }
+
     /// What the config's parts are called, by index.
     pub fn names(&self) -> &Names {
         &self.0.names
