@@ -40,6 +40,10 @@ impl<R: Ring> Worker<R> {
                 Order::Drain(within) => self.begin_drain(within),
                 Order::Stop => self.begin_stop(),
                 Order::Walk(task) => self.begin_walk(*task),
+                Order::Recall(reply) => {
+                    // Whoever asked may be gone.
+                    let _ = reply.send(self.recent.list());
+                }
                 // A drain serves every queue, paused or not.
                 Order::Pause(_) if !matches!(self.leaving, Leaving::No) => {}
                 Order::Pause(listener) => {

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use crossbeam::channel::{Receiver, Sender, unbounded};
+use tokio::sync::oneshot;
 
+use super::recent::Happening;
 use super::walk::Task;
 
 /// What the control plane may tell a worker.
@@ -16,6 +18,8 @@ pub enum Order {
     Stop,
     /// Walk over the connections, and answer.
     Walk(Box<Task>),
+    /// Say what happened last.
+    Recall(oneshot::Sender<Vec<Happening>>),
     /// Accept no more on the listener of this index until it is resumed. Its clients wait.
     Pause(usize),
     /// Accept there again.
@@ -28,7 +32,7 @@ pub struct Mailbox(Receiver<Order>);
 
 /// A mailbox: who sends an order wakes the worker's ring afterwards. The queue has no bound of its
 /// own because only the control plane writes: a drain or a stop, what operators ask for one after
-/// the other, and walks, of which it lets few wait.
+/// the other, and questions, of which it lets few wait.
 pub fn mailbox() -> (Sender<Order>, Mailbox) {
     let (sender, receiver) = unbounded();
     (sender, Mailbox(receiver))

@@ -7,6 +7,7 @@ mod drain;
 mod kill;
 mod leaving;
 mod mailbox;
+mod recent;
 mod route;
 mod table;
 mod timers;
@@ -18,6 +19,7 @@ use std::time::Duration;
 
 pub use access::{AccessEvent, AccessNote, AccessPlan, AccessQueue};
 pub use mailbox::{Mailbox, Order, mailbox};
+pub use recent::{Happening, What};
 pub use walk::{Answer, Candidate, Purpose, Reply, Row, Task};
 
 pub use crate::config::Timeouts;
@@ -33,6 +35,7 @@ pub use admission::GatePlan;
 use admission::{Admission, Verdict};
 use kill::Kill;
 use leaving::Leaving;
+use recent::Recent;
 use table::Table;
 use timers::Timers;
 use walk::Walk;
@@ -107,6 +110,8 @@ pub struct Worker<R: Ring> {
     returned_buffers: usize,
     /// What is known of connections on their way out.
     departures: HashMap<ConnIndex, Departure>,
+    /// For whoever looks for a fault.
+    recent: Recent,
     /// Connections whose opening is noted when their client's address is known.
     openings: HashSet<ConnIndex>,
     /// When this turn began, to the microsecond and to the millisecond.
@@ -145,6 +150,7 @@ impl<R: Ring> Worker<R> {
             starved: VecDeque::new(),
             returned_buffers: 0,
             departures: HashMap::new(),
+            recent: Recent::new(),
             openings: HashSet::new(),
             checked: now,
             open: 0,
@@ -257,6 +263,7 @@ impl<R: Ring> Worker<R> {
     }
 
     fn route(&mut self, completion: Completion) {
+        self.recent.keep(self.moment, What::from(completion));
         match completion {
             Completion::Accepted { listener, conn, more } => {
                 let verdict = self.admission.accepted(listener, more);

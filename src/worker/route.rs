@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::table::{ConnectTime, CountedServer};
-use super::{UpstreamPlan, Verdict, Worker};
+use super::{UpstreamPlan, Verdict, What, Worker};
 use crate::base::{BySide, Chunk, Errno, Millis, OpKind, Side, Tick};
 use crate::conn::{Action, Connection, Event, Op, Patience, Phase, Reason, Wiring, is_pressure};
 use crate::ring::{ConnIndex, Done, FourTuple, ListenerId, Operation, Ring, ServerId, Token};
@@ -253,6 +253,8 @@ impl<R: Ring> Worker<R> {
 
     fn vacate(&mut self, index: ConnIndex, reason: Reason) {
         self.count_end(index, reason);
+        let generation = self.table.entry(index).generation;
+        self.recent.keep(self.moment, What::Ended { conn: index, generation, reason });
         if self.plan.named {
             let departure = self.departures.remove(&index).unwrap_or_default();
             self.log_end(index, reason, &departure.names);
