@@ -1,7 +1,9 @@
 //! The command line: flags become a command, and its outcome an exit code.
 
 use std::ffi::OsString;
+use std::fs::OpenOptions;
 use std::io::{self, IsTerminal, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::thread;
@@ -178,6 +180,17 @@ pub enum Command {
         #[command(flatten)]
         instance: Instance,
     },
+    /// Write one text for a bug report: doctor, config, metrics, what happened last; no addresses
+    #[command(after_help = "Look at it before you send it: names and paths are as they are.\n\
+        Example: portcullis dump --output dump.txt")]
+    Dump {
+        /// Into this new file [default: standard output]
+        #[arg(long, value_name = "FILE")]
+        output: Option<PathBuf>,
+        /// Which gateway.
+        #[command(flatten)]
+        instance: Instance,
+    },
     /// Print what makes a shell complete this command line
     #[command(after_help = "Example: portcullis completions bash \
         > /usr/share/bash-completion/completions/portcullis")]
@@ -296,6 +309,7 @@ fn perform(command: Command) -> Outcome {
         Command::Server { name, action, weight, instance } => {
             server(&name, action, weight, &instance)
         }
+        Command::Dump { output, instance } => dump(output.as_deref(), &instance),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "portcullis", &mut script);
@@ -320,6 +334,21 @@ fn server(name: &str, action: ServerAction, weight: Option<u32>, instance: &Inst
         let (state, weight, open) = (word(&answer["state"]), &answer["weight"], &answer["open"]);
         Ok(format!("{name}: {state}, weight {weight}, {open} connections open"))
     })
+}
+
+/// A text for a bug report, on stdout or in a file that only this user may read.
+fn dump(output: Option<&Path>, instance: &Instance) -> Outcome {
+    let found = Client::find(instance.admin.as_deref()).and_then(|gateway| gateway.text("/dump"));
+    let text = match found {
+        Ok(text) => text,
+        Err(error) => return Outcome::Failed(error.to_string()),
+    };
+    let Some(path) = output else { return Outcome::Answer(text.trim_end().to_owned()) };
+    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+    match file.and_then(|mut file| file.write_all(text.as_bytes())) {
+        Ok(()) => Outcome::Answer(format!("{}: look at it before you send it", path.display())),
+        Err(error) => Outcome::Failed(format!("cannot write {}: {error}", path.display())),
+    }
 }
 
 /// A text in an answer, without its quotes.

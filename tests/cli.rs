@@ -83,6 +83,7 @@ fn completions_and_man_pages_know_every_command() {
         "kill",
         "listener",
         "server",
+        "dump",
         "completions",
         "man",
     ];

@@ -21,7 +21,7 @@ use tokio::net::{UnixListener, UnixStream};
 use super::status::status;
 use super::steer::{Share, SteerError};
 use super::view::View;
-use super::{conns, http};
+use super::{conns, dump, http};
 use crate::config::{Admin, AdminSocket, MAX_WEIGHT};
 
 /// Connections at one time: operators and their scripts.
@@ -163,6 +163,7 @@ fn routes(view: View) -> Router {
         .route("/drain", post(drain))
         .route("/status.json", get(status))
         .route("/conns", get(conns::list))
+        .route("/dump", get(dump::dump))
         .route("/kill", post(conns::kill))
         .route("/listener", post(listener))
         .route("/server", post(server))

@@ -134,6 +134,15 @@ impl Client {
         serde_json::from_value(answer).map_err(|error| unknown(error.to_string()))
     }
 
+    /// Asks for a text.
+    ///
+    /// # Errors
+    /// As [`Client::get`].
+    pub fn text(&self, target: &str) -> Result<String, ClientError> {
+        let text = self.answer(Method::GET, target, None)?;
+        Ok(String::from_utf8_lossy(&text).into_owned())
+    }
+
     /// Asks for connections.
     ///
     /// # Errors
@@ -191,16 +200,25 @@ impl Client {
         target: &str,
         body: Option<&Value>,
     ) -> Result<Value, ClientError> {
+        let text = self.answer(method, target, body)?;
+        serde_json::from_slice(&text).map_err(|error| self.broken(error))
+    }
+
+    fn answer(
+        &self,
+        method: Method,
+        target: &str,
+        body: Option<&Value>,
+    ) -> Result<Bytes, ClientError> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .map_err(|error| self.broken(error))?;
-        let text = runtime.block_on(async {
+        runtime.block_on(async {
             tokio::time::timeout(PATIENCE, self.converse(method, target, body))
                 .await
                 .map_err(|_| self.broken(format!("within {} s", PATIENCE.as_secs())))?
-        })?;
-        serde_json::from_slice(&text).map_err(|error| self.broken(error))
+        })
     }
 
     async fn converse(

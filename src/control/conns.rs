@@ -24,9 +24,6 @@ const LOOK: Duration = Duration::from_millis(2);
 /// How long workers may take: less than the asker's patience.
 const PATIENCE: Duration = Duration::from_secs(25);
 
-/// Orders that may wait for a worker when it is asked: one that stands still is not asked for ever.
-const ORDERS_WAITING: usize = 16;
-
 /// A request that is not carried out, and why.
 type Refusal = (StatusCode, String);
 
@@ -164,7 +161,7 @@ impl Question<'_> {
         let (reply, answer) = oneshot::channel();
         let Question { worker, query, only, purpose } = self;
         let (query, only) = ((*query).clone(), only.clone());
-        if worker.orders.len() < ORDERS_WAITING {
+        if worker.has_time() {
             worker.order(Order::Walk(Box::new(Task { query, only, purpose: *purpose, reply })));
         } else {
             let _ = reply.send(Reply::Busy);

@@ -8,12 +8,14 @@ pub mod admin;
 pub mod client;
 mod conns;
 pub mod directory;
+mod dump;
 mod events;
 mod http;
 pub mod log;
 mod page;
 pub mod process;
 pub mod reading;
+mod redact;
 pub mod signals;
 pub mod status;
 pub mod steer;
@@ -38,6 +40,9 @@ use status::StatusDoor;
 
 /// A worker that has not turned for this long is reported: it turns once a second when idle.
 const STALLED_AFTER: Duration = Duration::from_secs(5);
+
+/// Orders that may wait for a worker when it is asked something.
+const ORDERS_WAITING: usize = 16;
 
 /// The sockets at which the control plane is spoken to.
 #[derive(Debug, Default)]
@@ -64,6 +69,11 @@ impl WorkerHandle {
         // A worker that is gone has said so through its `Exit`.
         let _ = self.orders.send(order);
         self.waker.wake();
+    }
+
+    /// Whether it may be asked something: one that stands still is not asked for ever.
+    fn has_time(&self) -> bool {
+        self.orders.len() < ORDERS_WAITING
     }
 }
 

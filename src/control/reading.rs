@@ -9,7 +9,9 @@ use super::process::{self, Birth};
 use super::steer::Steering;
 use crate::base::{Clock, Millis};
 use crate::budget::Budget;
+use crate::config::Config;
 use crate::conn::Reason;
+use crate::doctor::Given;
 use crate::metrics::reading::{self, ConfigText, Counts, Drain, Durations, Leaving, Reading};
 use crate::metrics::{ConnectFailure, Counter, OfListener, OfServer, Refusal, WorkerCounters};
 use crate::query::{Names, UpstreamNames};
@@ -26,6 +28,10 @@ pub struct Books {
     pub budget: Arc<Budget>,
     /// The limit that the budget comes from, as the doctor calls it.
     pub bound_by: String,
+    /// What it runs with.
+    pub config: Config,
+    /// What the start found out about the kernel and its own limits.
+    pub given: Given,
     /// Of the config file.
     pub config_sha256: Option<String>,
     /// In the order of the config.

@@ -66,6 +66,11 @@ impl View {
         &self.0.books.workers
     }
 
+    /// What readings are taken from.
+    pub(super) fn books(&self) -> &Books {
+        &self.0.books
+    }
+
     /// What operators may change.
     pub fn steering(&self) -> &Steering {
         &self.0.books.steering

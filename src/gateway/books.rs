@@ -15,6 +15,7 @@ use crate::control::WorkerHandle;
 use crate::control::process::Birth;
 use crate::control::reading::{Books, ListenerBook, UpstreamBook};
 use crate::control::steer::{SteeredListener, SteeredUpstream, Steering};
+use crate::doctor::{Facts, Given};
 use crate::ring::PassiveSocket;
 use crate::worker::{Plan, UpstreamPlan};
 
@@ -43,12 +44,24 @@ pub(super) fn open(
         workers: workers.into(),
         budget,
         bound_by: host.bound_by.to_owned(),
+        config: config.clone(),
+        given: given(&host.facts),
         config_sha256: config.file_sha256.clone(),
         listeners: listeners.collect(),
         upstreams: config.upstreams.iter().map(upstream).collect(),
         steering,
         access_log: None,
         birth: Birth::read(Path::new("/")),
+    }
+}
+
+/// What facts were read with, to read them again.
+fn given(facts: &Facts) -> Given {
+    let memlock_bytes = facts.process.memlock_bytes.unwrap_or(u64::MAX);
+    Given {
+        files: (facts.process.files_soft, facts.process.files_hard),
+        memlock_bytes: (memlock_bytes, memlock_bytes),
+        kernel: facts.kernel.clone(),
     }
 }
 

@@ -9,6 +9,7 @@ mod conns;
 mod control_plane;
 mod counts;
 mod drain;
+mod dump;
 mod families;
 mod half_close;
 mod kill;

@@ -1,0 +1,105 @@
+//! One text for a bug report: what runs, how the host stands, the config, the metrics, and what
+//! happened last at each worker's ring, without anybody's address.
+
+use std::fmt::{self, Write};
+use std::path::Path;
+use std::time::Duration;
+
+use axum::extract::State;
+use tokio::sync::oneshot::{self, error::TryRecvError};
+use tokio::time::sleep;
+
+use super::WorkerHandle;
+use super::redact::redact;
+use super::view::View;
+use crate::base::Millis;
+use crate::doctor::{Diagnosis, Facts};
+use crate::metrics::plain_text;
+use crate::worker::{Happening, Order, What};
+
+/// How long workers may take to say what happened last. One that stands still says nothing.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// How often its answer is looked for.
+const LOOK: Duration = Duration::from_millis(2);
+
+/// Collects everything.
+pub(super) async fn dump(State(view): State<View>) -> String {
+    let pasts = pasts(view.workers()).await;
+    let mut text = String::new();
+    write(&mut text, &view, &pasts).expect("memory takes every line");
+    redact(&text)
+}
+
+/// What each worker says happened last.
+async fn pasts(workers: &[WorkerHandle]) -> Vec<Option<Vec<Happening>>> {
+    let ask = |worker: &WorkerHandle| {
+        let (reply, answer) = oneshot::channel();
+        if worker.has_time() {
+            worker.order(Order::Recall(reply));
+        }
+        answer
+    };
+    let mut answers: Vec<_> = workers.iter().map(ask).collect();
+    let mut pasts = vec![None; workers.len()];
+    for _ in 0..PATIENCE.as_millis() / LOOK.as_millis() {
+        let mut waits = false;
+        for (answer, past) in answers.iter_mut().zip(&mut pasts).filter(|(_, past)| past.is_none())
+        {
+            match answer.try_recv() {
+                Ok(happenings) => *past = Some(happenings),
+                Err(TryRecvError::Empty) => waits = true,
+                Err(TryRecvError::Closed) => {}
+            }
+        }
+        if !waits {
+            break;
+        }
+        sleep(LOOK).await;
+    }
+    pasts
+}
+
+fn write(out: &mut String, view: &View, pasts: &[Option<Vec<Happening>>]) -> fmt::Result {
+    let books = view.books();
+    let reading = view.reading();
+    let Millis(now) = view.now();
+    writeln!(out, "# portcullis {}, {} s after its start", reading.build.version, now / 1000)?;
+    writeln!(
+        out,
+        "# Each ip4-N and ip6-N stands for one address. Names and paths are as they are."
+    )?;
+    let facts = Facts::read(Path::new("/"), books.given.clone());
+    writeln!(out, "\n## doctor\n\n{}", Diagnosis::new(facts, &books.config, None))?;
+    writeln!(out, "\n## config\n\n{:#?}", books.config)?;
+    writeln!(out, "\n## metrics\n\n{}", plain_text(&reading))?;
+    for (worker, past) in pasts.iter().enumerate() {
+        writeln!(out, "\n## worker {worker}: what its ring completed last, and which ended\n")?;
+        match past {
+            Some(happenings) => happenings.iter().try_for_each(|one| happening(out, one))?,
+            None => writeln!(out, "it did not answer within {} s", PATIENCE.as_secs())?,
+        }
+    }
+    Ok(())
+}
+
+/// One line: the moment in seconds, the connection as slot-generation, what happened to it.
+fn happening(out: &mut String, Happening { at, what }: &Happening) -> fmt::Result {
+    let (seconds, micros) = (at.0 / 1_000_000, at.0 % 1_000_000);
+    write!(out, "{seconds}.{micros:06} ")?;
+    match what {
+        What::Accepted { listener, conn, more } => {
+            writeln!(out, "{} accepted at={} more={more}", conn.0, listener.0)
+        }
+        What::AcceptEnded { listener, error } => {
+            writeln!(out, "accept-ended at={} error={error:?}", listener.0)
+        }
+        What::Done { token, result, more } => writeln!(
+            out,
+            "{}-{} {:?} {:?} {result:?} more={more}",
+            token.conn.0, token.generation, token.side, token.kind
+        ),
+        What::Ended { conn, generation, reason } => {
+            writeln!(out, "{}-{generation} ended reason={}", conn.0, reason.word())
+        }
+    }
+}
