@@ -6,16 +6,16 @@ use crate::base::Chunk;
 /// most one chunk. Splicing, when it comes, is one more state: bytes in a pipe, not in a chunk.
 ///
 /// ```text
-///   Quiet ──► Waiting ──► Receiving ──► Sending ──► Stalled
-///                            ▲  │ ▲        │ ▲         │
-///                    Starved ┘  │ └────────┘ └─────────┘
-///                               └──► Finishing ──► Finished
+///   Unarmed ──► Waiting ◄─► Receiving ──► Sending ──► Stalled
+///                              ▲  │ ▲        │ ▲         │
+///                      Starved ┘  │ └────────┘ └─────────┘
+///                                 └──► Finishing ──► Finished
 ///   any ──► Dead
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lane {
     /// Nothing is armed: before the join.
-    Quiet,
+    Unarmed,
     /// A readiness wait is armed on the source; no buffer is held.
     Waiting,
     /// A receive is armed on the source.

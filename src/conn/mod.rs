@@ -127,7 +127,7 @@ impl Connection {
         resets: BySide([false; 2]),
         input: BySide([Input::Open; 2]),
         in_flight: BySide([InFlight::NONE; 2]),
-        lanes: BySide([Lane::Quiet; 2]),
+        lanes: BySide([Lane::Unarmed; 2]),
         moved_bytes: BySide([0; 2]),
     };
 

@@ -79,7 +79,7 @@ impl Connection {
 
     fn join(&mut self, actions: &mut Actions) {
         self.phase = Phase::Joined;
-        if self.lanes[Side::Client] == Lane::Quiet {
+        if self.lanes[Side::Client] == Lane::Unarmed {
             self.receive(Side::Client, actions);
         }
         self.wait_readable(Side::Upstream, actions);
@@ -112,7 +112,7 @@ impl Connection {
 
     /// The client's readiness before the join: data can wait, a reset ends it.
     pub(super) fn readable_early(&mut self, result: Result<u32, Errno>, actions: &mut Actions) {
-        self.lanes[Side::Client] = Lane::Quiet;
+        self.lanes[Side::Client] = Lane::Unarmed;
         if is_gone(result) {
             self.input[Side::Client] = Input::Reset;
             let reason = if self.connect_begun { Reason::ClientReset } else { Reason::ClientGone };

@@ -89,7 +89,8 @@ impl Connection {
                 self.lanes[source] = Lane::Starved;
                 actions.list.push(super::Action::AwaitBuffer(source));
             }
-            (Err(Errno::EINTR | Errno::EAGAIN), None) => self.receive(source, actions),
+            (Err(Errno::EINTR), None) => self.receive(source, actions),
+            (Err(Errno::EAGAIN), None) => self.wait_readable(source, actions),
             (Err(_), None) => {
                 self.mark_reset(source, actions);
                 if self.phase == Phase::Joined {
@@ -168,7 +169,7 @@ impl Connection {
             Input::Reset => self.pass_reset_on(source, actions),
             Input::Open if self.in_flight[source].has(OpKind::Send) => {
                 self.input[source] = Input::Unsure;
-                self.lanes[source] = Lane::Quiet;
+                self.lanes[source] = Lane::Unarmed;
             }
             Input::Open | Input::Unsure => {
                 self.input[source] = Input::Ended;
