@@ -152,7 +152,8 @@ impl Bench {
     }
 
     fn step(&mut self) {
-        match self.choose(12) {
+        match self.choose(13) {
+            4 => self.apply(Event::Expired(Patience::Quiet)),
             0 => {
                 let patience = self.conn.patience();
                 if patience != Patience::Unbounded {

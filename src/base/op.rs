@@ -70,6 +70,11 @@ impl InFlight {
             | 1 << OpKind::WatchHangup as u16,
     );
 
+    /// `kind` and nothing else.
+    pub const fn only(kind: OpKind) -> InFlight {
+        InFlight(1 << kind as u16)
+    }
+
     /// Nothing is in flight.
     pub fn is_empty(self) -> bool {
         self.0 == 0

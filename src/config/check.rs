@@ -137,6 +137,12 @@ fn ring(section: &Section<'_>, problems: &mut Vec<ConfigError>) -> RingConfig {
             default.batch_wait,
             BATCH_WAIT_REMEDY,
         ),
+        quiet_after: section.duration(
+            problems,
+            "quiet_after",
+            default.quiet_after,
+            "write the default, \"10s\"",
+        ),
     };
     if let (Some(wait), Some(value)) = (ring.batch_wait, section.get("batch_wait"))
         && !BATCH_WAITS.contains(&wait)

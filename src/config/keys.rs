@@ -31,6 +31,7 @@ pub(super) const RING: SectionKeys = SectionKeys {
         "buffer_size",
         "buffer_count",
         "batch_wait",
+        "quiet_after",
     ],
     later: &[],
 };

@@ -96,6 +96,8 @@ pub struct RingConfig {
     pub buffer_count: u32,
     /// How long a turn waits for a batch of completions, 10 µs to 10 ms; none does not.
     pub batch_wait: Option<Duration>,
+    /// Without a byte in either direction, until a connection waits without a receive.
+    pub quiet_after: Duration,
 }
 
 impl Default for RingConfig {
@@ -106,6 +108,7 @@ impl Default for RingConfig {
             buffer_bytes: 16 << 10,
             buffer_count: 1024,
             batch_wait: None,
+            quiet_after: Duration::from_secs(10),
         }
     }
 }

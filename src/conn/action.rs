@@ -58,6 +58,9 @@ pub enum Patience {
     Retirement,
     /// The end of its allotted time.
     Lifetime,
+    /// The next byte, for so long that what a waiting receive takes of the kernel's memory is worth
+    /// more than the time that it saves.
+    Quiet,
 }
 
 /// What a connection wants done, in order.

@@ -95,6 +95,7 @@ impl Connection {
                 self.end_from_outside(Reason::HalfCloseTimeout, actions);
             }
             (_, Patience::Lifetime) => self.end_from_outside(Reason::MaxLifetime, actions),
+            (Phase::Joined, Patience::Quiet) => self.go_quiet(actions),
             // The state moved on between the deadline and its expiry.
             (
                 _,
@@ -102,7 +103,8 @@ impl Connection {
                 | Patience::Connect
                 | Patience::OtherEnd
                 | Patience::Delivery
-                | Patience::Retirement,
+                | Patience::Retirement
+                | Patience::Quiet,
             ) => {}
             (phase, Patience::Unbounded) => panic!("{patience:?} expired in {phase:?}"),
         }
@@ -131,8 +133,10 @@ impl Connection {
                     }
                     Stage::Resetting
                 }
-                // A cancel of everything could take the reset with it.
+                // A cancel of everything could take the reset with it, and one of a quiet receive
+                // would stand in its way: a side has one cancel at a time.
                 Stage::Resetting if self.anywhere(OpKind::Reset) => return,
+                Stage::Resetting if self.anywhere(OpKind::Cancel) => return,
                 Stage::Resetting => {
                     self.cancel(Side::Client, actions);
                     self.cancel(Side::Upstream, actions);

@@ -175,6 +175,8 @@ impl Connection {
             (Phase::Retrying, OpKind::Cancel) => self.retry(actions),
             (Phase::Joined, OpKind::WaitWritable) => self.writable(side, actions),
             (Phase::Joined, OpKind::Shutdown) => self.shut_down(side, result, actions),
+            // Of receives, and each of those tells its own end.
+            (Phase::Joined | Phase::Delivering { .. }, OpKind::Cancel) => {}
             (Phase::Joined | Phase::Delivering { .. }, OpKind::WatchHangup) => {
                 self.hung_up(side, result, actions);
             }
@@ -231,6 +233,11 @@ impl Connection {
     fn name(&mut self, side: Side, actions: &mut Actions) {
         assert!(self.can_name(side), "{side:?} was to be named in {:?}", self.phase);
         self.start(side, Op::Addresses, actions);
+    }
+
+    /// Whether a receive waits that [`Patience::Quiet`] can end.
+    pub fn is_listening(&self) -> bool {
+        self.phase == Phase::Joined && Side::BOTH.iter().any(|&side| self.listens(side))
     }
 
     /// Where it stands.

@@ -1,7 +1,7 @@
 //! Bytes, FINs and resets between two joined sides.
 
 use super::{Actions, Connection, Input, Lane, Op, Phase, Reason, Wiring};
-use crate::base::{Buffer, BySide, Chunk, Errno, OpKind, Side};
+use crate::base::{Buffer, BySide, Chunk, Errno, InFlight, OpKind, Side};
 
 /// poll(2): the socket has an error that nobody has been told.
 const POLL_ERROR: u32 = 0x0008;
@@ -61,7 +61,7 @@ impl Connection {
     ) {
         if let (Phase::Delivering { to, .. }, Err(error)) = (self.phase, result)
             && to == source
-            && !matches!(error, Errno::ENOBUFS | Errno::EINTR | Errno::EAGAIN)
+            && !matches!(error, Errno::ENOBUFS | Errno::EINTR | Errno::EAGAIN | Errno::ECANCELED)
         {
             // The error is told once, so this may be all that is heard of it.
             return self.end_delivery(actions);
@@ -90,7 +90,8 @@ impl Connection {
                 actions.list.push(super::Action::AwaitBuffer(source));
             }
             (Err(Errno::EINTR), None) => self.receive(source, actions),
-            (Err(Errno::EAGAIN), None) => self.wait_readable(source, actions),
+            // Cancelled: it has gone quiet.
+            (Err(Errno::EAGAIN | Errno::ECANCELED), None) => self.wait_readable(source, actions),
             (Err(_), None) => {
                 self.mark_reset(source, actions);
                 if self.phase == Phase::Joined {
@@ -98,6 +99,21 @@ impl Connection {
                 }
             }
             (result, buffer) => panic!("received {result:?} with {buffer:?}"),
+        }
+    }
+
+    /// Whether the lane of `source` has a receive that waits and is not being cancelled.
+    pub(super) fn listens(&self, source: Side) -> bool {
+        self.lanes[source] == Lane::Receiving && !self.in_flight[source].has(OpKind::Cancel)
+    }
+
+    /// Nothing has moved for a while: receives that wait are cancelled, and when they have ended,
+    /// waits without a buffer take their place. Data may beat the cancel, as anything else may.
+    pub(super) fn go_quiet(&mut self, actions: &mut Actions) {
+        for side in Side::BOTH {
+            if self.listens(side) {
+                self.start(side, Op::Cancel(InFlight::only(OpKind::Receive)), actions);
+            }
         }
     }
 

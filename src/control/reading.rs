@@ -258,5 +258,6 @@ fn worker(counters: &WorkerCounters, now: Millis) -> reading::Worker {
         accepts_pressed: get(&counters.accepts_pressed),
         overshoot: get(&counters.overshoot),
         cancels_repeated: get(&counters.cancels_repeated),
+        quieted: get(&counters.quieted),
     }
 }

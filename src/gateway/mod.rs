@@ -38,7 +38,9 @@ use crate::listener::{Bound, stop_syns};
 use crate::metrics::{Extent, Refusal, WorkerCounters};
 use crate::ring::{KernelRing, PassiveSocket, RingError, RingSetup, ServerSocket, Waker};
 use crate::upstream::Servers;
-use crate::worker::{GatePlan, ListenerPlan, Mailbox, Plan, UpstreamPlan, Worker, mailbox};
+use crate::worker::{
+    GatePlan, ListenerPlan, Mailbox, Plan, QuietPlan, UpstreamPlan, Worker, mailbox,
+};
 use host::Host;
 use inherit::Inherited;
 use lock::Lock;
@@ -56,6 +58,9 @@ pub fn run(config: Config) -> Result<(), GatewayError> {
     drop(log);
     outcome
 }
+
+/// Connections that a worker makes quiet in one turn.
+const QUIETED_PER_TURN: u32 = 100;
 
 /// A gateway whose workers accept.
 struct Gateway {
@@ -256,6 +261,7 @@ fn plan(config: &Config, bound: &[(usize, Bound)]) -> (Plan, Vec<ServerSocket>) 
         worker: 0,
         named: config.log.level >= crate::config::Level::Debug || access::is_on(config),
         access: None,
+        quiet: QuietPlan { after: config.ring.quiet_after, per_turn: QUIETED_PER_TURN },
     };
     (plan, addresses)
 }
@@ -375,6 +381,7 @@ fn summarize(handles: &[WorkerHandle]) {
         buffers_starved = total(|c| c.buffers_starved.get()),
         chunks_parked = total(|c| c.chunks_parked.get()),
         cancels_repeated = total(|c| c.cancels_repeated.get()),
+        quieted = total(|c| c.quieted.get()),
         "stopped"
     );
     for reason in Reason::ALL {

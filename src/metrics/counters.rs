@@ -187,6 +187,8 @@ pub struct OfWorker {
     pub timers_expired: Counter,
     /// Cancels asked for again because an operation had not ended.
     pub cancels_repeated: Counter,
+    /// Connections whose receives gave way to waits without a buffer, because nothing moved.
+    pub quieted: Counter,
     /// Turns of the worker's loop.
     pub turns: Counter,
     /// When the last turn began, in milliseconds of the gateway's clock: the heartbeat.

@@ -166,6 +166,7 @@ pub struct Worker {
     pub accepts_pressed: u64,
     pub overshoot: u64,
     pub cancels_repeated: u64,
+    pub quieted: u64,
 }
 
 /// A listener, over all its addresses and workers.

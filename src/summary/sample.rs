@@ -79,6 +79,7 @@ fn worker(open: u64) -> Value {
         "accepts_pressed",
         "overshoot",
         "cancels_repeated",
+        "quieted",
     ] {
         worker[zero] = json!(0);
     }

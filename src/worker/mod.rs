@@ -53,6 +53,19 @@ pub struct Plan {
     pub named: bool,
     /// For the access log, which has lines of `named` connections only.
     pub access: Option<AccessPlan>,
+    /// When receives that wait give way to waits without a buffer.
+    pub quiet: QuietPlan,
+}
+
+/// When a connection's receives have waited for long enough. A waiting receive takes 870 bytes of
+/// kernel memory, a wait for readability 260.
+#[derive(Clone, Debug)]
+pub struct QuietPlan {
+    /// Without a byte in either direction.
+    pub after: Duration,
+    /// Connections that are made quiet in one turn. Each takes requests for its cancels, and what
+    /// a ring has taken for requests it keeps until its end (io_kiocb), so few at a time.
+    pub per_turn: u32,
 }
 
 impl Plan {
@@ -211,6 +224,9 @@ impl<R: Ring> Worker<R> {
     }
 
     fn sleep(&self) -> Duration {
+        if self.timers.any_due() {
+            return Duration::ZERO;
+        }
         let kill = self.kill.as_ref().map(|kill| kill.turn());
         let looks = [self.admission.next_look(), self.next_departure(), self.next_step(), kill];
         let timers = self.timers.next_look().begins();
@@ -230,26 +246,42 @@ impl<R: Ring> Worker<R> {
         }
     }
 
+    /// Deals with what is due. Where more have gone quiet than a turn takes, what is left of the
+    /// wheel's tick waits for the next.
     fn expire(&mut self) {
+        let mut quieted = 0;
+        let quieted_max = self.plan.quiet.per_turn;
         let until = Tick::at(self.now);
-        while self.timers.step(&mut self.table, until) {
-            while let Some(index) = self.timers.due(&mut self.table) {
-                match self.deadline(index) {
-                    Some((due, patience)) if due <= self.now => {
-                        self.counters.timers_expired.add(1);
-                        if patience == Patience::Retirement {
-                            self.counters.cancels_repeated.add(1);
-                        }
-                        self.table.entry(index).waits_since = Tick::not_before(self.now);
-                        self.apply(index, Event::Expired(patience));
-                        self.set_timer(index);
-                    }
-                    // A byte moved since the deadline was set, or it lay beyond the wheel.
-                    Some(_) => self.set_timer(index),
-                    None => {}
-                }
+        loop {
+            while quieted < quieted_max
+                && let Some(index) = self.timers.due(&mut self.table)
+            {
+                quieted += u32::from(self.expire_one(index) == Some(Patience::Quiet));
+            }
+            if self.timers.any_due() || !self.timers.step(&mut self.table, until) {
+                return;
             }
         }
+    }
+
+    /// The deadline that had come, if one had.
+    fn expire_one(&mut self, index: ConnIndex) -> Option<Patience> {
+        let (due, patience) = self.deadline(index)?;
+        if due > self.now {
+            // A byte moved since the deadline was set, or it lay beyond the wheel.
+            self.set_timer(index);
+            return None;
+        }
+        self.counters.timers_expired.add(1);
+        match patience {
+            Patience::Retirement => self.counters.cancels_repeated.add(1),
+            Patience::Quiet => self.counters.quieted.add(1),
+            _ => {}
+        }
+        self.table.entry(index).waits_since = Tick::not_before(self.now);
+        self.apply(index, Event::Expired(patience));
+        self.set_timer(index);
+        Some(patience)
     }
 
     fn check_once_a_second(&mut self) {

@@ -112,7 +112,7 @@ impl<R: Ring> Worker<R> {
         for action in actions.list {
             self.perform(index, action);
         }
-        if changed {
+        if changed || self.would_be_late(index) {
             self.set_timer(index);
         }
     }
@@ -341,7 +341,7 @@ impl<R: Ring> Worker<R> {
                 let wait = timeouts.first_byte;
                 (wait.map(|wait| (entry.opened.millis().after(wait), Patience::FirstByte)), byte)
             }
-            Patience::Byte | Patience::Lifetime => (None, byte),
+            Patience::Byte | Patience::Lifetime | Patience::Quiet => (None, byte),
             Patience::LastDirection => (half_close, byte),
         };
         let lifetime = timeouts.max_lifetime.filter(|_| entry.conn.phase() != Phase::Vacant);
@@ -350,7 +350,23 @@ impl<R: Ring> Worker<R> {
             let due = entry.opened.millis().after(longest.mul_f64(share));
             (due, Patience::Lifetime)
         });
-        [first, second, lifetime].into_iter().flatten().min_by_key(|(due, _)| *due)
+        let quiet = self.quiet_due(index).map(|due| (due.begins(), Patience::Quiet));
+        [first, second, lifetime, quiet].into_iter().flatten().min_by_key(|(due, _)| *due)
+    }
+
+    /// When a receive that waits will have waited for too long; `None` when none does.
+    fn quiet_due(&mut self, index: ConnIndex) -> Option<Tick> {
+        let after = self.plan.quiet.after;
+        let entry = self.table.entry(index);
+        let since = entry.active.max(entry.waits_since);
+        entry.conn.is_listening().then(|| Tick::not_before(since.begins().after(after)))
+    }
+
+    /// Whether the wheel comes to the connection too late to find its receive quiet.
+    fn would_be_late(&mut self, index: ConnIndex) -> bool {
+        let Some(due) = self.quiet_due(index) else { return false };
+        let set = self.table.entry(index).timer.due();
+        set.is_none_or(|set| set > due.max(Tick(Tick::at(self.now).0 + 1)))
     }
 }
 

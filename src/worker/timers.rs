@@ -142,6 +142,11 @@ impl Timers {
         })
     }
 
+    /// Whether somebody's deadline is the present tick.
+    pub fn any_due(&self) -> bool {
+        self.heads[slot(0, self.now)] != NOBODY
+    }
+
     /// The tick up to which a worker may sleep: the next deadline that is known exactly, or the
     /// next one at which a higher level is spread out.
     pub fn next_look(&self) -> Tick {

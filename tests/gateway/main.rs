@@ -19,6 +19,7 @@ mod many_rings;
 mod moving;
 mod page;
 mod predecessor;
+mod quiet;
 mod relay;
 mod reset;
 mod reset_stalled;

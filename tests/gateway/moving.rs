@@ -67,7 +67,7 @@ fn config(servers: &[SocketAddr]) -> String {
         |name: &str, keys: &str| format!("[listener.{name}]\nbind = [\"127.0.0.1:0\"]\n{keys}\n");
     [
         "[gateway]\nworkers = 1\nmax_connections = 200\ndrain_timeout = \"20s\"".to_owned(),
-        "[ring]\nbuffer_count = 8\nbuffer_size = \"4KiB\"".to_owned(),
+        "[ring]\nbuffer_count = 8\nbuffer_size = \"4KiB\"\nquiet_after = \"100ms\"".to_owned(),
         "[status]\nbind = \"127.0.0.1:0\"".to_owned(),
         listener("edge", "upstream = \"app\""),
         listener("brief", "upstream = \"own\"\nidle_timeout = \"1s\""),
@@ -120,6 +120,9 @@ fn every_family_is_shown_and_moves() {
     seen.wait_for(status, "portcullis_accept_queue_dropped");
     let strict: Vec<_> = (0..3).map(|_| client::try_connect(gateway.address("strict"))).collect();
     seen.wait_for(status, "portcullis_connections_refused");
+    let quiet = client::connect(gateway.address("edge"));
+    client::echo(&quiet, 1, 100);
+    seen.wait_for(status, "portcullis_worker_quieted");
     // Whether a receive finds no buffer is a matter of moments: more come until one has.
     let mut stalled = Vec::new();
     let names = ["buffers_starved", "chunks_parked", "parked_bytes"];
@@ -136,7 +139,7 @@ fn every_family_is_shown_and_moves() {
     gateway.signal(Signal::SIGTERM);
     seen.wait_for(status, "portcullis_draining");
     seen.wait_for(status, "portcullis_drain_remaining_seconds");
-    drop((first, queued, strict, stalled, silent));
+    drop((first, queued, strict, quiet, stalled, silent));
     gateway.stop_has_begun();
 
     // The queue for a buffer is filled and emptied between two scrapes.

@@ -91,6 +91,7 @@ impl Numbers {
             accepts_pressed: self.next(),
             overshoot: self.next(),
             cancels_repeated: self.next(),
+            quieted: self.next(),
         }
     }
 }

@@ -74,6 +74,11 @@ faults! {
     CancelEscaped,
     /// Data was received although the receive's cancel was under way.
     DataBeatsCancel,
+    /// A receive was cancelled because its connection was quiet.
+    WentQuiet,
+    /// Data was received although the receive of a quiet connection was being cancelled, and went
+    /// on its way.
+    DataBeatsQuiet,
     /// A slot was given to a new client before its close was heard of.
     AcceptOvertakesClose,
     /// A client was accepted after the cancel of its accept.

@@ -11,6 +11,10 @@ use crate::link::{ERR, Found, HUP, IN, Link, OUT, RDHUP};
 use crate::peer::{Peer, Step};
 use crate::ring::{Op, Posted, SimRing, Submitted, byte_key};
 
+/// The most that one turn adds to the clock of patience: while a worker does not run, or the clock
+/// jumps, it is not late.
+const PATIENT_TURN_MILLIS: u64 = 100;
+
 /// What an operation came to.
 type Outcome = (Result<u64, Errno>, Option<Buffer>);
 
@@ -40,6 +44,8 @@ impl SimRing {
             self.step_world();
             self.collect();
             if !self.out.is_empty() || self.now() >= deadline {
+                self.patient += (self.now() - self.turned_at).min(PATIENT_TURN_MILLIS);
+                self.turned_at = self.now();
                 return;
             }
             self.advance(self.next_event().clamp(self.now() + 1, deadline));

@@ -52,6 +52,8 @@ pub struct Link {
     pub served: bool,
     /// The gateway has begun to give it up.
     pub abandoned: bool,
+    /// Its receive alone was cancelled.
+    pub quieted: bool,
 
     /// Bytes that arrived from the peer while the gateway's socket was open.
     pub sent_bytes: u64,
@@ -107,6 +109,7 @@ impl Link {
             waits: false,
             served: false,
             abandoned: false,
+            quieted: false,
             sent_bytes: 0,
             received_bytes: 0,
             room_bytes: random.pick(&[4, 16, 50, 150]),

@@ -10,7 +10,7 @@ use portcullis::ring::{
 };
 
 use crate::random::Random;
-use crate::ring::SimRing;
+use crate::ring::{QUIETS, SimRing};
 
 /// What is broken, by the invariant that is to notice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,6 +71,10 @@ pub enum Mutation {
     DropsName,
     /// No turn for nothing: a wait for room ends at once.
     Spins,
+    /// A quiet connection waits without a receive: its cancel is left out.
+    StaysAlert,
+    /// Bytes that beat the cancel of a quiet receive are delivered.
+    DropsBeaten,
     /// Completions of an earlier life are counted.
     HidesStale,
     /// Permits come home (broken by the run, not here).
@@ -81,7 +85,7 @@ pub enum Mutation {
 
 impl Mutation {
     /// Everything that the oracle must notice.
-    pub const BROKEN: [Mutation; 30] = [
+    pub const BROKEN: [Mutation; 32] = [
         Mutation::KeepsBuffer,
         Mutation::LosesData,
         Mutation::ReleasesTwice,
@@ -109,6 +113,8 @@ impl Mutation {
         Mutation::DropsReadiness,
         Mutation::DropsName,
         Mutation::Spins,
+        Mutation::StaysAlert,
+        Mutation::DropsBeaten,
         Mutation::HidesStale,
         Mutation::LeaksPermit,
         Mutation::LeaksServer,
@@ -143,6 +149,8 @@ impl Mutation {
             Mutation::DropsReadiness => "still going",
             Mutation::DropsName => "still going",
             Mutation::Spins => "turns for nothing",
+            Mutation::StaysAlert => "a receive waits on a quiet connection",
+            Mutation::DropsBeaten => "clean end",
             Mutation::HidesStale => "stale",
             Mutation::LeaksPermit => "permits did not come home",
             Mutation::LeaksServer => "connections did not come home",
@@ -210,9 +218,17 @@ impl Mutant {
             Operation::Cancel(_) if self.mutation == Mutation::DropsCancel => {
                 Some(Err(Errno::ENOENT))
             }
+            QUIETS if self.mutation == Mutation::StaysAlert => Some(Err(Errno::ENOENT)),
             Operation::WaitWritable if self.mutation == Mutation::Spins => Some(Ok(4)),
             _ => None,
         }
+    }
+
+    /// Whether to lose the data of a receive that was being cancelled for quiet.
+    fn is_beaten(&self, token: Token) -> bool {
+        let link = self.inner.link_at(token.conn, token.side);
+        let quieted = link.is_some_and(|link| self.inner.links[link].quieted);
+        quieted && self.mutation == Mutation::DropsBeaten
     }
 
     /// The completion as the worker sees it; `None` hides it.
@@ -236,6 +252,9 @@ impl Mutant {
             }
             (OpKind::Receive, Ok(1..)) if self.breaks(Mutation::LosesData) => {
                 (done.result, done.buffer) = (Err(Errno::EAGAIN), None);
+            }
+            (OpKind::Receive, Ok(1..)) if self.is_beaten(done.token) => {
+                (done.result, done.buffer) = (Err(Errno::ECANCELED), None);
             }
             (OpKind::Send, Ok(sent @ 1..)) if self.breaks(Mutation::RepeatsByte) => {
                 done.result = Ok(sent - 1);

@@ -1,10 +1,12 @@
 //! What must hold: of every pair of peers when a run is over, and of the books at every moment.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use portcullis::budget::Budget;
 use portcullis::config::AtLimit;
 use portcullis::conn::Wiring;
+use portcullis::ring::Operation;
 
 use crate::link::{End, Link};
 use crate::ring::SimRing;
@@ -38,6 +40,21 @@ pub fn check_permits(
 pub fn check_still(rings: &[&SimRing], listener: usize) {
     let armed = |ring: &SimRing| ring.accepts.iter().any(|a| a.listener == listener && !a.over);
     assert!(!rings.iter().any(|ring| armed(ring)), "an accept is armed on a paused listener");
+}
+
+/// No receive waits on a connection that has been quiet for long. `after` is when it should go; one
+/// cancel may fail, and many connections take turns.
+pub fn check_quiet(ring: &SimRing, after: Duration) {
+    const SLACK_MILLIS: u64 = 2500;
+    let most = 2 * after.as_millis() as u64 + SLACK_MILLIS;
+    for op in ring.ops.iter().filter(|op| op.operation == Operation::Receive && !op.over) {
+        let slot = op.token.conn.0 as usize;
+        let silent = ring.patient - ring.heard[slot].max(op.started);
+        let links = ring.slots.iter().filter_map(|side| side[slot]);
+        let reset = links.into_iter().any(|link| ring.links[link].rst_in);
+        let name = op.token;
+        assert!(reset || silent <= most, "a receive waits on a quiet connection: {name:?}");
+    }
 }
 
 /// Everything that a ring lent has come back.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use portcullis::base::{Buffer, Chunk, Errno, OpKind, Side};
+use portcullis::base::{Buffer, Chunk, Errno, InFlight, OpKind, Side};
 use portcullis::conn::Wiring;
 use portcullis::ring::{
     AcceptMode, Completion, ConnIndex, Done, FourTuple, ListenerId, Operation, Ring, RingCounters,
@@ -22,6 +22,9 @@ use crate::scenario::{Knock, Shape};
 
 /// 10.0.0.0: where the links' addresses begin.
 const FIRST_ADDRESS: u32 = 10 << 24;
+
+/// The cancel that makes a side quiet; one that ends a connection may look the same.
+pub const QUIETS: Operation = Operation::Cancel(InFlight::only(OpKind::Receive));
 
 /// An operation in flight: from its start until the worker sees its last completion.
 #[derive(Clone, Debug)]
@@ -40,6 +43,8 @@ pub struct Op {
     pub bits: u32,
     /// What a cancel has cancelled, by key.
     pub cancelled: Vec<u64>,
+    /// When it was started, by the clock of patience.
+    pub started: u64,
 }
 
 /// A completion that the worker has not seen.
@@ -96,6 +101,13 @@ pub struct SimRing {
     pub buffers: Buffers,
     /// Addresses that may be taken, and whether they were found.
     addresses: BTreeMap<u64, bool>,
+    /// Buffers of data that came although the receive was being cancelled.
+    beat_quiet: BTreeSet<u32>,
+    /// By slot: when the worker last heard of it, by the clock of patience.
+    pub heard: Vec<u64>,
+    /// The clock of patience: milliseconds in which this worker could have done something.
+    pub patient: u64,
+    pub turned_at: u64,
     pub keys: u64,
     last_order_shown: u64,
     pub stale: u64,
@@ -132,6 +144,10 @@ impl SimRing {
             out: VecDeque::new(),
             buffers: Buffers::new(shape.buffers, shape.buffer_bytes, shape.parked_bytes),
             addresses: BTreeMap::new(),
+            beat_quiet: BTreeSet::new(),
+            heard: vec![0; slots],
+            patient: 0,
+            turned_at: 0,
             keys: 0,
             last_order_shown: 0,
             stale: 0,
@@ -240,6 +256,9 @@ impl SimRing {
         };
         let Token { conn, side, kind, .. } = done.token;
         let slot = conn.0 as usize;
+        if !matches!(kind, OpKind::Cancel | OpKind::WaitWritable) {
+            self.heard[slot] = self.patient;
+        }
         match kind {
             OpKind::Cancel if !self.ops[at].cancelled.is_empty() => {
                 let cancelled = &self.ops[at].cancelled;
@@ -253,7 +272,11 @@ impl SimRing {
             }
             OpKind::Receive => {
                 if let Some(link) = self.link_at(conn, side) {
-                    self.links[link].waits = done.result == Err(Errno::ENOBUFS);
+                    let link = &mut self.links[link];
+                    link.waits = done.result == Err(Errno::ENOBUFS);
+                    if let Some(Buffer(id)) = done.buffer.filter(|_| link.quieted) {
+                        self.beat_quiet.insert(id);
+                    }
                 }
             }
             OpKind::Addresses => {
@@ -353,16 +376,30 @@ impl Ring for SimRing {
             over: false,
             bits: 0,
             cancelled: Vec::new(),
+            started: self.patient,
         };
         self.ops.push(op);
         if let Some(link) = self.link_at(token.conn, token.side) {
             let link = &mut self.links[link];
-            match token.kind {
-                OpKind::Cancel | OpKind::Reset | OpKind::Close => link.abandoned = true,
+            match operation {
+                Operation::Cancel(_) | Operation::Reset | Operation::Close => {
+                    link.abandoned = true;
+                    link.quieted = operation == QUIETS;
+                }
                 // Nobody asks for a server's before it is joined, but at the end.
-                OpKind::Addresses => link.abandoned |= !link.joined,
+                Operation::Addresses => link.abandoned |= !link.joined,
                 _ => link.served = true,
             }
+            let quieted = link.quieted;
+            link.quieted &= !matches!(token.kind, OpKind::WaitReadable | OpKind::Receive);
+            if quieted && token.kind == OpKind::WaitReadable {
+                self.faults.note(Fault::WentQuiet);
+            }
+        }
+        if let Operation::Send(chunk) = operation
+            && self.beat_quiet.remove(&chunk.buffer.0)
+        {
+            self.faults.note(Fault::DataBeatsQuiet);
         }
         if token.side == Side::Upstream
             && matches!(token.kind, OpKind::WaitReadable | OpKind::Receive)
@@ -375,6 +412,7 @@ impl Ring for SimRing {
     fn release(&mut self, buffer: Buffer) {
         self.note(|| format!("release {buffer:?}"));
         assert!(!self.sending(buffer), "{buffer:?} was released while a send uses it");
+        self.beat_quiet.remove(&buffer.0);
         self.buffers.release(buffer);
     }
 

@@ -224,6 +224,7 @@ impl Run {
                 "{idle_turns} turns for nothing: {}",
                 self.dump()
             );
+            oracle::check_quiet(&self.workers[worker].ring().inner, self.scenario.quiet.after);
             let (budget, quotas) = (self.budget.clone(), self.quotas.clone());
             let at_limit = self.scenario.at_limit;
             let rings: Vec<&SimRing> = self.rings().map(|ring| &*ring).collect();
@@ -406,5 +407,6 @@ fn plan(
         worker,
         named: scenario.named || scenario.access.is_some(),
         access: None,
+        quiet: scenario.quiet.clone(),
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use portcullis::config::AtLimit;
 use portcullis::conn::Wiring;
-use portcullis::worker::Timeouts;
+use portcullis::worker::{QuietPlan, Timeouts};
 
 use crate::fault::{Fault, Faults};
 use crate::peer::Peer;
@@ -77,6 +77,7 @@ pub struct Scenario {
     pub budget: u32,
     pub named: bool,
     pub timeouts: Timeouts,
+    pub quiet: QuietPlan,
     pub stop: Stop,
     /// The order is to drain within this time, instead of to stop.
     pub drain: Option<Duration>,
@@ -143,6 +144,7 @@ impl Scenario {
             budget: random.pick(&[1, 2, 3, 5, 8, 13, 30, 60]).max(workers as u32),
             named: random.percent(30),
             timeouts,
+            quiet: quiet(&mut random),
             stop,
             drain,
             calm_at,
@@ -203,6 +205,12 @@ fn timeouts(random: &mut Random, outside: bool) -> Timeouts {
         max_lifetime: some(100, 3000),
         connect: Duration::from_millis(random.between(20, 1000)),
     }
+}
+
+fn quiet(random: &mut Random) -> QuietPlan {
+    let longest = random.pick(&[100, 400, 5000]);
+    let after = Duration::from_millis(random.between(20, longest));
+    QuietPlan { after, per_turn: random.pick(&[1, 2, 100]) }
 }
 
 fn quota(random: &mut Random) -> Option<u32> {

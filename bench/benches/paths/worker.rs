@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::time::Duration;
 
 use criterion::{Criterion, Throughput};
 use portcullis::base::Clock;
@@ -11,7 +12,7 @@ use portcullis::conn::Wiring;
 use portcullis::metrics::{Extent, WorkerCounters};
 use portcullis::ring::ConnIndex;
 use portcullis::upstream::{Balance, Servers};
-use portcullis::worker::{GatePlan, ListenerPlan, Plan, UpstreamPlan, Worker, mailbox};
+use portcullis::worker::{GatePlan, ListenerPlan, Plan, QuietPlan, UpstreamPlan, Worker, mailbox};
 
 use crate::ring::InstantRing;
 
@@ -66,6 +67,7 @@ impl Crowd {
             worker: 0,
             named: false,
             access: None,
+            quiet: QuietPlan { after: Duration::from_secs(10), per_turn: 100 },
         };
         // Who gives orders is gone, so none comes.
         let (_, orders) = mailbox();

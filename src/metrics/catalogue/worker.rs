@@ -106,6 +106,12 @@ pub(super) const FAMILIES: &[Family] = &[
         "Cancels asked for again because an operation had not ended",
         |reading, out| count(reading, out, |worker| worker.cancels_repeated),
     ),
+    Family::counter(
+        "portcullis_worker_quieted",
+        WORKER,
+        "Times that a connection went quiet: its receives gave way to waits without a buffer",
+        |reading, out| count(reading, out, |worker| worker.quieted),
+    ),
     Family::gauge(
         "portcullis_worker_rings",
         WORKER,

@@ -28,6 +28,8 @@ pub(crate) struct Report {
     pub(crate) accepted: u64,
     /// Clients that were reset in the accept queues.
     pub(crate) queue_reset: u64,
+    /// How often connections went quiet.
+    pub(crate) quieted: u64,
     /// How many connections ended, by reason.
     pub(crate) ended: BTreeMap<String, u64>,
 }
@@ -227,6 +229,7 @@ fn report(lines: &[String]) -> Report {
     Report {
         accepted: parsed(stopped, "accepted"),
         queue_reset: parsed(stopped, "queue_reset"),
+        quieted: parsed(stopped, "quieted"),
         ended: ended.collect(),
     }
 }
