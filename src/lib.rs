@@ -29,7 +29,8 @@
 //!   can be tried on it; nothing above `ring` knows how many kernel rings there are.
 //! - Waiting in a worker: it opens no path and takes no lock, and its log drops lines first.
 //! - Global mutable state: what workers share (the budget, counts of servers) is handed to them.
-//! - An ordinary descriptor, a buffer, a timer object or an allocation per connection.
+//! - An ordinary descriptor, a buffer, a timer object or an allocation per connection. Those that
+//!   move bulk borrow descriptors, as many as there are pipes for them.
 //! - `setsockopt` per client: options are set on the passive socket and inherited.
 //! - An epoll fallback: where io_uring is refused, the start says so and ends.
 

@@ -7,6 +7,9 @@ use portcullis::base::{Buffer, BySide, Chunk, Errno, InFlight, OpKind, Side};
 use portcullis::conn::{Action, Actions, Connection, Event, Op, Patience, Phase, Reason, Wiring};
 use proptest::prelude::*;
 
+/// What tells a pipe from a buffer here.
+const PIPE: u32 = 1 << 30;
+
 /// Servers that an upstream has to offer.
 const SERVERS: u32 = 2;
 
@@ -69,6 +72,11 @@ impl Bench {
                     assert!(!self.in_flight.iter().any(|(_, op)| sends(op)), "under a send");
                 }
                 Action::AwaitBuffer(source) => self.starved.push(source),
+                Action::EndSplices => {
+                    let splices = self.in_flight.iter().any(|(_, op)| *op == Op::Splice);
+                    let piped = self.held.iter().any(|buffer| buffer.0 & PIPE != 0);
+                    assert!(!splices && !piped, "ended with {:?}, {:?}", self.in_flight, self.held);
+                }
                 Action::Vacate(_) => self.vacated = true,
             }
         }
@@ -99,6 +107,26 @@ impl Bench {
                 (Err(Errno::ECONNRESET), None)
             }
             _ => (Ok(0), None),
+        }
+    }
+
+    fn splice(&mut self, side: Side) -> (Result<u32, Errno>, Option<Buffer>) {
+        match self.choose(6) {
+            0 => (Err(Errno::EAGAIN), None),
+            1 => (Err(Errno::EMFILE), None),
+            2 => (Err(Errno::EINTR), None),
+            _ => {
+                let (result, buffer) = self.receive(side);
+                let pipe = buffer.map(|Buffer(id)| Buffer(id | PIPE));
+                if let (Some(buffer), Some(pipe)) = (buffer, pipe) {
+                    self.held.remove(&buffer);
+                    self.held.insert(pipe);
+                }
+                match result {
+                    Err(Errno::ENOBUFS) => (Err(Errno::EMFILE), None),
+                    result => (result, pipe),
+                }
+            }
         }
     }
 
@@ -135,6 +163,11 @@ impl Bench {
                 buffer = filled;
                 result
             }
+            Op::Splice => {
+                let (result, filled) = self.splice(side);
+                buffer = filled;
+                result
+            }
             Op::Send(chunk) => self.send(side, chunk),
             Op::WaitReadable => Ok([0x1, 0x2001, 0x2019][self.choose(3)]),
             Op::WaitWritable(_) => Ok(0x4),
@@ -148,7 +181,8 @@ impl Bench {
         if !more {
             self.in_flight.remove(at);
         }
-        self.apply(Event::Completed { side, kind: op.kind(), result, buffer, more });
+        let full = buffer.is_some() && self.choose(4) > 0;
+        self.apply(Event::Completed { side, kind: op.kind(), result, buffer, full, more });
     }
 
     fn step(&mut self) {

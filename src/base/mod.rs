@@ -6,7 +6,7 @@ pub mod side;
 pub mod sync;
 pub mod time;
 
-pub use chunk::{Buffer, Chunk};
+pub use chunk::{Buffer, Chunk, PIPE_BYTES};
 pub use nix::errno::Errno;
 pub use op::{InFlight, OpKind};
 pub use side::{BySide, Side};

@@ -13,6 +13,8 @@ pub enum OpKind {
     WaitReadable,
     /// Receive into a buffer that the ring picks.
     Receive,
+    /// Move what is there into a pipe that the ring picks.
+    Splice,
     /// Send a chunk, as much as fits now.
     Send,
     /// Wait until a send can make progress.
@@ -35,11 +37,12 @@ pub enum OpKind {
 
 impl OpKind {
     /// Every kind, in the order of its number.
-    pub const ALL: [OpKind; 13] = [
+    pub const ALL: [OpKind; 14] = [
         OpKind::Open,
         OpKind::Connect,
         OpKind::WaitReadable,
         OpKind::Receive,
+        OpKind::Splice,
         OpKind::Send,
         OpKind::WaitWritable,
         OpKind::Shutdown,

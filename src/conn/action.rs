@@ -16,8 +16,10 @@ pub enum Event {
         kind: OpKind,
         /// Bytes, poll(2) bits or 0, by kind.
         result: Result<u32, Errno>,
-        /// The buffer that a receive filled.
+        /// The buffer that a receive filled, or the pipe of a splice.
         buffer: Option<Buffer>,
+        /// It brought as many bytes as a buffer holds.
+        full: bool,
         /// The operation goes on and will complete again.
         more: bool,
     },
@@ -72,6 +74,8 @@ pub enum Action {
     Release(Buffer),
     /// Put the lane of this source into the queue for a free buffer.
     AwaitBuffer(Side),
+    /// No lane splices any more, for now.
+    EndSplices,
     /// The slots are empty, nothing is in flight: the connection is over.
     Vacate(Reason),
 }
@@ -88,6 +92,8 @@ pub enum Op {
     WaitReadable,
     /// Receive.
     Receive,
+    /// Move what is there into a pipe.
+    Splice,
     /// Send what fits.
     Send(Chunk),
     /// Wait until a send can go on. The chunk is what waits.
@@ -116,6 +122,7 @@ impl Op {
             Op::Connect => OpKind::Connect,
             Op::WaitReadable => OpKind::WaitReadable,
             Op::Receive => OpKind::Receive,
+            Op::Splice => OpKind::Splice,
             Op::Send(_) => OpKind::Send,
             Op::WaitWritable(_) => OpKind::WaitWritable,
             Op::Shutdown => OpKind::Shutdown,
@@ -129,9 +136,9 @@ impl Op {
     }
 }
 
-/// The most actions that one event can bring: at an end, a buffer of each lane is released and one
-/// operation per side started, twice over where a stage ends at once.
-pub const MAX_ACTIONS: usize = 8;
+/// The most actions that one event can bring: at an end, splices are over, a buffer of each lane is
+/// released and one operation per side started, twice over where a stage ends at once.
+pub const MAX_ACTIONS: usize = 9;
 
 /// What one event brought about.
 #[derive(Debug, Default)]

@@ -3,13 +3,14 @@
 use crate::base::Chunk;
 
 /// What one direction of bytes is doing. A lane that cannot send does not receive: it holds at
-/// most one chunk. Splicing, when it comes, is one more state: bytes in a pipe, not in a chunk.
+/// most one chunk. Its bytes lie in a buffer or in a pipe: which, only the ring can tell.
 ///
 /// ```text
 ///   Unarmed ──► Waiting ◄─► Receiving ──► Sending ──► Stalled
 ///                              ▲  │ ▲        │ ▲         │
 ///                      Starved ┘  │ └────────┘ └─────────┘
 ///                                 └──► Finishing ──► Finished
+///   Splicing takes Receiving's place in a lane of bulk
 ///   any ──► Dead
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,6 +21,8 @@ pub enum Lane {
     Waiting,
     /// A receive is armed on the source.
     Receiving,
+    /// What is there on the source is moved into a pipe, at once.
+    Splicing,
     /// It wants to receive and no buffer is free.
     Starved,
     /// The chunk is on its way into the sink.

@@ -31,6 +31,7 @@ mod action;
 mod ending;
 mod lane;
 mod opening;
+mod passage;
 mod reason;
 mod relay;
 
@@ -38,6 +39,8 @@ pub use action::{Action, Actions, Event, MAX_ACTIONS, Op, Patience};
 pub use lane::{Input, Lane};
 pub use opening::is_pressure;
 pub use reason::Reason;
+
+use passage::Passage;
 
 use crate::base::{BySide, Chunk, InFlight, OpKind, Side};
 
@@ -112,6 +115,7 @@ pub struct Connection {
     in_flight: BySide<InFlight>,
     /// By the side that the bytes come from.
     lanes: BySide<Lane>,
+    passages: BySide<Passage>,
     moved_bytes: BySide<u64>,
 }
 
@@ -128,6 +132,7 @@ impl Connection {
         input: BySide([Input::Open; 2]),
         in_flight: BySide([InFlight::NONE; 2]),
         lanes: BySide([Lane::Unarmed; 2]),
+        passages: BySide([Passage::COPIED; 2]),
         moved_bytes: BySide([0; 2]),
     };
 
@@ -157,11 +162,13 @@ impl Connection {
     }
 
     fn completed(&mut self, event: Event, actions: &mut Actions) {
-        let Event::Completed { side, kind, result, buffer, .. } = event else { return };
+        let Event::Completed { side, kind, result, buffer, full, .. } = event else { return };
         match (self.phase, kind) {
             (Phase::Vacant, _) => panic!("{event:?} in Vacant"),
             // Buffers come home in every phase.
-            (_, OpKind::Receive) => self.received(side, result, buffer, actions),
+            (_, OpKind::Receive | OpKind::Splice) => {
+                self.received(side, result, buffer, full, actions);
+            }
             (_, OpKind::Send) => self.sent(side, result, actions),
             // The slot's contents are a fact in every phase.
             (_, OpKind::Open) => self.opened(result, actions),
@@ -235,9 +242,9 @@ impl Connection {
         self.start(side, Op::Addresses, actions);
     }
 
-    /// Whether a receive waits that [`Patience::Quiet`] can end.
-    pub fn is_listening(&self) -> bool {
-        self.phase == Phase::Joined && Side::BOTH.iter().any(|&side| self.listens(side))
+    /// Whether something is kept for a lane that [`Patience::Quiet`] gives back.
+    pub fn is_alert(&self) -> bool {
+        self.phase == Phase::Joined && Side::BOTH.iter().any(|&side| self.lane_is_alert(side))
     }
 
     /// Where it stands.

@@ -1,6 +1,6 @@
 //! Bytes, FINs and resets between two joined sides.
 
-use super::{Actions, Connection, Input, Lane, Op, Phase, Reason, Wiring};
+use super::{Actions, Connection, Input, Lane, Op, Passage, Phase, Reason, Wiring};
 use crate::base::{Buffer, BySide, Chunk, Errno, InFlight, OpKind, Side};
 
 /// poll(2): the socket has an error that nobody has been told.
@@ -15,15 +15,41 @@ pub(super) fn is_gone(result: Result<u32, Errno>) -> bool {
     result.map_or(true, |bits| bits & POLL_DEAD != 0)
 }
 
+/// Whether a receive or splice failed for a reason that is not its socket's.
+fn says_nothing(error: Errno) -> bool {
+    use Errno::{EAGAIN, ECANCELED, EINTR, EMFILE, ENOBUFS};
+    matches!(error, EAGAIN | ECANCELED | EINTR | EMFILE | ENOBUFS)
+}
+
 impl Connection {
     pub(super) fn wait_readable(&mut self, source: Side, actions: &mut Actions) {
         self.lanes[source] = Lane::Waiting;
         self.start(source, Op::WaitReadable, actions);
     }
 
+    /// Takes what comes next: by a splice in a lane of bulk, else by a receive.
     pub(super) fn receive(&mut self, source: Side, actions: &mut Actions) {
+        if self.passages[source].is_spliced() {
+            self.lanes[source] = Lane::Splicing;
+            return self.start(source, Op::Splice, actions);
+        }
+        if !self.passages[source].is_copied() {
+            self.stop_splicing(source, Passage::COPIED, actions);
+        }
         self.lanes[source] = Lane::Receiving;
         self.start(source, Op::Receive, actions);
+    }
+
+    /// A splice brought nothing: the ring can do none now, or none was there.
+    fn not_spliced(&mut self, source: Side, error: Errno, actions: &mut Actions) {
+        let woken = self.passages[source].is_woken();
+        match error {
+            Errno::EAGAIN if !woken => return self.wait_readable(source, actions),
+            // What a wait sees and a splice does not, urgent data for one, a receive takes.
+            Errno::EAGAIN => self.stop_splicing(source, Passage::COPIED, actions),
+            _ => self.stop_splicing(source, Passage::REFUSED, actions),
+        }
+        self.receive(source, actions);
     }
 
     fn send(&mut self, source: Side, chunk: Chunk, actions: &mut Actions) {
@@ -44,7 +70,10 @@ impl Connection {
     ) {
         match self.phase {
             // Whatever woke it, the receive says what it is: data, a FIN, an error.
-            Phase::Joined if self.lanes[source] == Lane::Waiting => self.receive(source, actions),
+            Phase::Joined if self.lanes[source] == Lane::Waiting => {
+                self.passages[source].wake();
+                self.receive(source, actions);
+            }
             Phase::Opening | Phase::Pressed | Phase::Connecting | Phase::Retrying => {
                 self.readable_early(result, actions);
             }
@@ -57,16 +86,18 @@ impl Connection {
         source: Side,
         result: Result<u32, Errno>,
         buffer: Option<Buffer>,
+        full: bool,
         actions: &mut Actions,
     ) {
         if let (Phase::Delivering { to, .. }, Err(error)) = (self.phase, result)
             && to == source
-            && !matches!(error, Errno::ENOBUFS | Errno::EINTR | Errno::EAGAIN | Errno::ECANCELED)
+            && !says_nothing(error)
         {
             // The error is told once, so this may be all that is heard of it.
             return self.end_delivery(actions);
         }
-        if self.phase != Phase::Joined || self.lanes[source] != Lane::Receiving {
+        let lane = self.lanes[source];
+        if self.phase != Phase::Joined || !matches!(lane, Lane::Receiving | Lane::Splicing) {
             // Cancelled, or its lane died: the data beat the cancel and has nowhere to go.
             actions.list.extend(buffer.map(super::Action::Release));
             if buffer.is_some() || result == Err(Errno::ENOBUFS) {
@@ -82,7 +113,13 @@ impl Connection {
                     actions.list.push(super::Action::Release(buffer));
                     return self.receive(source, actions);
                 }
+                if self.wiring == Wiring::Pair {
+                    self.passages[source].brought(full);
+                }
                 self.send(source, Chunk { buffer, start_bytes: 0, length_bytes }, actions);
+            }
+            (Err(error @ (Errno::EMFILE | Errno::EAGAIN)), None) if lane == Lane::Splicing => {
+                self.not_spliced(source, error, actions);
             }
             (Ok(0), None) => self.input_ended(source, actions),
             (Err(Errno::ENOBUFS), None) => {
@@ -102,18 +139,36 @@ impl Connection {
         }
     }
 
-    /// Whether the lane of `source` has a receive that waits and is not being cancelled.
-    pub(super) fn listens(&self, source: Side) -> bool {
-        self.lanes[source] == Lane::Receiving && !self.in_flight[source].has(OpKind::Cancel)
+    /// Whether the lane of `source` has a receive that waits and is not being cancelled, or waits
+    /// for more to splice.
+    pub(super) fn lane_is_alert(&self, source: Side) -> bool {
+        match self.lanes[source] {
+            Lane::Receiving => !self.in_flight[source].has(OpKind::Cancel),
+            Lane::Waiting => self.passages[source].is_spliced(),
+            _ => false,
+        }
     }
 
     /// Nothing has moved for a while: receives that wait are cancelled, and when they have ended,
     /// waits without a buffer take their place. Data may beat the cancel, as anything else may.
     pub(super) fn go_quiet(&mut self, actions: &mut Actions) {
         for side in Side::BOTH {
-            if self.listens(side) {
-                self.start(side, Op::Cancel(InFlight::only(OpKind::Receive)), actions);
+            if !self.lane_is_alert(side) {
+                continue;
             }
+            if self.lanes[side] == Lane::Receiving {
+                self.start(side, Op::Cancel(InFlight::only(OpKind::Receive)), actions);
+            } else {
+                self.stop_splicing(side, Passage::COPIED, actions);
+            }
+        }
+    }
+
+    /// The lane's bytes are copied from now on; nothing of it is in a pipe.
+    fn stop_splicing(&mut self, source: Side, passage: Passage, actions: &mut Actions) {
+        let before = std::mem::replace(&mut self.passages[source], passage);
+        if !before.is_copied() && self.passages[source.other()].is_copied() {
+            actions.list.push(super::Action::EndSplices);
         }
     }
 
@@ -181,6 +236,7 @@ impl Connection {
 
     /// A receive said 0.
     fn input_ended(&mut self, source: Side, actions: &mut Actions) {
+        self.stop_splicing(source, Passage::COPIED, actions);
         match self.input[source] {
             Input::Reset => self.pass_reset_on(source, actions),
             Input::Open if self.in_flight[source].has(OpKind::Send) => {

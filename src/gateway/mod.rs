@@ -357,6 +357,8 @@ fn setup(
         buffer_count: config.ring.buffer_count,
         batch_wait: config.ring.batch_wait.unwrap_or_default(),
         parked_bytes_max: host::PARKED_BYTES_MAX,
+        splice_pipes: 0,
+        descriptors: 128,
         listeners,
         servers: servers.to_vec(),
     }
@@ -381,6 +383,8 @@ fn summarize(handles: &[WorkerHandle]) {
         buffers_starved = total(|c| c.buffers_starved.get()),
         chunks_parked = total(|c| c.chunks_parked.get()),
         cancels_repeated = total(|c| c.cancels_repeated.get()),
+        spliced_bytes = total(|c| c.spliced_bytes.get()),
+        splices_refused = total(|c| c.splices_refused.get()),
         quieted = total(|c| c.quieted.get()),
         "stopped"
     );

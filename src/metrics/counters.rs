@@ -175,6 +175,12 @@ pub struct OfWorker {
     pub starved_lanes: Counter,
     /// Chunks moved out of the pool because their peer does not read.
     pub chunks_parked: Counter,
+    /// Bytes that were spliced out of their source, uncopied.
+    pub spliced_bytes: Counter,
+    /// Lanes of bulk that found no pipe or descriptor and went on copying.
+    pub splices_refused: Counter,
+    /// Connections that have descriptors for splices now.
+    pub splicing: Counter,
     /// Bytes of memory that parked chunks take now.
     pub parked_bytes: Counter,
     /// Pool buffers.

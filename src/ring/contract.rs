@@ -40,7 +40,14 @@ pub enum Operation {
     /// Receives once into a buffer that the ring picks when data is there. `Ok(0)` is a FIN (or
     /// a reset whose error another operation got). `ENOBUFS`: no buffer was free.
     Receive,
-    /// Sends what fits into the socket now and never waits: `EAGAIN` when nothing fits.
+    /// As [`Operation::Receive`], but what is there goes into a pipe, and it never waits: `EAGAIN`
+    /// when nothing is there, and once after a splice that took all there was, so that a wait comes
+    /// before the next. `EMFILE`: no pipe or descriptor is left for this, or the kernel cannot do
+    /// it; to be copied instead. What the ring sets aside for a connection that splices, it keeps
+    /// until [`Ring::end_splices`].
+    Splice,
+    /// Sends what fits into the socket now and never waits: `EAGAIN` when nothing fits. The bytes
+    /// of a pipe go out in their order, each once.
     Send(Chunk),
     /// Completes with poll(2) bits when a send can make progress or the socket failed.
     WaitWritable,
@@ -72,6 +79,7 @@ impl Operation {
             Operation::Connect(_) => OpKind::Connect,
             Operation::WaitReadable => OpKind::WaitReadable,
             Operation::Receive => OpKind::Receive,
+            Operation::Splice => OpKind::Splice,
             Operation::Send(_) => OpKind::Send,
             Operation::WaitWritable => OpKind::WaitWritable,
             Operation::Shutdown => OpKind::Shutdown,
@@ -92,9 +100,12 @@ pub struct Done {
     pub token: Token,
     /// Bytes, poll bits or 0, as the operation says.
     pub result: Result<u32, Errno>,
-    /// The buffer that a [`Operation::Receive`] filled. Whoever takes the completion owns it, even
-    /// when the operation was cancelled, and gives it back by [`Ring::release`].
+    /// The buffer that a [`Operation::Receive`] or [`Operation::Splice`] filled. Whoever takes the
+    /// completion owns it, even when the operation was cancelled, and gives it back by
+    /// [`Ring::release`].
     pub buffer: Option<Buffer>,
+    /// It brought at least as many bytes as a pool buffer holds.
+    pub full: bool,
     /// The operation goes on and will complete again (F_MORE).
     pub more: bool,
 }
@@ -154,6 +165,8 @@ pub struct RingCounters {
     pub receive_retries: u64,
     /// Memory that parked chunks take now.
     pub parked_bytes: u64,
+    /// Connections that have descriptors for splices now.
+    pub splicing: u32,
 }
 
 /// A worker's ring. One kernel ring, several, or a simulation: the worker cannot tell.
@@ -195,7 +208,11 @@ pub trait Ring {
     /// Starts `operation`; `token.kind` is its kind.
     fn start(&mut self, token: Token, operation: Operation);
 
-    /// Gives a buffer back.
+    /// Gives back what is set aside for the splices of `conn`, if anything is. None may be in
+    /// flight, and no pipe of its may be held.
+    fn end_splices(&mut self, conn: ConnIndex);
+
+    /// Gives a buffer back, with whatever is left in it.
     fn release(&mut self, buffer: Buffer);
 
     /// Pool buffers that no connection holds.
@@ -208,8 +225,8 @@ pub trait Ring {
     fn counters(&self) -> RingCounters;
 
     /// Moves a chunk out of the pool into memory of exactly its size, so that a peer who does not
-    /// read holds no pool buffer. A chunk that lies there already stays as it is. `None` when that
-    /// memory is at its bound; the chunk stays valid. No operation on it may be in flight.
+    /// read holds no pool buffer. A chunk that lies there or in a pipe stays as it is. `None` when
+    /// that memory is at its bound; the chunk stays valid. No operation on it may be in flight.
     fn park(&mut self, chunk: Chunk) -> Option<Chunk>;
 
     /// The addresses that a completed [`Operation::Addresses`] found; each can be taken once.

@@ -109,6 +109,7 @@ impl<R: Ring> Worker<R> {
         counters.unknown_completions.set(ring.unknown_completions);
         counters.receive_retries.set(ring.receive_retries);
         counters.parked_bytes.set(ring.parked_bytes);
+        counters.splicing.set(u64::from(ring.splicing));
     }
 
     /// The counters of a passive socket's listener.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::table::{ConnectTime, CountedServer};
 use super::{UpstreamPlan, Verdict, What, Worker};
-use crate::base::{BySide, Chunk, Errno, Millis, OpKind, Side, Tick};
+use crate::base::{Buffer, BySide, Chunk, Errno, Millis, OpKind, Side, Tick};
 use crate::conn::{Action, Connection, Event, Op, Patience, Phase, Reason, Wiring, is_pressure};
 use crate::ring::{ConnIndex, Done, FourTuple, ListenerId, Operation, Ring, ServerId, Token};
 
@@ -72,6 +72,11 @@ impl<R: Ring> Worker<R> {
             OpKind::Receive if done.buffer.is_none() && done.result != Err(Errno::ENOBUFS) => {
                 self.returned_buffers += 1;
             }
+            OpKind::Splice => match done.result {
+                Ok(moved_bytes) => self.counters.spliced_bytes.add(moved_bytes.into()),
+                Err(Errno::EMFILE) => self.counters.splices_refused.add(1),
+                Err(_) => {}
+            },
             OpKind::Connect if done.result.is_err() => {
                 // Every port of this source towards this server is taken; another server's may not.
                 let no_port = done.result == Err(Errno::EADDRNOTAVAIL);
@@ -89,8 +94,8 @@ impl<R: Ring> Worker<R> {
             OpKind::Addresses => self.named(done.token),
             _ => {}
         }
-        let Done { result, buffer, more, .. } = done;
-        self.apply(index, Event::Completed { side, kind, result, buffer, more });
+        let Done { result, buffer, full, more, .. } = done;
+        self.apply(index, Event::Completed { side, kind, result, buffer, full, more });
     }
 
     /// Puts an event into a connection and does what comes out.
@@ -126,6 +131,7 @@ impl<R: Ring> Worker<R> {
                 self.counters.buffers_starved.add(1);
                 self.starved.push_back((index, generation, source));
             }
+            Action::EndSplices => self.ring.end_splices(index),
             Action::Vacate(reason) => self.vacate(index, reason),
         }
     }
@@ -146,6 +152,7 @@ impl<R: Ring> Worker<R> {
             }
             Op::WaitReadable => Operation::WaitReadable,
             Op::Receive => Operation::Receive,
+            Op::Splice => Operation::Splice,
             Op::Send(chunk) => Operation::Send(chunk),
             Op::Shutdown => Operation::Shutdown,
             Op::WatchHangup => Operation::WatchHangup,
@@ -173,9 +180,11 @@ impl<R: Ring> Worker<R> {
         }
     }
 
-    fn release(&mut self, buffer: crate::base::Buffer) {
+    /// Gives a buffer back. Only one of the pool's is what a starved lane waits for.
+    fn release(&mut self, buffer: Buffer) {
+        let before = self.ring.free_buffers();
         self.ring.release(buffer);
-        self.returned_buffers += 1;
+        self.returned_buffers += (self.ring.free_buffers() - before) as usize;
     }
 
     /// The next server that this connection has not tried.
@@ -226,6 +235,7 @@ impl<R: Ring> Worker<R> {
                 // To the connection it is as if the kernel had no memory for a socket.
                 result: Err(Errno::ENOBUFS),
                 buffer: None,
+                full: false,
                 more: false,
             },
         );
@@ -359,7 +369,7 @@ impl<R: Ring> Worker<R> {
         let after = self.plan.quiet.after;
         let entry = self.table.entry(index);
         let since = entry.active.max(entry.waits_since);
-        entry.conn.is_listening().then(|| Tick::not_before(since.begins().after(after)))
+        entry.conn.is_alert().then(|| Tick::not_before(since.begins().after(after)))
     }
 
     /// Whether the wheel comes to the connection too late to find its receive quiet.

@@ -35,6 +35,8 @@ pub(crate) fn setup(connections: u32) -> RingSetup {
         buffer_count: 256,
         batch_wait: Duration::ZERO,
         parked_bytes_max: 1 << 20,
+        splice_pipes: 4,
+        descriptors: 64,
         listeners: Vec::new(),
         servers: Vec::new(),
     }

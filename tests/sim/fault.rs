@@ -28,6 +28,28 @@ faults! {
     ReceiveNoBuffer,
     /// A receive found the pool truly empty.
     PoolExhausted,
+    /// A socket got no ordinary descriptor for its splices.
+    InstallRefused,
+    /// A splice found every pipe in use.
+    PipesExhausted,
+    /// A splice took less than there was.
+    ShortSplice,
+    /// A splice found nothing.
+    SpliceWouldBlock,
+    /// A splice found nothing although a wait said that there is something, as with urgent data.
+    SpliceBlind,
+    /// A splice took the last bytes before a FIN.
+    FinBehindPipe,
+    /// Less came out of a pipe than was in it.
+    ShortSpliceOut,
+    /// Nothing came out of a pipe for want of room.
+    PipeStalled,
+    /// A socket was reset while bytes for it lay in a pipe.
+    ResetWithPipe,
+    /// A connection that had spliced went back to copying.
+    BackToCopies,
+    /// A receive did not wait, because its socket has a descriptor that does not.
+    ReceiveWouldBlock,
     /// The memory for parked chunks was at its bound.
     ParkRefused,
     /// No file for an upstream socket.

@@ -7,8 +7,9 @@ use portcullis::conn::Wiring;
 use portcullis::ring::{Completion, ConnIndex, Done, Operation, Token};
 
 use crate::fault::Fault;
-use crate::link::{ERR, Found, HUP, IN, Link, OUT, RDHUP};
+use crate::link::{ERR, HUP, IN, Link, OUT, RDHUP};
 use crate::peer::{Peer, Step};
+use crate::pipes::is_pipe;
 use crate::ring::{Op, Posted, SimRing, Submitted, byte_key};
 
 /// The most that one turn adds to the clock of patience: while a worker does not run, or the clock
@@ -16,7 +17,7 @@ use crate::ring::{Op, Posted, SimRing, Submitted, byte_key};
 const PATIENT_TURN_MILLIS: u64 = 100;
 
 /// What an operation came to.
-type Outcome = (Result<u64, Errno>, Option<Buffer>);
+pub type Outcome = (Result<u64, Errno>, Option<Buffer>);
 
 /// How a connect may fail at once: by the server, by the way to it, for want of a port, by a rule.
 const CONNECT_ERRORS: [Errno; 5] = [
@@ -118,7 +119,7 @@ impl SimRing {
         let carries = kind == OpKind::Receive && self.buffers.any_free();
         let buffer = carries.then(|| self.buffers.fill(vec![0]));
         let token = Token { conn, generation: life - 1, side, kind };
-        let done = Done { token, result: Ok(1), buffer, more: false };
+        let done = Done { token, result: Ok(1), buffer, full: false, more: false };
         let key = self.key();
         self.post(key, Completion::Done(done), true);
     }
@@ -205,7 +206,10 @@ impl SimRing {
         let op = &mut self.ops[at];
         op.over = !more;
         let (token, key) = (op.token, op.key);
-        let done = Done { token, result: result.map(|value| value as u32), buffer, more };
+        let most = u64::from(self.shape.buffer_bytes);
+        let full = buffer.is_some() && result.is_ok_and(|bytes| bytes >= most);
+        let result = result.map(|value| value as u32);
+        let done = Done { token, result, buffer, full, more };
         self.post(key, Completion::Done(done), !more);
     }
 
@@ -218,8 +222,19 @@ impl SimRing {
             OpKind::Close => self.run_close(at),
             OpKind::Shutdown => self.ops[at].runs_at += self.random.below(10),
             OpKind::Connect => self.begin_connect(token),
+            OpKind::Splice => self.ops[at].runs_at += self.random.below(3),
+            OpKind::Receive if self.would_block(at) => {
+                self.faults.note(Fault::ReceiveWouldBlock);
+                self.post_done(at, (Err(Errno::EAGAIN), None), false);
+            }
             _ => {}
         }
+    }
+
+    /// Whether a receive answers at once because its socket has a descriptor that does not wait.
+    fn would_block(&mut self, at: usize) -> bool {
+        let installed = self.pipes.installed.contains(&self.ops[at].token.conn.0);
+        installed && !self.faults.calm && !self.is_ready(at) && self.random.percent(30)
     }
 
     fn begin_connect(&mut self, token: Token) {
@@ -245,6 +260,7 @@ impl SimRing {
         let now = self.now();
         self.links[link].close(now);
         if side == Side::Client {
+            self.pipes.installed.remove(&conn.0);
             self.live -= 1;
             self.unheard_closes.insert(conn.0);
         }
@@ -360,6 +376,11 @@ impl SimRing {
                 let outcome = self.receive(index);
                 return self.post_done(at, outcome, false);
             }
+            Operation::Splice => {
+                let outcome = self.splice(token.conn, index);
+                return self.post_done(at, outcome, false);
+            }
+            Operation::Send(chunk) if is_pipe(chunk.buffer) => self.splice_out(index, chunk),
             Operation::Send(chunk) => self.send(index, self.buffers.bytes(chunk).to_vec()),
             Operation::Connect(_) => self.connect(token.conn, index),
             Operation::WatchHangup => {
@@ -416,54 +437,6 @@ impl SimRing {
             self.faults.note(Fault::ServerFirst);
         }
         Ok(0)
-    }
-
-    fn receive(&mut self, index: usize) -> Outcome {
-        let link = &mut self.links[index];
-        let has_data = link.sent_bytes > link.received_bytes;
-        if !self.buffers.any_free() && (has_data || self.random.percent(50)) {
-            self.faults.note(Fault::PoolExhausted);
-            return (Err(Errno::ENOBUFS), None);
-        }
-        if has_data && self.faults.strikes(Fault::ReceiveNoBuffer, &mut self.random) {
-            return (Err(Errno::ENOBUFS), None);
-        }
-        match link.find() {
-            Found::Bytes(waiting_bytes) => {
-                let mut length = waiting_bytes.min(u64::from(self.buffers.buffer_bytes));
-                if length > 1 && self.faults.strikes(Fault::ShortRead, &mut self.random) {
-                    length = self.random.between(1, length - 1);
-                }
-                let bytes = link.take(length, self.clock.load(Ordering::Relaxed));
-                (Ok(length), Some(self.buffers.fill(bytes)))
-            }
-            Found::Zero => {
-                if link.error_went_elsewhere() {
-                    self.faults.note(Fault::ErrorElsewhere);
-                }
-                (Ok(0), None)
-            }
-            Found::Failed(error) => (Err(error), None),
-            Found::Nothing => panic!("a receive was run before it was ready"),
-        }
-    }
-
-    fn send(&mut self, index: usize, mut bytes: Vec<u8>) -> Result<u64, Errno> {
-        if self.faults.strikes(Fault::SendNoMemory, &mut self.random) {
-            return Err(self.random.pick(&[Errno::ENOBUFS, Errno::ENOMEM, Errno::EINTR]));
-        }
-        let whole = bytes.len();
-        if whole > 1 && self.faults.roll(Fault::ShortWrite, &mut self.random) {
-            bytes.truncate(self.random.between(1, whole as u64 - 1) as usize);
-        }
-        let now = self.now();
-        let result = self.links[index].send(&bytes, now);
-        match result {
-            Ok(sent) if sent < whole as u64 => self.faults.note(Fault::ShortWrite),
-            Err(Errno::EAGAIN) => self.faults.note(Fault::SendWouldBlock),
-            _ => {}
-        }
-        result
     }
 
     /// What is going on, for whoever has to find out why it does not end.

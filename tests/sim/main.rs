@@ -14,11 +14,13 @@ mod mutant;
 mod notes;
 mod oracle;
 mod peer;
+mod pipes;
 mod random;
 mod regressions;
 mod ring;
 mod run;
 mod scenario;
+mod transfer;
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};

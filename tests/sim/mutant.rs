@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use portcullis::base::{Buffer, Chunk, Errno, OpKind, Side};
 use portcullis::ring::{
-    AcceptMode, Completion, Done, FourTuple, ListenerId, Operation, Ring, RingCounters, Token,
+    AcceptMode, Completion, ConnIndex, Done, FourTuple, ListenerId, Operation, Ring, RingCounters,
+    Token,
 };
 
+use crate::pipes::is_pipe;
 use crate::random::Random;
 use crate::ring::{QUIETS, SimRing};
 
@@ -75,6 +77,16 @@ pub enum Mutation {
     StaysAlert,
     /// Bytes that beat the cancel of a quiet receive are delivered.
     DropsBeaten,
+    /// Pipes come home: a release is forgotten.
+    KeepsPipe,
+    /// A clean end follows all bytes: those of a pipe are dropped.
+    DropsPipe,
+    /// A pipe holds what its splice said: one more is said.
+    MiscountsPipe,
+    /// What a quiet connection's splices took comes home.
+    KeepsDescriptors,
+    /// Bytes sent are counted, each once: some are reported as none (and an error).
+    HidesSent,
     /// Completions of an earlier life are counted.
     HidesStale,
     /// Permits come home (broken by the run, not here).
@@ -85,7 +97,7 @@ pub enum Mutation {
 
 impl Mutation {
     /// Everything that the oracle must notice.
-    pub const BROKEN: [Mutation; 32] = [
+    pub const BROKEN: [Mutation; 37] = [
         Mutation::KeepsBuffer,
         Mutation::LosesData,
         Mutation::ReleasesTwice,
@@ -115,6 +127,11 @@ impl Mutation {
         Mutation::Spins,
         Mutation::StaysAlert,
         Mutation::DropsBeaten,
+        Mutation::KeepsPipe,
+        Mutation::DropsPipe,
+        Mutation::MiscountsPipe,
+        Mutation::KeepsDescriptors,
+        Mutation::HidesSent,
         Mutation::HidesStale,
         Mutation::LeaksPermit,
         Mutation::LeaksServer,
@@ -151,6 +168,11 @@ impl Mutation {
             Mutation::Spins => "turns for nothing",
             Mutation::StaysAlert => "a receive waits on a quiet connection",
             Mutation::DropsBeaten => "clean end",
+            Mutation::KeepsPipe => "while a pipe holds bytes",
+            Mutation::DropsPipe => "a clean end after",
+            Mutation::MiscountsPipe => "the pipe holds",
+            Mutation::KeepsDescriptors => "descriptors on a quiet connection",
+            Mutation::HidesSent => "were miscounted",
             Mutation::HidesStale => "stale",
             Mutation::LeaksPermit => "permits did not come home",
             Mutation::LeaksServer => "connections did not come home",
@@ -181,7 +203,13 @@ impl Mutant {
     }
 
     fn fake(&mut self, token: Token, result: Result<u32, Errno>) {
-        self.fakes.push_back(Completion::Done(Done { token, result, buffer: None, more: false }));
+        self.fakes.push_back(Completion::Done(Done {
+            token,
+            result,
+            buffer: None,
+            full: false,
+            more: false,
+        }));
     }
 
     /// A chunk that misses its first byte, or its last.
@@ -195,6 +223,9 @@ impl Mutant {
     }
 
     fn start_send(&mut self, token: Token, chunk: Chunk) {
+        if is_pipe(chunk.buffer) && self.breaks(Mutation::DropsPipe) {
+            return self.fake(token, Ok(chunk.length_bytes));
+        }
         if self.breaks(Mutation::DropsTail) {
             return self.fake(token, Ok(chunk.length_bytes));
         }
@@ -255,6 +286,12 @@ impl Mutant {
             }
             (OpKind::Receive, Ok(1..)) if self.is_beaten(done.token) => {
                 (done.result, done.buffer) = (Err(Errno::ECANCELED), None);
+            }
+            (OpKind::Splice, Ok(bytes @ 1..)) if self.breaks(Mutation::MiscountsPipe) => {
+                done.result = Ok(bytes + 1);
+            }
+            (OpKind::Send, Ok(1..)) if self.breaks(Mutation::HidesSent) => {
+                done.result = Err(Errno::ECONNRESET);
             }
             (OpKind::Send, Ok(sent @ 1..)) if self.breaks(Mutation::RepeatsByte) => {
                 done.result = Ok(sent - 1);
@@ -336,12 +373,19 @@ impl Ring for Mutant {
     }
 
     fn release(&mut self, buffer: Buffer) {
-        if self.breaks(Mutation::KeepsBuffer) {
+        let pipe = is_pipe(buffer);
+        if pipe && self.breaks(Mutation::KeepsPipe) || !pipe && self.breaks(Mutation::KeepsBuffer) {
             return;
         }
         self.inner.release(buffer);
         if self.breaks(Mutation::ReleasesTwice) {
             self.inner.release(buffer);
+        }
+    }
+
+    fn end_splices(&mut self, conn: ConnIndex) {
+        if self.mutation != Mutation::KeepsDescriptors {
+            self.inner.end_splices(conn);
         }
     }
 

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use portcullis::base::OpKind;
 use portcullis::budget::Budget;
 use portcullis::config::AtLimit;
 use portcullis::conn::Wiring;
-use portcullis::ring::Operation;
+use portcullis::ring::{ConnIndex, Operation};
 
 use crate::link::{End, Link};
-use crate::ring::SimRing;
+use crate::ring::{Op, SimRing};
 use crate::scenario::Scenario;
 
 /// Every client that a worker holds, and every credit for one more, is covered by a permit, except
@@ -55,6 +56,18 @@ pub fn check_quiet(ring: &SimRing, after: Duration) {
         let name = op.token;
         assert!(reset || silent <= most, "a receive waits on a quiet connection: {name:?}");
     }
+    for &slot in &ring.pipes.installed {
+        let conn = ConnIndex(slot);
+        // A lane whose peer does not read goes on where it was when the peer reads again.
+        let sends = |op: &Op| matches!(op.token.kind, OpKind::WaitWritable | OpKind::Send);
+        let stalls = |op: &Op| op.token.conn == conn && sends(op);
+        let stalled = ring.ops.iter().any(stalls);
+        let silent = ring.patient - ring.heard[slot as usize];
+        let links = ring.slots.iter().filter_map(|side| side[slot as usize]);
+        let reset = links.into_iter().any(|link| ring.links[link].rst_in);
+        let name = conn.0;
+        assert!(reset || stalled || silent <= most, "descriptors on a quiet connection: {name}");
+    }
 }
 
 /// Everything that a ring lent has come back.
@@ -66,6 +79,7 @@ pub fn check_home(ring: &SimRing) {
         let filled = slots.iter().flatten().count();
         assert_eq!(filled, 0, "slots of side {side} did not come home");
     }
+    ring.pipes.check_home();
     assert!(ring.ops.is_empty(), "operations are in flight: {}", ring.dump());
 }
 

@@ -17,6 +17,7 @@ use crate::accepts::{Accept, Listener};
 use crate::buffers::Buffers;
 use crate::fault::{Fault, Faults};
 use crate::link::Link;
+use crate::pipes::{Pipes, is_pipe};
 use crate::random::{Random, mix};
 use crate::scenario::{Knock, Shape};
 
@@ -99,6 +100,7 @@ pub struct SimRing {
     pub posted: Vec<Posted>,
     pub out: VecDeque<Posted>,
     pub buffers: Buffers,
+    pub pipes: Pipes,
     /// Addresses that may be taken, and whether they were found.
     addresses: BTreeMap<u64, bool>,
     /// Buffers of data that came although the receive was being cancelled.
@@ -143,6 +145,7 @@ impl SimRing {
             posted: Vec::new(),
             out: VecDeque::new(),
             buffers: Buffers::new(shape.buffers, shape.buffer_bytes, shape.parked_bytes),
+            pipes: Pipes::default(),
             addresses: BTreeMap::new(),
             beat_quiet: BTreeSet::new(),
             heard: vec![0; slots],
@@ -203,11 +206,12 @@ impl SimRing {
             Operation::Close => {
                 let other = self.in_flight(conn, side).next();
                 assert!(other.is_none(), "{token:?} while {other:?} is in flight");
+                assert!(!self.pipes.holds_for(conn), "{token:?} while a pipe holds bytes of it");
                 let pair = side == Side::Client && self.link_at(conn, Side::Upstream).is_some();
                 assert!(!pair, "{token:?} before its upstream slot is empty");
             }
             Operation::Send(chunk) => {
-                self.buffers.bytes(chunk);
+                self.bytes_of(chunk);
                 let twice = self.sending(chunk.buffer);
                 assert!(!twice, "{chunk:?} is sent twice at once");
             }
@@ -247,8 +251,10 @@ impl SimRing {
     }
 
     fn show_done(&mut self, done: Done, posted: &Posted) {
-        if let Some(buffer) = done.buffer {
-            self.buffers.hand_over(buffer);
+        match done.buffer {
+            Some(pipe) if is_pipe(pipe) => self.pipes.hand_over(pipe),
+            Some(buffer) => self.buffers.hand_over(buffer),
+            None => {}
         }
         let Some(at) = self.ops.iter().position(|op| op.key == posted.key) else {
             self.stale += 1;
@@ -413,7 +419,15 @@ impl Ring for SimRing {
         self.note(|| format!("release {buffer:?}"));
         assert!(!self.sending(buffer), "{buffer:?} was released while a send uses it");
         self.beat_quiet.remove(&buffer.0);
+        if is_pipe(buffer) {
+            return self.pipes.release(buffer);
+        }
         self.buffers.release(buffer);
+    }
+
+    fn end_splices(&mut self, conn: ConnIndex) {
+        self.note(|| format!("end splices of {}", conn.0));
+        self.end_splices_of(conn);
     }
 
     fn free_buffers(&self) -> u32 {
@@ -430,6 +444,9 @@ impl Ring for SimRing {
 
     fn park(&mut self, chunk: Chunk) -> Option<Chunk> {
         assert!(!self.sending(chunk.buffer), "{chunk:?} was parked while a send uses it");
+        if is_pipe(chunk.buffer) {
+            return Some(chunk);
+        }
         let parked = self.buffers.park(chunk);
         self.note(|| format!("park {chunk:?}: {parked:?}"));
         if parked.is_none() {

@@ -21,6 +21,9 @@ pub struct Shape {
     pub buffers: u32,
     pub buffer_bytes: u32,
     pub parked_bytes: u64,
+    /// Pipes, and connections that splice.
+    pub pipes: u32,
+    pub pipe_bytes: u64,
     pub backlog: usize,
     pub completions: usize,
     pub largest_send: u64,
@@ -179,6 +182,8 @@ fn shape(random: &mut Random) -> Shape {
         buffers: random.pick(&[1, 2, 3, 4, 8, 16]),
         buffer_bytes: random.pick(&[4, 16, 64, 256]),
         parked_bytes: random.pick(&[0, 8, 64, 4096]),
+        pipes: random.pick(&[0, 1, 2, 3, 64]),
+        pipe_bytes: random.pick(&[8, 64, 256]),
         backlog: random.pick(&[1, 4, 16, 64]),
         completions: random.pick(&[1, 3, 16, 64, 64]),
         largest_send,

@@ -21,6 +21,7 @@ pub(crate) fn times(criterion: &mut Criterion) {
             kind: OpKind::Receive,
             result: Ok(MESSAGE_BYTES),
             buffer: Some(Buffer(7)),
+            full: false,
             more: false,
         };
         let sent = completed(Side::Upstream, OpKind::Send, Ok(MESSAGE_BYTES));
@@ -46,7 +47,7 @@ pub(crate) fn times(criterion: &mut Criterion) {
 }
 
 fn completed(side: Side, kind: OpKind, result: Result<u32, Errno>) -> Event {
-    Event::Completed { side, kind, result, buffer: None, more: false }
+    Event::Completed { side, kind, result, buffer: None, full: false, more: false }
 }
 
 /// A connection with both its sockets, nothing read yet.
@@ -89,7 +90,10 @@ impl Kernel {
                     self.asked.push_back((side, Op::Cancel(kinds)));
                 }
                 Action::Start(side, op) => self.asked.push_back((side, op)),
-                Action::Release(_) | Action::AwaitBuffer(_) | Action::Vacate(_) => {}
+                Action::Release(_)
+                | Action::AwaitBuffer(_)
+                | Action::EndSplices
+                | Action::Vacate(_) => {}
             }
         }
     }

@@ -114,7 +114,13 @@ impl InstantRing {
                 Some(buffer) => (Ok(bytes), Some(buffer)),
                 None => (Err(Errno::ENOBUFS), None),
             };
-            self.later.push_back(Completion::Done(Done { token, result, buffer, more: false }));
+            self.later.push_back(Completion::Done(Done {
+                token,
+                result,
+                buffer,
+                full: false,
+                more: false,
+            }));
         }
     }
 
@@ -131,7 +137,7 @@ impl InstantRing {
 }
 
 fn done(token: Token, result: Result<u32, Errno>) -> Completion {
-    Completion::Done(Done { token, result, buffer: None, more: false })
+    Completion::Done(Done { token, result, buffer: None, full: false, more: false })
 }
 
 impl Ring for InstantRing {
@@ -232,6 +238,8 @@ impl Ring for InstantRing {
     fn release(&mut self, buffer: Buffer) {
         self.buffers.push(buffer);
     }
+
+    fn end_splices(&mut self, _: ConnIndex) {}
 
     fn free_buffers(&self) -> u32 {
         self.buffers.len() as u32

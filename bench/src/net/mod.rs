@@ -26,6 +26,8 @@ const TURN_MAX: Duration = Duration::from_millis(100);
 
 /// The most bytes of unsent remainders that peers who do not read may leave with us.
 const PARKED_BYTES_MAX: usize = 1 << 30;
+/// Ordinary descriptors for FINs on their way.
+const DESCRIPTORS_MAX: u32 = 128;
 
 /// What a thread's connections are made from.
 pub(crate) struct NetSetup {
@@ -111,6 +113,8 @@ impl Net {
             buffer_count: setup.buffer_count,
             batch_wait: Duration::ZERO,
             parked_bytes_max: PARKED_BYTES_MAX,
+            splice_pipes: 0,
+            descriptors: DESCRIPTORS_MAX,
             listeners: setup.listeners,
             servers: setup.servers,
         })

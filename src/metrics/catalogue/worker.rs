@@ -83,6 +83,25 @@ pub(super) const FAMILIES: &[Family] = &[
     )
     .in_bytes(),
     Family::counter(
+        "portcullis_worker_spliced_bytes",
+        WORKER,
+        "Bytes of bulk that went through pipes and were never copied, as they left their source",
+        |reading, out| count(reading, out, |worker| worker.spliced_bytes),
+    )
+    .in_bytes(),
+    Family::counter(
+        "portcullis_worker_splices_refused",
+        WORKER,
+        "Times that a lane of bulk found no pipe or descriptor and went on copying",
+        |reading, out| count(reading, out, |worker| worker.splices_refused),
+    ),
+    Family::gauge(
+        "portcullis_worker_splicing",
+        WORKER,
+        "Connections that have descriptors for splices",
+        |reading, out| count(reading, out, |worker| worker.splicing),
+    ),
+    Family::counter(
         "portcullis_worker_accepts_rearmed",
         WORKER,
         "Accepts armed anew because they stayed silent while clients waited",

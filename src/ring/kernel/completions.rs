@@ -1,13 +1,9 @@
 //! What the kernel's answers mean to a worker, and which steps of the ring's own they bring on.
-#![allow(unsafe_code)]
-
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 
 use io_uring::cqueue;
-use nix::sys::socket;
 
 use super::entries::{self, Tag};
-use super::{KernelRing, Opening, address};
+use super::{KernelRing, Opening};
 use crate::base::{Buffer, Errno, OpKind, Side};
 use crate::ring::contract::{AcceptMode, Completion, ConnIndex, Done};
 use crate::ring::token::Token;
@@ -43,8 +39,7 @@ impl KernelRing {
                 let opening = self.take_opening(table, payload)?;
                 Some(done(opening.token, Err(opening.error.unwrap_or(Errno::EIO))))
             }
-            Tag::InstallToName => Some(self.name(payload, result)),
-            Tag::InstallToShut => self.shut(table, payload, result),
+            Tag::Install => self.installed(payload, result),
         }
     }
 
@@ -73,7 +68,8 @@ impl KernelRing {
             _ => {}
         }
         let more = cqueue::more(completion.flags());
-        Some(Completion::Done(Done { token, result, buffer, more }))
+        let full = buffer.is_some() && result == Ok(self.memory.pool.buffer_bytes());
+        Some(Completion::Done(Done { token, result, buffer, full, more }))
     }
 
     /// The buffer that came with a completion, if there is something in it; it goes back to the
@@ -181,35 +177,6 @@ impl KernelRing {
         Some(opening)
     }
 
-    /// Asks a socket for its addresses by the ordinary descriptor that the kernel made for it,
-    /// which lives for this call only.
-    fn name(&mut self, payload: u64, result: Result<u32, Errno>) -> Completion {
-        let found = result.and_then(|fd| address::four_tuple(installed(fd).as_fd()));
-        if let (Ok(found), Some(token)) = (found, Token::unpack(payload)) {
-            self.addresses.push_back((token, found));
-        }
-        done(payload, found.map(|_| 0))
-    }
-
-    /// Ends a socket's direction by the ordinary descriptor that the kernel made for it, or asks
-    /// the kernel to, where it made none (Linux before 6.8, EMFILE).
-    fn shut(
-        &mut self,
-        table: usize,
-        payload: u64,
-        result: Result<u32, Errno>,
-    ) -> Option<Completion> {
-        self.shutting -= 1;
-        let Ok(fd) = result else {
-            let (_, local) = self.locate(Token::unpack(payload)?.conn);
-            let slot = self.slot(table, local, Token::unpack(payload)?.side);
-            self.push(table, entries::shutdown(slot), payload);
-            return None;
-        };
-        let shut = socket::shutdown(installed(fd).as_raw_fd(), socket::Shutdown::Write);
-        Some(done(payload, shut.map(|()| 0)))
-    }
-
     fn unknown(&mut self, table: usize, completion: &cqueue::Entry) -> Option<Completion> {
         self.counters.unknown_completions += 1;
         if let Some(Buffer(id)) = self.take_buffer(table, completion) {
@@ -217,13 +184,6 @@ impl KernelRing {
         }
         None
     }
-}
-
-/// The descriptor that a FIXED_FD_INSTALL made; closed when dropped.
-fn installed(fd: u32) -> OwnedFd {
-    // SAFETY: the kernel has just made this descriptor for us, and each such completion comes once
-    // (`Tag::InstallToName` and `Tag::InstallToShut` in `translate`): nobody else knows it.
-    unsafe { OwnedFd::from_raw_fd(fd as i32) }
 }
 
 fn result_of(completion: &cqueue::Entry) -> Result<u32, Errno> {
@@ -235,7 +195,7 @@ fn result_of(completion: &cqueue::Entry) -> Result<u32, Errno> {
 ///
 /// # Panics
 /// When `payload` is no token: only tokens are put there.
-fn done(payload: u64, result: Result<u32, Errno>) -> Completion {
+pub(super) fn done(payload: u64, result: Result<u32, Errno>) -> Completion {
     let token = Token::unpack(payload).expect("the payload of a step is a token");
-    Completion::Done(Done { token, result, buffer: None, more: false })
+    Completion::Done(Done { token, result, buffer: None, full: false, more: false })
 }

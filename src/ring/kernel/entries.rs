@@ -40,14 +40,12 @@ pub(super) enum Tag {
     OpenStep,
     /// The close that undoes an open whose later step failed.
     OpenUndo,
-    /// The installation of a socket as an ordinary descriptor, to ask it for its addresses.
-    InstallToName,
-    /// The same, to end its direction.
-    InstallToShut,
+    /// The installation of a socket as an ordinary descriptor: what for, its token's kind tells.
+    Install,
 }
 
 impl Tag {
-    const ALL: [Tag; 10] = [
+    const ALL: [Tag; 9] = [
         Tag::Operation,
         Tag::Accept,
         Tag::Swallowed,
@@ -56,8 +54,7 @@ impl Tag {
         Tag::OpenSocket,
         Tag::OpenStep,
         Tag::OpenUndo,
-        Tag::InstallToName,
-        Tag::InstallToShut,
+        Tag::Install,
     ];
 
     /// `user_data` with this tag.

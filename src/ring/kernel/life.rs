@@ -4,14 +4,15 @@
 use std::collections::VecDeque;
 use std::mem::ManuallyDrop;
 use std::net::SocketAddr;
-use std::os::fd::{FromRawFd, OwnedFd};
 
 use super::entries::{self, Tag};
+use super::installs::{self, Installs};
 use super::parked::Parked;
 use super::pool::{Group, Pool};
 use super::queue::{Queue, errno_of};
 use super::setup::{PassiveSocket, Plan, RingError, RingSetup, ServerSocket};
 use super::slots::SlotSet;
+use super::splices::Splices;
 use super::waker::Waker;
 use super::{IO_WQ_WORKERS, KernelRing, Listening, Memory, Server, Table, probe};
 use crate::ring::contract::RingCounters;
@@ -47,8 +48,9 @@ impl KernelRing {
             clients_per_ring: plan.clients_per_ring,
             target: 0,
             reading: 0,
+            splices: Splices::new(0, setup.buffer_bytes),
+            installs: Installs::new(setup.descriptors),
             addresses: VecDeque::new(),
-            shutting: 0,
             waker,
             counters: RingCounters {
                 rings: plan.rings,
@@ -66,6 +68,9 @@ impl KernelRing {
             probe::require_min_wait(ring.tables[0].queue.ring())?;
             // It alone waits.
             ring.tables[0].queue.set_batch_wait(setup.batch_wait);
+        }
+        if setup.splice_pipes > 0 && probe::can_install(ring.tables[0].queue.ring()) {
+            ring.splices = Splices::new(setup.splice_pipes, setup.buffer_bytes);
         }
         ring.arm_wake();
         Ok(ring)
@@ -117,11 +122,8 @@ impl KernelRing {
         for table in self.tables.iter_mut() {
             quiet &= table.queue.quiesce(|completion| {
                 let tag = Tag::split(completion.user_data()).map(|(tag, _)| tag);
-                if let (Some(Tag::InstallToName | Tag::InstallToShut), fd @ 0..) =
-                    (tag, completion.result())
-                {
-                    // SAFETY: the kernel has just made this descriptor for us; nobody else knows.
-                    drop(unsafe { OwnedFd::from_raw_fd(fd) });
+                if let (Some(Tag::Install), fd @ 0..) = (tag, completion.result()) {
+                    drop(installs::own(fd as u32));
                 }
             });
         }
@@ -179,6 +181,8 @@ mod tests {
                 buffer_count: 16,
                 batch_wait: Duration::ZERO,
                 parked_bytes_max: 0,
+                splice_pipes: 0,
+                descriptors: 1,
                 listeners: vec![std::sync::Arc::new(socket.into())],
                 servers: Vec::new(),
             })

@@ -1,8 +1,9 @@
 //! The kernel's rings behind the contract: one worker's set of them.
 //!
 //! `queue` is one kernel ring, `pool` and `parked` hold bytes, `entries` words requests,
-//! `completions` reads answers, `address` asks for what the ring cannot, `setup` does arithmetic,
-//! `life` makes and ends the set, `own` is for programs with bytes of their own.
+//! `completions` reads answers, `splices` moves bulk, `address` asks for what the ring cannot,
+//! `installs` lends both descriptors, `setup` does arithmetic, `life` makes and ends the set, `own`
+//! is for programs with bytes of their own.
 //!
 //! A ring's fixed-file table holds its client slots first, where alone the kernel allocates, and
 //! behind them an upstream slot for each: client slot `n` of `N` has upstream slot `N + n`.
@@ -20,11 +21,13 @@ use nix::sys::socket::SockaddrStorage;
 
 pub use self::address::AcceptQueue;
 use self::entries::Tag;
+use self::installs::Installs;
 use self::parked::Parked;
 use self::pool::{Group, Pool};
 use self::queue::{Queue, Wait};
 pub use self::setup::{PassiveSocket, RingError, RingSetup, ServerSocket};
 use self::slots::SlotSet;
+use self::splices::{PIPE_BIT, Splices};
 pub use self::waker::Waker;
 use crate::base::{Buffer, Chunk, Errno, OpKind, Side};
 use crate::ring::contract::{
@@ -36,6 +39,7 @@ use crate::ring::token::Token;
 mod address;
 mod completions;
 mod entries;
+mod installs;
 mod life;
 mod memory;
 mod own;
@@ -45,6 +49,7 @@ pub mod probe;
 mod queue;
 mod setup;
 mod slots;
+mod splices;
 mod waker;
 
 /// The bit of a [`Buffer`] that tells a parked remainder from a pool buffer.
@@ -53,12 +58,6 @@ const PARKED_BIT: u32 = 1 << 31;
 /// io-wq threads of each kind that a ring may use, so that ends handed to them (shutdown) never
 /// become a thread each.
 const IO_WQ_WORKERS: u32 = 4;
-
-/// FINs that may be on their way by an ordinary descriptor. The kernel hands its own SHUTDOWN to an
-/// io-wq thread every time; to make a descriptor, use it and close it spares that thread and the
-/// switches to it: connect, echo and close took 51 µs of CPU instead of 80 (`portcullis-bench
-/// churn --connections 64`, Linux 6.18, 2 cores).
-const SHUTTING_MAX: u32 = 128;
 
 /// A worker's kernel rings. Made, used and dropped on the worker's thread.
 pub struct KernelRing {
@@ -72,9 +71,9 @@ pub struct KernelRing {
     target: usize,
     /// The table whose completions are being read.
     reading: usize,
+    splices: Splices,
+    installs: Installs,
     addresses: VecDeque<(Token, FourTuple)>,
-    /// FINs on their way by an ordinary descriptor, at most [`SHUTTING_MAX`].
-    shutting: u32,
     waker: Waker,
     counters: RingCounters,
 }
@@ -324,9 +323,10 @@ impl Ring for KernelRing {
         let user_data = token.pack();
         let entry = match operation {
             Operation::Open(server) => return self.start_open(table, slot, token, server),
-            Operation::Addresses => {
-                let install = Tag::InstallToName.with(user_data);
-                return self.push(table, entries::install(slot), install);
+            Operation::Addresses => return self.start_name(token),
+            Operation::Splice => return self.start_splice(token),
+            Operation::Send(chunk) if chunk.buffer.0 & PIPE_BIT != 0 => {
+                return self.splices.send(token, chunk);
             }
             Operation::Connect(server) => {
                 entries::connect(slot, &self.memory.servers[usize::from(server.0)].address)
@@ -341,12 +341,7 @@ impl Ring for KernelRing {
                 entries::send(slot, self.chunk_bytes(chunk), chunk.length_bytes)
             }
             Operation::WaitWritable => entries::wait_writable(slot),
-            Operation::Shutdown if self.shutting < SHUTTING_MAX => {
-                self.shutting += 1;
-                let install = Tag::InstallToShut.with(user_data);
-                return self.push(table, entries::install(slot), install);
-            }
-            Operation::Shutdown => entries::shutdown(slot),
+            Operation::Shutdown => return self.start_shutdown(token),
             Operation::WatchHangup => entries::watch_hangup(slot),
             Operation::Reset => entries::reset(slot),
             Operation::Unacknowledged => entries::unacknowledged(slot),
@@ -362,14 +357,21 @@ impl Ring for KernelRing {
                     let other = |one: Token| (one.conn, one.side) != (token.conn, token.side);
                     self.addresses.retain(|(one, _)| other(*one));
                 }
+                self.splices.close(token.conn, token.side);
                 entries::close(slot)
             }
         };
         self.push(table, entry, user_data);
     }
 
+    fn end_splices(&mut self, conn: ConnIndex) {
+        self.splices.end(conn);
+    }
+
     fn release(&mut self, buffer: Buffer) {
-        if buffer.0 & PARKED_BIT == 0 {
+        if buffer.0 & PIPE_BIT != 0 {
+            self.splices.release(buffer);
+        } else if buffer.0 & PARKED_BIT == 0 {
             self.memory.pool.release(buffer.0);
         } else {
             self.memory.parked.release(buffer.0 & !PARKED_BIT);
@@ -385,12 +387,16 @@ impl Ring for KernelRing {
     }
 
     fn counters(&self) -> RingCounters {
-        RingCounters { parked_bytes: self.memory.parked.held_bytes() as u64, ..self.counters }
+        RingCounters {
+            parked_bytes: self.memory.parked.held_bytes() as u64,
+            splicing: self.splices.connections(),
+            ..self.counters
+        }
     }
 
     fn park(&mut self, chunk: Chunk) -> Option<Chunk> {
         let Chunk { buffer: Buffer(id), start_bytes, length_bytes } = chunk;
-        if id & PARKED_BIT != 0 {
+        if id & (PARKED_BIT | PIPE_BIT) != 0 {
             return Some(chunk);
         }
         let Memory { pool, parked, .. } = &mut *self.memory;
@@ -408,12 +414,14 @@ impl Ring for KernelRing {
 
     fn turn(&mut self, wait: Option<Duration>) -> Result<(), Errno> {
         let wait = match wait {
+            _ if self.splices.is_busy() => Wait::No,
             None => Wait::Forever,
             Some(Duration::ZERO) => Wait::No,
             Some(limit) => Wait::AtMost(limit),
         };
         self.enter_all(wait)?;
         self.open_turn();
+        self.splices.open_turn();
         Ok(())
     }
 
@@ -427,7 +435,8 @@ impl Ring for KernelRing {
                 return Some(completion);
             }
         }
-        None
+        let room = self.descriptors_for_splices();
+        self.splices.next(room).map(Completion::Done)
     }
 }
 

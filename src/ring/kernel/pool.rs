@@ -52,6 +52,11 @@ impl Pool {
         self.holders.len() as u32
     }
 
+    /// Bytes of a buffer.
+    pub(super) fn buffer_bytes(&self) -> u32 {
+        self.buffer_bytes
+    }
+
     /// Buffers that no connection holds.
     pub(super) fn free(&self) -> u32 {
         self.count() - self.held

@@ -56,6 +56,11 @@ pub struct RingSetup {
     pub batch_wait: Duration,
     /// The most bytes that parked chunks may take.
     pub parked_bytes_max: usize,
+    /// Pipes for splices, and connections that splice, at most; 0: nothing is spliced.
+    pub splice_pipes: u32,
+    /// Ordinary descriptors of sockets and pipes that there may be at once. Without one left, bulk
+    /// is copied and FINs take longer.
+    pub descriptors: u32,
     /// Passive sockets; their index here is their `ListenerId`.
     pub listeners: Vec<PassiveSocket>,
     /// Servers; their index here is their `ServerId`.
@@ -218,6 +223,8 @@ mod tests {
             buffer_count: 1024,
             batch_wait: Duration::ZERO,
             parked_bytes_max: 0,
+            splice_pipes: 0,
+            descriptors: 1,
             listeners: Vec::new(),
             servers: Vec::new(),
         }

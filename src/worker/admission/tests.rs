@@ -48,6 +48,7 @@ impl Ring for Door {
     fn start(&mut self, token: Token, _: Operation) {
         panic!("{token:?} in a ring that only accepts");
     }
+    fn end_splices(&mut self, _: crate::ring::ConnIndex) {}
     fn release(&mut self, _: Buffer) {}
     fn free_buffers(&self) -> u32 {
         0

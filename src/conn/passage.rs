@@ -1,0 +1,121 @@
+//! Whether a lane's bytes are copied through buffers or spliced through pipes, and for how long.
+
+/// Receives in a row that fill their buffer before a lane asks for splices.
+const FULL_RECEIVES: u8 = 4;
+/// The same once the ring has refused, so that not every message asks.
+const FULL_RECEIVES_IF_REFUSED: u8 = 60;
+/// Splices in a row that bring less than a buffer holds, each after a wait, before a lane goes back
+/// to receives.
+const THIN_SPLICES: u8 = 4;
+
+/// How a lane's bytes pass.
+///
+/// ```text
+///            enough full receives              a wait is over
+///   Copied(n) ──────────────────► Spliced(n) ◄────────────────► Woken(n) ──► Leaving
+///      ▲  ▲                           │        it brought bytes    │  thin      │
+///      │  └───────────────────────────┴────────────────────────────┘            │
+///      └────────────── refused, or nothing was there ◄──────────────────────────┘
+/// ```
+///
+/// One byte, since a connection has two and is to stay small: the state above, and below it how
+/// many receives or splices are still to come until it changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Passage(u8);
+
+const COUNT: u8 = 0x3f;
+const SPLICED: u8 = 0x40;
+const WOKEN: u8 = 0x80;
+const LEAVING: u8 = 0xc0;
+
+impl Passage {
+    /// By receives, as every lane begins.
+    pub(super) const COPIED: Passage = Passage(FULL_RECEIVES);
+    /// The same, after the ring refused a splice.
+    pub(super) const REFUSED: Passage = Passage(FULL_RECEIVES_IF_REFUSED);
+
+    fn state(self) -> u8 {
+        self.0 & !COUNT
+    }
+
+    fn count(self) -> u8 {
+        self.0 & COUNT
+    }
+
+    /// By receives: nothing of the lane's lies in a pipe.
+    pub(super) fn is_copied(self) -> bool {
+        self.state() == 0
+    }
+
+    /// The next bytes are to be spliced.
+    pub(super) fn is_spliced(self) -> bool {
+        matches!(self.state(), SPLICED | WOKEN)
+    }
+
+    /// A wait has just said that there is something.
+    pub(super) fn is_woken(self) -> bool {
+        self.state() == WOKEN
+    }
+
+    /// A wait for bytes is over.
+    pub(super) fn wake(&mut self) {
+        if self.state() == SPLICED {
+            self.0 = WOKEN | self.count();
+        }
+    }
+
+    /// Bytes came; `full` if they were as many as a buffer holds.
+    pub(super) fn brought(&mut self, full: bool) {
+        self.0 = match (self.state(), self.count(), full) {
+            (0, 1, true) => SPLICED | THIN_SPLICES,
+            (0, left, true) => left - 1,
+            (0, left, false) => left.max(FULL_RECEIVES),
+            (WOKEN, 1, false) => LEAVING,
+            (WOKEN, left, false) => SPLICED | (left - 1),
+            (SPLICED | WOKEN, _, true) => SPLICED | THIN_SPLICES,
+            (SPLICED, left, false) => SPLICED | left,
+            (_, _, _) => panic!("bytes of a lane that leaves: {self:?}"),
+        };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn four_full_receives_in_a_row_make_a_lane_splice() {
+        let mut passage = Passage::COPIED;
+        for full in [true, true, true, false, true, true, true] {
+            passage.brought(full);
+            assert!(passage.is_copied());
+        }
+        passage.brought(true);
+        assert!(passage.is_spliced());
+    }
+
+    #[test]
+    fn four_thin_waits_in_a_row_make_it_receive_again() {
+        let mut passage = Passage(SPLICED | THIN_SPLICES);
+        for full in [false, false, false, true, false, false, false] {
+            passage.wake();
+            passage.brought(full);
+            passage.brought(false);
+            assert!(passage.is_spliced());
+        }
+        passage.wake();
+        passage.brought(false);
+        assert!(!passage.is_spliced() && !passage.is_copied());
+    }
+
+    #[test]
+    fn a_refused_lane_asks_seldom() {
+        let mut passage = Passage::REFUSED;
+        passage.brought(false);
+        let asks = (1..).find(|_| {
+            passage.brought(true);
+            passage.is_spliced()
+        });
+        assert_eq!(asks, Some(u32::from(FULL_RECEIVES_IF_REFUSED)));
+    }
+}

@@ -1,0 +1,343 @@
+//! Bytes that pass from socket to socket through a pipe and are never copied.
+//!
+//! The ring's own IORING_OP_SPLICE always goes to io-wq, so these are splice(2) calls on the
+//! worker's thread, which never wait. They take ordinary descriptors: a connection that splices
+//! has one for each of its sockets (FIXED_FD_INSTALL, Linux 6.8), with O_NONBLOCK, because
+//! SPLICE_F_NONBLOCK speaks of the pipe alone (tcp_splice_read, splice_to_socket).
+
+use std::collections::{HashMap, VecDeque};
+use std::os::fd::OwnedFd;
+
+use arrayvec::ArrayVec;
+use nix::fcntl::{FcntlArg, OFlag, SpliceFFlags, fcntl, splice};
+use nix::unistd::pipe2;
+use socket2::SockRef;
+
+use crate::base::{Buffer, BySide, Chunk, Errno, PIPE_BYTES, Side};
+use crate::ring::contract::{ConnIndex, Done};
+use crate::ring::token::Token;
+
+/// The bit of a [`Buffer`] that tells a pipe from everything else.
+pub(super) const PIPE_BIT: u32 = 1 << 30;
+
+/// The least size with which a pipe is of use.
+const PIPE_BYTES_MIN: usize = 64 << 10;
+
+/// What is spliced out of sockets in one turn, at least while any splice waits: the rest waits for
+/// the next, so that small messages do not wait for long. It takes about 1 ms.
+const TURN_BYTES: usize = 4 << 20;
+/// What a splice counts for at least, since it takes time whatever it brings.
+const SPLICE_BYTES_MIN: usize = 64 << 10;
+
+/// A socket that bulk goes to may keep so much unsent. With the 256 KiB that accepted sockets
+/// inherit, its sender would be woken for every 128 KiB.
+const UNSENT_BYTES: u32 = 1 << 20;
+
+/// A worker's pipes, and the descriptors of connections that use them.
+pub(super) struct Splices {
+    /// Pipes, and connections with descriptors, at most; 0 refuses every splice.
+    most: usize,
+    pipes: Vec<Place>,
+    /// Pipes that nobody holds. They are empty.
+    free: Vec<u32>,
+    sockets: HashMap<ConnIndex, Sockets>,
+    queued: VecDeque<Token>,
+    /// What may still be spliced in this turn.
+    left_bytes: usize,
+    done: VecDeque<Done>,
+    /// What fills a pool buffer.
+    full_bytes: u32,
+}
+
+/// Where a pipe is, once it is used.
+struct Place {
+    pipe: Option<Pipe>,
+    is_held: bool,
+}
+
+struct Pipe {
+    read: OwnedFd,
+    write: OwnedFd,
+    held_bytes: u32,
+}
+
+/// The sockets of a connection that splices.
+enum Sockets {
+    /// The kernel is making their descriptors; these splices wait.
+    Awaited { left: u8, made: BySide<Option<Descriptor>>, splices: ArrayVec<Token, 2> },
+    /// Both have one, until their slots are closed.
+    Made(BySide<Option<Descriptor>>),
+}
+
+/// A socket's ordinary descriptor. The socket does not wait while it has one.
+struct Descriptor {
+    fd: OwnedFd,
+    /// The last splice took all there was. A wait comes before the next one then: what came while
+    /// that was sent on is little, and a small splice costs nearly what a large one does.
+    is_empty: bool,
+    /// Its TCP_NOTSENT_LOWAT before; 0 is the host's default.
+    unsent_bytes: u32,
+}
+
+impl Splices {
+    /// At most `most` pipes. What brings `full_bytes` counts as full.
+    pub(super) fn new(most: u32, full_bytes: u32) -> Splices {
+        Splices {
+            most: most as usize,
+            pipes: Vec::new(),
+            free: Vec::new(),
+            sockets: HashMap::new(),
+            queued: VecDeque::new(),
+            left_bytes: 0,
+            done: VecDeque::new(),
+            full_bytes,
+        }
+    }
+
+    /// Connections that have descriptors, or wait for them.
+    pub(super) fn connections(&self) -> u32 {
+        self.sockets.len() as u32
+    }
+
+    /// Descriptors that this holds, or that are being made for it.
+    pub(super) fn descriptors(&self) -> u32 {
+        2 * (self.sockets.len() + self.pipes.len()) as u32
+    }
+
+    /// Starts a splice out of a socket, where `room` descriptors may still be made. True when those
+    /// of both sockets of the connection must be made first and told by [`Splices::made`].
+    pub(super) fn start(&mut self, token: Token, room: u32) -> bool {
+        let room = room >= 2 && self.sockets.len() < self.most;
+        match self.sockets.get_mut(&token.conn) {
+            Some(Sockets::Made(_)) => self.queued.push_back(token),
+            Some(Sockets::Awaited { splices, .. }) => splices.push(token),
+            None if room => {
+                let splices = ArrayVec::from_iter([token]);
+                let made = BySide::default();
+                self.sockets.insert(token.conn, Sockets::Awaited { left: 2, made, splices });
+                return true;
+            }
+            None => self.complete(token, Err(Errno::EMFILE), None),
+        }
+        false
+    }
+
+    /// One of the descriptors was made, or could not be.
+    pub(super) fn made(&mut self, conn: ConnIndex, side: Side, fd: Result<OwnedFd, Errno>) {
+        let Some(Sockets::Awaited { left, made, splices }) = self.sockets.get_mut(&conn) else {
+            return;
+        };
+        made[side] = fd.and_then(Descriptor::new).ok();
+        *left -= 1;
+        if *left > 0 {
+            return;
+        }
+        let (made, splices) = (std::mem::take(made), std::mem::take(splices));
+        let both = made.0.iter().all(Option::is_some);
+        self.sockets.insert(conn, Sockets::Made(made));
+        if both {
+            return self.queued.extend(splices);
+        }
+        self.end(conn);
+        for token in splices {
+            self.complete(token, Err(Errno::EMFILE), None);
+        }
+    }
+
+    /// Gives back what the connection's splices took.
+    pub(super) fn end(&mut self, conn: ConnIndex) {
+        let Some(Sockets::Made(sockets)) = self.sockets.get_mut(&conn) else { return };
+        for descriptor in sockets.0.iter().flatten() {
+            descriptor.restore();
+        }
+        self.leave(conn);
+    }
+
+    /// A slot is about to be closed: a descriptor would keep its socket open.
+    pub(super) fn close(&mut self, conn: ConnIndex, side: Side) {
+        if let Some(Sockets::Made(sockets)) = self.sockets.get_mut(&conn) {
+            sockets[side] = None;
+            if sockets.0.iter().all(Option::is_none) {
+                self.leave(conn);
+            }
+        }
+    }
+
+    /// A connection splices no more. With the last one go the pipes.
+    fn leave(&mut self, conn: ConnIndex) {
+        self.sockets.remove(&conn);
+        if self.sockets.is_empty() {
+            assert_eq!(self.free.len(), self.pipes.len(), "pipes that nobody can use are held");
+            self.free.clear();
+            self.pipes.clear();
+        }
+    }
+
+    /// Begins a turn.
+    pub(super) fn open_turn(&mut self) {
+        self.left_bytes = TURN_BYTES;
+    }
+
+    /// Whether the next turn must not sleep.
+    pub(super) fn is_busy(&self) -> bool {
+        !self.queued.is_empty() || !self.done.is_empty()
+    }
+
+    /// The next completion; `room` as for [`Splices::start`]. A splice runs only when it is asked
+    /// for, so that what it brought is sent on before the next one: what the kernel knows of those
+    /// bytes is still in the cache.
+    pub(super) fn next(&mut self, room: u32) -> Option<Done> {
+        if self.done.is_empty() && self.left_bytes > 0 {
+            let token = self.queued.pop_front()?;
+            let (result, buffer) = match self.fill(token, room) {
+                Ok((bytes, buffer)) => (Ok(bytes), buffer),
+                Err(error) => (Err(error), None),
+            };
+            let spent = (result.unwrap_or(0) as usize).max(SPLICE_BYTES_MIN);
+            self.left_bytes = self.left_bytes.saturating_sub(spent);
+            self.complete(token, result, buffer);
+        }
+        self.done.pop_front()
+    }
+
+    /// Moves what is there into a pipe.
+    fn fill(&mut self, token: Token, room: u32) -> Result<(u32, Option<Buffer>), Errno> {
+        if std::mem::take(&mut descriptor_of(&mut self.sockets, token).is_empty) {
+            return Err(Errno::EAGAIN);
+        }
+        let index = self.take_pipe(room).ok_or(Errno::EMFILE)?;
+        let descriptor = descriptor_of(&mut self.sockets, token);
+        let socket = &descriptor.fd;
+        let pipe = self.pipes[index as usize].held();
+        let flags = SpliceFFlags::SPLICE_F_NONBLOCK;
+        let result = splice(socket, None, &pipe.write, None, PIPE_BYTES, flags);
+        if let Ok(bytes @ 1..) = result {
+            pipe.held_bytes = bytes as u32;
+            descriptor.is_empty = bytes < PIPE_BYTES;
+            return Ok((pipe.held_bytes, Some(Buffer(index | PIPE_BIT))));
+        }
+        self.release(Buffer(index | PIPE_BIT));
+        match result {
+            Ok(_) => Ok((0, None)),
+            // These are failures of the call; the socket is as it was.
+            Err(Errno::EINVAL | Errno::ENOMEM | Errno::EBADF) => Err(Errno::EMFILE),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Moves what fits out of a pipe.
+    pub(super) fn send(&mut self, token: Token, chunk: Chunk) {
+        let socket = &descriptor_of(&mut self.sockets, token).fd;
+        let pipe = self.pipes[(chunk.buffer.0 & !PIPE_BIT) as usize].held();
+        assert_eq!(pipe.held_bytes, chunk.length_bytes, "bytes of {chunk:?}");
+        // A dead socket raises SIGPIPE, which the runtime of Rust programs ignores.
+        let flags = SpliceFFlags::SPLICE_F_NONBLOCK;
+        let length_bytes = chunk.length_bytes as usize;
+        let result = splice(&pipe.read, None, socket, None, length_bytes, flags);
+        let result = result.map(|bytes| bytes as u32);
+        pipe.held_bytes -= result.unwrap_or(0);
+        self.complete(token, result, None);
+    }
+
+    /// Takes a pipe back. One that is not empty is thrown away.
+    ///
+    /// # Panics
+    /// When nobody holds it.
+    pub(super) fn release(&mut self, buffer: Buffer) {
+        let index = buffer.0 & !PIPE_BIT;
+        let place = &mut self.pipes[index as usize];
+        if place.held().held_bytes > 0 {
+            place.pipe = None;
+        }
+        place.is_held = false;
+        self.free.push(index);
+    }
+
+    fn take_pipe(&mut self, room: u32) -> Option<u32> {
+        if self.free.is_empty() && self.pipes.len() < self.most && room >= 2 {
+            self.free.push(self.pipes.len() as u32);
+            self.pipes.push(Place { pipe: None, is_held: false });
+        }
+        let index = *self.free.last()?;
+        let place = &mut self.pipes[index as usize];
+        if place.pipe.is_none() {
+            place.pipe = Some(Pipe::new().ok()?);
+        }
+        place.is_held = true;
+        self.free.pop()
+    }
+
+    fn complete(&mut self, token: Token, result: Result<u32, Errno>, buffer: Option<Buffer>) {
+        let full = buffer.is_some() && result.is_ok_and(|bytes| bytes >= self.full_bytes);
+        self.done.push_back(Done { token, result, buffer, full, more: false });
+    }
+}
+
+impl Place {
+    /// The pipe.
+    ///
+    /// # Panics
+    /// When nobody holds it.
+    fn held(&mut self) -> &mut Pipe {
+        self.pipe.as_mut().filter(|_| self.is_held).expect("a pipe that somebody holds")
+    }
+}
+
+impl Pipe {
+    /// A pipe as large as the kernel allows: above fs.pipe-max-size, or beyond the user's
+    /// fs.pipe-user-pages-soft, that takes a privilege.
+    fn new() -> Result<Pipe, Errno> {
+        let (read, write) = pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?;
+        let mut bytes = PIPE_BYTES;
+        while fcntl(&write, FcntlArg::F_SETPIPE_SZ(bytes as i32)).is_err() {
+            bytes /= 2;
+            if bytes < PIPE_BYTES_MIN {
+                return Err(Errno::EPERM);
+            }
+        }
+        Ok(Pipe { read, write, held_bytes: 0 })
+    }
+}
+
+impl Descriptor {
+    fn new(fd: OwnedFd) -> Result<Descriptor, Errno> {
+        set_nonblocking(&fd, true)?;
+        let unsent_bytes = SockRef::from(&fd).tcp_notsent_lowat().unwrap_or(0);
+        let descriptor = Descriptor { fd, is_empty: false, unsent_bytes };
+        if unsent_bytes > 0 {
+            descriptor.allow_unsent(unsent_bytes.max(UNSENT_BYTES));
+        }
+        Ok(descriptor)
+    }
+
+    /// Makes the socket what it was, as far as the kernel will: should it go on not to wait, a
+    /// receive that answers EAGAIN is waited for by a poll.
+    fn restore(&self) {
+        let _ = set_nonblocking(&self.fd, false);
+        if self.unsent_bytes > 0 {
+            self.allow_unsent(self.unsent_bytes);
+        }
+    }
+
+    fn allow_unsent(&self, bytes: u32) {
+        // Without it the lane is slower, and right.
+        let _ = SockRef::from(&self.fd).set_tcp_notsent_lowat(bytes);
+    }
+}
+
+/// The descriptor of `token`'s socket.
+///
+/// # Panics
+/// When there is none: only a connection that has them splices, and it keeps them until then.
+fn descriptor_of(sockets: &mut HashMap<ConnIndex, Sockets>, token: Token) -> &mut Descriptor {
+    match sockets.get_mut(&token.conn) {
+        Some(Sockets::Made(sockets)) => sockets[token.side].as_mut().expect("an open slot"),
+        _ => panic!("{token:?} has no descriptor"),
+    }
+}
+
+fn set_nonblocking(socket: &OwnedFd, on: bool) -> Result<(), Errno> {
+    let mut flags = OFlag::from_bits_retain(fcntl(socket, FcntlArg::F_GETFL)?);
+    flags.set(OFlag::O_NONBLOCK, on);
+    fcntl(socket, FcntlArg::F_SETFL(flags)).map(drop)
+}

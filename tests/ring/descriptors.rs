@@ -1,0 +1,53 @@
+//! What takes ordinary descriptors shares one bound, and none of it fails for want of one.
+
+use std::io::Read;
+
+use portcullis::base::{Errno, Side};
+use portcullis::ring::{Operation, Ring, RingSetup};
+
+use crate::harness::{Rig, V4, setup};
+
+#[test]
+fn names_of_many_at_once_are_told_by_one_descriptor() {
+    const CLIENTS: u32 = 50;
+    let mut rig = Rig::new(RingSetup { descriptors: 1, ..setup(CLIENTS) }, &[V4]);
+    let clients: Vec<_> = (0..CLIENTS).map(|_| rig.client()).collect();
+    let tokens: Vec<_> = (clients.iter())
+        .map(|(_, conn)| rig.start(*conn, Side::Client, Operation::Addresses))
+        .collect();
+    for ((client, _), token) in clients.iter().zip(tokens) {
+        assert_eq!(rig.done(token).result, Ok(0));
+        let found = rig.ring.addresses(token).expect("both addresses");
+        assert_eq!(found.peer, client.local_addr().ok());
+    }
+}
+
+#[test]
+fn splices_leave_a_descriptor_to_others_and_are_refused_without_any() {
+    // A connection takes two, a pipe two, and one is kept.
+    for (descriptors, result) in [(1, Errno::EMFILE), (4, Errno::EMFILE), (5, Errno::EAGAIN)] {
+        let mut rig = Rig::new(RingSetup { descriptors, ..setup(1) }, &[V4]);
+        let (mut client, conn) = rig.client();
+        let mut server = rig.upstream(conn, 0);
+        assert_eq!(rig.run(conn, Side::Client, Operation::Splice), Err(result));
+        assert_eq!(rig.run(conn, Side::Client, Operation::Addresses), Ok(0));
+        assert_eq!(rig.run(conn, Side::Upstream, Operation::Shutdown), Ok(0));
+        assert_eq!(server.read(&mut [0]).expect("a FIN"), 0);
+        assert_eq!(rig.run(conn, Side::Client, Operation::Shutdown), Ok(0));
+        assert_eq!(client.read(&mut [0]).expect("a FIN"), 0);
+    }
+}
+
+#[test]
+fn a_fin_arrives_though_no_descriptor_is_left() {
+    const CLIENTS: u32 = 20;
+    let mut rig = Rig::new(RingSetup { descriptors: 0, ..setup(CLIENTS) }, &[V4]);
+    let clients: Vec<_> = (0..CLIENTS).map(|_| rig.client()).collect();
+    let tokens: Vec<_> = (clients.iter())
+        .map(|(_, conn)| rig.start(*conn, Side::Client, Operation::Shutdown))
+        .collect();
+    for ((mut client, _), token) in clients.into_iter().zip(tokens) {
+        assert_eq!(rig.done(token).result, Ok(0));
+        assert_eq!(client.read(&mut [0]).expect("a FIN"), 0);
+    }
+}
