@@ -143,6 +143,13 @@ fn ring(section: &Section<'_>, problems: &mut Vec<ConfigError>) -> RingConfig {
             default.quiet_after,
             "write the default, \"10s\"",
         ),
+        splice_pipes: section.number(
+            problems,
+            "splice_pipes",
+            default.splice_pipes,
+            0..=4096,
+            "write how many connections may move bulk uncopied at once",
+        ),
     };
     if let (Some(wait), Some(value)) = (ring.batch_wait, section.get("batch_wait"))
         && !BATCH_WAITS.contains(&wait)

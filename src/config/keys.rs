@@ -32,6 +32,7 @@ pub(super) const RING: SectionKeys = SectionKeys {
         "buffer_count",
         "batch_wait",
         "quiet_after",
+        "splice_pipes",
     ],
     later: &[],
 };

@@ -98,6 +98,8 @@ pub struct RingConfig {
     pub batch_wait: Option<Duration>,
     /// Without a byte in either direction, until a connection waits without a receive.
     pub quiet_after: Duration,
+    /// Pipes for splices, and connections that splice, 0 to 4,096.
+    pub splice_pipes: u32,
 }
 
 impl Default for RingConfig {
@@ -109,6 +111,7 @@ impl Default for RingConfig {
             buffer_count: 1024,
             batch_wait: None,
             quiet_after: Duration::from_secs(10),
+            splice_pipes: 64,
         }
     }
 }

@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::facts::Facts;
 use super::limits::{Scope, pairs};
 use super::remedy::{Remedy, reserve_ports};
-use super::shape::Means;
+use super::shape::{Means, Shape};
 use super::words::{count, size, thousands};
 use crate::config::{Config, Listener};
 
@@ -62,11 +62,12 @@ pub fn effective_backlog(facts: &Facts, listener: &Listener) -> u32 {
 }
 
 /// Every check that applies, in one fixed order.
-pub(super) fn checks(facts: &Facts, config: &Config, means: &Means) -> Vec<Check> {
+pub(super) fn checks(facts: &Facts, config: &Config, means: &Means, shape: Shape) -> Vec<Check> {
     let mut checks = kernel(facts);
     checks.extend(descriptors(facts));
     checks.push(cores(facts, means));
     checks.extend(threads(facts, means));
+    checks.extend(pipes(facts, config, means, shape));
     checks.extend(config.listeners.iter().map(|listener| backlog(facts, listener, means)));
     checks.extend(handshakes(facts));
     checks.extend(socket_buffers(facts));
@@ -122,6 +123,20 @@ fn descriptors(facts: &Facts) -> Vec<Check> {
         Check::new("RLIMIT_NOFILE", value, Verdict::Good, says),
         Check::new("RLIMIT_MEMLOCK", locked.0, Verdict::Good, locked.1),
     ]
+}
+
+/// Where less is spliced than the config asks for.
+fn pipes(facts: &Facts, config: &Config, means: &Means, shape: Shape) -> Option<Check> {
+    let (asked, had) = (config.ring.splice_pipes, shape.pipes_per_worker);
+    let value = format!("{had} of {asked} pipes a worker");
+    let says = if facts.kernel.refused.is_none() && !facts.kernel.addresses {
+        "bulk is copied before Linux 6.8"
+    } else if u64::from(had) < means.splice_pipes {
+        "the bulk of other connections is copied, for want of descriptors: raise RLIMIT_NOFILE"
+    } else {
+        return None;
+    };
+    (asked > 0).then(|| Check::new("ring.splice_pipes", value, Verdict::Note, says))
 }
 
 fn cores(facts: &Facts, means: &Means) -> Check {

@@ -213,9 +213,14 @@ fn memlock(facts: &Facts, means: &Means) -> Option<Limit> {
 
 fn files(facts: &Facts, means: &Means) -> Option<Limit> {
     let (max, used) = (facts.host.files_max?, facts.host.files_used?);
-    let free = max.saturating_sub(used).saturating_sub(FILES_RESERVED);
+    let pipes = means.pipe_files();
+    let free = max.saturating_sub(used).saturating_sub(FILES_RESERVED + pipes);
+    let of_pipes = match pipes {
+        0 => String::new(),
+        _ => format!(" − {} of pipes", thousands(pipes)),
+    };
     let because = format!(
-        "({} − {} in use − {} reserved) / {} each",
+        "({} − {} in use − {} reserved{of_pipes}) / {} each",
         thousands(max),
         thousands(used),
         thousands(FILES_RESERVED),
@@ -230,15 +235,17 @@ pub(super) fn connection_bytes(means: &Means) -> u64 {
     u64::from(means.sides) * SOCKET_BYTES + ENTRY_BYTES
 }
 
-/// Memory of all workers' buffers.
+/// Memory of all workers' buffers and full pipes.
 pub(super) fn buffers_bytes(config: &Config, means: &Means) -> u64 {
-    u64::from(means.workers) * means.buffer_count * u64::from(config.ring.buffer_bytes)
+    let buffers = means.buffer_count * u64::from(config.ring.buffer_bytes);
+    u64::from(means.workers) * buffers + means.pipe_bytes()
 }
 
 fn memory(facts: &Facts, config: &Config, means: &Means) -> Vec<Limit> {
     let each = connection_bytes(means);
     let buffers = buffers_bytes(config, means);
     let each_words = format!("{} bytes each", thousands(each));
+    let name = if means.splice_pipes > 0 { "buffers and pipes" } else { "buffers" };
     // A fixed limit replaces the share of what is free that "auto" takes, not what is there.
     let fixed = match config.gateway.memory_limit {
         Auto::Auto => None,
@@ -247,11 +254,7 @@ fn memory(facts: &Facts, config: &Config, means: &Means) -> Vec<Limit> {
     let percent = if fixed.is_some() { 100 } else { MEMORY_PERCENT };
     let held = |bytes: u64| (bytes / 100 * percent).saturating_sub(buffers) / each;
     let because = |bytes: u64, what: String| {
-        format!(
-            "({percent} % of {} {what} − {} buffers) / {each_words}",
-            size(bytes),
-            size(buffers)
-        )
+        format!("({percent} % of {} {what} − {} {name}) / {each_words}", size(bytes), size(buffers))
     };
     let (available, what) = match facts.host.memory_available_bytes {
         Some(bytes) => (bytes, "available"),

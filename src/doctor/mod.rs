@@ -57,12 +57,12 @@ impl Diagnosis {
         let ports_bind = connections.is_some() || !written;
         let limits = limits::limits(&facts, config, &means, ports_bind);
         let fits = limits[0].connections;
-        let checks = checks::checks(&facts, config, &means);
         let target = asked.unwrap_or(fits.saturating_mul(2).max(1));
         let held = asked.unwrap_or(fits);
+        let shape = means.shape(held.min(fits));
+        let checks = checks::checks(&facts, config, &means, shape);
         let rules = (&limits[..], &checks[..]);
         let prescription = Prescription::new((target, held), &facts, config, &means, rules);
-        let shape = means.shape(held.min(fits));
         Diagnosis { facts, asked, fits, limits, checks, shape, prescription }
     }
 

@@ -268,7 +268,7 @@ impl Case<'_> {
             }
             Kind::Files => {
                 let files = self.connections.saturating_mul(self.means.sides.into());
-                vec![Remedy::files(facts, files)]
+                vec![Remedy::files(facts, files.saturating_add(self.means.pipe_files()))]
             }
             Kind::HostMemory => vec![self.more_memory()],
             Kind::CgroupMemory => vec![self.more_cgroup_memory()],

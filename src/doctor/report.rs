@@ -105,7 +105,7 @@ impl Diagnosis {
         for Limit { name, connections, .. } in self.exceeded() {
             writeln!(out, "Beyond {} mind {name}, above.", thousands(*connections))?;
         }
-        let Shape { workers, rings_per_worker, table_entries, slots_per_worker } = self.shape;
+        let Shape { workers, rings_per_worker, table_entries, slots_per_worker, .. } = self.shape;
         writeln!(
             out,
             "{} held by {workers} × {} kernel rings, tables of {} slots, {} connections' slots a \

@@ -1,6 +1,7 @@
 //! How connections are divided among workers and kernel rings, and what those take.
 
 use super::facts::Facts;
+use crate::base::PIPE_BYTES;
 use crate::config::{Auto, Config, UpstreamKind};
 
 /// Most entries of a ring's table of files, whatever RLIMIT_NOFILE says (IORING_MAX_FIXED_FILES).
@@ -13,6 +14,10 @@ pub(super) const DESCRIPTORS_RESERVED: u64 = 64;
 /// Memory of the control plane's own ring that counts against RLIMIT_MEMLOCK.
 const CONTROL_LOCKED_BYTES: u64 = 64 << 10;
 const PAGE_BYTES: u64 = 4096;
+/// Ordinary descriptors that a worker may have for a moment, to send FINs or ask for addresses.
+const DESCRIPTORS_BRIEF: u64 = 128;
+/// A pipe has two ends, and the connection that uses it a descriptor for each of its sockets.
+const DESCRIPTORS_PER_PIPE: u64 = 4;
 
 /// What there is to divide connections among.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,6 +34,8 @@ pub struct Means {
     pub(super) passive_sockets: u64,
     /// Buffers of each worker.
     pub(super) buffer_count: u64,
+    /// Pipes that each worker may have; none where nothing is ever spliced.
+    pub(super) splice_pipes: u64,
     submission_entries: u64,
     completion_entries: u64,
 }
@@ -44,6 +51,10 @@ pub struct Shape {
     pub table_entries: u32,
     /// Connections that each worker has slots for.
     pub slots_per_worker: u32,
+    /// Pipes that each worker may have for splices.
+    pub pipes_per_worker: u32,
+    /// Ordinary descriptors that each worker's sockets and pipes may have.
+    pub descriptors_per_worker: u32,
 }
 
 impl Means {
@@ -63,6 +74,11 @@ impl Means {
             descriptors,
             passive_sockets: config.listeners.iter().map(|one| one.bind.len() as u64).sum(),
             buffer_count: u64::from(config.ring.buffer_count),
+            splice_pipes: if paired && facts.kernel.addresses {
+                u64::from(config.ring.splice_pipes)
+            } else {
+                0
+            },
             submission_entries: u64::from(config.ring.submission_entries),
             completion_entries: u64::from(config.ring.completion_entries),
         }
@@ -85,6 +101,25 @@ impl Means {
         let workers = u64::from(self.workers);
         let taken = DESCRIPTORS_RESERVED + workers * (1 + self.passive_sockets);
         self.descriptors.saturating_sub(taken) / workers
+    }
+
+    /// Ordinary descriptors that each worker's sockets and pipes may have, where each has so many
+    /// rings: out of what nothing else takes.
+    fn descriptors_beside(&self, rings: u64) -> u64 {
+        let workers = u64::from(self.workers);
+        let taken = DESCRIPTORS_RESERVED + workers * (1 + self.passive_sockets + rings);
+        let wanted = DESCRIPTORS_PER_PIPE * self.splice_pipes + DESCRIPTORS_BRIEF;
+        wanted.min(self.descriptors.saturating_sub(taken) / workers)
+    }
+
+    /// Files that the pipes of all workers take.
+    pub(super) fn pipe_files(&self) -> u64 {
+        2 * u64::from(self.workers) * self.splice_pipes
+    }
+
+    /// Memory that they hold when all are full.
+    pub(super) fn pipe_bytes(&self) -> u64 {
+        u64::from(self.workers) * self.splice_pipes * PIPE_BYTES as u64
     }
 
     /// Rings of each worker that its buffers suffice for: two for each of several.
@@ -137,11 +172,18 @@ impl Means {
         let share = connections.div_ceil(u64::from(self.workers));
         let wanted = (share + share / 8 + 32).min(connections);
         let slots = wanted.min(slots_max.max(share));
+        let rings = slots.div_ceil(per_ring);
+        let descriptors = self.descriptors_beside(rings);
+        // One is never a pipe's.
+        let pipes = self.splice_pipes.min(descriptors.saturating_sub(1) / DESCRIPTORS_PER_PIPE);
+        let narrow = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
         Shape {
             workers: self.workers,
-            rings_per_worker: u32::try_from(slots.div_ceil(per_ring)).unwrap_or(u32::MAX),
+            rings_per_worker: narrow(rings),
             table_entries: self.table_entries,
-            slots_per_worker: u32::try_from(slots).unwrap_or(u32::MAX),
+            slots_per_worker: narrow(slots),
+            pipes_per_worker: narrow(pipes),
+            descriptors_per_worker: narrow(descriptors),
         }
     }
 }
@@ -158,6 +200,7 @@ mod tests {
             descriptors,
             passive_sockets: 1,
             buffer_count: 1024,
+            splice_pipes: 64,
             submission_entries: 4096,
             completion_entries: 16_384,
         }
@@ -191,6 +234,19 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn pipes_take_what_descriptors_are_left() {
+        let extra = |means: &Means, connections| {
+            let shape = means.shape(connections);
+            (shape.descriptors_per_worker, shape.pipes_per_worker)
+        };
+        assert_eq!(extra(&means(20_000, 2), 1_000_000), (4 * 64 + 128, 64));
+        let few = means(256, 2);
+        // 256 − 64 reserved − 2 × (1 to be woken by + 1 listening + rings); 4 for each pipe.
+        assert_eq!(extra(&few, 100), (93, 23));
+        assert_eq!(extra(&few, few.held_by(94)), (0, 0));
     }
 
     #[test]

@@ -82,13 +82,21 @@ impl Host {
 
     /// A few lines for whoever starts a gateway: what it may hold and why, and what to mend.
     fn report(&self, diagnosis: &Diagnosis) {
-        let Shape { workers, rings_per_worker, table_entries, slots_per_worker } = self.shape;
+        let Shape {
+            workers,
+            rings_per_worker,
+            table_entries,
+            slots_per_worker,
+            pipes_per_worker,
+            descriptors_per_worker: _,
+        } = self.shape;
         tracing::info!(
             workers,
             pinned = self.cores.is_some(),
             rings_per_worker,
             table_entries,
             slots_per_worker,
+            pipes_per_worker,
             kernel = %self.facts.release,
             "rings"
         );

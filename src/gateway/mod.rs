@@ -357,8 +357,8 @@ fn setup(
         buffer_count: config.ring.buffer_count,
         batch_wait: config.ring.batch_wait.unwrap_or_default(),
         parked_bytes_max: host::PARKED_BYTES_MAX,
-        splice_pipes: 0,
-        descriptors: 128,
+        splice_pipes: host.shape.pipes_per_worker,
+        descriptors: host.shape.descriptors_per_worker,
         listeners,
         servers: servers.to_vec(),
     }

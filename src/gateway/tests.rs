@@ -10,7 +10,14 @@ use crate::doctor::Shape;
 use crate::listener::listen_on;
 
 fn host() -> Host {
-    let shape = Shape { workers: 1, rings_per_worker: 1, table_entries: 64, slots_per_worker: 8 };
+    let shape = Shape {
+        workers: 1,
+        rings_per_worker: 1,
+        table_entries: 64,
+        slots_per_worker: 8,
+        pipes_per_worker: 0,
+        descriptors_per_worker: 1,
+    };
     let facts = diagnose(&Config::embedded(), None).facts;
     Host { shape, cores: None, max_connections: 8, bound_by: "memory", facts }
 }

@@ -20,8 +20,8 @@ fn open_files_less_those_in_use_and_a_reserve() {
     assert_binds(
         &host.diagnose(&relay(100, ""), None),
         "fs.file-max",
-        (1_000_000 - 1_000 - 4_096) / 2,
-        "(1,000,000 − 1,000 in use − 4,096 reserved) / 2 files each",
+        (1_000_000 - 1_000 - 4_096 - 2 * 4 * 64) / 2,
+        "(1,000,000 − 1,000 in use − 4,096 reserved − 512 of pipes) / 2 files each",
     );
     assert_binds(
         &host.diagnose(&echo(""), None),
@@ -44,11 +44,12 @@ fn memory_of_the_host_at_what_a_connection_was_measured_to_take() {
     let host = Host::plain();
     host.set("proc/meminfo", "MemAvailable: 1048576 kB\n");
     let buffers = 4 * 1024 * (16 << 10);
+    let pipes = 4 * 64 * (1 << 20);
     assert_binds(
         &host.diagnose(&relay(100, ""), None),
         "memory",
-        ((1 << 30) / 100 * 80 - buffers) / 8_368,
-        "(80 % of 1,024 MiB available − 64 MiB buffers) / 8,368 bytes each",
+        ((1 << 30) / 100 * 80 - buffers - pipes) / 8_368,
+        "(80 % of 1,024 MiB available − 320 MiB buffers and pipes) / 8,368 bytes each",
     );
     assert_binds(
         &host.diagnose(&echo(""), None),
@@ -93,7 +94,7 @@ fn a_file_limit_of_20000_holds_what_files_and_memory_allow() {
     assert!(diagnosis.fits > 490_000, "{diagnosis}");
     assert!(limit(&diagnosis, "RLIMIT_NOFILE").connections > 100_000_000);
     assert_eq!(diagnosis.shape.table_entries, 20_000);
-    // 497,452 / 4, a quarter and 4,096 more, in rings of 10,000 pairs.
+    // 497,196 / 4, a quarter and 4,096 more, in rings of 10,000 pairs.
     assert_eq!((diagnosis.shape.workers, diagnosis.shape.rings_per_worker), (4, 14));
 }
 
@@ -249,7 +250,7 @@ fn a_number_that_does_not_fit_is_refused_with_the_arithmetic_and_the_remedy() {
     assert!(!diagnosis.holds());
     let refusal = diagnosis.refusal();
     for words in [
-        "28,232 = min(source ports 28,232, fs.file-max 497,452, ",
+        "28,232 = min(source ports 28,232, fs.file-max 497,196, ",
         "28,232 ports (32768 to 60999, 0 reserved) × 1 pair",
         "To hold 50,000: sysctl -w net.ipv4.ip_local_port_range=\"1024 65535\"",
     ] {

@@ -20,8 +20,8 @@ fn what_fits_needs_no_change() {
 fn file_max_is_raised_to_what_is_needed() {
     let host = Host::plain();
     let commands = must(&host, &relay(100, ""), 1_000_000);
-    assert_eq!(commands, ["sysctl -w fs.file-max=2005096"]);
-    host.set("proc/sys/fs/file-nr", "1000\t0\t2005096\n");
+    assert_eq!(commands, ["sysctl -w fs.file-max=2005608"]);
+    host.set("proc/sys/fs/file-nr", "1000\t0\t2005608\n");
     assert!(host.diagnose(&relay(100, ""), Some(1_000_000)).holds());
 }
 

@@ -71,7 +71,7 @@ fn commands_say_where_they_are_to_be_run() {
     let diagnosis = host.diagnose(&relay(100, ""), Some(1_000_000));
     let commands: Vec<String> =
         diagnosis.prescription.must.iter().map(|one| one.command(true)).collect();
-    let files = "sysctl -w fs.file-max=2005096  # on the host, not in the container";
+    let files = "sysctl -w fs.file-max=2005608  # on the host, not in the container";
     assert!(commands.iter().any(|command| command == files), "{commands:#?}");
     let diagnosis = host.diagnose(&relay(20, ""), Some(1_000_000));
     let ports = "sysctl -w net.ipv4.ip_local_port_range=\"1024 65535\"  # in this network \

@@ -5,6 +5,7 @@ mod support;
 mod access_log;
 mod activation;
 mod builtins;
+mod bulk;
 mod conns;
 mod control_plane;
 mod counts;

@@ -67,7 +67,9 @@ fn config(servers: &[SocketAddr]) -> String {
         |name: &str, keys: &str| format!("[listener.{name}]\nbind = [\"127.0.0.1:0\"]\n{keys}\n");
     [
         "[gateway]\nworkers = 1\nmax_connections = 200\ndrain_timeout = \"20s\"".to_owned(),
-        "[ring]\nbuffer_count = 8\nbuffer_size = \"4KiB\"\nquiet_after = \"100ms\"".to_owned(),
+        "[ring]\nbuffer_count = 8\nbuffer_size = \"4KiB\"\nquiet_after = \"100ms\"\n\
+         splice_pipes = 1"
+            .to_owned(),
         "[status]\nbind = \"127.0.0.1:0\"".to_owned(),
         listener("edge", "upstream = \"app\""),
         listener("brief", "upstream = \"own\"\nidle_timeout = \"1s\""),
@@ -125,7 +127,7 @@ fn every_family_is_shown_and_moves() {
     seen.wait_for(status, "portcullis_worker_quieted");
     // Whether a receive finds no buffer is a matter of moments: more come until one has.
     let mut stalled = Vec::new();
-    let names = ["buffers_starved", "chunks_parked", "parked_bytes"];
+    let names = ["buffers_starved", "chunks_parked", "parked_bytes", "splices_refused", "splicing"];
     let names = names.map(|name| format!("portcullis_worker_{name}"));
     wait_until("buffers that are wanted", || {
         stalled.extend(stall(gateway.address("edge")));

@@ -30,6 +30,9 @@ pub(crate) struct Report {
     pub(crate) queue_reset: u64,
     /// How often connections went quiet.
     pub(crate) quieted: u64,
+    /// Bytes that were never copied, and how often a lane of bulk was refused.
+    pub(crate) spliced_bytes: u64,
+    pub(crate) splices_refused: u64,
     /// How many connections ended, by reason.
     pub(crate) ended: BTreeMap<String, u64>,
 }
@@ -230,6 +233,8 @@ fn report(lines: &[String]) -> Report {
         accepted: parsed(stopped, "accepted"),
         queue_reset: parsed(stopped, "queue_reset"),
         quieted: parsed(stopped, "quieted"),
+        spliced_bytes: parsed(stopped, "spliced_bytes"),
+        splices_refused: parsed(stopped, "splices_refused"),
         ended: ended.collect(),
     }
 }
