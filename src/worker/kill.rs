@@ -34,6 +34,11 @@ impl Kill {
     pub(super) fn turn(&self) -> Millis {
         self.turn
     }
+
+    /// Says how many were ended so far, if somebody still wants to know.
+    pub(super) fn answer(self) {
+        let _ = self.task.reply.send(Reply::Done(self.answer));
+    }
 }
 
 impl<R: Ring> Worker<R> {
@@ -47,11 +52,7 @@ impl<R: Ring> Worker<R> {
         let earliest = self.now.0.saturating_sub(CATCH_UP.as_millis() as u64);
         kill.turn = Millis(kill.turn.0.max(earliest));
         while kill.turn <= self.now {
-            let Some(id) = kill.chosen.pop_front() else {
-                let Kill { task, answer, .. } = *kill;
-                let _ = task.reply.send(Reply::Done(answer));
-                return;
-            };
+            let Some(id) = kill.chosen.pop_front() else { return kill.answer() };
             kill.turn = kill.turn.after(Duration::from_secs(1) / KILLED_PER_SECOND);
             let index = ConnIndex(id.slot);
             let matches = self.is_living(id)

@@ -212,8 +212,11 @@ impl<R: Ring> Worker<R> {
         self.publish();
         let over = self.is_over();
         if over {
-            // Whoever waits for an answer hears that there is none.
-            (self.walk, self.kill) = (None, None);
+            // Whoever waits for an answer hears that there is none; a kill has ended some.
+            self.walk = None;
+            if let Some(kill) = self.kill.take() {
+                kill.answer();
+            }
         }
         Ok(!over)
     }
