@@ -198,7 +198,13 @@ impl<R: Ring> Worker<R> {
             entry.first_server = servers.choose()? as u16;
         }
         let (tried_first, count) = (usize::from(entry.first_server), servers.count());
-        let place = |step: usize| (tried_first + step) % count;
+        // Connections begin the rest at different servers: what one that is down does not take is
+        // shared by all others, instead of coming to its neighbour on top of its own.
+        let turn = index.0 as usize;
+        let place = |step: usize| match step {
+            0 => tried_first,
+            _ => (tried_first + 1 + (turn + step) % (count - 1)) % count,
+        };
         let mut untried = usize::from(entry.servers_tried)..count;
         // The first was just chosen; a later one may drain.
         let step = untried.find(|&step| step == 0 || servers.weight(place(step)) > 0)?;

@@ -35,6 +35,25 @@ fn a_refusing_server_is_passed_over() {
 }
 
 #[test]
+fn what_a_refusing_server_does_not_take_is_shared_by_all_others() {
+    const CONNECTIONS: usize = 120;
+    let (refusing, servers) = (Refusing::new(), [server::echo(), server::echo(), server::echo()]);
+    let [first, second, third] = servers.each_ref().map(|server| server.address);
+    let gateway = Gateway::start(&relay(&[first, refusing.address, second, third]));
+    let address = gateway.address("edge");
+    let streams: Vec<_> = (0..CONNECTIONS).map(|_| client::connect(address)).collect();
+    for (index, stream) in streams.iter().enumerate() {
+        client::echo(stream, index as u64, 100);
+    }
+    let shares = servers.each_ref().map(Server::accepted);
+    assert_eq!(shares.iter().sum::<u64>(), CONNECTIONS as u64);
+    assert!(shares.iter().all(|share| (30..=50).contains(share)), "{shares:?}");
+    drop(streams);
+    gateway.wait_for_ended(CONNECTIONS);
+    gateway.stop().expect(&[("closed", CONNECTIONS as u64)]);
+}
+
+#[test]
 fn a_client_is_reset_when_every_server_refuses() {
     const CONNECTIONS: usize = 60;
     let refusing = [Refusing::new(), Refusing::new()];
