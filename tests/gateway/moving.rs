@@ -13,6 +13,7 @@ use crate::support::crowd::crowd;
 use crate::support::exposition::{Shown, parse};
 use crate::support::gateway::Gateway;
 use crate::support::http::say;
+use crate::support::procfs::is_stopped;
 use crate::support::server;
 use crate::support::unreachable::Refusing;
 use crate::support::{WATCH, wait_until};
@@ -66,8 +67,8 @@ fn config(servers: &[SocketAddr]) -> String {
     let listener =
         |name: &str, keys: &str| format!("[listener.{name}]\nbind = [\"127.0.0.1:0\"]\n{keys}\n");
     [
-        "[gateway]\nworkers = 1\nmax_connections = 200\ndrain_timeout = \"20s\"".to_owned(),
-        "[ring]\nbuffer_count = 8\nbuffer_size = \"4KiB\"\nquiet_after = \"100ms\"\n\
+        "[gateway]\nworkers = 1\nmax_connections = 2000\ndrain_timeout = \"20s\"".to_owned(),
+        "[ring]\nbuffer_count = 8\nbuffer_size = \"4KiB\"\nquiet_after = \"3s\"\n\
          splice_pipes = 1"
             .to_owned(),
         "[status]\nbind = \"127.0.0.1:0\"".to_owned(),
@@ -79,6 +80,19 @@ fn config(servers: &[SocketAddr]) -> String {
         upstream("app", servers),
     ]
     .join("\n")
+}
+
+/// Four times as many clients as there are buffers send something in the same moment.
+fn send_at_once(gateway: &Gateway) -> Vec<TcpStream> {
+    let streams: Vec<_> = (0..32).map(|_| client::connect(gateway.address("edge"))).collect();
+    streams.iter().for_each(|stream| client::echo(stream, 1, 100));
+    gateway.signal(Signal::SIGSTOP);
+    wait_until("the gateway to stand still", || is_stopped(gateway.pid()));
+    for mut stream in &streams {
+        stream.write_all(&[0; 4096]).expect("there is room for it");
+    }
+    gateway.signal(Signal::SIGCONT);
+    streams
 }
 
 /// Clients that send and never read, until nothing moves or a timeout ended them.
@@ -125,11 +139,13 @@ fn every_family_is_shown_and_moves() {
     let quiet = client::connect(gateway.address("edge"));
     client::echo(&quiet, 1, 100);
     seen.wait_for(status, "portcullis_worker_quieted");
-    // Whether a receive finds no buffer is a matter of moments: more come until one has.
+    let senders = send_at_once(&gateway);
+    seen.wait_for(status, "portcullis_worker_buffers_starved");
+    // Who stalls where is a matter of moments: more come until all has been seen.
     let mut stalled = Vec::new();
-    let names = ["buffers_starved", "chunks_parked", "parked_bytes", "splices_refused", "splicing"];
+    let names = ["chunks_parked", "parked_bytes", "splices_refused", "splicing"];
     let names = names.map(|name| format!("portcullis_worker_{name}"));
-    wait_until("buffers that are wanted", || {
+    wait_until("bytes that nobody reads", || {
         stalled.extend(stall(gateway.address("edge")));
         seen.scrape(status);
         names.iter().all(|name| seen.0[name] > 0.0)
@@ -141,7 +157,8 @@ fn every_family_is_shown_and_moves() {
     gateway.signal(Signal::SIGTERM);
     seen.wait_for(status, "portcullis_draining");
     seen.wait_for(status, "portcullis_drain_remaining_seconds");
-    drop((first, queued, strict, quiet, stalled, silent));
+
+    drop((first, queued, strict, quiet, senders, stalled, silent));
     gateway.stop_has_begun();
 
     // The queue for a buffer is filled and emptied between two scrapes.
