@@ -110,6 +110,9 @@ pub enum Outcome {
     WorkerLost,
 }
 
+/// What the control plane's share of a busy core is: a tenth of a worker's (sched(7)).
+const NICE: i32 = 10;
+
 /// Hears signals and requests and watches until the gateway is to end, then ends it. `ready` is
 /// called when they are heard: not before may anybody be told that the gateway is ready. `drains`
 /// is called before the workers are told to drain.
@@ -124,6 +127,7 @@ pub fn run(
     ready: impl FnOnce(),
     drains: impl FnOnce(),
 ) -> std::io::Result<Outcome> {
+    yield_to_workers();
     tokio_uring::start(async {
         let (wish, wishes) = unbounded_channel();
         let view = View::new(books, wish);
@@ -145,6 +149,15 @@ pub fn run(
             }
         })
     })
+}
+
+/// Lowers this thread's priority: on a core that it shares with a worker, whoever asks much of it
+/// waits, and no connection does.
+fn yield_to_workers() {
+    // On Linux a nice value is a thread's own (setpriority(2)).
+    if let Err(error) = rustix::process::setpriority_process(None, NICE) {
+        tracing::warn!(%error, "the control plane keeps the workers' priority");
+    }
 }
 
 struct Plane {
