@@ -3,6 +3,7 @@
 //! One definition of each table serves `status`, `top` and the status page: a [`Head`] also names
 //! the value's place in the page's document, where a script finds it again in the next reading.
 
+mod busiest;
 mod cell;
 #[cfg(test)]
 pub(crate) mod sample;
@@ -13,6 +14,7 @@ mod text;
 
 use std::time::Duration;
 
+pub use busiest::busiest;
 pub use cell::{Cell, Kind, Level, span};
 pub use text::screenful;
 

@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use nix::sys::signal::{SigSet, Signal};
 use ratatui::crossterm::event::{self, Event};
+use serde_json::Value;
 
 use crate::control::client::{Client, ClientError};
 use crate::metrics::Reading;
@@ -23,6 +24,8 @@ use state::{Flow, State};
 
 /// Between two readings.
 const PERIOD: Duration = Duration::from_secs(1);
+/// The fastest are looked for among so many that moved most.
+const CONNS: u32 = 100;
 /// How long a message may lie until it is looked at; keys are heard at once.
 const GLANCE: Duration = Duration::from_millis(100);
 
@@ -53,7 +56,8 @@ impl std::error::Error for TopError {}
 
 /// What the other threads say to the one that draws.
 enum Message {
-    Reading(Box<Reading>),
+    /// How it does, and the connections that moved most.
+    Reading(Box<Reading>, Value),
     /// The gateway does not answer, for this reason.
     Lost(String),
     /// A signal asks for the end.
@@ -106,8 +110,10 @@ fn ask(find: impl Fn() -> Result<Client, ClientError>, sender: &Sender<Message>)
         let found = client.take().map_or_else(&find, Ok);
         let message = match found.and_then(|client| Ok((client.reading()?, client))) {
             Ok((reading, answered)) => {
+                // Others may be asking for connections at length; the figures do not wait for that.
+                let conns = answered.list("", "bytes", CONNS).unwrap_or_default();
                 client = Some(answered);
-                Message::Reading(Box::new(reading))
+                Message::Reading(Box::new(reading), conns)
             }
             Err(error) => Message::Lost(error.to_string()),
         };
@@ -134,7 +140,7 @@ fn show(
                 }
             }
             match messages.try_recv() {
-                Ok(Message::Reading(reading)) => state.on_reading(*reading),
+                Ok(Message::Reading(reading, conns)) => state.on_reading(*reading, conns),
                 Ok(Message::Lost(because)) => state.on_lost(because),
                 Ok(Message::End) => return Ok(()),
                 Err(TryRecvError::Empty) => continue,

@@ -3,12 +3,13 @@
 use std::cmp::Ordering;
 
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
+use serde_json::Value;
 
 use crate::metrics::Reading;
-use crate::summary::{Cell, Row, Summary, Table};
+use crate::summary::{Cell, Row, Summary, Table, busiest};
 
 /// How many tables there are.
-pub(super) const TABLES: usize = 4;
+pub(super) const TABLES: usize = 5;
 /// Rows that a page key moves by.
 const PAGE: usize = 10;
 
@@ -44,6 +45,9 @@ pub(super) enum Link {
 pub(super) struct State {
     latest: Reading,
     pub(super) summary: Summary,
+    conns: Value,
+    /// The last table.
+    busiest: Table,
     pub(super) link: Link,
     /// The table that keys act on.
     pub(super) focus: usize,
@@ -58,6 +62,8 @@ impl State {
     pub(super) fn new(first: Reading) -> State {
         State {
             summary: Summary::of(&first, None),
+            conns: Value::Null,
+            busiest: busiest(&Value::Null, None),
             latest: first,
             link: Link::Live,
             focus: 0,
@@ -68,12 +74,15 @@ impl State {
     }
 
     /// The next reading is there.
-    pub(super) fn on_reading(&mut self, reading: Reading) {
+    pub(super) fn on_reading(&mut self, reading: Reading, conns: Value) {
         if self.link == Link::Paused {
             return;
         }
         self.link = Link::Live;
         self.summary = Summary::of(&reading, Some(&self.latest));
+        let passed = reading.at_seconds - self.latest.at_seconds;
+        self.busiest = busiest(&conns, (passed > 0.0).then_some((&self.conns, passed)));
+        self.conns = conns;
         self.latest = reading;
     }
 
@@ -134,7 +143,7 @@ impl State {
     }
 
     pub(super) fn table(&self, index: usize) -> &Table {
-        self.summary.tables()[index]
+        self.summary.tables().get(index).copied().unwrap_or(&self.busiest)
     }
 
     /// The rows of a table, as they are arranged.

@@ -4,13 +4,15 @@ use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
+use serde_json::{Value, json};
+
 use super::frame::draw;
 use super::state::{Flow, Link, State};
 use crate::summary::sample::{later, reading};
 
 fn busy() -> State {
     let mut state = State::new(reading());
-    state.on_reading(later());
+    state.on_reading(later(), Value::Null);
     state
 }
 
@@ -128,7 +130,7 @@ fn a_gateway_that_is_gone_is_said_to_be_until_it_is_back() {
     line(&lines, "63,000 / 497,452");
     let mut restarted = reading();
     restarted.process.start_time_seconds = Some(2_000_000.0);
-    state.on_reading(restarted);
+    state.on_reading(restarted, Value::Null);
     let lines = screen(&mut state, 80, 24);
     assert!(lines[0].trim_end().ends_with("live"));
     line(&lines, "accepts/s –");
@@ -146,9 +148,32 @@ fn keys_end_it_or_pause_it() {
     assert_eq!(press(&mut state, KeyCode::Esc), Flow::On);
     press(&mut state, KeyCode::Char('p'));
     let before = state.summary.clone();
-    state.on_reading(reading());
+    state.on_reading(reading(), Value::Null);
     assert_eq!((&state.link, &state.summary), (&Link::Paused, &before));
     press(&mut state, KeyCode::Char('p'));
-    state.on_reading(reading());
+    state.on_reading(reading(), Value::Null);
     assert_ne!(state.summary, before);
+}
+
+#[test]
+fn the_busiest_connections_come_first_by_what_they_move_now() {
+    let row = |id: &str, up: u64, down: u64| {
+        json!({
+            "id": id, "client": "192.0.2.7:4000", "upstream": "app", "server": "a",
+            "to_upstream_bytes": up, "to_client_bytes": down
+        })
+    };
+    let mut state = State::new(reading());
+    state.on_reading(reading(), json!({ "rows": [row("0-1-0", 9 << 20, 0)] }));
+    let now = [row("0-1-0", 9 << 20, 100), row("1-5-2", 4 << 20, 8 << 20), row("1-7-0", 5, 5)];
+    let mut before = now.clone();
+    before[1] = row("1-5-2", 4 << 20, 4 << 20);
+    state.on_reading(reading(), json!({ "rows": before }));
+    state.on_reading(later(), json!({ "rows": now }));
+    let lines = screen(&mut state, 100, 40);
+    let first = lines.iter().position(|line| line.contains("connection ")).expect("a head") + 1;
+    assert!(lines[first].starts_with("1-5-2 ") && lines[first].contains("2.0 MiB"), "{lines:?}");
+    assert!(lines[first + 1].starts_with("0-1-0 "), "{lines:?}");
+    // In little room it is one table more, and the last.
+    assert!(line(&screen(&mut state, 80, 24), "connection of 3").contains("client"));
 }

@@ -1,0 +1,67 @@
+//! The connections that moved most, and what they move now.
+
+use std::collections::HashMap;
+
+use serde_json::Value;
+
+use super::cell::Kind::{ByteRate, Bytes, Word};
+use super::cell::{Cell, Kind};
+use super::{Head, Row, Table};
+
+const fn head(title: &'static str, path: &'static str, kind: Kind, spare: u8) -> Head {
+    Head { title, path, of: "", kind, spare }
+}
+
+const HEADS: &[Head] = &[
+    head("connection", "id", Word, 0),
+    head("client", "client", Word, 2),
+    head("server", "server", Word, 3),
+    head("to server/s", "to_upstream_bytes", ByteRate, 1),
+    head("to client/s", "to_client_bytes", ByteRate, 1),
+    head("moved", "bytes", Bytes, 4),
+];
+
+/// Rows of an answer that lists connections, the fastest first. Rates are those since an earlier
+/// answer, so many seconds ago.
+pub fn busiest(answer: &Value, earlier: Option<(&Value, f64)>) -> Table {
+    let then: HashMap<&str, [u64; 2]> = earlier.iter().flat_map(|(then, _)| moved(then)).collect();
+    let passed = earlier.map(|(_, passed)| passed);
+    let rate = |now: u64, then: Option<u64>| Some(now.saturating_sub(then?) as f64 / passed?);
+    let mut rows: Vec<(f64, Row)> = moved(answer)
+        .zip(rows(answer))
+        .map(|((id, now), row)| {
+            let before = then.get(id);
+            let rates = [0, 1].map(|way| rate(now[way], before.map(|before| before[way])));
+            let word = |key: &str| row[key].as_str().unwrap_or("-").to_owned();
+            let server = match row["server"].as_str() {
+                Some(server) => format!("{}/{server}", word("upstream")),
+                None => word("upstream"),
+            };
+            let cells = vec![
+                Cell::Word(id.to_owned()),
+                Cell::Word(word("client")),
+                Cell::Word(server),
+                Cell::ByteRate(rates[0]),
+                Cell::ByteRate(rates[1]),
+                Cell::Bytes(now.iter().sum()),
+            ];
+            (rates.into_iter().flatten().sum(), Row { key: id.to_owned(), cells })
+        })
+        .collect();
+    rows.sort_by(|(one, _), (other, _)| other.total_cmp(one));
+    let rows = rows.into_iter().map(|(_, row)| row).collect();
+    Table { title: "Connections", path: "rows", heads: HEADS, rows }
+}
+
+fn rows(answer: &Value) -> impl Iterator<Item = &Value> {
+    answer["rows"].as_array().into_iter().flatten()
+}
+
+/// By connection: bytes to its server, and to its client.
+fn moved(answer: &Value) -> impl Iterator<Item = (&str, [u64; 2])> {
+    let bytes = |row: &Value, key: &str| row[key].as_u64().unwrap_or(0);
+    rows(answer).map(move |row| {
+        let both = [bytes(row, "to_upstream_bytes"), bytes(row, "to_client_bytes")];
+        (row["id"].as_str().unwrap_or("-"), both)
+    })
+}
