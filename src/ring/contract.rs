@@ -221,6 +221,10 @@ pub trait Ring {
     /// Pool buffers in all.
     fn pool_buffers(&self) -> u32;
 
+    /// Gives memory back that nobody has needed since this was last called: for whoever calls it
+    /// about once a second.
+    fn trim(&mut self);
+
     /// What happened so far.
     fn counters(&self) -> RingCounters;
 

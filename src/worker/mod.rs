@@ -293,6 +293,7 @@ impl<R: Ring> Worker<R> {
         }
         self.checked = self.now;
         self.admission.check_silence(&mut self.ring);
+        self.ring.trim();
         // One starved lane tries without a returned buffer, should the count ever be wrong.
         self.returned_buffers += 1;
     }

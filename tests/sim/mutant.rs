@@ -397,6 +397,10 @@ impl Ring for Mutant {
         self.inner.pool_buffers()
     }
 
+    fn trim(&mut self) {
+        self.inner.trim();
+    }
+
     fn counters(&self) -> RingCounters {
         self.inner.counters()
     }

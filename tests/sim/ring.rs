@@ -438,6 +438,8 @@ impl Ring for SimRing {
         self.buffers.all()
     }
 
+    fn trim(&mut self) {}
+
     fn counters(&self) -> RingCounters {
         RingCounters::default()
     }

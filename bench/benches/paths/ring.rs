@@ -231,6 +231,8 @@ impl Ring for InstantRing {
         }
     }
 
+    fn trim(&mut self) {}
+
     fn counters(&self) -> RingCounters {
         RingCounters::default()
     }

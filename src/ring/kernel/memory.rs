@@ -3,6 +3,8 @@
 
 use std::ptr::NonNull;
 
+use nix::unistd::{SysconfVar, sysconf};
+
 use crate::base::Errno;
 
 /// Whole zeroed pages, touched by nobody until somebody writes to them; unmapped when dropped.
@@ -38,6 +40,26 @@ impl Mapping {
         self.base.as_ptr()
     }
 
+    /// Gives the system the whole pages of a range back; they read as zeroes again.
+    ///
+    /// # Panics
+    /// When the range reaches past the end.
+    ///
+    /// # Safety
+    /// Nobody may hold a reference into the range or still write to it.
+    pub(super) unsafe fn discard(&mut self, offset_bytes: usize, length_bytes: usize) {
+        let page_bytes = page_bytes();
+        let begin = offset_bytes.next_multiple_of(page_bytes);
+        let end = (offset_bytes + length_bytes) / page_bytes * page_bytes;
+        let Some(length_bytes) = end.checked_sub(begin).filter(|length| *length > 0) else {
+            return;
+        };
+        let address = self.range(begin, length_bytes).cast();
+        // SAFETY: `range` keeps it within the mapping, which is private and anonymous; that nobody
+        // uses what lies there is the caller's promise. Refused, the pages merely stay.
+        unsafe { libc::madvise(address, length_bytes, libc::MADV_DONTNEED) };
+    }
+
     /// The byte at `offset_bytes`, with `length_bytes` of the mapping behind it.
     ///
     /// # Panics
@@ -48,6 +70,11 @@ impl Mapping {
         // SAFETY: the line above keeps the offset within the mapping.
         unsafe { self.base.as_ptr().add(offset_bytes) }
     }
+}
+
+fn page_bytes() -> usize {
+    let bytes = sysconf(SysconfVar::PAGE_SIZE).ok().flatten();
+    bytes.and_then(|bytes| usize::try_from(bytes).ok()).expect("POSIX defines a page's size")
 }
 
 impl Drop for Mapping {

@@ -386,6 +386,17 @@ impl Ring for KernelRing {
         self.memory.pool.count()
     }
 
+    fn trim(&mut self) {
+        let Memory { pool, groups, .. } = &mut *self.memory;
+        let mut idle = true;
+        for (table, group) in self.tables.iter_mut().zip(groups) {
+            let told = !table.queue.has_completions() && !table.queue.has_overflowed();
+            idle &= !group.was_used() && told;
+        }
+        // SAFETY: the line above saw that no ring has a completion that nobody has read.
+        unsafe { pool.trim(idle) };
+    }
+
     fn counters(&self) -> RingCounters {
         RingCounters {
             parked_bytes: self.memory.parked.held_bytes() as u64,

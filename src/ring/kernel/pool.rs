@@ -15,6 +15,9 @@ pub(super) const BUFFERS_MAX: u32 = 32_768;
 /// Buffers that a group starts to be stocked with while receives are armed on it.
 const FIRST_TARGET: u32 = 32;
 
+/// Memory that one trim gives back at most: it holds up the worker's turn.
+const TRIM_BYTES: usize = 8 << 20;
+
 /// Who has a buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Holder {
@@ -29,7 +32,11 @@ pub(super) struct Pool {
     memory: Mapping,
     buffer_bytes: u32,
     holders: Box<[Holder]>,
+    /// Buffers whose pages may be there.
+    touched: Box<[bool]>,
     free: Vec<u16>,
+    /// The fewest that were free since the last trim: so many, at the bottom, nobody needed.
+    fewest_free: usize,
     held: u32,
 }
 
@@ -44,7 +51,9 @@ impl Pool {
         let holders = vec![Holder::Pool; count as usize].into_boxed_slice();
         // The lowest index is on top, so that the pool is touched from its beginning.
         let free = (0..count as u16).rev().collect();
-        Ok(Pool { memory, buffer_bytes, holders, free, held: 0 })
+        let touched = vec![false; count as usize].into_boxed_slice();
+        let fewest_free = count as usize;
+        Ok(Pool { memory, buffer_bytes, holders, touched, free, fewest_free, held: 0 })
     }
 
     /// Buffers in all.
@@ -72,8 +81,7 @@ impl Pool {
 
     /// Takes a free buffer for a connection to write to.
     pub(super) fn take(&mut self) -> Option<u16> {
-        let id = self.free.pop()?;
-        self.holders[usize::from(id)] = Holder::Connection;
+        let id = self.pop(Holder::Connection)?;
         self.held += 1;
         Some(id)
     }
@@ -120,9 +128,43 @@ impl Pool {
         copy.extend_from_slice(unsafe { std::slice::from_raw_parts(bytes, length_bytes as usize) });
     }
 
-    fn lend(&mut self) -> Option<(u16, *mut u8)> {
+    /// Gives the system back the memory of buffers that nobody needed since this was last called,
+    /// 8 MiB of it at most, so that a burst of bytes does not stay resident for ever.
+    ///
+    /// # Safety
+    /// With `groups_idle` the kernel may have filled no buffer of a group that has not been told.
+    pub(super) unsafe fn trim(&mut self, groups_idle: bool) {
+        let mut ids: Vec<u16> = self.free[..self.fewest_free].to_vec();
+        self.fewest_free = self.free.len();
+        if groups_idle {
+            let lent = |id: &u16| self.holders[usize::from(*id)] == Holder::Group;
+            ids.extend((0..self.count() as u16).filter(lent));
+        }
+        ids.retain(|id| self.touched[usize::from(*id)]);
+        ids.sort_unstable();
+        let buffer_bytes = self.buffer_bytes as usize;
+        ids.truncate((TRIM_BYTES / buffer_bytes).max(1));
+        // One call for neighbours: each has the other cores forget the pages.
+        for run in ids.chunk_by(|one, next| one + 1 == *next) {
+            let first = usize::from(run[0]);
+            // SAFETY: no connection has these buffers, so no chunk refers to them; those in `free`
+            // the kernel does not know, and it writes to a group's only while this thread is inside
+            // io_uring_enter (DEFER_TASKRUN), to tell of it afterwards: the caller's promise.
+            unsafe { self.memory.discard(first * buffer_bytes, run.len() * buffer_bytes) };
+            self.touched[first..first + run.len()].fill(false);
+        }
+    }
+
+    fn pop(&mut self, holder: Holder) -> Option<u16> {
         let id = self.free.pop()?;
-        self.holders[usize::from(id)] = Holder::Group;
+        self.fewest_free = self.fewest_free.min(self.free.len());
+        self.holders[usize::from(id)] = holder;
+        self.touched[usize::from(id)] = true;
+        Some(id)
+    }
+
+    fn lend(&mut self) -> Option<(u16, *mut u8)> {
+        let id = self.pop(Holder::Group)?;
         let length_bytes = self.buffer_bytes as usize;
         Some((id, self.memory.range(usize::from(id) * length_bytes, length_bytes)))
     }
@@ -134,6 +176,8 @@ pub(super) struct Group {
     entries: u16,
     tail: u16,
     stock: u32,
+    /// Whether the kernel took any since this was last asked.
+    used: bool,
     target: u32,
     target_max: u32,
 }
@@ -150,7 +194,7 @@ impl Group {
         let entries = target_max.next_power_of_two() as u16;
         let ring = Mapping::new(usize::from(entries) * size_of::<BufRingEntry>())?;
         let target = FIRST_TARGET.min(target_max);
-        Ok(Group { ring, entries, tail: 0, stock: 0, target, target_max })
+        Ok(Group { ring, entries, tail: 0, stock: 0, used: false, target, target_max })
     }
 
     /// Address and entries, for the kernel.
@@ -166,6 +210,12 @@ impl Group {
     /// Notes that the kernel took a buffer.
     pub(super) fn taken(&mut self) {
         self.stock -= 1;
+        self.used = true;
+    }
+
+    /// Whether the kernel took a buffer since this was last asked.
+    pub(super) fn was_used(&mut self) -> bool {
+        std::mem::take(&mut self.used)
     }
 
     /// Stocks more from now on, because a receive found the group empty while the pool was not.
@@ -238,6 +288,31 @@ mod tests {
         assert_eq!(pool.free(), 3);
         pool.release(0);
         assert_eq!((pool.free(), pool.lend().map(|(id, _)| id)), (4, Some(0)));
+    }
+
+    #[test]
+    fn what_nobody_needed_for_a_while_is_given_back() {
+        let mut pool = Pool::new(4, 16 << 10).expect("a pool");
+        // SAFETY: there is no kernel here.
+        let trim = |pool: &mut Pool| unsafe { pool.trim(false) };
+        let written = |pool: &Pool, id: u32| {
+            let byte = pool.bytes(id, 0, 1).cast_mut();
+            // SAFETY: `bytes` says that a connection, this test, holds the buffer.
+            unsafe { std::ptr::replace(byte, 7) }
+        };
+        let ids: Vec<u32> = (0..3).map(|_| pool.take().expect("a buffer").into()).collect();
+        ids.iter().for_each(|id| assert_eq!(written(&pool, *id), 0));
+        ids.iter().rev().for_each(|id| pool.release(*id));
+        trim(&mut pool);
+        // Everything was in use before that trim; one buffer is before the next.
+        let id = pool.take().expect("a buffer").into();
+        assert_eq!(written(&pool, id), 7, "in use a moment ago");
+        pool.release(id);
+        trim(&mut pool);
+        let again: Vec<u32> = (0..3).map(|_| pool.take().expect("a buffer").into()).collect();
+        assert_eq!(again, ids, "the last in use comes first");
+        let left: Vec<u8> = again.iter().map(|id| written(&pool, *id)).collect();
+        assert_eq!(left, [7, 0, 0]);
     }
 
     #[test]

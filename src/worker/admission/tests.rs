@@ -56,6 +56,7 @@ impl Ring for Door {
     fn pool_buffers(&self) -> u32 {
         0
     }
+    fn trim(&mut self) {}
     fn counters(&self) -> RingCounters {
         RingCounters::default()
     }
