@@ -222,19 +222,23 @@ impl Connection {
         }
     }
 
-    /// Whether the addresses of `side` can be asked for now: its socket is there, and stays for as
-    /// long as the question is open, because every ending waits for the answer. An upstream socket
-    /// has both addresses, and is no longer given up for another, once it is joined.
-    pub fn can_name(&self, side: Side) -> bool {
-        let there = match (self.phase, side) {
+    /// Whether `side` has addresses to ask for: its socket is there, and stays for as long as a
+    /// question is open, because every ending waits for the answer. An upstream socket has both
+    /// addresses, and is no longer given up for another, once it is joined.
+    pub fn has_name(&self, side: Side) -> bool {
+        match (self.phase, side) {
             (Phase::Vacant | Phase::Ending(_), _) => false,
             (_, Side::Client) => true,
             (Phase::Joined | Phase::Delivering { .. }, Side::Upstream) => {
                 self.wiring == Wiring::Pair
             }
             (_, Side::Upstream) => false,
-        };
-        there && !self.in_flight[side].has(OpKind::Addresses)
+        }
+    }
+
+    /// Whether they can be asked for now: no question about them is open.
+    pub fn can_name(&self, side: Side) -> bool {
+        self.has_name(side) && !self.in_flight[side].has(OpKind::Addresses)
     }
 
     fn name(&mut self, side: Side, actions: &mut Actions) {

@@ -5,8 +5,8 @@ use std::collections::BinaryHeap;
 
 use tokio::sync::oneshot;
 
+use super::Worker;
 use super::kill::Kill;
-use super::{UpstreamPlan, Worker};
 use crate::base::{BySide, Millis, Side};
 use crate::conn::{Event, Phase};
 use crate::query::{ConnId, Facts, Query, State};
@@ -158,6 +158,13 @@ impl Walk {
         }
     }
 
+    /// Whether a candidate of this weight need only be counted: enough others come before it.
+    fn has_better_than(&self, weight: u64) -> bool {
+        let limit = self.task.query.limit as usize;
+        let is_better = |Reverse(least): &Reverse<Candidate>| least.weight > weight;
+        self.best.len() >= limit && self.best.peek().is_none_or(is_better)
+    }
+
     fn is_asking(&self) -> bool {
         !self.asked.is_empty()
     }
@@ -197,7 +204,7 @@ impl Walk {
 }
 
 impl<R: Ring> Worker<R> {
-    /// Begins a walk, unless another one, or the same kind of kill, is under way.
+    /// Begins a walk, unless another one is under way, or a kill while this is for another.
     pub(super) fn begin_walk(&mut self, task: Task) {
         if self.walk.is_some() || (task.purpose == Purpose::Kill && self.kill.is_some()) {
             // The asker may be gone; then nobody needs the answer.
@@ -281,17 +288,21 @@ impl<R: Ring> Worker<R> {
         if !walk.task.query.admits(&facts) {
             return;
         }
+        let (weight, asks_source) = (walk.task.query.weight(&facts), walk.task.query.asks_source());
+        if !asks_source && walk.has_better_than(weight) {
+            walk.answer.matched += 1;
+            return;
+        }
         let generation = self.table.entry(index).generation;
         let id = ConnId { worker: facts.worker, slot: index.0, generation };
         let row = Box::new(Row { id, facts, names: BySide([None; 2]) });
-        let candidate = Candidate { weight: walk.task.query.weight(&facts), row };
-        if !walk.task.query.asks_source() {
-            return walk.take(candidate);
-        }
-        // Who is on its way out is not asked any more, and matches no address.
-        if self.table.entry(index).conn.can_name(Side::Client) {
+        let candidate = Candidate { weight, row };
+        if !asks_source {
+            walk.take(candidate);
+        } else if self.table.entry(index).conn.has_name(Side::Client) {
             self.ask(walk, id, Side::Client, About::Candidate(candidate));
         }
+        // Who is on its way out is not asked any more, and matches no address.
     }
 
     /// Asks for the addresses of the chosen, a bounded number at a time.
@@ -319,15 +330,19 @@ impl<R: Ring> Worker<R> {
                 return;
             }
             *next += 1;
-            if !known && self.is_living(id) && self.can_name(id, side) {
+            if !known && self.is_there(id) && self.has_name(id, side) {
                 self.ask(walk, id, side, About::Row(place));
             }
         }
     }
 
+    /// Asks for addresses, or listens to the answer where somebody has asked.
     fn ask(&mut self, walk: &mut Walk, id: ConnId, side: Side, about: About) {
         walk.asked.push(Asked { id, side, about });
-        self.apply(ConnIndex(id.slot), Event::NameWanted(side));
+        let index = ConnIndex(id.slot);
+        if self.table.entry(index).conn.can_name(side) {
+            self.apply(index, Event::NameWanted(side));
+        }
     }
 
     /// Addresses were found, or could not be: perhaps the walk asked for them.
@@ -343,8 +358,8 @@ impl<R: Ring> Worker<R> {
         }
     }
 
-    fn can_name(&mut self, id: ConnId, side: Side) -> bool {
-        self.table.entry(ConnIndex(id.slot)).conn.can_name(side)
+    fn has_name(&mut self, id: ConnId, side: Side) -> bool {
+        self.table.entry(ConnIndex(id.slot)).conn.has_name(side)
     }
 
     /// The connection is not gone.
@@ -378,12 +393,7 @@ impl<R: Ring> Worker<R> {
             Phase::Ending(_) => State::Ending,
         };
         let listener = &self.plan.listeners[usize::from(entry.listener)];
-        let server = match &self.plan.upstreams[listener.upstream] {
-            UpstreamPlan::Servers { first, .. } => {
-                entry.server.map(|server| server.id().0 - *first)
-            }
-            UpstreamPlan::Builtin(_) => None,
-        };
+        let server = self.plan.server_within(entry.listener, entry.server);
         let moved = entry.conn.moved_bytes();
         Some(Facts {
             worker: self.plan.worker as u16,
