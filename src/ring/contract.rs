@@ -165,7 +165,7 @@ pub struct RingCounters {
     pub receive_retries: u64,
     /// Memory that parked chunks take now.
     pub parked_bytes: u64,
-    /// Connections that have descriptors for splices now.
+    /// Connections that have descriptors for splices now, or wait for them.
     pub splicing: u32,
 }
 

@@ -44,13 +44,20 @@ impl KernelRing {
         self.installs.most.saturating_sub(self.installs.brief + self.splices.descriptors())
     }
 
-    /// Asks a socket for its addresses, when a descriptor is free for it.
+    /// Asks a socket for its addresses, when a descriptor is free for it and nobody waits for one.
     pub(super) fn start_name(&mut self, token: Token) {
-        if self.descriptors_left() == 0 {
-            return self.installs.waiting.push_back(token);
+        self.installs.waiting.push_back(token);
+        self.ask_waiting();
+    }
+
+    /// Asks the questions that waited, as far as descriptors have come free.
+    pub(super) fn ask_waiting(&mut self) {
+        while self.descriptors_left() > 0
+            && let Some(token) = self.installs.waiting.pop_front()
+        {
+            self.installs.brief += 1;
+            self.install(token);
         }
-        self.installs.brief += 1;
-        self.install(token);
     }
 
     /// Ends a socket's direction. The kernel hands its own SHUTDOWN to an io-wq thread every time;
@@ -93,7 +100,8 @@ impl KernelRing {
         result: Result<u32, Errno>,
     ) -> Option<Completion> {
         let token = Token::unpack(payload)?;
-        let socket = result.map(own);
+        // SAFETY: only completions of `Tag::Install` come here, each once.
+        let socket = result.map(|fd| unsafe { own(fd) });
         match token.kind {
             OpKind::Splice => {
                 self.splices.made(token.conn, token.side, socket);
@@ -124,15 +132,15 @@ impl KernelRing {
     /// A descriptor that lived for a moment is closed: the next question may have its place.
     fn brief_is_over(&mut self) {
         self.installs.brief -= 1;
-        if let Some(token) = self.installs.waiting.pop_front() {
-            self.start_name(token);
-        }
+        self.ask_waiting();
     }
 }
 
 /// The descriptor that a FIXED_FD_INSTALL made.
-pub(super) fn own(fd: u32) -> OwnedFd {
-    // SAFETY: the kernel has just made this descriptor for us, and each such completion comes once
-    // (`Tag::Install` in `translate` and `quiesce`): nobody else knows it.
+///
+/// # Safety
+/// `fd` must be what such an operation completed with, and no one else may have asked for it.
+pub(super) unsafe fn own(fd: u32) -> OwnedFd {
+    // SAFETY: the kernel made this descriptor for us, and the caller alone has heard of it.
     unsafe { OwnedFd::from_raw_fd(fd as i32) }
 }

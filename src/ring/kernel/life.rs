@@ -48,7 +48,7 @@ impl KernelRing {
             clients_per_ring: plan.clients_per_ring,
             target: 0,
             reading: 0,
-            splices: Splices::new(0, setup.buffer_bytes),
+            splices: Splices::new(setup.splice_pipes, setup.buffer_bytes),
             installs: Installs::new(setup.descriptors),
             addresses: VecDeque::new(),
             waker,
@@ -68,9 +68,6 @@ impl KernelRing {
             probe::require_min_wait(ring.tables[0].queue.ring())?;
             // It alone waits.
             ring.tables[0].queue.set_batch_wait(setup.batch_wait);
-        }
-        if setup.splice_pipes > 0 && probe::can_install(ring.tables[0].queue.ring()) {
-            ring.splices = Splices::new(setup.splice_pipes, setup.buffer_bytes);
         }
         ring.arm_wake();
         Ok(ring)
@@ -123,7 +120,8 @@ impl KernelRing {
             quiet &= table.queue.quiesce(|completion| {
                 let tag = Tag::split(completion.user_data()).map(|(tag, _)| tag);
                 if let (Some(Tag::Install), fd @ 0..) = (tag, completion.result()) {
-                    drop(installs::own(fd as u32));
+                    // SAFETY: as in `installed`: each such completion is read once, here or there.
+                    drop(unsafe { installs::own(fd as u32) });
                 }
             });
         }

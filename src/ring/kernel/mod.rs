@@ -358,6 +358,7 @@ impl Ring for KernelRing {
                     self.addresses.retain(|(one, _)| other(*one));
                 }
                 self.splices.close(token.conn, token.side);
+                self.ask_waiting();
                 entries::close(slot)
             }
         };
@@ -366,6 +367,7 @@ impl Ring for KernelRing {
 
     fn end_splices(&mut self, conn: ConnIndex) {
         self.splices.end(conn);
+        self.ask_waiting();
     }
 
     fn release(&mut self, buffer: Buffer) {

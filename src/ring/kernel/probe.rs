@@ -161,11 +161,6 @@ const NEEDED: [(u8, &str, &str); 11] = [
     (opcode::UringCmd16::CODE, "URING_CMD", "5.19"),
 ];
 
-/// Whether slots can have ordinary descriptors.
-pub(super) fn can_install(ring: &IoUring) -> bool {
-    operations(ring).is_supported(opcode::FixedFdInstall::CODE)
-}
-
 /// Refuses source addresses where `ring`'s kernel cannot bind to them.
 pub(super) fn require_bind(ring: &IoUring) -> Result<(), RingError> {
     if operations(ring).is_supported(opcode::Bind::CODE) {

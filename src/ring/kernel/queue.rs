@@ -19,9 +19,9 @@ const REGISTER_FILE_ALLOC_RANGE: u32 = 25;
 /// The longest wait: 34 years, and no overflow of the kernel's signed seconds.
 const WAIT_MAX: Duration = Duration::from_secs(1 << 30);
 
-/// Completions that end a wait for a batch before its time is over. At 20,000 messages a second one
-/// took 26.8 µs of CPU with 32 and 100 µs, 27.7 with 8, 24.2 with 200 µs, 31.1
-/// without a batch.
+/// Completions that end a wait for a batch before its time is over. At 20,000 messages a second
+/// (`pingpong --connections 1000 --rate 20000`, Linux 6.18, 2 cores) one took 31.1 µs of CPU
+/// without a batch, 26.8 with 32 in 100 µs, 27.7 with 8, and 24.2 with 32 in 200 µs.
 const BATCH: u32 = 32;
 
 /// How often, and for how long, a ring that is being left waits for cancelled operations: 1 s.
@@ -69,9 +69,9 @@ struct Goal {
 pub(super) enum Wait {
     /// Runs what is due and returns.
     No,
-    /// Until the first completion, or that long.
+    /// Until the first completion, or a batch ([`Queue::set_batch_wait`]), or that long.
     AtMost(Duration),
-    /// Until the first completion.
+    /// Until the first completion, or a batch.
     Forever,
 }
 
@@ -242,7 +242,7 @@ impl Queue {
         !self.ring.completion().is_empty()
     }
 
-    /// Submits everything and runs deferred work, waiting for a first completion as `wait` says.
+    /// Submits everything and runs deferred work, waiting for completions as `wait` says.
     ///
     /// # Errors
     /// What a later turn cannot mend.

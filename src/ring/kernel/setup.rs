@@ -58,8 +58,8 @@ pub struct RingSetup {
     pub parked_bytes_max: usize,
     /// Pipes for splices, and connections that splice, at most; 0: nothing is spliced.
     pub splice_pipes: u32,
-    /// Ordinary descriptors of sockets and pipes that there may be at once. Without one left, bulk
-    /// is copied and FINs take longer.
+    /// Ordinary descriptors of sockets and pipes that there may be at once; at least one is taken,
+    /// for questions about addresses. Without one left, bulk is copied and FINs take longer.
     pub descriptors: u32,
     /// Passive sockets; their index here is their `ListenerId`.
     pub listeners: Vec<PassiveSocket>,

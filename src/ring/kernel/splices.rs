@@ -13,6 +13,7 @@ use nix::fcntl::{FcntlArg, OFlag, SpliceFFlags, fcntl, splice};
 use nix::unistd::pipe2;
 use socket2::SockRef;
 
+use super::queue::errno_of;
 use crate::base::{Buffer, BySide, Chunk, Errno, PIPE_BYTES, Side};
 use crate::ring::contract::{ConnIndex, Done};
 use crate::ring::token::Token;
@@ -23,8 +24,8 @@ pub(super) const PIPE_BIT: u32 = 1 << 30;
 /// The least size with which a pipe is of use.
 const PIPE_BYTES_MIN: usize = 64 << 10;
 
-/// What is spliced out of sockets in one turn, at least while any splice waits: the rest waits for
-/// the next, so that small messages do not wait for long. It takes about 1 ms.
+/// What is spliced out of sockets in one turn, and perhaps one splice more: the rest waits for the
+/// next, so that small messages do not wait for long.
 const TURN_BYTES: usize = 4 << 20;
 /// What a splice counts for at least, since it takes time whatever it brings.
 const SPLICE_BYTES_MIN: usize = 64 << 10;
@@ -58,6 +59,7 @@ struct Place {
 struct Pipe {
     read: OwnedFd,
     write: OwnedFd,
+    size_bytes: usize,
     held_bytes: u32,
 }
 
@@ -72,8 +74,10 @@ enum Sockets {
 /// A socket's ordinary descriptor. The socket does not wait while it has one.
 struct Descriptor {
     fd: OwnedFd,
-    /// The last splice took all there was. A wait comes before the next one then: what came while
-    /// that was sent on is little, and a small splice costs nearly what a large one does.
+    /// The last splice left room in its pipe, so it mostly took all there was (frames smaller than
+    /// a page fill a pipe's places before its bytes). A wait comes before the next one then: what
+    /// came while that was sent on is little, and a small splice costs nearly what a large one
+    /// does.
     is_empty: bool,
     /// Its TCP_NOTSENT_LOWAT before; 0 is the host's default.
     unsent_bytes: u32,
@@ -109,7 +113,14 @@ impl Splices {
     pub(super) fn start(&mut self, token: Token, room: u32) -> bool {
         let room = room >= 2 && self.sockets.len() < self.most;
         match self.sockets.get_mut(&token.conn) {
-            Some(Sockets::Made(_)) => self.queued.push_back(token),
+            Some(Sockets::Made(sockets)) => {
+                let descriptor = sockets[token.side].as_mut().expect("an open slot");
+                if std::mem::take(&mut descriptor.is_empty) {
+                    self.complete(token, Err(Errno::EAGAIN), None);
+                } else {
+                    self.queued.push_back(token);
+                }
+            }
             Some(Sockets::Awaited { splices, .. }) => splices.push(token),
             None if room => {
                 let splices = ArrayVec::from_iter([token]);
@@ -123,9 +134,12 @@ impl Splices {
     }
 
     /// One of the descriptors was made, or could not be.
+    ///
+    /// # Panics
+    /// When the connection does not wait for any.
     pub(super) fn made(&mut self, conn: ConnIndex, side: Side, fd: Result<OwnedFd, Errno>) {
         let Some(Sockets::Awaited { left, made, splices }) = self.sockets.get_mut(&conn) else {
-            return;
+            panic!("a descriptor for {conn:?}, which waits for none");
         };
         made[side] = fd.and_then(Descriptor::new).ok();
         *left -= 1;
@@ -145,12 +159,18 @@ impl Splices {
     }
 
     /// Gives back what the connection's splices took.
+    ///
+    /// # Panics
+    /// When one is in flight.
     pub(super) fn end(&mut self, conn: ConnIndex) {
-        let Some(Sockets::Made(sockets)) = self.sockets.get_mut(&conn) else { return };
-        for descriptor in sockets.0.iter().flatten() {
-            descriptor.restore();
+        match self.sockets.get(&conn) {
+            None => {}
+            Some(Sockets::Awaited { .. }) => panic!("a splice of {conn:?} is in flight"),
+            Some(Sockets::Made(sockets)) => {
+                sockets.0.iter().flatten().for_each(Descriptor::restore);
+                self.leave(conn);
+            }
         }
-        self.leave(conn);
     }
 
     /// A slot is about to be closed: a descriptor would keep its socket open.
@@ -202,9 +222,6 @@ impl Splices {
 
     /// Moves what is there into a pipe.
     fn fill(&mut self, token: Token, room: u32) -> Result<(u32, Option<Buffer>), Errno> {
-        if std::mem::take(&mut descriptor_of(&mut self.sockets, token).is_empty) {
-            return Err(Errno::EAGAIN);
-        }
         let index = self.take_pipe(room).ok_or(Errno::EMFILE)?;
         let descriptor = descriptor_of(&mut self.sockets, token);
         let socket = &descriptor.fd;
@@ -213,7 +230,7 @@ impl Splices {
         let result = splice(socket, None, &pipe.write, None, PIPE_BYTES, flags);
         if let Ok(bytes @ 1..) = result {
             pipe.held_bytes = bytes as u32;
-            descriptor.is_empty = bytes < PIPE_BYTES;
+            descriptor.is_empty = bytes < pipe.size_bytes;
             return Ok((pipe.held_bytes, Some(Buffer(index | PIPE_BIT))));
         }
         self.release(Buffer(index | PIPE_BIT));
@@ -295,13 +312,13 @@ impl Pipe {
                 return Err(Errno::EPERM);
             }
         }
-        Ok(Pipe { read, write, held_bytes: 0 })
+        Ok(Pipe { read, write, size_bytes: bytes, held_bytes: 0 })
     }
 }
 
 impl Descriptor {
     fn new(fd: OwnedFd) -> Result<Descriptor, Errno> {
-        set_nonblocking(&fd, true)?;
+        SockRef::from(&fd).set_nonblocking(true).map_err(|error| errno_of(&error))?;
         let unsent_bytes = SockRef::from(&fd).tcp_notsent_lowat().unwrap_or(0);
         let descriptor = Descriptor { fd, is_empty: false, unsent_bytes };
         if unsent_bytes > 0 {
@@ -313,7 +330,7 @@ impl Descriptor {
     /// Makes the socket what it was, as far as the kernel will: should it go on not to wait, a
     /// receive that answers EAGAIN is waited for by a poll.
     fn restore(&self) {
-        let _ = set_nonblocking(&self.fd, false);
+        let _ = SockRef::from(&self.fd).set_nonblocking(false);
         if self.unsent_bytes > 0 {
             self.allow_unsent(self.unsent_bytes);
         }
@@ -334,10 +351,4 @@ fn descriptor_of(sockets: &mut HashMap<ConnIndex, Sockets>, token: Token) -> &mu
         Some(Sockets::Made(sockets)) => sockets[token.side].as_mut().expect("an open slot"),
         _ => panic!("{token:?} has no descriptor"),
     }
-}
-
-fn set_nonblocking(socket: &OwnedFd, on: bool) -> Result<(), Errno> {
-    let mut flags = OFlag::from_bits_retain(fcntl(socket, FcntlArg::F_GETFL)?);
-    flags.set(OFlag::O_NONBLOCK, on);
-    fcntl(socket, FcntlArg::F_SETFL(flags)).map(drop)
 }
