@@ -128,15 +128,35 @@ fn descriptors(facts: &Facts) -> Vec<Check> {
 /// Where less is spliced than the config asks for.
 fn pipes(facts: &Facts, config: &Config, means: &Means, shape: Shape) -> Option<Check> {
     let (asked, had) = (config.ring.splice_pipes, shape.pipes_per_worker);
-    let value = format!("{had} of {asked} pipes a worker");
-    let says = if facts.kernel.refused.is_none() && !facts.kernel.addresses {
-        "bulk is copied before Linux 6.8"
-    } else if u64::from(had) < means.splice_pipes {
-        "the bulk of other connections is copied, for want of descriptors: raise RLIMIT_NOFILE"
-    } else {
+    if asked == 0 || means.sides == 1 {
         return None;
-    };
-    (asked > 0).then(|| Check::new("ring.splice_pipes", value, Verdict::Note, says))
+    }
+    let value = format!("{had} of {asked} pipes a worker");
+    let note = |says: &str| Check::new("ring.splice_pipes", value, Verdict::Note, says);
+    if facts.kernel.refused.is_none() && !facts.kernel.addresses {
+        return Some(note("bulk is copied before Linux 6.8"));
+    }
+    if u64::from(had) < means.splice_pipes {
+        let files = means.descriptors_for_pipes(shape.rings_per_worker);
+        let says = format!(
+            "the bulk of other connections is copied, for want of descriptors: raise RLIMIT_NOFILE \
+             to {}",
+            thousands(files)
+        );
+        return Some(Check { remedies: Remedy::descriptors(facts, files), ..note(&says) });
+    }
+    let (may, want) = (facts.host.pipe_user_pages?, means.pipe_pages());
+    if facts.process.many_pipes || may == 0 || want <= may {
+        return None;
+    }
+    let says = format!(
+        "this user's pipes may hold {} pages and ours {}: bulk that finds none is copied; raise \
+         fs.pipe-user-pages-soft",
+        thousands(may),
+        thousands(want)
+    );
+    let remedy = Remedy::sysctl("fs.pipe-user-pages-soft", &want.to_string(), Scope::Host);
+    Some(Check { remedies: vec![remedy], ..note(&says) })
 }
 
 fn cores(facts: &Facts, means: &Means) -> Check {

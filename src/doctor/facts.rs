@@ -10,6 +10,8 @@ use super::cgroup::Cgroup;
 
 /// Bits of `CapEff` in /proc/self/status (capabilities(7)).
 const CAP_IPC_LOCK: u64 = 1 << 14;
+const CAP_SYS_ADMIN: u64 = 1 << 21;
+const CAP_SYS_RESOURCE: u64 = 1 << 24;
 /// Inode numbers of the first namespaces, fixed since Linux 3.8 (include/linux/proc_ns.h).
 const FIRST_PID_NAMESPACE: &str = "pid:[4026531836]";
 const FIRST_USER_NAMESPACE: &str = "user:[4026531837]";
@@ -66,6 +68,9 @@ pub struct Process {
     pub memlock_bytes: Option<u64>,
     /// CAP_IPC_LOCK in the first user namespace: rings do not count against RLIMIT_MEMLOCK.
     pub ipc_lock: bool,
+    /// CAP_SYS_RESOURCE or CAP_SYS_ADMIN in the first user namespace: fs.pipe-user-pages-soft does
+    /// not bind.
+    pub many_pipes: bool,
     /// Cores that the process may run on.
     pub cores: u32,
     /// 0 none, 1 strict, 2 a filter.
@@ -79,6 +84,8 @@ pub struct Process {
 pub struct Host {
     /// fs.nr_open: how far RLIMIT_NOFILE may be raised.
     pub nr_open: Option<u64>,
+    /// fs.pipe-user-pages-soft: pages of all pipes of one user; 0 is no limit.
+    pub pipe_user_pages: Option<u64>,
     /// fs.file-max.
     pub files_max: Option<u64>,
     /// Open files of everybody, the first figure of fs.file-nr.
@@ -239,13 +246,15 @@ fn process(tree: &Tree<'_>, status: &str, given: &Given) -> Process {
     let first_user = tree.links_to("proc/self/ns/user", FIRST_USER_NAMESPACE).unwrap_or(true);
     let first_pid = tree.links_to("proc/self/ns/pid", FIRST_PID_NAMESPACE);
     let marked = ["run/.containerenv", ".dockerenv"].iter().any(|m| tree.root.join(m).exists());
-    let ipc_lock = first_user && capabilities.is_some_and(|all| all & CAP_IPC_LOCK != 0);
+    let has_one_of = |bits| first_user && capabilities.is_some_and(|all| all & bits != 0);
+    let ipc_lock = has_one_of(CAP_IPC_LOCK);
     let memlock_bytes = given.memlock_bytes.1;
     Process {
         files_soft: given.files.0,
         files_hard: given.files.1,
         memlock_bytes: Some(memlock_bytes).filter(|&bytes| !ipc_lock && bytes != u64::MAX),
         ipc_lock,
+        many_pipes: has_one_of(CAP_SYS_RESOURCE | CAP_SYS_ADMIN),
         cores: field("Cpus_allowed_list")
             .map_or(1, |list| ranges(list).map(|(a, b)| b - a + 1).sum()) as u32,
         seccomp: field("Seccomp").and_then(|mode| mode.parse().ok()).unwrap_or(0),
@@ -268,6 +277,7 @@ fn host(tree: &mut Tree<'_>) -> Host {
     });
     Host {
         nr_open: tree.number("proc/sys/fs/nr_open"),
+        pipe_user_pages: tree.optional("proc/sys/fs/pipe-user-pages-soft"),
         files_max: file_nr.map(|[_, _, max]| max),
         files_used: file_nr.map(|[used, _, _]| used),
         memory_available_bytes: available,

@@ -8,13 +8,15 @@ use serde::Serialize;
 use super::facts::{Facts, Namespace};
 use super::shape::{DESCRIPTORS_RESERVED, Means, WORKER_CONNECTIONS_MAX};
 use super::words::{count, size, thousands};
-use crate::config::{Auto, Config, UpstreamKind};
+use crate::config::{AccessPath, Auto, Config, UpstreamKind};
 
 /// Kernel memory of one established TCP socket, in slab, on Linux 6.18: 3,860 bytes, and a poll
 /// armed on it 260.
 pub const SOCKET_BYTES: u64 = 3_860 + 260;
 /// Our own memory per connection.
 pub const ENTRY_BYTES: u64 = 128;
+/// Memory of one line of the access log that waits to be written, as config/portcullis.toml says.
+const ACCESS_LINE_BYTES: u64 = 256;
 /// Open files that the rest of the host keeps to itself.
 pub const FILES_RESERVED: u64 = 4_096;
 /// The most clients that a config file may ask for.
@@ -235,17 +237,30 @@ pub(super) fn connection_bytes(means: &Means) -> u64 {
     u64::from(means.sides) * SOCKET_BYTES + ENTRY_BYTES
 }
 
-/// Memory of all workers' buffers and full pipes.
+/// Memory of all workers' buffers, full pipes and queues for the access log.
 pub(super) fn buffers_bytes(config: &Config, means: &Means) -> u64 {
     let buffers = means.buffer_count * u64::from(config.ring.buffer_bytes);
-    u64::from(means.workers) * buffers + means.pipe_bytes()
+    u64::from(means.workers) * (buffers + access_log_bytes(config)) + means.pipe_bytes()
+}
+
+/// Memory of one worker's queue for the access log.
+fn access_log_bytes(config: &Config) -> u64 {
+    match config.access_log.path {
+        AccessPath::Off => 0,
+        _ => u64::from(config.access_log.queue_lines) * ACCESS_LINE_BYTES,
+    }
 }
 
 fn memory(facts: &Facts, config: &Config, means: &Means) -> Vec<Limit> {
     let each = connection_bytes(means);
     let buffers = buffers_bytes(config, means);
     let each_words = format!("{} bytes each", thousands(each));
-    let name = if means.splice_pipes > 0 { "buffers and pipes" } else { "buffers" };
+    let name = match (means.splice_pipes > 0, access_log_bytes(config) > 0) {
+        (false, false) => "buffers",
+        (true, false) => "buffers and pipes",
+        (false, true) => "buffers and access log",
+        (true, true) => "buffers, pipes and access log",
+    };
     // A fixed limit replaces the share of what is free that "auto" takes, not what is there.
     let fixed = match config.gateway.memory_limit {
         Auto::Auto => None,

@@ -84,6 +84,19 @@ impl Remedy {
         remedies
     }
 
+    /// A RLIMIT_NOFILE of so many.
+    pub(super) fn descriptors(facts: &Facts, files: u64) -> Vec<Remedy> {
+        let mut remedies = Vec::new();
+        if facts.host.nr_open.is_some_and(|most| most < files) {
+            remedies.push(Remedy::sysctl("fs.nr_open", &files.to_string(), Scope::Host));
+        }
+        let docker = format!("ulimit -n {files}  # docker: --ulimit nofile={files}");
+        let plain = format!("ulimit -n {files}");
+        let shell = Some(if facts.process.container { docker } else { plain });
+        remedies.push(Remedy::unit("LimitNOFILE", &files.to_string(), shell));
+        remedies
+    }
+
     /// Room for so many files beside those in use.
     pub fn files(facts: &Facts, files: u64) -> Remedy {
         let used = facts.host.files_used.unwrap_or(0);
@@ -320,15 +333,7 @@ impl Case<'_> {
                          suffice";
             return vec![Remedy::Words(words.to_owned())];
         };
-        let mut remedies = Vec::new();
-        if facts.host.nr_open.is_some_and(|most| most < files) {
-            remedies.push(Remedy::sysctl("fs.nr_open", &files.to_string(), Scope::Host));
-        }
-        let docker = format!("ulimit -n {files}  # docker: --ulimit nofile={files}");
-        let plain = format!("ulimit -n {files}");
-        let shell = Some(if facts.process.container { docker } else { plain });
-        remedies.push(Remedy::unit("LimitNOFILE", &files.to_string(), shell));
-        remedies
+        Remedy::descriptors(facts, files)
     }
 
     fn more_buffers(&self) -> Vec<Remedy> {

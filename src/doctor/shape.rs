@@ -106,15 +106,32 @@ impl Means {
     /// Ordinary descriptors that each worker's sockets and pipes may have, where each has so many
     /// rings: out of what nothing else takes.
     fn descriptors_beside(&self, rings: u64) -> u64 {
-        let workers = u64::from(self.workers);
-        let taken = DESCRIPTORS_RESERVED + workers * (1 + self.passive_sockets + rings);
-        let wanted = DESCRIPTORS_PER_PIPE * self.splice_pipes + DESCRIPTORS_BRIEF;
-        wanted.min(self.descriptors.saturating_sub(taken) / workers)
+        let free = self.descriptors.saturating_sub(self.descriptors_without(rings));
+        self.descriptors_wanted().min(free / u64::from(self.workers))
+    }
+
+    /// Ordinary descriptors of everything but workers' sockets and pipes.
+    fn descriptors_without(&self, rings: u64) -> u64 {
+        DESCRIPTORS_RESERVED + u64::from(self.workers) * (1 + self.passive_sockets + rings)
+    }
+
+    fn descriptors_wanted(&self) -> u64 {
+        DESCRIPTORS_PER_PIPE * self.splice_pipes + DESCRIPTORS_BRIEF
+    }
+
+    /// Ordinary descriptors with which each worker, of so many rings, has all the pipes it may.
+    pub(super) fn descriptors_for_pipes(&self, rings: u32) -> u64 {
+        self.descriptors_without(rings.into()) + u64::from(self.workers) * self.descriptors_wanted()
     }
 
     /// Files that the pipes of all workers take.
     pub(super) fn pipe_files(&self) -> u64 {
         2 * u64::from(self.workers) * self.splice_pipes
+    }
+
+    /// Pages that they hold when all are full.
+    pub(super) fn pipe_pages(&self) -> u64 {
+        self.pipe_bytes() / PAGE_BYTES
     }
 
     /// Memory that they hold when all are full.

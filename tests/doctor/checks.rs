@@ -45,6 +45,37 @@ fn a_backlog_is_counted_per_passive_socket_and_in_all() {
 }
 
 #[test]
+fn bulk_is_copied_where_descriptors_or_the_pages_of_pipes_are_short() {
+    let name = "ring.splice_pipes";
+    let host = Host::plain();
+    host.set("proc/sys/fs/pipe-user-pages-soft", "16384\n");
+    let bound = |host: &Host, config| {
+        let diagnosis = host.diagnose(&config, Some(1000));
+        let about = diagnosis.checks.iter().any(|check| check.name == name);
+        about.then(|| (check(&diagnosis, name), commands(&diagnosis, name)))
+    };
+    assert_eq!(bound(&host, relay(1, "")), None, "who may do everything is not bound");
+
+    let host = Host::unprivileged();
+    host.set("proc/sys/fs/pipe-user-pages-soft", "16384\n");
+    // 4 workers x 64 pipes x 256 pages.
+    let ((verdict, says), commands) = bound(&host, relay(1, "")).expect("a check");
+    assert_eq!(verdict, Verdict::Note);
+    assert!(says.contains("may hold 16,384 pages and ours 65,536"), "{says}");
+    assert_eq!(commands, ["sysctl -w fs.pipe-user-pages-soft=65536"]);
+    assert_eq!(bound(&host, echo("")), None, "nothing is spliced");
+    host.set("proc/sys/fs/pipe-user-pages-soft", "0\n");
+    assert_eq!(bound(&host, relay(1, "")), None, "0 is no limit");
+
+    let mut host = Host::plain();
+    host.given.files = (1024, 1024);
+    // 64 of the process, and 4 workers x (1 wake-up, 1 listener, 1 ring, 4 x 64 of pipes, 128).
+    let ((_, says), commands) = bound(&host, relay(1, "")).expect("a check");
+    assert!(says.contains("for want of descriptors"), "{says}");
+    assert_eq!(commands, ["ulimit -n 1612"]);
+}
+
+#[test]
 fn syns_are_lost_without_cookies() {
     let host = Host::plain();
     host.set("proc/sys/net/ipv4/tcp_syncookies", "0\n");

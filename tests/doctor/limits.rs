@@ -57,6 +57,14 @@ fn memory_of_the_host_at_what_a_connection_was_measured_to_take() {
         ((1 << 30) / 100 * 80 - buffers) / 4_248,
         "(80 % of 1,024 MiB available − 64 MiB buffers) / 4,248 bytes each",
     );
+    let logged = "[access_log]\npath = \"stdout\"\n[listener.edge]\nbind = [\"127.0.0.1:7000\"]\n\
+                  upstream = \"app\"\n[upstream.app]\nbuiltin = \"echo\"\n";
+    assert_binds(
+        &host.diagnose(&parsed(logged), None),
+        "memory",
+        ((1 << 30) / 100 * 80 - buffers - 4 * 16_384 * 256) / 4_248,
+        "(80 % of 1,024 MiB available − 80 MiB buffers and access log) / 4,248 bytes each",
+    );
 }
 
 #[test]
