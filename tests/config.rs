@@ -79,8 +79,18 @@ const BAD_SECTIONS: &[(&str, &str)] = &[
     ("[ring]\nbuffer_size = \"2MiB\"", "p.toml:7: ring.buffer_size = \"2MiB\": must be a size, 1K"),
     ("[ring]\nbuffer_size = \"big\"", "p.toml:7: ring.buffer_size = \"big\": must be a size, 1KiB"),
     ("[ring]\nbuffer_count = 7", "p.toml:7: ring.buffer_count = 7: must be 8 to 32768; write"),
-    ("[ring]\nbatch_wait = \"1us\"", "p.toml:7: ring.batch_wait = \"1us\": must be 10us to 10ms"),
-    ("[ring]\nbatch_wait = \"1s\"", "p.toml:7: ring.batch_wait = \"1s\": must be 10us to 10ms, o"),
+    (
+        "[ring]\nbatch_wait = \"1us\"",
+        "p.toml:7: ring.batch_wait = \"1us\": must be a duration from 10us to 10ms",
+    ),
+    (
+        "[ring]\nbatch_wait = \"1s\"",
+        "p.toml:7: ring.batch_wait = \"1s\": must be a duration from 10us to 10ms, o",
+    ),
+    (
+        "[ring]\nbatch_wait = \"0s\"",
+        "p.toml:7: ring.batch_wait = \"0s\": must be a duration from 10us to 10ms",
+    ),
     (
         "[log]\nlevel = \"loud\"",
         "p.toml:7: log.level = \"loud\": must be \"error\", \"warn\", \"info\", \"de",

@@ -5,9 +5,8 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Buffer(pub u32);
 
-/// What a pipe is to hold. With 1 MiB a byte through 16 connections costs two thirds of what it
-/// costs with 256 KiB, and half of what with 64 KiB: sources are read empty at once, so they are
-/// not woken for each piece of their window.
+/// What a pipe for bulk is to hold. The larger it is, the more of a source is read at once, and the
+/// seldomer that is woken for a piece of its window.
 pub const PIPE_BYTES: usize = 1 << 20;
 
 /// The bytes of a [`Buffer`] that still wait to be sent.

@@ -1,12 +1,11 @@
 //! The whole file: each section by its own rules, then what holds between sections.
 
-use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::config::error::ConfigError;
 use crate::config::file::Section;
-use crate::config::read::Rule;
+use crate::config::read::{Durations, Rule};
 use crate::config::{
     AccessLog, AccessPath, Auto, Config, Gateway, Level, Log, LogFormat, RingConfig, control, keys,
     listener, upstream,
@@ -24,8 +23,10 @@ const MAX_CONNECTIONS: u32 = 100_000_000;
 /// A connection's index has 24 bits in each worker.
 const MAX_CONNECTIONS_PER_WORKER: u32 = 1 << 24;
 
-const BATCH_WAITS: RangeInclusive<Duration> = Duration::from_micros(10)..=Duration::from_millis(10);
-const BATCH_WAIT_REMEDY: &str = "write the default, \"off\", or 200us where CPU is short";
+const BATCH_WAITS: Durations = Durations {
+    range: Duration::from_micros(10)..=Duration::from_millis(10),
+    must: "must be a duration from 10us to 10ms",
+};
 
 /// The config that the sections make; worthless when it adds a problem.
 pub(super) fn config(root: &Section<'_>, problems: &mut Vec<ConfigError>) -> Config {
@@ -135,7 +136,8 @@ fn ring(section: &Section<'_>, problems: &mut Vec<ConfigError>) -> RingConfig {
             problems,
             "batch_wait",
             default.batch_wait,
-            BATCH_WAIT_REMEDY,
+            BATCH_WAITS,
+            "write the default, \"off\", or 200us where CPU is short",
         ),
         quiet_after: section.duration(
             problems,
@@ -151,11 +153,6 @@ fn ring(section: &Section<'_>, problems: &mut Vec<ConfigError>) -> RingConfig {
             "write how many connections may move bulk uncopied at once",
         ),
     };
-    if let (Some(wait), Some(value)) = (ring.batch_wait, section.get("batch_wait"))
-        && !BATCH_WAITS.contains(&wait)
-    {
-        problems.push(value.error("must be 10us to 10ms, or \"off\"", BATCH_WAIT_REMEDY));
-    }
     if ring.completion_entries < 2 * ring.submission_entries {
         let rule = format!(
             "completion_entries ({}) must be at least twice submission_entries ({})",

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use crate::config::error::ConfigError;
 use crate::config::file::{Section, Value};
-use crate::config::read::{Rule, nearest};
+use crate::config::read::{ANY_DURATION, Rule, nearest};
 use crate::config::{AtLimit, Listener, Timeouts, Upstream, UpstreamKind, address, keys};
 
 /// A worker names its passive sockets by 16 bits.
@@ -86,7 +86,8 @@ fn timeouts(
 ) -> Timeouts {
     let default = Timeouts::default();
     let mut read = |name, default| {
-        section.duration_or_off(problems, name, default, "write it as in \"30s\" or \"1h\"")
+        let remedy = "write it as in \"30s\" or \"1h\"";
+        section.duration_or_off(problems, name, default, ANY_DURATION, remedy)
     };
     Timeouts {
         connect: upstream.map_or(default.connect, |upstream| upstream.connect_timeout),

@@ -11,10 +11,19 @@ use crate::config::error::ConfigError;
 use crate::config::file::{Section, Value};
 use crate::config::keys::SectionKeys;
 
-/// Longer than any uptime, and far from where sums of times could overflow: ten years.
-const MAX_DURATION: Duration = Duration::from_secs(315_576_000);
+/// Which durations a key takes.
+pub(super) struct Durations {
+    pub(super) range: RangeInclusive<Duration>,
+    /// The same in words.
+    pub(super) must: &'static str,
+}
 
-const DURATION_RULE: &str = "must be a duration above zero and up to 10 years";
+/// Up to ten years: longer than any uptime, and far from where sums of times could overflow.
+pub(super) const ANY_DURATION: Durations = Durations {
+    range: Duration::from_nanos(1)..=Duration::from_secs(315_576_000),
+    must: "must be a duration above zero and up to 10 years",
+};
+
 const NAME_RULE: &str = "a name has 1 to 64 letters, digits, - and _";
 pub(super) const LATER_RULE: &str = "is not in this version";
 
@@ -215,9 +224,9 @@ impl<'a> Section<'a> {
         default: Duration,
         remedy: &str,
     ) -> Duration {
-        let rule = Rule { must: DURATION_RULE, remedy };
-        self.read(problems, name, default, rule, |written: Serde<Duration>| {
-            Some(written.into_inner()).filter(in_bounds)
+        let Durations { range, must } = ANY_DURATION;
+        self.read(problems, name, default, Rule { must, remedy }, |written: Serde<Duration>| {
+            Some(written.into_inner()).filter(|duration| range.contains(duration))
         })
     }
 
@@ -227,13 +236,16 @@ impl<'a> Section<'a> {
         problems: &mut Vec<ConfigError>,
         name: &str,
         default: Option<Duration>,
+        Durations { range, must }: Durations,
         remedy: &str,
     ) -> Option<Duration> {
-        let must = format!("{DURATION_RULE}, or \"off\"");
+        let must = format!("{must}, or \"off\"");
         let rule = Rule { must: &must, remedy };
         self.read(problems, name, default, rule, |written: OrWord<Serde<Duration>>| match written {
             OrWord::Word(word) => (word == "off").then_some(None),
-            OrWord::Value(after) => Some(after.into_inner()).filter(in_bounds).map(Some),
+            OrWord::Value(written) => {
+                Some(written.into_inner()).filter(|duration| range.contains(duration)).map(Some)
+            }
         })
     }
 
@@ -342,10 +354,6 @@ fn alternatives<'w>(words: impl Iterator<Item = &'w str>) -> String {
         [rest @ .., last] if !rest.is_empty() => format!("{} or {last}", rest.join(", ")),
         all => all.concat(),
     }
-}
-
-fn in_bounds(duration: &Duration) -> bool {
-    !duration.is_zero() && *duration <= MAX_DURATION
 }
 
 /// The one of `words` that `slip` was probably meant to be.

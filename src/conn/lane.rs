@@ -15,7 +15,7 @@ use crate::base::Chunk;
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lane {
-    /// Nothing is armed: before the join.
+    /// Nothing is armed: before the join, or for a moment after it.
     Unarmed,
     /// A readiness wait is armed on the source; no buffer is held.
     Waiting,

@@ -15,6 +15,7 @@ use super::view::View;
 use crate::base::Millis;
 use crate::doctor::{Diagnosis, Facts};
 use crate::metrics::plain_text;
+use crate::ring::{Completion, Done};
 use crate::worker::{Happening, Order, What};
 
 /// How long workers may take to say what happened last. One that stands still says nothing.
@@ -87,13 +88,13 @@ fn happening(out: &mut String, Happening { at, what }: &Happening) -> fmt::Resul
     let (seconds, micros) = (at.0 / 1_000_000, at.0 % 1_000_000);
     write!(out, "{seconds}.{micros:06} ")?;
     match what {
-        What::Accepted { listener, conn, more } => {
+        What::Completed(Completion::Accepted { listener, conn, more }) => {
             writeln!(out, "{} accepted at={} more={more}", conn.0, listener.0)
         }
-        What::AcceptEnded { listener, error } => {
+        What::Completed(Completion::AcceptEnded { listener, error }) => {
             writeln!(out, "accept-ended at={} error={error:?}", listener.0)
         }
-        What::Done { token, result, more } => writeln!(
+        What::Completed(Completion::Done(Done { token, result, more, .. })) => writeln!(
             out,
             "{}-{} {:?} {:?} {result:?} more={more}",
             token.conn.0, token.generation, token.side, token.kind

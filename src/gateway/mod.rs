@@ -259,7 +259,7 @@ fn plan(config: &Config, bound: &[(usize, Bound)]) -> (Plan, Vec<ServerSocket>) 
             })
             .collect(),
         worker: 0,
-        named: config.log.level >= crate::config::Level::Debug || access::is_on(config),
+        logged: config.log.level >= crate::config::Level::Debug,
         access: None,
         quiet: QuietPlan { after: config.ring.quiet_after, per_turn: QUIETED_PER_TURN },
     };

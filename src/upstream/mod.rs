@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use crossbeam::utils::CachePadded;
 
-pub use crate::config::{Balance, MAX_WEIGHT};
+pub use crate::config::Balance;
 
 /// One worker's view of an upstream: what it is and how many connections each server has.
 #[derive(Clone, Debug)]

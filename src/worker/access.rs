@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use crossbeam::queue::ArrayQueue;
 
+use super::Worker;
 use super::table::CountedServer;
-use super::{UpstreamPlan, Worker};
 use crate::base::{BySide, Micros, Side};
 use crate::conn::{Event, Reason};
 use crate::query::ConnId;
@@ -136,11 +136,7 @@ impl<R: Ring> Worker<R> {
         if !access.empty && client_left && moved.0 == [0; 2] {
             return;
         }
-        let upstream = self.plan.listeners[usize::from(entry.listener)].upstream;
-        let server = match (&self.plan.upstreams[upstream], departure.server) {
-            (UpstreamPlan::Servers { first, .. }, Some(server)) => Some(server.id().0 - *first),
-            _ => None,
-        };
+        let server = self.plan.server_within(entry.listener, departure.server);
         let event = AccessEvent::Ended {
             opened: entry.opened,
             server,

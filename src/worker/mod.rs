@@ -36,7 +36,7 @@ use admission::{Admission, Verdict};
 use kill::Kill;
 use leaving::Leaving;
 use recent::Recent;
-use table::Table;
+use table::{CountedServer, Table};
 use timers::Timers;
 use walk::Walk;
 
@@ -49,9 +49,9 @@ pub struct Plan {
     pub upstreams: Vec<UpstreamPlan>,
     /// Which of the workers that share the budget this is.
     pub worker: usize,
-    /// A line is made for every connection that ends, with its addresses.
-    pub named: bool,
-    /// For the access log, which has lines of `named` connections only.
+    /// The log has a line for every connection that ends.
+    pub logged: bool,
+    /// For the access log.
     pub access: Option<AccessPlan>,
     /// When receives that wait give way to waits without a buffer.
     pub quiet: QuietPlan,
@@ -69,6 +69,19 @@ pub struct QuietPlan {
 }
 
 impl Plan {
+    /// Whether the addresses of every connection are asked for before it ends.
+    fn named(&self) -> bool {
+        self.logged || self.access.is_some()
+    }
+
+    /// What a client of this passive socket counts for, as an index within its upstream.
+    fn server_within(&self, gate: u16, server: Option<CountedServer>) -> Option<u16> {
+        match &self.upstreams[self.listeners[usize::from(gate)].upstream] {
+            UpstreamPlan::Servers { first, .. } => server.map(|server| server.id().0 - *first),
+            UpstreamPlan::Builtin(_) => None,
+        }
+    }
+
     /// The passive sockets of a listener.
     fn gates_of(&self, listener: usize) -> impl Iterator<Item = usize> {
         let gates = self.listeners.iter().enumerate();
@@ -132,6 +145,8 @@ pub struct Worker<R: Ring> {
     now: Millis,
     checked: Millis,
     open: u32,
+    /// [`QuietPlan::after`], in ticks.
+    quiet_ticks: u32,
     leaving: Leaving,
     /// Over the connections, one at a time.
     walk: Option<Box<Walk>>,
@@ -167,6 +182,7 @@ impl<R: Ring> Worker<R> {
             openings: HashSet::new(),
             checked: now,
             open: 0,
+            quiet_ticks: Tick::not_before(Millis(0).after(plan.quiet.after)).0,
             leaving: Leaving::No,
             walk: None,
             kill: None,
@@ -299,7 +315,7 @@ impl<R: Ring> Worker<R> {
     }
 
     fn route(&mut self, completion: Completion) {
-        self.recent.keep(self.moment, What::from(completion));
+        self.recent.keep(self.moment, What::Completed(completion));
         match completion {
             Completion::Accepted { listener, conn, more } => {
                 let verdict = self.admission.accepted(listener, more);

@@ -1,8 +1,8 @@
 //! What came out of a worker's ring a moment ago: kept for whoever looks for a fault.
 
-use crate::base::{Errno, Micros};
+use crate::base::Micros;
 use crate::conn::Reason;
-use crate::ring::{Completion, ConnIndex, Done, ListenerId, Token};
+use crate::ring::{Completion, ConnIndex};
 
 /// How many happenings are kept. At most 40 bytes each they take 80 KiB of a worker's memory.
 const KEPT: usize = 2048;
@@ -19,31 +19,8 @@ pub struct Happening {
 /// What happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum What {
-    /// A client was accepted.
-    Accepted {
-        /// Where it knocked: a passive socket of the worker's.
-        listener: ListenerId,
-        /// Its slot.
-        conn: ConnIndex,
-        /// The accept goes on.
-        more: bool,
-    },
-    /// An accept is retired without a client.
-    AcceptEnded {
-        /// On which passive socket.
-        listener: ListenerId,
-        /// Why.
-        error: Errno,
-    },
-    /// An operation of a connection completed.
-    Done {
-        /// Which.
-        token: Token,
-        /// With what.
-        result: Result<u32, Errno>,
-        /// It goes on.
-        more: bool,
-    },
+    /// An operation completed.
+    Completed(Completion),
     /// A connection ended.
     Ended {
         /// Its slot.
@@ -53,20 +30,6 @@ pub enum What {
         /// Why.
         reason: Reason,
     },
-}
-
-impl From<Completion> for What {
-    fn from(completion: Completion) -> What {
-        match completion {
-            Completion::Accepted { listener, conn, more } => {
-                What::Accepted { listener, conn, more }
-            }
-            Completion::AcceptEnded { listener, error } => What::AcceptEnded { listener, error },
-            Completion::Done(Done { token, result, more, .. }) => {
-                What::Done { token, result, more }
-            }
-        }
-    }
 }
 
 /// The last happenings, the newest in the place of the oldest.

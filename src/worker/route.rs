@@ -34,8 +34,8 @@ impl<R: Ring> Worker<R> {
             UpstreamPlan::Servers { .. } => Wiring::Pair,
         };
         let (conn, actions) = match verdict {
-            Verdict::Serve => Connection::accepted(wiring, self.plan.named),
-            Verdict::Refuse(_) => Connection::refused(self.plan.named),
+            Verdict::Serve => Connection::accepted(wiring, self.plan.named()),
+            Verdict::Refuse(_) => Connection::refused(self.plan.named()),
         };
         let entry = self.table.entry(index);
         entry.conn = conn;
@@ -261,7 +261,7 @@ impl<R: Ring> Worker<R> {
             let id = server.id().0;
             servers.closed(usize::from(id - first));
             self.counters.servers[usize::from(id)].left.add(1);
-            if self.plan.named && matches!(entry.conn.phase(), Phase::Ending(_)) {
+            if self.plan.named() && matches!(entry.conn.phase(), Phase::Ending(_)) {
                 self.departures.entry(index).or_default().server = Some(server);
             }
         }
@@ -271,7 +271,7 @@ impl<R: Ring> Worker<R> {
         self.count_end(index, reason);
         let generation = self.table.entry(index).generation;
         self.recent.keep(self.moment, What::Ended { conn: index, generation, reason });
-        if self.plan.named {
+        if self.plan.named() {
             let departure = self.departures.remove(&index).unwrap_or_default();
             self.log_end(index, reason, &departure.names);
             self.note_end(index, reason, &departure);
@@ -292,7 +292,7 @@ impl<R: Ring> Worker<R> {
     fn named(&mut self, token: Token) {
         let found = self.ring.addresses(token);
         let ends = matches!(self.table.entry(token.conn).conn.phase(), Phase::Ending(_));
-        if self.plan.named && ends {
+        if self.plan.named() && ends {
             self.departures.entry(token.conn).or_default().names[token.side] = found;
         }
         if token.side == Side::Client {
@@ -372,10 +372,9 @@ impl<R: Ring> Worker<R> {
 
     /// When a receive that waits will have waited for too long; `None` when none does.
     fn quiet_due(&mut self, index: ConnIndex) -> Option<Tick> {
-        let after = self.plan.quiet.after;
         let entry = self.table.entry(index);
-        let since = entry.active.max(entry.waits_since);
-        entry.conn.is_alert().then(|| Tick::not_before(since.begins().after(after)))
+        let Tick(since) = entry.active.max(entry.waits_since);
+        entry.conn.is_alert().then(|| Tick(since.saturating_add(self.quiet_ticks)))
     }
 
     /// Whether the wheel comes to the connection too late to find its receive quiet.

@@ -33,7 +33,7 @@ pub struct Entry {
     pub server: Option<CountedServer>,
     /// The server that was tried first.
     pub first_server: u16,
-    /// How many were tried.
+    /// From this step on they are still to be tried; 0 before the first.
     pub servers_tried: u16,
     /// One of them could not be tried: no source port towards it was free.
     pub out_of_ports: bool,

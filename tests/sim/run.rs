@@ -405,7 +405,7 @@ fn plan(
         listeners: (0..scenario.wirings.len()).map(listener).collect(),
         upstreams: scenario.wirings.iter().map(upstream).collect(),
         worker,
-        named: scenario.named || scenario.access.is_some(),
+        logged: scenario.logged,
         access: None,
         quiet: scenario.quiet.clone(),
     }

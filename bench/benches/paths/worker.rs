@@ -65,7 +65,7 @@ impl Crowd {
             listeners: vec![listener],
             upstreams: vec![upstream],
             worker: 0,
-            named: false,
+            logged: false,
             access: None,
             quiet: QuietPlan { after: Duration::from_secs(10), per_turn: 100 },
         };
