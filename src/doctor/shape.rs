@@ -159,7 +159,8 @@ impl Means {
         let completions = power(self.completion_entries / rings).max(per_client).clamp(256, 65_536);
         let submissions =
             power(self.submission_entries / rings).min(completions / 2).clamp(64, 32_768);
-        let most = if rings == 1 { self.buffer_count } else { self.buffer_count / (2 * rings) };
+        let most = if rings == 1 { self.buffer_count } else { self.buffer_count / 2 };
+        let most = most.min(clients * u64::from(self.sides));
         // 64 bytes a submission, 16 a completion behind one header, 16 a buffer; whole pages.
         let pages = (64 * submissions).div_ceil(PAGE_BYTES)
             + (16 * completions).div_ceil(PAGE_BYTES)

@@ -72,6 +72,44 @@ fn a_burst_beyond_the_stock_is_served_without_the_worker_hearing_of_it() {
 }
 
 #[test]
+fn what_a_resting_ring_gave_back_comes_again_with_the_next_burst() {
+    for table_entries in [4096, 100] {
+        let mut rig = Rig::new(RingSetup { table_entries, ..setup(200) }, &[V4]);
+        let mut held = Vec::new();
+        for index in 0..200 {
+            if index % 50 == 0 {
+                rig.ring.retarget_accepts();
+            }
+            held.push(rig.client());
+        }
+        for _ in 0..3 {
+            let tokens: Vec<_> = held
+                .iter()
+                .map(|(_, conn)| rig.start(*conn, Side::Client, Operation::Receive))
+                .collect();
+            rig.turn(Duration::ZERO);
+            // Nothing comes for so long that the buffers which wait for it go back to the pool.
+            for _ in 0..3 {
+                rig.ring.trim();
+                rig.turn(Duration::ZERO);
+            }
+            for (number, (client, _)) in held.iter_mut().enumerate() {
+                client.write_all(&[number as u8]).expect("a write");
+            }
+            for (number, token) in tokens.into_iter().enumerate() {
+                let done = rig.done(token);
+                assert_eq!(done.result, Ok(1), "receive {number}");
+                let buffer = done.buffer.expect("a byte is somewhere");
+                let chunk = Chunk { buffer, start_bytes: 0, length_bytes: 1 };
+                assert_eq!(rig.ring.bytes(chunk), &[number as u8]);
+                rig.ring.release(buffer);
+            }
+        }
+        assert_eq!(rig.ring.free_buffers(), rig.ring.pool_buffers());
+    }
+}
+
+#[test]
 fn a_cancel_is_final_though_its_receive_found_no_buffer() {
     let mut rig = Rig::v4(200);
     let mut held: Vec<_> = (0..200).map(|_| rig.client()).collect();

@@ -27,7 +27,10 @@ impl KernelRing {
         let plan = Plan::new(&setup)?;
         let waker = Waker::new()
             .map_err(|errno| RingError::refused("the worker's eventfd".into(), errno))?;
-        let groups = (0..plan.rings).map(|_| Group::new(setup.buffer_count, plan.rings));
+        let groups = (0..plan.rings).map(|index| {
+            let slots = plan.slots(index, setup.connections);
+            Group::new(setup.buffer_count, plan.rings, slots)
+        });
         let memory = Memory {
             pool: Pool::new(setup.buffer_count, setup.buffer_bytes).map_err(|errno| {
                 let (count, bytes) = (setup.buffer_count, setup.buffer_bytes);
@@ -59,7 +62,7 @@ impl KernelRing {
             },
         };
         for index in 0..plan.rings {
-            ring.add_table(&plan, index, setup.with_upstream)?;
+            ring.add_table(&plan, index)?;
         }
         if setup.servers.iter().any(|server| server.source.is_some()) {
             probe::require_bind(ring.tables[0].queue.ring())?;
@@ -73,9 +76,9 @@ impl KernelRing {
         Ok(ring)
     }
 
-    fn add_table(&mut self, plan: &Plan, index: u32, upstream: bool) -> Result<(), RingError> {
+    fn add_table(&mut self, plan: &Plan, index: u32) -> Result<(), RingError> {
         let clients = plan.clients(index, self.connections);
-        let slots = if upstream { 2 * clients } else { clients };
+        let slots = plan.slots(index, self.connections);
         let refused = |what: &str, errno| {
             let rings = plan.rings;
             let tried = format!("{what} of kernel ring {} of {rings}, {slots} slots", index + 1);

@@ -390,13 +390,12 @@ impl Ring for KernelRing {
 
     fn trim(&mut self) {
         let Memory { pool, groups, .. } = &mut *self.memory;
-        let mut idle = true;
         for (table, group) in self.tables.iter_mut().zip(groups) {
-            let told = !table.queue.has_completions() && !table.queue.has_overflowed();
-            idle &= !group.was_used() && told;
+            if !table.queue.has_completions() && !table.queue.has_overflowed() {
+                group.rest(pool);
+            }
         }
-        // SAFETY: the line above saw that no ring has a completion that nobody has read.
-        unsafe { pool.trim(idle) };
+        pool.trim();
     }
 
     fn counters(&self) -> RingCounters {

@@ -37,6 +37,8 @@ pub(super) struct Pool {
     free: Vec<u16>,
     /// The fewest that were free since the last trim: so many, at the bottom, nobody needed.
     fewest_free: usize,
+    /// Those that groups have.
+    lent: u32,
     held: u32,
 }
 
@@ -53,7 +55,7 @@ impl Pool {
         let free = (0..count as u16).rev().collect();
         let touched = vec![false; count as usize].into_boxed_slice();
         let fewest_free = count as usize;
-        Ok(Pool { memory, buffer_bytes, holders, touched, free, fewest_free, held: 0 })
+        Ok(Pool { memory, buffer_bytes, holders, touched, free, fewest_free, lent: 0, held: 0 })
     }
 
     /// Buffers in all.
@@ -76,6 +78,7 @@ impl Pool {
         let holder = &mut self.holders[usize::from(id)];
         assert_eq!(*holder, Holder::Group, "the kernel filled buffer {id}");
         *holder = Holder::Connection;
+        self.lent -= 1;
         self.held += 1;
     }
 
@@ -130,29 +133,33 @@ impl Pool {
 
     /// Gives the system back the memory of buffers that nobody needed since this was last called,
     /// 8 MiB of it at most, so that a burst of bytes does not stay resident for ever.
-    ///
-    /// # Safety
-    /// With `groups_idle` the kernel may have filled no buffer of a group that has not been told.
-    pub(super) unsafe fn trim(&mut self, groups_idle: bool) {
-        let mut ids: Vec<u16> = self.free[..self.fewest_free].to_vec();
+    pub(super) fn trim(&mut self) {
+        let idle = self.free[..self.fewest_free].iter().copied();
+        let mut ids: Vec<u16> = idle.filter(|id| self.touched[usize::from(*id)]).collect();
         self.fewest_free = self.free.len();
-        if groups_idle {
-            let lent = |id: &u16| self.holders[usize::from(*id)] == Holder::Group;
-            ids.extend((0..self.count() as u16).filter(lent));
-        }
-        ids.retain(|id| self.touched[usize::from(*id)]);
         ids.sort_unstable();
         let buffer_bytes = self.buffer_bytes as usize;
         ids.truncate((TRIM_BYTES / buffer_bytes).max(1));
         // One call for neighbours: each has the other cores forget the pages.
         for run in ids.chunk_by(|one, next| one + 1 == *next) {
             let first = usize::from(run[0]);
-            // SAFETY: no connection has these buffers, so no chunk refers to them; those in `free`
-            // the kernel does not know, and it writes to a group's only while this thread is inside
-            // io_uring_enter (DEFER_TASKRUN), to tell of it afterwards: the caller's promise.
+            // SAFETY: these buffers are in `free`: no group and no connection has them, so neither
+            // the kernel nor a chunk refers to them.
             unsafe { self.memory.discard(first * buffer_bytes, run.len() * buffer_bytes) };
             self.touched[first..first + run.len()].fill(false);
         }
+    }
+
+    /// Takes back what lay in a group for so long that it counts as not needed.
+    fn take_back(&mut self, ids: Vec<u16>) {
+        for id in &ids {
+            let holder = &mut self.holders[usize::from(*id)];
+            assert_eq!(*holder, Holder::Group, "buffer {id} comes out of a group");
+            *holder = Holder::Pool;
+        }
+        self.lent -= ids.len() as u32;
+        self.fewest_free += ids.len();
+        self.free.splice(..0, ids);
     }
 
     fn pop(&mut self, holder: Holder) -> Option<u16> {
@@ -165,6 +172,7 @@ impl Pool {
 
     fn lend(&mut self) -> Option<(u16, *mut u8)> {
         let id = self.pop(Holder::Group)?;
+        self.lent += 1;
         let length_bytes = self.buffer_bytes as usize;
         Some((id, self.memory.range(usize::from(id) * length_bytes, length_bytes)))
     }
@@ -180,21 +188,38 @@ pub(super) struct Group {
     used: bool,
     target: u32,
     target_max: u32,
+    share: Share,
+}
+
+/// What a group may have of the pool, whatever the others have.
+///
+/// A group among several has half of the pool at most, and all groups together never more: a pool
+/// that has run dry has the other half with connections, which will give them back.
+#[derive(Clone, Copy)]
+struct Share {
+    /// So many are its own.
+    own: u32,
+    /// More than that while all groups together have less than this.
+    common: u32,
 }
 
 impl Group {
-    /// A group for one of `rings` kernel rings that share a pool of `count` buffers.
-    ///
-    /// A group among several never holds more than `count / (2 × rings)`: all groups together
-    /// hold half of the pool at most, so a pool that has run dry has the other half with
-    /// connections, which will give them back. A group alone may hold all.
-    pub(super) fn new(count: u32, rings: u32) -> Result<Group, Errno> {
-        let target_max = if rings == 1 { count } else { count / (2 * rings) };
+    /// A group for one of `rings` kernel rings, with so many slots, that share a pool of `count`
+    /// buffers. A group alone may hold all.
+    pub(super) fn new(count: u32, rings: u32, slots: u32) -> Result<Group, Errno> {
+        let (most, share) = if rings == 1 {
+            (count, Share { own: count, common: count })
+        } else {
+            let own = (count / (4 * rings)).max(1);
+            (count / 2, Share { own, common: (count / 2).saturating_sub(rings * own) })
+        };
+        // A slot has one receive.
+        let target_max = most.min(slots);
         assert!((1..=BUFFERS_MAX).contains(&target_max), "{count} buffers for {rings} rings");
         let entries = target_max.next_power_of_two() as u16;
         let ring = Mapping::new(usize::from(entries) * size_of::<BufRingEntry>())?;
         let target = FIRST_TARGET.min(target_max);
-        Ok(Group { ring, entries, tail: 0, stock: 0, used: false, target, target_max })
+        Ok(Group { ring, entries, tail: 0, stock: 0, used: false, target, target_max, share })
     }
 
     /// Address and entries, for the kernel.
@@ -213,9 +238,26 @@ impl Group {
         self.used = true;
     }
 
-    /// Whether the kernel took a buffer since this was last asked.
-    pub(super) fn was_used(&mut self) -> bool {
-        std::mem::take(&mut self.used)
+    /// Gives the pool back what lies here without need, if the kernel took none since this was last
+    /// called: others may need it, and the receives that wait here are as many as ever.
+    ///
+    /// No completion of the ring may be unread: the kernel may have taken more than was told.
+    pub(super) fn rest(&mut self, pool: &mut Pool) {
+        if std::mem::take(&mut self.used) {
+            return;
+        }
+        self.target = FIRST_TARGET.min(self.target_max);
+        let surplus = self.stock.saturating_sub(self.target.min(self.share.own));
+        // The newest first: the kernel takes the oldest, at the head, which it alone counts.
+        let ids: Vec<u16> = (0..surplus).map(|_| self.withdraw()).collect();
+        self.publish();
+        pool.take_back(ids);
+    }
+
+    fn withdraw(&mut self) -> u16 {
+        self.tail = self.tail.wrapping_sub(1);
+        self.stock -= 1;
+        self.entry(self.tail).bid()
     }
 
     /// Stocks more from now on, because a receive found the group empty while the pool was not.
@@ -229,7 +271,8 @@ impl Group {
         if self.stock >= wanted {
             return;
         }
-        while self.stock < wanted {
+        while self.stock < wanted && (self.stock < self.share.own || pool.lent < self.share.common)
+        {
             let Some((id, address)) = pool.lend() else { break };
             self.provide(id, address, pool.buffer_bytes);
         }
@@ -238,17 +281,21 @@ impl Group {
 
     fn provide(&mut self, id: u16, address: *mut u8, length_bytes: u32) {
         // The stock never exceeds the entries, so this entry was consumed or never used.
-        let place = usize::from(self.tail & (self.entries - 1)) * size_of::<BufRingEntry>();
-        let entry = self.ring.range(place, size_of::<BufRingEntry>()).cast::<BufRingEntry>();
-        // SAFETY: `range` keeps the entry within the mapping, which is zeroed, page-aligned and a
-        // multiple of the entry's size. The kernel reads entries only while this thread is inside
-        // io_uring_enter (DEFER_TASKRUN; receives never go to io-wq), so nobody else reads it now.
-        let entry = unsafe { &mut *entry };
+        let entry = self.entry(self.tail);
         entry.set_addr(address as u64);
         entry.set_len(length_bytes);
         entry.set_bid(id);
         self.tail = self.tail.wrapping_add(1);
         self.stock += 1;
+    }
+
+    fn entry(&mut self, position: u16) -> &mut BufRingEntry {
+        let place = usize::from(position & (self.entries - 1)) * size_of::<BufRingEntry>();
+        let entry = self.ring.range(place, size_of::<BufRingEntry>()).cast::<BufRingEntry>();
+        // SAFETY: `range` keeps the entry within the mapping, which is zeroed, page-aligned and a
+        // multiple of the entry's size. The kernel reads entries only while this thread is inside
+        // io_uring_enter (DEFER_TASKRUN; receives never go to io-wq), so nobody else reads it now.
+        unsafe { &mut *entry }
     }
 
     fn publish(&self) {
@@ -266,35 +313,49 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_group_is_stocked_by_need_and_never_beyond_its_share() {
+    fn a_group_is_stocked_by_need_and_all_of_them_with_half_of_the_pool() {
         let mut pool = Pool::new(64, 4096).expect("a pool");
-        let mut group = Group::new(64, 4).expect("a group");
-        group.restock(&mut pool, 3);
-        assert_eq!((group.stock(), pool.free()), (3, 64));
-        group.restock(&mut pool, 1_000);
-        assert_eq!(group.stock(), 8, "64 / (2 × 4)");
-        group.widen();
-        group.restock(&mut pool, 1_000);
-        assert_eq!(group.stock(), 8);
+        let mut groups: Vec<Group> =
+            (0..4).map(|_| Group::new(64, 4, 1_000).expect("a group")).collect();
+        groups[0].restock(&mut pool, 3);
+        assert_eq!((groups[0].stock(), pool.free()), (3, 64));
+        groups[0].restock(&mut pool, 1_000);
+        // Half of 64, of which 64 / (4 x 4) are each group's own.
+        assert_eq!(groups[0].stock(), 32 - 4 * 4);
+        for group in &mut groups[1..] {
+            group.widen();
+            group.restock(&mut pool, 1_000);
+            assert_eq!(group.stock(), 4);
+        }
+        assert_eq!(pool.lent, 28);
     }
 
     #[test]
-    fn a_buffer_goes_to_a_connection_and_comes_back_on_top() {
-        let mut pool = Pool::new(4, 4096).expect("a pool");
-        let mut group = Group::new(4, 1).expect("a group");
-        group.restock(&mut pool, 1);
+    fn a_group_that_rests_gives_the_others_what_it_has() {
+        let mut pool = Pool::new(64, 4096).expect("a pool");
+        let mut groups: Vec<Group> =
+            (0..2).map(|_| Group::new(64, 2, 1_000).expect("a group")).collect();
+        groups[0].restock(&mut pool, 1_000);
+        // The kernel takes the first and tells of it.
         pool.hold(0);
-        group.taken();
-        assert_eq!(pool.free(), 3);
-        pool.release(0);
-        assert_eq!((pool.free(), pool.lend().map(|(id, _)| id)), (4, Some(0)));
+        groups[0].taken();
+        groups[0].rest(&mut pool);
+        assert_eq!(groups[0].stock(), 15, "it was in use a moment ago");
+        groups[0].rest(&mut pool);
+        assert_eq!((groups[0].stock(), pool.lent), (8, 8));
+        groups[1].restock(&mut pool, 1_000);
+        assert_eq!(groups[1].stock(), 8);
+        // What it kept are those that the kernel takes next.
+        pool.hold(1);
+        pool.release(1);
+        groups[0].taken();
+        groups[0].restock(&mut pool, 8);
+        assert_eq!((groups[0].stock(), pool.lent), (8, 16));
     }
 
     #[test]
     fn what_nobody_needed_for_a_while_is_given_back() {
         let mut pool = Pool::new(4, 16 << 10).expect("a pool");
-        // SAFETY: there is no kernel here.
-        let trim = |pool: &mut Pool| unsafe { pool.trim(false) };
         let written = |pool: &Pool, id: u32| {
             let byte = pool.bytes(id, 0, 1).cast_mut();
             // SAFETY: `bytes` says that a connection, this test, holds the buffer.
@@ -303,12 +364,12 @@ mod tests {
         let ids: Vec<u32> = (0..3).map(|_| pool.take().expect("a buffer").into()).collect();
         ids.iter().for_each(|id| assert_eq!(written(&pool, *id), 0));
         ids.iter().rev().for_each(|id| pool.release(*id));
-        trim(&mut pool);
+        pool.trim();
         // Everything was in use before that trim; one buffer is before the next.
         let id = pool.take().expect("a buffer").into();
         assert_eq!(written(&pool, id), 7, "in use a moment ago");
         pool.release(id);
-        trim(&mut pool);
+        pool.trim();
         let again: Vec<u32> = (0..3).map(|_| pool.take().expect("a buffer").into()).collect();
         assert_eq!(again, ids, "the last in use comes first");
         let left: Vec<u8> = again.iter().map(|id| written(&pool, *id)).collect();

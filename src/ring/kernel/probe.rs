@@ -213,7 +213,7 @@ fn try_registrations(mut queue: Queue, missing: &mut Vec<Missing>) {
 }
 
 fn try_group(queue: &Queue) -> bool {
-    let Ok(group) = Group::new(1, 1) else { return false };
+    let Ok(group) = Group::new(1, 1, 1) else { return false };
     let (address, entries) = group.registration();
     let submitter = queue.ring().submitter();
     // SAFETY: the group's mapping has exactly so many entries and is unregistered again before it

@@ -116,6 +116,8 @@ pub(super) struct Plan {
     pub(super) rings: u32,
     /// Client slots of each ring but the last, which has the rest.
     pub(super) clients_per_ring: u32,
+    /// Slots of a client.
+    sides: u32,
     /// Queue sizes of each ring.
     pub(super) submission_entries: u32,
     pub(super) completion_entries: u32,
@@ -142,12 +144,17 @@ impl Plan {
         let submission_entries = floor_power_of_two(setup.submission_entries / rings)
             .min(completion_entries / 2)
             .clamp(SUBMISSION_ENTRIES_MIN, SUBMISSION_ENTRIES_MAX);
-        Ok(Plan { rings, clients_per_ring, submission_entries, completion_entries })
+        Ok(Plan { rings, clients_per_ring, sides, submission_entries, completion_entries })
     }
 
     /// Client slots of ring `index`.
     pub(super) fn clients(&self, index: u32, connections: u32) -> u32 {
         self.clients_per_ring.min(connections - index * self.clients_per_ring)
+    }
+
+    /// Slots of ring `index`.
+    pub(super) fn slots(&self, index: u32, connections: u32) -> u32 {
+        self.sides * self.clients(index, connections)
     }
 }
 
