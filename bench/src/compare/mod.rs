@@ -27,10 +27,10 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::SigSet;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
-use crate::rivals::{Programs, Room};
+use crate::rivals::{OURS, Programs, Room};
 use rig::{Manner, Rig};
 use series::Series;
-use target::{OURS, Skipped, Target};
+use target::{Skipped, Target};
 use work::Work;
 
 /// Open files that a process is given where we may: enough for 100,000 proxied connections.

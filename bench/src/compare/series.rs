@@ -10,8 +10,9 @@ use serde_json::{Value, json};
 use super::rig::{Rig, Stop};
 use super::summary::{Record, Rounds, Standing};
 use super::table;
-use super::target::{OURS, Target};
+use super::target::Target;
 use super::work::Work;
+use crate::rivals::OURS;
 
 /// How often a measurement whose generator was the bottleneck is made.
 const ATTEMPTS: u32 = 3;

@@ -8,9 +8,10 @@ use clap::Args;
 
 use super::series::Series;
 use super::setting::{self, Setting};
-use super::target::{self, OURS, Target};
+use super::target::{self, Target};
 use super::work::Work;
 use super::{Options, about, notes, usage};
+use crate::rivals::OURS;
 
 #[derive(Args)]
 #[command(

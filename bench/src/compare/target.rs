@@ -9,12 +9,7 @@ use serde_json::{Value, json};
 use super::setting::Setting;
 use super::work::Work;
 use crate::rivals::template::{Words, render, replace};
-use crate::rivals::{Found, Programs, RIVALS, Rival, Room};
-
-/// The target without a proxy.
-pub(crate) const DIRECT: &str = "direct";
-/// The target that the others are compared with.
-pub(crate) const OURS: &str = "portcullis";
+use crate::rivals::{DIRECT, Found, Programs, RIVALS, Rival, Room};
 
 /// The limit that configs are given where the host allows it: many more than a work needs, as
 /// whoever runs a gateway would write it.

@@ -71,11 +71,10 @@ impl Palette {
         if self.colours.contains_key(target) {
             return;
         }
-        let has_ours = self.colours.values().any(|colour| *colour == Colour::Ours);
         let colour = match role(target) {
-            Role::Ours if !has_ours => Colour::Ours,
+            Role::Ours => Colour::Ours,
             Role::Direct => Colour::Direct,
-            Role::Ours | Role::Rival => {
+            Role::Rival => {
                 self.rivals += 1;
                 Colour::Rival(self.rivals)
             }

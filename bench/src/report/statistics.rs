@@ -3,11 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::model::{Better, Figure, Outcome, Run, Series};
-
-/// The target whose name begins so is what the others are compared with.
-const OURS: &str = "portcullis";
-/// The target that is no proxy at all: a bound, and no rival.
-const DIRECT: &str = "direct";
+use crate::rivals::{DIRECT, OURS};
 
 /// How a target takes part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,11 +14,10 @@ pub(crate) enum Role {
 }
 
 pub(crate) fn role(target: &str) -> Role {
-    let name = target.to_lowercase();
-    match () {
-        () if name.starts_with(OURS) => Role::Ours,
-        () if name == DIRECT => Role::Direct,
-        () => Role::Rival,
+    match target {
+        OURS => Role::Ours,
+        DIRECT => Role::Direct,
+        _ => Role::Rival,
     }
 }
 
@@ -263,6 +258,12 @@ impl<'a> Work<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_variant_of_portcullis_is_a_rival_of_it() {
+        let roles = ["portcullis-batch", "portcullis", "haproxy", "direct"].map(role);
+        assert_eq!(roles, [Role::Rival, Role::Ours, Role::Rival, Role::Direct]);
+    }
 
     #[test]
     fn a_median_has_as_many_above_as_below() {

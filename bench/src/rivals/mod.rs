@@ -23,6 +23,11 @@ pub(crate) const RIVALS: [&Rival; 6] = [
     &envoy::ENVOY,
 ];
 
+/// The target that the others are compared with, and only it: not its variants.
+pub(crate) const OURS: &str = portcullis::DEFAULT.name;
+/// The target without a proxy: a bound, and no rival.
+pub(crate) const DIRECT: &str = "direct";
+
 /// Where Debian keeps servers, and an ordinary user's PATH does not look.
 const MORE_FOLDERS: [&str; 2] = ["/usr/sbin", "/usr/local/sbin"];
 
