@@ -7,7 +7,6 @@ mod process;
 mod rig;
 mod series;
 mod setting;
-mod summary;
 pub(crate) mod sweep;
 mod table;
 mod target;
@@ -25,6 +24,7 @@ use std::time::Duration;
 use clap::Args;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::SigSet;
+use portcullis::doctor::thousands;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use crate::rivals::{OURS, Programs, Room};
@@ -217,15 +217,14 @@ fn fitting(
         let of_work = || targets.iter().filter(|target| target.suits(&work));
         let most = of_work().map(|target| target.holds(room)).min().unwrap_or(0);
         let wanted = work.connections;
-        let grouped = table::grouped;
-        let limit = format!("with {} open files", grouped(room.descriptors));
+        let limit = format!("with {} open files", thousands(room.descriptors));
         let name = work.name.clone();
         let small = work.clone().shrunk(most);
         if small.connections < wanted {
             notes.push(format!(
                 "{name} has {} connections, not {}: {limit} not every target holds more",
-                grouped(small.connections),
-                grouped(wanted)
+                thousands(small.connections),
+                thousands(wanted)
             ));
         }
         for target in of_work().filter(|target| target.holds(room) < small.connections) {
@@ -233,7 +232,7 @@ fn fitting(
                 name: target.name.to_owned(),
                 because: format!(
                     "{name}: it holds {} connections {limit}",
-                    grouped(target.holds(room))
+                    thousands(target.holds(room))
                 ),
                 install: format!("ulimit -Hn {}", small.connections * 3),
             });

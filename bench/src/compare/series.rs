@@ -8,11 +8,12 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::rig::{Rig, Stop};
-use super::summary::{Record, Rounds, Standing};
 use super::table;
 use super::target::Target;
 use super::work::Work;
-use crate::rivals::OURS;
+use crate::report::model::{Input, Outcome};
+use crate::report::number;
+use crate::report::statistics::{self, Row};
 
 /// How often a measurement whose generator was the bottleneck is made.
 const ATTEMPTS: u32 = 3;
@@ -26,11 +27,11 @@ pub(crate) struct Series<'a> {
     pub(crate) rounds: u32,
     /// Where results go, line by line.
     pub(crate) out: Box<dyn Write>,
-    results: BTreeMap<(usize, usize), Rounds>,
+    /// The same, as a report reads them.
+    results: Input,
     /// Measurements made, and how long those of each work took.
     done: usize,
     took: BTreeMap<usize, (u32, Duration)>,
-    invalid: u32,
 }
 
 impl<'a> Series<'a> {
@@ -41,13 +42,13 @@ impl<'a> Series<'a> {
         rounds: u32,
         out: Box<dyn Write>,
     ) -> Series<'a> {
-        let (results, took) = (BTreeMap::new(), BTreeMap::new());
-        Series { rig, targets, works, rounds, out, results, done: 0, took, invalid: 0 }
+        let (results, took) = (Input::default(), BTreeMap::new());
+        Series { rig, targets, works, rounds, out, results, done: 0, took }
     }
 
     /// Writes the line, measures everything, and tells what came of it.
     pub(crate) fn run(mut self, first_line: &Value) -> io::Result<ExitCode> {
-        self.write(first_line)?;
+        self.write(first_line.clone())?;
         let mut end = Ok(());
         for round in 1..=self.rounds {
             end = self.round(round);
@@ -56,13 +57,14 @@ impl<'a> Series<'a> {
             }
             if round < self.rounds {
                 eprintln!("after round {round} of {}:", self.rounds);
-                self.standings().iter().for_each(|one| eprintln!("  {}", table::brief(one)));
+                self.standings().iter().for_each(|work| eprintln!("  {}", table::brief(work)));
             }
         }
-        for standing in self.standings() {
-            eprint!("\n{}", table::render(&standing));
-        }
-        let failed = self.results.values().any(Rounds::have_failures);
+        let works = self.standings();
+        works.iter().for_each(|work| eprint!("\n{}", table::render(work)));
+        let rows = || works.iter().flat_map(|work| &work.rows);
+        let failed = rows().any(Row::failed);
+        let invalid = rows().any(|row| row.doubts().next().is_some());
         match end {
             Err(Stop::Broken(error)) => Err(error),
             Err(Stop::Interrupted) => {
@@ -70,7 +72,7 @@ impl<'a> Series<'a> {
                 Ok(ExitCode::from(1))
             }
             Ok(()) if failed => Ok(ExitCode::from(1)),
-            Ok(()) if self.invalid > 0 => Ok(ExitCode::from(3)),
+            Ok(()) if invalid => Ok(ExitCode::from(3)),
             Ok(()) => Ok(ExitCode::SUCCESS),
         }
     }
@@ -84,13 +86,11 @@ impl<'a> Series<'a> {
                 }
                 let begun = Instant::now();
                 let line = self.measure(work, &targets[target], round)?;
-                self.write(&line)?;
-                let record = Record::of(&line, &work.figures);
-                self.results.entry((at, target)).or_default().add(record);
+                self.write(line)?;
                 self.done += 1;
                 let took = self.took.entry(at).or_default();
                 *took = (took.0 + 1, took.1 + begun.elapsed());
-                self.tell(round, at, target, &line);
+                self.tell(round, at, target);
             }
         }
         Ok(())
@@ -108,17 +108,15 @@ impl<'a> Series<'a> {
             let measured = self.rig.measure(work, target)?;
             let valid = measured.line["valid"] == true || measured.line["good"] == false;
             if valid || attempt == ATTEMPTS {
-                self.invalid += u32::from(!valid);
                 break measured;
             }
             attempt += 1;
         };
-        let figures: Vec<Value> = work.figures.iter().map(|figure| figure.json()).collect();
         let mut line = measured.line;
         line["run"] = json!({
             "work": work.name, "title": work.title, "target": target.name,
             "version": target.number(), "round": round, "rounds": self.rounds,
-            "attempt": attempt, "figures": figures,
+            "attempt": attempt, "figures": work.figures,
         });
         if let Some(setting) = target.setting() {
             line["run"]["setting"] = json!({"key": setting.key, "value": setting.value});
@@ -129,24 +127,18 @@ impl<'a> Series<'a> {
         Ok(line)
     }
 
-    fn write(&mut self, line: &Value) -> io::Result<()> {
+    fn write(&mut self, line: Value) -> io::Result<()> {
         writeln!(self.out, "{line}")?;
-        self.out.flush()
+        self.out.flush()?;
+        self.results.take("", line, 0).map_err(io::Error::other)
     }
 
     /// One line about what was just measured, and how long the rest will take.
-    fn tell(&self, round: u32, at: usize, target: usize, line: &Value) {
+    fn tell(&self, round: u32, at: usize, target: usize) {
         let work = &self.works[at];
-        let figure = work.figures.first();
-        let value = figure.and_then(|one| line.pointer(one.pointer)?.as_f64());
-        let said = match (figure, value) {
-            _ if line["good"] == false => format!("failed: {}", line["failures"]),
-            _ if line["valid"] != true => format!("invalid: {}", line["invalid_because"]),
-            (Some(figure), Some(value)) => {
-                format!("{} {} {}", figure.title, table::number(value), figure.unit)
-            }
-            _ => "done".to_owned(),
-        };
+        let outcomes = self.results.series.last().map(|series| &series.outcomes);
+        let Some((_, outcome)) = outcomes.and_then(|all| all.last()) else { return };
+        let said = said(work, outcome);
         let (total, left) = self.left(round, at);
         let eta = humantime::format_duration(Duration::from_secs(left.as_secs()));
         eprintln!(
@@ -176,22 +168,24 @@ impl<'a> Series<'a> {
     }
 
     /// Every work with what its targets reached.
-    fn standings(&self) -> Vec<Standing<'_>> {
-        let of = |(at, work): (usize, &'a Work)| {
-            let targets = self.targets.iter().enumerate();
-            let rounds = targets.filter_map(|(target, one)| {
-                Some((one, self.results.get(&(at, target)).filter(|rounds| !rounds.is_empty())?))
-            });
-            let rows: Vec<(&Target, &Rounds)> = rounds.collect();
-            let is_ours =
-                |(target, _): &(&Target, _)| target.name == OURS && target.setting().is_none();
-            let reference = rows.iter().position(is_ours);
-            let rows = rows.into_iter().map(|(target, rounds)| (target.row(), rounds)).collect();
-            Standing { work, rows, reference }
-        };
-        let all = self.works.iter().enumerate().map(of);
-        all.filter(|standing| !standing.rows.is_empty()).collect()
+    fn standings(&self) -> Vec<statistics::Work<'_>> {
+        self.results.series.iter().flat_map(statistics::Work::all).collect()
     }
+}
+
+/// What came of one measurement.
+fn said(work: &Work, outcome: &Outcome) -> String {
+    if outcome.failed() {
+        return format!("failed: {}", table::named(outcome.failures()));
+    }
+    if let Some(doubt) = outcome.doubt() {
+        return format!("invalid: {doubt}");
+    }
+    let figure = work.figures.first();
+    let value = figure.and_then(|figure| Some((figure, outcome.number(&figure.pointer)?)));
+    value.map_or("done".to_owned(), |(figure, value)| {
+        format!("{} {} {}", figure.title, number::alone(value), figure.unit())
+    })
 }
 
 /// In which order targets take their turns: each round begins with another, and every second one

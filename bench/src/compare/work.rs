@@ -1,8 +1,8 @@
 //! Works: scenarios with their parameters, and the figures that are looked at.
 
-use serde_json::{Value, json};
+use portcullis::doctor::thousands;
 
-use super::table::grouped;
+use crate::report::model::{Better, Figure};
 
 /// What `compare` does when it is not told.
 pub(crate) const DEFAULT: [&str; 11] = [
@@ -69,32 +69,12 @@ impl Backend {
     }
 }
 
-/// A figure of a result.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Figure {
-    /// Where it stands in the result's line (RFC 6901).
-    pub(crate) pointer: &'static str,
-    pub(crate) title: &'static str,
-    pub(crate) unit: String,
-    /// Less of it is better.
-    pub(crate) less: bool,
+fn less(pointer: &str, title: &str, unit: &str) -> Figure {
+    Figure::new(pointer.to_owned(), title.to_owned(), unit, Better::Less)
 }
 
-impl Figure {
-    pub(crate) fn json(&self) -> Value {
-        json!({
-            "pointer": self.pointer, "title": self.title, "unit": self.unit,
-            "better": if self.less { "less" } else { "more" },
-        })
-    }
-}
-
-fn less(pointer: &'static str, title: &'static str, unit: &str) -> Figure {
-    Figure { pointer, title, unit: unit.to_owned(), less: true }
-}
-
-fn more(pointer: &'static str, title: &'static str, unit: &str) -> Figure {
-    Figure { pointer, title, unit: unit.to_owned(), less: false }
+fn more(pointer: &str, title: &str, unit: &str) -> Figure {
+    Figure::new(pointer.to_owned(), title.to_owned(), unit, Better::More)
 }
 
 /// What a family's function makes of a number and of the seconds of a measurement.
@@ -188,7 +168,7 @@ fn texts(words: &[&str]) -> Vec<String> {
 fn pingpong(connections: u64, seconds: u64) -> Parts {
     let (number, time) = (connections.to_string(), seconds.to_string());
     Parts {
-        title: format!("64 B ping-pong, {} connections", grouped(connections)),
+        title: format!("64 B ping-pong, {} connections", thousands(connections)),
         scenario: "pingpong",
         arguments: texts(&["--connections", &number, "--bytes", "64", "--seconds", &time]),
         connections,
@@ -205,14 +185,14 @@ fn rate(rate: u64, seconds: u64) -> Parts {
     let parts = pingpong(1_000, seconds);
     let mut arguments = parts.arguments;
     arguments.extend(["--rate".to_owned(), rate.to_string()]);
-    let title = format!("64 B messages, {} per second over 1,000 connections", grouped(rate));
+    let title = format!("64 B messages, {} per second over 1,000 connections", thousands(rate));
     Parts { title, arguments, ..parts }
 }
 
 fn churn(connections: u64, seconds: u64) -> Parts {
     let (number, time) = (connections.to_string(), seconds.to_string());
     Parts {
-        title: format!("connect, 64 B echo, close; {} at a time", grouped(connections)),
+        title: format!("connect, 64 B echo, close; {} at a time", thousands(connections)),
         scenario: "churn",
         arguments: texts(&["--connections", &number, "--bytes", "64", "--seconds", &time]),
         connections,
@@ -228,7 +208,7 @@ fn churn(connections: u64, seconds: u64) -> Parts {
 fn bulk(connections: u64, seconds: u64, direction: &str) -> Parts {
     let (number, time) = (connections.to_string(), seconds.to_string());
     Parts {
-        title: format!("bulk {direction}, {} connections", grouped(connections)),
+        title: format!("bulk {direction}, {} connections", thousands(connections)),
         scenario: "bulk",
         arguments: texts(&["--connections", &number, "--direction", direction, "--seconds", &time]),
         connections,
@@ -249,7 +229,7 @@ fn bulk_down(connections: u64, seconds: u64) -> Parts {
 
 fn storm(connections: u64, _: u64) -> Parts {
     Parts {
-        title: format!("storm: {} connect at once, drop, return", grouped(connections)),
+        title: format!("storm: {} connect at once, drop, return", thousands(connections)),
         scenario: "storm",
         arguments: texts(&["--connections", &connections.to_string()]),
         connections,
@@ -265,7 +245,7 @@ fn idle(connections: u64, _: u64) -> Parts {
     Parts {
         title: format!(
             "{} idle connections, fresh, and warm after 32 KiB each way",
-            grouped(connections)
+            thousands(connections)
         ),
         scenario: "hold",
         arguments: texts(&[
@@ -289,7 +269,7 @@ fn idle(connections: u64, _: u64) -> Parts {
 /// Memory that is not given back two seconds after the last connection was closed.
 fn kept(connections: u64, _: u64) -> Parts {
     Parts {
-        title: format!("kept after {} connections", grouped(connections)),
+        title: format!("kept after {} connections", thousands(connections)),
         scenario: "hold",
         arguments: texts(&["--connections", &connections.to_string(), "--hold", "1s"]),
         connections,
@@ -302,9 +282,9 @@ fn kept(connections: u64, _: u64) -> Parts {
 
 /// Of the aborts that a server heard of, how many it could take for a clean end.
 fn reset(count: u64, _: u64) -> Parts {
-    let of = format!("of {}", grouped(count));
+    let of = format!("of {}", thousands(count));
     Parts {
-        title: format!("{} clients abort in mid-stream", grouped(count)),
+        title: format!("{} clients abort in mid-stream", thousands(count)),
         scenario: "reset",
         arguments: texts(&["--count", &count.to_string()]),
         connections: 64,
@@ -316,9 +296,9 @@ fn reset(count: u64, _: u64) -> Parts {
 }
 
 fn halfclose(count: u64, _: u64) -> Parts {
-    let of = format!("of {}", grouped(count));
+    let of = format!("of {}", thousands(count));
     Parts {
-        title: format!("{} clients say FIN first and wait for all", grouped(count)),
+        title: format!("{} clients say FIN first and wait for all", thousands(count)),
         scenario: "halfclose",
         arguments: texts(&["--count", &count.to_string()]),
         connections: 64,
@@ -329,7 +309,7 @@ fn halfclose(count: u64, _: u64) -> Parts {
 fn halfclose_server(count: u64, _: u64) -> Parts {
     let parts = halfclose(count, 0);
     Parts {
-        title: format!("{} servers say FIN first and wait for all", grouped(count)),
+        title: format!("{} servers say FIN first and wait for all", thousands(count)),
         arguments: [parts.arguments, texts(&["--first", "server"])].concat(),
         ..parts
     }

@@ -62,7 +62,7 @@ fn read_one(
             continue;
         }
         match serde_json::from_slice(&line) {
-            Ok(value) => understand(source, value, first, input).map_err(at)?,
+            Ok(value) => input.take(source, value, first).map_err(at)?,
             Err(error) if error.is_eof() && !line.ends_with(b"\n") => {
                 let words = at("cut off in its middle, and left out".to_owned());
                 input.warnings.push(words);
@@ -73,39 +73,41 @@ fn read_one(
     Ok(())
 }
 
-/// Puts a line where it belongs; `first` is where this file's series begin.
-fn understand(source: &str, value: Value, first: usize, input: &mut Input) -> Result<(), String> {
-    let Some(scenario) = value["scenario"].as_str() else {
-        return Err("no `scenario`: not a result of portcullis-bench".to_owned());
-    };
-    if value["schema"] != SCHEMA {
-        let found = &value["schema"];
-        return Err(format!("schema {found} is not known; this program reads schema {SCHEMA}"));
-    }
-    let begin = |about| Series { source: source.to_owned(), about, outcomes: Vec::new() };
-    if value.get("about").is_some() {
-        let about: About = part(&value, "about")?;
-        input.series.push(begin(Some(about)));
-        return Ok(());
-    }
-    for key in ["good", "valid"] {
-        if !value[key].is_boolean() {
-            return Err(format!("a result of {scenario} without `{key}`"));
+impl Input {
+    /// Puts a line where it belongs; `first` is where this file's series begin.
+    pub(crate) fn take(&mut self, source: &str, value: Value, first: usize) -> Result<(), String> {
+        let Some(scenario) = value["scenario"].as_str() else {
+            return Err("no `scenario`: not a result of portcullis-bench".to_owned());
+        };
+        if value["schema"] != SCHEMA {
+            let found = &value["schema"];
+            return Err(format!("schema {found} is not known; this program reads schema {SCHEMA}"));
         }
-    }
-    let run = value.get("run").map(|_| part::<Run>(&value, "run")).transpose()?;
-    let outcome = Outcome { scenario: scenario.to_owned(), value };
-    match run {
-        Some(run) => {
-            if input.series.len() == first {
-                input.series.push(begin(None));
+        let begin = |about| Series { source: source.to_owned(), about, outcomes: Vec::new() };
+        if value.get("about").is_some() {
+            let about: About = part(&value, "about")?;
+            self.series.push(begin(Some(about)));
+            return Ok(());
+        }
+        for key in ["good", "valid"] {
+            if !value[key].is_boolean() {
+                return Err(format!("a result of {scenario} without `{key}`"));
             }
-            let series = input.series.last_mut().expect("there is one");
-            series.outcomes.push((run, outcome));
         }
-        None => input.singles.push(outcome),
+        let run = value.get("run").map(|_| part::<Run>(&value, "run")).transpose()?;
+        let outcome = Outcome { scenario: scenario.to_owned(), value };
+        match run {
+            Some(run) => {
+                if self.series.len() == first {
+                    self.series.push(begin(None));
+                }
+                let series = self.series.last_mut().expect("there is one");
+                series.outcomes.push((run, outcome));
+            }
+            None => self.singles.push(outcome),
+        }
+        Ok(())
     }
-    Ok(())
 }
 
 fn part<T: DeserializeOwned>(value: &Value, key: &str) -> Result<T, String> {

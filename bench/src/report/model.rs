@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 /// What came in: comparisons in their order, and results that stand alone.
@@ -87,7 +87,7 @@ impl Setting {
 }
 
 /// A number of a result, and what it means.
-#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
 pub(crate) struct Figure {
     /// Where it stands in the result (RFC 6901).
     pub(crate) pointer: String,
@@ -117,7 +117,7 @@ impl Figure {
     }
 }
 
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Better {
     Less,
@@ -144,6 +144,11 @@ impl Outcome {
             return Some("interrupted before its end".to_owned());
         }
         (!self.value["measured"].is_object()).then(|| "it holds no figures".to_owned())
+    }
+
+    /// Something went wrong that is the target's doing.
+    pub(crate) fn failed(&self) -> bool {
+        self.value["good"] != true
     }
 
     /// A number, if its figures count.

@@ -1,5 +1,7 @@
 //! Numbers as people read them.
 
+use portcullis::doctor::thousands;
+
 /// Decimals with which the smallest of these still shows three digits; whole numbers need none.
 pub(crate) fn decimals(values: impl IntoIterator<Item = f64>) -> usize {
     let values: Vec<f64> = values.into_iter().map(f64::abs).collect();
@@ -14,13 +16,8 @@ pub(crate) fn decimals(values: impl IntoIterator<Item = f64>) -> usize {
 pub(crate) fn fixed(value: f64, decimals: usize) -> String {
     let text = format!("{:.decimals$}", value.abs());
     let (whole, rest) = text.split_at(text.find('.').unwrap_or(text.len()));
-    let mut grouped = String::new();
-    for (index, digit) in whole.chars().enumerate() {
-        if index > 0 && (whole.len() - index).is_multiple_of(3) {
-            grouped.push(',');
-        }
-        grouped.push(digit);
-    }
+    // What is beyond 64 bits is no figure that anybody reads.
+    let grouped = whole.parse().map_or_else(|_| whole.to_owned(), thousands);
     let is_zero = !text.contains(|c: char| ('1'..='9').contains(&c));
     let sign = if value < 0.0 && !is_zero { "-" } else { "" };
     format!("{sign}{grouped}{rest}")

@@ -11,7 +11,8 @@ use super::parts::{self, name, transposed};
 use super::statistics::{Row, Spread, Standing, Work};
 
 pub(crate) fn sections(series: &Series, palette: &Palette, suffix: &str) -> Vec<Section> {
-    let works = Work::all(series);
+    let mut works = Work::all(series);
+    works.iter_mut().for_each(Work::find_processor_time);
     let (swept, compared): (Vec<&Work<'_>>, Vec<&Work<'_>>) =
         works.iter().partition(|work| work.key.is_some());
     let mut summary = Vec::new();
@@ -73,8 +74,8 @@ fn compare_summary(works: &[&Work<'_>], palette: &Palette) -> Table {
     Table { caption: "What decides, of each work".to_owned(), columns, rows, notes }
 }
 
-/// The figure divided by ours.
-fn ratio(work: &Work<'_>, figure: &Figure, row: &Row<'_>) -> String {
+/// The figure divided by Portcullis's.
+pub(crate) fn ratio(work: &Work<'_>, figure: &Figure, row: &Row<'_>) -> String {
     let reference = work.reference(row).filter(|reference| reference.target != row.target);
     let ours = reference.and_then(|reference| reference.spread(&figure.pointer));
     match (row.spread(&figure.pointer), ours) {
@@ -84,6 +85,18 @@ fn ratio(work: &Work<'_>, figure: &Figure, row: &Row<'_>) -> String {
         }
         _ => String::new(),
     }
+}
+
+/// One figure of each row: the median, and the range over rounds.
+pub(crate) fn spread_cells(work: &Work<'_>, figure: &Figure) -> Vec<Cell> {
+    let range = |row: &Row<'_>, decimals| match row.spread(&figure.pointer) {
+        Some(one) if one.rounds > 1 => {
+            let text = |value: f64| number::fixed(value, decimals);
+            format!("{}–{}", text(one.least), text(one.most))
+        }
+        _ => String::new(),
+    };
+    figure_cells(work, figure, &range)
 }
 
 /// One figure of each row: the median, and a note with as many decimals.
@@ -246,14 +259,7 @@ fn figure_table(work: &Work<'_>, palette: &Palette) -> Table {
     let mut cells = vec![work.rows.iter().map(|row| name(row, palette.of(row.target))).collect()];
     for figure in &work.figures {
         columns.push(Column::number(&figure.title, &figure.legend()));
-        let range = |row: &Row<'_>, decimals| match row.spread(&figure.pointer) {
-            Some(one) if one.rounds > 1 => {
-                let text = |value: f64| number::fixed(value, decimals);
-                format!("{}–{}", text(one.least), text(one.most))
-            }
-            _ => String::new(),
-        };
-        cells.push(figure_cells(work, figure, &range));
+        cells.push(spread_cells(work, figure));
     }
     let rounds = work.rows.iter().map(|row| {
         let (counted, planned) = (row.counted().count(), row.planned);

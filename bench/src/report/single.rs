@@ -60,7 +60,7 @@ pub(crate) fn section(outcome: &Outcome, number: usize) -> Section {
 }
 
 fn facts(outcome: &Outcome) -> Vec<(String, String)> {
-    let ending = if outcome.value["good"] == true { "all good" } else { "with failures" };
+    let ending = if outcome.failed() { "with failures" } else { "all good" };
     let mut facts = vec![("Ended".to_owned(), ending.to_owned())];
     for (title, key) in [("Asked", "asked"), ("Host", "host")] {
         let all = outcome.value[key].as_object().into_iter().flatten();
@@ -132,10 +132,10 @@ pub(crate) fn overview(singles: &[Outcome]) -> Table {
             0 => Mark::Plain,
             _ => Mark::Bad,
         });
-        let ending = match (outcome.doubt(), outcome.value["good"] == true) {
+        let ending = match (outcome.doubt(), outcome.failed()) {
             (Some(_), _) => Cell::new("invalid").mark(Mark::Bad),
-            (None, false) => Cell::new("failed").mark(Mark::Bad),
-            (None, true) => Cell::new("good"),
+            (None, true) => Cell::new("failed").mark(Mark::Bad),
+            (None, false) => Cell::new("good"),
         };
         let name = format!("{}: {}", index + 1, outcome.scenario);
         vec![Cell::new(name), Cell::new(outcome.asked()), ending, failed]

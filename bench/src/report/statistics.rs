@@ -104,7 +104,7 @@ impl<'a> Row<'a> {
     }
 
     pub(crate) fn failed(&self) -> bool {
-        self.rounds.iter().any(|(_, outcome)| outcome.value["good"] != true)
+        self.rounds.iter().any(|(_, outcome)| outcome.failed())
     }
 }
 
@@ -128,7 +128,6 @@ impl<'a> Work<'a> {
         let place = |target: &str| order.iter().position(|name| *name == target);
         for work in &mut works {
             work.rows.sort_by_key(|row| place(row.target).unwrap_or(usize::MAX));
-            work.find_processor_time();
             work.label_rows();
         }
         works
@@ -188,7 +187,7 @@ impl<'a> Work<'a> {
     }
 
     /// CPU per unit of work belongs to every comparison, whether it was asked for or not.
-    fn find_processor_time(&mut self) {
+    pub(crate) fn find_processor_time(&mut self) {
         if self.figures.iter().any(|figure| figure.pointer.contains("target_cpu")) {
             return;
         }
