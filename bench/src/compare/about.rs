@@ -8,7 +8,7 @@ use nix::sys::resource::{Resource, getrlimit};
 use serde_json::{Value, json};
 
 use super::target::{Skipped, Target};
-use crate::scenario::command;
+use crate::scenario::{SCHEMA, command, host};
 
 /// Settings of the kernel that results depend on.
 const SYSCTLS: [&str; 10] = [
@@ -31,16 +31,15 @@ pub(crate) fn line(
     skipped: &[Skipped],
     notes: &[String],
 ) -> Value {
-    let kernel = read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    let cores = std::thread::available_parallelism().map_or(0, usize::from);
+    let host = host();
     let sysctls = SYSCTLS.iter().filter_map(|name| Some(((*name).to_owned(), sysctl(name)?)));
     // A sweep has one target, with many configs.
     let mut named: Vec<Value> = targets.iter().map(Target::json).collect();
     named.dedup();
     json!({
-        "schema": 2, "scenario": scenario,
+        "schema": SCHEMA, "scenario": scenario,
         "about": {
-            "kernel": kernel.trim(), "cores": cores, "memory_bytes": memory_bytes(),
+            "kernel": host["kernel"], "cores": host["cores"], "memory_bytes": memory_bytes(),
             "command": command(),
             "started": humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
             "ulimit_nofile": getrlimit(Resource::RLIMIT_NOFILE).ok().map(|(_, hard)| hard),

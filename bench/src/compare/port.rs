@@ -1,12 +1,10 @@
 //! Ports of the loopback address that nobody listens on.
 
-use std::fs::read_to_string;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::ops::RangeInclusive;
 
-/// Where connections get their own ports from.
-const OF_CONNECTIONS: &str = "/proc/sys/net/ipv4/ip_local_port_range";
+use crate::sysctl;
 
 /// Ports below the range of connections that are looked at by default, if there are so many.
 const LOWEST: u16 = 10_000;
@@ -31,7 +29,10 @@ impl FreePorts {
     pub(crate) fn new(chosen: Option<RangeInclusive<u16>>) -> io::Result<FreePorts> {
         let range = match chosen {
             Some(range) => range,
-            None => quiet(&read_to_string(OF_CONNECTIONS)?),
+            None => {
+                let unknown = || io::Error::other("net.ipv4.ip_local_port_range cannot be read");
+                quiet(sysctl::facts().network.ports.ok_or_else(unknown)?)
+            }
         };
         // Runs side by side begin at different places.
         let length = u32::from(range.end() - range.start()) + 1;
@@ -67,9 +68,7 @@ pub(crate) fn loopback(port: u16) -> SocketAddr {
 
 /// Ports outside of the range that connections get theirs from: there a port is taken by whoever
 /// connects first.
-fn quiet(of_connections: &str) -> RangeInclusive<u16> {
-    let mut ends = of_connections.split_whitespace().filter_map(|word| word.parse::<u16>().ok());
-    let (first, last) = (ends.next().unwrap_or(u16::MAX), ends.next().unwrap_or(u16::MAX));
+fn quiet((first, last): (u16, u16)) -> RangeInclusive<u16> {
     if first >= LOWEST + ENOUGH {
         LOWEST..=first - 1
     } else if last <= u16::MAX - ENOUGH {
@@ -86,11 +85,11 @@ mod tests {
     #[test]
     fn ports_lie_outside_of_the_range_of_connections_where_they_can() {
         for (of_connections, expected) in [
-            ("32768\t60999\n", 10_000..=32_767),
-            ("1024 60999", 61_000..=65_535),
-            ("1024 65535", 10_000..=65_535),
+            ((32_768, 60_999), 10_000..=32_767),
+            ((1_024, 60_999), 61_000..=65_535),
+            ((1_024, 65_535), 10_000..=65_535),
         ] {
-            assert_eq!(quiet(of_connections), expected, "{of_connections}");
+            assert_eq!(quiet(of_connections), expected, "{of_connections:?}");
         }
     }
 

@@ -18,6 +18,7 @@ use super::process::Process;
 use super::target::{Place, Proxy, Target};
 use super::work::{Backend, Work};
 use crate::rivals::Room;
+use crate::scenario::SCHEMA;
 
 /// Ports of a backend: each is known to the proxies as a server, and gives them another 28,000
 /// ports of their own.
@@ -351,7 +352,7 @@ fn answers(address: SocketAddr, backend: Backend) -> io::Result<()> {
 fn failed(work: &Work, step: &str, why: &str) -> Measured {
     let failure = format!("{step}: {why}");
     let line = json!({
-        "schema": 2, "scenario": work.scenario, "good": false, "valid": true,
+        "schema": SCHEMA, "scenario": work.scenario, "good": false, "valid": true,
         "interrupted": false, "failures": {failure: 1},
     });
     Measured { line, backend: None }

@@ -7,9 +7,8 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::model::{About, Input, Outcome, Run, Series};
+use crate::scenario::SCHEMA;
 
-/// The shape that is understood.
-const SCHEMA: u64 = 2;
 /// A result of a run of many hours, with its timeline, stays well below.
 const MAX_LINE_BYTES: u64 = 16 << 20;
 /// Lines over all files.

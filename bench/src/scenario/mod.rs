@@ -229,7 +229,8 @@ pub(crate) fn command() -> String {
     std::env::args().map(name).collect::<Vec<_>>().join(" ")
 }
 
-fn host() -> Value {
+/// The kernel, and how many cores we may use.
+pub(crate) fn host() -> Value {
     let kernel = read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
     json!({"kernel": kernel.trim(), "cores": cores})
