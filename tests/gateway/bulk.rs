@@ -1,30 +1,32 @@
 //! Bulk is spliced: every byte arrives, is counted, and nothing of the gateway's stays behind.
 
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::os::fd::AsRawFd;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::thread::sleep;
+use std::sync::{Arc, Barrier};
 
 use nix::sys::socket::{MsgFlags, send};
+use serde_json::Value;
 
 use crate::support::client::{self, Brought, Ending};
+use crate::support::command::ask_json;
 use crate::support::config::upstream;
-use crate::support::crowd::{Marks, STACK_BYTES, crowd};
+use crate::support::crowd::{STACK_BYTES, crowd};
 use crate::support::gateway::Gateway;
 use crate::support::pattern::Pattern;
 use crate::support::procfs::descriptors;
-use crate::support::server::{self, Server, finish, greet, introduce, read_number, write_number};
-use crate::support::socket::{reset, taken_bytes, wait_until_taken, widen};
-use crate::support::{WATCH, wait_until, wait_until_still};
+use crate::support::server::{self, Server, finish, read_number, write_number};
+use crate::support::socket::{reset, wait_until_taken, widen};
+use crate::support::stalled::{client_resets_before_slow_server, sender_resets, server_resets};
+use crate::support::{wait_until, wait_until_still};
 
 /// One worker, with so many pipes, that gives back what is not used after this long.
-fn splicing(pipes: u32, quiet_after: &str, server: &Server<impl Send + 'static>) -> Gateway {
+fn splicing(pipes: u32, quiet_after: &str, server: SocketAddr) -> Gateway {
     Gateway::start(&format!(
         "[gateway]\nworkers = 1\nmax_connections = 1000\n\
          [ring]\nsplice_pipes = {pipes}\nquiet_after = \"{quiet_after}\"\n\
          [listener.edge]\nbind = [\"127.0.0.1:0\"]\nupstream = \"app\"\n{}",
-        upstream("app", &[server.address])
+        upstream("app", &[server])
     ))
 }
 
@@ -51,6 +53,11 @@ fn bulk_echo(stream: &TcpStream, seed: u64, bytes: u64) {
     });
 }
 
+/// The counts of its one worker.
+fn worker_of(gateway: &Gateway) -> Value {
+    ask_json(gateway, &["status"])["workers"][0].clone()
+}
+
 /// Carries megabytes both ways over some connections at once, and checks and counts them.
 fn carry(connections: usize, pipes: u32) -> crate::support::gateway::Report {
     const UP_BYTES: u64 = 9_000_011;
@@ -59,7 +66,7 @@ fn carry(connections: usize, pipes: u32) -> crate::support::gateway::Report {
         let number = read_number(&stream);
         both_ways(&stream, (2 * number, DOWN_BYTES), 2 * number + 1)
     });
-    let gateway = splicing(pipes, "10s", &server);
+    let gateway = splicing(pipes, "10s", server.address);
     let before = descriptors(gateway.pid());
     let address = gateway.address("edge");
     crowd(connections, connections, |index| {
@@ -103,9 +110,10 @@ fn without_pipes_all_is_copied() {
 #[test]
 fn a_connection_that_has_spliced_goes_on_in_small_pieces() {
     let server = server::echo();
-    let gateway = splicing(8, "100ms", &server);
+    let gateway = splicing(8, "100ms", server.address);
     let before = descriptors(gateway.pid());
     let address = gateway.address("edge");
+    let (together, spliced) = (Barrier::new(4), AtomicU64::new(0));
     crowd(4, 4, |index| {
         let stream = client::connect(address);
         for round in 0..3 {
@@ -114,9 +122,16 @@ fn a_connection_that_has_spliced_goes_on_in_small_pieces() {
             for small in 0..50 {
                 client::echo(&stream, small, 10 + small);
             }
-            if round == 1 {
-                sleep(WATCH); // It goes quiet, and bulk comes again.
+            // All go quiet, and bulk comes again.
+            if round == 1 && together.wait().is_leader() {
+                let mut worker = worker_of(&gateway);
+                wait_until("all to go quiet", || {
+                    worker = worker_of(&gateway);
+                    worker["splicing"] == 0 && worker["quieted"].as_u64() >= Some(4)
+                });
+                spliced.store(worker["spliced_bytes"].as_u64().expect("bytes"), Ordering::Relaxed);
             }
+            together.wait();
         }
         finish(&stream);
         assert_eq!(client::ending(&stream), Ending::Fin);
@@ -125,13 +140,14 @@ fn a_connection_that_has_spliced_goes_on_in_small_pieces() {
     gateway.wait_for_ended(4);
     let report = gateway.stop();
     report.expect(&[("closed", 4)]);
-    assert!(report.spliced_bytes > 0);
+    let spliced = spliced.into_inner();
+    assert!(spliced > 0 && report.spliced_bytes > spliced, "{spliced}, {}", report.spliced_bytes);
 }
 
 #[test]
 fn a_quiet_connection_gives_back_what_its_bulk_took() {
     let server = server::echo();
-    let gateway = splicing(8, "100ms", &server);
+    let gateway = splicing(8, "100ms", server.address);
     let before = descriptors(gateway.pid());
     let stream = client::connect(gateway.address("edge"));
     bulk_echo(&stream, 1, 5_000_003);
@@ -146,88 +162,23 @@ fn a_quiet_connection_gives_back_what_its_bulk_took() {
 
 #[test]
 fn a_reset_comes_after_the_bulk_that_it_follows() {
-    const CONNECTIONS: usize = 20;
     const BYTES: u64 = 3_000_001;
-    let server = Server::start(|stream| {
-        let number = greet(&stream);
-        (number, client::receive_all(&stream, &mut Pattern::new(number)))
-    });
-    let gateway = splicing(64, "10s", &server);
-    let before = descriptors(gateway.pid());
-    let address = gateway.address("edge");
-    crowd(CONNECTIONS, CONNECTIONS, |index| {
-        let stream = client::connect(address);
-        introduce(&stream, index as u64);
-        client::send(&stream, &mut Pattern::new(index as u64), BYTES).expect("bulk");
-        wait_until_taken(&stream);
-        reset(stream);
-    });
-    for (_, brought) in server.outcomes(CONNECTIONS) {
-        assert_eq!(brought, Brought { bytes: BYTES, ending: Ending::Reset });
-    }
-    gateway.wait_for_ended(CONNECTIONS);
-    wait_until("its descriptors to be as before", || descriptors(gateway.pid()) == before);
-    let report = gateway.stop();
-    report.expect(&[("client-reset", CONNECTIONS as u64)]);
+    let (brought, report) =
+        sender_resets(20, BYTES, wait_until_taken, |server| splicing(64, "10s", server));
+    assert!(brought.iter().all(|one| one.bytes == BYTES), "{brought:?}");
     assert!(report.spliced_bytes > 0);
 }
 
 #[test]
 fn a_reset_of_the_receiver_ends_bulk_with_bytes_in_pipes() {
-    const CONNECTIONS: usize = 20;
-    let marks = Arc::new(Marks::default());
-    let stalled = Arc::clone(&marks);
-    let server = Server::start_narrow(move |stream| {
-        stalled.wait(greet(&stream));
-        reset(stream);
-    });
-    let gateway = splicing(64, "10s", &server);
-    let before = descriptors(gateway.pid());
-    let address = gateway.address("edge");
-    crowd(CONNECTIONS, CONNECTIONS, |index| {
-        let stream = client::connect(address);
-        introduce(&stream, index as u64);
-        client::send_until_stalled(&stream, &mut Pattern::new(index as u64));
-        marks.set(index as u64);
-        assert_eq!(client::ending(&stream), Ending::Reset);
-    });
-    gateway.wait_for_ended(CONNECTIONS);
-    wait_until("its descriptors to be as before", || descriptors(gateway.pid()) == before);
-    let report = gateway.stop();
-    report.expect(&[("upstream-reset", CONNECTIONS as u64)]);
+    let report = server_resets(20, client::connect, |server| splicing(64, "10s", server));
     assert!(report.spliced_bytes > 0);
 }
 
 #[test]
 fn what_was_taken_from_a_client_arrives_though_its_server_is_slow() {
-    const CONNECTIONS: usize = 20;
-    let marks = Arc::new(Marks::default());
-    let was_reset = Arc::clone(&marks);
-    let server = Server::start_narrow(move |stream| {
-        let number = greet(&stream);
-        was_reset.wait(number);
-        (number, client::receive_all(&stream, &mut Pattern::new(number)))
-    });
-    let gateway = splicing(64, "10s", &server);
-    let address = gateway.address("edge");
-    let taken = std::sync::Mutex::new(vec![0; CONNECTIONS]);
-    crowd(CONNECTIONS, CONNECTIONS, |index| {
-        let stream = client::connect(address);
-        introduce(&stream, index as u64);
-        client::send_until_stalled(&stream, &mut Pattern::new(index as u64));
-        taken.lock().unwrap()[index] = taken_bytes(&stream) - 8;
-        reset(stream);
-        marks.set(index as u64);
-    });
-    let taken = taken.into_inner().unwrap();
-    for (number, brought) in server.outcomes(CONNECTIONS) {
-        let taken = taken[number as usize];
-        assert_eq!(brought.ending, Ending::Reset);
-        assert!(brought.bytes >= taken, "{} of {taken} bytes arrived", brought.bytes);
-    }
-    gateway.wait_for_ended(CONNECTIONS);
-    let report = gateway.stop();
-    report.expect(&[("client-reset", CONNECTIONS as u64)]);
+    let start = |server| splicing(64, "10s", server);
+    let report = client_resets_before_slow_server(20, client::connect, start);
     assert!(report.spliced_bytes > 0);
 }
 
@@ -252,7 +203,7 @@ fn slow_readers_of_bulk_keep_nobody_from_a_fresh_echo() {
             server::echo_one(stream);
         }
     });
-    let gateway = splicing(4, "10s", &server);
+    let gateway = splicing(4, "10s", server.address);
     let before = descriptors(gateway.pid());
     let address = gateway.address("edge");
     let streams: Vec<_> = (0..STALLED).map(|_| client::connect_narrow(address)).collect();
@@ -286,7 +237,7 @@ fn an_urgent_byte_within_bulk_does_not_stop_it() {
     let server = Server::start(|stream| {
         client::receive_all(&stream, &mut Pattern::new(1));
     });
-    let gateway = splicing(8, "10s", &server);
+    let gateway = splicing(8, "10s", server.address);
     let stream = client::connect(gateway.address("edge"));
     let mut pattern = Pattern::new(1);
     client::send(&stream, &mut pattern, BYTES).expect("bulk");

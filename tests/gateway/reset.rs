@@ -11,6 +11,7 @@ use crate::support::gateway::Gateway;
 use crate::support::pattern::Pattern;
 use crate::support::server::{Server, finish, greet, introduce};
 use crate::support::socket::{reset, wait_until_reset, wait_until_taken};
+use crate::support::stalled::sender_resets;
 
 /// What a connection carries before its reset: into the gateway's send buffer only; into its own
 /// memory as well; into its receive buffer as well.
@@ -156,31 +157,7 @@ fn a_server_that_has_ended_may_still_reset() {
 
 #[test]
 fn a_reset_by_the_sender_ends_a_transfer() {
-    const BYTES: u64 = 1_000_003;
-    let server = Server::start(|stream| {
-        let number = greet(&stream);
-        if number.is_multiple_of(2) {
-            return client::receive_all(&stream, &mut Pattern::new(number)).ending;
-        }
-        client::send(&stream, &mut Pattern::new(number), BYTES).expect("sent");
-        reset(stream);
-        Ending::Reset
-    });
-    let gateway = Gateway::start(&relay(&[server.address]));
-    let address = gateway.address("edge");
-    crowd(200, 20, |index| {
-        let stream = client::connect(address);
-        introduce(&stream, index as u64);
-        let mut pattern = Pattern::new(index as u64);
-        if index.is_multiple_of(2) {
-            client::send(&stream, &mut pattern, BYTES).expect("sent");
-            return reset(stream);
-        }
-        assert_eq!(client::receive_all(&stream, &mut pattern).ending, Ending::Reset);
-    });
-    assert_eq!(server.outcomes(200), vec![Ending::Reset; 200]);
-    gateway.wait_for_ended(200);
-    gateway.stop().expect(&[("client-reset", 100), ("upstream-reset", 100)]);
+    sender_resets(200, 1_000_003, |_| (), |server| Gateway::start(&relay(&[server])));
 }
 
 #[test]

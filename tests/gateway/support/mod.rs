@@ -15,6 +15,7 @@ pub(crate) mod network;
 pub(crate) mod procfs;
 pub(crate) mod server;
 pub(crate) mod socket;
+pub(crate) mod stalled;
 pub(crate) mod unreachable;
 
 use std::time::{Duration, Instant};
