@@ -19,6 +19,7 @@ use crate::support::gateway::{Gateway, Home};
 use crate::support::http::get;
 use crate::support::server::{self, finish};
 use crate::support::socket::reset;
+use crate::support::unreachable::Refusing;
 use crate::support::wait_until;
 
 /// A relay that logs into a file of `home`, with more keys for the log.
@@ -36,12 +37,7 @@ fn lines(path: &Path) -> Vec<String> {
 
 /// The objects in a log of JSON, so many.
 fn wait_for_objects(path: &Path, count: usize) -> Vec<Value> {
-    let mut found = Vec::new();
-    wait_until("the access log's lines", || {
-        let text = std::fs::read_to_string(path).unwrap_or_default();
-        found = text.lines().map(str::to_owned).collect();
-        found.len() >= count && text.ends_with('\n')
-    });
+    let found = wait_for_lines(path, count);
     assert_eq!(found.len(), count, "{found:?}");
     found.iter().map(|line| serde_json::from_str(line).expect("a line is an object")).collect()
 }
@@ -180,8 +176,8 @@ fn probes_and_openings_have_lines_where_they_are_wanted() {
 #[test]
 fn whoever_found_no_server_has_a_line_though_it_carried_no_byte() {
     let home = Home::new();
-    // Nobody listens on port 1.
-    let (config, path) = logging(&home, &[SocketAddr::from(([127, 0, 0, 1], 1))], "");
+    let dead = Refusing::new();
+    let (config, path) = logging(&home, &[dead.address], "");
     let gateway = Gateway::start(&config);
     let stream = client::try_connect(gateway.address("edge"));
     gateway.wait_for_reason("no-server", 1);

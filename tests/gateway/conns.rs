@@ -7,7 +7,7 @@ use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
-use crate::support::client;
+use crate::support::client::{self, from};
 use crate::support::command::{ask, ask_json, rows, words};
 use crate::support::config::{relay, upstream};
 use crate::support::gateway::Gateway;
@@ -24,10 +24,6 @@ fn two_listeners(server: SocketAddr) -> String {
          [upstream.loop]\nbuiltin = \"echo\"\n{}",
         upstream("app", &[server])
     )
-}
-
-fn from(source: &str, target: SocketAddr) -> TcpStream {
-    client::connect_from(source.parse().expect("an address"), target)
 }
 
 #[test]

@@ -3,19 +3,17 @@
 use std::io::Write;
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::PermissionsExt;
-use std::process::{Command, Output};
+use std::process::Command;
 
 use crate::support::client::{self, Ending};
-use crate::support::config::relay;
+use crate::support::command::tell;
+use crate::support::config::{OWN_ECHO, relay};
 use crate::support::gateway::{Gateway, program};
 use crate::support::http::{get, say};
 use crate::support::pattern::Pattern;
 use crate::support::procfs::descriptors;
 use crate::support::server::Server;
 use crate::support::wait_until;
-
-const ECHO: &str = "[listener.edge]\nbind = [\"127.0.0.1:0\"]\nupstream = \"app\"\n\
-    [upstream.app]\nbuiltin = \"echo\"\n[status]\nbind = \"127.0.0.1:0\"\n";
 
 /// One message there and back.
 fn echoes(address: SocketAddr) {
@@ -24,14 +22,6 @@ fn echoes(address: SocketAddr) {
     crate::support::server::finish(&stream);
     let brought = client::receive_all(&stream, &mut Pattern::new(7));
     assert_eq!((brought.bytes, brought.ending), (1000, Ending::Fin));
-}
-
-fn portcullis(arguments: &[&str]) -> (Option<i32>, String, String) {
-    let program = env!("CARGO_BIN_EXE_portcullis");
-    let Output { status, stdout, stderr } =
-        Command::new(program).args(arguments).output().expect("the program runs");
-    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
-    (status.code(), text(stdout), text(stderr))
 }
 
 #[test]
@@ -51,8 +41,7 @@ fn health_and_readiness_follow_the_gateway_through_a_drain() {
     let socket = gateway.admin_socket();
     let mode = std::fs::metadata(&socket).expect("it is there").permissions().mode();
     assert_eq!(mode & 0o7777, 0o600);
-    let (code, said, complaint) = portcullis(&["drain", "--admin", &socket.display().to_string()]);
-    assert_eq!((code, complaint), (Some(0), String::new()));
+    let said = tell(&gateway, &["drain"]);
     assert!(said.starts_with("draining, "), "{said}");
     let mut answer = get(status, "/readyz");
     wait_until("the drain's beginning", || {
@@ -68,7 +57,7 @@ fn health_and_readiness_follow_the_gateway_through_a_drain() {
 
 #[test]
 fn who_is_in_no_allowed_network_gets_403() {
-    let config = ECHO.replace("[status]", "[status]\nallow = [\"10.0.0.0/8\"]");
+    let config = OWN_ECHO.replace("[status]", "[status]\nallow = [\"10.0.0.0/8\"]");
     let gateway = Gateway::start(&config);
     let answer = get(gateway.status(), "/healthz");
     assert_eq!(answer.status, 403);
@@ -78,7 +67,7 @@ fn who_is_in_no_allowed_network_gets_403() {
 
 #[test]
 fn garbage_gets_an_error_and_costs_nobody_anything() {
-    let gateway = Gateway::start(ECHO);
+    let gateway = Gateway::start(OWN_ECHO);
     let status = gateway.status();
     let long_head = [b"GET / HTTP/1.1\r\nx: ".as_slice(), &[b'a'; 1 << 20]].concat();
     let large_body = b"POST /healthz HTTP/1.1\r\nhost: x\r\ncontent-length: 99999999999\r\n\r\n";
@@ -96,7 +85,7 @@ fn garbage_gets_an_error_and_costs_nobody_anything() {
 #[test]
 fn more_silent_clients_than_places_leave_the_gateway_as_it_was() {
     const SILENT: usize = 200;
-    let gateway = Gateway::start(ECHO);
+    let gateway = Gateway::start(OWN_ECHO);
     let status = gateway.status();
     let before = descriptors(gateway.pid());
     let silent: Vec<TcpStream> = (0..SILENT)
@@ -124,7 +113,7 @@ fn more_silent_clients_than_places_leave_the_gateway_as_it_was() {
 fn a_taken_address_that_was_chosen_is_an_error_that_names_the_key() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = taken.local_addr().expect("it has one");
-    let config = ECHO
+    let config = OWN_ECHO
         .replace("[status]\nbind = \"127.0.0.1:0\"", &format!("[status]\nbind = \"{address}\""));
     let (status, lines) = Gateway::launch(Some(&config), None).ended_by_itself();
     assert_eq!(status.code(), Some(1));
@@ -134,8 +123,8 @@ fn a_taken_address_that_was_chosen_is_an_error_that_names_the_key() {
 
 #[test]
 fn commands_say_where_they_looked_and_which_gateways_they_found() {
-    let first = Gateway::start(ECHO);
-    let second = Gateway::launch_in(first.home(), program(None), Some(ECHO));
+    let first = Gateway::start(OWN_ECHO);
+    let second = Gateway::launch_in(first.home(), program(None), Some(OWN_ECHO));
     second.wait_for_line(" ready ");
     let directory = first.admin_socket().parent().expect("a directory").to_owned();
     let ask = |directory: &std::path::Path| {

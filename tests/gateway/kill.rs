@@ -2,17 +2,13 @@
 
 use std::net::{SocketAddr, TcpStream};
 
-use crate::support::client::{self, Ending};
+use crate::support::client::{self, Ending, from};
 use crate::support::command::{ask, ask_json, rows, words};
 use crate::support::config::relay;
 use crate::support::gateway::Gateway;
 use crate::support::pattern::Pattern;
 use crate::support::server::{self, Server};
 use crate::support::wait_until;
-
-fn from(source: &str, target: SocketAddr) -> TcpStream {
-    client::connect_from(source.parse().expect("an address"), target)
-}
 
 fn greeted(streams: &[TcpStream]) {
     for stream in streams {

@@ -6,8 +6,9 @@ use std::net::{SocketAddr, TcpStream};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
-use crate::status::{holding, reading, status_command};
+use crate::status::{holding, reading};
 use crate::support::client;
+use crate::support::command::tell;
 use crate::support::http::get;
 use crate::support::wait_until;
 
@@ -119,7 +120,7 @@ fn a_drain_shows_wherever_one_looks() {
     assert!(seen["drain"]["deadline_seconds"].as_f64() > seen["at_seconds"].as_f64());
     let page = get(status, "/").body;
     assert!(page.contains("data-path=\"stage\" data-as=\"word\">draining</b>"));
-    assert!(status_command(&gateway, &[]).contains("draining, ends within "));
+    assert!(tell(&gateway, &["status"]).contains("draining, ends within "));
     streams.clear();
     gateway.stop_has_begun();
 }

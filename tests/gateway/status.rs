@@ -1,21 +1,19 @@
 //! What a running gateway says about itself to programs and to commands.
 
 use std::net::{SocketAddr, TcpStream};
-use std::process::Command;
 
 use serde_json::Value;
 
 use crate::support::client;
+use crate::support::command::{ask_json, tell};
+use crate::support::config::OWN_ECHO;
 use crate::support::gateway::Gateway;
 use crate::support::http::get;
 use crate::support::wait_until;
 
-const ECHO: &str = "[listener.edge]\nbind = [\"127.0.0.1:0\"]\nupstream = \"app\"\n\
-    [upstream.app]\nbuiltin = \"echo\"\n[status]\nbind = \"127.0.0.1:0\"\n";
-
 /// A gateway that holds so many connections, and its status server.
 pub(crate) fn holding(connections: usize) -> (Gateway, SocketAddr, Vec<TcpStream>) {
-    let gateway = Gateway::start(ECHO);
+    let gateway = Gateway::start(OWN_ECHO);
     let status = gateway.status();
     let edge = gateway.address("edge");
     let streams = (0..connections).map(|_| client::connect(edge)).collect();
@@ -29,28 +27,18 @@ pub(crate) fn reading(status: SocketAddr) -> Value {
     serde_json::from_str(&answer.body).expect("one JSON object")
 }
 
-/// What `portcullis status` says about this gateway.
-pub(crate) fn status_command(gateway: &Gateway, flags: &[&str]) -> String {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_portcullis"));
-    command.arg("status").args(flags).arg("--admin").arg(gateway.admin_socket());
-    let output = command.output().expect("the program runs");
-    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
-    assert!(output.status.success());
-    String::from_utf8(output.stdout).expect("text")
-}
-
 #[test]
 fn the_command_and_the_status_server_say_the_same() {
     let (gateway, status, streams) = holding(3);
     let served = reading(status);
-    let asked: Value = serde_json::from_str(&status_command(&gateway, &["--json"])).expect("JSON");
+    let asked = ask_json(&gateway, &["status"]);
     for path in
         ["/schema", "/build", "/listeners/0/accepted", "/listeners/0/addresses", "/budget/limit"]
     {
         assert!(served.pointer(path).is_some(), "{path}");
         assert_eq!(served.pointer(path), asked.pointer(path), "{path}");
     }
-    let text = status_command(&gateway, &[]);
+    let text = tell(&gateway, &["status"]);
     let words: Vec<&str> = text.split_whitespace().collect();
     let after = |word: &str| words[words.iter().position(|w| *w == word).expect(word) + 1];
     let version = after("portcullis").trim_end_matches(',');
@@ -62,7 +50,7 @@ fn the_command_and_the_status_server_say_the_same() {
     let edge = text.lines().find(|line| line.starts_with("edge ")).expect("a listener");
     assert!(edge.ends_with(&gateway.address("edge").to_string()), "{edge}");
     assert!(!text.contains("accepts/s"), "{text}");
-    assert!(status_command(&gateway, &["--rates"]).contains("accepts/s 0"));
+    assert!(tell(&gateway, &["status", "--rates"]).contains("accepts/s 0"));
     drop(streams);
     gateway.stop();
 }

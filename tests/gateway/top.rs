@@ -12,11 +12,10 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::termios::{LocalFlags, Termios, tcgetattr};
 use nix::unistd::Pid;
 
+use crate::support::config::OWN_ECHO;
 use crate::support::gateway::Gateway;
 use crate::support::wait_until;
 
-const ECHO: &str = "[listener.edge]\nbind = [\"127.0.0.1:0\"]\nupstream = \"app\"\n\
-    [upstream.app]\nbuiltin = \"echo\"\n[status]\nbind = \"off\"\n";
 const LEAVE_SCREEN: &str = "\x1b[?1049l";
 
 /// A terminal with `top` on it.
@@ -81,7 +80,7 @@ impl Drop for Terminal {
 
 #[test]
 fn it_draws_and_ends_with_a_key() {
-    let gateway = Gateway::start(ECHO);
+    let gateway = Gateway::start(OWN_ECHO);
     for key in ["q", "\x1b", "\x03"] {
         let mut terminal = Terminal::showing(&gateway);
         terminal.wait_for("accept queue");
@@ -94,7 +93,7 @@ fn it_draws_and_ends_with_a_key() {
 
 #[test]
 fn it_ends_with_a_signal_and_puts_the_terminal_back() {
-    let gateway = Gateway::start(ECHO);
+    let gateway = Gateway::start(OWN_ECHO);
     let terminal = Terminal::showing(&gateway);
     terminal.wait_for("accept queue");
     kill(Pid::from_raw(terminal.top.id() as i32), Signal::SIGTERM).expect("it takes a signal");
@@ -104,7 +103,7 @@ fn it_ends_with_a_signal_and_puts_the_terminal_back() {
 
 #[test]
 fn it_outlives_its_gateway_and_says_so() {
-    let gateway = Gateway::start(ECHO);
+    let gateway = Gateway::start(OWN_ECHO);
     let mut terminal = Terminal::showing(&gateway);
     terminal.wait_for("accept queue");
     gateway.stop();

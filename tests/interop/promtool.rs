@@ -7,11 +7,9 @@ use serde_json::{Value, json};
 
 use crate::program::{output, program};
 use crate::support::client;
+use crate::support::config::OWN_ECHO;
 use crate::support::gateway::Gateway;
 use crate::support::http::get;
-
-const CONFIG: &str = "[listener.edge]\nbind = [\"127.0.0.1:0\"]\nupstream = \"app\"\n\
-    [upstream.app]\nbuiltin = \"echo\"\n[status]\nbind = \"127.0.0.1:0\"\n";
 
 /// A file of the repository.
 fn host_file(name: &str) -> String {
@@ -30,7 +28,7 @@ fn finds_nothing(command: &mut Command, given: &str) {
 
 #[test]
 fn promtool_finds_nothing_in_the_metrics() {
-    let gateway = Gateway::start(CONFIG);
+    let gateway = Gateway::start(OWN_ECHO);
     client::echo(&client::connect(gateway.address("edge")), 1, 1_000);
     let answer = get(gateway.status(), "/metrics");
     assert!(answer.body.contains("portcullis_connections_accepted_total{listener=\"edge\"} 1\n"));

@@ -37,6 +37,11 @@ pub(crate) fn connect_from(source: SocketAddr, target: SocketAddr) -> TcpStream 
     bounded(stream).expect("a connected socket takes timeouts")
 }
 
+/// The same from a source that is written out.
+pub(crate) fn from(source: &str, target: SocketAddr) -> TcpStream {
+    connect_from(source.parse().expect("an address"), target)
+}
+
 /// Connects with small buffers, so that few bytes are enough to stall the connection.
 pub(crate) fn connect_narrow(target: SocketAddr) -> TcpStream {
     let fd = socket::unbound(target).expect("a socket");

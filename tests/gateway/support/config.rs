@@ -2,6 +2,10 @@
 
 use std::net::SocketAddr;
 
+/// One listener, `edge`, that the gateway itself echoes to, and a status server, on free ports.
+pub(crate) const OWN_ECHO: &str = "[listener.edge]\nbind = [\"127.0.0.1:0\"]\nupstream = \"app\"\n\
+    [upstream.app]\nbuiltin = \"echo\"\n[status]\nbind = \"127.0.0.1:0\"\n";
+
 /// One listener, `edge`, on a free port, and one upstream, `app`, with these servers.
 pub(crate) fn relay(servers: &[SocketAddr]) -> String {
     relay_at_most(4_000, servers)
