@@ -83,6 +83,8 @@ struct Parts {
     scenario: &'static str,
     arguments: Vec<String>,
     connections: u64,
+    backend: Backend,
+    asks_backend: bool,
     figures: Vec<Figure>,
 }
 
@@ -104,8 +106,6 @@ pub(crate) struct Work {
     pub(crate) family: &'static str,
     /// The seconds that it is expected to take.
     pub(crate) seconds: u64,
-    /// Its number is not the user's, and may be smaller where the host holds fewer.
-    may_shrink: bool,
 }
 
 impl Work {
@@ -121,29 +121,22 @@ impl Work {
         let family = FAMILIES.iter().find(|one| one.name == family).ok_or_else(|| {
             format!("there is no work {name:?}: write one of {}, with -NUMBER or without", known())
         })?;
-        Ok(Work::of(family, name, number.unwrap_or(family.number), seconds, number.is_none()))
+        Ok(Work::of(family, name, number.unwrap_or(family.number), seconds))
     }
 
-    fn of(family: &Family, name: &str, number: u64, seconds: u64, may_shrink: bool) -> Work {
+    fn of(family: &Family, name: &str, number: u64, seconds: u64) -> Work {
         let parts = (family.make)(number, seconds);
-        let backend = match family.name {
-            "bulk-up" => Backend::Sink,
-            "bulk-down" => Backend::Source,
-            "halfclose-server" => Backend::HalfClose,
-            _ => Backend::Echo,
-        };
         Work {
             name: name.to_owned(),
             title: parts.title,
             scenario: parts.scenario,
             arguments: parts.arguments,
             connections: parts.connections,
-            backend,
+            backend: parts.backend,
             figures: parts.figures,
-            asks_backend: family.name == "reset",
+            asks_backend: parts.asks_backend,
             family: family.name,
             seconds,
-            may_shrink,
         }
     }
 
@@ -151,10 +144,11 @@ impl Work {
     /// as it is.
     pub(crate) fn shrunk(self, most: u64) -> Work {
         let number = most / STEP * STEP;
+        // A name with the user's number is no family's.
         let family = FAMILIES.iter().find(|one| one.name == self.name);
         match family {
-            Some(family) if self.may_shrink && self.connections > most && number > 0 => {
-                Work::of(family, &self.name, number, self.seconds, true)
+            Some(family) if self.connections > most && number > 0 => {
+                Work::of(family, &self.name, number, self.seconds)
             }
             _ => self,
         }
@@ -172,6 +166,8 @@ fn pingpong(connections: u64, seconds: u64) -> Parts {
         scenario: "pingpong",
         arguments: texts(&["--connections", &number, "--bytes", "64", "--seconds", &time]),
         connections,
+        backend: Backend::Echo,
+        asks_backend: false,
         figures: vec![
             less("/measured/target_cpu_us_per_message", "CPU per message", "µs"),
             more("/measured/messages_per_second", "messages", "/s"),
@@ -196,6 +192,8 @@ fn churn(connections: u64, seconds: u64) -> Parts {
         scenario: "churn",
         arguments: texts(&["--connections", &number, "--bytes", "64", "--seconds", &time]),
         connections,
+        backend: Backend::Echo,
+        asks_backend: false,
         figures: vec![
             less("/measured/target_cpu_us_per_connection", "CPU per connection", "µs"),
             more("/measured/connections_per_second", "connections", "/s"),
@@ -205,13 +203,15 @@ fn churn(connections: u64, seconds: u64) -> Parts {
     }
 }
 
-fn bulk(connections: u64, seconds: u64, direction: &str) -> Parts {
+fn bulk(connections: u64, seconds: u64, direction: &str, backend: Backend) -> Parts {
     let (number, time) = (connections.to_string(), seconds.to_string());
     Parts {
         title: format!("bulk {direction}, {} connections", thousands(connections)),
         scenario: "bulk",
         arguments: texts(&["--connections", &number, "--direction", direction, "--seconds", &time]),
         connections,
+        backend,
+        asks_backend: false,
         figures: vec![
             less("/measured/target_cpu_seconds_per_gigabyte", "CPU per GB", "s"),
             more("/measured/gigabytes_per_second", "throughput", "GB/s"),
@@ -220,11 +220,11 @@ fn bulk(connections: u64, seconds: u64, direction: &str) -> Parts {
 }
 
 fn bulk_up(connections: u64, seconds: u64) -> Parts {
-    bulk(connections, seconds, "up")
+    bulk(connections, seconds, "up", Backend::Sink)
 }
 
 fn bulk_down(connections: u64, seconds: u64) -> Parts {
-    bulk(connections, seconds, "down")
+    bulk(connections, seconds, "down", Backend::Source)
 }
 
 fn storm(connections: u64, _: u64) -> Parts {
@@ -233,6 +233,8 @@ fn storm(connections: u64, _: u64) -> Parts {
         scenario: "storm",
         arguments: texts(&["--connections", &connections.to_string()]),
         connections,
+        backend: Backend::Echo,
+        asks_backend: false,
         figures: vec![
             less("/measured/seconds_until_all_answered", "until all echoed", "s"),
             less("/measured/target_cpu_us_per_connection", "CPU per return", "µs"),
@@ -257,6 +259,8 @@ fn idle(connections: u64, _: u64) -> Parts {
             "1s",
         ]),
         connections,
+        backend: Backend::Echo,
+        asks_backend: false,
         figures: vec![
             less(FRESH_USER, "user", "B"),
             less(FRESH_ALL, "user + kernel", "B"),
@@ -273,6 +277,8 @@ fn kept(connections: u64, _: u64) -> Parts {
         scenario: "hold",
         arguments: texts(&["--connections", &connections.to_string(), "--hold", "1s"]),
         connections,
+        backend: Backend::Echo,
+        asks_backend: false,
         figures: vec![
             less("/measured/kept_after_close/target_user_pss_bytes", "user", "B"),
             less("/measured/kept_after_close/target_cgroup_bytes", "user + kernel", "B"),
@@ -288,6 +294,8 @@ fn reset(count: u64, _: u64) -> Parts {
         scenario: "reset",
         arguments: texts(&["--count", &count.to_string()]),
         connections: 64,
+        backend: Backend::Echo,
+        asks_backend: true,
         figures: vec![
             more("/run/backend/aborts_seen_as_reset_percent", "arrived as RST", "%"),
             less("/run/backend/aborts_seen_as_end", "looked like a clean end", &of),
@@ -302,6 +310,8 @@ fn halfclose(count: u64, _: u64) -> Parts {
         scenario: "halfclose",
         arguments: texts(&["--count", &count.to_string()]),
         connections: 64,
+        backend: Backend::Echo,
+        asks_backend: false,
         figures: vec![more("/counts/half_closed", "all came back", &of)],
     }
 }
@@ -311,6 +321,7 @@ fn halfclose_server(count: u64, _: u64) -> Parts {
     Parts {
         title: format!("{} servers say FIN first and wait for all", thousands(count)),
         arguments: [parts.arguments, texts(&["--first", "server"])].concat(),
+        backend: Backend::HalfClose,
         ..parts
     }
 }
