@@ -95,11 +95,19 @@ mod tests {
 
     #[test]
     fn a_row_is_free_and_the_next_one_another() {
-        // Somebody else's tests may use these ports at the same moment, so only rows are compared.
-        let mut ports = FreePorts::new(Some(20_900..=20_919)).expect("a range");
-        let rows: Vec<u16> = (0..2).filter_map(|_| ports.take(4).ok()).collect();
-        assert!(rows.windows(2).all(|pair| pair[0].abs_diff(pair[1]) >= 4), "{rows:?}");
-        assert!(ports.take(21).is_err());
+        const PORTS: u16 = 500;
+        let holder = TcpListener::bind(loopback(0)).expect("a free port");
+        let taken = holder.local_addr().expect("it is bound").port();
+        let first = taken.min(u16::MAX - PORTS + 1);
+        let mut ports = FreePorts::new(Some(first..=first + (PORTS - 1))).expect("a range");
+        let rows = [ports.take(4).expect("a row"), ports.take(4).expect("another")];
+        let all = rows.into_iter().flat_map(|row| row..row + 4);
+        // Two listeners of one port would be an error.
+        let bound = all.map(|port| TcpListener::bind(loopback(port)).expect("it is free"));
+        assert_eq!(bound.collect::<Vec<_>>().len(), 8);
+        assert!(ports.take(PORTS + 1).is_err(), "more than there are");
+        let mut none = FreePorts::new(Some(taken..=taken)).expect("a range");
+        assert!(none.take(1).is_err(), "{taken} is taken");
         assert!(parse_range("7-5").is_err() && parse_range("7").is_err());
     }
 }
