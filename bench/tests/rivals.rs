@@ -2,7 +2,7 @@
 
 mod runs;
 
-use runs::run;
+use runs::{portcullis, run};
 
 /// Measures a rival at these works; its own check of its config comes before.
 #[track_caller]
@@ -35,6 +35,7 @@ fn haproxy_that_splices() {
 
 #[test]
 fn portcullis_that_batches() {
+    portcullis();
     serves("portcullis-batch", "rate-100");
 }
 
