@@ -9,7 +9,7 @@ use portcullis::ring::{
     FourTuple, KernelRing, ListenerId, Operation, Ring, RingSetup, ServerId, ServerSocket,
 };
 
-use crate::harness::{Rig, V4, V6, setup};
+use crate::harness::{Newer, Rig, V4, V6, does, setup};
 
 fn ask(rig: &mut Rig, conn: portcullis::ring::ConnIndex, side: Side) -> FourTuple {
     let token = rig.start(conn, side, Operation::Addresses);
@@ -21,6 +21,9 @@ fn ask(rig: &mut Rig, conn: portcullis::ring::ConnIndex, side: Side) -> FourTupl
 
 #[test]
 fn both_ends_of_both_sides_are_known_over_both_families() {
+    if !does(Newer::Descriptors) {
+        return;
+    }
     let mut rig = Rig::new(setup(4), &[V4, V6]);
     for index in 0..2 {
         let (client, conn) = rig.client_of(ListenerId(index));
@@ -36,6 +39,9 @@ fn both_ends_of_both_sides_are_known_over_both_families() {
 
 #[test]
 fn a_client_that_has_reset_is_still_known() {
+    if !does(Newer::Descriptors) {
+        return;
+    }
     let mut rig = Rig::v4(1);
     let (client, conn) = rig.client();
     let address = client.local_addr().expect("an address");
@@ -49,6 +55,9 @@ fn a_client_that_has_reset_is_still_known() {
 
 #[test]
 fn an_empty_slot_has_no_addresses() {
+    if !does(Newer::Descriptors) {
+        return;
+    }
     let mut rig = Rig::v4(1);
     let (_client, conn) = rig.client();
     let token = rig.start(conn, Side::Upstream, Operation::Addresses);
@@ -65,6 +74,9 @@ fn with_source(source: IpAddr) -> (Rig, RingSetup) {
 
 #[test]
 fn an_upstream_socket_connects_from_its_source_address() {
+    if !does(Newer::SourceAddresses) {
+        return;
+    }
     let source = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 42));
     let (mut rig, setup) = with_source(source);
     rig.ring = KernelRing::new(setup).expect("a ring");
@@ -75,6 +87,9 @@ fn an_upstream_socket_connects_from_its_source_address() {
 
 #[test]
 fn a_source_that_is_not_ours_fails_the_open_and_leaves_the_slot_empty() {
+    if !does(Newer::SourceAddresses) {
+        return;
+    }
     let (mut rig, setup) = with_source(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)));
     rig.ring = KernelRing::new(setup).expect("a ring");
     let conn = portcullis::ring::ConnIndex(0);

@@ -11,7 +11,7 @@ use nix::sys::socket::{SockaddrStorage, getpeername, getsockname};
 use portcullis::base::{Errno, Side};
 use portcullis::ring::{Operation, Ring, RingSetup};
 
-use crate::harness::{Rig, V4, setup};
+use crate::harness::{Newer, Rig, V4, does, setup};
 
 /// Our descriptors of clients that listener 0 accepted: only the ring makes any.
 fn made(rig: &Rig) -> usize {
@@ -42,6 +42,9 @@ fn most_at_once(rig: &mut Rig, operations: u32) -> usize {
 #[test]
 fn names_of_many_at_once_are_told_by_one_descriptor() {
     const CLIENTS: u32 = 50;
+    if !does(Newer::Descriptors) {
+        return;
+    }
     let mut rig = Rig::new(RingSetup { descriptors: 1, ..setup(CLIENTS) }, &[V4]);
     let clients: Vec<_> = (0..CLIENTS).map(|_| rig.client()).collect();
     let tokens: Vec<_> = (clients.iter())
@@ -57,6 +60,9 @@ fn names_of_many_at_once_are_told_by_one_descriptor() {
 
 #[test]
 fn splices_leave_a_descriptor_to_others_and_are_refused_without_any() {
+    if !does(Newer::Descriptors) {
+        return;
+    }
     // A connection takes two, a pipe two, and one is kept.
     for (descriptors, result) in [(1, Errno::EMFILE), (4, Errno::EMFILE), (5, Errno::EAGAIN)] {
         let mut rig = Rig::new(RingSetup { descriptors, ..setup(1) }, &[V4]);

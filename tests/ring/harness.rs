@@ -1,9 +1,11 @@
 //! A ring with listeners and servers on loopback, and bounded waits on it.
 
 use std::collections::VecDeque;
+use std::io::{Write, stderr};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -13,7 +15,7 @@ use nix::sys::socket::{
 use portcullis::base::{Errno, Side};
 use portcullis::ring::{
     AcceptMode, Completion, ConnIndex, Done, KernelRing, ListenerId, Operation, PassiveSocket,
-    Ring, RingSetup, ServerId, ServerSocket, Token,
+    Ring, RingSetup, ServerId, ServerSocket, Token, probe,
 };
 
 /// Turns after which a wait has failed; each lasts at most [`PATIENCE`]: 60 s.
@@ -39,6 +41,46 @@ pub(crate) fn setup(connections: u32) -> RingSetup {
         descriptors: 64,
         listeners: Vec::new(),
         servers: Vec::new(),
+    }
+}
+
+/// What not every kernel does that the gateway runs on (Linux 6.7 and newer).
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Newer {
+    /// FIXED_FD_INSTALL, for addresses and splices.
+    Descriptors,
+    /// BIND.
+    SourceAddresses,
+    /// A minimum wait.
+    Batches,
+}
+
+/// Whether this kernel does it. If not, the test that asks says so and checks nothing; past what
+/// captures the words of tests that pass.
+pub(crate) fn does(newer: Newer) -> bool {
+    let features = probe().expect("tests need Linux 6.7 or newer");
+    let (does, since) = match newer {
+        Newer::Descriptors => (features.addresses, "6.8"),
+        Newer::SourceAddresses => (features.source_addresses, "6.11"),
+        Newer::Batches => (waits_for_batches(), "6.12"),
+    };
+    if !does {
+        let (thread, release) = (thread::current(), features.release);
+        let test = thread.name().unwrap_or("a test");
+        let words = format!("{test} checks nothing: Linux {release} is older than {since}\n");
+        stderr().write_all(words.as_bytes()).expect("stderr");
+    }
+    does
+}
+
+fn waits_for_batches() -> bool {
+    let batch_wait = Duration::from_micros(100);
+    match KernelRing::new(RingSetup { batch_wait, ..setup(1) }) {
+        Ok(_) => true,
+        Err(error) => {
+            assert!(error.to_string().contains("(Linux 6.12)"), "{error}");
+            false
+        }
     }
 }
 

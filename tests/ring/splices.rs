@@ -8,7 +8,7 @@ use nix::sys::socket::{MsgFlags, send, setsockopt, sockopt};
 use portcullis::base::{Chunk, Errno, Side};
 use portcullis::ring::{ConnIndex, Done, Operation, Ring, RingSetup};
 
-use crate::harness::{Rig, V4, setup};
+use crate::harness::{Newer, Rig, V4, does, setup};
 
 /// Splices once out of `from`.
 fn splice(rig: &mut Rig, conn: ConnIndex, from: Side) -> Done {
@@ -62,6 +62,9 @@ fn pair(rig: &mut Rig) -> (TcpStream, ConnIndex, TcpStream) {
 #[test]
 fn megabytes_pass_both_ways_and_the_end_is_told() {
     const LENGTH_BYTES: usize = 7_000_003;
+    if !does(Newer::Descriptors) {
+        return;
+    }
     let mut rig = Rig::v4(1);
     let (client, conn, server) = pair(&mut rig);
     for (from, to, mut sender, mut receiver) in [
@@ -93,6 +96,9 @@ fn megabytes_pass_both_ways_and_the_end_is_told() {
 
 #[test]
 fn a_splice_never_waits_and_a_receive_goes_on_as_before() {
+    if !does(Newer::Descriptors) {
+        return;
+    }
     let mut rig = Rig::v4(1);
     let (mut client, conn, mut server) = pair(&mut rig);
     assert_eq!(splice(&mut rig, conn, Side::Client).result, Err(Errno::EAGAIN));
@@ -124,6 +130,9 @@ fn a_splice_never_waits_and_a_receive_goes_on_as_before() {
 
 #[test]
 fn what_is_left_in_a_released_pipe_is_never_seen_again() {
+    if !does(Newer::Descriptors) {
+        return;
+    }
     let mut rig = Rig::new(RingSetup { splice_pipes: 1, ..setup(2) }, &[V4]);
     let (mut client, conn, mut server) = pair(&mut rig);
     client.write_all(b"of somebody else").expect("a write");
@@ -141,6 +150,9 @@ fn what_is_left_in_a_released_pipe_is_never_seen_again() {
 
 #[test]
 fn pipes_and_connections_that_splice_are_bounded() {
+    if !does(Newer::Descriptors) {
+        return;
+    }
     let mut rig = Rig::new(RingSetup { splice_pipes: 1, ..setup(2) }, &[V4]);
     let (mut client, conn, mut server) = pair(&mut rig);
     let (_other_client, other, _other_server) = pair(&mut rig);
@@ -162,6 +174,9 @@ fn pipes_and_connections_that_splice_are_bounded() {
 
 #[test]
 fn bytes_come_before_the_reset_that_follows_them() {
+    if !does(Newer::Descriptors) {
+        return;
+    }
     let mut rig = Rig::v4(1);
     let (mut client, conn, mut server) = pair(&mut rig);
     client.write_all(&[7; 5000]).expect("a write");
@@ -185,6 +200,9 @@ fn bytes_come_before_the_reset_that_follows_them() {
 
 #[test]
 fn urgent_data_stops_a_splice_and_no_receive() {
+    if !does(Newer::Descriptors) {
+        return;
+    }
     let mut rig = Rig::v4(1);
     let (client, conn, _server) = pair(&mut rig);
     send(std::os::fd::AsRawFd::as_raw_fd(&client), b"!", MsgFlags::MSG_OOB).expect("a byte");
@@ -199,6 +217,9 @@ fn urgent_data_stops_a_splice_and_no_receive() {
 
 #[test]
 fn a_closed_slot_ends_its_connection_though_it_spliced() {
+    if !does(Newer::Descriptors) {
+        return;
+    }
     let mut rig = Rig::v4(1);
     let (mut client, conn, mut server) = pair(&mut rig);
     assert_eq!(splice(&mut rig, conn, Side::Client).result, Err(Errno::EAGAIN));
@@ -211,6 +232,9 @@ fn a_closed_slot_ends_its_connection_though_it_spliced() {
 
 #[test]
 fn a_ring_can_go_with_bytes_in_its_pipes() {
+    if !does(Newer::Descriptors) {
+        return;
+    }
     let mut rig = Rig::v4(2);
     let (mut client, conn, mut server) = pair(&mut rig);
     let (_client, other, _server) = pair(&mut rig);
