@@ -49,12 +49,8 @@ pub fn check_quiet(ring: &SimRing, after: Duration) {
     const SLACK_MILLIS: u64 = 2500;
     let most = 2 * after.as_millis() as u64 + SLACK_MILLIS;
     for op in ring.ops.iter().filter(|op| op.operation == Operation::Receive && !op.over) {
-        let slot = op.token.conn.0 as usize;
-        let silent = ring.patient - ring.heard[slot].max(op.started);
-        let links = ring.slots.iter().filter_map(|side| side[slot]);
-        let reset = links.into_iter().any(|link| ring.links[link].rst_in);
-        let name = op.token;
-        assert!(reset || silent <= most, "a receive waits on a quiet connection: {name:?}");
+        let quiet = is_quiet(ring, op.token.conn, op.started, most);
+        assert!(!quiet, "a receive waits on a quiet connection: {:?}", op.token);
     }
     for &slot in &ring.pipes.installed {
         let conn = ConnIndex(slot);
@@ -62,12 +58,18 @@ pub fn check_quiet(ring: &SimRing, after: Duration) {
         let sends = |op: &Op| matches!(op.token.kind, OpKind::WaitWritable | OpKind::Send);
         let stalls = |op: &Op| op.token.conn == conn && sends(op);
         let stalled = ring.ops.iter().any(stalls);
-        let silent = ring.patient - ring.heard[slot as usize];
-        let links = ring.slots.iter().filter_map(|side| side[slot as usize]);
-        let reset = links.into_iter().any(|link| ring.links[link].rst_in);
-        let name = conn.0;
-        assert!(reset || stalled || silent <= most, "descriptors on a quiet connection: {name}");
+        let quiet = is_quiet(ring, conn, 0, most);
+        assert!(stalled || !quiet, "descriptors on a quiet connection: {slot}");
     }
+}
+
+/// Nothing has come to a connection for too long, `since` a moment at the earliest, and no reset is
+/// about to end it.
+fn is_quiet(ring: &SimRing, conn: ConnIndex, since: u64, most_millis: u64) -> bool {
+    let slot = conn.0 as usize;
+    let links = ring.slots.iter().filter_map(|side| side[slot]);
+    let reset = links.into_iter().any(|link| ring.links[link].rst_in);
+    !reset && ring.patient - ring.heard[slot].max(since) > most_millis
 }
 
 /// Everything that a ring lent has come back.

@@ -1,7 +1,5 @@
 //! How bytes come into buffers and pipes of the simulated kernel, and out of them.
 
-use std::sync::atomic::Ordering;
-
 use portcullis::base::{Chunk, Errno};
 use portcullis::ring::ConnIndex;
 
@@ -13,8 +11,7 @@ use crate::ring::SimRing;
 impl SimRing {
     /// Takes what is there into a buffer.
     pub fn receive(&mut self, index: usize) -> Outcome {
-        let link = &mut self.links[index];
-        let has_data = link.sent_bytes > link.received_bytes;
+        let has_data = self.has_data(index);
         if !self.buffers.any_free() && (has_data || self.random.percent(50)) {
             self.faults.note(Fault::PoolExhausted);
             return (Err(Errno::ENOBUFS), None);
@@ -22,23 +19,46 @@ impl SimRing {
         if has_data && self.faults.strikes(Fault::ReceiveNoBuffer, &mut self.random) {
             return (Err(Errno::ENOBUFS), None);
         }
-        match link.find() {
-            Found::Bytes(waiting_bytes) => {
-                let mut length = waiting_bytes.min(u64::from(self.buffers.buffer_bytes));
-                if length > 1 && self.faults.strikes(Fault::ShortRead, &mut self.random) {
-                    length = self.random.between(1, length - 1);
-                }
-                let bytes = link.take(length, self.clock.load(Ordering::Relaxed));
-                (Ok(length), Some(self.buffers.fill(bytes)))
-            }
-            Found::Zero => {
-                if link.error_went_elsewhere() {
+        let most_bytes = u64::from(self.buffers.buffer_bytes);
+        match self.take(index, most_bytes, Fault::ShortRead) {
+            Some(Ok(bytes)) if bytes.is_empty() => {
+                if self.links[index].error_went_elsewhere() {
                     self.faults.note(Fault::ErrorElsewhere);
                 }
                 (Ok(0), None)
             }
-            Found::Failed(error) => (Err(error), None),
-            Found::Nothing => panic!("a receive was run before it was ready"),
+            Some(Ok(bytes)) => (Ok(bytes.len() as u64), Some(self.buffers.fill(bytes))),
+            Some(Err(error)) => (Err(error), None),
+            None => panic!("a receive was run before it was ready"),
+        }
+    }
+
+    fn has_data(&self, index: usize) -> bool {
+        let link = &self.links[index];
+        link.sent_bytes > link.received_bytes
+    }
+
+    /// What a link has to say now, if anything: bytes, as many as asked for or fewer where `short`
+    /// strikes, or none of them, which is the end, or an error.
+    fn take(
+        &mut self,
+        index: usize,
+        most_bytes: u64,
+        short: Fault,
+    ) -> Option<Result<Vec<u8>, Errno>> {
+        let now = self.now();
+        let link = &mut self.links[index];
+        match link.find() {
+            Found::Bytes(waiting_bytes) => {
+                let mut length = waiting_bytes.min(most_bytes);
+                if length > 1 && self.faults.strikes(short, &mut self.random) {
+                    length = self.random.between(1, length - 1);
+                }
+                Some(Ok(link.take(length, now)))
+            }
+            Found::Zero => Some(Ok(Vec::new())),
+            Found::Failed(error) => Some(Err(error)),
+            Found::Nothing => None,
         }
     }
 
@@ -75,28 +95,20 @@ impl SimRing {
             self.faults.note(Fault::PipesExhausted);
             return (Err(Errno::EMFILE), None);
         }
-        let link = &mut self.links[index];
-        let has_data = link.sent_bytes > link.received_bytes;
-        if has_data && self.faults.strikes(Fault::SpliceBlind, &mut self.random) {
+        if self.has_data(index) && self.faults.strikes(Fault::SpliceBlind, &mut self.random) {
             return (Err(Errno::EAGAIN), None);
         }
-        match link.find() {
-            Found::Bytes(waiting_bytes) => {
-                let mut length = waiting_bytes.min(self.shape.pipe_bytes);
-                if length > 1 && self.faults.strikes(Fault::ShortSplice, &mut self.random) {
-                    length = self.random.between(1, length - 1);
-                }
-                let now = self.now();
-                let link = &mut self.links[index];
-                let bytes = link.take(length, now);
-                if link.fin_in && length == waiting_bytes {
+        match self.take(index, self.shape.pipe_bytes, Fault::ShortSplice) {
+            Some(Ok(bytes)) if bytes.is_empty() => (Ok(0), None),
+            Some(Ok(bytes)) => {
+                let link = &self.links[index];
+                if link.fin_in && link.sent_bytes == link.received_bytes {
                     self.faults.note(Fault::FinBehindPipe);
                 }
-                (Ok(length), Some(self.pipes.fill(conn, bytes)))
+                (Ok(bytes.len() as u64), Some(self.pipes.fill(conn, bytes)))
             }
-            Found::Zero => (Ok(0), None),
-            Found::Failed(error) => (Err(error), None),
-            Found::Nothing => {
+            Some(Err(error)) => (Err(error), None),
+            None => {
                 self.faults.note(Fault::SpliceWouldBlock);
                 (Err(Errno::EAGAIN), None)
             }
