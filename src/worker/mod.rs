@@ -166,7 +166,7 @@ impl<R: Ring> Worker<R> {
     ) -> Worker<R> {
         let moment = clock.micros();
         let now = moment.millis();
-        Worker {
+        let worker = Worker {
             admission: Admission::new(
                 budget,
                 counters.clone(),
@@ -193,7 +193,10 @@ impl<R: Ring> Worker<R> {
             counters,
             moment,
             now,
-        }
+        };
+        // Whoever reads before the first turn is over sees what there is.
+        worker.publish();
+        worker
     }
 
     /// Turns until a stop order has been carried out.
