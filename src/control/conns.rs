@@ -56,11 +56,14 @@ pub(super) async fn list(
     Ok(Json(shown(&view, &answer)))
 }
 
-/// The rows and what they were chosen from.
+/// The rows, what they were chosen from, and what tells how old another answer is: the times are
+/// those of readings.
 fn shown(view: &View, answer: &Answer) -> Value {
     let rows: Vec<Value> = answer.rows.iter().map(|one| row_of(view.names(), &one.row)).collect();
     json!({
         "schema": SCHEMA,
+        "at_seconds": view.books().clock.micros().0 as f64 / 1e6,
+        "start_time_seconds": view.books().birth.start_time_seconds,
         "open": view.open(),
         "matched": answer.matched,
         "nameless": answer.nameless,

@@ -19,7 +19,7 @@ const START_TIME: usize = 22;
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Birth {
     /// In seconds since 1970.
-    start_time_seconds: Option<f64>,
+    pub start_time_seconds: Option<f64>,
 }
 
 impl Birth {

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::cell::Kind::{ByteRate, Bytes, Word};
 use super::cell::{Cell, Kind};
-use super::{Head, Row, Table};
+use super::{Head, Moment, Row, Table};
 
 const fn head(title: &'static str, path: &'static str, kind: Kind, spare: u8) -> Head {
     Head { title, path, of: "", kind, spare }
@@ -22,10 +22,10 @@ const HEADS: &[Head] = &[
 ];
 
 /// Rows of an answer that lists connections, the fastest first. Rates are those since an earlier
-/// answer, so many seconds ago.
-pub fn busiest(answer: &Value, earlier: Option<(&Value, f64)>) -> Table {
-    let then: HashMap<&str, [u64; 2]> = earlier.iter().flat_map(|(then, _)| moved(then)).collect();
-    let passed = earlier.map(|(_, passed)| passed);
+/// answer, unless that is another process's or none (`null`).
+pub fn busiest(answer: &Value, earlier: &Value) -> Table {
+    let then: HashMap<&str, [u64; 2]> = moved(earlier).collect();
+    let passed = moment(answer).zip(moment(earlier)).and_then(|(now, then)| now.since(then));
     let rate = |now: u64, then: Option<u64>| Some(now.saturating_sub(then?) as f64 / passed?);
     let mut rows: Vec<(f64, Row)> = moved(answer)
         .zip(rows(answer))
@@ -51,6 +51,12 @@ pub fn busiest(answer: &Value, earlier: Option<(&Value, f64)>) -> Table {
     rows.sort_by(|(one, _), (other, _)| other.total_cmp(one));
     let rows = rows.into_iter().map(|(_, row)| row).collect();
     Table { title: "Connections", path: "rows", heads: HEADS, rows }
+}
+
+/// When an answer was given, and by which process.
+fn moment(answer: &Value) -> Option<Moment> {
+    let process = answer["start_time_seconds"].as_f64();
+    Some(Moment { process, at_seconds: answer["at_seconds"].as_f64()? })
 }
 
 fn rows(answer: &Value) -> impl Iterator<Item = &Value> {

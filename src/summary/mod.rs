@@ -145,6 +145,27 @@ impl Summary {
     }
 }
 
+/// When something was read, and of which process.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Moment {
+    /// What tells a process from the one before it: when it started.
+    process: Option<f64>,
+    at_seconds: f64,
+}
+
+impl Moment {
+    fn of(reading: &Reading) -> Moment {
+        let process = reading.process.start_time_seconds;
+        Moment { process, at_seconds: reading.at_seconds }
+    }
+
+    /// Seconds since an earlier moment of the same process, if they are enough for a rate.
+    fn since(self, earlier: Moment) -> Option<f64> {
+        let passed = self.at_seconds - earlier.at_seconds;
+        (self.process == earlier.process && passed >= SECONDS_MIN).then_some(passed)
+    }
+}
+
 /// The earlier reading of the same process, and how long ago it was.
 #[derive(Clone, Copy)]
 struct Pace<'a> {
@@ -153,12 +174,9 @@ struct Pace<'a> {
 
 impl<'a> Pace<'a> {
     fn between(now: &Reading, earlier: Option<&'a Reading>) -> Pace<'a> {
-        let passed = |earlier: &Reading| now.at_seconds - earlier.at_seconds;
-        let same = |earlier: &&Reading| {
-            earlier.process.start_time_seconds == now.process.start_time_seconds
-                && passed(earlier) >= SECONDS_MIN
-        };
-        Pace { earlier: earlier.filter(same).map(|earlier| (earlier, passed(earlier))) }
+        let earlier = earlier
+            .and_then(|earlier| Some((earlier, Moment::of(now).since(Moment::of(earlier))?)));
+        Pace { earlier }
     }
 
     /// Per second, of a number that grows; one that was not there yet was 0.

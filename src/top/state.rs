@@ -63,7 +63,7 @@ impl State {
         State {
             summary: Summary::of(&first, None),
             conns: Value::Null,
-            busiest: busiest(&Value::Null, None),
+            busiest: busiest(&Value::Null, &Value::Null),
             latest: first,
             link: Link::Live,
             focus: 0,
@@ -80,8 +80,7 @@ impl State {
         }
         self.link = Link::Live;
         self.summary = Summary::of(&reading, Some(&self.latest));
-        let passed = reading.at_seconds - self.latest.at_seconds;
-        self.busiest = busiest(&conns, (passed > 0.0).then_some((&self.conns, passed)));
+        self.busiest = busiest(&conns, &self.conns);
         self.conns = conns;
         self.latest = reading;
     }

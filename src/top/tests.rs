@@ -163,17 +163,26 @@ fn the_busiest_connections_come_first_by_what_they_move_now() {
             "to_upstream_bytes": up, "to_client_bytes": down
         })
     };
+    let answer = |at: f64, process: u64, rows: &[Value]| {
+        let mut answer = json!({ "at_seconds": at, "start_time_seconds": process });
+        answer["rows"] = rows.into();
+        answer
+    };
     let mut state = State::new(reading());
-    state.on_reading(reading(), json!({ "rows": [row("0-1-0", 9 << 20, 0)] }));
     let now = [row("0-1-0", 9 << 20, 100), row("1-5-2", 4 << 20, 8 << 20), row("1-7-0", 5, 5)];
     let mut before = now.clone();
     before[1] = row("1-5-2", 4 << 20, 4 << 20);
-    state.on_reading(reading(), json!({ "rows": before }));
-    state.on_reading(later(), json!({ "rows": now }));
+    state.on_reading(reading(), answer(10.0, 1, &before));
+    // However long it was between the readings.
+    state.on_reading(later(), answer(14.0, 1, &now));
     let lines = screen(&mut state, 100, 40);
     let first = lines.iter().position(|line| line.contains("connection ")).expect("a head") + 1;
-    assert!(lines[first].starts_with("1-5-2 ") && lines[first].contains("2.0 MiB"), "{lines:?}");
+    assert!(lines[first].starts_with("1-5-2 ") && lines[first].contains("1.00 MiB"), "{lines:?}");
     assert!(lines[first + 1].starts_with("0-1-0 "), "{lines:?}");
     // In little room it is one table more, and the last.
     assert!(line(&screen(&mut state, 80, 24), "connection of 3").contains("client"));
+    // What a successor counts has nothing to do with what was counted before.
+    state.on_reading(later(), answer(20.0, 2, &before));
+    let lines = screen(&mut state, 100, 40);
+    assert!(line(&lines, "1-5-2 ").contains(" – "), "{lines:?}");
 }

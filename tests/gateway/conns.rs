@@ -122,6 +122,11 @@ fn filters_sort_and_limit_choose() {
     assert_eq!(count("worker=0") + count("worker=1"), 6);
     let most = ask_json(&gateway, &["conns", "--sort", "bytes", "--limit", "2"]);
     assert_eq!((&most["matched"], &most["open"]), (&6.into(), &6.into()));
+    // What tells two answers apart is as in readings.
+    let reading = ask_json(&gateway, &["status"]);
+    assert_eq!(most["start_time_seconds"], reading["process"]["start_time_seconds"]);
+    let time = |answer: &serde_json::Value| answer["at_seconds"].as_f64().expect("a time");
+    assert!(time(&most) > 0.0 && time(&most) <= time(&reading), "{most} {reading}");
     let moved = rows(&most).iter().map(|row| row["to_client_bytes"].as_u64().expect("a number"));
     assert_eq!(moved.collect::<Vec<_>>(), [6000, 5000]);
     // A few arguments are as good as one.
