@@ -5,7 +5,7 @@ use ratatui::layout::Rect;
 use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::{Line, Span};
 
-use super::state::{Link, State, TABLES};
+use super::state::{BUSIEST, Link, State, TABLES};
 use crate::summary::{Cell, Kind, Level, Row, Table, span};
 
 /// Cells of a bar.
@@ -32,7 +32,11 @@ pub(super) fn draw(frame: &mut Frame<'_>, state: &mut State) {
     );
     let footer = usize::from(height > 5);
     let room = height.saturating_sub(lines.len() + footer);
-    for (index, lines_max) in heights(state, room).into_iter().enumerate() {
+    let rows = std::array::from_fn(|index| state.table(index).rows.len());
+    let mut asked_for = rows;
+    asked_for[BUSIEST] = rows[BUSIEST].max(1);
+    state.conns_have_room = heights(state, asked_for, room)[BUSIEST] > 0;
+    for (index, lines_max) in heights(state, rows, room).into_iter().enumerate() {
         if lines_max > 0 {
             lines.push(Line::default());
             lines.extend(table(state, index, width, lines_max - 1));
@@ -114,21 +118,16 @@ fn figures(state: &State, width: usize) -> Vec<Line<'static>> {
     lines
 }
 
-/// Lines for each table, a blank one before it among them: first each that has something gets the
-/// least that says anything, in their order, then they grow in turn.
-fn heights(state: &State, room: usize) -> [usize; TABLES] {
+/// Lines for each table with so many rows, a blank one before it among them: first each that has
+/// something gets the least that says anything, in their order, then they grow in turn.
+fn heights(state: &State, rows: [usize; TABLES], room: usize) -> [usize; TABLES] {
     const LEAST: usize = 3;
     let mut heights = [0; TABLES];
     if state.zoomed {
         heights[state.focus] = room;
         return heights;
     }
-    let wanted: Vec<usize> = (0..TABLES)
-        .map(|index| match state.table(index).rows.len() {
-            0 => 0,
-            rows => rows + 2,
-        })
-        .collect();
+    let wanted = rows.map(|rows| if rows > 0 { rows + 2 } else { 0 });
     let mut left = room;
     let focused_first = std::iter::once(state.focus).chain(0..TABLES);
     for index in focused_first {

@@ -1,7 +1,7 @@
 //! A gateway's figures on a terminal, kept current until a key or a signal ends it.
 //!
-//! One thread asks, one waits for signals, and the caller's draws: whatever takes its time, a key
-//! is obeyed at once.
+//! One thread asks for readings, one for connections, one waits for signals, and the caller's
+//! draws: whatever takes its time, a key is obeyed at once, and figures do not wait for lists.
 
 mod frame;
 mod state;
@@ -10,6 +10,8 @@ mod tests;
 
 use std::fmt;
 use std::io::{self, IsTerminal};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use std::thread;
 use std::time::Duration;
@@ -56,8 +58,10 @@ impl std::error::Error for TopError {}
 
 /// What the other threads say to the one that draws.
 enum Message {
-    /// How it does, and the connections that moved most.
-    Reading(Box<Reading>, Value),
+    /// How it does.
+    Reading(Box<Reading>),
+    /// The connections that moved most; nothing, where the gateway cannot say.
+    Conns(Value),
     /// The gateway does not answer, for this reason.
     Lost(String),
     /// A signal asks for the end.
@@ -70,7 +74,7 @@ enum Message {
 /// # Errors
 /// When there is no terminal, or no gateway to begin with.
 pub fn run(
-    find: impl Fn() -> Result<Client, ClientError> + Send + 'static,
+    find: impl Fn() -> Result<Client, ClientError> + Clone + Send + 'static,
 ) -> Result<(), TopError> {
     if !io::stdin().is_terminal() || !io::stdout().is_terminal() {
         return Err(TopError::NoTerminal);
@@ -78,10 +82,28 @@ pub fn run(
     let first = find().and_then(|client| client.reading()).map_err(TopError::Client)?;
     let (sender, messages) = channel();
     end_on_signals(sender.clone()).map_err(TopError::Terminal)?;
-    thread::spawn(move || ask(find, &sender));
+    let wants_conns = Arc::new(AtomicBool::new(false));
+    let (find_again, conns_sender, wanted) = (find.clone(), sender.clone(), wants_conns.clone());
+    thread::spawn(move || {
+        let reading = |answer: Result<Reading, ClientError>| match answer {
+            Ok(reading) => Some(Message::Reading(Box::new(reading))),
+            Err(error) => Some(Message::Lost(error.to_string())),
+        };
+        ask(find, || true, Client::reading, reading, &sender);
+    });
+    thread::spawn(move || {
+        let wanted = || wanted.load(Ordering::Relaxed);
+        let conns = |answer: Result<Value, ClientError>| match answer {
+            Ok(conns) => Some(Message::Conns(conns)),
+            Err(ClientError::Refused(_)) => Some(Message::Conns(Value::Null)),
+            // The readings say so, and what was true last is still to be seen.
+            Err(_) => None,
+        };
+        ask(find_again, wanted, |client| client.list("", "bytes", CONNS), conns, &conns_sender);
+    });
     // Also puts the terminal back before the words of a panic.
     let mut terminal = ratatui::try_init().map_err(TopError::Terminal)?;
-    let shown = show(&mut terminal, &messages, first);
+    let shown = show(&mut terminal, &messages, &wants_conns, first);
     ratatui::restore();
     shown.map_err(TopError::Terminal)
 }
@@ -102,22 +124,28 @@ fn end_on_signals(sender: Sender<Message>) -> io::Result<()> {
     Ok(())
 }
 
-/// A reading each period, until nobody listens any more.
-fn ask(find: impl Fn() -> Result<Client, ClientError>, sender: &Sender<Message>) {
+/// Asks each period for what is wanted then, until nobody listens any more. An answer may take its
+/// time: a worker that stands still, and whoever asks before us, hold lists of connections up.
+fn ask<T>(
+    find: impl Fn() -> Result<Client, ClientError>,
+    wanted: impl Fn() -> bool,
+    question: impl Fn(&Client) -> Result<T, ClientError>,
+    message: impl Fn(Result<T, ClientError>) -> Option<Message>,
+    sender: &Sender<Message>,
+) {
     let mut client = None;
     loop {
         thread::sleep(PERIOD);
+        if !wanted() {
+            continue;
+        }
         let found = client.take().map_or_else(&find, Ok);
-        let message = match found.and_then(|client| Ok((client.reading()?, client))) {
-            Ok((reading, answered)) => {
-                // Others may be asking for connections at length; the figures do not wait for that.
-                let conns = answered.list("", "bytes", CONNS).unwrap_or_default();
-                client = Some(answered);
-                Message::Reading(Box::new(reading), conns)
-            }
-            Err(error) => Message::Lost(error.to_string()),
-        };
-        if sender.send(message).is_err() {
+        let answer = found.and_then(|found| Ok((question(&found)?, found)));
+        let answer = answer.map(|(answer, answered)| {
+            client = Some(answered);
+            answer
+        });
+        if message(answer).is_some_and(|message| sender.send(message).is_err()) {
             return;
         }
     }
@@ -126,29 +154,56 @@ fn ask(find: impl Fn() -> Result<Client, ClientError>, sender: &Sender<Message>)
 fn show(
     terminal: &mut ratatui::DefaultTerminal,
     messages: &Receiver<Message>,
+    wants_conns: &AtomicBool,
     first: Reading,
 ) -> io::Result<()> {
     let mut state = State::new(first);
     loop {
         terminal.draw(|frame| frame::draw(frame, &mut state))?;
-        // Until something has changed.
+        wants_conns.store(state.conns_have_room, Ordering::Relaxed);
+        // Until something has changed. Messages are heard before each key: one that is held down
+        // has always the next one ready.
         loop {
-            if event::poll(GLANCE)? {
+            let heard = hear(&mut state, messages)?;
+            if heard == Heard::End {
+                return Ok(());
+            }
+            let is_new = heard == Heard::News;
+            if event::poll(if is_new { Duration::ZERO } else { GLANCE })? {
                 match event::read()? {
                     Event::Key(key) if state.on_key(key) == Flow::End => return Ok(()),
                     _ => break,
                 }
             }
-            match messages.try_recv() {
-                Ok(Message::Reading(reading, conns)) => state.on_reading(*reading, conns),
-                Ok(Message::Lost(because)) => state.on_lost(because),
-                Ok(Message::End) => return Ok(()),
-                Err(TryRecvError::Empty) => continue,
-                Err(TryRecvError::Disconnected) => {
-                    return Err(io::Error::other("the thread that asks has ended"));
-                }
+            if is_new {
+                break;
             }
-            break;
         }
+    }
+}
+
+/// What messages have brought.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Heard {
+    Nothing,
+    News,
+    End,
+}
+
+/// Takes all messages that are there.
+fn hear(state: &mut State, messages: &Receiver<Message>) -> io::Result<Heard> {
+    let mut heard = Heard::Nothing;
+    loop {
+        match messages.try_recv() {
+            Ok(Message::Reading(reading)) => state.on_reading(*reading),
+            Ok(Message::Conns(conns)) => state.on_conns(conns),
+            Ok(Message::Lost(because)) => state.on_lost(because),
+            Ok(Message::End) => return Ok(Heard::End),
+            Err(TryRecvError::Empty) => return Ok(heard),
+            Err(TryRecvError::Disconnected) => {
+                return Err(io::Error::other("the threads that ask have ended"));
+            }
+        }
+        heard = Heard::News;
     }
 }

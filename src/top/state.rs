@@ -1,4 +1,5 @@
-//! What is on the screen: the last two readings, and what the keys have chosen. Pure.
+//! What is on the screen: the last two readings and lists of connections, and what the keys have
+//! chosen. Pure.
 
 use std::cmp::Ordering;
 
@@ -10,6 +11,8 @@ use crate::summary::{Cell, Row, Summary, Table, busiest};
 
 /// How many tables there are.
 pub(super) const TABLES: usize = 5;
+/// That of the connections that move most, the last.
+pub(super) const BUSIEST: usize = TABLES - 1;
 /// Rows that a page key moves by.
 const PAGE: usize = 10;
 
@@ -46,8 +49,10 @@ pub(super) struct State {
     latest: Reading,
     pub(super) summary: Summary,
     conns: Value,
-    /// The last table.
+    /// The table at [`BUSIEST`].
     busiest: Table,
+    /// Whether there is room for that table, were there a row in it.
+    pub(super) conns_have_room: bool,
     pub(super) link: Link,
     /// The table that keys act on.
     pub(super) focus: usize,
@@ -64,6 +69,7 @@ impl State {
             summary: Summary::of(&first, None),
             conns: Value::Null,
             busiest: busiest(&Value::Null, &Value::Null),
+            conns_have_room: false,
             latest: first,
             link: Link::Live,
             focus: 0,
@@ -74,15 +80,22 @@ impl State {
     }
 
     /// The next reading is there.
-    pub(super) fn on_reading(&mut self, reading: Reading, conns: Value) {
+    pub(super) fn on_reading(&mut self, reading: Reading) {
         if self.link == Link::Paused {
             return;
         }
         self.link = Link::Live;
         self.summary = Summary::of(&reading, Some(&self.latest));
+        self.latest = reading;
+    }
+
+    /// The next list of connections is there; nothing, where the gateway cannot make one now.
+    pub(super) fn on_conns(&mut self, conns: Value) {
+        if self.link == Link::Paused {
+            return;
+        }
         self.busiest = busiest(&conns, &self.conns);
         self.conns = conns;
-        self.latest = reading;
     }
 
     /// The gateway does not answer.

@@ -12,7 +12,7 @@ use crate::summary::sample::{later, reading};
 
 fn busy() -> State {
     let mut state = State::new(reading());
-    state.on_reading(later(), Value::Null);
+    state.on_reading(later());
     state
 }
 
@@ -130,7 +130,7 @@ fn a_gateway_that_is_gone_is_said_to_be_until_it_is_back() {
     line(&lines, "63,000 / 497,452");
     let mut restarted = reading();
     restarted.process.start_time_seconds = Some(2_000_000.0);
-    state.on_reading(restarted, Value::Null);
+    state.on_reading(restarted);
     let lines = screen(&mut state, 80, 24);
     assert!(lines[0].trim_end().ends_with("live"));
     line(&lines, "accepts/s –");
@@ -148,10 +148,10 @@ fn keys_end_it_or_pause_it() {
     assert_eq!(press(&mut state, KeyCode::Esc), Flow::On);
     press(&mut state, KeyCode::Char('p'));
     let before = state.summary.clone();
-    state.on_reading(reading(), Value::Null);
+    state.on_reading(reading());
     assert_eq!((&state.link, &state.summary), (&Link::Paused, &before));
     press(&mut state, KeyCode::Char('p'));
-    state.on_reading(reading(), Value::Null);
+    state.on_reading(reading());
     assert_ne!(state.summary, before);
 }
 
@@ -172,9 +172,8 @@ fn the_busiest_connections_come_first_by_what_they_move_now() {
     let now = [row("0-1-0", 9 << 20, 100), row("1-5-2", 4 << 20, 8 << 20), row("1-7-0", 5, 5)];
     let mut before = now.clone();
     before[1] = row("1-5-2", 4 << 20, 4 << 20);
-    state.on_reading(reading(), answer(10.0, 1, &before));
-    // However long it was between the readings.
-    state.on_reading(later(), answer(14.0, 1, &now));
+    state.on_conns(answer(10.0, 1, &before));
+    state.on_conns(answer(14.0, 1, &now));
     let lines = screen(&mut state, 100, 40);
     let first = lines.iter().position(|line| line.contains("connection ")).expect("a head") + 1;
     assert!(lines[first].starts_with("1-5-2 ") && lines[first].contains("1.00 MiB"), "{lines:?}");
@@ -182,7 +181,21 @@ fn the_busiest_connections_come_first_by_what_they_move_now() {
     // In little room it is one table more, and the last.
     assert!(line(&screen(&mut state, 80, 24), "connection of 3").contains("client"));
     // What a successor counts has nothing to do with what was counted before.
-    state.on_reading(later(), answer(20.0, 2, &before));
+    state.on_conns(answer(20.0, 2, &before));
     let lines = screen(&mut state, 100, 40);
     assert!(line(&lines, "1-5-2 ").contains(" – "), "{lines:?}");
+}
+
+#[test]
+fn connections_are_asked_for_while_there_is_room_for_them() {
+    let mut state = busy();
+    let room = |state: &mut State, height| {
+        screen(state, 80, height);
+        state.conns_have_room
+    };
+    assert!(room(&mut state, 40) && !room(&mut state, 12));
+    press(&mut state, KeyCode::Enter);
+    assert!(!room(&mut state, 40), "another table has the whole screen");
+    press(&mut state, KeyCode::BackTab);
+    assert!(room(&mut state, 12), "it has the whole screen itself");
 }

@@ -1,19 +1,25 @@
 //! `portcullis top` on a terminal: it draws, it obeys, and it leaves the terminal as it was.
 
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write, copy};
+use std::net::Shutdown;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::pty::{OpenptyResult, Winsize, openpty};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::termios::{LocalFlags, Termios, tcgetattr};
 use nix::unistd::Pid;
 
+use crate::support::client;
 use crate::support::config::OWN_ECHO;
-use crate::support::gateway::Gateway;
+use crate::support::gateway::{Gateway, Home};
 use crate::support::wait_until;
 
 const LEAVE_SCREEN: &str = "\x1b[?1049l";
@@ -29,12 +35,16 @@ struct Terminal {
 
 impl Terminal {
     fn showing(gateway: &Gateway) -> Terminal {
+        Terminal::asking(&gateway.admin_socket())
+    }
+
+    fn asking(admin: &Path) -> Terminal {
         let size = Winsize { ws_row: 24, ws_col: 80, ws_xpixel: 0, ws_ypixel: 0 };
         let OpenptyResult { master, slave } = openpty(&size, None).expect("a terminal");
         let before = tcgetattr(&slave).expect("a terminal");
         let end = || Stdio::from(slave.try_clone().expect("a descriptor"));
         let mut command = Command::new(env!("CARGO_BIN_EXE_portcullis"));
-        command.arg("top").arg("--admin").arg(gateway.admin_socket()).env("TERM", "xterm");
+        command.arg("top").arg("--admin").arg(admin).env("TERM", "xterm");
         command.stdin(end()).stdout(end()).stderr(end());
         let top = command.spawn().expect("the program runs");
         drop(command);
@@ -97,6 +107,85 @@ fn it_ends_with_a_signal_and_puts_the_terminal_back() {
     let terminal = Terminal::showing(&gateway);
     terminal.wait_for("accept queue");
     kill(Pid::from_raw(terminal.top.id() as i32), Signal::SIGTERM).expect("it takes a signal");
+    terminal.ends();
+    gateway.stop();
+}
+
+#[test]
+fn it_ends_with_a_signal_while_a_key_is_held_down() {
+    let gateway = Gateway::start(OWN_ECHO);
+    let terminal = Terminal::showing(&gateway);
+    terminal.wait_for("accept queue");
+    let mut keys = terminal.keys.try_clone().expect("a descriptor");
+    let over = Arc::new(AtomicBool::new(false));
+    let (held, pid) = (over.clone(), terminal.top.id());
+    let holder = thread::spawn(move || {
+        let mut pressed = 0_u64;
+        while !held.load(Ordering::Relaxed) {
+            // Only what there is room for: nobody takes them after the end.
+            let mut ends = [PollFd::new(keys.as_fd(), PollFlags::POLLOUT)];
+            if poll(&mut ends, PollTimeout::from(10_u8)) == Ok(1) {
+                keys.write_all(b"\x1b[B").expect("a key");
+                pressed += 1;
+                if pressed == 1_000 {
+                    kill(Pid::from_raw(pid as i32), Signal::SIGTERM).expect("it takes a signal");
+                }
+            }
+        }
+        pressed
+    });
+    terminal.ends();
+    over.store(true, Ordering::Relaxed);
+    assert!(holder.join().expect("it only writes") >= 1_000);
+    gateway.stop();
+}
+
+/// An admin socket in front of a gateway's, which answers as that does, but never with a list of
+/// connections; those who ask for one are kept.
+fn without_lists(gateway: &Gateway, path: &Path) -> Arc<Mutex<Vec<UnixStream>>> {
+    let kept: Arc<Mutex<Vec<UnixStream>>> = Arc::default();
+    let (door, admin, waiting) =
+        (UnixListener::bind(path).expect("a socket"), gateway.admin_socket(), kept.clone());
+    // Ends with the process that runs the tests.
+    thread::spawn(move || {
+        for asker in door.incoming() {
+            let (mut asker, admin) = (asker.expect("a client"), admin.clone());
+            let mut head = [0; 4096];
+            let count = asker.read(&mut head).expect("a request");
+            if head.starts_with(b"GET /conns") {
+                waiting.lock().expect("nobody panicked").push(asker);
+                continue;
+            }
+            let mut asked = UnixStream::connect(admin).expect("the gateway listens");
+            asked.write_all(&head[..count]).expect("asked");
+            thread::spawn(move || {
+                // Until the gateway is tired of waiting for another request.
+                let _ = copy(&mut asked, &mut asker);
+                let _ = asker.shutdown(Shutdown::Both);
+            });
+        }
+    });
+    kept
+}
+
+#[test]
+fn figures_go_on_while_nobody_answers_with_connections() {
+    let gateway = Gateway::start(OWN_ECHO);
+    let home = Home::new();
+    let path = home.path().join("admin.sock");
+    let kept = without_lists(&gateway, &path);
+    let mut terminal = Terminal::asking(&path);
+    terminal.wait_for("accept queue");
+    let kept_count = || kept.lock().expect("nobody panicked").len();
+    wait_until("a list to be asked for", || kept_count() == 1);
+    drop(client::connect(gateway.address("edge")));
+    // A row of a table that was not there before: elsewhere, only what differs is written.
+    terminal.wait_for("closed");
+    let mut asker = kept.lock().expect("nobody panicked")[0].try_clone().expect("a descriptor");
+    asker.set_nonblocking(true).expect("an option");
+    let waits = asker.read(&mut [0]).expect_err("it waits for its list still");
+    assert_eq!((waits.kind(), kept_count()), (ErrorKind::WouldBlock, 1));
+    terminal.keys.write_all(b"q").expect("a key");
     terminal.ends();
     gateway.stop();
 }
