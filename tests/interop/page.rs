@@ -4,22 +4,26 @@ use serde_json::{Value, json};
 
 use crate::browser::Browser;
 use crate::support::client;
+use crate::support::command::tell;
+use crate::support::config::upstream;
 use crate::support::gateway::Gateway;
 use crate::support::wait_until;
 
 const TWO_ECHOES: &str = "[listener.less]\nbind = [\"127.0.0.1:0\"]\nupstream = \"app\"\n\
     [listener.more]\nbind = [\"127.0.0.1:0\"]\nupstream = \"app\"\n\
     [upstream.app]\nbuiltin = \"echo\"\n[status]\nbind = \"127.0.0.1:0\"\n";
-/// The text of each cell of the listeners' table, by row.
-const LISTENERS: &str = "Array.from(\
-    document.querySelector('[data-rows=listeners]').tBodies[0].rows, \
-    (row) => Array.from(row.cells, (cell) => cell.textContent))";
 
-/// The names in the first column, in their order.
+/// What gives the names in the first column of a table, in their order.
+fn names_of(table: &str) -> String {
+    let rows = format!("document.querySelector('[data-rows={table}]').tBodies[0].rows");
+    format!("Array.from({rows}, (row) => row.cells[0].textContent)")
+}
+
+/// The listeners, in their order.
 fn names(browser: &mut Browser) -> Vec<String> {
-    let rows = browser.evaluate(LISTENERS);
+    let rows = browser.evaluate(&names_of("listeners"));
     let rows = rows.as_array().expect("rows").iter();
-    rows.map(|row| row[0].as_str().expect("a name").to_owned()).collect()
+    rows.map(|row| row.as_str().expect("a name").to_owned()).collect()
 }
 
 /// Waits until an expression is true on the page.
@@ -69,4 +73,27 @@ fn the_page_is_live_sorts_by_keys_fits_and_says_when_the_gateway_is_gone() {
     drop((clients, more));
     gateway.stop();
     wait_for(&mut browser, "document.getElementById('link').dataset.link === 'gone'");
+}
+
+#[test]
+fn the_live_page_says_what_an_operator_took_out() {
+    let config = format!("{TWO_ECHOES}{}", upstream("far", &[([127, 0, 0, 1], 9).into()]));
+    let gateway = Gateway::start(&config);
+    let mut browser = Browser::start();
+    browser.call("Page.navigate", json!({ "url": format!("http://{}/", gateway.status()) }));
+    wait_for(&mut browser, "document.getElementById('link')?.textContent === 'live'");
+    let mut shows = |expected: [&str; 2]| {
+        for (table, names) in ["listeners", "servers"].into_iter().zip(expected) {
+            wait_for(&mut browser, &format!("{}.join() === '{names}'", names_of(table)));
+        }
+    };
+    shows(["less,more", "far/127.0.0.1:9"]);
+    tell(&gateway, &["listener", "less", "pause"]);
+    tell(&gateway, &["server", "far/127.0.0.1:9", "drain"]);
+    shows(["less (paused),more", "far/127.0.0.1:9 (drains)"]);
+    tell(&gateway, &["listener", "less", "resume"]);
+    tell(&gateway, &["server", "far/127.0.0.1:9", "ready"]);
+    shows(["less,more", "far/127.0.0.1:9"]);
+    assert_eq!(browser.complaints(), [""; 0]);
+    gateway.stop();
 }
