@@ -13,19 +13,19 @@ const LINES_WAITING: usize = 16_384;
 #[derive(Debug)]
 pub struct LogGuard(#[allow(dead_code, reason = "held for its drop")] WorkerGuard);
 
-/// Starts logging as the config says.
+/// Starts logging as the config says. What only [`signals::hold_wishes`] holds back stays so.
 ///
 /// # Panics
 /// When called twice in a process.
 pub fn start(log: &Log) -> LogGuard {
     // Its thread is to hear no signal, or one that is held back elsewhere would end the process.
-    signals::hold();
+    signals::hold_ends();
     let (writer, guard): (NonBlocking, WorkerGuard) = NonBlockingBuilder::default()
         .buffered_lines_limit(LINES_WAITING)
         .lossy(true)
         .thread_name("log")
         .finish(std::io::stderr());
-    signals::release();
+    signals::release_ends();
     let level = match log.level {
         Level::Error => LevelFilter::ERROR,
         Level::Warn => LevelFilter::WARN,

@@ -2,21 +2,35 @@
 
 use nix::sys::signal::{SigSet, Signal};
 
-const HEARD: [Signal; 5] =
-    [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGUSR1, Signal::SIGUSR2];
+/// Those that ask for the end: a start that nobody wants any more ends by them.
+const ENDS: [Signal; 2] = [Signal::SIGTERM, Signal::SIGINT];
+/// Those that ask for something else. By default each ends a process: a rotation of logs is not to
+/// end a gateway that starts, which may take minutes while a predecessor's sockets go.
+const WISHES: [Signal; 3] = [Signal::SIGHUP, Signal::SIGUSR1, Signal::SIGUSR2];
 
-/// Holds back what the control plane hears until it does: from now on clients may be served, and
-/// none of them is to be lost by a signal that nobody hears yet. Threads that are started meanwhile
-/// hear none of these at all.
-pub fn hold() {
-    set().thread_block().expect("a set of known signals");
+/// Holds back, from the very start, what must not end it, until the control plane hears it. Threads
+/// that are started meanwhile hear none of it at all.
+pub fn hold_wishes() {
+    set(&WISHES).thread_block().expect("a set of known signals");
 }
 
-/// Hears them, what was held back at first.
+/// Holds back all else that the control plane hears: from now on clients may be served, and none of
+/// them is to be lost by a signal that nobody hears yet.
+pub fn hold_ends() {
+    set(&ENDS).thread_block().expect("a set of known signals");
+}
+
+/// Lets a start be ended again.
+pub(super) fn release_ends() {
+    set(&ENDS).thread_unblock().expect("a set of known signals");
+}
+
+/// Hears all of them, what was held back at first.
 pub(super) fn release() {
-    set().thread_unblock().expect("a set of known signals");
+    set(&WISHES).thread_unblock().expect("a set of known signals");
+    release_ends();
 }
 
-fn set() -> SigSet {
-    HEARD.into_iter().collect()
+fn set(signals: &[Signal]) -> SigSet {
+    signals.iter().copied().collect()
 }

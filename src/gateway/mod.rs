@@ -51,6 +51,7 @@ use sockets::{Passive, Sockets, passive_sockets};
 /// # Errors
 /// When the gateway could not start, or broke.
 pub fn run(config: Config) -> Result<(), GatewayError> {
+    crate::control::signals::hold_wishes();
     // Before the log, which has a thread and descriptors of its own.
     let inherited = Inherited::from_environment().map_err(GatewayError::Inherit)?;
     let log = crate::control::log::start(&config.log);
@@ -93,7 +94,7 @@ impl Gateway {
         let host = Host::prepare(config)?;
         let Sockets { bound, locks } = sockets::bind_all(config, &host, inherited)?;
         let doors = doors(config)?;
-        crate::control::signals::hold();
+        crate::control::signals::hold_ends();
         let sink = access::open(config)?;
         Ok(Gateway { locks, doors, ..Gateway::recruit(config, &host, bound, sink)? })
     }

@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 use std::io::{Error, ErrorKind, IoSlice, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use nix::sys::resource::{Resource, getrlimit};
+use nix::sys::signal::Signal;
 use nix::sys::socket::{
     AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, sendmsg, socketpair,
 };
@@ -74,6 +76,35 @@ fn listeners_that_no_process_has_open_are_named_and_waited_for() {
     exchange(address).expect("it is served");
     gateway.wait_for_ended(1);
     gateway.stop().expect(&[("closed", 1)]);
+}
+
+#[test]
+fn a_start_that_waits_is_ended_by_none_but_the_signals_that_end() {
+    let launch = || {
+        let listener = TcpListener::bind(("127.0.0.1", free_port())).expect("a free port");
+        let address = listener.local_addr().expect("it is bound");
+        let way = open_by_nobody(listener);
+        let gateway = Gateway::launch_in(Home::new(), program(None), Some(&echo_on(address)));
+        gateway.wait_for_lines(WAITS, 1);
+        (gateway, way)
+    };
+    let (gateway, way) = launch();
+    for signal in [Signal::SIGUSR1, Signal::SIGHUP, Signal::SIGUSR2] {
+        gateway.signal(signal);
+    }
+    drop(way);
+    gateway.wait_for_lines(" ready ", 1);
+    // Held back, not lost.
+    for said in ["no log file to open anew", "reload is not in", "upgrade is not in"] {
+        gateway.wait_for_lines(said, 1);
+    }
+    gateway.stop();
+    for signal in [Signal::SIGTERM, Signal::SIGINT] {
+        let (gateway, _way) = launch();
+        gateway.signal(signal);
+        let (status, lines) = gateway.ended_by_itself();
+        assert_eq!(status.signal(), Some(signal as i32), "{lines:?}");
+    }
 }
 
 /// Clients one after the other, and what became of them.
