@@ -16,8 +16,9 @@ use super::admin::{is_living, pid_of, sockets_in};
 use super::directory::candidates;
 use crate::metrics::{Reading, reading::SCHEMA};
 
-/// How long a gateway may take to answer.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// How long a gateway may take to answer: longer than it waits for others and its workers, so that
+/// it is the gateway that says what takes so long.
+const PATIENCE: Duration = Duration::from_secs(40);
 
 /// Why there is no answer.
 #[derive(Debug)]

@@ -21,7 +21,10 @@ use crate::worker::{Answer, Order, Purpose, Reply, Row, Task};
 
 /// How often a worker's answer is looked for. A worker that woke us instead would take a lock.
 const LOOK: Duration = Duration::from_millis(2);
-/// How long workers may take: less than the asker's patience.
+/// How long an asker may wait for its turn: another's kill may end 10,000 at 1,000 a second.
+const TURN_PATIENCE: Duration = Duration::from_secs(12);
+/// How long workers may take for all that one request asks of them. With the wait for the turn it
+/// is less than the patience of `client.rs`.
 const PATIENCE: Duration = Duration::from_secs(25);
 
 /// A request that is not carried out, and why.
@@ -52,7 +55,8 @@ pub(super) async fn list(
 ) -> Result<Json<Value>, Refusal> {
     let Listing { filter, sort, limit } = listing;
     let query = Query::parse(&filter, sort.as_deref(), limit, view.names()).map_err(wrong)?;
-    let answer = ask(&view, &query, None, Purpose::Show).await?;
+    let _turn = in_turn(view.turns().show()).await?;
+    let answer = in_time(ask(&view, &query, None, Purpose::Show)).await?;
     Ok(Json(shown(&view, &answer)))
 }
 
@@ -107,45 +111,57 @@ impl Turns {
         Turns { show: Semaphore::new(1), kill: Semaphore::new(1) }
     }
 
-    async fn next(&self, purpose: Purpose) -> SemaphorePermit<'_> {
-        let turns = match purpose {
-            Purpose::Show => &self.show,
-            Purpose::Kill => &self.kill,
-        };
-        turns.acquire().await.expect("it is never closed")
+    async fn show(&self) -> SemaphorePermit<'_> {
+        self.show.acquire().await.expect("it is never closed")
+    }
+
+    async fn kill(&self) -> SemaphorePermit<'_> {
+        self.kill.acquire().await.expect("it is never closed")
     }
 }
 
-/// Asks every worker that can have one of those meant, and waits for all answers.
+/// The turn that is waited for, unless others take too long.
+async fn in_turn<T>(turn: impl Future<Output = T>) -> Result<T, Refusal> {
+    timeout(TURN_PATIENCE, turn).await.map_err(|_| {
+        let seconds = TURN_PATIENCE.as_secs();
+        not_now(&format!(
+            "others ask for connections or end some, and had not finished within {seconds} s; try \
+             again"
+        ))
+    })
+}
+
+/// What the workers answer, unless they take too long.
+async fn in_time<T>(asked: impl Future<Output = Result<T, Refusal>>) -> Result<T, Refusal> {
+    let late = || not_now("the workers did not answer in time; the log says if one stands still");
+    timeout(PATIENCE, asked).await.map_err(|_| late())?
+}
+
+/// Asks every worker that can have one of those meant, and waits for all answers. The asker has its
+/// turn.
 async fn ask(
     view: &View,
     query: &Query,
     only: Option<&[ConnId]>,
     purpose: Purpose,
 ) -> Result<Answer, Refusal> {
-    let gathered = async {
-        let _turn = view.turns().next(purpose).await;
-        let mut asked = Vec::new();
-        let mut all = Answer::default();
-        let workers = view.workers();
-        for (index, worker) in workers.iter().enumerate().filter(|(i, _)| query.admits_worker(*i)) {
-            let here = |id: &&ConnId| usize::from(id.worker) == index;
-            let only: Option<Vec<_>> = only.map(|ids| ids.iter().filter(here).copied().collect());
-            if only.as_ref().is_some_and(Vec::is_empty) {
-                continue;
-            }
-            let question = Question { worker, query, only, purpose };
-            asked.push((question.put(), question));
+    let mut asked = Vec::new();
+    let mut all = Answer::default();
+    let workers = view.workers();
+    for (index, worker) in workers.iter().enumerate().filter(|(i, _)| query.admits_worker(*i)) {
+        let here = |id: &&ConnId| usize::from(id.worker) == index;
+        let only: Option<Vec<_>> = only.map(|ids| ids.iter().filter(here).copied().collect());
+        if only.as_ref().is_some_and(Vec::is_empty) {
+            continue;
         }
-        let nobodys = |id: &&ConnId| usize::from(id.worker) >= workers.len();
-        all.stale.extend(only.unwrap_or_default().iter().filter(nobodys));
-        for (answer, question) in asked {
-            gather(&mut all, question.answered(answer).await?);
-        }
-        Ok(all)
-    };
-    let late = || not_now("the workers did not answer in time; the log says if one stands still");
-    let mut all = timeout(PATIENCE, gathered).await.map_err(|_| late())??;
+        let question = Question { worker, query, only, purpose };
+        asked.push((question.put(), question));
+    }
+    let nobodys = |id: &&ConnId| usize::from(id.worker) >= workers.len();
+    all.stale.extend(only.unwrap_or_default().iter().filter(nobodys));
+    for (answer, question) in asked {
+        gather(&mut all, question.answered(answer).await?);
+    }
     all.rows.sort_by_key(|one| (Reverse(one.weight), one.row.id.worker, one.row.id.slot));
     all.rows.truncate(query.limit as usize);
     Ok(all)
@@ -232,24 +248,22 @@ pub(super) async fn kill(
         return Err((StatusCode::BAD_REQUEST, words.to_owned()));
     }
     let only = (!ids.is_empty()).then_some(&ids[..]);
-    let query = query.living();
-    let mut shows = query.clone();
-    shows.limit = if dry_run { UNCONFIRMED } else { 0 };
-    let found = ask(&view, &shows, only, Purpose::Show).await?;
+    let mut query = query.living();
     if dry_run {
+        query.limit = UNCONFIRMED;
+        let _turn = in_turn(view.turns().show()).await?;
+        let found = in_time(ask(&view, &query, only, Purpose::Show)).await?;
         let mut answer = shown(&view, &found);
         answer["stale"] = words(&found.stale);
         return Ok(Json(answer));
     }
-    if found.matched > u64::from(UNCONFIRMED) && !yes {
-        let words = format!(
-            "{} connections match, and more than {UNCONFIRMED} are ended only when confirmed: \
-             write --yes, look first with --dry-run, or narrow the filter",
-            found.matched
-        );
-        return Err((StatusCode::CONFLICT, words));
-    }
-    let answer = ask(&view, &query, only, Purpose::Kill).await?;
+    let answer = match yes {
+        true => {
+            let _turn = in_turn(view.turns().kill()).await?;
+            in_time(ask(&view, &query, only, Purpose::Kill)).await?
+        }
+        false => kill_unconfirmed(&view, &query, only).await?,
+    };
     tracing::info!(killed = answer.killed, ids = ids.len(), filter, "connections killed");
     Ok(Json(json!({
         "schema": SCHEMA,
@@ -258,6 +272,33 @@ pub(super) async fn kill(
         "left": answer.matched.saturating_sub(answer.killed),
         "stale": words(&answer.stale),
     })))
+}
+
+/// Ends connections if they are few. Two walks have no more time than one.
+async fn kill_unconfirmed(
+    view: &View,
+    query: &Query,
+    only: Option<&[ConnId]>,
+) -> Result<Answer, Refusal> {
+    let mut shows = query.clone();
+    shows.limit = 0;
+    // Whoever only asks holds no turn to kill, so that neither waits for the other for ever.
+    let turns = async { (view.turns().kill().await, view.turns().show().await) };
+    let (_turn, show_turn) = in_turn(turns).await?;
+    in_time(async move {
+        let found = ask(view, &shows, only, Purpose::Show).await?;
+        drop(show_turn);
+        if found.matched > u64::from(UNCONFIRMED) {
+            let words = format!(
+                "{} connections match, and more than {UNCONFIRMED} are ended only when confirmed: \
+                 write --yes, look first with --dry-run, or narrow the filter",
+                found.matched
+            );
+            return Err((StatusCode::CONFLICT, words));
+        }
+        ask(view, query, only, Purpose::Kill).await
+    })
+    .await
 }
 
 fn words(ids: &[ConnId]) -> Value {
