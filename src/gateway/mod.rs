@@ -15,6 +15,7 @@ mod tests;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
@@ -28,7 +29,7 @@ use crate::base::Clock;
 use crate::budget::{Bell, Budget};
 use crate::config::{AtLimit, Builtin, Config, Listener, Status, UpstreamKind};
 use crate::conn::{Reason, Wiring};
-use crate::control::access::{Sink, Writing};
+use crate::control::access::{LAST_LINES, Sink, Writing};
 use crate::control::admin::AdminDoor;
 use crate::control::directory::runtime_directory;
 use crate::control::reading::Books;
@@ -165,7 +166,9 @@ impl Gateway {
             }
         }
         if let Some(writing) = writing {
-            writing.finish();
+            // Whoever has asked twice waits for nothing.
+            let forced = outcome == Outcome::Forced;
+            writing.finish(if forced { Duration::ZERO } else { LAST_LINES });
         }
         summarize(&handles);
         match outcome {

@@ -27,8 +27,9 @@ const BATCH_BYTES: usize = 256 << 10;
 const MODE: u32 = 0o640;
 /// How often lines that are lost are complained about.
 const COMPLAINT: Duration = Duration::from_secs(60);
-/// How long the gateway's end waits for the last lines, and how often it looks.
-const LAST_LINES: Duration = Duration::from_secs(3);
+/// How long a gateway that ends in order waits for the last lines.
+pub const LAST_LINES: Duration = Duration::from_secs(3);
+/// How often it looks.
 const LAST_LOOK: Duration = Duration::from_millis(10);
 
 /// Where the lines go.
@@ -139,10 +140,11 @@ impl AccessLog {
 }
 
 impl Writing {
-    /// Writes what still waits. When whoever takes the lines does not take them, it gives up.
-    pub fn finish(self) {
+    /// Writes what still waits. When whoever takes the lines does not take them in time, it gives
+    /// up.
+    pub fn finish(self, within: Duration) {
         self.log.0.stop.store(true, Ordering::SeqCst);
-        for _ in 0..LAST_LINES.as_millis() / LAST_LOOK.as_millis() {
+        for _ in 0..within.as_millis() / LAST_LOOK.as_millis() {
             if self.thread.is_finished() {
                 return;
             }
