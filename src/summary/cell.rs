@@ -115,7 +115,7 @@ impl Cell {
 
     /// Whether nobody knows it yet.
     pub fn is_unknown(&self) -> bool {
-        matches!(self, Cell::Rate(None) | Cell::ByteRate(None))
+        matches!(self, Cell::Rate(None) | Cell::ByteRate(None) | Cell::Balance(None))
     }
 
     /// How much of what there is, from 0 to 1.
@@ -226,6 +226,7 @@ mod tests {
         assert_eq!(Cell::Share { used: 1, all: 65_535 }.text(), "1 / 65,535");
         for none in [Cell::Rate(None), Cell::ByteRate(None), Cell::Balance(None)] {
             assert_eq!(none.text(), NOTHING);
+            assert!(none.is_unknown(), "{none:?}");
         }
     }
 

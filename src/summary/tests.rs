@@ -84,6 +84,14 @@ fn a_screenful_has_columns_and_says_rates_only_where_they_are_known() {
 }
 
 #[test]
+fn a_gateway_without_connections_has_no_balance() {
+    let mut reading = reading();
+    reading.workers.iter_mut().for_each(|worker| worker.open = 0);
+    let text = screenful(&Summary::of(&reading, None), None);
+    assert!(!text.contains("balance") && !text.contains('–'), "{text}");
+}
+
+#[test]
 fn what_an_operator_took_out_is_marked() {
     let mut reading = reading();
     reading.listeners[1].paused = true;
