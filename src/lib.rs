@@ -7,7 +7,8 @@
 //! - `top/` — a gateway's figures on a terminal, kept current until a key ends it
 //! - `gateway/` — gets the sockets, builds all parts, starts the workers, drains and joins them
 //! - `control/` — the slow plane: signals, the admin and status servers and their client, the
-//!   watch over the workers, the log, runtime files
+//!   status page, connections listed and ended, steering, the dump, the watch over the workers, the
+//!   log and the access log, runtime files
 //! - `summary/` — what readings say to a person: figures and tables for terminal and page
 //! - `worker/` — the fast plane: the loop on one screen; route, admission, timers, mailbox
 //! - `conn/` — one connection as a pure state machine: no clock, no ring, no allocation

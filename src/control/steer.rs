@@ -154,7 +154,11 @@ impl fmt::Display for SteerError {
                 write!(out, "there is no {what} {name:?}; this gateway has {names}")?;
                 if more > 0 { write!(out, " and {more} more") } else { Ok(()) }
             }
-            SteerError::Draining => write!(out, "the gateway drains; it takes no such order now"),
+            SteerError::Draining => write!(
+                out,
+                "the gateway drains and takes no such order; it serves whom it has until it ends: \
+                 say it to the one that comes after it"
+            ),
         }
     }
 }
