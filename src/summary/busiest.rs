@@ -4,21 +4,17 @@ use std::collections::HashMap;
 
 use serde_json::Value;
 
+use super::cell::Cell;
 use super::cell::Kind::{ByteRate, Bytes, Word};
-use super::cell::{Cell, Kind};
 use super::{Head, Moment, Row, Table};
 
-const fn head(title: &'static str, path: &'static str, kind: Kind, spare: u8) -> Head {
-    Head { title, path, of: "", kind, spare }
-}
-
 const HEADS: &[Head] = &[
-    head("connection", "id", Word, 0),
-    head("client", "client", Word, 2),
-    head("server", "server", Word, 3),
-    head("to server/s", "to_upstream_bytes", ByteRate, 1),
-    head("to client/s", "to_client_bytes", ByteRate, 1),
-    head("moved", "bytes", Bytes, 4),
+    Head::new("connection", "id", Word, 0),
+    Head::new("client", "client", Word, 2),
+    Head::new("server", "server", Word, 3),
+    Head::new("to server/s", "to_upstream_bytes", ByteRate, 1),
+    Head::new("to client/s", "to_client_bytes", ByteRate, 1),
+    Head::new("moved", "bytes", Bytes, 4),
 ];
 
 /// Rows of an answer that lists connections, the fastest first. Rates are those since an earlier

@@ -41,6 +41,18 @@ pub struct Head {
     pub spare: u8,
 }
 
+impl Head {
+    /// Of a value that stands alone.
+    const fn new(title: &'static str, path: &'static str, kind: Kind, spare: u8) -> Head {
+        Head { title, path, of: "", kind, spare }
+    }
+
+    /// Of a share of what is at `of`.
+    const fn share(title: &'static str, path: &'static str, of: &'static str, spare: u8) -> Head {
+        Head { title, path, of, kind: Kind::Share, spare }
+    }
+}
+
 /// Rows of the same kind.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Table {

@@ -4,19 +4,11 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 
 use super::cell::Kind::{Balance, ByteRate, Bytes, Count, Rate, Word};
-use super::cell::{Cell, Kind, span};
+use super::cell::{Cell, span};
 use super::{Head, Pace, Row, STALLED_SECONDS, Table, open, seconds, sum};
 use crate::conn::Reason;
 use crate::metrics::Reading;
 use crate::metrics::reading::{Counts, Leaving, Listener, Server, Worker};
-
-const fn head(title: &'static str, path: &'static str, kind: Kind, spare: u8) -> Head {
-    Head { title, path, of: "", kind, spare }
-}
-
-const fn share(title: &'static str, path: &'static str, of: &'static str, spare: u8) -> Head {
-    Head { title, path, of, kind: Kind::Share, spare }
-}
 
 /// A host that allows so many files means that it has no limit.
 const FILES_UNLIMITED: u64 = 1 << 40;
@@ -33,49 +25,51 @@ pub(super) fn figures(now: &Reading, pace: Pace<'_>) -> Vec<(Head, Cell)> {
         Some(((now.process.cpu_seconds? - then.process.cpu_seconds?) / passed).max(0.0))
     });
     let mut figures = vec![
-        (head("accepts/s", "accepted", Rate, 0), Cell::Rate(rate(|l| l.accepted))),
-        (head("closes/s", "closed", Rate, 0), Cell::Rate(rate(|l| sum(&l.closed)))),
-        (head("refusals/s", "refused", Rate, 0), Cell::Rate(rate(|l| sum(&l.refused)))),
+        (Head::new("accepts/s", "accepted", Rate, 0), Cell::Rate(rate(|l| l.accepted))),
+        (Head::new("closes/s", "closed", Rate, 0), Cell::Rate(rate(|l| sum(&l.closed)))),
+        (Head::new("refusals/s", "refused", Rate, 0), Cell::Rate(rate(|l| sum(&l.refused)))),
         (
-            share("accept queues", "waiting", "backlog", 0),
+            Head::share("accept queues", "waiting", "backlog", 0),
             Cell::Share {
                 used: queue(|l| l.accept_queue.waiting),
                 all: queue(|l| l.accept_queue.limit),
             },
         ),
         (
-            head("to servers/s", "to_upstream_bytes", ByteRate, 0),
+            Head::new("to servers/s", "to_upstream_bytes", ByteRate, 0),
             Cell::ByteRate(rate(|l| l.to_upstream_bytes)),
         ),
         (
-            head("to clients/s", "to_client_bytes", ByteRate, 0),
+            Head::new("to clients/s", "to_client_bytes", ByteRate, 0),
             Cell::ByteRate(rate(|l| l.to_client_bytes)),
         ),
-        (head("cores busy", "process.cpu_seconds", Rate, 0), Cell::Rate(cores)),
+        (Head::new("cores busy", "process.cpu_seconds", Rate, 0), Cell::Rate(cores)),
     ];
     if let Some(bytes) = now.process.resident_memory_bytes {
-        figures
-            .push((head("memory", "process.resident_memory_bytes", Bytes, 0), Cell::Bytes(bytes)));
+        figures.push((
+            Head::new("memory", "process.resident_memory_bytes", Bytes, 0),
+            Cell::Bytes(bytes),
+        ));
     }
     let max_files = now.host.max_files.filter(|&max| max < FILES_UNLIMITED);
     if let (Some(used), Some(all)) = (now.host.open_files, max_files) {
-        let files = share("host files", "host.open_files", "host.max_files", 0);
+        let files = Head::share("host files", "host.open_files", "host.max_files", 0);
         figures.push((files, Cell::Share { used, all }));
     }
     figures
 }
 
 const LISTENERS: &[Head] = &[
-    head("listener", "name", Word, 0),
-    share("accept queue", "accept_queue.waiting", "accept_queue.limit", 1),
-    head("open", "open", Count, 0),
-    head("accepts/s", "accepted", Rate, 1),
-    head("accepted", "accepted", Count, 6),
-    head("refused", "refused", Count, 5),
-    head("dropped", "accept_queue.dropped", Count, 5),
-    head("to server/s", "to_upstream_bytes", ByteRate, 4),
-    head("to client/s", "to_client_bytes", ByteRate, 4),
-    head("addresses", "addresses", Word, 7),
+    Head::new("listener", "name", Word, 0),
+    Head::share("accept queue", "accept_queue.waiting", "accept_queue.limit", 1),
+    Head::new("open", "open", Count, 0),
+    Head::new("accepts/s", "accepted", Rate, 1),
+    Head::new("accepted", "accepted", Count, 6),
+    Head::new("refused", "refused", Count, 5),
+    Head::new("dropped", "accept_queue.dropped", Count, 5),
+    Head::new("to server/s", "to_upstream_bytes", ByteRate, 4),
+    Head::new("to client/s", "to_client_bytes", ByteRate, 4),
+    Head::new("addresses", "addresses", Word, 7),
 ];
 
 /// A name, and what an operator made of it.
@@ -111,16 +105,16 @@ pub(super) fn listeners(now: &Reading, pace: Pace<'_>) -> Table {
 }
 
 const SERVERS: &[Head] = &[
-    head("server", "title", Word, 0),
-    head("weight", "weight", Count, 6),
-    head("open", "open", Count, 0),
-    head("joins/s", "joined", Rate, 1),
-    head("joined", "joined", Count, 5),
-    head("failures/s", "failed", Rate, 2),
-    head("failed", "failed", Count, 4),
-    head("to server/s", "to_upstream_bytes", ByteRate, 3),
-    head("to client/s", "to_client_bytes", ByteRate, 3),
-    head("address", "address", Word, 6),
+    Head::new("server", "title", Word, 0),
+    Head::new("weight", "weight", Count, 6),
+    Head::new("open", "open", Count, 0),
+    Head::new("joins/s", "joined", Rate, 1),
+    Head::new("joined", "joined", Count, 5),
+    Head::new("failures/s", "failed", Rate, 2),
+    Head::new("failed", "failed", Count, 4),
+    Head::new("to server/s", "to_upstream_bytes", ByteRate, 3),
+    Head::new("to client/s", "to_client_bytes", ByteRate, 3),
+    Head::new("address", "address", Word, 6),
 ];
 
 /// By server, in the order of the config.
@@ -157,14 +151,14 @@ fn titled(reading: &Reading) -> impl Iterator<Item = (String, &Server)> {
 }
 
 const WORKERS: &[Head] = &[
-    head("worker", "#", Word, 0),
-    share("connections", "open", "slots", 0),
-    head("balance", "balance", Balance, 1),
-    share("buffers", "used_buffers", "buffers", 2),
-    head("turns/s", "turns", Rate, 3),
-    head("completions/s", "completions", Rate, 5),
-    head("rings", "rings", Count, 4),
-    head("state", "state", Word, 1),
+    Head::new("worker", "#", Word, 0),
+    Head::share("connections", "open", "slots", 0),
+    Head::new("balance", "balance", Balance, 1),
+    Head::share("buffers", "used_buffers", "buffers", 2),
+    Head::new("turns/s", "turns", Rate, 3),
+    Head::new("completions/s", "completions", Rate, 5),
+    Head::new("rings", "rings", Count, 4),
+    Head::new("state", "state", Word, 1),
 ];
 
 /// By worker.
@@ -203,9 +197,9 @@ fn state(worker: &Worker) -> String {
 }
 
 const ENDINGS: &[Head] = &[
-    head("reason", "#", Word, 0),
-    head("connections", "", Count, 0),
-    head("per second", "", Rate, 0),
+    Head::new("reason", "#", Word, 0),
+    Head::new("connections", "", Count, 0),
+    Head::new("per second", "", Rate, 0),
 ];
 
 /// Why connections were closed, and clients refused.
