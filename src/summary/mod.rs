@@ -16,7 +16,7 @@ use std::time::Duration;
 
 pub use busiest::busiest;
 pub use cell::{Cell, Kind, Level, span};
-pub use text::screenful;
+pub use text::{FIGURE_GAP, figure_lines, screenful};
 
 use crate::metrics::Reading;
 use crate::metrics::reading::Counts;

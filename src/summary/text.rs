@@ -1,11 +1,14 @@
 //! The screenful that `portcullis status` prints.
 
 use std::fmt::Write;
+use std::ops::Range;
 
 use super::{Kind, Summary, Table, span};
 
 /// Where figures break when no terminal says otherwise.
 const COLUMNS: usize = 80;
+/// Between figures.
+pub const FIGURE_GAP: usize = 3;
 /// Between columns.
 const GAP: usize = 2;
 
@@ -23,7 +26,10 @@ pub fn screenful(summary: &Summary, width: Option<usize>) -> String {
     let figures = summary.figures.iter().filter(|(_, cell)| !cell.is_unknown());
     let figures: Vec<String> =
         figures.map(|(head, cell)| format!("{} {}", head.title, cell.text())).collect();
-    wrap(&figures, width.unwrap_or(COLUMNS), &mut text);
+    let widths = figures.iter().map(|figure| figure.chars().count());
+    for line in figure_lines(widths, width.unwrap_or(COLUMNS)) {
+        let _ = writeln!(text, "{}", figures[line].join(&" ".repeat(FIGURE_GAP)));
+    }
     if !summary.builtins.is_empty() {
         let names = summary.builtins.join(", ");
         let _ = writeln!(text, "answered by the gateway itself: {names}");
@@ -37,20 +43,23 @@ pub fn screenful(summary: &Summary, width: Option<usize>) -> String {
     text.trim_end().to_owned()
 }
 
-/// As many beside each other as have room.
-fn wrap(words: &[String], columns: usize, text: &mut String) {
+/// Which of the figures, each so wide, stand in which line: as many beside each other as have room.
+pub fn figure_lines(widths: impl Iterator<Item = usize>, room: usize) -> Vec<Range<usize>> {
+    let mut lines: Vec<Range<usize>> = Vec::new();
     let mut column = 0;
-    for word in words {
-        let wide = word.chars().count();
-        let gap = match column {
-            0 => "",
-            column if column + 3 + wide > columns => "\n",
-            _ => "   ",
-        };
-        column = if gap == "   " { column + 3 + wide } else { wide };
-        let _ = write!(text, "{gap}{word}");
+    for (index, wide) in widths.enumerate() {
+        match lines.last_mut().filter(|_| column + FIGURE_GAP + wide <= room) {
+            Some(line) => {
+                line.end = index + 1;
+                column += FIGURE_GAP + wide;
+            }
+            None => {
+                lines.push(index..index + 1);
+                column = wide;
+            }
+        }
     }
-    text.push('\n');
+    lines
 }
 
 /// Columns as wide as their widest cell, numbers to the right; unknown rates are left out.

@@ -6,7 +6,7 @@ use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::{Line, Span};
 
 use super::state::{BUSIEST, Link, State, TABLES};
-use crate::summary::{Cell, Kind, Level, Row, Table, span};
+use crate::summary::{Cell, FIGURE_GAP, Kind, Level, Row, Table, figure_lines, span};
 
 /// Cells of a bar.
 const BAR: usize = 6;
@@ -100,22 +100,16 @@ fn connections(state: &State, width: usize) -> Line<'static> {
     ])
 }
 
-/// As many beside each other as have room.
 fn figures(state: &State, width: usize) -> Vec<Line<'static>> {
-    let mut lines: Vec<Line<'static>> = Vec::new();
-    for (head, cell) in &state.summary.figures {
+    let figures = state.summary.figures.iter().map(|(head, cell)| {
         let value = Span::styled(cell.text(), Modifier::BOLD);
-        let spans = [Span::styled(format!("{} ", head.title), Modifier::DIM), value];
-        let wanted: usize = spans.iter().map(Span::width).sum();
-        match lines.last_mut().filter(|line| line.width() + 3 + wanted <= width) {
-            Some(line) => {
-                line.push_span(Span::raw("   "));
-                line.extend(spans);
-            }
-            None => lines.push(Line::from(spans.to_vec())),
-        }
-    }
-    lines
+        [Span::styled(format!("{} ", head.title), Modifier::DIM), value]
+    });
+    let figures: Vec<[Span<'static>; 2]> = figures.collect();
+    let widths = figures.iter().map(|spans| spans.iter().map(Span::width).sum());
+    let gap = [Span::raw(" ".repeat(FIGURE_GAP))];
+    let lines = figure_lines(widths, width);
+    lines.into_iter().map(|line| Line::from(figures[line].join(&gap[..]))).collect()
 }
 
 /// Lines for each table with so many rows, a blank one before it among them: first each that has
