@@ -17,8 +17,7 @@ use serde_json::{Value, json};
 
 use crate::config::{Config, ConfigErrors, MAX_WEIGHT};
 use crate::control::client::{Client, ClientError};
-use crate::control::table::table;
-use crate::summary::{Summary, screenful};
+use crate::summary::{Summary, listing, screenful};
 use crate::{gateway, query, top};
 
 /// Something failed, or was forced to end.
@@ -291,7 +290,7 @@ fn perform(command: Command) -> Outcome {
         }),
         Command::Conns { filter, sort, limit, json, instance } => asked(&instance, |gateway| {
             let answer = gateway.list(&filter.join(" "), &sort, limit)?;
-            Ok(if json { answer.to_string() } else { table(&answer) })
+            Ok(if json { answer.to_string() } else { listing(&answer, columns()) })
         }),
         Command::Kill { ids, filter, dry_run, yes, json, instance } => {
             let filter = filter.join(" ");
@@ -364,21 +363,24 @@ fn asked(instance: &Instance, ask: impl FnOnce(&Client) -> Result<String, Client
     }
 }
 
+/// Of the terminal. Whoever reads from a pipe gets all there is.
+fn columns() -> Option<usize> {
+    let terminal = io::stdout().is_terminal().then(|| crossterm::terminal::size().ok()).flatten();
+    terminal.map(|(columns, _)| usize::from(columns))
+}
+
 /// How a running gateway does.
 fn status(gateway: &Client, rates: bool, json: bool) -> Result<String, ClientError> {
     if json {
         return gateway.get("/status.json").map(|answer| format!("{answer:#}"));
     }
-    // Whoever reads from a pipe gets all there is.
-    let terminal = io::stdout().is_terminal().then(|| crossterm::terminal::size().ok()).flatten();
-    let width = terminal.map(|(columns, _)| usize::from(columns));
     let mut now = gateway.reading()?;
     let mut earlier = None;
     if rates {
         thread::sleep(RATE_SPAN);
         earlier = Some(std::mem::replace(&mut now, gateway.reading()?));
     }
-    Ok(screenful(&Summary::of(&now, earlier.as_ref()), width))
+    Ok(screenful(&Summary::of(&now, earlier.as_ref()), columns()))
 }
 
 /// What became of those who were to be ended. Who was named and is gone makes it a denial, and so
@@ -388,7 +390,7 @@ fn killed(answer: &Value, json: bool, dry_run: bool) -> Outcome {
         answer["stale"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
     let mut text = match (json, dry_run) {
         (true, _) => answer.to_string(),
-        (false, true) => table(answer),
+        (false, true) => listing(answer, columns()),
         (false, false) => format!("{} connections ended", answer["killed"]),
     };
     let error = answer["error"].as_str();

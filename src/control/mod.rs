@@ -19,7 +19,6 @@ mod redact;
 pub mod signals;
 pub mod status;
 pub mod steer;
-pub mod table;
 mod view;
 
 use std::sync::Arc;

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::cell::Cell;
 use super::cell::Kind::{ByteRate, Bytes, Word};
+use super::conns::{Conn, listed};
 use super::{Head, Moment, Row, Table};
 
 const HEADS: &[Head] = &[
@@ -20,30 +21,25 @@ const HEADS: &[Head] = &[
 /// Rows of an answer that lists connections, the fastest first. Rates are those since an earlier
 /// answer, unless that is another process's or none (`null`).
 pub fn busiest(answer: &Value, earlier: &Value) -> Table {
-    let then: HashMap<&str, [u64; 2]> = moved(earlier).collect();
+    let then: HashMap<&str, [u64; 2]> =
+        listed(earlier).map(|conn| (conn.word("id"), conn.moved())).collect();
     let passed = moment(answer).zip(moment(earlier)).and_then(|(now, then)| now.since(then));
     let rate = |now: u64, then: Option<u64>| Some(now.saturating_sub(then?) as f64 / passed?);
-    let mut rows: Vec<(f64, Row)> = moved(answer)
-        .zip(rows(answer))
-        .map(|((id, now), row)| {
-            let before = then.get(id);
-            let rates = [0, 1].map(|way| rate(now[way], before.map(|before| before[way])));
-            let word = |key: &str| row[key].as_str().unwrap_or("-").to_owned();
-            let server = match row["server"].as_str() {
-                Some(server) => format!("{}/{server}", word("upstream")),
-                None => word("upstream"),
-            };
-            let cells = vec![
-                Cell::Word(id.to_owned()),
-                Cell::Word(word("client")),
-                Cell::Word(server),
-                Cell::ByteRate(rates[0]),
-                Cell::ByteRate(rates[1]),
-                Cell::Bytes(now.iter().sum()),
-            ];
-            (rates.into_iter().flatten().sum(), Row { key: id.to_owned(), cells })
-        })
-        .collect();
+    let row = |conn: Conn<'_>| {
+        let (id, now) = (conn.word("id"), conn.moved());
+        let before = then.get(id);
+        let rates = [0, 1].map(|way| rate(now[way], before.map(|before| before[way])));
+        let cells = vec![
+            Cell::Word(id.to_owned()),
+            Cell::Word(conn.word("client").to_owned()),
+            Cell::Word(conn.server()),
+            Cell::ByteRate(rates[0]),
+            Cell::ByteRate(rates[1]),
+            Cell::Bytes(now.iter().sum()),
+        ];
+        (rates.into_iter().flatten().sum(), Row { key: id.to_owned(), cells })
+    };
+    let mut rows: Vec<(f64, Row)> = listed(answer).map(row).collect();
     rows.sort_by(|(one, _), (other, _)| other.total_cmp(one));
     let rows = rows.into_iter().map(|(_, row)| row).collect();
     Table { title: "Connections", path: "rows", heads: HEADS, rows }
@@ -53,17 +49,4 @@ pub fn busiest(answer: &Value, earlier: &Value) -> Table {
 fn moment(answer: &Value) -> Option<Moment> {
     let process = answer["start_time_seconds"].as_f64();
     Some(Moment { process, at_seconds: answer["at_seconds"].as_f64()? })
-}
-
-fn rows(answer: &Value) -> impl Iterator<Item = &Value> {
-    answer["rows"].as_array().into_iter().flatten()
-}
-
-/// By connection: bytes to its server, and to its client.
-fn moved(answer: &Value) -> impl Iterator<Item = (&str, [u64; 2])> {
-    let bytes = |row: &Value, key: &str| row[key].as_u64().unwrap_or(0);
-    rows(answer).map(move |row| {
-        let both = [bytes(row, "to_upstream_bytes"), bytes(row, "to_client_bytes")];
-        (row["id"].as_str().unwrap_or("-"), both)
-    })
 }

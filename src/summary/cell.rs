@@ -30,6 +30,8 @@ pub enum Cell {
     ByteRate(Option<f64>),
     /// How far from the mean: 0.1 is a tenth above it.
     Balance(Option<f64>),
+    /// How long.
+    Span(Duration),
 }
 
 /// The kinds of values.
@@ -43,6 +45,7 @@ pub enum Kind {
     Rate,
     ByteRate,
     Balance,
+    Span,
 }
 
 impl Kind {
@@ -56,6 +59,7 @@ impl Kind {
             Kind::Rate => "rate",
             Kind::ByteRate => "byte-rate",
             Kind::Balance => "balance",
+            Kind::Span => "span",
         }
     }
 }
@@ -97,6 +101,7 @@ impl Cell {
                 let percent = |part: f64| (part * 100.0).round() + 0.0;
                 balance.map_or(NOTHING.into(), |part| format!("{:+.0} %", percent(part)))
             }
+            Cell::Span(duration) => brief(*duration),
         }
     }
 
@@ -110,6 +115,7 @@ impl Cell {
             Cell::Rate(_) => Kind::Rate,
             Cell::ByteRate(_) => Kind::ByteRate,
             Cell::Balance(_) => Kind::Balance,
+            Cell::Span(_) => Kind::Span,
         }
     }
 
@@ -153,6 +159,7 @@ impl Cell {
             }
             Cell::Rate(rate) | Cell::ByteRate(rate) => rate.unwrap_or(-1.0),
             Cell::Balance(balance) => balance.unwrap_or(-1.0),
+            Cell::Span(duration) => duration.as_secs_f64(),
         }
     }
 }
@@ -199,6 +206,17 @@ pub fn span(duration: Duration) -> String {
     }
 }
 
+/// The largest unit, rounded down, for a column of many: `350 ms`, `12 s`, `5 min`, `3 h`, `12 d`.
+fn brief(duration: Duration) -> String {
+    match duration.as_secs() {
+        0 => format!("{} ms", duration.as_millis()),
+        seconds @ 1..=59 => format!("{seconds} s"),
+        seconds @ 60..=3599 => format!("{} min", seconds / 60),
+        seconds @ 3600..=86_399 => format!("{} h", seconds / 3600),
+        seconds => format!("{} d", thousands(seconds / 86_400)),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -241,6 +259,22 @@ mod tests {
         ] {
             assert_eq!(span(Duration::from_secs(seconds)), text);
         }
+    }
+
+    #[test]
+    fn a_span_in_a_column_has_one_unit() {
+        for (millis, text) in [
+            (0, "0 ms"),
+            (999, "999 ms"),
+            (59_999, "59 s"),
+            (300_000, "5 min"),
+            (3_600_000, "1 h"),
+            (172_800_000, "2 d"),
+        ] {
+            assert_eq!(Cell::Span(Duration::from_millis(millis)).text(), text);
+        }
+        let span = |seconds| Cell::Span(Duration::from_secs(seconds));
+        assert_eq!(span(59).order(&span(60)), Ordering::Less);
     }
 
     #[test]

@@ -1,10 +1,12 @@
 //! What readings of a gateway say to a person: figures and tables, for a terminal and a page alike.
 //!
-//! One definition of each table serves `status`, `top` and the status page: a [`Head`] also names
-//! the value's place in the page's document, where a script finds it again in the next reading.
+//! One definition of each table serves `status`, `conns`, `top` and the status page: a [`Head`]
+//! also names the value's place in the page's document, where a script finds it again in the next
+//! reading.
 
 mod busiest;
 mod cell;
+mod conns;
 #[cfg(test)]
 pub(crate) mod sample;
 mod tables;
@@ -16,7 +18,8 @@ use std::time::Duration;
 
 pub use busiest::busiest;
 pub use cell::{Cell, Kind, Level, span};
-pub use text::{FIGURE_GAP, figure_lines, screenful};
+pub use conns::{conns, listing};
+pub use text::{FIGURE_GAP, figure_lines, laid_out, screenful};
 
 use crate::metrics::Reading;
 use crate::metrics::reading::Counts;

@@ -1,4 +1,4 @@
-//! The screenful that `portcullis status` prints.
+//! Tables as lines of text, and the screenful of them that `portcullis status` prints.
 
 use std::fmt::Write;
 use std::ops::Range;
@@ -37,7 +37,7 @@ pub fn screenful(summary: &Summary, width: Option<usize>) -> String {
     for table in summary.tables() {
         if !table.rows.is_empty() {
             text.push('\n');
-            lay_out(table, width.unwrap_or(usize::MAX), &mut text);
+            text += &laid_out(table, width);
         }
     }
     text.trim_end().to_owned()
@@ -62,8 +62,10 @@ pub fn figure_lines(widths: impl Iterator<Item = usize>, room: usize) -> Vec<Ran
     lines
 }
 
-/// Columns as wide as their widest cell, numbers to the right; unknown rates are left out.
-fn lay_out(table: &Table, room: usize, text: &mut String) {
+/// A head and a line for each row: columns as wide as their widest cell, numbers to the right,
+/// those of which nothing is known left out. A terminal's `width` leaves out what is least telling.
+pub fn laid_out(table: &Table, width: Option<usize>) -> String {
+    let room = width.unwrap_or(usize::MAX);
     let width = |column: usize| {
         let cells = table.rows.iter().map(|row| row.cells[column].text().chars().count());
         cells.chain([table.heads[column].title.chars().count()]).max().unwrap_or(0)
@@ -71,11 +73,13 @@ fn lay_out(table: &Table, room: usize, text: &mut String) {
     let known = |column: &usize| !table.rows.iter().all(|row| row.cells[*column].is_unknown());
     let known = (0..table.heads.len()).filter(known);
     let columns = table.fit(known.map(|column| (column, width(column))).collect(), GAP, room);
+    let mut text = String::new();
     let titles = |column: usize| table.heads[column].title.to_owned();
-    line(table, &columns, titles, text);
+    line(table, &columns, titles, &mut text);
     for row in &table.rows {
-        line(table, &columns, |column| row.cells[column].text(), text);
+        line(table, &columns, |column| row.cells[column].text(), &mut text);
     }
+    text
 }
 
 fn line(

@@ -216,7 +216,7 @@ fn wide(cell: &Cell) -> usize {
     match cell {
         Cell::Word(_) => text,
         Cell::Share { .. } => text + 1 + BAR,
-        Cell::Balance(_) | Cell::Count(_) | Cell::Rate(_) => text.max(7),
+        Cell::Balance(_) | Cell::Count(_) | Cell::Rate(_) | Cell::Span(_) => text.max(7),
         Cell::Bytes(_) | Cell::ByteRate(_) => text.max(8),
     }
 }

@@ -133,7 +133,7 @@ fn filters_sort_and_limit_choose() {
     let said = ask(&gateway, &["conns", "--filter", "src=127.0.0.2", "listener=edge"]);
     assert_eq!((said.code, said.complaint.as_str()), (Some(0), ""));
     let lines: Vec<&str> = said.answer.lines().collect();
-    assert!(lines[0].starts_with("ID ") && lines[0].contains("CLIENT"), "{}", said.answer);
+    assert!(lines[0].starts_with("id ") && lines[0].contains("client"), "{}", said.answer);
     assert_eq!((lines.len(), lines[3]), (4, "2 shown, 2 matched, 6 open"), "{}", said.answer);
     assert!(lines[1].contains("127.0.0.2:") && lines[1].contains("joined"), "{}", said.answer);
     drop(streams);
