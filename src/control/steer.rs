@@ -9,6 +9,7 @@ use tokio::sync::{Mutex, MutexGuard};
 use tokio::time::{sleep, timeout};
 
 use super::view::{Stage, View};
+use crate::query::{server_title, split_server};
 use crate::upstream::Servers;
 use crate::worker::Order;
 
@@ -191,14 +192,15 @@ impl Steering {
 
     /// A server by `UPSTREAM/NAME`.
     fn server(&self, name: &str) -> Result<SteeredServer<'_>, SteerError> {
-        let found = name.split_once('/').and_then(|(upstream, server)| {
-            let upstream = self.upstreams.iter().find(|one| one.name == upstream)?;
-            let index = upstream.names.iter().position(|name| name == server)?;
+        let (upstream, server) = split_server(name);
+        let upstream = self.upstreams.iter().find(|one| one.name == upstream);
+        let found = upstream.and_then(|upstream| {
+            let index = upstream.names.iter().position(|name| Some(&**name) == server)?;
             Some(SteeredServer { upstream, index })
         });
         found.ok_or_else(|| {
             let names = |one: &SteeredUpstream| -> Vec<String> {
-                one.names.iter().map(|server| format!("{}/{server}", one.name)).collect()
+                one.names.iter().map(|server| server_title(&one.name, Some(server))).collect()
             };
             let known = self.upstreams.iter().flat_map(names).collect();
             SteerError::Unknown { what: "server", name: name.to_owned(), known }

@@ -198,6 +198,16 @@ pub struct UpstreamNames {
     pub servers: Vec<String>,
 }
 
+/// What a server, or a whole upstream, is called where both are: `UPSTREAM/SERVER`.
+pub fn server_title(upstream: &str, server: Option<&str>) -> String {
+    server.map_or_else(|| upstream.to_owned(), |server| format!("{upstream}/{server}"))
+}
+
+/// The names of the upstream, which has no stroke in it, and of the server in a title.
+pub fn split_server(title: &str) -> (&str, Option<&str>) {
+    title.split_once('/').map_or((title, None), |(upstream, server)| (upstream, Some(server)))
+}
+
 /// Which connections are meant, which of them come first, and how many.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Query {
@@ -380,6 +390,15 @@ mod tests {
             let query = Query::parse("", Some(sort), None, &names()).expect("it is right");
             let weight = |facts: &Facts| query.weight(facts);
             assert!(weight(&first) > weight(&FACTS).min(weight(&other)), "{sort}");
+        }
+    }
+
+    #[test]
+    fn a_title_survives_the_round_trip() {
+        for names in
+            [("app", None), ("app", Some("a")), ("app", Some("[::1]:80")), ("a", Some("b/c"))]
+        {
+            assert_eq!(split_server(&server_title(names.0, names.1)), names);
         }
     }
 

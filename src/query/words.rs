@@ -8,7 +8,7 @@ use bytesize::ByteSize;
 use humantime_serde::re::humantime;
 use ipnet::IpNet;
 
-use super::{Condition, ConnId, MOST_ROWS, MOST_WORDS, Names, Range, Sort, State};
+use super::{Condition, ConnId, MOST_ROWS, MOST_WORDS, Names, Range, Sort, State, split_server};
 
 /// Each key with an example of how it is written.
 const EXAMPLES: [(&str, &str); 8] = [
@@ -127,10 +127,7 @@ fn size(word: &str, value: &str) -> Result<u64, QueryError> {
 }
 
 fn server(word: &str, value: &str, names: &Names) -> Result<Condition, QueryError> {
-    let (upstream, server) = match value.split_once('/') {
-        Some((upstream, server)) => (upstream, Some(server)),
-        None => (value, None),
-    };
+    let (upstream, server) = split_server(value);
     let known = names.upstreams.iter().map(|upstream| upstream.name.as_str());
     let index = named(word, upstream, "upstream", known)?;
     let Some(server) = server else { return Ok(Condition::Server(index, None)) };

@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::cell::Cell;
 use super::cell::Kind::{Bytes, Span, Word};
 use super::{Head, Row, Table, laid_out};
+use crate::query::server_title;
 
 /// A connection in an answer that lists some.
 #[derive(Clone, Copy)]
@@ -25,10 +26,7 @@ impl<'a> Conn<'a> {
 
     /// Its upstream's name, and its server's if it has one.
     pub(super) fn server(self) -> String {
-        match self.0["server"].as_str() {
-            Some(server) => format!("{}/{server}", self.word("upstream")),
-            None => self.word("upstream").to_owned(),
-        }
+        server_title(self.word("upstream"), self.0["server"].as_str())
     }
 
     /// Bytes to its server, and to its client.

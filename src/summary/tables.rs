@@ -9,6 +9,7 @@ use super::{Head, Pace, Row, STALLED_SECONDS, Table, open, seconds, sum};
 use crate::conn::Reason;
 use crate::metrics::Reading;
 use crate::metrics::reading::{Counts, Leaving, Listener, Server, Worker};
+use crate::query::server_title;
 
 /// A host that allows so many files means that it has no limit.
 const FILES_UNLIMITED: u64 = 1 << 40;
@@ -145,7 +146,7 @@ pub(super) fn servers(now: &Reading, pace: Pace<'_>) -> Table {
 /// Every server, by the names of its upstream and its own.
 fn titled(reading: &Reading) -> impl Iterator<Item = (String, &Server)> {
     reading.upstreams.iter().flat_map(|upstream| {
-        let title = |server: &Server| format!("{}/{}", upstream.name, server.name);
+        let title = |server: &Server| server_title(&upstream.name, Some(&server.name));
         upstream.servers.iter().map(move |server| (title(server), server))
     })
 }
