@@ -8,19 +8,17 @@ use axum::extract::{Query as Parameters, State};
 use axum::http::StatusCode;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tokio::sync::oneshot::{self, Receiver, error::TryRecvError};
+use tokio::sync::oneshot::{self, Receiver};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{sleep, timeout};
 
-use super::WorkerHandle;
 use super::admin::SCHEMA;
 use super::view::View;
+use super::{Ended, LOOK, WorkerHandle, answer_of};
 use crate::base::Side;
 use crate::query::{ConnId, MOST_ROWS, Names, Query, QueryError};
 use crate::worker::{Answer, Order, Purpose, Reply, Row, Task};
 
-/// How often a worker's answer is looked for. A worker that woke us instead would take a lock.
-const LOOK: Duration = Duration::from_millis(2);
 /// How long an asker may wait for its turn: another's kill may end 10,000 at 1,000 a second.
 const TURN_PATIENCE: Duration = Duration::from_secs(12);
 /// How long workers may take for all that one request asks of them. With the wait for the turn it
@@ -191,14 +189,13 @@ impl Question<'_> {
     /// Waits for the answer; again where the worker still walks for somebody who has left.
     async fn answered(&self, mut answer: Receiver<Reply>) -> Result<Answer, Refusal> {
         loop {
-            match answer.try_recv() {
+            match answer_of(answer).await {
                 Ok(Reply::Done(answer)) => return Ok(answer),
                 Ok(Reply::Busy) => {
                     sleep(LOOK).await;
                     answer = self.put();
                 }
-                Err(TryRecvError::Closed) => return Err(not_now("a worker has ended")),
-                Err(TryRecvError::Empty) => sleep(LOOK).await,
+                Err(Ended) => return Err(not_now("a worker has ended")),
             }
         }
     }

@@ -6,12 +6,12 @@ use std::path::Path;
 use std::time::Duration;
 
 use axum::extract::State;
-use tokio::sync::oneshot::{self, error::TryRecvError};
+use tokio::sync::oneshot;
 use tokio::time::sleep;
 
-use super::WorkerHandle;
 use super::redact::redact;
 use super::view::View;
+use super::{Ended, WorkerHandle, answer_of};
 use crate::base::Millis;
 use crate::doctor::{Diagnosis, Facts};
 use crate::metrics::plain_text;
@@ -20,8 +20,6 @@ use crate::worker::{Happening, Order, What};
 
 /// How long workers may take to say what happened last. One that stands still says nothing.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// How often its answer is looked for.
-const LOOK: Duration = Duration::from_millis(2);
 
 /// Collects everything.
 pub(super) async fn dump(State(view): State<View>) -> String {
@@ -31,36 +29,46 @@ pub(super) async fn dump(State(view): State<View>) -> String {
     redact(&text)
 }
 
-/// What each worker says happened last.
-async fn pasts(workers: &[WorkerHandle]) -> Vec<Option<Vec<Happening>>> {
+/// Why a worker says nothing.
+enum Silence {
+    /// It has ended.
+    Ended,
+    /// It stands still, or has much to do.
+    Late,
+}
+
+/// What happened last, if a worker says so.
+type Past = Result<Vec<Happening>, Silence>;
+
+/// What each worker says, all within the same time.
+async fn pasts(workers: &[WorkerHandle]) -> Vec<Past> {
     let ask = |worker: &WorkerHandle| {
-        let (reply, answer) = oneshot::channel();
-        if worker.has_time() {
+        worker.has_time().then(|| {
+            let (reply, answer) = oneshot::channel();
             worker.order(Order::Recall(reply));
-        }
-        answer
+            answer
+        })
     };
-    let mut answers: Vec<_> = workers.iter().map(ask).collect();
-    let mut pasts = vec![None; workers.len()];
-    for _ in 0..PATIENCE.as_millis() / LOOK.as_millis() {
-        let mut waits = false;
-        for (answer, past) in answers.iter_mut().zip(&mut pasts).filter(|(_, past)| past.is_none())
-        {
-            match answer.try_recv() {
-                Ok(happenings) => *past = Some(happenings),
-                Err(TryRecvError::Empty) => waits = true,
-                Err(TryRecvError::Closed) => {}
-            }
-        }
-        if !waits {
-            break;
-        }
-        sleep(LOOK).await;
+    let answers: Vec<_> = workers.iter().map(ask).collect();
+    let over = sleep(PATIENCE);
+    tokio::pin!(over);
+    let mut pasts = Vec::new();
+    for answer in answers {
+        let Some(answer) = answer else {
+            pasts.push(Err(Silence::Late));
+            continue;
+        };
+        pasts.push(tokio::select! {
+            // What is there counts, also when the time is over.
+            biased;
+            past = answer_of(answer) => past.map_err(|Ended| Silence::Ended),
+            () = &mut over => Err(Silence::Late),
+        });
     }
     pasts
 }
 
-fn write(out: &mut String, view: &View, pasts: &[Option<Vec<Happening>>]) -> fmt::Result {
+fn write(out: &mut String, view: &View, pasts: &[Past]) -> fmt::Result {
     let books = view.books();
     let reading = view.reading();
     let Millis(now) = view.now();
@@ -76,8 +84,11 @@ fn write(out: &mut String, view: &View, pasts: &[Option<Vec<Happening>>]) -> fmt
     for (worker, past) in pasts.iter().enumerate() {
         writeln!(out, "\n## worker {worker}: what its ring completed last, and which ended\n")?;
         match past {
-            Some(happenings) => happenings.iter().try_for_each(|one| happening(out, one))?,
-            None => writeln!(out, "it did not answer within {} s", PATIENCE.as_secs())?,
+            Ok(happenings) => happenings.iter().try_for_each(|one| happening(out, one))?,
+            Err(Silence::Ended) => writeln!(out, "it has ended")?,
+            Err(Silence::Late) => {
+                writeln!(out, "it did not answer within {} s", PATIENCE.as_secs())?;
+            }
         }
     }
     Ok(())

@@ -27,6 +27,7 @@ use std::time::Duration;
 use crossbeam::channel::Sender;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::sync::oneshot::{Receiver, error::TryRecvError};
 
 pub use view::{Stage, View};
 
@@ -73,6 +74,25 @@ impl WorkerHandle {
     /// Whether it may be asked something: one that stands still is not asked for ever.
     fn has_time(&self) -> bool {
         self.orders.len() < ORDERS_WAITING
+    }
+}
+
+/// How often it is looked whether workers have answered, or done what they were told.
+const LOOK: Duration = Duration::from_millis(2);
+
+/// A worker was asked, and has ended without an answer.
+#[derive(Debug)]
+struct Ended;
+
+/// What a worker answers; never, where it stands still. It does not wake who waits: that would take
+/// a lock.
+async fn answer_of<T>(mut answer: Receiver<T>) -> Result<T, Ended> {
+    loop {
+        match answer.try_recv() {
+            Ok(answer) => return Ok(answer),
+            Err(TryRecvError::Closed) => return Err(Ended),
+            Err(TryRecvError::Empty) => tokio::time::sleep(LOOK).await,
+        }
     }
 }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::sync::{Mutex, MutexGuard};
 use tokio::time::{sleep, timeout};
 
+use super::LOOK;
 use super::view::{Stage, View};
 use crate::query::{server_title, split_server};
 use crate::upstream::Servers;
@@ -15,8 +16,6 @@ use crate::worker::Order;
 
 /// How long an answer waits for the workers to carry a change out; then it says that they have not.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// How often it looks.
-const LOOK: Duration = Duration::from_millis(2);
 /// Names that an error lists.
 const NAMES: usize = 20;
 
