@@ -232,7 +232,7 @@ async fn server(State(view): State<View>, Json(wish): Json<ServerWish>) -> Answe
 
 fn refusal(error: SteerError) -> (StatusCode, String) {
     let status = match error {
-        SteerError::Unknown { .. } => StatusCode::NOT_FOUND,
+        SteerError::Unknown(_) => StatusCode::NOT_FOUND,
         SteerError::Draining => StatusCode::CONFLICT,
     };
     (status, error.to_string())

@@ -168,15 +168,15 @@ impl Books {
     fn upstream(&self, index: usize, book: &UpstreamBook, first: usize) -> reading::Upstream {
         reading::Upstream {
             name: book.name.clone(),
-            servers: (0..book.servers.len()).map(|nth| self.server(book, first, nth)).collect(),
+            servers: (0..book.servers.len()).map(|nth| self.server(index, first, nth)).collect(),
             connect: Durations::of(
                 self.counters().map(|counters| &counters.upstreams[index].connect),
             ),
         }
     }
 
-    fn server(&self, upstream: &UpstreamBook, first: usize, nth: usize) -> reading::Server {
-        let (name, address) = &upstream.servers[nth];
+    fn server(&self, upstream: usize, first: usize, nth: usize) -> reading::Server {
+        let (name, address) = &self.upstreams[upstream].servers[nth];
         let counters = || self.counters().map(|counters| &*counters.servers[first + nth]);
         let sum = |number: fn(&OfServer) -> u64| counters().map(number).sum::<u64>();
         let failures = ConnectFailure::ALL.map(|failure| (failure.word(), failure as usize));
@@ -191,7 +191,7 @@ impl Books {
             attempts,
             joined,
             failed,
-            weight: self.steering.weight(&upstream.name, nth),
+            weight: self.steering.weight(upstream, nth),
             open: attempts.saturating_sub(left),
             to_upstream_bytes: sum(|server| server.to_upstream_bytes.get()),
             to_client_bytes: sum(|server| server.to_client_bytes.get()),

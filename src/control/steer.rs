@@ -10,20 +10,16 @@ use tokio::time::{sleep, timeout};
 
 use super::LOOK;
 use super::view::{Stage, View};
-use crate::query::{server_title, split_server};
+use crate::query::QueryError;
 use crate::upstream::Servers;
 use crate::worker::Order;
 
 /// How long an answer waits for the workers to carry a change out; then it says that they have not.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// Names that an error lists.
-const NAMES: usize = 20;
 
 /// A listener as an operator sees it.
 #[derive(Debug)]
 pub struct SteeredListener {
-    /// As in the config.
-    pub name: String,
     /// Its gates over all workers.
     pub gates: u32,
     /// How many of them a pause keeps still; the workers count.
@@ -58,8 +54,8 @@ impl Accepting {
 
 impl SteeredListener {
     /// A listener that is open.
-    pub fn new(name: String, gates: u32, still: Arc<AtomicU32>) -> SteeredListener {
-        SteeredListener { name, gates, still, paused: AtomicBool::new(false) }
+    pub fn new(gates: u32, still: Arc<AtomicU32>) -> SteeredListener {
+        SteeredListener { gates, still, paused: AtomicBool::new(false) }
     }
 
     /// How it stands.
@@ -74,33 +70,22 @@ impl SteeredListener {
     }
 }
 
-/// An upstream that has servers.
-#[derive(Debug)]
-pub struct SteeredUpstream {
-    /// As in the config.
-    pub name: String,
-    /// Names of its servers.
-    pub names: Vec<String>,
-    /// Their counts and weights, which the workers share.
-    pub servers: Servers,
-}
-
 /// A server, found.
 #[derive(Clone, Copy, Debug)]
 pub struct SteeredServer<'s> {
-    upstream: &'s SteeredUpstream,
+    servers: &'s Servers,
     index: usize,
 }
 
 impl SteeredServer<'_> {
     /// Its share of new connections; 0: it drains.
     pub fn weight(&self) -> u32 {
-        self.upstream.servers.weight(self.index)
+        self.servers.weight(self.index)
     }
 
     /// Connections to it.
     pub fn open(&self) -> u32 {
-        self.upstream.servers.open(self.index)
+        self.servers.open(self.index)
     }
 }
 
@@ -120,8 +105,9 @@ pub enum Share {
 pub struct Steering {
     /// In the order of the config.
     pub listeners: Vec<SteeredListener>,
-    /// In the order of the config, without the builtin ones.
-    pub upstreams: Vec<SteeredUpstream>,
+    /// Counts and weights of each upstream's servers, which the workers share, in the order of the
+    /// config; a builtin has none.
+    pub upstreams: Vec<Option<Servers>>,
     /// One change at a time.
     turn: Mutex<()>,
 }
@@ -130,14 +116,7 @@ pub struct Steering {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SteerError {
     /// There is nothing of that name.
-    Unknown {
-        /// What was looked for.
-        what: &'static str,
-        /// By which name.
-        name: String,
-        /// What there is.
-        known: Vec<String>,
-    },
+    Unknown(QueryError),
     /// The gateway is about to end, and serves everybody until then.
     Draining,
 }
@@ -145,15 +124,7 @@ pub enum SteerError {
 impl fmt::Display for SteerError {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            SteerError::Unknown { what, name, known } if known.is_empty() => {
-                write!(out, "there is no {what} {name:?}; this gateway has none")
-            }
-            SteerError::Unknown { what, name, known } => {
-                let more = known.len().saturating_sub(NAMES);
-                let names = known[..known.len() - more].join(", ");
-                write!(out, "there is no {what} {name:?}; this gateway has {names}")?;
-                if more > 0 { write!(out, " and {more} more") } else { Ok(()) }
-            }
+            SteerError::Unknown(error) => write!(out, "{error}"),
             SteerError::Draining => write!(
                 out,
                 "the gateway drains and takes no such order; it serves whom it has until it ends: \
@@ -167,7 +138,7 @@ impl std::error::Error for SteerError {}
 
 impl Steering {
     /// What a gateway has.
-    pub fn new(listeners: Vec<SteeredListener>, upstreams: Vec<SteeredUpstream>) -> Steering {
+    pub fn new(listeners: Vec<SteeredListener>, upstreams: Vec<Option<Servers>>) -> Steering {
         Steering { listeners, upstreams, turn: Mutex::default() }
     }
 
@@ -176,34 +147,10 @@ impl Steering {
         self.listeners.get(listener).is_some_and(|one| one.paused.load(Ordering::SeqCst))
     }
 
-    /// The share of new connections that a server gets.
-    pub fn weight(&self, upstream: &str, server: usize) -> u64 {
-        let upstream = self.upstreams.iter().find(|one| one.name == upstream);
-        upstream.map_or(0, |one| one.servers.weight(server).into())
-    }
-
-    fn listener(&self, name: &str) -> Result<usize, SteerError> {
-        self.listeners.iter().position(|listener| listener.name == name).ok_or_else(|| {
-            let known = self.listeners.iter().map(|listener| listener.name.clone()).collect();
-            SteerError::Unknown { what: "listener", name: name.to_owned(), known }
-        })
-    }
-
-    /// A server by `UPSTREAM/NAME`.
-    fn server(&self, name: &str) -> Result<SteeredServer<'_>, SteerError> {
-        let (upstream, server) = split_server(name);
-        let upstream = self.upstreams.iter().find(|one| one.name == upstream);
-        let found = upstream.and_then(|upstream| {
-            let index = upstream.names.iter().position(|name| Some(&**name) == server)?;
-            Some(SteeredServer { upstream, index })
-        });
-        found.ok_or_else(|| {
-            let names = |one: &SteeredUpstream| -> Vec<String> {
-                one.names.iter().map(|server| server_title(&one.name, Some(server))).collect()
-            };
-            let known = self.upstreams.iter().flat_map(names).collect();
-            SteerError::Unknown { what: "server", name: name.to_owned(), known }
-        })
+    /// The share of new connections that a server gets, by the indices of its upstream and its own.
+    pub fn weight(&self, upstream: usize, server: usize) -> u64 {
+        let servers = self.upstreams.get(upstream).and_then(Option::as_ref);
+        servers.map_or(0, |servers| servers.weight(server).into())
     }
 }
 
@@ -214,7 +161,7 @@ impl View {
     /// When there is none of that name, or the gateway drains.
     pub async fn set_paused(&self, name: &str, paused: bool) -> Result<Accepting, SteerError> {
         let (steering, _turn) = self.begin_change().await?;
-        let index = steering.listener(name)?;
+        let index = usize::from(self.names().listener(name).map_err(SteerError::Unknown)?);
         let listener = &steering.listeners[index];
         if listener.paused.swap(paused, Ordering::SeqCst) != paused {
             let order = if paused { Order::Pause } else { Order::Resume };
@@ -244,8 +191,10 @@ impl View {
         share: Share,
     ) -> Result<SteeredServer<'_>, SteerError> {
         let (steering, _turn) = self.begin_change().await?;
-        let server = steering.server(name)?;
-        let SteeredUpstream { servers, .. } = server.upstream;
+        let (upstream, index) = self.names().server(name).map_err(SteerError::Unknown)?;
+        let servers = steering.upstreams[usize::from(upstream)].as_ref();
+        let servers = servers.expect("an upstream with a server's name is no builtin");
+        let server = SteeredServer { servers, index: index.into() };
         let before = server.weight();
         match share {
             Share::Drain => servers.set_weight(server.index, 0),
@@ -273,44 +222,14 @@ impl View {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::upstream::Balance;
-
-    fn steering() -> Steering {
-        let names: Vec<String> = (0..25).map(|n| format!("s{n}")).collect();
-        let servers = Servers::new(Balance::RoundRobin, vec![1; names.len()]);
-        let upstream = SteeredUpstream { name: "app".to_owned(), names, servers };
-        let listener = SteeredListener::new("edge".to_owned(), 4, Arc::default());
-        Steering::new(vec![listener], vec![upstream])
-    }
-
-    #[test]
-    fn an_unknown_name_is_answered_by_those_that_there_are() {
-        let steering = steering();
-        let words = steering.listener("egde").expect_err("a slip").to_string();
-        assert_eq!(words, "there is no listener \"egde\"; this gateway has edge");
-        for wrong in ["app/s25", "s1", "other/s1", "app", "/", ""] {
-            let words = steering.server(wrong).expect_err(wrong).to_string();
-            assert!(words.contains("; this gateway has app/s0, app/s1, "), "{words}");
-            assert!(words.ends_with("app/s19 and 5 more"), "{words}");
-        }
-        assert_eq!(steering.server("app/s7").expect("it is there").index, 7);
-        let nothing = Steering::default().server("a/b").expect_err("none").to_string();
-        assert_eq!(nothing, "there is no server \"a/b\"; this gateway has none");
-    }
-
-    #[test]
-    fn a_listener_is_paused_when_every_gate_is_still() {
-        let steering = steering();
-        let listener = &steering.listeners[0];
-        let stands = |paused: bool, still| {
-            listener.paused.store(paused, Ordering::SeqCst);
-            listener.still.store(still, Ordering::SeqCst);
-            listener.accepting().word()
-        };
-        let all = [stands(false, 0), stands(true, 3), stands(true, 4), stands(false, 1)];
-        assert_eq!(all, ["open", "pausing", "paused", "resuming"]);
-    }
+#[test]
+fn a_listener_is_paused_when_every_gate_is_still() {
+    let listener = SteeredListener::new(4, Arc::default());
+    let stands = |paused: bool, still| {
+        listener.paused.store(paused, Ordering::SeqCst);
+        listener.still.store(still, Ordering::SeqCst);
+        listener.accepting().word()
+    };
+    let all = [stands(false, 0), stands(true, 3), stands(true, 4), stands(false, 1)];
+    assert_eq!(all, ["open", "pausing", "paused", "resuming"]);
 }

@@ -14,7 +14,7 @@ use crate::config::{Config, Upstream, UpstreamKind};
 use crate::control::WorkerHandle;
 use crate::control::process::Birth;
 use crate::control::reading::{Books, ListenerBook, UpstreamBook};
-use crate::control::steer::{SteeredListener, SteeredUpstream, Steering};
+use crate::control::steer::{SteeredListener, Steering};
 use crate::doctor::{Facts, Given};
 use crate::ring::PassiveSocket;
 use crate::worker::{Plan, UpstreamPlan};
@@ -87,22 +87,17 @@ fn upstream(upstream: &Upstream) -> UpstreamBook {
 
 /// What operators may change of what is planned.
 pub(super) fn steering(config: &Config, plan: &Plan, workers: usize) -> Steering {
-    let listeners = config.listeners.iter().enumerate().map(|(index, listener)| {
+    let listeners = (0..config.listeners.len()).map(|index| {
         let sockets = plan.listeners.iter().filter(|socket| socket.listener == index);
         let stills: Vec<_> = sockets.map(|socket| socket.gate.still.clone()).collect();
         // Every worker has a gate for each socket.
         let gates = (stills.len() * workers) as u32;
         let still = stills.into_iter().next().unwrap_or_default();
-        SteeredListener::new(listener.name.clone(), gates, still)
+        SteeredListener::new(gates, still)
     });
-    let upstreams = config.upstreams.iter().zip(&plan.upstreams).filter_map(|(upstream, plan)| {
-        let (UpstreamKind::Servers { servers: named, .. }, UpstreamPlan::Servers { servers, .. }) =
-            (&upstream.kind, plan)
-        else {
-            return None;
-        };
-        let names = named.iter().map(|server| server.name.clone()).collect();
-        Some(SteeredUpstream { name: upstream.name.clone(), names, servers: servers.clone() })
+    let upstreams = plan.upstreams.iter().map(|upstream| match upstream {
+        UpstreamPlan::Servers { servers, .. } => Some(servers.clone()),
+        UpstreamPlan::Builtin(_) => None,
     });
     Steering::new(listeners.collect(), upstreams.collect())
 }

@@ -189,6 +189,24 @@ pub struct Names {
     pub upstreams: Vec<UpstreamNames>,
 }
 
+impl Names {
+    /// The index of a listener.
+    ///
+    /// # Errors
+    /// When there is none of that name: which there are.
+    pub fn listener(&self, name: &str) -> Result<u16, QueryError> {
+        words::listener(name, name, self)
+    }
+
+    /// The indices of an upstream and, within it, of a server: `UPSTREAM/SERVER`.
+    ///
+    /// # Errors
+    /// When there is none of that title: which there are.
+    pub fn server(&self, title: &str) -> Result<(u16, u16), QueryError> {
+        words::one_server(title, self)
+    }
+}
+
 /// An upstream and its servers.
 #[derive(Clone, Debug, Default)]
 pub struct UpstreamNames {

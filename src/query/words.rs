@@ -8,7 +8,9 @@ use bytesize::ByteSize;
 use humantime_serde::re::humantime;
 use ipnet::IpNet;
 
-use super::{Condition, ConnId, MOST_ROWS, MOST_WORDS, Names, Range, Sort, State, split_server};
+use super::{
+    Condition, ConnId, MOST_ROWS, MOST_WORDS, Names, Range, Sort, State, server_title, split_server,
+};
 
 /// Each key with an example of how it is written.
 const EXAMPLES: [(&str, &str); 8] = [
@@ -76,10 +78,7 @@ fn condition(word: &str, names: &Names) -> Result<Condition, QueryError> {
         ("age", "<" | ">") => Ok(Condition::Age(range(sign, duration(word, value)?))),
         ("bytes", "<" | ">") => Ok(Condition::Bytes(range(sign, size(word, value)?))),
         ("server", "=") => server(word, value, names),
-        ("listener", "=") => {
-            let known = names.listeners.iter().map(String::as_str);
-            named(word, value, "listener", known).map(Condition::Listener)
-        }
+        ("listener", "=") => listener(word, value, names).map(Condition::Listener),
         ("state", "=") => {
             let index = named(word, value, "state", State::ALL.iter().map(|s| s.word()))?;
             Ok(Condition::State(State::ALL[usize::from(index)]))
@@ -126,6 +125,11 @@ fn size(word: &str, value: &str) -> Result<u64, QueryError> {
     Ok(size.as_u64())
 }
 
+/// The index of the listener that `word` names by `value`.
+pub(super) fn listener(word: &str, value: &str, names: &Names) -> Result<u16, QueryError> {
+    named(word, value, "listener", names.listeners.iter().map(String::as_str))
+}
+
 fn server(word: &str, value: &str, names: &Names) -> Result<Condition, QueryError> {
     let (upstream, server) = split_server(value);
     let known = names.upstreams.iter().map(|upstream| upstream.name.as_str());
@@ -138,6 +142,17 @@ fn server(word: &str, value: &str, names: &Names) -> Result<Condition, QueryErro
     }
     let server = named(word, server, "server", servers.iter().map(String::as_str))?;
     Ok(Condition::Server(index, Some(server)))
+}
+
+/// The indices of a server that is meant alone.
+pub(super) fn one_server(title: &str, names: &Names) -> Result<(u16, u16), QueryError> {
+    let titles = names.upstreams.iter().zip(0..).flat_map(|(upstream, index)| {
+        let title = |server: &String| server_title(&upstream.name, Some(server));
+        upstream.servers.iter().zip(0..).map(move |(server, nth)| (title(server), (index, nth)))
+    });
+    let (titles, indices): (Vec<String>, Vec<(u16, u16)>) = titles.unzip();
+    let found = named(title, title, "server", titles.iter().map(String::as_str))?;
+    Ok(indices[usize::from(found)])
 }
 
 fn worker(word: &str, value: &str, names: &Names) -> Result<u16, QueryError> {
@@ -159,11 +174,14 @@ fn named<'a>(
     if let Some(index) = known.clone().position(|known| known == name) {
         return Ok(index as u16);
     }
-    let mut listed: Vec<&str> = known.clone().take(MOST_LISTED).collect();
-    if known.count() > MOST_LISTED {
-        listed.push("…");
-    }
-    wrong(word, format!("there is no such {what}"), format!("write one of {}", listed.join(", ")))
+    let listed: Vec<&str> = known.clone().take(MOST_LISTED).collect();
+    let more = known.count() - listed.len();
+    let remedy = match (listed.join(", "), more) {
+        (_, 0) if listed.is_empty() => format!("this gateway has no {what}"),
+        (listed, 0) => format!("write one of {listed}"),
+        (listed, more) => format!("write one of {listed} and {more} more"),
+    };
+    wrong(word, format!("there is no such {what}"), remedy)
 }
 
 /// How the rows are to be sorted.
@@ -258,6 +276,25 @@ mod tests {
         }
         let error = Query::parse("age>5x", None, None, &names()).expect_err("no unit");
         assert!(error.to_string().ends_with("write 30s, 5m, 1h or 2days"), "{error}");
+    }
+
+    #[test]
+    fn an_unknown_name_is_answered_by_those_that_there_are() {
+        let servers = (0..25).map(|n| format!("s{n}")).collect();
+        let app = UpstreamNames { name: "app".to_owned(), servers };
+        let many = Names { upstreams: vec![UpstreamNames::default(), app], ..names() };
+        assert_eq!((many.listener("edge"), many.server("app/s7")), (Ok(0), Ok((1, 7))));
+        let said = many.listener("egde").expect_err("a slip").to_string();
+        assert_eq!(said, "\"egde\": there is no such listener; write one of edge");
+        for title in ["app/s25", "s1", "other/s1", "app", "/", ""] {
+            let said = many.server(title).expect_err(title).to_string();
+            let begins =
+                format!("{title:?}: there is no such server; write one of app/s0, app/s1, ");
+            assert!(said.starts_with(&begins), "{said}");
+            assert!(said.ends_with(", app/s19 and 5 more"), "{said}");
+        }
+        let said = Names::default().server("a/b").expect_err("none").to_string();
+        assert_eq!(said, "\"a/b\": there is no such server; this gateway has no server");
     }
 
     #[test]
