@@ -67,8 +67,8 @@ fn compare_summary(works: &[&Work<'_>], palette: &Palette) -> Table {
         "Medians over rounds; the best of each line is bold, with a star. ≈: its range of rounds \
          meets the best one's. ×: the figure divided by Portcullis's."
             .to_owned(),
-        "✗: failures, counted below; who failed is best only where all did. “direct” is no proxy \
-         at all, and never best."
+        "✗: failures, counted below; who failed is best only where all did. Never best: “direct”, \
+         which is no proxy at all, and “floor”, the least that a proxy asks of the kernel."
             .to_owned(),
     ];
     Table { caption: "What decides, of each work".to_owned(), columns, rows, notes }

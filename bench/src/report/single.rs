@@ -108,7 +108,7 @@ fn latencies(row: &Row<'_>) -> Vec<Block> {
     let all: Vec<_> = names.iter().map(|name| Percentiles::of(row, name)).collect();
     let words: Vec<String> = names.iter().map(|name| in_words(name)).collect();
     let colour = |index: usize| match names[index] == GENERATOR_LAG {
-        true => Colour::Direct,
+        true => Colour::Bound(1),
         false => in_turn(index),
     };
     let curve = |index: usize| Curve {

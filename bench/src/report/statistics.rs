@@ -5,18 +5,22 @@ use std::collections::BTreeMap;
 use super::model::{Better, Figure, Outcome, Run, Series};
 use crate::rivals::{DIRECT, OURS};
 
+/// Targets that are bounds, and no rivals: no proxy at all, and the least that one asks of the
+/// kernel.
+const BOUNDS: [&str; 3] = [DIRECT, "floor", "floor-multi"];
+
 /// How a target takes part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Role {
     Ours,
-    Direct,
+    Bound,
     Rival,
 }
 
 pub(crate) fn role(target: &str) -> Role {
     match target {
         OURS => Role::Ours,
-        DIRECT => Role::Direct,
+        _ if BOUNDS.contains(&target) => Role::Bound,
         _ => Role::Rival,
     }
 }
@@ -211,9 +215,8 @@ impl<'a> Work<'a> {
     /// How each row stands in this figure. A bound is never best, nor is who failed while others
     /// did not.
     pub(crate) fn standings(&self, figure: &Figure) -> Vec<Standing> {
-        let of = |row: &Row<'_>| {
-            row.spread(&figure.pointer).filter(|_| role(row.target) != Role::Direct)
-        };
+        let of =
+            |row: &Row<'_>| row.spread(&figure.pointer).filter(|_| role(row.target) != Role::Bound);
         let all: Vec<Option<Spread>> = self.rows.iter().map(of).collect();
         let clean = |(row, spread): (&Row<'_>, &Option<Spread>)| spread.filter(|_| !row.failed());
         let mut candidates: Vec<Option<Spread>> = self.rows.iter().zip(&all).map(clean).collect();
@@ -256,12 +259,38 @@ impl<'a> Work<'a> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
     fn a_variant_of_portcullis_is_a_rival_of_it() {
         let roles = ["portcullis-batch", "portcullis", "haproxy", "direct"].map(role);
-        assert_eq!(roles, [Role::Rival, Role::Ours, Role::Rival, Role::Direct]);
+        assert_eq!(roles, [Role::Rival, Role::Ours, Role::Rival, Role::Bound]);
+    }
+
+    #[test]
+    fn a_bound_is_never_best() {
+        let outcome = |target: &str, figure: f64| {
+            let run = json!({
+                "work": "churn", "title": "churn", "target": target, "round": 1, "rounds": 1,
+                "figures": [{"pointer": "/measured/x", "title": "x", "better": "less"}],
+            });
+            let value = json!({"good": true, "valid": true, "measured": {"x": figure}});
+            let run: Run = serde_json::from_value(run).expect("a run");
+            (run, Outcome { scenario: "churn".to_owned(), value })
+        };
+        let targets = ["direct", "floor", "floor-multi", "portcullis", "nginx"];
+        let outcomes = targets.iter().zip([1.0, 2.0, 3.0, 4.0, 5.0]);
+        let outcomes = outcomes.map(|(target, figure)| outcome(target, figure)).collect();
+        let series = Series { source: String::new(), about: None, outcomes };
+        let work = Work::all(&series).remove(0);
+        let standings = work.standings(&work.figures[0]);
+        let names: Vec<&str> = work.rows.iter().map(|row| row.target).collect();
+        assert_eq!(names, targets);
+        let mut expected = [Standing::Behind; 5];
+        expected[3] = Standing::Best;
+        assert_eq!(standings, expected);
     }
 
     #[test]
