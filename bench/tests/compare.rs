@@ -2,6 +2,10 @@
 
 mod runs;
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
@@ -67,6 +71,59 @@ fn the_gateway_and_no_proxy_are_measured_in_turns() {
         ["pingpong-4: 64 B ping-pong", "portcullis 0.", "direct", "after round 1 of 2", "[8/8, ETA"]
     {
         assert!(outcome.errors.contains(part), "{part}: {}", outcome.errors);
+    }
+}
+
+/// Measures the floor as it receives here: every connection ends well.
+#[track_caller]
+fn is_measured(floor: &str, how: &str) {
+    let works = "pingpong-100,churn-8,storm-200,bulk-up-2,bulk-down-2,halfclose-20,\
+                 halfclose-server-20";
+    let outcome =
+        run(&["compare", "--targets", floor, "--works", works, "--rounds", "1", "--seconds", "1"]);
+    assert!(has_ended_well(&outcome), "{:?}: {}", outcome.code, outcome.errors);
+    let (about, results) = outcome.lines.split_first().expect("lines");
+    assert_eq!(about["about"]["skipped"], json!([]), "{}", outcome.errors);
+    assert_eq!(about["about"]["targets"][0]["config"], "floor.c");
+    assert_eq!(texts(results, "/run/work").join(","), works);
+    for line in results {
+        assert_eq!((&line["good"], &line["failures"]), (&json!(true), &json!({})), "{line}");
+        assert_eq!(line["run"]["target"], floor, "{line}");
+        let version = line["run"]["version"].as_str().expect("the compiler's");
+        assert!(version.starts_with("cc ") && version.ends_with(how), "{line}");
+    }
+}
+
+#[test]
+fn the_floor_is_compiled_and_measured() {
+    is_measured("floor", ", single");
+}
+
+#[test]
+fn the_floor_is_measured_as_it_receives_without_being_asked_again() {
+    is_measured("floor-multi", ", multi");
+}
+
+#[test]
+fn a_compiler_that_refuses_the_floor_is_heard() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let script = "#!/bin/sh\n[ \"$1\" = --version ] && echo cc 1.2.3 && exit\n\
+                  echo no such header >&2\nexit 1\n";
+    let compiler = folder.path().join("cc");
+    std::fs::write(&compiler, script).expect("a file");
+    std::fs::set_permissions(&compiler, Permissions::from_mode(0o755)).expect("our file");
+    for (path, because) in [
+        (folder.path(), "it refuses floor.c: no such header"),
+        (Path::new("/nowhere"), "not found in PATH"),
+    ] {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_portcullis-bench"));
+        command.args(["compare", "--targets", "floor"]).env("PATH", path);
+        let output = command.output().expect("it runs");
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{errors}");
+        let words = format!("skipped: floor: {because}: apt-get install");
+        assert!(errors.contains(&words), "{errors}");
+        assert!(errors.contains("there is nothing to measure"), "{errors}");
     }
 }
 

@@ -54,7 +54,8 @@ Exit codes: 0 done, 1 a target failed or it was interrupted, 2 wrong usage, 3 so
 invalid, because the generator was the bottleneck three times over.")]
 pub(crate) struct Compare {
     /// What to measure: portcullis, portcullis-batch, haproxy, haproxy-splice, nginx, envoy, direct
-    /// (no proxy) [default: all]
+    /// (no proxy) [default: all of these]; floor, floor-multi (the least that a proxy's system
+    /// calls take, compiled with cc)
     #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
     targets: Vec<String>,
     /// What to do with it [default: pingpong-100, -1000 and -8000, rate-20000, churn, bulk-up,
@@ -97,7 +98,7 @@ struct Options {
 
 impl Compare {
     pub(crate) fn run(&self) -> io::Result<ExitCode> {
-        let names = target::names().into_iter().map(str::to_owned).collect();
+        let names = target::default_names().into_iter().map(str::to_owned).collect();
         let names = if self.targets.is_empty() { names } else { self.targets.clone() };
         let (mut targets, mut skipped) =
             target::choose(&names, &self.options.programs).map_err(usage)?;

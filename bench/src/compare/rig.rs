@@ -136,21 +136,13 @@ impl Rig {
 
     /// Has a proxy check its config; the error is what it says.
     pub(crate) fn check(&mut self, proxy: &Proxy, connections: u64) -> Result<(), String> {
-        let rival = proxy.found.rival;
         let folder = self.new_folder("check").map_err(|error| error.to_string())?;
         let server = [loopback(1)];
         let place =
             Place { listen: loopback(2), servers: &server, folder: &folder, room: self.room };
         let text = proxy.config(connections, &place)?;
         std::fs::write(proxy.config_path(&folder), text).map_err(|error| error.to_string())?;
-        let arguments = proxy.arguments(rival.check, connections, &place)?;
-        let output = std::process::Command::new(&proxy.found.program).args(arguments).output();
-        let output = output.map_err(|error| error.to_string())?;
-        if output.status.success() {
-            return Ok(());
-        }
-        let said = [output.stdout, output.stderr].concat();
-        Err(String::from_utf8_lossy(&said).trim().to_owned())
+        checked(proxy, connections, &place)
     }
 
     /// Measures once. A target that cannot be started has failed, and that is the result.
@@ -289,13 +281,19 @@ impl Rig {
         let place = Place { listen, servers, folder: &folder, room: self.room };
         let config = proxy.config(work.connections, &place).map_err(io::Error::other)?;
         std::fs::write(proxy.config_path(&folder), config)?;
+        let compiled = proxy.compiled_path(&folder);
+        if compiled.is_some()
+            && let Err(why) = checked(proxy, work.connections, &place)
+        {
+            return Ok(Err(why));
+        }
+        let program = compiled.as_ref().unwrap_or(&proxy.found.program);
         let arguments = proxy.arguments(rival.start, work.connections, &place);
         let arguments = arguments.map_err(io::Error::other)?;
         let cgroup = self.new_cgroup()?;
         let processes = cgroup.as_ref().map(Cgroup::processes);
         let files: (&Path, &str) = (&folder, "proxy");
-        let mut process =
-            Process::start(&proxy.found.program, &arguments, files, processes.as_deref())?;
+        let mut process = Process::start(program, &arguments, files, processes.as_deref())?;
         let answer = self.await_answer(&mut process, listen, work.backend)?;
         Ok(answer.map(|()| Running { process, listen, _cgroup: cgroup }))
     }
@@ -335,6 +333,18 @@ impl Rig {
         let complaint = process.complained();
         Ok(Err(format!("no answer at {address} within {START:?}: {last}; {complaint}")))
     }
+}
+
+/// Has a proxy check the config that lies in its folder; the error is what it says.
+fn checked(proxy: &Proxy, connections: u64, place: &Place<'_>) -> Result<(), String> {
+    let arguments = proxy.arguments(proxy.found.rival.check, connections, place)?;
+    let output = std::process::Command::new(&proxy.found.program).args(arguments).output();
+    let output = output.map_err(|error| error.to_string())?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = [output.stdout, output.stderr].concat();
+    Err(String::from_utf8_lossy(&said).trim().to_owned())
 }
 
 /// One connection that is served.

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::setting::Setting;
 use super::work::Work;
 use crate::rivals::template::{Words, render, replace};
-use crate::rivals::{DIRECT, Found, Programs, RIVALS, Rival, Room};
+use crate::rivals::{BOUNDS, DIRECT, Found, Programs, RIVALS, Rival, Room};
 
 /// The limit that configs are given where the host allows it: many more than a work needs, as
 /// whoever runs a gateway would write it.
@@ -55,9 +55,14 @@ pub(crate) struct Place<'a> {
     pub(crate) room: Room,
 }
 
-/// Every name that may be asked for.
-pub(crate) fn names() -> Vec<&'static str> {
+/// What is measured when nobody says what.
+pub(crate) fn default_names() -> Vec<&'static str> {
     RIVALS.iter().map(|rival| rival.name).chain([DIRECT]).collect()
+}
+
+/// Every name that may be asked for.
+fn names() -> Vec<&'static str> {
+    default_names().into_iter().chain(BOUNDS.map(|bound| bound.name)).collect()
 }
 
 /// The targets of these names that are there, and those that are not. The error is a name that
@@ -68,7 +73,8 @@ pub(crate) fn choose(
 ) -> Result<(Vec<Target>, Vec<Skipped>), String> {
     let (mut targets, mut skipped) = (Vec::new(), Vec::new());
     for name in wanted {
-        let rival: Option<&'static Rival> = RIVALS.into_iter().find(|one| one.name == name);
+        let mut known = RIVALS.into_iter().chain(BOUNDS);
+        let rival: Option<&'static Rival> = known.find(|one| one.name == name);
         match rival {
             _ if targets.iter().any(|target: &Target| target.name == name) => {}
             None if name == DIRECT => {
@@ -141,6 +147,11 @@ impl Proxy {
         folder.join(self.found.rival.config)
     }
 
+    /// The program that checking the config makes of it, where that is what is started.
+    pub(crate) fn compiled_path(&self, folder: &Path) -> Option<PathBuf> {
+        self.found.rival.compiled.map(|_| folder.join(self.found.rival.name))
+    }
+
     /// The config's text.
     pub(crate) fn config(&self, connections: u64, place: &Place<'_>) -> Result<String, String> {
         let words = self.words(connections, place);
@@ -177,6 +188,12 @@ impl Proxy {
             ("run_folder", path(place.folder)),
             ("config", path(&self.config_path(place.folder))),
         ]);
+        if let Some(compiled) = self.compiled_path(place.folder) {
+            words.insert("compiled", path(&compiled));
+        }
+        if let (Some(first), Some(last)) = (place.servers.first(), place.servers.last()) {
+            words.insert("server_ports", format!("{}-{}", first.port(), last.port()));
+        }
         words.extend(self.found.build.iter().cloned());
         words
     }
@@ -208,18 +225,20 @@ fn cores(list: &str) -> Vec<u32> {
 mod tests {
     use super::*;
 
+    fn as_if_found(rival: &'static Rival) -> Proxy {
+        let found = Found {
+            rival,
+            program: rival.program.into(),
+            version: "1".into(),
+            number: "1".into(),
+            build: vec![("load_stream", String::new())],
+        };
+        Target::of(found).proxy.expect("a proxy")
+    }
+
     /// Every rival, as if its program were there.
     fn found() -> impl Iterator<Item = Proxy> {
-        RIVALS.into_iter().map(|rival| {
-            let found = Found {
-                rival,
-                program: rival.program.into(),
-                version: "1".into(),
-                number: "1".into(),
-                build: vec![("load_stream", String::new())],
-            };
-            Target::of(found).proxy.expect("a proxy")
-        })
+        RIVALS.into_iter().map(as_if_found)
     }
 
     #[test]
@@ -256,6 +275,26 @@ mod tests {
     }
 
     #[test]
+    fn a_bound_is_measured_only_when_it_is_named() {
+        let bounds = BOUNDS.map(|bound| bound.name);
+        assert!(!default_names().iter().any(|name| bounds.contains(name)));
+        let servers = [1, 2, 3].map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
+        let room = Room { descriptors: 20_000, workers: 2 };
+        let listen = SocketAddr::from(([127, 0, 0, 1], 77));
+        let place = Place { listen, servers: &servers, folder: Path::new("/run/x"), room };
+        for rival in BOUNDS {
+            let proxy = as_if_found(rival);
+            assert_eq!(proxy.config(10, &place).expect("no words").trim(), rival.template.trim());
+            let arguments = proxy.arguments(rival.start, 10, &place).expect("known words");
+            assert_eq!(arguments[..3], ["77", "1-3", "2"]);
+            let check = proxy.arguments(rival.check, 10, &place).expect("known words");
+            let compiled = proxy.compiled_path(place.folder).expect("a program");
+            assert!(check.contains(&compiled.display().to_string()), "{check:?}");
+            assert_eq!((rival.holds)(room), 15_200);
+        }
+    }
+
+    #[test]
     fn cores_are_read_and_used_where_there_are_enough() {
         assert_eq!(cores("0-2,5\n"), [0, 1, 2, 5]);
         assert!(pin_threads(1).starts_with("cpu-map auto:1/1-1 "));
@@ -271,6 +310,7 @@ mod tests {
         assert_eq!(skipped, []);
         let error = chosen("squid").err().expect("nobody's name");
         assert!(error.contains("\"squid\"") && error.contains("nginx"), "{error}");
+        assert!(error.contains("floor-multi"), "{error}");
         let error = chosen("portcullis").err().expect("no program there");
         assert_eq!(error, "--portcullis: /nowhere is no file");
     }

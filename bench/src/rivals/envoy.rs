@@ -25,6 +25,7 @@ pub(super) const ENVOY: Rival = Rival {
         "error",
     ],
     check: &["--mode", "validate", "--config-path", "@config@"],
+    compiled: None,
     newest_seen: None,
     build: any_build,
     holds: |room: Room| room.descriptors.saturating_sub(OWN_DESCRIPTORS) / 2,

@@ -17,6 +17,7 @@ pub(super) const COPYING: Rival = Rival {
     // -db: in the foreground, one process.
     start: &["-db", "-f", "@config@"],
     check: &["-c", "-f", "@config@"],
+    compiled: None,
     // docs.haproxy.org, of 2026-06-03.
     newest_seen: Some("3.4"),
     build: any_build,

@@ -3,6 +3,7 @@
 //! One more is one file here, its config in `bench/rivals/`, and its line in [`RIVALS`].
 
 mod envoy;
+mod floor;
 mod haproxy;
 mod nginx;
 mod portcullis;
@@ -27,6 +28,8 @@ pub(crate) const RIVALS: [&Rival; 6] = [
 pub(crate) const OURS: &str = portcullis::DEFAULT.name;
 /// The target without a proxy: a bound, and no rival.
 pub(crate) const DIRECT: &str = "direct";
+/// What is measured only when it is asked for by name: it bounds the rivals, and is none.
+pub(crate) const BOUNDS: [&Rival; 2] = [&floor::SINGLE, &floor::MULTI];
 
 /// Where Debian keeps servers, and an ordinary user's PATH does not look.
 const MORE_FOLDERS: [&str; 2] = ["/usr/sbin", "/usr/local/sbin"];
@@ -48,6 +51,9 @@ pub(crate) struct Rival {
     pub(crate) start: &'static [&'static str],
     /// Arguments that have it check its config.
     pub(crate) check: &'static [&'static str],
+    /// Its config is a source, checking it writes the program @compiled@ that is started instead,
+    /// and this is what tables say beside the compiler's version.
+    pub(crate) compiled: Option<&'static str>,
     /// A version that was seen to exist when this was written, where packages bring an older one.
     pub(crate) newest_seen: Option<&'static str>,
     /// Words for the template that depend on how the program was built, or what the build lacks.
@@ -123,6 +129,11 @@ impl Rival {
         let said = String::from_utf8_lossy(&said).into_owned();
         let (version, number) = version(self.program, &said)
             .ok_or_else(|| format!("{} tells no version: {said:?}", program.display()))?;
+        let said_of = |text: String| match self.compiled {
+            Some(how) => format!("{} {text}, {how}", self.program),
+            None => text,
+        };
+        let (version, number) = (said_of(version), said_of(number));
         let build = (self.build)(&program)?;
         Ok(Found { rival: self, program, version, number, build })
     }
@@ -196,6 +207,12 @@ mod tests {
                 "\n/x/envoy  version: 9e55/1.40.0/Clean/RELEASE/BoringSSL\n",
                 "9e55/1.40.0/Clean/RELEASE/BoringSSL",
                 "1.40.0",
+            ),
+            (
+                "cc",
+                "cc (Debian 12.2.0-14+deb12u1) 12.2.0\nCopyright (C) 2022 Free Software\n",
+                "(Debian 12.2.0-14+deb12u1) 12.2.0",
+                "12.2.0",
             ),
         ] {
             let expected = (version_text.to_owned(), number.to_owned());

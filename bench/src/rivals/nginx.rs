@@ -19,6 +19,7 @@ pub(super) const NGINX: Rival = Rival {
     version: &["-v"],
     start: &["-e", "stderr", "-p", "@run_folder@", "-c", "@config@"],
     check: &["-t", "-e", "stderr", "-p", "@run_folder@", "-c", "@config@"],
+    compiled: None,
     // The news of nginx.org, of 2026-05-22.
     newest_seen: Some("1.30"),
     build: stream_module,

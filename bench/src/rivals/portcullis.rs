@@ -11,6 +11,7 @@ pub(super) const DEFAULT: Rival = Rival {
     version: &["--version"],
     start: &["run", "--config", "@config@"],
     check: &["check", "--config", "@config@"],
+    compiled: None,
     newest_seen: None,
     build: any_build,
     // Its sockets lie in tables of its rings, and it takes as many rings as it needs.
