@@ -3,11 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::model::{Better, Figure, Outcome, Run, Series};
-use crate::rivals::{DIRECT, OURS};
-
-/// Targets that are bounds, and no rivals: no proxy at all, and the least that one asks of the
-/// kernel.
-const BOUNDS: [&str; 3] = [DIRECT, "floor", "floor-multi"];
+use crate::rivals::{BOUNDS, DIRECT, OURS};
 
 /// How a target takes part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,7 +16,8 @@ pub(crate) enum Role {
 pub(crate) fn role(target: &str) -> Role {
     match target {
         OURS => Role::Ours,
-        _ if BOUNDS.contains(&target) => Role::Bound,
+        DIRECT => Role::Bound,
+        _ if BOUNDS.iter().any(|bound| bound.name == target) => Role::Bound,
         _ => Role::Rival,
     }
 }
