@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
@@ -29,15 +30,35 @@ const REQUESTS_AT_ONCE: usize = 50;
 /// How long to wait after an accept failed for want of files or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Paces requests: permits that come back steadily.
-async fn refill(turns: Arc<Semaphore>) {
-    let mut every = interval(Duration::from_secs(1) / REQUESTS_PER_SECOND);
-    every.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        every.tick().await;
-        if turns.available_permits() < REQUESTS_AT_ONCE {
-            turns.add_permits(1);
+/// Paces requests: permits that come back steadily, and no clock while all are there.
+struct Pace {
+    permits: Semaphore,
+    refills: AtomicBool,
+}
+
+impl Pace {
+    fn new() -> Arc<Pace> {
+        Arc::new(Pace { permits: Semaphore::new(REQUESTS_AT_ONCE), refills: false.into() })
+    }
+
+    /// Waits for a request's turn, in the order of their coming.
+    async fn turn(self: Arc<Pace>) {
+        self.permits.acquire().await.expect("it is never closed").forget();
+        if !self.refills.swap(true, Ordering::Relaxed) {
+            tokio_uring::spawn(self.refill());
         }
+    }
+
+    async fn refill(self: Arc<Pace>) {
+        let mut every = interval(Duration::from_secs(1) / REQUESTS_PER_SECOND);
+        every.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        // The first comes at once.
+        every.tick().await;
+        while self.permits.available_permits() < REQUESTS_AT_ONCE {
+            every.tick().await;
+            self.permits.add_permits(1);
+        }
+        self.refills.store(false, Ordering::Relaxed);
     }
 }
 
@@ -48,14 +69,12 @@ where
     A: Future<Output = std::io::Result<Option<S>>>,
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
-    let turns = Arc::new(Semaphore::new(REQUESTS_AT_ONCE));
-    tokio_uring::spawn(refill(turns.clone()));
+    let pace = Pace::new();
     let router = router.layer(DefaultBodyLimit::max(BODY_BYTES)).layer(axum::middleware::from_fn(
         move |request, next: axum::middleware::Next| {
-            let turns = turns.clone();
+            let turn = pace.clone().turn();
             async move {
-                // In the order of their coming.
-                turns.acquire().await.expect("it is never closed").forget();
+                turn.await;
                 next.run(request).await
             }
         },

@@ -129,7 +129,7 @@ async fn readiness(State(view): State<View>) -> (StatusCode, String) {
 async fn metrics(State(view): State<View>, headers: HeaderMap) -> impl IntoResponse {
     let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
     let format = Format::accepted(accept);
-    ([(header::CONTENT_TYPE, format.content_type())], format.show(&view.reading()))
+    ([(header::CONTENT_TYPE, format.content_type())], view.exposition(format))
 }
 
 /// Everything, for programs.

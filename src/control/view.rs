@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use axum::body::Bytes;
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::access::AccessLog;
@@ -12,7 +13,7 @@ use super::reading::Books;
 use super::steer::Steering;
 use super::{STALLED_AFTER, WorkerHandle};
 use crate::base::Millis;
-use crate::metrics::Reading;
+use crate::metrics::{Format, Reading};
 use crate::query::Names;
 
 /// However many ask, a reading is taken ten times per second at most: it looks at every listener's
@@ -38,12 +39,20 @@ pub struct View(Arc<Inside>);
 #[derive(Debug)]
 struct Inside {
     books: Books,
-    /// The last reading, and when it was taken.
-    kept: Mutex<Option<(Millis, Arc<Reading>)>>,
+    kept: Mutex<Option<Kept>>,
     names: Names,
     turns: Turns,
     stage: AtomicU8,
     drains: UnboundedSender<()>,
+}
+
+/// The last reading.
+#[derive(Debug)]
+struct Kept {
+    taken: Millis,
+    reading: Arc<Reading>,
+    /// Its expositions, as far as somebody wanted them.
+    texts: Vec<(Format, Bytes)>,
 }
 
 impl View {
@@ -90,16 +99,30 @@ impl View {
 
     /// How everything stands, or stood a moment ago.
     pub fn reading(&self) -> Arc<Reading> {
+        self.with_kept(|kept| kept.reading.clone())
+    }
+
+    /// The same as a scraper wants it.
+    pub(super) fn exposition(&self, format: Format) -> Bytes {
+        self.with_kept(|kept| {
+            let known = kept.texts.iter().find(|(of, _)| *of == format);
+            known.map(|(_, text)| text.clone()).unwrap_or_else(|| {
+                let text = Bytes::from(format.show(&kept.reading));
+                kept.texts.push((format, text.clone()));
+                text
+            })
+        })
+    }
+
+    fn with_kept<T>(&self, use_it: impl FnOnce(&mut Kept) -> T) -> T {
         let now = self.now();
         let mut kept = self.0.kept.lock().expect("nobody panics while holding it");
-        match &*kept {
-            Some((at, reading)) if now.since(*at) < READING_LIFE => reading.clone(),
-            _ => {
-                let reading = Arc::new(self.0.books.reading());
-                *kept = Some((now, reading.clone()));
-                reading
-            }
-        }
+        let young = kept.take_if(|kept| now.since(kept.taken) < READING_LIFE);
+        let taken = || {
+            let reading = Arc::new(self.0.books.reading());
+            Kept { taken: now, reading, texts: Vec::new() }
+        };
+        use_it(kept.insert(young.unwrap_or_else(taken)))
     }
 
     /// Something was changed by hand: whoever asks next sees it.
