@@ -55,7 +55,7 @@ invalid, because the generator was the bottleneck three times over.")]
 pub(crate) struct Compare {
     /// What to measure: portcullis, portcullis-batch, haproxy, haproxy-splice, nginx, envoy, direct
     /// (no proxy) [default: all of these]; floor, floor-multi (the least that a proxy's system
-    /// calls take, compiled with cc)
+    /// calls take, if it copies; compiled with cc)
     #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
     targets: Vec<String>,
     /// What to do with it [default: pingpong-100, -1000 and -8000, rate-20000, churn, bulk-up,

@@ -68,7 +68,8 @@ fn compare_summary(works: &[&Work<'_>], palette: &Palette) -> Table {
          meets the best one's. ×: the figure divided by Portcullis's."
             .to_owned(),
         "✗: failures, counted below; who failed is best only where all did. Never best: “direct”, \
-         which is no proxy at all, and “floor”, the least that a proxy asks of the kernel."
+         which is no proxy at all, and “floor”, the least that one asks of the kernel, if it \
+         copies."
             .to_owned(),
     ];
     Table { caption: "What decides, of each work".to_owned(), columns, rows, notes }

@@ -24,7 +24,8 @@ pub(super) const SINGLE: Rival = Rival {
         let full = if room.workers > 1 { FILL_PERCENT } else { 100 };
         room.descriptors.min(SLOTS) / 2 * room.workers * full / 100
     },
-    // Not the works that count how aborts arrive: with it a reset ends as anything does.
+    // Not reset: with it an abort ends as anything does. Nor what is about memory: it saves
+    // operations, and others hold an idle connection in less.
     only: Some(&[
         "pingpong",
         "rate",
@@ -32,8 +33,6 @@ pub(super) const SINGLE: Rival = Rival {
         "bulk-up",
         "bulk-down",
         "storm",
-        "idle",
-        "kept",
         "halfclose",
         "halfclose-server",
     ]),
