@@ -10,6 +10,7 @@
 #![allow(unsafe_code)]
 
 use std::cell::UnsafeCell;
+use std::cmp::Reverse;
 use std::collections::VecDeque;
 use std::mem::ManuallyDrop;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -292,7 +293,10 @@ impl Ring for KernelRing {
             self.listeners.iter().all(|one| one.multishot_armed + one.single_armed == 0),
             "accepts are armed"
         );
-        let most = (0..self.tables.len()).max_by_key(|index| self.tables[*index].free_clients);
+        // The first of equals: what happens on the lead ring wakes the thread by itself, and
+        // nothing has to be read from an eventfd.
+        let most =
+            (0..self.tables.len()).min_by_key(|index| Reverse(self.tables[*index].free_clients));
         self.target = most.expect("at least one ring");
     }
 
