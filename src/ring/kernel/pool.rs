@@ -331,6 +331,18 @@ mod tests {
     }
 
     #[test]
+    fn a_buffer_goes_to_a_connection_and_comes_back_on_top() {
+        let mut pool = Pool::new(4, 4096).expect("a pool");
+        let mut group = Group::new(4, 1, 8).expect("a group");
+        group.restock(&mut pool, 1);
+        pool.hold(0);
+        group.taken();
+        assert_eq!(pool.free(), 3);
+        pool.release(0);
+        assert_eq!((pool.free(), pool.lend().map(|(id, _)| id)), (4, Some(0)));
+    }
+
+    #[test]
     fn a_group_that_rests_gives_the_others_what_it_has() {
         let mut pool = Pool::new(64, 4096).expect("a pool");
         let mut groups: Vec<Group> =
