@@ -11,7 +11,7 @@ use crate::support::gateway::Gateway;
 use crate::support::pattern::Pattern;
 use crate::support::server::{Server, finish, greet, introduce};
 use crate::support::socket::{reset, wait_until_reset, wait_until_taken};
-use crate::support::stalled::sender_resets;
+use crate::support::stalled::{receives_once_set, sender_resets};
 
 /// What a connection carries before its reset: into the gateway's send buffer only; into its own
 /// memory as well; into its receive buffer as well.
@@ -92,12 +92,7 @@ fn a_slow_client_gets_every_byte_and_then_the_servers_reset() {
 #[test]
 fn a_slow_server_gets_every_byte_and_then_the_clients_reset() {
     let marks = Arc::new(Marks::default());
-    let was_reset = Arc::clone(&marks);
-    let server = Server::start_narrow(move |stream| {
-        let number = greet(&stream);
-        was_reset.wait(number);
-        (number, client::receive_all(&stream, &mut Pattern::new(number)))
-    });
+    let server = receives_once_set(&marks);
     let gateway = Gateway::start(&relay(&[server.address]));
     let address = gateway.address("edge");
     crowd(150, 30, |index| {

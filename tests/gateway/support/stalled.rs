@@ -63,6 +63,16 @@ pub(crate) fn server_resets(
     stage.clear(&[("upstream-reset", count as u64)])
 }
 
+/// Servers that read only once their client has set its mark: which one it was, what it brought.
+pub(crate) fn receives_once_set(marks: &Arc<Marks>) -> Server<(u64, Brought)> {
+    let marks = Arc::clone(marks);
+    Server::start_narrow(move |stream| {
+        let number = greet(&stream);
+        marks.wait(number);
+        (number, client::receive_all(&stream, &mut Pattern::new(number)))
+    })
+}
+
 /// Clients send to servers that do not read yet, until nothing more is taken, and reset: all that
 /// was taken from them arrives, and then the reset.
 pub(crate) fn client_resets_before_slow_server(
@@ -71,12 +81,7 @@ pub(crate) fn client_resets_before_slow_server(
     start: impl FnOnce(SocketAddr) -> Gateway,
 ) -> Report {
     let marks = Arc::new(Marks::default());
-    let was_reset = Arc::clone(&marks);
-    let server = Server::start_narrow(move |stream| {
-        let number = greet(&stream);
-        was_reset.wait(number);
-        (number, client::receive_all(&stream, &mut Pattern::new(number)))
-    });
+    let server = receives_once_set(&marks);
     let stage = Stage::new(start(server.address));
     let taken = Mutex::new(vec![0; count]);
     crowd(count, count, |index| {
