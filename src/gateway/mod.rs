@@ -359,6 +359,7 @@ fn setup(
         completion_entries: config.ring.completion_entries,
         buffer_bytes: config.ring.buffer_bytes,
         buffer_count: config.ring.buffer_count,
+        receive_ahead: true,
         batch_wait: config.ring.batch_wait.unwrap_or_default(),
         parked_bytes_max: host::PARKED_BYTES_MAX,
         splice_pipes: host.shape.pipes_per_worker,

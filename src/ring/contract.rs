@@ -39,8 +39,13 @@ pub enum Operation {
     WaitReadable,
     /// Receives once into a buffer that the ring picks when data is there. `Ok(0)` is a FIN (or
     /// a reset whose error another operation got). `ENOBUFS`: no buffer was free.
+    ///
+    /// After the first of them the ring may receive ahead, until a wait for a side to be writable:
+    /// a few pieces, an end, or an error, which no other operation meets then. The next receive or
+    /// splice has them in their order, a close discards them.
     Receive,
-    /// As [`Operation::Receive`], but what is there goes into a pipe, and it never waits: `EAGAIN`
+    /// As [`Operation::Receive`], but what is there goes into a pipe, unless it was received ahead,
+    /// and it never waits: `EAGAIN`
     /// when nothing is there, and once after a splice that took all there was, so that a wait comes
     /// before the next. `EMFILE`: no pipe or descriptor is left for this, or the kernel cannot do
     /// it; to be copied instead. What the ring sets aside for a connection that splices, it keeps
@@ -58,7 +63,8 @@ pub enum Operation {
     WatchHangup,
     /// Sends RST at once, discarding what was not sent. Every other operation of the side ends.
     Reset,
-    /// Completes with the number of bytes that the peer has not acknowledged.
+    /// Completes with the number of bytes that the peer has not acknowledged, or fails as its
+    /// socket did.
     Unacknowledged,
     /// Completes when [`Ring::addresses`] can be taken.
     Addresses,
@@ -163,6 +169,10 @@ pub struct RingCounters {
     pub unknown_completions: u64,
     /// Receives that found their group empty while the pool was not, and were started again.
     pub receive_retries: u64,
+    /// Chunks that were moved out of the pool.
+    pub chunks_parked: u64,
+    /// Bytes that splices took out of sockets.
+    pub spliced_bytes: u64,
     /// Memory that parked chunks take now.
     pub parked_bytes: u64,
     /// Connections that have descriptors for splices now, or wait for them.
@@ -218,8 +228,16 @@ pub trait Ring {
     /// Pool buffers that no connection holds.
     fn free_buffers(&self) -> u32;
 
+    /// Pool buffers that came back since this was last asked.
+    fn returned_buffers(&mut self) -> u32;
+
     /// Pool buffers in all.
     fn pool_buffers(&self) -> u32;
+
+    /// Pool buffers are so few that nobody may keep one who only waits.
+    fn is_scarce(&self) -> bool {
+        self.free_buffers() < self.pool_buffers() / 2
+    }
 
     /// Gives memory back that nobody has needed since this was last called: for whoever calls it
     /// about once a second.

@@ -108,6 +108,8 @@ impl<R: Ring> Worker<R> {
         counters.lost_completions.set(ring.lost_completions);
         counters.unknown_completions.set(ring.unknown_completions);
         counters.receive_retries.set(ring.receive_retries);
+        counters.chunks_parked.set(ring.chunks_parked);
+        counters.spliced_bytes.set(ring.spliced_bytes);
         counters.parked_bytes.set(ring.parked_bytes);
         counters.splicing.set(u64::from(ring.splicing));
     }

@@ -132,8 +132,8 @@ pub struct Worker<R: Ring> {
     timers: Timers,
     /// Lanes that found no buffer, oldest first.
     starved: VecDeque<(ConnIndex, u32, Side)>,
-    /// Buffers that came back since the last turn: as many starved lanes may try again.
-    returned_buffers: usize,
+    /// Starved lanes that may try again, beside one for each buffer that comes back.
+    starved_tries: u32,
     /// What is known of connections on their way out.
     departures: HashMap<ConnIndex, Departure>,
     /// For whoever looks for a fault.
@@ -176,7 +176,7 @@ impl<R: Ring> Worker<R> {
             table: Table::new(ring.slots()),
             timers: Timers::new(Tick::at(now)),
             starved: VecDeque::new(),
-            returned_buffers: 0,
+            starved_tries: 0,
             departures: HashMap::new(),
             recent: Recent::new(),
             openings: HashSet::new(),
@@ -258,7 +258,7 @@ impl<R: Ring> Worker<R> {
 
     /// Wakes starved lanes, one for each buffer that came back.
     fn feed_starved(&mut self) {
-        let mut left = std::mem::take(&mut self.returned_buffers);
+        let mut left = self.ring.returned_buffers() + std::mem::take(&mut self.starved_tries);
         while left > 0 {
             let Some((index, generation, source)) = self.starved.pop_front() else { return };
             if self.table.entry(index).generation == generation {
@@ -314,7 +314,7 @@ impl<R: Ring> Worker<R> {
         self.admission.check_silence(&mut self.ring);
         self.ring.trim();
         // One starved lane tries without a returned buffer, should the count ever be wrong.
-        self.returned_buffers += 1;
+        self.starved_tries += 1;
     }
 
     fn route(&mut self, completion: Completion) {

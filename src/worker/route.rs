@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::table::{ConnectTime, CountedServer};
 use super::{UpstreamPlan, Verdict, What, Worker};
-use crate::base::{Buffer, BySide, Chunk, Errno, Millis, OpKind, Side, Tick};
+use crate::base::{BySide, Chunk, Errno, Millis, OpKind, Side, Tick};
 use crate::conn::{Action, Connection, Event, Op, Patience, Phase, Reason, Wiring, is_pressure};
 use crate::ring::{ConnIndex, Done, FourTuple, ListenerId, Operation, Ring, ServerId, Token};
 
@@ -60,7 +60,7 @@ impl<R: Ring> Worker<R> {
         if self.table.entry(index).generation != generation {
             self.counters.stale_completions.add(1);
             if let Some(buffer) = done.buffer {
-                self.release(buffer);
+                self.ring.release(buffer);
             }
             return;
         }
@@ -70,13 +70,11 @@ impl<R: Ring> Worker<R> {
         match kind {
             // It took no buffer: the wake that it may have used up is somebody else's.
             OpKind::Receive if done.buffer.is_none() && done.result != Err(Errno::ENOBUFS) => {
-                self.returned_buffers += 1;
+                self.starved_tries += 1;
             }
-            OpKind::Splice => match done.result {
-                Ok(moved_bytes) => self.counters.spliced_bytes.add(moved_bytes.into()),
-                Err(Errno::EMFILE) => self.counters.splices_refused.add(1),
-                Err(_) => {}
-            },
+            OpKind::Splice if done.result == Err(Errno::EMFILE) => {
+                self.counters.splices_refused.add(1);
+            }
             OpKind::Connect if done.result.is_err() => {
                 // Every port of this source towards this server is taken; another server's may not.
                 let no_port = done.result == Err(Errno::EADDRNOTAVAIL);
@@ -125,7 +123,7 @@ impl<R: Ring> Worker<R> {
     fn perform(&mut self, index: ConnIndex, action: Action) {
         match action {
             Action::Start(side, op) => self.start(index, side, op),
-            Action::Release(buffer) => self.release(buffer),
+            Action::Release(buffer) => self.ring.release(buffer),
             Action::AwaitBuffer(source) => {
                 let generation = self.table.entry(index).generation;
                 self.counters.buffers_starved.add(1);
@@ -169,22 +167,12 @@ impl<R: Ring> Worker<R> {
     /// A peer that does not read may keep a pool buffer only while half of the pool is free:
     /// otherwise a pool's worth of such peers would stop everybody else.
     fn park_if_scarce(&mut self, index: ConnIndex, sink: Side, chunk: Chunk) {
-        if self.ring.free_buffers() >= self.ring.pool_buffers() / 2 {
+        if !self.ring.is_scarce() {
             return;
         }
-        // The rest of a parked chunk stays where it is: no buffer came back.
-        if let Some(parked) = self.ring.park(chunk).filter(|parked| parked.buffer != chunk.buffer) {
+        if let Some(parked) = self.ring.park(chunk) {
             self.table.entry(index).conn.chunk_moved(sink, parked);
-            self.counters.chunks_parked.add(1);
-            self.returned_buffers += 1;
         }
-    }
-
-    /// Gives a buffer back. Only one of the pool's is what a starved lane waits for.
-    fn release(&mut self, buffer: Buffer) {
-        let before = self.ring.free_buffers();
-        self.ring.release(buffer);
-        self.returned_buffers += (self.ring.free_buffers() - before) as usize;
     }
 
     /// The next server that this connection has not tried.

@@ -48,10 +48,12 @@ fn both_ways(rig: &mut Rig, index: u16) {
 
 #[test]
 fn bytes_and_ends_pass_both_ways_over_both_families() {
-    let mut rig = Rig::new(setup(10), &[V4, V6]);
-    both_ways(&mut rig, 0);
-    both_ways(&mut rig, 1);
-    assert_eq!(rig.ring.counters().unknown_completions, 0);
+    for receive_ahead in [true, false] {
+        let mut rig = Rig::new(RingSetup { receive_ahead, ..setup(10) }, &[V4, V6]);
+        both_ways(&mut rig, 0);
+        both_ways(&mut rig, 1);
+        assert_eq!(rig.ring.counters().unknown_completions, 0);
+    }
 }
 
 #[test]

@@ -11,7 +11,7 @@ use portcullis::ring::{Operation, Ring};
 
 use crate::harness::Rig;
 
-fn reset_by(stream: TcpStream) {
+pub(crate) fn reset_by(stream: TcpStream) {
     let linger = nix::libc::linger { l_onoff: 1, l_linger: 0 };
     setsockopt(&stream.as_fd(), sockopt::Linger, &linger).expect("an option");
 }

@@ -35,6 +35,7 @@ pub(crate) fn setup(connections: u32) -> RingSetup {
         completion_entries: 1024,
         buffer_bytes: 4096,
         buffer_count: 256,
+        receive_ahead: true,
         batch_wait: Duration::ZERO,
         parked_bytes_max: 1 << 20,
         splice_pipes: 4,
@@ -53,6 +54,8 @@ pub(crate) enum Newer {
     SourceAddresses,
     /// A minimum wait.
     Batches,
+    /// A bound for receives that go on.
+    ReceivesAhead,
 }
 
 /// Whether this kernel does it. If not, the test that asks says so and checks nothing; past what
@@ -63,6 +66,7 @@ pub(crate) fn does(newer: Newer) -> bool {
         Newer::Descriptors => (features.addresses, "6.8"),
         Newer::SourceAddresses => (features.source_addresses, "6.11"),
         Newer::Batches => (waits_for_batches(), "6.12"),
+        Newer::ReceivesAhead => (features.receives_ahead, "6.17"),
     };
     if !does {
         let (thread, release) = (thread::current(), features.release);

@@ -2,6 +2,7 @@
 
 mod accept;
 mod addresses;
+mod ahead;
 mod buffers;
 mod data;
 mod descriptors;

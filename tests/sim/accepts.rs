@@ -8,7 +8,8 @@ use portcullis::ring::{AcceptMode, Completion, ConnIndex, ListenerId};
 
 use crate::fault::Fault;
 use crate::link::Link;
-use crate::ring::{SimRing, byte_key};
+use crate::random::mix;
+use crate::ring::SimRing;
 use crate::scenario::Knock;
 
 /// A passive socket.
@@ -70,7 +71,7 @@ impl SimRing {
                 self.faults.note(Fault::KnockWhilePaused);
             }
             let link = self.links.len();
-            let key = byte_key(self.key());
+            let key = mix(self.key());
             let mut new = Link::new(key, knock.peer, &mut self.random, now);
             new.established = true;
             match self.wirings[knock.listener] {

@@ -26,6 +26,10 @@ pub struct Buffers {
     next_parked: u32,
     parked_limit: u64,
     pub buffer_bytes: u32,
+    /// Pool buffers that came back since somebody last asked.
+    returned: u32,
+    /// Chunks that were parked.
+    pub chunks_parked: u64,
 }
 
 impl Buffers {
@@ -36,6 +40,8 @@ impl Buffers {
             next_parked: FIRST_PARKED,
             parked_limit,
             buffer_bytes,
+            returned: 0,
+            chunks_parked: 0,
         }
     }
 
@@ -67,6 +73,11 @@ impl Buffers {
         let holder = &mut self.pool[buffer.0 as usize].0;
         assert_eq!(*holder, Holder::Worker, "{buffer:?} was released but not held");
         *holder = Holder::Kernel;
+        self.returned += 1;
+    }
+
+    pub fn take_returned(&mut self) -> u32 {
+        std::mem::take(&mut self.returned)
     }
 
     /// The bytes of a chunk that the worker holds.
@@ -96,6 +107,7 @@ impl Buffers {
         self.release(chunk.buffer);
         let buffer = Buffer(self.next_parked);
         self.next_parked += 1;
+        self.chunks_parked += 1;
         self.parked.insert(buffer.0, bytes);
         Some(Chunk { buffer, start_bytes: 0, length_bytes: chunk.length_bytes })
     }

@@ -10,7 +10,8 @@ use crate::fault::Fault;
 use crate::link::{ERR, HUP, IN, Link, OUT, RDHUP};
 use crate::peer::{Peer, Step};
 use crate::pipes::is_pipe;
-use crate::ring::{Op, Posted, SimRing, Submitted, byte_key};
+use crate::random::mix;
+use crate::ring::{Op, Posted, SimRing, Submitted};
 
 /// The most that one turn adds to the clock of patience: while a worker does not run, or the clock
 /// jumps, it is not late.
@@ -416,7 +417,7 @@ impl SimRing {
         if self.faults.calm {
             peer.calm_down(true);
         }
-        let key = byte_key(self.key());
+        let key = mix(self.key());
         let mut link = Link::new(key, peer, &mut self.random, now);
         link.server = true;
         self.slots[Side::Upstream as usize][conn.0 as usize] = Some(self.links.len());

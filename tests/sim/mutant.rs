@@ -393,6 +393,10 @@ impl Ring for Mutant {
         self.inner.free_buffers()
     }
 
+    fn returned_buffers(&mut self) -> u32 {
+        self.inner.returned_buffers()
+    }
+
     fn pool_buffers(&self) -> u32 {
         self.inner.pool_buffers()
     }

@@ -18,7 +18,7 @@ use crate::buffers::Buffers;
 use crate::fault::{Fault, Faults};
 use crate::link::Link;
 use crate::pipes::{Pipes, is_pipe};
-use crate::random::{Random, mix};
+use crate::random::Random;
 use crate::scenario::{Knock, Shape};
 
 /// 10.0.0.0: where the links' addresses begin.
@@ -434,6 +434,10 @@ impl Ring for SimRing {
         self.buffers.free()
     }
 
+    fn returned_buffers(&mut self) -> u32 {
+        self.buffers.take_returned()
+    }
+
     fn pool_buffers(&self) -> u32 {
         self.buffers.all()
     }
@@ -441,7 +445,8 @@ impl Ring for SimRing {
     fn trim(&mut self) {}
 
     fn counters(&self) -> RingCounters {
-        RingCounters::default()
+        let chunks_parked = self.buffers.chunks_parked;
+        RingCounters { chunks_parked, ..RingCounters::default() }
     }
 
     fn park(&mut self, chunk: Chunk) -> Option<Chunk> {
@@ -489,9 +494,4 @@ pub fn link_of(found: FourTuple) -> usize {
         Some(IpAddr::V4(peer)) => (u32::from(peer) - FIRST_ADDRESS) as usize,
         other => panic!("{other:?} is no link's address"),
     }
-}
-
-/// A key for the bytes of a peer.
-pub fn byte_key(number: u64) -> u64 {
-    mix(number)
 }

@@ -247,6 +247,10 @@ impl Ring for InstantRing {
         self.buffers.len() as u32
     }
 
+    fn returned_buffers(&mut self) -> u32 {
+        0
+    }
+
     fn pool_buffers(&self) -> u32 {
         self.pool
     }

@@ -111,6 +111,7 @@ impl Net {
             completion_entries: 16_384,
             buffer_bytes: setup.buffer_bytes,
             buffer_count: setup.buffer_count,
+            receive_ahead: true,
             batch_wait: Duration::ZERO,
             parked_bytes_max: PARKED_BYTES_MAX,
             splice_pipes: 0,

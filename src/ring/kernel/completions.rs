@@ -30,6 +30,10 @@ impl KernelRing {
                 }
                 None
             }
+            Tag::StopReceive => {
+                self.receive_stopped(table, payload, result);
+                None
+            }
             Tag::Wake => {
                 self.arm_wake();
                 None
@@ -53,28 +57,24 @@ impl KernelRing {
             return self.unknown(table, completion);
         };
         let result = result_of(completion);
-        let mut buffer = None;
         match token.kind {
-            OpKind::Receive => {
-                self.tables[table].receives -= 1;
-                buffer = self.take_buffer(table, completion);
-                if result == Err(Errno::ENOBUFS) && self.receive_again(table, token) {
-                    return None;
-                }
-            }
+            OpKind::Receive => return self.received(table, token, completion),
             OpKind::Close if token.side == Side::Client && result.is_ok() => {
                 self.tables[table].free_clients += 1;
             }
             _ => {}
         }
         let more = cqueue::more(completion.flags());
-        let full = buffer.is_some() && result == Ok(self.memory.pool.buffer_bytes());
-        Some(Completion::Done(Done { token, result, buffer, full, more }))
+        Some(Completion::Done(Done { token, result, buffer: None, full: false, more }))
     }
 
     /// The buffer that came with a completion, if there is something in it; it goes back to the
     /// pool otherwise.
-    fn take_buffer(&mut self, table: usize, completion: &cqueue::Entry) -> Option<Buffer> {
+    pub(super) fn take_buffer(
+        &mut self,
+        table: usize,
+        completion: &cqueue::Entry,
+    ) -> Option<Buffer> {
         let id = cqueue::buffer_select(completion.flags())?;
         self.memory.groups[table].taken();
         self.memory.pool.hold(id);
@@ -83,29 +83,6 @@ impl KernelRing {
         }
         self.memory.pool.release(u32::from(id));
         None
-    }
-
-    /// Starts a receive again that found its group empty, if the group can be stocked: the worker
-    /// hears of ENOBUFS only when connections hold the buffers and will release them.
-    ///
-    /// Not when a cancel was started on the side meanwhile: it has passed, or will find only the
-    /// receive that just ended, so a new one would stay armed with nobody to cancel it.
-    fn receive_again(&mut self, table: usize, token: Token) -> bool {
-        let (_, local) = self.locate(token.conn);
-        let slot = self.slot(table, local, token.side);
-        if self.tables[table].cancelled.contains(slot) {
-            return false;
-        }
-        self.tables[table].receives += 1;
-        self.memory.groups[table].widen();
-        self.restock(table);
-        if self.memory.groups[table].stock() == 0 {
-            self.tables[table].receives -= 1;
-            return false;
-        }
-        self.counters.receive_retries += 1;
-        self.push(table, entries::receive(slot), token.pack());
-        true
     }
 
     fn accept_done(
@@ -186,7 +163,7 @@ impl KernelRing {
     }
 }
 
-fn result_of(completion: &cqueue::Entry) -> Result<u32, Errno> {
+pub(super) fn result_of(completion: &cqueue::Entry) -> Result<u32, Errno> {
     let result = completion.result();
     if result < 0 { Err(Errno::from_raw(-result)) } else { Ok(result as u32) }
 }
@@ -197,5 +174,10 @@ fn result_of(completion: &cqueue::Entry) -> Result<u32, Errno> {
 /// When `payload` is no token: only tokens are put there.
 pub(super) fn done(payload: u64, result: Result<u32, Errno>) -> Completion {
     let token = Token::unpack(payload).expect("the payload of a step is a token");
-    Completion::Done(Done { token, result, buffer: None, full: false, more: false })
+    Completion::Done(done_of(token, result))
+}
+
+/// The end of an operation that brings no bytes.
+pub(super) fn done_of(token: Token, result: Result<u32, Errno>) -> Done {
+    Done { token, result, buffer: None, full: false, more: false }
 }

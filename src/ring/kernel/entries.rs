@@ -10,6 +10,10 @@ use nix::sys::socket::{SockaddrLike, SockaddrStorage};
 use crate::ring::contract::{AcceptMode, ListenerId};
 use crate::ring::token::Token;
 
+/// Where `optlen` is in an entry: the most bytes of a multishot receive (Linux 6.17). The crate
+/// has no name for it there.
+const OPTLEN_OFFSET: usize = 44;
+
 /// The buffer group of every kernel ring.
 pub(super) const BUFFER_GROUP: u16 = 0;
 
@@ -32,6 +36,8 @@ pub(super) enum Tag {
     Swallowed,
     /// The cancel of one operation; the payload is its token.
     CancelStep,
+    /// The cancel of a receive that the ring no longer wants; the payload is its token.
+    StopReceive,
     /// The read on the eventfd that wakes the ring.
     Wake,
     /// The first step of an open: the socket itself.
@@ -45,11 +51,12 @@ pub(super) enum Tag {
 }
 
 impl Tag {
-    const ALL: [Tag; 9] = [
+    const ALL: [Tag; 10] = [
         Tag::Operation,
         Tag::Accept,
         Tag::Swallowed,
         Tag::CancelStep,
+        Tag::StopReceive,
         Tag::Wake,
         Tag::OpenSocket,
         Tag::OpenStep,
@@ -172,12 +179,20 @@ pub(super) fn watch_hangup(slot: u32) -> Entry {
     opcode::PollAdd::new(Fixed(slot), events).multi(true).build()
 }
 
-/// Receives into a buffer that the kernel takes from the group once there is data.
-pub(super) fn receive(slot: u32) -> Entry {
-    opcode::Recv::new(Fixed(slot), std::ptr::null_mut(), 0)
-        .buf_group(BUFFER_GROUP)
-        .build()
-        .flags(Flags::BUFFER_SELECT)
+/// Receives into buffers that the kernel takes from the group once there is data: until
+/// `most_bytes` have come, or once.
+pub(super) fn receive(slot: u32, most_bytes: Option<u32>) -> Entry {
+    let Some(most_bytes) = most_bytes else {
+        return opcode::Recv::new(Fixed(slot), std::ptr::null_mut(), 0)
+            .buf_group(BUFFER_GROUP)
+            .build()
+            .flags(Flags::BUFFER_SELECT);
+    };
+    let mut entry = opcode::RecvMulti::new(Fixed(slot), BUFFER_GROUP).build();
+    // SAFETY: an entry has the layout of the kernel's (repr(C), 64 bytes), whose `optlen`, four
+    // bytes, aligned, of which any value is valid, is there (linux/io_uring.h).
+    unsafe { (&raw mut entry).byte_add(OPTLEN_OFFSET).cast::<u32>().write(most_bytes) };
+    entry
 }
 
 /// Sends while it is submitted or not at all: MSG_DONTWAIT keeps the kernel from arming a poll.

@@ -5,13 +5,13 @@ use std::collections::VecDeque;
 use std::mem::ManuallyDrop;
 use std::net::SocketAddr;
 
+use super::ahead::{RECEIVE_BUFFERS, Receives};
 use super::entries::{self, Tag};
 use super::installs::{self, Installs};
 use super::parked::Parked;
 use super::pool::{Group, Pool};
 use super::queue::{Queue, errno_of};
 use super::setup::{PassiveSocket, Plan, RingError, RingSetup, ServerSocket};
-use super::slots::SlotSet;
 use super::splices::Splices;
 use super::waker::Waker;
 use super::{IO_WQ_WORKERS, KernelRing, Listening, Memory, Server, Table, probe};
@@ -54,6 +54,8 @@ impl KernelRing {
             splices: Splices::new(setup.splice_pipes, setup.buffer_bytes),
             installs: Installs::new(setup.descriptors),
             addresses: VecDeque::new(),
+            receive_bytes: None,
+            told: VecDeque::new(),
             waker,
             counters: RingCounters {
                 rings: plan.rings,
@@ -71,6 +73,9 @@ impl KernelRing {
             probe::require_min_wait(ring.tables[0].queue.ring())?;
             // It alone waits.
             ring.tables[0].queue.set_batch_wait(setup.batch_wait);
+        }
+        if setup.receive_ahead && probe::bounds_receives(&mut ring.tables[0].queue) {
+            ring.receive_bytes = Some(RECEIVE_BUFFERS * setup.buffer_bytes);
         }
         ring.arm_wake();
         Ok(ring)
@@ -109,9 +114,8 @@ impl KernelRing {
             queue,
             clients,
             free_clients: clients,
-            receives: 0,
+            receives: Receives::new(slots),
             opens: VecDeque::new(),
-            cancelled: SlotSet::new(slots),
         });
         Ok(())
     }
@@ -180,6 +184,7 @@ mod tests {
                 completion_entries: 256,
                 buffer_bytes: 4096,
                 buffer_count: 16,
+                receive_ahead: true,
                 batch_wait: Duration::ZERO,
                 parked_bytes_max: 0,
                 splice_pipes: 0,

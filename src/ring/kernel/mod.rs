@@ -1,9 +1,9 @@
 //! The kernel's rings behind the contract: one worker's set of them.
 //!
 //! `queue` is one kernel ring, `pool` and `parked` hold bytes, `entries` words requests,
-//! `completions` reads answers, `splices` moves bulk, `address` asks for what the ring cannot,
-//! `installs` lends both descriptors, `setup` does arithmetic, `life` makes and ends the set, `own`
-//! is for programs with bytes of their own.
+//! `completions` reads answers, `ahead` keeps receives going, `splices` moves bulk, `address` asks
+//! for what the ring cannot, `installs` lends both descriptors, `setup` does arithmetic, `life`
+//! makes and ends the set, `own` is for programs with bytes of their own.
 //!
 //! A ring's fixed-file table holds its client slots first, where alone the kernel allocates, and
 //! behind them an upstream slot for each: client slot `n` of `N` has upstream slot `N + n`.
@@ -21,23 +21,25 @@ use io_uring::squeue;
 use nix::sys::socket::SockaddrStorage;
 
 pub use self::address::AcceptQueue;
+use self::ahead::Receives;
+use self::completions::done_of;
 use self::entries::Tag;
 use self::installs::Installs;
 use self::parked::Parked;
 use self::pool::{Group, Pool};
 use self::queue::{Queue, Wait};
 pub use self::setup::{PassiveSocket, RingError, RingSetup, ServerSocket};
-use self::slots::SlotSet;
 use self::splices::{PIPE_BIT, Splices};
 pub use self::waker::Waker;
 use crate::base::{Buffer, Chunk, Errno, OpKind, Side};
 use crate::ring::contract::{
-    AcceptMode, Completion, ConnIndex, FourTuple, ListenerId, Operation, Ring, RingCounters,
+    AcceptMode, Completion, ConnIndex, Done, FourTuple, ListenerId, Operation, Ring, RingCounters,
     ServerId,
 };
 use crate::ring::token::Token;
 
 mod address;
+mod ahead;
 mod completions;
 mod entries;
 mod installs;
@@ -49,7 +51,6 @@ mod pool;
 pub mod probe;
 mod queue;
 mod setup;
-mod slots;
 mod splices;
 mod waker;
 
@@ -75,6 +76,10 @@ pub struct KernelRing {
     splices: Splices,
     installs: Installs,
     addresses: VecDeque<(Token, FourTuple)>,
+    /// What one receive takes at most; `None` where the kernel knows no such bound.
+    receive_bytes: Option<u32>,
+    /// Completions that wait for the worker here: of what needed no request.
+    told: VecDeque<Done>,
     waker: Waker,
     counters: RingCounters,
 }
@@ -84,12 +89,9 @@ struct Table {
     queue: Queue,
     clients: u32,
     free_clients: u32,
-    /// Receives in flight.
-    receives: u32,
+    receives: Receives,
     /// Opens in flight, oldest first.
     opens: VecDeque<Opening>,
-    /// Slots whose receive was in flight when a cancel was started.
-    cancelled: SlotSet,
 }
 
 /// An open under way. Its steps are queued together and run in order; it ends with the last.
@@ -154,7 +156,7 @@ impl KernelRing {
     }
 
     fn restock(&mut self, table: usize) {
-        let receives = self.tables[table].receives;
+        let receives = self.tables[table].receives.armed();
         let Memory { pool, groups, .. } = &mut *self.memory;
         groups[table].restock(pool, receives);
     }
@@ -328,29 +330,32 @@ impl Ring for KernelRing {
         let entry = match operation {
             Operation::Open(server) => return self.start_open(table, slot, token, server),
             Operation::Addresses => return self.start_name(token),
-            Operation::Splice => return self.start_splice(token),
             Operation::Send(chunk) if chunk.buffer.0 & PIPE_BIT != 0 => {
                 return self.splices.send(token, chunk);
             }
             Operation::Connect(server) => {
                 entries::connect(slot, &self.memory.servers[usize::from(server.0)].address)
             }
-            Operation::WaitReadable => entries::wait_readable(slot),
-            Operation::Receive => {
-                self.tables[table].receives += 1;
-                self.tables[table].cancelled.remove(slot);
-                entries::receive(slot)
+            Operation::WaitReadable | Operation::Splice => {
+                return self.start_after_receives(table, slot, token);
             }
+            Operation::Receive => return self.start_receive(table, slot, token),
             Operation::Send(chunk) => {
                 entries::send(slot, self.chunk_bytes(chunk), chunk.length_bytes)
             }
-            Operation::WaitWritable => entries::wait_writable(slot),
+            Operation::WaitWritable => {
+                self.hold_receives(token);
+                entries::wait_writable(slot)
+            }
             Operation::Shutdown => return self.start_shutdown(token),
             Operation::WatchHangup => entries::watch_hangup(slot),
             Operation::Reset => entries::reset(slot),
-            Operation::Unacknowledged => entries::unacknowledged(slot),
+            Operation::Unacknowledged => match self.error_ahead(table, slot) {
+                Some(error) => return self.told.push_back(done_of(token, Err(error))),
+                None => entries::unacknowledged(slot),
+            },
             Operation::Cancel(kinds) => {
-                self.tables[table].cancelled.insert(slot);
+                self.tables[table].receives.cancel(slot);
                 for kind in kinds.kinds() {
                     self.cancel_one(table, Token { kind, ..token });
                 }
@@ -363,7 +368,7 @@ impl Ring for KernelRing {
                 }
                 self.splices.close(token.conn, token.side);
                 self.ask_waiting();
-                entries::close(slot)
+                return self.start_after_receives(table, slot, token);
             }
         };
         self.push(table, entry, user_data);
@@ -388,6 +393,10 @@ impl Ring for KernelRing {
         self.memory.pool.free()
     }
 
+    fn returned_buffers(&mut self) -> u32 {
+        self.memory.pool.take_returned()
+    }
+
     fn pool_buffers(&self) -> u32 {
         self.memory.pool.count()
     }
@@ -406,6 +415,7 @@ impl Ring for KernelRing {
         RingCounters {
             parked_bytes: self.memory.parked.held_bytes() as u64,
             splicing: self.splices.connections(),
+            spliced_bytes: self.splices.moved_bytes(),
             ..self.counters
         }
     }
@@ -419,6 +429,7 @@ impl Ring for KernelRing {
         let mut copy = parked.reserve(length_bytes as usize)?;
         pool.copy_out(id, start_bytes, length_bytes, &mut copy);
         pool.release(id);
+        self.counters.chunks_parked += 1;
         let buffer = Buffer(parked.keep(copy) | PARKED_BIT);
         Some(Chunk { buffer, start_bytes: 0, length_bytes })
     }
@@ -430,7 +441,7 @@ impl Ring for KernelRing {
 
     fn turn(&mut self, wait: Option<Duration>) -> Result<(), Errno> {
         let wait = match wait {
-            _ if self.splices.is_busy() => Wait::No,
+            _ if self.splices.is_busy() || !self.told.is_empty() => Wait::No,
             None => Wait::Forever,
             Some(Duration::ZERO) => Wait::No,
             Some(limit) => Wait::AtMost(limit),
@@ -450,6 +461,9 @@ impl Ring for KernelRing {
             if let Some(completion) = self.translate(self.reading, &completion) {
                 return Some(completion);
             }
+        }
+        if let Some(done) = self.told.pop_front() {
+            return Some(Completion::Done(done));
         }
         let room = self.descriptors_for_splices();
         self.splices.next(room).map(Completion::Done)

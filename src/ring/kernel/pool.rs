@@ -40,6 +40,8 @@ pub(super) struct Pool {
     /// Those that groups have.
     lent: u32,
     held: u32,
+    /// Those that connections gave back since somebody last asked.
+    returned: u32,
 }
 
 impl Pool {
@@ -54,8 +56,17 @@ impl Pool {
         // The lowest index is on top, so that the pool is touched from its beginning.
         let free = (0..count as u16).rev().collect();
         let touched = vec![false; count as usize].into_boxed_slice();
-        let fewest_free = count as usize;
-        Ok(Pool { memory, buffer_bytes, holders, touched, free, fewest_free, lent: 0, held: 0 })
+        Ok(Pool {
+            memory,
+            buffer_bytes,
+            holders,
+            touched,
+            free,
+            fewest_free: count as usize,
+            lent: 0,
+            held: 0,
+            returned: 0,
+        })
     }
 
     /// Buffers in all.
@@ -99,6 +110,12 @@ impl Pool {
         *holder = Holder::Pool;
         self.free.push(id as u16);
         self.held -= 1;
+        self.returned += 1;
+    }
+
+    /// How many buffers connections gave back since this was last called.
+    pub(super) fn take_returned(&mut self) -> u32 {
+        std::mem::take(&mut self.returned)
     }
 
     /// Where `length_bytes` of a held buffer begin.

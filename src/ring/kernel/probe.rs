@@ -22,6 +22,8 @@ pub struct Features {
     pub addresses: bool,
     /// Upstream sockets can be bound to a source address (BIND, Linux 6.11).
     pub source_addresses: bool,
+    /// Receives can go on by themselves, because what they take can be bounded (Linux 6.17).
+    pub receives_ahead: bool,
 }
 
 /// A feature that the kernel lacks.
@@ -130,8 +132,12 @@ pub fn probe() -> Result<Features, ProbeError> {
         .filter(|(code, _, _)| !ops.is_supported(*code))
         .map(|(_, feature, since)| Missing { feature, since })
         .collect();
+    let mut receives_ahead = false;
     match Queue::new(4, 16) {
-        Ok(queue) => try_registrations(queue, &mut missing),
+        Ok(mut queue) => {
+            receives_ahead = bounds_receives(&mut queue);
+            try_registrations(queue, &mut missing);
+        }
         Err(Errno::EINVAL) => missing
             .push(Missing { feature: "SINGLE_ISSUER, DEFER_TASKRUN and NO_SQARRAY", since: "6.6" }),
         Err(errno) => return Err(refusal(errno, &release)),
@@ -141,7 +147,7 @@ pub fn probe() -> Result<Features, ProbeError> {
     }
     let addresses = ops.is_supported(opcode::FixedFdInstall::CODE);
     let source_addresses = ops.is_supported(opcode::Bind::CODE);
-    Ok(Features { release, addresses, source_addresses })
+    Ok(Features { release, addresses, source_addresses, receives_ahead })
 }
 
 /// The operations that the gateway cannot do without. Multishot accept (5.19), its direct slots
@@ -185,6 +191,17 @@ pub(super) fn require_min_wait(ring: &IoUring) -> Result<(), RingError> {
         rule: "ring.batch_wait needs io_uring's minimum wait (Linux 6.12)",
         remedy: "remove ring.batch_wait, or run a newer kernel",
     })
+}
+
+/// Whether the kernel can bound what a receive that goes on takes (Linux 6.17). One for an empty
+/// slot fails either way: with EINVAL where the bound is unknown. Nothing may be in flight.
+pub(super) fn bounds_receives(queue: &mut Queue) -> bool {
+    // SAFETY: the entry names no memory.
+    unsafe { queue.push(entries::receive(0, Some(1))) };
+    let turned = queue.turn(Wait::No);
+    queue.open_turn();
+    let result = queue.next().map(|completion| completion.result());
+    turned.is_ok() && result == Some(-libc::EBADF)
 }
 
 fn operations(ring: &IoUring) -> Probe {

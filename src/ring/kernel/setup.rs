@@ -52,6 +52,8 @@ pub struct RingSetup {
     pub buffer_bytes: u32,
     /// Buffers in the worker's pool.
     pub buffer_count: u32,
+    /// Receives go on by themselves, where the kernel can bound what they take (Linux 6.17).
+    pub receive_ahead: bool,
     /// How long a turn waits for a batch of completions; then the first will do. Zero: not at all.
     pub batch_wait: Duration,
     /// The most bytes that parked chunks may take.
@@ -228,6 +230,7 @@ mod tests {
             completion_entries: 16384,
             buffer_bytes: 16 << 10,
             buffer_count: 1024,
+            receive_ahead: true,
             batch_wait: Duration::ZERO,
             parked_bytes_max: 0,
             splice_pipes: 0,

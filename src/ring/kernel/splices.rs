@@ -48,6 +48,8 @@ pub(super) struct Splices {
     done: VecDeque<Done>,
     /// What fills a pool buffer.
     full_bytes: u32,
+    /// Bytes that came out of sockets, in all.
+    moved_bytes: u64,
 }
 
 /// Where a pipe is, once it is used.
@@ -95,12 +97,18 @@ impl Splices {
             left_bytes: 0,
             done: VecDeque::new(),
             full_bytes,
+            moved_bytes: 0,
         }
     }
 
     /// Connections that have descriptors, or wait for them.
     pub(super) fn connections(&self) -> u32 {
         self.sockets.len() as u32
+    }
+
+    /// Bytes that splices took out of sockets.
+    pub(super) fn moved_bytes(&self) -> u64 {
+        self.moved_bytes
     }
 
     /// Descriptors that this holds, or that are being made for it.
@@ -230,6 +238,7 @@ impl Splices {
         let result = splice(socket, None, &pipe.write, None, PIPE_BYTES, flags);
         if let Ok(bytes @ 1..) = result {
             pipe.held_bytes = bytes as u32;
+            self.moved_bytes += bytes as u64;
             descriptor.is_empty = bytes < pipe.size_bytes;
             return Ok((pipe.held_bytes, Some(Buffer(index | PIPE_BIT))));
         }

@@ -53,6 +53,10 @@ impl Ring for Door {
     fn free_buffers(&self) -> u32 {
         0
     }
+    fn returned_buffers(&mut self) -> u32 {
+        0
+    }
+
     fn pool_buffers(&self) -> u32 {
         0
     }
