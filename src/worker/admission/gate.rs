@@ -117,6 +117,14 @@ impl Gate {
         }
     }
 
+    /// Accepts that may lie ready on it besides, because its quota has plenty; 0 when it is scarce,
+    /// or there is none. Each of `workers` takes a small part of what is free, so that what lies
+    /// idle never is what somebody else waits for.
+    pub(super) fn quota_share(&self, workers: u32) -> u32 {
+        let Some(quota) = self.plan.quota.as_ref().filter(|_| !self.is_closed()) else { return 0 };
+        quota.free() / (4 * workers)
+    }
+
     /// Takes one permit of the quota for a client; false when there is none.
     pub(super) fn take_quota(&mut self) -> bool {
         let Some(quota) = &self.plan.quota else { return true };

@@ -53,18 +53,26 @@ impl Admission {
         self.watch_the_calm(ring, now);
     }
 
-    /// Queues that no ready accept serves: all of ours while permits are scarce, those with a
-    /// quota at any time, and those of workers without a slot.
-    fn is_looked_at(&self, gate: usize) -> bool {
-        let is_own = gate < self.own;
-        let gate = &self.gates[gate];
+    /// Queues that no ready accept serves: all of ours while permits are scarce, those whose quota
+    /// is scarce at any time, and those of workers without a slot.
+    fn is_looked_at(&self, index: usize) -> bool {
+        let is_own = index < self.own;
+        let gate = &self.gates[index];
         if gate.is_closed() {
             return false;
         }
         if !is_own {
             return self.budget.is_full(gate.plan.owner) || gate.armed > 0;
         }
-        self.mode == Mode::Scarce || gate.plan.quota.is_some()
+        self.mode == Mode::Scarce || self.is_quota_looked_at(index)
+    }
+
+    /// Whether a gate of ours has a quota and no credits that lie ready by it.
+    pub(super) fn is_quota_looked_at(&self, gate: usize) -> bool {
+        let gate = &self.gates[gate];
+        gate.plan.quota.is_some()
+            && !gate.is_closed()
+            && (gate.armed == 0 || gate.quota_share(self.budget.workers()) == 0)
     }
 
     fn look_at<R: Ring>(&mut self, ring: &mut R, gate: usize) -> Seen {
@@ -89,14 +97,6 @@ impl Admission {
             return Seen { unmet: false, condemned: slots > 0 };
         }
         Seen { unmet: granted < by_quota, condemned: false }
-    }
-
-    /// Permits and slots for `wanted` more credits, or as many as there are.
-    fn lease_for<R: Ring>(&mut self, ring: &R, wanted: u32) -> u32 {
-        let bound = self.bound(ring.accept_burst());
-        let missing = (bound + wanted).saturating_sub(self.permits);
-        self.permits += self.budget.lease(missing);
-        self.cover(ring).saturating_sub(bound).min(wanted)
     }
 
     /// Leaves scarcity when nobody has been hungry for a while and there is plenty again.

@@ -8,8 +8,10 @@
 //!   listener.
 //! - Scarce, when there are not enough permits to lie ready, or some worker is hungry: no permit
 //!   lies idle. The queues are looked at every few milliseconds, and a credit is armed only for a
-//!   client that is there. Listeners with a quota are always served so, and so are those of a
-//!   worker that has no slot left, by all the others.
+//!   client that is there. Listeners whose own quota is scarce are served so at any time, and so
+//!   are those of a worker that has no slot left, by all the others.
+//!
+//! Listeners with a quota have credits, never a multishot: the quota is exact.
 //!
 //! A client beyond a limit waits in its queue, or, by its listener's policy, is accepted without a
 //! permit and reset.
@@ -17,6 +19,7 @@
 mod gate;
 mod look;
 mod pause;
+mod ready;
 mod silence;
 #[cfg(test)]
 mod tests;
@@ -31,7 +34,7 @@ use crate::budget::Budget;
 use crate::config::AtLimit;
 use crate::conn::is_pressure;
 use crate::metrics::{Refusal, WorkerCounters};
-use crate::ring::{AcceptMode, ListenerId, Ring};
+use crate::ring::{ListenerId, Ring};
 use gate::Gate;
 
 /// Credits armed on one listener at most: enough to keep a busy queue moving from turn to turn.
@@ -279,7 +282,9 @@ impl Admission {
     /// Whether queues are looked at.
     fn looks(&self) -> bool {
         self.mode != Mode::Changing
-            && (self.mode == Mode::Scarce || self.has_quotas || self.budget.anyone_full())
+            && (self.mode == Mode::Scarce
+                || self.budget.anyone_full()
+                || self.has_quotas && (0..self.own).any(|gate| self.is_quota_looked_at(gate)))
     }
 
     /// Brings the armed accepts in line with permits, slots and rests. Called once a turn.
@@ -316,8 +321,14 @@ impl Admission {
             Mode::Credits if self.pinches() || self.could_cover(ring) >= ARM_BURSTS * burst => {
                 return self.cancel_all(ring);
             }
-            Mode::Multishot => self.arm_multishot(ring),
-            Mode::Credits => self.arm_credits(ring),
+            Mode::Multishot => {
+                self.arm_multishot(ring);
+                self.arm_quotas(ring);
+            }
+            Mode::Credits => {
+                self.arm_credits(ring);
+                self.arm_quotas(ring);
+            }
             Mode::Scarce | Mode::Changing => {}
         }
         if self.rest.is_some() || self.looks() {
@@ -379,59 +390,6 @@ impl Admission {
             self.full = full;
             self.budget.set_full(self.worker, full);
         }
-    }
-
-    fn arm_multishot<R: Ring>(&mut self, ring: &mut R) {
-        for (listener, gate) in self.gates[..self.own].iter_mut().enumerate() {
-            if gate.armed == 0 && gate.is_ready() {
-                gate.armed = 1;
-                gate.cancelled = false;
-                self.outstanding += 1;
-                ring.accept(ListenerId(listener as u16), AcceptMode::Multishot);
-            }
-        }
-    }
-
-    /// Spreads what permits and slots allow evenly over the gates.
-    fn arm_credits<R: Ring>(&mut self, ring: &mut R) {
-        let mut left = self.cover(ring).saturating_sub(self.outstanding);
-        // Rounded down: were it rounded up, the last of them could be left without any.
-        let share = ((left + self.outstanding) / self.ready().max(1)).min(MAX_CREDITS);
-        let mut short = false;
-        for gate in self.in_turn(self.own) {
-            if self.gates[gate].is_ready() {
-                let wanted = share.saturating_sub(self.gates[gate].armed).min(left);
-                left -= wanted;
-                self.arm_singles(ring, gate, wanted);
-                short |= self.gates[gate].armed == 0;
-            }
-        }
-        if short {
-            // A gate without a credit would not be heard: look at the queues instead.
-            self.cancel_all(ring);
-        }
-    }
-
-    fn arm_singles<R: Ring>(&mut self, ring: &mut R, gate: usize, count: u32) {
-        let state = &mut self.gates[gate];
-        state.cancelled &= state.armed > 0;
-        state.armed += count;
-        self.outstanding += count;
-        for _ in 0..count {
-            ring.accept(ListenerId(gate as u16), AcceptMode::Single);
-        }
-    }
-
-    /// Gates that accepts may lie ready on.
-    fn ready(&self) -> u32 {
-        self.gates[..self.own].iter().filter(|gate| gate.is_ready()).count() as u32
-    }
-
-    /// The first `many` gates, another one first each time.
-    fn in_turn(&mut self, many: usize) -> impl Iterator<Item = usize> + use<> {
-        self.turn = (self.turn + 1) % many.max(1);
-        let first = self.turn;
-        (0..many).map(move |step| (first + step) % many)
     }
 
     /// Cancels every accept; [`Admission::arm`] goes on when the last is retired.

@@ -1,11 +1,11 @@
-//! A worker without a slot: the others take its clients.
+//! How accepts are armed, over a ring that only accepts.
 
 use std::sync::atomic::Ordering;
 
 use super::*;
 use crate::base::{Buffer, Chunk};
 use crate::metrics::Extent;
-use crate::ring::{Completion, FourTuple, Operation, RingCounters, Token};
+use crate::ring::{AcceptMode, Completion, FourTuple, Operation, RingCounters, Token};
 
 /// A ring that only accepts: it notes what was armed and says what waits.
 #[derive(Default)]
@@ -127,6 +127,37 @@ fn clients_of_a_worker_without_a_slot_are_taken_by_one_that_has_room() {
     door.queues[1] = 5;
     settle(&mut admission, &mut door, Millis(2_000));
     assert_eq!(door.armed[1], 0, "it has a slot again and serves its own");
+}
+
+#[test]
+fn credits_lie_ready_by_a_quota_with_plenty_and_none_by_one_that_is_scarce() {
+    let budget = Arc::new(Budget::new(1_000, 2));
+    let quota = Arc::new(Budget::new(100, 0));
+    let mut door = Door { room: 500, ..Door::default() };
+    let mut admission = worker_zero(&budget);
+    admission.has_quotas = true;
+    admission.gates[0].plan.quota = Some(quota.clone());
+    settle(&mut admission, &mut door, Millis(0));
+    let ready = door.armed[0];
+    assert!((1..=50).contains(&ready), "{ready} of 100 permits lie with one of two workers");
+    assert_eq!(quota.leased(), ready);
+    assert_eq!(admission.next_look(), None, "nobody has to look");
+
+    // Others hold nearly all of it: what lies idle goes back, and who comes is looked for.
+    let others = quota.lease(quota.free() - 2);
+    settle(&mut admission, &mut door, Millis(1_000));
+    settle(&mut admission, &mut door, Millis(1_020));
+    assert_eq!((door.armed[0], quota.free()), (0, ready + 2));
+    quota.lease(ready);
+    door.queues[0] = 5;
+    settle(&mut admission, &mut door, Millis(1_040));
+    assert_eq!((door.armed[0], quota.free()), (2, 0), "a credit for each permit that is left");
+    assert!(admission.next_look().is_some());
+
+    quota.give_back(others + ready);
+    door.queues[0] = 0;
+    settle(&mut admission, &mut door, Millis(1_060));
+    assert!(door.armed[0] >= 4, "{} lie ready again", door.armed[0]);
 }
 
 #[test]
