@@ -3,7 +3,8 @@
 use crate::base::Chunk;
 
 /// What one direction of bytes is doing. A lane that cannot send does not receive: it holds at
-/// most one chunk. Its bytes lie in a buffer or in a pipe: which, only the ring can tell.
+/// most one chunk, and the ring at most a few that came ahead. Its bytes lie in a buffer or in a
+/// pipe: which, only the ring can tell.
 ///
 /// ```text
 ///   Unarmed ──► Waiting ◄─► Receiving ──► Sending ──► Stalled

@@ -160,7 +160,7 @@ async fn ask(
     for (answer, question) in asked {
         gather(&mut all, question.answered(answer).await?);
     }
-    all.rows.sort_by_key(|one| (Reverse(one.weight), one.row.id.worker, one.row.id.slot));
+    all.rows.sort_by_key(|one| (Reverse(one.sort_key), one.row.id.worker, one.row.id.slot));
     all.rows.truncate(query.limit as usize);
     Ok(all)
 }

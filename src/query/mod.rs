@@ -309,7 +309,7 @@ impl Query {
     }
 
     /// What sorts: who has more comes first.
-    pub fn weight(&self, facts: &Facts) -> u64 {
+    pub fn sort_key(&self, facts: &Facts) -> u64 {
         match self.sort {
             Sort::Idle => !facts.active.0,
             Sort::Age => !facts.opened.0,
@@ -406,8 +406,8 @@ mod tests {
             Facts { opened: Millis(399_999), active: Millis(690_001), to_client_bytes: 0, ..FACTS };
         for (sort, first) in [("idle", FACTS), ("age", other), ("bytes", FACTS)] {
             let query = Query::parse("", Some(sort), None, &names()).expect("it is right");
-            let weight = |facts: &Facts| query.weight(facts);
-            assert!(weight(&first) > weight(&FACTS).min(weight(&other)), "{sort}");
+            let sort_key = |facts: &Facts| query.sort_key(facts);
+            assert!(sort_key(&first) > sort_key(&FACTS).min(sort_key(&other)), "{sort}");
         }
     }
 

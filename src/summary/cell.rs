@@ -146,12 +146,12 @@ impl Cell {
     pub fn order(&self, other: &Cell) -> Ordering {
         match (self, other) {
             (Cell::Word(one), Cell::Word(other)) => one.cmp(other),
-            _ => self.weight().total_cmp(&other.weight()),
+            _ => self.magnitude().total_cmp(&other.magnitude()),
         }
     }
 
     /// The number that stands for it among its kind.
-    pub fn weight(&self) -> f64 {
+    pub fn magnitude(&self) -> f64 {
         match self {
             Cell::Word(_) => 0.0,
             Cell::Count(count) | Cell::Bytes(count) | Cell::Share { used: count, .. } => {

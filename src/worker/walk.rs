@@ -105,7 +105,7 @@ enum Stage {
 #[derive(Debug)]
 pub struct Candidate {
     /// What sorts it: who has more comes first.
-    pub weight: u64,
+    pub sort_key: u64,
     /// What is said of it.
     pub row: Box<Row>,
 }
@@ -127,7 +127,7 @@ impl PartialOrd for Candidate {
 impl Ord for Candidate {
     fn cmp(&self, other: &Candidate) -> Ordering {
         let slots = || other.row.id.slot.cmp(&self.row.id.slot);
-        self.weight.cmp(&other.weight).then_with(slots)
+        self.sort_key.cmp(&other.sort_key).then_with(slots)
     }
 }
 
@@ -159,10 +159,10 @@ impl Walk {
         }
     }
 
-    /// Whether a candidate of this weight need only be counted: enough others come before it.
-    fn has_better_than(&self, weight: u64) -> bool {
+    /// Whether a candidate of this sort key need only be counted: enough others come before it.
+    fn has_better_than(&self, sort_key: u64) -> bool {
         let limit = self.task.query.limit as usize;
-        let is_better = |Reverse(least): &Reverse<Candidate>| least.weight > weight;
+        let is_better = |Reverse(least): &Reverse<Candidate>| least.sort_key > sort_key;
         self.best.len() >= limit && self.best.peek().is_none_or(is_better)
     }
 
@@ -289,15 +289,16 @@ impl<R: Ring> Worker<R> {
         if !walk.task.query.admits(&facts) {
             return;
         }
-        let (weight, asks_source) = (walk.task.query.weight(&facts), walk.task.query.asks_source());
-        if !asks_source && walk.has_better_than(weight) {
+        let sort_key = walk.task.query.sort_key(&facts);
+        let asks_source = walk.task.query.asks_source();
+        if !asks_source && walk.has_better_than(sort_key) {
             walk.answer.matched += 1;
             return;
         }
         let generation = self.table.entry(index).generation;
         let id = ConnId { worker: facts.worker, slot: index.0, generation };
         let row = Box::new(Row { id, facts, names: BySide([None; 2]) });
-        let candidate = Candidate { weight, row };
+        let candidate = Candidate { sort_key, row };
         if !asks_source {
             walk.take(candidate);
         } else if self.table.entry(index).conn.has_name(Side::Client) {
