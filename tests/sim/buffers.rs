@@ -14,6 +14,8 @@ enum Holder {
     Kernel,
     /// A completion that was not seen yet.
     Completion,
+    /// A piece that was received ahead, until the worker sees it.
+    Ahead,
     /// The worker.
     Worker,
 }
@@ -47,31 +49,59 @@ impl Buffers {
 
     /// Whether a receive would find one.
     pub fn any_free(&self) -> bool {
-        self.pool.iter().any(|(holder, _)| *holder == Holder::Kernel)
+        self.unused() > 0
+    }
+
+    /// How many receives would find one.
+    pub fn unused(&self) -> usize {
+        self.pool.iter().filter(|(holder, _)| *holder == Holder::Kernel).count()
     }
 
     /// Fills a free buffer.
     pub fn fill(&mut self, bytes: Vec<u8>) -> Buffer {
+        self.fill_for(Holder::Completion, bytes)
+    }
+
+    /// Fills a free buffer with what nobody has asked for.
+    pub fn fill_ahead(&mut self, bytes: Vec<u8>) -> Buffer {
+        self.fill_for(Holder::Ahead, bytes)
+    }
+
+    fn fill_for(&mut self, holder: Holder, bytes: Vec<u8>) -> Buffer {
         let index = self.pool.iter().position(|(holder, _)| *holder == Holder::Kernel);
         let index = index.expect("somebody looked whether one is free");
-        self.pool[index] = (Holder::Completion, bytes);
+        self.pool[index] = (holder, bytes);
         Buffer(index as u32)
     }
 
     /// The worker sees the completion that carries `buffer`.
     pub fn hand_over(&mut self, buffer: Buffer) {
+        if buffer.0 >= FIRST_PARKED {
+            assert!(self.parked.contains_key(&buffer.0), "{buffer:?} was released unseen");
+            return;
+        }
         let holder = &mut self.pool[buffer.0 as usize].0;
-        assert_eq!(*holder, Holder::Completion, "{buffer:?} was not in a completion");
+        let unseen = matches!(holder, Holder::Completion | Holder::Ahead);
+        assert!(unseen, "{buffer:?} was not in a completion");
         *holder = Holder::Worker;
     }
 
     pub fn release(&mut self, buffer: Buffer) {
+        self.give_back(buffer, Holder::Worker);
+    }
+
+    /// Gives back what was received ahead.
+    pub fn discard(&mut self, buffer: Buffer) {
+        self.give_back(buffer, Holder::Ahead);
+    }
+
+    fn give_back(&mut self, buffer: Buffer, from: Holder) {
         if buffer.0 >= FIRST_PARKED {
             assert!(self.parked.remove(&buffer.0).is_some(), "{buffer:?} was released twice");
             return;
         }
         let holder = &mut self.pool[buffer.0 as usize].0;
-        assert_eq!(*holder, Holder::Worker, "{buffer:?} was released but not held");
+        assert_eq!(*holder, from, "{buffer:?} was released but not held");
         *holder = Holder::Kernel;
         self.returned += 1;
     }
@@ -101,24 +131,42 @@ impl Buffers {
         if chunk.buffer.0 >= FIRST_PARKED {
             return Some(chunk);
         }
-        if self.parked_bytes() + bytes.len() as u64 > self.parked_limit {
+        let buffer = self.keep(bytes)?;
+        self.release(chunk.buffer);
+        Some(Chunk { buffer, start_bytes: 0, length_bytes: chunk.length_bytes })
+    }
+
+    /// As [`Buffers::park`], for what was received ahead.
+    pub fn park_ahead(&mut self, buffer: Buffer) -> Option<Buffer> {
+        let parked = self.keep(self.pool[buffer.0 as usize].1.clone())?;
+        self.discard(buffer);
+        Some(parked)
+    }
+
+    fn keep(&mut self, bytes: Vec<u8>) -> Option<Buffer> {
+        if !self.can_park(bytes.len() as u64) {
             return None;
         }
-        self.release(chunk.buffer);
-        let buffer = Buffer(self.next_parked);
+        let id = self.next_parked;
         self.next_parked += 1;
         self.chunks_parked += 1;
-        self.parked.insert(buffer.0, bytes);
-        Some(Chunk { buffer, start_bytes: 0, length_bytes: chunk.length_bytes })
+        self.parked.insert(id, bytes);
+        Some(Buffer(id))
+    }
+
+    /// Whether there is room for so many bytes more.
+    pub fn can_park(&self, bytes: u64) -> bool {
+        self.parked_bytes() + bytes <= self.parked_limit
     }
 
     pub fn parked_bytes(&self) -> u64 {
         self.parked.values().map(|bytes| bytes.len() as u64).sum()
     }
 
-    /// Buffers that the worker does not hold.
+    /// Buffers that neither the worker holds nor what was received ahead.
     pub fn free(&self) -> u32 {
-        self.pool.iter().filter(|(holder, _)| *holder != Holder::Worker).count() as u32
+        let free = |holder| matches!(holder, Holder::Kernel | Holder::Completion);
+        self.pool.iter().filter(|(holder, _)| free(*holder)).count() as u32
     }
 
     pub fn all(&self) -> u32 {

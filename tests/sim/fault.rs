@@ -157,11 +157,25 @@ faults! {
     Noted,
     /// Notes were dropped because nobody took them.
     NotesDropped,
+    /// A receive went on by itself and took bytes that nobody had asked for.
+    TakenAhead,
+    /// It took an end.
+    EndTakenAhead,
+    /// It took an error, which no send and no poll meets then.
+    ErrorTakenAhead,
+    /// What was received ahead was parked, because buffers were scarce.
+    AheadParked,
+    /// A splice got what was received ahead.
+    AheadSpliced,
+    /// A question for acknowledgements failed with an error that was received ahead.
+    AheadFails,
+    /// A close discarded what was received ahead.
+    AheadDiscarded,
 }
 
 impl Fault {
-    /// All but those of an operator's doing, which stand last: another one of those changes no
-    /// seed's meaning.
+    /// All but those of an operator's doing and those of receives that go on, which stand last:
+    /// another one of those changes no seed's meaning.
     pub const DRAWN: &[Fault] = Fault::ALL.split_at(Fault::KnockWhilePaused as usize).0;
 }
 
@@ -187,6 +201,12 @@ impl Faults {
             }
         }
         Faults { percent, fired: [0; KINDS], calm: false }
+    }
+
+    /// With another one, as often in a hundred.
+    pub fn with(mut self, fault: Fault, percent: u8) -> Faults {
+        self.percent[fault as usize] = percent;
+        self
     }
 
     /// Whether `fault` happens now. Whoever makes it happen notes it.

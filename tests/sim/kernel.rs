@@ -153,6 +153,7 @@ impl SimRing {
                 self.note_reset(index);
             }
         }
+        self.step_ahead();
         self.step_accepts();
         self.step_ops();
     }
@@ -223,6 +224,13 @@ impl SimRing {
             OpKind::Close => self.run_close(at),
             OpKind::Shutdown => self.ops[at].runs_at += self.random.below(10),
             OpKind::Connect => self.begin_connect(token),
+            OpKind::Receive | OpKind::Splice | OpKind::WaitReadable if self.meets_ahead(token) => {
+                self.run(at);
+            }
+            // Nobody will ask for the other side's until this one takes them.
+            OpKind::WaitWritable => {
+                Side::BOTH.into_iter().for_each(|side| self.stop_ahead(token.conn, side));
+            }
             OpKind::Splice => self.ops[at].runs_at += self.random.below(3),
             OpKind::Receive if self.would_block(at) => {
                 self.faults.note(Fault::ReceiveWouldBlock);
@@ -256,6 +264,8 @@ impl SimRing {
 
     fn run_close(&mut self, at: usize) {
         let Token { conn, side, .. } = self.ops[at].token;
+        self.stop_ahead(conn, side);
+        self.discard_ahead(conn, side);
         let slot = &mut self.slots[side as usize][conn.0 as usize];
         let link = slot.take().expect("the slot was looked at when the close was started");
         let now = self.now();
@@ -299,6 +309,9 @@ impl SimRing {
             let key = self.ops[index].key;
             self.ops[at].cancelled.push(key);
             self.post_done(index, (Err(Errno::ECANCELED), None), false);
+        }
+        if kinds.has(OpKind::Receive) {
+            self.stop_ahead(conn, side);
         }
         let (fault, result) = match (late, found) {
             (true, _) => (Fault::CancelLate, Err(Errno::EALREADY)),
@@ -390,13 +403,15 @@ impl SimRing {
                 self.ops[at].bits = bits;
                 return self.post_done(at, (Ok(u64::from(bits)), None), !ended);
             }
-            Operation::WaitReadable | Operation::WaitWritable => Ok(u64::from(link.bits())),
+            Operation::WaitReadable => Ok(u64::from(link.ahead.bits().unwrap_or(link.bits()))),
+            Operation::WaitWritable => Ok(u64::from(link.bits())),
             Operation::Shutdown => link.shut_down(now),
             Operation::Reset => {
-                link.disconnect();
+                self.stop_ahead(token.conn, token.side);
+                self.links[index].disconnect();
                 Ok(0)
             }
-            Operation::Unacknowledged => Ok(link.unacknowledged()),
+            Operation::Unacknowledged => self.unacknowledged(index),
             Operation::Addresses if self.faults.strikes(Fault::NameRefused, &mut self.random) => {
                 Err(Errno::EMFILE)
             }

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use portcullis::base::Errno;
 
+use crate::ahead::Ahead;
 use crate::fault::{Fault, Faults};
 use crate::peer::{Peer, Reading, Step};
 use crate::random::{Random, pattern};
@@ -66,6 +67,8 @@ pub struct Link {
     pub rst_in: bool,
     /// The socket's error, delivered once.
     error: Option<Errno>,
+    /// What the gateway took before anybody asked.
+    pub ahead: Ahead,
 
     /// What the gateway's sends put into the queue.
     pub taken_bytes: u64,
@@ -116,6 +119,7 @@ impl Link {
             fin_in: false,
             rst_in: false,
             error: None,
+            ahead: Ahead::new(key),
             taken_bytes: 0,
             queue: VecDeque::new(),
             queue_bytes: random.pick(&[4, 16, 50, 150]),

@@ -85,6 +85,12 @@ pub enum Mutation {
     MiscountsPipe,
     /// What a quiet connection's splices took comes home.
     KeepsDescriptors,
+    /// Bytes are a prefix: a splice begins without what was received ahead.
+    ForgetsAhead,
+    /// Bytes are a prefix: of what was received ahead, the first is told last.
+    SwapsAhead,
+    /// All ends: an error received ahead is kept from a question for acknowledgements.
+    HidesAhead,
     /// Bytes sent are counted, each once: some are reported as none (and an error).
     HidesSent,
     /// Completions of an earlier life are counted.
@@ -97,7 +103,7 @@ pub enum Mutation {
 
 impl Mutation {
     /// Everything that the oracle must notice.
-    pub const BROKEN: [Mutation; 37] = [
+    pub const BROKEN: [Mutation; 40] = [
         Mutation::KeepsBuffer,
         Mutation::LosesData,
         Mutation::ReleasesTwice,
@@ -131,6 +137,9 @@ impl Mutation {
         Mutation::DropsPipe,
         Mutation::MiscountsPipe,
         Mutation::KeepsDescriptors,
+        Mutation::ForgetsAhead,
+        Mutation::SwapsAhead,
+        Mutation::HidesAhead,
         Mutation::HidesSent,
         Mutation::HidesStale,
         Mutation::LeaksPermit,
@@ -148,6 +157,7 @@ impl Mutation {
             Mutation::UsesOldChunk => "released",
             Mutation::SendsTwice | Mutation::ReceivesTwice => "two of a kind",
             Mutation::SkipsByte | Mutation::RepeatsByte => "is not byte",
+            Mutation::ForgetsAhead | Mutation::SwapsAhead => "is not byte",
             Mutation::DropsTail => "a clean end after",
             Mutation::FinForReset => "reset",
             Mutation::HidesReset => "clean end that the source did not send",
@@ -164,7 +174,7 @@ impl Mutation {
             Mutation::DropsAccept => "still going",
             Mutation::DropsCancel => "still going",
             Mutation::DropsReadiness => "still going",
-            Mutation::DropsName => "still going",
+            Mutation::DropsName | Mutation::HidesAhead => "still going",
             Mutation::Spins => "turns for nothing",
             Mutation::StaysAlert => "a receive waits on a quiet connection",
             Mutation::DropsBeaten => "clean end",
@@ -278,6 +288,9 @@ impl Mutant {
             }
             (OpKind::Close, _) => {}
             _ if stale && self.breaks(Mutation::HidesStale) => return None,
+            (OpKind::Unacknowledged, Err(_)) if self.mutation == Mutation::HidesAhead => {
+                done.result = Ok(1);
+            }
             (OpKind::Receive, Err(Errno::ECONNRESET)) if self.breaks(Mutation::HidesReset) => {
                 done.result = Ok(0);
             }
@@ -351,6 +364,13 @@ impl Ring for Mutant {
     }
 
     fn start(&mut self, token: Token, operation: Operation) {
+        let Token { conn, side, kind, .. } = token;
+        if kind == OpKind::Splice && self.breaks(Mutation::ForgetsAhead) {
+            self.inner.discard_ahead(conn, side);
+        }
+        if kind == OpKind::Receive && self.breaks(Mutation::SwapsAhead) {
+            self.inner.swap_ahead(conn, side);
+        }
         if let Some(result) = self.left_out(operation) {
             return self.fake(token, result);
         }

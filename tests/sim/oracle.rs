@@ -132,7 +132,7 @@ fn judge_discarded(name: &str, client: &Link, outside: bool) {
     judge_told(name, client);
     if client.end == Some(End::Fin) && !client.peer_aborted && !outside {
         assert!(client.fin_in, "{name} was ended for no reason");
-        assert_eq!(client.received_bytes, client.sent_bytes, "{name} was not read to its end");
+        assert_eq!(client.told_bytes(), client.sent_bytes, "{name} was not read to its end");
     }
 }
 
@@ -140,7 +140,7 @@ fn judge_discarded(name: &str, client: &Link, outside: bool) {
 /// byte as they arrive.
 fn judge_direction(name: &str, source: &Link, sink: &Link, outside: bool) {
     let delivered = sink.delivered_bytes;
-    assert!(delivered <= source.received_bytes, "{name}: {delivered} bytes from nowhere");
+    assert!(delivered <= source.told_bytes(), "{name}: {delivered} bytes from nowhere");
     if sink.peer_aborted {
         return;
     }
@@ -148,7 +148,7 @@ fn judge_direction(name: &str, source: &Link, sink: &Link, outside: bool) {
     let complete = delivered == source.sent_bytes;
     match sink.end {
         Some(End::Fin) if outside && !complete => {
-            let taken = source.received_bytes;
+            let taken = source.told_bytes();
             assert!(delivered == taken, "{name}: a cut stream looks whole, {delivered} of {taken}");
             assert!(!source.waits, "{name}: a cut stream looks whole, more was known to wait");
         }

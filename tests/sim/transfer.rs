@@ -9,8 +9,11 @@ use crate::link::Found;
 use crate::ring::SimRing;
 
 impl SimRing {
-    /// Takes what is there into a buffer.
+    /// Takes what was received ahead, else what is there into a buffer.
     pub fn receive(&mut self, index: usize) -> Outcome {
+        if let Some(piece) = self.next_ahead(index) {
+            return piece;
+        }
         let has_data = self.has_data(index);
         if !self.buffers.any_free() && (has_data || self.random.percent(50)) {
             self.faults.note(Fault::PoolExhausted);
@@ -27,7 +30,10 @@ impl SimRing {
                 }
                 (Ok(0), None)
             }
-            Some(Ok(bytes)) => (Ok(bytes.len() as u64), Some(self.buffers.fill(bytes))),
+            Some(Ok(bytes)) => {
+                self.arm(index);
+                (Ok(bytes.len() as u64), Some(self.buffers.fill(bytes)))
+            }
             Some(Err(error)) => (Err(error), None),
             None => panic!("a receive was run before it was ready"),
         }
@@ -40,7 +46,7 @@ impl SimRing {
 
     /// What a link has to say now, if anything: bytes, as many as asked for or fewer where `short`
     /// strikes, or none of them, which is the end, or an error.
-    fn take(
+    pub fn take(
         &mut self,
         index: usize,
         most_bytes: u64,
@@ -81,8 +87,11 @@ impl SimRing {
         result
     }
 
-    /// Moves what is there into a pipe.
+    /// Takes what was received ahead, else moves what is there into a pipe.
     pub fn splice(&mut self, conn: ConnIndex, index: usize) -> Outcome {
+        if let Some(piece) = self.next_ahead(index) {
+            return piece;
+        }
         let most = self.shape.pipes as usize;
         if !self.pipes.installed.contains(&conn.0) {
             let refused = self.faults.strikes(Fault::InstallRefused, &mut self.random);

@@ -1,0 +1,184 @@
+//! Receives of the simulated kernel that go on by themselves, and what they take unasked.
+
+use std::collections::VecDeque;
+
+use portcullis::base::{Buffer, Errno, OpKind, Side};
+use portcullis::ring::{ConnIndex, Ring, Token};
+
+use crate::fault::Fault;
+use crate::kernel::Outcome;
+use crate::link::{ERR, HUP, IN, Link, RDHUP};
+use crate::random::{Random, mix};
+use crate::ring::SimRing;
+
+/// Pieces that wait for somebody to ask before the receive ends.
+const AHEAD_MAX: usize = 2;
+
+/// What a link's receives do while nobody asks.
+#[derive(Debug)]
+pub struct Ahead {
+    /// The last receive goes on.
+    armed: bool,
+    /// What it took, in its order: each is what the next receive or splice comes to.
+    pieces: VecDeque<Outcome>,
+    /// Bytes that it took and that nobody was told of.
+    discarded_bytes: u64,
+    /// Chance of its own, so that a run without any of this means what it meant before.
+    random: Random,
+}
+
+impl Ahead {
+    /// Of the link with this key.
+    pub fn new(key: u64) -> Ahead {
+        let random = Random::new(mix(key));
+        Ahead { armed: false, pieces: VecDeque::new(), discarded_bytes: 0, random }
+    }
+
+    /// What poll(2) would have said before the first piece was taken, if there is one.
+    pub fn bits(&self) -> Option<u32> {
+        let (result, _) = self.pieces.front()?;
+        Some(match result {
+            Ok(1..) => IN,
+            Ok(0) => IN | RDHUP,
+            Err(_) => IN | ERR | HUP,
+        })
+    }
+}
+
+impl Link {
+    /// How many bytes of the peer's the worker was told of.
+    pub fn told_bytes(&self) -> u64 {
+        self.received_bytes - self.ahead.discarded_bytes
+    }
+}
+
+impl SimRing {
+    /// A receive brought bytes: it may go on.
+    pub fn arm(&mut self, index: usize) {
+        let ahead = &mut self.links[index].ahead;
+        ahead.armed |= self.faults.roll(Fault::TakenAhead, &mut ahead.random);
+    }
+
+    /// Lets receives that go on take what is there.
+    pub fn step_ahead(&mut self) {
+        for index in 0..self.links.len() {
+            if self.links[index].ahead.armed {
+                self.maybe_take_ahead(index);
+            }
+        }
+    }
+
+    /// The worker asks for what comes next. Whether it has come already; otherwise it is left to
+    /// the socket alone from here on.
+    pub fn meets_ahead(&mut self, Token { conn, side, kind, .. }: Token) -> bool {
+        let index = self.link_at(conn, side).expect("who asks has a socket");
+        if self.links[index].ahead.pieces.is_empty() {
+            if kind == OpKind::Receive {
+                // It is the one that goes on.
+                self.links[index].ahead.armed = false;
+            } else {
+                self.stop_ahead(conn, side);
+            }
+        }
+        let meets = !self.links[index].ahead.pieces.is_empty();
+        if meets && kind == OpKind::Splice {
+            self.faults.note(Fault::AheadSpliced);
+        }
+        meets
+    }
+
+    /// Ends the receive of a side that goes on. It may have taken something before that.
+    pub fn stop_ahead(&mut self, conn: ConnIndex, side: Side) {
+        let Some(index) = self.link_at(conn, side) else { return };
+        if self.links[index].ahead.armed {
+            self.maybe_take_ahead(index);
+            self.links[index].ahead.armed = false;
+        }
+    }
+
+    /// The first piece.
+    pub fn next_ahead(&mut self, index: usize) -> Option<Outcome> {
+        self.links[index].ahead.pieces.pop_front()
+    }
+
+    /// Nobody will ask for the pieces of a side.
+    pub fn discard_ahead(&mut self, conn: ConnIndex, side: Side) {
+        let Some(index) = self.link_at(conn, side) else { return };
+        while let Some((result, buffer)) = self.next_ahead(index) {
+            self.faults.note(Fault::AheadDiscarded);
+            if let Some(buffer) = buffer {
+                self.buffers.discard(buffer);
+                self.links[index].ahead.discarded_bytes += result.unwrap_or(0);
+            }
+        }
+    }
+
+    /// The first piece of a side becomes the last.
+    pub fn swap_ahead(&mut self, conn: ConnIndex, side: Side) {
+        if let Some(index) = self.link_at(conn, side) {
+            let first = self.next_ahead(index);
+            self.links[index].ahead.pieces.extend(first);
+        }
+    }
+
+    /// What the peer has not acknowledged; an error that was taken ahead is told here alone.
+    pub fn unacknowledged(&mut self, index: usize) -> Result<u64, Errno> {
+        let link = &self.links[index];
+        match link.ahead.pieces.iter().find_map(|(result, _)| result.err()) {
+            Some(error) => {
+                self.faults.note(Fault::AheadFails);
+                Err(error)
+            }
+            None => Ok(link.unacknowledged()),
+        }
+    }
+
+    fn maybe_take_ahead(&mut self, index: usize) {
+        let link = &mut self.links[index];
+        let takes = !self.faults.calm && link.ahead.random.percent(50);
+        if takes && link.bits() & IN != 0 {
+            self.take_ahead(index);
+        }
+    }
+
+    /// The last buffer is left to those who ask, unless what it takes can be parked: what is ahead
+    /// may never be asked for, as when its sink was reset, while all others wait for a buffer.
+    fn take_ahead(&mut self, index: usize) {
+        let most_bytes = u64::from(self.buffers.buffer_bytes);
+        let left = self.buffers.unused();
+        if left == 0 || left == 1 && !self.buffers.can_park(most_bytes) {
+            self.links[index].ahead.armed = false;
+            return;
+        }
+        let taken = self.take(index, most_bytes, Fault::ShortRead);
+        let piece = match taken.expect("a poll said that there is something") {
+            Ok(bytes) if bytes.is_empty() => {
+                self.faults.note(Fault::EndTakenAhead);
+                (Ok(0), None)
+            }
+            Ok(bytes) => {
+                self.faults.note(Fault::TakenAhead);
+                (Ok(bytes.len() as u64), Some(self.fill_ahead(bytes)))
+            }
+            Err(error) => {
+                self.faults.note(Fault::ErrorTakenAhead);
+                (Err(error), None)
+            }
+        };
+        self.note(|| format!("link {index} takes {piece:?} ahead"));
+        let ahead = &mut self.links[index].ahead;
+        ahead.pieces.push_back(piece);
+        ahead.armed &= piece.1.is_some() && ahead.pieces.len() < AHEAD_MAX;
+    }
+
+    /// Where buffers are scarce, what waits keeps none.
+    fn fill_ahead(&mut self, bytes: Vec<u8>) -> Buffer {
+        let buffer = self.buffers.fill_ahead(bytes);
+        if !self.is_scarce() && self.buffers.unused() > 0 {
+            return buffer;
+        }
+        let parked = self.buffers.park_ahead(buffer);
+        self.faults.note(if parked.is_some() { Fault::AheadParked } else { Fault::ParkRefused });
+        parked.unwrap_or(buffer)
+    }
+}
