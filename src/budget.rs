@@ -132,6 +132,11 @@ impl Budget {
         }
     }
 
+    /// Wakes all workers but this one: something outside of the budget may lie idle there.
+    pub fn wake_others(&self, worker: usize) {
+        self.wake(|other| other != worker);
+    }
+
     /// Whether any worker is hungry.
     pub fn anyone_hungry(&self) -> bool {
         self.hungry.iter().any(|hungry| hungry.load(SeqCst))

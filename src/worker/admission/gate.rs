@@ -72,7 +72,7 @@ impl Gate {
         self.shut || self.pause != Pause::No
     }
 
-    /// Accepts may lie ready on it: no quota asks for exactness.
+    /// Accepts may lie ready on it without a look at any quota.
     pub(super) fn is_ready(&self) -> bool {
         self.plan.quota.is_none() && !self.is_closed()
     }
@@ -117,12 +117,30 @@ impl Gate {
         }
     }
 
-    /// Accepts that may lie ready on it besides, because its quota has plenty; 0 when it is scarce,
-    /// or there is none. Each of `workers` takes a small part of what is free, so that what lies
-    /// idle never is what somebody else waits for.
+    /// How many accepts may lie ready on it by its quota: for each of `workers` a small part of
+    /// what is free, so that little lies idle when somebody else wants it.
     pub(super) fn quota_share(&self, workers: u32) -> u32 {
-        let Some(quota) = self.plan.quota.as_ref().filter(|_| !self.is_closed()) else { return 0 };
-        quota.free() / (4 * workers)
+        self.quota_left() / (4 * workers)
+    }
+
+    /// Whether those that lie ready may stay: at half of what lets the first one be armed, because
+    /// arming them is not to be what ends it.
+    pub(super) fn keeps_ready(&self, workers: u32) -> bool {
+        self.armed > 0 && self.quota_left() >= 2 * workers
+    }
+
+    fn quota_left(&self) -> u32 {
+        let quota = self.plan.quota.as_ref().filter(|_| !self.is_closed());
+        quota.map_or(0, |quota| quota.free())
+    }
+
+    /// An accept is retired.
+    pub(super) fn retire(&mut self) {
+        self.armed -= 1;
+        if self.armed == 0 {
+            self.cancelled = false;
+            self.trim_quota();
+        }
     }
 
     /// Takes one permit of the quota for a client; false when there is none.

@@ -70,9 +70,7 @@ impl Admission {
     /// Whether a gate of ours has a quota and no credits that lie ready by it.
     pub(super) fn is_quota_looked_at(&self, gate: usize) -> bool {
         let gate = &self.gates[gate];
-        gate.plan.quota.is_some()
-            && !gate.is_closed()
-            && (gate.armed == 0 || gate.quota_share(self.budget.workers()) == 0)
+        gate.plan.quota.is_some() && !gate.is_closed() && !gate.keeps_ready(self.budget.workers())
     }
 
     fn look_at<R: Ring>(&mut self, ring: &mut R, gate: usize) -> Seen {
@@ -89,6 +87,11 @@ impl Admission {
         self.arm_singles(ring, gate, granted);
         self.gates[gate].trim_quota();
         let left = wanted - granted;
+        if by_quota < wanted && !self.gates[gate].quota_is_used_up() {
+            // What is left of the quota lies ready elsewhere: whoever has it looks now, and gives
+            // it back.
+            self.budget.wake_others(self.worker);
+        }
         let at_limit = self.budget.is_used_up() || self.gates[gate].quota_is_used_up();
         if left > 0 && at_limit && self.gates[gate].plan.at_limit == AtLimit::Reset {
             let bound = self.bound(ring.accept_burst());

@@ -149,15 +149,15 @@ impl Admission {
     pub fn accepted(&mut self, listener: ListenerId, more: bool) -> Verdict {
         let gate = &mut self.gates[usize::from(listener.0)];
         gate.heard = true;
-        if !more {
-            gate.armed -= 1;
-            self.outstanding -= 1;
-        }
         if self.permits == 0 {
             self.permits += self.budget.lease(1);
         }
         let has_permit = self.permits > 0;
         let has_quota = gate.take_quota();
+        if !more {
+            gate.retire();
+            self.outstanding -= 1;
+        }
         if !(has_permit && has_quota) {
             if gate.plan.at_limit == AtLimit::Reset {
                 gate.quota_permits += u32::from(has_quota && gate.plan.quota.is_some());
@@ -198,7 +198,7 @@ impl Admission {
     /// An accept is retired without a client.
     pub fn ended(&mut self, listener: ListenerId, error: Errno, now: Millis) {
         let gate = &mut self.gates[usize::from(listener.0)];
-        gate.armed -= 1;
+        gate.retire();
         self.outstanding -= 1;
         match error {
             error if is_pressure(error) => self.press(error, now),

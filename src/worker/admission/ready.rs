@@ -35,14 +35,18 @@ impl Admission {
         }
     }
 
-    /// Keeps credits ready on gates whose quota has plenty.
+    /// Keeps credits ready on gates whose quota has plenty, as far as a fair share of permits goes.
+    /// Beside a multishot they leave a burst, or its next client would find too few to go on.
     pub(super) fn arm_quotas<R: Ring>(&mut self, ring: &mut R) {
         if !self.has_quotas || self.mode == Mode::Changing {
             return;
         }
-        for gate in 0..self.own {
+        let burst = ring.accept_burst();
+        let kept = if self.mode == Mode::Multishot { burst } else { 0 };
+        for gate in self.in_turn(self.own) {
+            let left = self.fair_share().saturating_sub(self.bound(burst) + kept);
             let share = self.gates[gate].quota_share(self.budget.workers()).min(MAX_CREDITS);
-            let wanted = share.saturating_sub(self.gates[gate].armed);
+            let wanted = share.saturating_sub(self.gates[gate].armed).min(left);
             if wanted > 0 && !self.gates[gate].cancelled {
                 let by_quota = self.gates[gate].lease_quota(wanted);
                 let granted = self.lease_for(ring, by_quota);
