@@ -22,6 +22,8 @@ struct Bench {
     /// By side: what a cancel was asked for.
     cancelled: BySide<InFlight>,
     starved: Vec<Side>,
+    /// Sides whose bytes nobody will ask for.
+    unwanted: BySide<bool>,
     held: HashSet<Buffer>,
     next_buffer: u32,
     opened: u32,
@@ -38,6 +40,7 @@ impl Bench {
             reset: BySide([false; 2]),
             cancelled: BySide([InFlight::NONE; 2]),
             starved: Vec::new(),
+            unwanted: BySide([false; 2]),
             held: HashSet::new(),
             next_buffer: 0,
             opened: 0,
@@ -72,6 +75,7 @@ impl Bench {
                     assert!(!self.in_flight.iter().any(|(_, op)| sends(op)), "under a send");
                 }
                 Action::AwaitBuffer(source) => self.starved.push(source),
+                Action::DiscardBytes(side) => self.unwanted[side] = true,
                 Action::EndSplices => {
                     let splices = self.in_flight.iter().any(|(_, op)| *op == Op::Splice);
                     let piped = self.held.iter().any(|buffer| buffer.0 & PIPE != 0);
@@ -84,6 +88,8 @@ impl Bench {
 
     fn start(&mut self, side: Side, op: Op) {
         self.opened += u32::from(op == Op::Open);
+        let asks = matches!(op, Op::Receive | Op::Splice);
+        assert!(!(asks && self.unwanted[side]), "{op:?} of {side:?}, whose bytes nobody wants");
         let mut here = self.in_flight.iter().filter(|(on, _)| *on == side);
         if op == Op::Close {
             assert!(here.next().is_none(), "{side:?} is closed with {:?}", self.in_flight);
@@ -183,6 +189,12 @@ impl Bench {
         }
         let full = buffer.is_some() && self.choose(4) > 0;
         self.apply(Event::Completed { side, kind: op.kind(), result, buffer, full, more });
+        let goes_on = matches!(self.conn.phase(), Phase::Joined | Phase::Delivering { .. });
+        if let (Op::Send(_), Err(Errno::EPIPE | Errno::ECONNRESET)) = (op, result)
+            && goes_on
+        {
+            assert!(self.unwanted[side.other()], "its sink is gone and it was not given up");
+        }
     }
 
     fn step(&mut self) {

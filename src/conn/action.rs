@@ -74,6 +74,8 @@ pub enum Action {
     Release(Buffer),
     /// Put the lane of this source into the queue for a free buffer.
     AwaitBuffer(Side),
+    /// Nobody will ask for what this side sends any more: its lane is dead.
+    DiscardBytes(Side),
     /// No lane splices any more, for now.
     EndSplices,
     /// The slots are empty, nothing is in flight: the connection is over.
@@ -136,9 +138,9 @@ impl Op {
     }
 }
 
-/// The most actions that one event can bring: at an end, splices are over, a buffer of each lane is
-/// released and one operation per side started, twice over where a stage ends at once.
-pub const MAX_ACTIONS: usize = 9;
+/// The most actions that one event can bring: at an end, splices are over, a lane is dead, a buffer
+/// of each is released and one operation per side started, twice over where a stage ends at once.
+pub const MAX_ACTIONS: usize = 10;
 
 /// What one event brought about.
 #[derive(Debug, Default)]

@@ -216,14 +216,14 @@ impl Connection {
     /// A chunk was delivered whole, or never will be.
     fn chunk_gone(&mut self, source: Side, sink: Side, failed: bool, actions: &mut Actions) {
         self.lanes[source] = Lane::Dead;
-        if self.phase != Phase::Joined {
-            return;
-        }
-        if failed {
-            self.mark_reset(sink, actions);
-        } else {
-            self.receive(source, actions);
-            self.resolve_unsure(sink, actions);
+        match self.phase {
+            Phase::Joined if !failed => {
+                self.receive(source, actions);
+                self.resolve_unsure(sink, actions);
+            }
+            Phase::Joined if self.input[sink] != Input::Reset => self.mark_reset(sink, actions),
+            Phase::Joined | Phase::Delivering { .. } => self.lane_is_dead(source, actions),
+            _ => {}
         }
     }
 
@@ -348,13 +348,19 @@ impl Connection {
         }
         // What is on its way into the sink is released by its completion.
         if !matches!(self.lanes[towards], Lane::Sending(_)) {
-            self.lanes[towards] = Lane::Dead;
+            self.lane_is_dead(towards, actions);
         }
         let read_to_its_end = matches!(before, Input::Ended | Input::Unsure);
         let nobody_is_left = self.input[side.other()] == Input::Reset;
         if read_to_its_end || nobody_is_left || self.wiring != Wiring::Pair {
             self.pass_reset_on(side, actions);
         }
+    }
+
+    /// The sink is gone while the connection goes on: nobody will ask for what the source sends.
+    fn lane_is_dead(&mut self, source: Side, actions: &mut Actions) {
+        self.lanes[source] = Lane::Dead;
+        actions.list.push(super::Action::DiscardBytes(source));
     }
 
     /// Everything that `side` sent is with the other side's socket, and `side` is reset.

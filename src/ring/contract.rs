@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::base::{Buffer, Chunk, Errno, InFlight, OpKind};
+use crate::base::{Buffer, Chunk, Errno, InFlight, OpKind, Side};
 use crate::ring::token::Token;
 
 /// Index of a connection: its client's slot, counted over all kernel rings of the worker.
@@ -40,16 +40,16 @@ pub enum Operation {
     /// Receives once into a buffer that the ring picks when data is there. `Ok(0)` is a FIN (or
     /// a reset whose error another operation got). `ENOBUFS`: no buffer was free.
     ///
-    /// After the first of them the ring may receive ahead, until a wait for a side to be writable:
-    /// a few pieces, an end, or an error, which no other operation meets then. The next receive or
-    /// splice has them in their order, a close discards them.
+    /// After the first of them the ring may receive ahead, until a wait for the other side to be
+    /// writable: a few pieces, an end, or an error, which is gone from the socket then. The next
+    /// receive or splice has them in their order; waits and questions see them. A close, or
+    /// [`Ring::discard_bytes`], discards bytes; their sender gets RST at the close.
     Receive,
     /// As [`Operation::Receive`], but what is there goes into a pipe, unless it was received ahead,
-    /// and it never waits: `EAGAIN`
-    /// when nothing is there, and once after a splice that took all there was, so that a wait comes
-    /// before the next. `EMFILE`: no pipe or descriptor is left for this, or the kernel cannot do
-    /// it; to be copied instead. What the ring sets aside for a connection that splices, it keeps
-    /// until [`Ring::end_splices`].
+    /// and it never waits: `EAGAIN` when nothing is there, and once after a splice that took all
+    /// there was, so that a wait comes before the next. `EMFILE`: no pipe or descriptor is left for
+    /// this, or the kernel cannot do it; to be copied instead. What the ring sets aside for a
+    /// connection that splices, it keeps until [`Ring::end_splices`].
     Splice,
     /// Sends what fits into the socket now and never waits: `EAGAIN` when nothing fits. The bytes
     /// of a pipe go out in their order, each once.
@@ -218,6 +218,10 @@ pub trait Ring {
     /// Starts `operation`; `token.kind` is its kind.
     fn start(&mut self, token: Token, operation: Operation);
 
+    /// Nobody will ask for what `side` sends any more: bytes that were received ahead are given
+    /// back. An end or error of its is told as before.
+    fn discard_bytes(&mut self, conn: ConnIndex, side: Side);
+
     /// Gives back what is set aside for the splices of `conn`, if anything is. None may be in
     /// flight, and no pipe of its may be held.
     fn end_splices(&mut self, conn: ConnIndex);
@@ -236,7 +240,7 @@ pub trait Ring {
 
     /// Pool buffers are so few that nobody may keep one who only waits.
     fn is_scarce(&self) -> bool {
-        self.free_buffers() < self.pool_buffers() / 2
+        2 * self.free_buffers() < self.pool_buffers()
     }
 
     /// Gives memory back that nobody has needed since this was last called: for whoever calls it

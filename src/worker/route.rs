@@ -129,6 +129,7 @@ impl<R: Ring> Worker<R> {
                 self.counters.buffers_starved.add(1);
                 self.starved.push_back((index, generation, source));
             }
+            Action::DiscardBytes(side) => self.ring.discard_bytes(index, side),
             Action::EndSplices => self.ring.end_splices(index),
             Action::Vacate(reason) => self.vacate(index, reason),
         }

@@ -1,10 +1,10 @@
 //! What a receive brings before it is asked for is told in its order, is little, and is never lost.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
-use nix::libc::{POLLERR, POLLIN, POLLRDHUP};
+use nix::libc::{POLLERR, POLLHUP, POLLIN, POLLRDHUP};
 use portcullis::base::{Chunk, Errno, InFlight, OpKind, Side};
 use portcullis::ring::{ConnIndex, Done, Operation, Ring, RingSetup};
 
@@ -119,7 +119,7 @@ fn a_wait_for_the_other_side_lets_the_source_rest() {
 
 #[test]
 fn a_splice_comes_after_what_was_received() {
-    if !does(Newer::Descriptors) {
+    if !does(Newer::Descriptors) || !does(Newer::ReceivesAhead) {
         return;
     }
     let mut rig = Rig::v4(1);
@@ -183,11 +183,16 @@ fn a_close_waits_for_no_bytes_and_frees_the_slot() {
     for generation in 0..3 {
         // Bytes wait here, or only a receive is armed.
         let (mut client, conn) = begun(&mut rig);
-        if generation != 1 {
+        let is_cut = generation != 1;
+        if is_cut {
             write_unasked(&mut rig, &mut client, b"never asked for");
         }
         assert_eq!(rig.run(conn, Side::Client, Operation::Close), Ok(0));
-        assert_eq!(client.read(&mut [0]).expect("a FIN"), 0);
+        // Whose bytes nobody took hears a reset, wherever they were.
+        match client.read(&mut [0]) {
+            Ok(length) => assert!(length == 0 && !is_cut, "{length} bytes, or a FIN"),
+            Err(error) => assert!(is_cut && error.kind() == ErrorKind::ConnectionReset, "{error}"),
+        }
         assert_eq!(rig.ring.free_buffers(), rig.ring.pool_buffers());
         assert_eq!(rig.ring.accept_room(), 1);
     }
@@ -211,6 +216,64 @@ fn an_error_that_was_taken_is_told_to_the_receive_and_to_who_asks_for_acknowledg
     assert_eq!(rig.done(token).result.expect("bits") as i16 & POLLERR, POLLERR);
     let token = rig.start(conn, Side::Client, Operation::Receive);
     assert_eq!(rig.done(token).result, Err(Errno::ECONNRESET));
+}
+
+#[test]
+fn bytes_with_an_end_at_their_heels_hide_neither_a_fin_nor_a_reset() {
+    let mut rig = Rig::v4(2);
+    for is_reset in [false, true] {
+        let (mut client, conn) = begun(&mut rig);
+        let token = rig.start(conn, Side::Client, Operation::Receive);
+        rig.turn(Duration::ZERO);
+        client.write_all(b"last words").expect("a write");
+        if is_reset {
+            reset_by(client);
+        } else {
+            drop(client);
+        }
+        let done = rig.done(token);
+        assert_eq!(bytes_of(&mut rig, done), b"last words");
+        let end = rig.run(conn, Side::Client, Operation::Receive);
+        assert_eq!(end, if is_reset { Err(Errno::ECONNRESET) } else { Ok(0) });
+    }
+}
+
+#[test]
+fn a_cancel_that_meets_the_rings_own_ends_the_receive_or_comes_too_late() {
+    let mut rig = Rig::v4(1);
+    let (mut client, conn) = begun(&mut rig);
+    rig.upstream(conn, 0);
+    for _ in 0..20 {
+        // The ring begins to cancel, then the worker asks, and cancels too.
+        let wait = rig.start(conn, Side::Upstream, Operation::WaitWritable);
+        let receive = rig.start(conn, Side::Client, Operation::Receive);
+        let cancel = Operation::Cancel(InFlight::only(OpKind::Receive));
+        let cancel = rig.start(conn, Side::Client, cancel);
+        assert_eq!(rig.done(receive).result, Err(Errno::ECANCELED));
+        rig.done(wait);
+        rig.done(cancel);
+        client.write_all(b"!").expect("a write");
+        assert_eq!(received(&mut rig, conn), b"!");
+    }
+}
+
+#[test]
+fn bytes_that_nobody_wants_keep_no_buffer_and_an_error_is_still_told() {
+    let mut rig = Rig::v4(1);
+    let (mut client, conn) = begun(&mut rig);
+    write_unasked(&mut rig, &mut client, b"here already");
+    rig.ring.discard_bytes(conn, Side::Client);
+    assert_eq!(rig.ring.free_buffers(), rig.ring.pool_buffers());
+    for _ in 0..5 {
+        write_unasked(&mut rig, &mut client, b"comes later");
+    }
+    rig.turn(Duration::ZERO);
+    assert_eq!(rig.ring.free_buffers(), rig.ring.pool_buffers());
+    reset_by(client);
+    rig.turn(Duration::ZERO);
+    let bits = rig.run(conn, Side::Client, Operation::WaitReadable).expect("bits") as i16;
+    assert_eq!(bits & POLLHUP, POLLHUP);
+    assert_eq!(rig.run(conn, Side::Client, Operation::Close), Ok(0));
 }
 
 #[test]

@@ -113,6 +113,23 @@ impl SimRing {
         }
     }
 
+    /// Nobody will ask for the bytes of a side; its end or error still counts.
+    pub fn discard_bytes_of(&mut self, conn: ConnIndex, side: Side) {
+        self.stop_ahead(conn, side);
+        let Some(index) = self.link_at(conn, side) else { return };
+        for (result, buffer) in std::mem::take(&mut self.links[index].ahead.pieces) {
+            let ahead = &mut self.links[index].ahead;
+            match buffer {
+                Some(buffer) => {
+                    self.faults.note(Fault::AheadUnwanted);
+                    ahead.discarded_bytes += result.unwrap_or(0);
+                    self.buffers.discard(buffer);
+                }
+                None => ahead.pieces.push_back((result, buffer)),
+            }
+        }
+    }
+
     /// The first piece of a side becomes the last.
     pub fn swap_ahead(&mut self, conn: ConnIndex, side: Side) {
         if let Some(index) = self.link_at(conn, side) {
@@ -146,7 +163,7 @@ impl SimRing {
     fn take_ahead(&mut self, index: usize) {
         let most_bytes = u64::from(self.buffers.buffer_bytes);
         let left = self.buffers.unused();
-        if left == 0 || left == 1 && !self.buffers.can_park(most_bytes) {
+        if left == 0 {
             self.links[index].ahead.armed = false;
             return;
         }
@@ -174,7 +191,7 @@ impl SimRing {
     /// Where buffers are scarce, what waits keeps none.
     fn fill_ahead(&mut self, bytes: Vec<u8>) -> Buffer {
         let buffer = self.buffers.fill_ahead(bytes);
-        if !self.is_scarce() && self.buffers.unused() > 0 {
+        if !self.is_scarce() {
             return buffer;
         }
         let parked = self.buffers.park_ahead(buffer);

@@ -171,6 +171,8 @@ faults! {
     AheadFails,
     /// A close discarded what was received ahead.
     AheadDiscarded,
+    /// What was received ahead was discarded because its sink was gone.
+    AheadUnwanted,
 }
 
 impl Fault {

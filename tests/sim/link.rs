@@ -257,7 +257,7 @@ impl Link {
         self.closed = true;
         self.progress += 1;
         if !self.dead() && self.established {
-            if self.sent_bytes > self.received_bytes {
+            if self.sent_bytes > self.told_bytes() {
                 self.tell_reset();
             } else {
                 self.fin_queued = true;

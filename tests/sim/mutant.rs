@@ -403,6 +403,10 @@ impl Ring for Mutant {
         }
     }
 
+    fn discard_bytes(&mut self, conn: ConnIndex, side: Side) {
+        self.inner.discard_bytes(conn, side);
+    }
+
     fn end_splices(&mut self, conn: ConnIndex) {
         if self.mutation != Mutation::KeepsDescriptors {
             self.inner.end_splices(conn);

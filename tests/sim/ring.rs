@@ -425,6 +425,10 @@ impl Ring for SimRing {
         self.buffers.release(buffer);
     }
 
+    fn discard_bytes(&mut self, conn: ConnIndex, side: Side) {
+        self.discard_bytes_of(conn, side);
+    }
+
     fn end_splices(&mut self, conn: ConnIndex) {
         self.note(|| format!("end splices of {}", conn.0));
         self.end_splices_of(conn);
@@ -445,8 +449,7 @@ impl Ring for SimRing {
     fn trim(&mut self) {}
 
     fn counters(&self) -> RingCounters {
-        let chunks_parked = self.buffers.chunks_parked;
-        RingCounters { chunks_parked, ..RingCounters::default() }
+        RingCounters { chunks_parked: self.buffers.chunks_parked, ..RingCounters::default() }
     }
 
     fn park(&mut self, chunk: Chunk) -> Option<Chunk> {

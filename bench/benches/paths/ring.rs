@@ -243,6 +243,8 @@ impl Ring for InstantRing {
 
     fn end_splices(&mut self, _: ConnIndex) {}
 
+    fn discard_bytes(&mut self, _: ConnIndex, _: Side) {}
+
     fn free_buffers(&self) -> u32 {
         self.buffers.len() as u32
     }

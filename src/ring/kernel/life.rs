@@ -54,7 +54,8 @@ impl KernelRing {
             splices: Splices::new(setup.splice_pipes, setup.buffer_bytes),
             installs: Installs::new(setup.descriptors),
             addresses: VecDeque::new(),
-            receive_bytes: None,
+            receive_bytes: (setup.receive_ahead && probe::receives_go_on())
+                .then_some(RECEIVE_BUFFERS * setup.buffer_bytes),
             told: VecDeque::new(),
             waker,
             counters: RingCounters {
@@ -73,9 +74,6 @@ impl KernelRing {
             probe::require_min_wait(ring.tables[0].queue.ring())?;
             // It alone waits.
             ring.tables[0].queue.set_batch_wait(setup.batch_wait);
-        }
-        if setup.receive_ahead && probe::bounds_receives(&mut ring.tables[0].queue) {
-            ring.receive_bytes = Some(RECEIVE_BUFFERS * setup.buffer_bytes);
         }
         ring.arm_wake();
         Ok(ring)

@@ -374,6 +374,11 @@ impl Ring for KernelRing {
         self.push(table, entry, user_data);
     }
 
+    fn discard_bytes(&mut self, conn: ConnIndex, side: Side) {
+        let (table, local) = self.locate(conn);
+        self.discard_ahead(table, self.slot(table, local, side));
+    }
+
     fn end_splices(&mut self, conn: ConnIndex) {
         self.splices.end(conn);
         self.ask_waiting();

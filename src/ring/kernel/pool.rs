@@ -230,7 +230,7 @@ impl Group {
             let own = (count / (4 * rings)).max(1);
             (count / 2, Share { own, common: (count / 2).saturating_sub(rings * own) })
         };
-        // A slot has one receive.
+        // A slot has one receive, which seldom brings two pieces in one go.
         let target_max = most.min(slots);
         assert!((1..=BUFFERS_MAX).contains(&target_max), "{count} buffers for {rings} rings");
         let entries = target_max.next_power_of_two() as u16;

@@ -52,7 +52,7 @@ pub struct RingSetup {
     pub buffer_bytes: u32,
     /// Buffers in the worker's pool.
     pub buffer_count: u32,
-    /// Receives go on by themselves, where the kernel can bound what they take (Linux 6.17).
+    /// Receives go on by themselves, where the kernel does that well (Linux 6.17).
     pub receive_ahead: bool,
     /// How long a turn waits for a batch of completions; then the first will do. Zero: not at all.
     pub batch_wait: Duration,
