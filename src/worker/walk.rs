@@ -350,11 +350,12 @@ impl<R: Ring> Worker<R> {
     /// Addresses were found, or could not be: perhaps the walk asked for them.
     pub(super) fn walk_named(&mut self, token: Token, found: Option<FourTuple>) {
         let Some(walk) = &mut self.walk else { return };
-        let place = walk.asked.iter().position(|asked| {
+        let is_about = |asked: &Asked| {
             let Asked { id, side, .. } = asked;
             (id.slot, id.generation, *side) == (token.conn.0, token.generation, token.side)
-        });
-        if let Some(place) = place {
+        };
+        // An id that was named twice waits twice for the one answer.
+        while let Some(place) = walk.asked.iter().position(is_about) {
             let asked = walk.asked.swap_remove(place);
             walk.named(asked, found);
         }

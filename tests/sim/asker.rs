@@ -17,6 +17,8 @@ use crate::scenario::Scenario;
 const MOST_QUESTIONS: u32 = 300;
 /// Turns of a worker from a question to its answer.
 const MOST_TURNS: u32 = 2000;
+/// Turns of a worker from the leaving of an asker to the end of the walk for it.
+const MOST_TURNS_DESERTED: u32 = 200;
 
 const FILTERS: [&str; 8] = [
     "",
@@ -37,6 +39,8 @@ pub struct Asker {
     kills: bool,
     asked: u32,
     questions: Vec<Question>,
+    /// By worker: turns since somebody last waited for it.
+    deserted: Vec<u32>,
     /// By worker: connections that it says it ended.
     pub killed: Vec<u64>,
 }
@@ -60,6 +64,7 @@ impl Asker {
             kills: scenario.kills,
             asked: 0,
             questions: Vec::new(),
+            deserted: vec![0; scenario.workers],
             killed: vec![0; scenario.workers],
         }
     }
@@ -90,14 +95,20 @@ impl Asker {
 
     /// Takes the answers of a worker that has turned.
     pub fn hear(&mut self, worker: usize, ring: &mut SimRing, running: bool) {
+        self.deserted[worker] += 1;
         for mut question in std::mem::take(&mut self.questions) {
             if question.worker != worker {
                 self.questions.push(question);
                 continue;
             }
             match question.reply.try_recv() {
-                Ok(Reply::Busy) => ring.faults.note(Fault::ListBusy),
+                Ok(Reply::Busy) => {
+                    let turns = self.deserted[worker];
+                    assert!(turns < MOST_TURNS_DESERTED, "a worker walks for nobody: {question:?}");
+                    ring.faults.note(Fault::ListBusy);
+                }
                 Ok(Reply::Done(answer)) => {
+                    self.deserted[worker] = 0;
                     self.killed[worker] += answer.killed;
                     question.check(&answer, ring);
                 }
@@ -107,6 +118,7 @@ impl Asker {
                 }
                 Err(TryRecvError::Empty) => {
                     question.turns += 1;
+                    self.deserted[worker] = 0;
                     assert!(running, "an asker waits for ever: {question:?}");
                     assert!(question.turns < MOST_TURNS, "an asker waits: {question:?}");
                     // Who kills does not leave, so that what was killed is known.

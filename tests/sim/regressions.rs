@@ -53,3 +53,14 @@ fn credits_that_hold_every_slot_do_not_starve_a_listener_with_a_quota() {
 fn accepts_for_clients_to_be_reset_leave_multishot_its_slots() {
     holds(3836);
 }
+
+#[test]
+fn an_id_that_is_named_twice_leaves_no_asker_without_an_answer() {
+    holds(34_926);
+    holds(37_289);
+}
+
+#[test]
+fn an_id_that_is_named_twice_leaves_no_walk_behind_for_an_asker_who_has_left() {
+    holds(78);
+}
