@@ -33,49 +33,54 @@ const AHEAD_MAX: usize = 2;
 /// wait, where they come full.
 pub(super) const RECEIVE_BUFFERS: u32 = 2;
 
-/// What a slot's receive is doing, in two bytes, since every connection has two slots.
+/// What a slot's receive is doing, in one byte, since every connection has two slots.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct State(u16);
+struct State(u8);
 
 impl State {
-    /// The worker's operation that hears what comes next, as 1 + its kind; 0: none, so it waits. A
-    /// receive hears whatever it is; others begin, or end, once the receive is over.
-    const HEARER: u16 = 0b1111;
+    /// The worker's operation that hears what comes next: 1 + its place among [`HEARERS`]; 0: none,
+    /// so it waits.
+    const HEARER: u8 = 0b111;
     /// A request is in flight.
-    const ARMED: u16 = 1 << 4;
+    const ARMED: u8 = 1 << 3;
     /// The ring itself cancels it.
-    const STOPPING: u16 = 1 << 5;
+    const STOPPING: u8 = 1 << 4;
     /// The worker began to cancel what waits, and nothing has begun to wait since.
-    const CANCELLED: u16 = 1 << 6;
+    const CANCELLED: u8 = 1 << 5;
     /// Bytes that nobody asked for were discarded.
-    const CUT: u16 = 1 << 7;
+    const CUT: u8 = 1 << 6;
     /// Nobody will ask for bytes any more.
-    const UNWANTED: u16 = 1 << 8;
+    const UNWANTED: u8 = 1 << 7;
 
-    fn has(self, bit: u16) -> bool {
+    fn has(self, bit: u8) -> bool {
         self.0 & bit != 0
     }
 
-    fn set(&mut self, bit: u16) {
+    fn set(&mut self, bit: u8) {
         self.0 |= bit;
     }
 
-    fn clear(&mut self, bits: u16) {
+    fn clear(&mut self, bits: u8) {
         self.0 &= !bits;
     }
 
     fn hearer(self) -> Option<OpKind> {
-        let index = usize::from(self.0 & State::HEARER).checked_sub(1)?;
-        Some(OpKind::ALL[index])
+        let place = usize::from(self.0 & State::HEARER).checked_sub(1)?;
+        Some(HEARERS[place])
     }
 
+    /// # Panics
+    /// When it is not among [`HEARERS`].
     fn hears(&mut self, kind: Option<OpKind>) {
-        self.0 = self.0 & !State::HEARER | kind.map_or(0, |kind| kind as u16 + 1);
+        let place = |kind| HEARERS.iter().position(|one| *one == kind).expect("one that hears");
+        self.0 = self.0 & !State::HEARER | kind.map_or(0, |kind| place(kind) as u8 + 1);
     }
 }
 
-/// Every kind has its number among those bits.
-const _: () = assert!(OpKind::ALL.len() <= State::HEARER as usize);
+/// Operations that hear what a receive brings. The first does whatever it is; the others begin, or
+/// end, once the receive is over.
+const HEARERS: [OpKind; 4] =
+    [OpKind::Receive, OpKind::Splice, OpKind::WaitReadable, OpKind::Close];
 
 /// What a receive brought: bytes in a buffer, an end, or an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -196,7 +201,7 @@ impl KernelRing {
             OpKind::Splice => return self.start_splice(token),
             OpKind::WaitReadable => entries::wait_readable(slot),
             kind => {
-                assert_eq!(kind, OpKind::Close, "nothing else comes after a receive");
+                debug_assert_eq!(kind, OpKind::Close);
                 let state = std::mem::take(self.tables[table].receives.at(slot));
                 if state.has(State::CUT) {
                     // As the kernel does at a close for bytes that it still has.
@@ -413,7 +418,7 @@ mod tests {
     #[test]
     fn a_state_keeps_its_hearer_and_its_bits_apart() {
         let mut state = State::default();
-        for hearer in OpKind::ALL.map(Some).into_iter().chain([None]) {
+        for hearer in HEARERS.map(Some).into_iter().chain([None]) {
             state.set(State::ARMED | State::CANCELLED);
             state.hears(hearer);
             assert_eq!(state.hearer(), hearer);
