@@ -79,8 +79,7 @@ impl State {
 
 /// Operations that hear what a receive brings. The first does whatever it is; the others begin, or
 /// end, once the receive is over.
-const HEARERS: [OpKind; 4] =
-    [OpKind::Receive, OpKind::Splice, OpKind::WaitReadable, OpKind::Close];
+const HEARERS: [OpKind; 4] = [OpKind::Receive, OpKind::Splice, OpKind::WaitReadable, OpKind::Close];
 
 /// What a receive brought: bytes in a buffer, an end, or an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
