@@ -2,8 +2,8 @@
 //!
 //! A worker asks for each receive. The kernel's goes on once it is armed (multishot), so most of
 //! them take no request: what comes next is here already, or is the next completion of the one that
-//! is armed. A message took 10 % less CPU than with a request for each receive (`portcullis-bench
-//! pingpong --connections 100`, and 1000, Linux 6.18, 2 cores).
+//! is armed. A message took 6 to 11 % less CPU than with a request for each receive
+//! (`portcullis-bench pingpong --connections 100`, and 1000, Linux 6.18, 2 cores).
 //!
 //! What comes while nobody asks waits here, a few pieces at most: then the request is cancelled. It
 //! is armed anew when somebody asks who finds nothing. Whoever reads the socket by other means or

@@ -76,7 +76,7 @@ pub struct KernelRing {
     splices: Splices,
     installs: Installs,
     addresses: VecDeque<(Token, FourTuple)>,
-    /// What one receive takes at most; `None` where the kernel knows no such bound.
+    /// What one receive takes at most; `None` where each is a request of its own.
     receive_bytes: Option<u32>,
     /// Completions that wait for the worker here: of what needed no request.
     told: VecDeque<Done>,

@@ -215,19 +215,29 @@ fn try_receive() -> Option<ArrayVec<i32, 4>> {
     let mut group = Group::new(2, 1, 2).ok()?;
     let mut queue = Queue::new(4, 16).ok()?;
     let (address, entries) = group.registration();
-    let submitter = queue.ring().submitter();
-    // SAFETY: the group's mapping has exactly so many entries, and is given back below only when
-    // the queue has no request left.
+    // SAFETY: the group's mapping has exactly so many entries. It and the pool are given back only
+    // when `quiesce` has found no request left, however the trial ended; else they are leaked.
     let registered = unsafe {
+        let submitter = queue.ring().submitter();
         submitter.register_buf_ring_with_flags(address, entries, entries::BUFFER_GROUP, 0)
     };
     registered.ok()?;
+    group.restock(&mut pool, 2);
+    let told = receive_byte_and_reset(&mut queue);
+    if !queue.quiesce(|_| {}) {
+        std::mem::forget((pool, group));
+    }
+    told
+}
+
+/// Receives on a connection of its own, into the group that is registered.
+fn receive_byte_and_reset(queue: &mut Queue) -> Option<ArrayVec<i32, 4>> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).ok()?;
     let mut client = TcpStream::connect(listener.local_addr().ok()?).ok()?;
     let (server, _) = listener.accept().ok()?;
-    submitter.register_files(&[server.as_raw_fd()]).ok()?;
-    group.restock(&mut pool, 2);
-    // SAFETY: the entry names no memory but the group's buffers, see above.
+    queue.ring().submitter().register_files(&[server.as_raw_fd()]).ok()?;
+    // SAFETY: the entry names no memory but the group's buffers, which the caller keeps until no
+    // request is left.
     unsafe { queue.push(entries::receive(0, Some(4096))) };
     queue.turn(Wait::No).ok()?;
     client.write_all(b"!").ok()?;
@@ -240,9 +250,6 @@ fn try_receive() -> Option<ArrayVec<i32, 4>> {
         while let Some(completion) = queue.next() {
             told.try_push(completion.result()).ok()?;
         }
-    }
-    if !queue.quiesce(|_| {}) {
-        std::mem::forget((pool, group));
     }
     Some(told)
 }
