@@ -54,7 +54,8 @@ pub enum Operation {
     /// Sends what fits into the socket now and never waits: `EAGAIN` when nothing fits. The bytes
     /// of a pipe go out in their order, each once.
     Send(Chunk),
-    /// Completes with poll(2) bits when a send can make progress or the socket failed.
+    /// Completes when a send can make progress or the socket failed, with poll(2) bits or as if it
+    /// had been cancelled. Not because the peer has ended its direction.
     WaitWritable,
     /// Ends our direction (FIN). The peer's direction goes on.
     Shutdown,

@@ -11,4 +11,5 @@ mod harness;
 mod own;
 mod pressure;
 mod splices;
+mod waits;
 mod wake;

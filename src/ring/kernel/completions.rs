@@ -1,6 +1,7 @@
 //! What the kernel's answers mean to a worker, and which steps of the ring's own they bring on.
 
 use io_uring::cqueue;
+use nix::libc;
 
 use super::entries::{self, Tag};
 use super::{KernelRing, Opening};
@@ -59,6 +60,7 @@ impl KernelRing {
         let result = result_of(completion);
         match token.kind {
             OpKind::Receive => return self.received(table, token, completion),
+            OpKind::WaitWritable => return self.writable(table, token, completion),
             OpKind::Close if token.side == Side::Client && result.is_ok() => {
                 self.tables[table].free_clients += 1;
             }
@@ -66,6 +68,35 @@ impl KernelRing {
         }
         let more = cqueue::more(completion.flags());
         Some(Completion::Done(Done { token, result, buffer: None, full: false, more }))
+    }
+
+    /// A poll for writability woke. The peer's FIN alone (RDHUP) is nothing that a sender waits
+    /// for: the wait then goes on at edges, each of which wakes it once, and is ended by the ring.
+    fn writable(
+        &mut self,
+        table: usize,
+        token: Token,
+        completion: &cqueue::Entry,
+    ) -> Option<Completion> {
+        const TELLS: u32 = (libc::POLLOUT | libc::POLLERR | libc::POLLHUP | libc::POLLNVAL) as u32;
+        let result = result_of(completion);
+        let goes_on = cqueue::more(completion.flags());
+        match result {
+            Ok(bits) if bits & TELLS == 0 => {
+                if !goes_on {
+                    let (_, local) = self.locate(token.conn);
+                    let slot = self.slot(table, local, token.side);
+                    self.push(table, entries::watch_writable(slot), token.pack());
+                }
+                None
+            }
+            // The worker hears of it when the poll has ended.
+            Ok(_) if goes_on => {
+                self.cancel_one(table, token);
+                None
+            }
+            _ => Some(Completion::Done(done_of(token, result))),
+        }
     }
 
     /// The buffer that came with a completion, if there is something in it; it goes back to the

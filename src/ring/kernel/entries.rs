@@ -173,6 +173,14 @@ pub(super) fn wait_writable(slot: u32) -> Entry {
     opcode::PollAdd::new(Fixed(slot), libc::POLLOUT as u32).build()
 }
 
+/// Polls for what [`wait_writable`] does, at edges only: a socket whose peer has sent FIN would
+/// complete a level at once, for ever, because the kernel never masks RDHUP (io_uring/poll.c,
+/// IO_POLL_UNMASK).
+pub(super) fn watch_writable(slot: u32) -> Entry {
+    let events = (libc::EPOLLOUT | libc::EPOLLET) as u32;
+    opcode::PollAdd::new(Fixed(slot), events).multi(true).build()
+}
+
 /// Polls for ever, at edges only: a level would complete without end once the peer has ended.
 pub(super) fn watch_hangup(slot: u32) -> Entry {
     let events = (libc::EPOLLRDHUP | libc::EPOLLHUP | libc::EPOLLERR | libc::EPOLLET) as u32;
