@@ -91,11 +91,15 @@ impl KernelRing {
                 None
             }
             // The worker hears of it when the poll has ended.
-            Ok(_) if goes_on => {
+            Ok(bits) if goes_on => {
+                self.woken.insert(token.pack(), bits);
                 self.cancel_one(table, token);
                 None
             }
-            _ => Some(Completion::Done(done_of(token, result))),
+            _ => {
+                let woken = self.woken.remove(&token.pack());
+                Some(Completion::Done(done_of(token, woken.map_or(result, Ok))))
+            }
         }
     }
 

@@ -1,7 +1,7 @@
 //! How a worker's set of rings is made, and how it ends without a request left behind.
 #![allow(unsafe_code)]
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::mem::ManuallyDrop;
 use std::net::SocketAddr;
 
@@ -57,6 +57,7 @@ impl KernelRing {
             receive_bytes: (setup.receive_ahead && probe::receives_go_on())
                 .then_some(RECEIVE_BUFFERS * setup.buffer_bytes),
             told: VecDeque::new(),
+            woken: HashMap::new(),
             waker,
             counters: RingCounters {
                 rings: plan.rings,
