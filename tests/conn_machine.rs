@@ -19,11 +19,11 @@ struct Bench {
     in_flight: Vec<(Side, Op)>,
     /// Sides whose peer sent RST: nothing waits there any more.
     reset: BySide<bool>,
+    /// Sides whose receive said 0.
+    ended: BySide<bool>,
     /// By side: what a cancel was asked for.
     cancelled: BySide<InFlight>,
     starved: Vec<Side>,
-    /// Sides whose bytes nobody will ask for.
-    unwanted: BySide<bool>,
     held: HashSet<Buffer>,
     next_buffer: u32,
     opened: u32,
@@ -38,9 +38,9 @@ impl Bench {
             conn,
             in_flight: Vec::new(),
             reset: BySide([false; 2]),
+            ended: BySide([false; 2]),
             cancelled: BySide([InFlight::NONE; 2]),
             starved: Vec::new(),
-            unwanted: BySide([false; 2]),
             held: HashSet::new(),
             next_buffer: 0,
             opened: 0,
@@ -75,7 +75,6 @@ impl Bench {
                     assert!(!self.in_flight.iter().any(|(_, op)| sends(op)), "under a send");
                 }
                 Action::AwaitBuffer(source) => self.starved.push(source),
-                Action::DiscardBytes(side) => self.unwanted[side] = true,
                 Action::EndSplices => {
                     let splices = self.in_flight.iter().any(|(_, op)| *op == Op::Splice);
                     let piped = self.held.iter().any(|buffer| buffer.0 & PIPE != 0);
@@ -88,8 +87,6 @@ impl Bench {
 
     fn start(&mut self, side: Side, op: Op) {
         self.opened += u32::from(op == Op::Open);
-        let asks = matches!(op, Op::Receive | Op::Splice);
-        assert!(!(asks && self.unwanted[side]), "{op:?} of {side:?}, whose bytes nobody wants");
         let mut here = self.in_flight.iter().filter(|(on, _)| *on == side);
         if op == Op::Close {
             assert!(here.next().is_none(), "{side:?} is closed with {:?}", self.in_flight);
@@ -112,7 +109,10 @@ impl Bench {
                 self.reset[side] = true;
                 (Err(Errno::ECONNRESET), None)
             }
-            _ => (Ok(0), None),
+            _ => {
+                self.ended[side] = true;
+                (Ok(0), None)
+            }
         }
     }
 
@@ -193,7 +193,27 @@ impl Bench {
         if let (Op::Send(_), Err(Errno::EPIPE | Errno::ECONNRESET)) = (op, result)
             && goes_on
         {
-            assert!(self.unwanted[side.other()], "its sink is gone and it was not given up");
+            self.check_is_read(side.other());
+        }
+    }
+
+    /// A side is read to its end although nobody can be sent its bytes: its peer may not read
+    /// before its own are taken.
+    fn check_is_read(&self, side: Side) {
+        let reads = |op: &Op| matches!(op, Op::WaitReadable | Op::Receive | Op::Splice);
+        let is_read = self.in_flight.iter().any(|(on, op)| *on == side && reads(op))
+            || self.starved.contains(&side);
+        let over = self.ended[side] || self.reset[side];
+        assert!(is_read || over, "{side:?} is not read: {:?}", self.conn);
+    }
+
+    fn expire(&mut self, patience: Patience) {
+        match patience.timeout() {
+            Some(reason) => {
+                let at_rest = self.choose(2) == 0;
+                self.apply(Event::Ended { reason, at_rest });
+            }
+            None => self.apply(Event::Expired(patience)),
         }
     }
 
@@ -203,7 +223,7 @@ impl Bench {
             0 => {
                 let patience = self.conn.patience();
                 if patience != Patience::Unbounded {
-                    self.apply(Event::Expired(patience));
+                    self.expire(patience);
                 }
             }
             2 | 3 => {
@@ -227,7 +247,8 @@ impl Bench {
     /// Ends it from outside and completes all that is left.
     fn finish(&mut self) {
         if !self.vacated {
-            self.apply(Event::Ended(Reason::Stopped));
+            let at_rest = self.choose(2) == 0;
+            self.apply(Event::Ended { reason: Reason::Stopped, at_rest });
         }
         for _ in 0..200 {
             if self.vacated {

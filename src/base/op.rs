@@ -78,6 +78,11 @@ impl InFlight {
         InFlight(1 << kind as u16)
     }
 
+    /// Those in either.
+    pub const fn or(self, kinds: InFlight) -> InFlight {
+        InFlight(self.0 | kinds.0)
+    }
+
     /// Nothing is in flight.
     pub fn is_empty(self) -> bool {
         self.0 == 0

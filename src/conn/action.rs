@@ -29,8 +29,13 @@ pub enum Event {
     BufferFreed(Side),
     /// What the connection waited for did not come in time.
     Expired(Patience),
-    /// Somebody ended it from outside.
-    Ended(Reason),
+    /// Somebody ended it from outside: an order, or a timeout of the configuration.
+    Ended {
+        /// Why.
+        reason: Reason,
+        /// No byte has moved for so long that an orderly end is honest.
+        at_rest: bool,
+    },
     /// Somebody wants to know the addresses of this side, which [`Connection::can_name`].
     ///
     /// [`Connection::can_name`]: crate::conn::Connection::can_name
@@ -56,6 +61,9 @@ pub enum Patience {
     LastDirection,
     /// The acknowledgement of what was sent before a reset is passed on: ask again soon.
     Delivery,
+    /// A byte of those that a side sent before its reset: without one for this long, the reset is
+    /// passed on all the same.
+    LastBytes,
     /// The completions of what was cancelled: cancel again if they do not come.
     Retirement,
     /// The end of its allotted time.
@@ -63,6 +71,27 @@ pub enum Patience {
     /// The next byte, for so long that what a waiting receive takes of the kernel's memory is worth
     /// more than the time that it saves.
     Quiet,
+}
+
+impl Patience {
+    /// Why a connection ends whose patience of this kind is over, where the configuration bounds
+    /// it. All others are the connection's own: [`Event::Expired`].
+    pub fn timeout(self) -> Option<Reason> {
+        match self {
+            Patience::FirstByte => Some(Reason::FirstByteTimeout),
+            Patience::Byte => Some(Reason::IdleTimeout),
+            Patience::LastDirection => Some(Reason::HalfCloseTimeout),
+            Patience::Lifetime => Some(Reason::MaxLifetime),
+            Patience::Unbounded
+            | Patience::Pressure
+            | Patience::Connect
+            | Patience::OtherEnd
+            | Patience::Delivery
+            | Patience::LastBytes
+            | Patience::Retirement
+            | Patience::Quiet => None,
+        }
+    }
 }
 
 /// What a connection wants done, in order.
@@ -74,8 +103,6 @@ pub enum Action {
     Release(Buffer),
     /// Put the lane of this source into the queue for a free buffer.
     AwaitBuffer(Side),
-    /// Nobody will ask for what this side sends any more: its lane is dead.
-    DiscardBytes(Side),
     /// No lane splices any more, for now.
     EndSplices,
     /// The slots are empty, nothing is in flight: the connection is over.
@@ -138,8 +165,8 @@ impl Op {
     }
 }
 
-/// The most actions that one event can bring: at an end, splices are over, a lane is dead, a buffer
-/// of each is released and one operation per side started, twice over where a stage ends at once.
+/// The most actions that one event can bring: at an end, splices are over, a buffer of each lane is
+/// released and one operation per side started, twice over where a stage ends at once.
 pub const MAX_ACTIONS: usize = 10;
 
 /// What one event brought about.

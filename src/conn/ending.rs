@@ -43,23 +43,38 @@ impl Connection {
         }
     }
 
-    /// Somebody wants it ended: a timeout, a drain. Who is owed bytes that will not come gets RST,
-    /// so that a cut stream never looks like a whole one.
-    pub(super) fn end_from_outside(&mut self, reason: Reason, actions: &mut Actions) {
-        if matches!(self.phase, Phase::Vacant | Phase::Ending(_)) {
-            return;
-        }
-        if let Phase::Delivering { .. } = self.phase {
-            return self.end_delivery(actions);
+    /// Somebody wants it ended: a timeout, a drain. A stream that has not ended is cut by this, so
+    /// its sink gets RST: a cut stream never looks like a whole one. A FIN is honest only for a
+    /// connection at rest that owes no bytes.
+    pub(super) fn end_from_outside(
+        &mut self,
+        reason: Reason,
+        at_rest: bool,
+        actions: &mut Actions,
+    ) {
+        match self.phase {
+            Phase::Vacant | Phase::Ending(_) => return,
+            Phase::Delivering { .. } => return self.end_delivery(actions),
+            _ => {}
         }
         let mut resets = BySide([false; 2]);
-        for source in Side::BOTH {
-            // A starved lane knows of bytes that it has no buffer for.
-            let owed =
-                matches!(self.lanes[source], Lane::Sending(_) | Lane::Stalled(_) | Lane::Starved);
-            resets[self.sink_of(source)] |= owed;
+        for sink in Side::BOTH {
+            let has_peer = sink == Side::Client || self.is_joined_to_server();
+            let is_cut = match self.lanes[self.source_of(sink)] {
+                // A reset would overtake the last bytes of a stream that has ended. What the sink
+                // still sends, its closed socket answers with RST.
+                Lane::Finishing | Lane::Finished => false,
+                // A starved lane knows of bytes that it has no buffer for.
+                Lane::Sending(_) | Lane::Stalled(_) | Lane::Starved => true,
+                _ => !at_rest,
+            };
+            resets[sink] = has_peer && is_cut && self.input[sink] != Input::Reset;
         }
         self.end(reason, resets, actions);
+    }
+
+    fn is_joined_to_server(&self) -> bool {
+        self.phase == Phase::Joined && self.wiring == Wiring::Pair
     }
 
     /// Bytes of `source` are known to be there although it is ending: their receive beat its cancel
@@ -77,7 +92,7 @@ impl Connection {
         }
     }
 
-    /// What it waited for did not come in time.
+    /// What it waited for did not come in time. The configuration's timeouts end it from outside.
     pub(super) fn expired(&mut self, patience: Patience, actions: &mut Actions) {
         match (self.phase, patience) {
             (Phase::Pressed, Patience::Pressure) => self.open_again(actions),
@@ -89,12 +104,9 @@ impl Connection {
             }
             (Phase::Delivering { to, .. }, Patience::Delivery) => self.ask(to, actions),
             (Phase::Joined, Patience::OtherEnd) => self.watch_who_ended(actions),
-            (_, Patience::FirstByte) => self.end_from_outside(Reason::FirstByteTimeout, actions),
-            (_, Patience::Byte) => self.end_from_outside(Reason::IdleTimeout, actions),
-            (_, Patience::LastDirection) => {
-                self.end_from_outside(Reason::HalfCloseTimeout, actions);
+            (Phase::Delivering { .. } | Phase::Joined, Patience::LastBytes) => {
+                self.end_from_outside(self.reason, false, actions);
             }
-            (_, Patience::Lifetime) => self.end_from_outside(Reason::MaxLifetime, actions),
             (Phase::Joined, Patience::Quiet) => self.go_quiet(actions),
             // The state moved on between the deadline and its expiry.
             (
@@ -103,10 +115,18 @@ impl Connection {
                 | Patience::Connect
                 | Patience::OtherEnd
                 | Patience::Delivery
+                | Patience::LastBytes
                 | Patience::Retirement
                 | Patience::Quiet,
             ) => {}
-            (phase, Patience::Unbounded) => panic!("{patience:?} expired in {phase:?}"),
+            (
+                phase,
+                Patience::Unbounded
+                | Patience::FirstByte
+                | Patience::Byte
+                | Patience::LastDirection
+                | Patience::Lifetime,
+            ) => panic!("{patience:?} expired in {phase:?}"),
         }
     }
 

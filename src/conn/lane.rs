@@ -12,7 +12,7 @@ use crate::base::Chunk;
 ///                      Starved ┘  │ └────────┘ └─────────┘
 ///                                 └──► Finishing ──► Finished
 ///   Splicing takes Receiving's place in a lane of bulk
-///   any ──► Dead
+///   any ──► Dropping ──► Dead
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lane {
@@ -34,7 +34,10 @@ pub enum Lane {
     Finishing,
     /// The FIN is passed on.
     Finished,
-    /// The sink is gone: nothing can be delivered any more.
+    /// The sink is gone: what the source still sends is read and dropped, so that a source that
+    /// sends before it reads is not kept from reading.
+    Dropping,
+    /// Nothing is read any more, and nothing can be delivered.
     Dead,
 }
 

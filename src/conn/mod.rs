@@ -152,7 +152,9 @@ impl Connection {
             Event::ServersExhausted => self.servers_exhausted(&mut actions),
             Event::BufferFreed(source) => self.buffer_freed(source, &mut actions),
             Event::Expired(patience) => self.expired(patience, &mut actions),
-            Event::Ended(reason) => self.end_from_outside(reason, &mut actions),
+            Event::Ended { reason, at_rest } => {
+                self.end_from_outside(reason, at_rest, &mut actions);
+            }
             Event::NameWanted(side) => self.name(side, &mut actions),
         }
         if let Phase::Ending(_) = self.phase {
@@ -214,7 +216,11 @@ impl Connection {
             Phase::Pressed => Patience::Pressure,
             Phase::Connecting => Patience::Connect,
             Phase::Retrying | Phase::Ending(_) => Patience::Retirement,
+            Phase::Delivering { to, .. } if self.in_flight[to].has(OpKind::Unacknowledged) => {
+                Patience::Unbounded
+            }
             Phase::Delivering { .. } => Patience::Delivery,
+            Phase::Joined if self.is_reset() => Patience::LastBytes,
             Phase::Joined if self.is_unwatched() => Patience::OtherEnd,
             Phase::Joined if self.input != BySide([Input::Open; 2]) => Patience::LastDirection,
             Phase::Joined if self.moved_bytes[Side::Client] == 0 => Patience::FirstByte,
@@ -249,6 +255,11 @@ impl Connection {
     /// Whether something is kept for a lane that [`Patience::Quiet`] gives back.
     pub fn is_alert(&self) -> bool {
         self.phase == Phase::Joined && Side::BOTH.iter().any(|&side| self.lane_is_alert(side))
+    }
+
+    /// A side was reset, and what it sent before is still on its way.
+    fn is_reset(&self) -> bool {
+        self.input.0.contains(&Input::Reset)
     }
 
     /// Where it stands.

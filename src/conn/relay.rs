@@ -10,6 +10,10 @@ const POLL_DEAD: u32 = POLL_ERROR | 0x0010;
 /// poll(2): the peer will send no more.
 const POLL_ENDED: u32 = 0x2000;
 
+/// What a lane that waits gives back when it has waited for long.
+const GIVEN_BACK: InFlight =
+    InFlight::only(OpKind::Receive).or(InFlight::only(OpKind::WatchHangup));
+
 /// Whether a wait's result says that the peer is gone.
 pub(super) fn is_gone(result: Result<u32, Errno>) -> bool {
     result.map_or(true, |bits| bits & POLL_DEAD != 0)
@@ -60,6 +64,17 @@ impl Connection {
     fn stall(&mut self, source: Side, chunk: Chunk, actions: &mut Actions) {
         self.lanes[source] = Lane::Stalled(chunk);
         self.start(self.sink_of(source), Op::WaitWritable(chunk), actions);
+        if self.wiring == Wiring::Pair {
+            self.watch(source, actions);
+        }
+    }
+
+    /// Watches for a reset of a side from which nothing is being read. The watch stays until the
+    /// connection goes quiet: a lane that stalled once does so again.
+    fn watch(&mut self, side: Side, actions: &mut Actions) {
+        if !self.in_flight[side].has(OpKind::WatchHangup) {
+            self.start(side, Op::WatchHangup, actions);
+        }
     }
 
     pub(super) fn readable(
@@ -73,6 +88,9 @@ impl Connection {
             Phase::Joined if self.lanes[source] == Lane::Waiting => {
                 self.passages[source].wake();
                 self.receive(source, actions);
+            }
+            Phase::Joined | Phase::Delivering { .. } if self.lanes[source] == Lane::Dropping => {
+                self.start(source, Op::Receive, actions);
             }
             Phase::Opening | Phase::Pressed | Phase::Connecting | Phase::Retrying => {
                 self.readable_early(result, actions);
@@ -97,6 +115,9 @@ impl Connection {
             return self.end_delivery(actions);
         }
         let lane = self.lanes[source];
+        if lane == Lane::Dropping {
+            return self.dropped(source, result, buffer, actions);
+        }
         if self.phase != Phase::Joined || !matches!(lane, Lane::Receiving | Lane::Splicing) {
             // Cancelled, or its lane died: the data beat the cancel and has nowhere to go.
             actions.list.extend(buffer.map(super::Action::Release));
@@ -125,6 +146,9 @@ impl Connection {
             (Err(Errno::ENOBUFS), None) => {
                 self.lanes[source] = Lane::Starved;
                 actions.list.push(super::Action::AwaitBuffer(source));
+                if self.wiring == Wiring::Pair {
+                    self.watch(source, actions);
+                }
             }
             (Err(Errno::EINTR), None) => self.receive(source, actions),
             // Cancelled: it has gone quiet.
@@ -139,14 +163,14 @@ impl Connection {
         }
     }
 
-    /// Whether the lane of `source` has a receive that waits and is not being cancelled, or waits
-    /// for more to splice.
+    /// Whether the lane of `source` waits, and keeps what is not being cancelled and a plain wait
+    /// does without: a receive, a watch, or what splices take.
     pub(super) fn lane_is_alert(&self, source: Side) -> bool {
-        match self.lanes[source] {
-            Lane::Receiving => !self.in_flight[source].has(OpKind::Cancel),
-            Lane::Waiting => self.passages[source].is_spliced(),
-            _ => false,
-        }
+        let waits = matches!(self.lanes[source], Lane::Receiving | Lane::Waiting);
+        let in_flight = self.in_flight[source];
+        let keeps = !in_flight.and(GIVEN_BACK).is_empty() && !in_flight.has(OpKind::Cancel);
+        waits
+            && (keeps || self.lanes[source] == Lane::Waiting && self.passages[source].is_spliced())
     }
 
     /// Nothing has moved for a while: receives that wait are cancelled, and when they have ended,
@@ -156,11 +180,38 @@ impl Connection {
             if !self.lane_is_alert(side) {
                 continue;
             }
-            if self.lanes[side] == Lane::Receiving {
-                self.start(side, Op::Cancel(InFlight::only(OpKind::Receive)), actions);
-            } else {
+            if self.lanes[side] == Lane::Waiting {
                 self.stop_splicing(side, Passage::COPIED, actions);
             }
+            let kept = self.in_flight[side].and(GIVEN_BACK);
+            if !kept.is_empty() && !self.in_flight[side].has(OpKind::Cancel) {
+                self.start(side, Op::Cancel(kept), actions);
+            }
+        }
+    }
+
+    /// What came from a source that nobody can be sent the bytes of, in Joined or Delivering; an
+    /// ending has no such lane.
+    fn dropped(
+        &mut self,
+        source: Side,
+        result: Result<u32, Errno>,
+        buffer: Option<Buffer>,
+        actions: &mut Actions,
+    ) {
+        actions.list.extend(buffer.map(super::Action::Release));
+        self.stop_splicing(source, Passage::COPIED, actions);
+        match result {
+            Ok(0) => {
+                self.lanes[source] = Lane::Dead;
+                if self.input[source] == Input::Open {
+                    self.input[source] = Input::Ended;
+                }
+            }
+            Ok(_) | Err(Errno::EINTR | Errno::EMFILE) => self.start(source, Op::Receive, actions),
+            Err(Errno::ENOBUFS) => actions.list.push(super::Action::AwaitBuffer(source)),
+            Err(Errno::EAGAIN | Errno::ECANCELED) => self.start(source, Op::WaitReadable, actions),
+            Err(_) => self.mark_reset(source, actions),
         }
     }
 
@@ -173,8 +224,10 @@ impl Connection {
     }
 
     pub(super) fn buffer_freed(&mut self, source: Side, actions: &mut Actions) {
-        if self.phase == Phase::Joined && self.lanes[source] == Lane::Starved {
-            self.receive(source, actions);
+        match self.lanes[source] {
+            Lane::Starved if self.phase == Phase::Joined => self.receive(source, actions),
+            Lane::Dropping => self.go_on_dropping(source, actions),
+            _ => {}
         }
     }
 
@@ -222,7 +275,7 @@ impl Connection {
                 self.resolve_unsure(sink, actions);
             }
             Phase::Joined if self.input[sink] != Input::Reset => self.mark_reset(sink, actions),
-            Phase::Joined | Phase::Delivering { .. } => self.lane_is_dead(source, actions),
+            Phase::Joined | Phase::Delivering { .. } => self.drop_bytes(source, actions),
             _ => {}
         }
     }
@@ -311,16 +364,18 @@ impl Connection {
         actions: &mut Actions,
     ) {
         if let Phase::Delivering { to, .. } = self.phase {
-            // A socket that both ends have shut down hangs up without any reset: tcp_poll says
-            // POLLHUP as soon as both directions are closed. Only an error is a reset then.
-            let shut = matches!(self.lanes[to.other()], Lane::Finishing | Lane::Finished);
-            let dead = if shut { POLL_ERROR } else { POLL_DEAD };
-            if to == side && result.map_or(true, |bits| bits & dead != 0) {
+            let is_dead = result.map_or_else(
+                |error| error != Errno::ECANCELED,
+                |bits| bits & self.dead_bits(to) != 0,
+            );
+            if to == side && is_dead {
                 self.end_delivery(actions);
             }
             return;
         }
-        if is_gone(result) {
+        if result == Err(Errno::ECANCELED) {
+            // It went quiet.
+        } else if result.map_or(true, |bits| bits & self.dead_bits(side) != 0) {
             self.mark_reset(side, actions);
         } else if self.wiring == Wiring::Hold && result.is_ok_and(|bits| bits & POLL_ENDED != 0) {
             self.end(Reason::Closed, BySide([false; 2]), actions);
@@ -329,8 +384,17 @@ impl Connection {
         }
     }
 
+    /// The poll(2) bits that tell of a reset. A socket that both ends have shut down hangs up
+    /// without any: tcp_poll says POLLHUP as soon as both directions are closed. Only an error is a
+    /// reset then.
+    fn dead_bits(&self, side: Side) -> u32 {
+        let shut = matches!(self.lanes[self.source_of(side)], Lane::Finishing | Lane::Finished);
+        if shut { POLL_ERROR } else { POLL_DEAD }
+    }
+
     /// Some operation of `side` failed: whatever its receives say, it was reset. What it sent
-    /// before is still read and delivered; what was meant for it is not deliverable.
+    /// before is still read and delivered; what was meant for it is not deliverable, so it is read
+    /// and dropped.
     pub(super) fn mark_reset(&mut self, side: Side, actions: &mut Actions) {
         let before = std::mem::replace(&mut self.input[side], Input::Reset);
         if before == Input::Reset {
@@ -342,25 +406,40 @@ impl Connection {
         } else {
             Reason::UpstreamReset
         });
-        let towards = self.source_of(side);
-        if let Lane::Stalled(chunk) = self.lanes[towards] {
-            actions.list.push(super::Action::Release(chunk.buffer));
-        }
-        // What is on its way into the sink is released by its completion.
-        if !matches!(self.lanes[towards], Lane::Sending(_)) {
-            self.lane_is_dead(towards, actions);
-        }
-        let read_to_its_end = matches!(before, Input::Ended | Input::Unsure);
         let nobody_is_left = self.input[side.other()] == Input::Reset;
-        if read_to_its_end || nobody_is_left || self.wiring != Wiring::Pair {
+        if nobody_is_left || self.wiring != Wiring::Pair {
+            return self.pass_reset_on(side, actions);
+        }
+        self.drop_bytes(side.other(), actions);
+        if matches!(before, Input::Ended | Input::Unsure) {
             self.pass_reset_on(side, actions);
         }
     }
 
-    /// The sink is gone while the connection goes on: nobody will ask for what the source sends.
-    fn lane_is_dead(&mut self, source: Side, actions: &mut Actions) {
-        self.lanes[source] = Lane::Dead;
-        actions.list.push(super::Action::DiscardBytes(source));
+    /// The sink of `source` is gone while the connection goes on.
+    fn drop_bytes(&mut self, source: Side, actions: &mut Actions) {
+        match self.lanes[source] {
+            // It is released by its completion, which comes back here.
+            Lane::Sending(_) => return,
+            Lane::Stalled(chunk) => actions.list.push(super::Action::Release(chunk.buffer)),
+            // Nothing comes any more.
+            Lane::Finishing | Lane::Finished => return,
+            _ => {}
+        }
+        if self.input[source] != Input::Open {
+            self.lanes[source] = Lane::Dead;
+            return;
+        }
+        self.lanes[source] = Lane::Dropping;
+        self.go_on_dropping(source, actions);
+    }
+
+    /// Reads on, unless something is under way that brings what comes next.
+    fn go_on_dropping(&mut self, source: Side, actions: &mut Actions) {
+        let reads = [OpKind::WaitReadable, OpKind::Receive, OpKind::Splice];
+        if !reads.iter().any(|&kind| self.in_flight[source].has(kind)) {
+            self.start(source, Op::Receive, actions);
+        }
     }
 
     /// Everything that `side` sent is with the other side's socket, and `side` is reset.
@@ -368,10 +447,6 @@ impl Connection {
         let to = side.other();
         if self.wiring != Wiring::Pair || self.input[to] == Input::Reset {
             return self.end(self.reason, BySide([false; 2]), actions);
-        }
-        if let Lane::Stalled(chunk) = self.lanes[to] {
-            actions.list.push(super::Action::Release(chunk.buffer));
-            self.lanes[to] = Lane::Dead;
         }
         // A reset overtakes what waits in the socket, so it waits until all is acknowledged.
         self.phase = Phase::Delivering { to, left_bytes: u32::MAX };

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::base::{Buffer, Chunk, Errno, InFlight, OpKind, Side};
+use crate::base::{Buffer, Chunk, Errno, InFlight, OpKind};
 use crate::ring::token::Token;
 
 /// Index of a connection: its client's slot, counted over all kernel rings of the worker.
@@ -42,8 +42,8 @@ pub enum Operation {
     ///
     /// After the first of them the ring may receive ahead, until a wait for the other side to be
     /// writable: a few pieces, an end, or an error, which is gone from the socket then. The next
-    /// receive or splice has them in their order; waits and questions see them. A close, or
-    /// [`Ring::discard_bytes`], discards bytes; their sender gets RST at the close.
+    /// receive or splice has them in their order; waits and questions see them. A close discards
+    /// them, and their sender gets RST.
     Receive,
     /// As [`Operation::Receive`], but what is there goes into a pipe, unless it was received ahead,
     /// and it never waits: `EAGAIN` when nothing is there, and once after a splice that took all
@@ -54,8 +54,8 @@ pub enum Operation {
     /// Sends what fits into the socket now and never waits: `EAGAIN` when nothing fits. The bytes
     /// of a pipe go out in their order, each once.
     Send(Chunk),
-    /// Completes when a send can make progress or the socket failed, with poll(2) bits or as if it
-    /// had been cancelled. Not because the peer has ended its direction.
+    /// Completes with poll(2) bits when a send can make progress or the socket failed. Not because
+    /// the peer has ended its direction.
     WaitWritable,
     /// Ends our direction (FIN). The peer's direction goes on.
     Shutdown,
@@ -218,10 +218,6 @@ pub trait Ring {
 
     /// Starts `operation`; `token.kind` is its kind.
     fn start(&mut self, token: Token, operation: Operation);
-
-    /// Nobody will ask for what `side` sends any more: bytes that were received ahead are given
-    /// back. An end or error of its is told as before.
-    fn discard_bytes(&mut self, conn: ConnIndex, side: Side);
 
     /// Gives back what is set aside for the splices of `conn`, if anything is. None may be in
     /// flight, and no pipe of its may be held.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::Worker;
 use super::walk::{Answer, Reply, Task};
 use crate::base::Millis;
-use crate::conn::{Event, Reason};
+use crate::conn::Reason;
 use crate::query::ConnId;
 use crate::ring::{ConnIndex, Ring};
 
@@ -58,7 +58,7 @@ impl<R: Ring> Worker<R> {
             let matches = self.is_living(id)
                 && self.facts(index).is_some_and(|facts| kill.task.query.admits(&facts));
             if matches {
-                self.apply(index, Event::Ended(Reason::Killed));
+                self.end(index, Reason::Killed);
                 kill.answer.killed += 1;
             } else if kill.task.only.is_some() {
                 kill.answer.stale.push(id);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::drain::{Candidate, Drain};
 use super::{Order, Worker};
 use crate::base::Millis;
-use crate::conn::{Event, Phase, Reason};
+use crate::conn::{Phase, Reason};
 use crate::metrics::Refusal;
 use crate::ring::{ConnIndex, Ring};
 
@@ -118,7 +118,7 @@ impl<R: Ring> Worker<R> {
             let Leaving::Draining { drain, .. } = &mut self.leaving else { return };
             let Some(Candidate { index, generation, .. }) = drain.due(self.now) else { return };
             if self.table.entry(index).generation == generation {
-                self.apply(index, Event::Ended(Reason::Drained));
+                self.end(index, Reason::Drained);
             }
         }
     }
@@ -127,7 +127,7 @@ impl<R: Ring> Worker<R> {
     fn end_from(&mut self, mut from: u32) -> Leaving {
         for _ in 0..ENDED_PER_TURN {
             let Some(index) = self.table.used_from(from) else { return Leaving::Walked };
-            self.apply(index, Event::Ended(Reason::Stopped));
+            self.end(index, Reason::Stopped);
             from = index.0 + 1;
         }
         Leaving::Walking(from)
@@ -143,7 +143,7 @@ impl<R: Ring> Worker<R> {
                 drain.add(Candidate { active, index, generation }, self.now);
             }
             Leaving::Walking(_) | Leaving::Walked => {
-                self.apply(index, Event::Ended(Reason::Stopped));
+                self.end(index, Reason::Stopped);
             }
         }
     }

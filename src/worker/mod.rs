@@ -143,6 +143,12 @@ pub struct Worker<R: Ring> {
     /// When this turn began, to the microsecond and to the millisecond.
     moment: Micros,
     now: Millis,
+    /// What arrived by then has been read, wherever a lane reads: when the turn before the last
+    /// one began to wait, `turned` being the last. One turn brings the wake of a wait for bytes,
+    /// the next one the bytes. Whether a connection was idle is judged by this, so that a process
+    /// that was stopped for a while holds its own silence against nobody.
+    heard: Millis,
+    turned: Millis,
     checked: Millis,
     open: u32,
     /// [`QuietPlan::after`], in ticks.
@@ -193,6 +199,8 @@ impl<R: Ring> Worker<R> {
             counters,
             moment,
             now,
+            heard: now,
+            turned: now,
         };
         // Whoever reads before the first turn is over sees what there is.
         worker.publish();
@@ -217,6 +225,7 @@ impl<R: Ring> Worker<R> {
         self.read_mailbox();
         self.admission.arm(&mut self.ring, self.now);
         self.ring.turn(Some(self.sleep()))?;
+        self.heard = std::mem::replace(&mut self.turned, self.now);
         self.moment = self.clock.micros();
         self.now = self.moment.millis();
         while let Some(completion) = self.ring.next() {
@@ -273,7 +282,7 @@ impl<R: Ring> Worker<R> {
     fn expire(&mut self) {
         let mut quieted = 0;
         let quieted_max = self.plan.quiet.per_turn;
-        let until = Tick::at(self.now);
+        let until = Tick::at(self.heard);
         loop {
             while quieted < quieted_max
                 && let Some(index) = self.timers.due(&mut self.table)
@@ -289,7 +298,7 @@ impl<R: Ring> Worker<R> {
     /// The deadline that had come, if one had.
     fn expire_one(&mut self, index: ConnIndex) -> Option<Patience> {
         let (due, patience) = self.deadline(index)?;
-        if due > self.now {
+        if due > self.heard {
             // A byte moved since the deadline was set, or it lay beyond the wheel.
             self.set_timer(index);
             return None;
@@ -301,7 +310,10 @@ impl<R: Ring> Worker<R> {
             _ => {}
         }
         self.table.entry(index).waits_since = Tick::not_before(self.now);
-        self.apply(index, Event::Expired(patience));
+        match patience.timeout() {
+            Some(reason) => self.end(index, reason),
+            None => self.apply(index, Event::Expired(patience)),
+        }
         self.set_timer(index);
         Some(patience)
     }

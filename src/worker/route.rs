@@ -16,6 +16,14 @@ const PRESSURE_PATIENCE: Duration = Duration::from_millis(200);
 const OTHER_END_PATIENCE: Duration = Duration::from_secs(1);
 /// How often a reset that waits for its last bytes looks whether they have arrived.
 const DELIVERY_PATIENCE: Duration = Duration::from_millis(50);
+/// How long what a side sent before its reset may make no way before the reset is passed on all
+/// the same. A reset destroys bytes anyway; this is for a peer that is slow, not for one that has
+/// stopped.
+const LAST_BYTES_PATIENCE: Duration = Duration::from_secs(10);
+/// How long no byte has moved in a connection that may be ended by FIN. Servers commonly end a
+/// connection that was idle for so long themselves (Apache's KeepAliveTimeout is 5 s), so its peers
+/// do not take that for the end of something that had begun.
+const REST: Duration = Duration::from_secs(5);
 
 impl<R: Ring> Worker<R> {
     /// Begins a connection in the slot of a client just accepted.
@@ -120,6 +128,13 @@ impl<R: Ring> Worker<R> {
         }
     }
 
+    /// Ends a connection from outside.
+    pub(super) fn end(&mut self, index: ConnIndex, reason: Reason) {
+        let active = self.table.entry(index).active.begins();
+        let at_rest = self.heard.since(active) >= REST;
+        self.apply(index, Event::Ended { reason, at_rest });
+    }
+
     fn perform(&mut self, index: ConnIndex, action: Action) {
         match action {
             Action::Start(side, op) => self.start(index, side, op),
@@ -129,7 +144,6 @@ impl<R: Ring> Worker<R> {
                 self.counters.buffers_starved.add(1);
                 self.starved.push_back((index, generation, source));
             }
-            Action::DiscardBytes(side) => self.ring.discard_bytes(index, side),
             Action::EndSplices => self.ring.end_splices(index),
             Action::Vacate(reason) => self.vacate(index, reason),
         }
@@ -327,6 +341,7 @@ impl<R: Ring> Worker<R> {
         let byte = timeouts.idle.map(|idle| (idle_since.after(idle), Patience::Byte));
         let half_close =
             timeouts.half_close.map(|wait| (idle_since.after(wait), Patience::LastDirection));
+        let last_bytes = (idle_since.after(LAST_BYTES_PATIENCE), Patience::LastBytes);
         let (first, second) = match entry.conn.patience() {
             Patience::Unbounded => (None, None),
             Patience::Retirement => {
@@ -337,8 +352,9 @@ impl<R: Ring> Worker<R> {
             }
             Patience::Connect => (Some((since.after(timeouts.connect), Patience::Connect)), None),
             Patience::Delivery => {
-                (Some((since.after(DELIVERY_PATIENCE), Patience::Delivery)), half_close)
+                (Some((since.after(DELIVERY_PATIENCE), Patience::Delivery)), Some(last_bytes))
             }
+            Patience::LastBytes => (Some(last_bytes), None),
             Patience::OtherEnd => {
                 (Some((since.after(OTHER_END_PATIENCE), Patience::OtherEnd)), half_close)
             }
@@ -370,7 +386,7 @@ impl<R: Ring> Worker<R> {
     fn would_be_late(&mut self, index: ConnIndex) -> bool {
         let Some(due) = self.quiet_due(index) else { return false };
         let set = self.table.entry(index).timer.due();
-        set.is_none_or(|set| set > due.max(Tick(Tick::at(self.now).0 + 1)))
+        set.is_none_or(|set| set > due.max(Tick(Tick::at(self.heard).0 + 1)))
     }
 }
 

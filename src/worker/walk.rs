@@ -79,6 +79,8 @@ pub struct Row {
 #[derive(Debug)]
 pub(super) struct Walk {
     task: Task,
+    /// What arrived before it is read before anybody is looked at.
+    began: Millis,
     stage: Stage,
     answer: Answer,
     /// The best so far, the least of them on top.
@@ -148,9 +150,10 @@ enum About {
 }
 
 impl Walk {
-    fn new(task: Task) -> Walk {
+    fn new(task: Task, began: Millis) -> Walk {
         Walk {
             task,
+            began,
             stage: Stage::Looking(0),
             answer: Answer::default(),
             best: BinaryHeap::new(),
@@ -212,7 +215,7 @@ impl<R: Ring> Worker<R> {
             let _ = task.reply.send(Reply::Busy);
             return;
         }
-        self.walk = Some(Box::new(Walk::new(task)));
+        self.walk = Some(Box::new(Walk::new(task, self.now)));
     }
 
     /// Carries the walk on by one step, and answers when that was the last.
@@ -223,6 +226,7 @@ impl<R: Ring> Worker<R> {
             walk.stage = if walk.is_asking() { Stage::Deserted } else { Stage::Over };
         }
         match walk.stage {
+            Stage::Looking(_) if self.heard < walk.began => {}
             Stage::Looking(from) => self.look(&mut walk, from),
             Stage::Naming(..) => self.name_rows(&mut walk),
             Stage::Deserted => walk.waits = true,
@@ -404,7 +408,7 @@ impl<R: Ring> Worker<R> {
             upstream: listener.upstream as u16,
             server,
             state,
-            seen: self.now,
+            seen: self.heard,
             opened: entry.opened.millis(),
             active: entry.active.begins(),
             to_upstream_bytes: moved[Side::Client],

@@ -45,7 +45,7 @@ fn who_waits_in_the_accept_queue_is_served_first() {
     gateway.signal(Signal::SIGTERM);
     gateway.signal(Signal::SIGCONT);
     for stream in &streams {
-        assert_eq!(served(stream), (true, Ending::Fin));
+        assert_eq!(served(stream), (true, Ending::Reset));
     }
     gateway.stop_has_begun().expect(&[("drained", CLIENTS as u64)]);
 }
@@ -59,7 +59,7 @@ fn who_waits_for_the_limit_is_served_as_the_drain_makes_room() {
     let streams: Vec<_> = (0..CLIENTS).map(|_| ask(address)).collect();
     gateway.signal(Signal::SIGTERM);
     for stream in &streams {
-        assert_eq!(served(stream), (true, Ending::Fin));
+        assert_eq!(served(stream), (true, Ending::Reset));
     }
     gateway.stop_has_begun().expect(&[("drained", CLIENTS as u64)]);
 }

@@ -47,9 +47,9 @@ fn an_id_ends_one_connection_and_is_stale_afterwards() {
     let id = row["id"].as_str().expect("an id");
     let said = ask(&gateway, &["kill", id]);
     assert_eq!((said.code, said.answer.as_str()), (Some(0), "1 connections ended\n"));
-    assert_eq!(client::ending(&streams[1]), Ending::Fin);
+    assert_eq!(client::ending(&streams[1]), Ending::Reset);
     let brought = server.outcomes(1);
-    assert_eq!((brought[0].bytes, brought[0].ending), (0, Ending::Fin));
+    assert_eq!((brought[0].bytes, brought[0].ending), (0, Ending::Reset));
     gateway.wait_for_reason("killed", 1);
     let said = ask(&gateway, &["kill", id]);
     let stale = format!("0 connections ended\n{id}: there is no such connection any more\n");
@@ -83,7 +83,7 @@ fn a_filter_ends_those_that_a_dry_run_shows() {
     let numbers = ["matched", "killed", "left"].map(|key| answer[key].as_u64());
     assert_eq!(numbers, [Some(2), Some(2), Some(0)]);
     for stream in &streams[3..] {
-        assert_eq!(client::ending(stream), Ending::Fin);
+        assert_eq!(client::ending(stream), Ending::Reset);
     }
     greeted(&streams[..3]);
     drop(streams);
@@ -150,7 +150,7 @@ fn more_than_a_thousand_are_ended_only_when_confirmed() {
     let answer = ask_json(&gateway, &["kill", "--yes", "--filter", "state=joined"]);
     assert_eq!((&answer["killed"], &answer["left"]), (&CLIENTS.into(), &0.into()));
     for stream in &streams {
-        assert_eq!(client::ending(stream), Ending::Fin);
+        assert_eq!(client::ending(stream), Ending::Reset);
     }
     gateway.wait_for_reason("killed", CLIENTS);
     gateway.stop().expect(&[("killed", CLIENTS as u64)]);

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use portcullis::base::{Buffer, Errno, OpKind, Side};
+use portcullis::base::{Buffer, OpKind, Side};
 use portcullis::ring::{ConnIndex, Ring, Token};
 
 use crate::fault::Fault;
@@ -113,40 +113,11 @@ impl SimRing {
         }
     }
 
-    /// Nobody will ask for the bytes of a side; its end or error still counts.
-    pub fn discard_bytes_of(&mut self, conn: ConnIndex, side: Side) {
-        self.stop_ahead(conn, side);
-        let Some(index) = self.link_at(conn, side) else { return };
-        for (result, buffer) in std::mem::take(&mut self.links[index].ahead.pieces) {
-            let ahead = &mut self.links[index].ahead;
-            match buffer {
-                Some(buffer) => {
-                    self.faults.note(Fault::AheadUnwanted);
-                    ahead.discarded_bytes += result.unwrap_or(0);
-                    self.buffers.discard(buffer);
-                }
-                None => ahead.pieces.push_back((result, buffer)),
-            }
-        }
-    }
-
     /// The first piece of a side becomes the last.
     pub fn swap_ahead(&mut self, conn: ConnIndex, side: Side) {
         if let Some(index) = self.link_at(conn, side) {
             let first = self.next_ahead(index);
             self.links[index].ahead.pieces.extend(first);
-        }
-    }
-
-    /// What the peer has not acknowledged; an error that was taken ahead is told here alone.
-    pub fn unacknowledged(&mut self, index: usize) -> Result<u64, Errno> {
-        let link = &self.links[index];
-        match link.ahead.pieces.iter().find_map(|(result, _)| result.err()) {
-            Some(error) => {
-                self.faults.note(Fault::AheadFails);
-                Err(error)
-            }
-            None => Ok(link.unacknowledged()),
         }
     }
 

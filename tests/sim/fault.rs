@@ -167,12 +167,8 @@ faults! {
     AheadParked,
     /// A splice got what was received ahead.
     AheadSpliced,
-    /// A question for acknowledgements failed with an error that was received ahead.
-    AheadFails,
     /// A close discarded what was received ahead.
     AheadDiscarded,
-    /// What was received ahead was discarded because its sink was gone.
-    AheadUnwanted,
 }
 
 impl Fault {

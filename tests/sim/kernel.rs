@@ -408,10 +408,10 @@ impl SimRing {
             Operation::Shutdown => link.shut_down(now),
             Operation::Reset => {
                 self.stop_ahead(token.conn, token.side);
-                self.links[index].disconnect();
+                self.links[index].disconnect(now);
                 Ok(0)
             }
-            Operation::Unacknowledged => self.unacknowledged(index),
+            Operation::Unacknowledged => Ok(self.links[index].unacknowledged()),
             Operation::Addresses if self.faults.strikes(Fault::NameRefused, &mut self.random) => {
                 Err(Errno::EMFILE)
             }

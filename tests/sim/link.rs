@@ -16,6 +16,9 @@ pub const ERR: u32 = 0x0008;
 pub const HUP: u32 = 0x0010;
 pub const RDHUP: u32 = 0x2000;
 
+/// How long the last bytes of a stream may make no way before its reset overtakes them.
+const LAST_BYTES_MILLIS: u64 = 10_000;
+
 /// How the gateway's bytes ended, as the peer sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
@@ -88,6 +91,10 @@ pub struct Link {
     pub end: Option<End>,
     /// The peer saw RST, perhaps after a FIN.
     pub was_reset: bool,
+    /// When bytes of the gateway's last made way towards the peer.
+    made_way: u64,
+    /// The gateway reset it when that was long ago.
+    pub given_up: bool,
 
     pub peer: Peer,
     /// Somebody reads what the peer sends.
@@ -131,6 +138,8 @@ impl Link {
             closed: false,
             end: None,
             was_reset: false,
+            made_way: 0,
+            given_up: false,
             peer,
             heeded: true,
             peer_aborted: false,
@@ -219,6 +228,7 @@ impl Link {
         }
         self.queue.extend(&bytes[..fits]);
         self.taken_bytes += fits as u64;
+        self.made_way = now;
         self.progress += fits as u64;
         self.wake_by(now);
         Ok(fits as u64)
@@ -236,7 +246,8 @@ impl Link {
     }
 
     /// The gateway's reset: RST at once, nothing that waits is sent.
-    pub fn disconnect(&mut self) {
+    pub fn disconnect(&mut self, now: u64) {
+        self.given_up = now - self.made_way >= LAST_BYTES_MILLIS;
         if !self.dead() {
             self.error = Some(Errno::ECONNRESET);
             self.tell_reset();
@@ -303,7 +314,7 @@ impl Link {
             return;
         }
         let before = self.progress;
-        self.carry(random, faults);
+        self.carry(now, random, faults);
         self.read(now);
         self.act(now, random, faults);
         if self.progress != before {
@@ -312,7 +323,7 @@ impl Link {
     }
 
     /// Moves bytes and a FIN from the gateway's queue to the peer.
-    fn carry(&mut self, random: &mut Random, faults: &mut Faults) {
+    fn carry(&mut self, now: u64, random: &mut Random, faults: &mut Faults) {
         let room = self.peer.room_bytes - (self.delivered_bytes - self.peer.read_bytes);
         let most = room.min(self.queue.len() as u64);
         if self.peer.closed && !self.queue.is_empty() {
@@ -323,6 +334,7 @@ impl Link {
             if self.peer.finished {
                 faults.note(Fault::HalfClosed);
             }
+            self.made_way = now;
             for _ in 0..random.between(1, most) {
                 let byte = self.queue.pop_front().expect("at most as many as wait");
                 self.deliver(byte);

@@ -89,8 +89,6 @@ pub enum Mutation {
     ForgetsAhead,
     /// Bytes are a prefix: of what was received ahead, the first is told last.
     SwapsAhead,
-    /// All ends: an error received ahead is kept from a question for acknowledgements.
-    HidesAhead,
     /// Bytes sent are counted, each once: some are reported as none (and an error).
     HidesSent,
     /// Completions of an earlier life are counted.
@@ -103,7 +101,7 @@ pub enum Mutation {
 
 impl Mutation {
     /// Everything that the oracle must notice.
-    pub const BROKEN: [Mutation; 40] = [
+    pub const BROKEN: [Mutation; 39] = [
         Mutation::KeepsBuffer,
         Mutation::LosesData,
         Mutation::ReleasesTwice,
@@ -139,7 +137,6 @@ impl Mutation {
         Mutation::KeepsDescriptors,
         Mutation::ForgetsAhead,
         Mutation::SwapsAhead,
-        Mutation::HidesAhead,
         Mutation::HidesSent,
         Mutation::HidesStale,
         Mutation::LeaksPermit,
@@ -174,7 +171,7 @@ impl Mutation {
             Mutation::DropsAccept => "still going",
             Mutation::DropsCancel => "still going",
             Mutation::DropsReadiness => "still going",
-            Mutation::DropsName | Mutation::HidesAhead => "still going",
+            Mutation::DropsName => "still going",
             Mutation::Spins => "turns for nothing",
             Mutation::StaysAlert => "a receive waits on a quiet connection",
             Mutation::DropsBeaten => "clean end",
@@ -288,9 +285,6 @@ impl Mutant {
             }
             (OpKind::Close, _) => {}
             _ if stale && self.breaks(Mutation::HidesStale) => return None,
-            (OpKind::Unacknowledged, Err(_)) if self.mutation == Mutation::HidesAhead => {
-                done.result = Ok(1);
-            }
             (OpKind::Receive, Err(Errno::ECONNRESET)) if self.breaks(Mutation::HidesReset) => {
                 done.result = Ok(0);
             }
@@ -401,10 +395,6 @@ impl Ring for Mutant {
         if self.breaks(Mutation::ReleasesTwice) {
             self.inner.release(buffer);
         }
-    }
-
-    fn discard_bytes(&mut self, conn: ConnIndex, side: Side) {
-        self.inner.discard_bytes(conn, side);
     }
 
     fn end_splices(&mut self, conn: ConnIndex) {

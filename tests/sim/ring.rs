@@ -425,10 +425,6 @@ impl Ring for SimRing {
         self.buffers.release(buffer);
     }
 
-    fn discard_bytes(&mut self, conn: ConnIndex, side: Side) {
-        self.discard_bytes_of(conn, side);
-    }
-
     fn end_splices(&mut self, conn: ConnIndex) {
         self.note(|| format!("end splices of {}", conn.0));
         self.end_splices_of(conn);

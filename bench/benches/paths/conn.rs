@@ -92,7 +92,6 @@ impl Kernel {
                 Action::Start(side, op) => self.asked.push_back((side, op)),
                 Action::Release(_)
                 | Action::AwaitBuffer(_)
-                | Action::DiscardBytes(_)
                 | Action::EndSplices
                 | Action::Vacate(_) => {}
             }

@@ -243,8 +243,6 @@ impl Ring for InstantRing {
 
     fn end_splices(&mut self, _: ConnIndex) {}
 
-    fn discard_bytes(&mut self, _: ConnIndex, _: Side) {}
-
     fn free_buffers(&self) -> u32 {
         self.buffers.len() as u32
     }

@@ -49,8 +49,6 @@ impl State {
     const CANCELLED: u8 = 1 << 5;
     /// Bytes that nobody asked for were discarded.
     const CUT: u8 = 1 << 6;
-    /// Nobody will ask for bytes any more.
-    const UNWANTED: u8 = 1 << 7;
 
     fn has(self, bit: u8) -> bool {
         self.0 & bit != 0
@@ -149,7 +147,7 @@ impl KernelRing {
     /// The worker asks for what comes next.
     pub(super) fn start_receive(&mut self, table: usize, slot: u32, token: Token) {
         let receives = &mut self.tables[table].receives;
-        receives.at(slot).clear(State::CANCELLED | State::UNWANTED);
+        receives.at(slot).clear(State::CANCELLED);
         if let Some(piece) = receives.take_ahead(slot) {
             let done = self.done_with(token, piece);
             return self.told.push_back(done);
@@ -224,27 +222,6 @@ impl KernelRing {
                 return self.stop_receive(table, slot, Token { side, ..token });
             }
         }
-    }
-
-    /// Nobody will ask for the bytes of a side any more, but its end or error still counts.
-    pub(super) fn discard_ahead(&mut self, table: usize, slot: u32) {
-        let receives = &mut self.tables[table].receives;
-        receives.at(slot).set(State::UNWANTED);
-        let pieces = receives.ahead.remove(&slot).unwrap_or_default();
-        let (bytes, rest): (VecDeque<_>, VecDeque<_>) =
-            pieces.into_iter().partition(|piece| piece.buffer.is_some());
-        if !rest.is_empty() {
-            receives.ahead.insert(slot, rest);
-        }
-        for piece in bytes {
-            self.discard(table, slot, piece);
-        }
-    }
-
-    /// The error of a socket that a receive took ahead: no other operation will meet it.
-    pub(super) fn error_ahead(&self, table: usize, slot: u32) -> Option<Errno> {
-        let pieces = self.tables[table].receives.ahead.get(&slot)?;
-        pieces.iter().find_map(|piece| piece.result.err())
     }
 
     fn arm_receive(&mut self, table: usize, slot: u32, token: Token) {
@@ -339,13 +316,6 @@ impl KernelRing {
         }
         if piece.is_of_the_request() {
             return;
-        }
-        let state = self.tables[table].receives.at(slot);
-        if state.has(State::UNWANTED) && piece.buffer.is_some() {
-            if state.has(State::ARMED) {
-                self.stop_receive(table, slot, token);
-            }
-            return self.discard(table, slot, piece);
         }
         if let (Ok(length_bytes), Some(buffer)) = (piece.result, piece.buffer)
             && self.is_scarce()

@@ -11,7 +11,7 @@
 
 use std::cell::UnsafeCell;
 use std::cmp::Reverse;
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::mem::ManuallyDrop;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
@@ -22,7 +22,6 @@ use nix::sys::socket::SockaddrStorage;
 
 pub use self::address::AcceptQueue;
 use self::ahead::Receives;
-use self::completions::done_of;
 use self::entries::Tag;
 use self::installs::Installs;
 use self::parked::Parked;
@@ -80,6 +79,8 @@ pub struct KernelRing {
     receive_bytes: Option<u32>,
     /// Completions that wait for the worker here: of what needed no request.
     told: VecDeque<Done>,
+    /// Polls for writability that are being ended because they woke, with what they said.
+    woken: HashMap<u64, u32>,
     waker: Waker,
     counters: RingCounters,
 }
@@ -350,10 +351,7 @@ impl Ring for KernelRing {
             Operation::Shutdown => return self.start_shutdown(token),
             Operation::WatchHangup => entries::watch_hangup(slot),
             Operation::Reset => entries::reset(slot),
-            Operation::Unacknowledged => match self.error_ahead(table, slot) {
-                Some(error) => return self.told.push_back(done_of(token, Err(error))),
-                None => entries::unacknowledged(slot),
-            },
+            Operation::Unacknowledged => entries::unacknowledged(slot),
             Operation::Cancel(kinds) => {
                 self.tables[table].receives.cancel(slot);
                 for kind in kinds.kinds() {
@@ -372,11 +370,6 @@ impl Ring for KernelRing {
             }
         };
         self.push(table, entry, user_data);
-    }
-
-    fn discard_bytes(&mut self, conn: ConnIndex, side: Side) {
-        let (table, local) = self.locate(conn);
-        self.discard_ahead(table, self.slot(table, local, side));
     }
 
     fn end_splices(&mut self, conn: ConnIndex) {

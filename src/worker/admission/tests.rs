@@ -49,7 +49,6 @@ impl Ring for Door {
         panic!("{token:?} in a ring that only accepts");
     }
     fn end_splices(&mut self, _: crate::ring::ConnIndex) {}
-    fn discard_bytes(&mut self, _: crate::ring::ConnIndex, _: crate::base::Side) {}
     fn release(&mut self, _: Buffer) {}
     fn free_buffers(&self) -> u32 {
         0
