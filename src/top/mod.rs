@@ -3,6 +3,7 @@
 //! One thread asks for readings, one for connections, one waits for signals, and the caller's
 //! draws: whatever takes its time, a key is obeyed at once, and figures do not wait for lists.
 
+mod end;
 mod frame;
 mod state;
 #[cfg(test)]
@@ -16,12 +17,12 @@ use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use std::thread;
 use std::time::Duration;
 
-use nix::sys::signal::{SigSet, Signal};
 use ratatui::crossterm::event::{self, Event};
 use serde_json::Value;
 
 use crate::control::client::{Client, ClientError};
 use crate::metrics::Reading;
+use end::{end_on_signals, end_with_the_terminal};
 use state::{Flow, State};
 
 /// Between two readings.
@@ -101,27 +102,15 @@ pub fn run(
         };
         ask(find_again, wanted, |client| client.list("", "bytes", CONNS), conns, &conns_sender);
     });
+    end_with_the_terminal();
     // Also puts the terminal back before the words of a panic.
     let mut terminal = ratatui::try_init().map_err(TopError::Terminal)?;
     let shown = show(&mut terminal, &messages, &wants_conns, first);
-    ratatui::restore();
-    shown.map_err(TopError::Terminal)
-}
-
-/// Takes the signals that end a program, so that the terminal is put back first.
-fn end_on_signals(sender: Sender<Message>) -> io::Result<()> {
-    let mut signals = SigSet::empty();
-    for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP] {
-        signals.add(signal);
-    }
-    // Blocked in every thread that comes after, so that only the one that waits gets them.
-    signals.thread_block()?;
-    thread::spawn(move || {
-        if signals.wait().is_ok() {
-            let _ = sender.send(Message::End);
-        }
-    });
-    Ok(())
+    // Its drop would panic where the terminal is gone, and all that it does is done here.
+    let _ = terminal.show_cursor();
+    std::mem::forget(terminal);
+    let restored = ratatui::try_restore();
+    shown.and(restored).map_err(TopError::Terminal)
 }
 
 /// Asks each period for what is wanted then, until nobody listens any more. An answer may take its

@@ -9,8 +9,9 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::thread;
+use std::thread::{self, JoinHandle};
 
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::pty::{OpenptyResult, Winsize, openpty};
 use nix::sys::signal::{Signal, kill};
@@ -29,6 +30,9 @@ struct Terminal {
     top: Child,
     keys: File,
     said: Arc<Mutex<String>>,
+    /// Tells the thread that reads the screen to let go of it.
+    let_go: Arc<AtomicBool>,
+    reader: JoinHandle<()>,
     slave: OwnedFd,
     before: Termios,
 }
@@ -41,6 +45,8 @@ impl Terminal {
     fn asking(admin: &Path) -> Terminal {
         let size = Winsize { ws_row: 24, ws_col: 80, ws_xpixel: 0, ws_ypixel: 0 };
         let OpenptyResult { master, slave } = openpty(&size, None).expect("a terminal");
+        // A child with a copy of it would keep the terminal alive.
+        fcntl(&master, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).expect("a descriptor");
         let before = tcgetattr(&slave).expect("a terminal");
         let end = || Stdio::from(slave.try_clone().expect("a descriptor"));
         let mut command = Command::new(env!("CARGO_BIN_EXE_portcullis"));
@@ -50,30 +56,41 @@ impl Terminal {
         drop(command);
         let said = Arc::new(Mutex::new(String::new()));
         let mut screen = File::from(master.try_clone().expect("a descriptor"));
-        let heard = said.clone();
-        // Ends with the last descriptor of the slave.
-        thread::spawn(move || {
+        let (heard, let_go) = (said.clone(), Arc::new(AtomicBool::new(false)));
+        let over = let_go.clone();
+        // Ends with the last descriptor of the slave, too.
+        let reader = thread::spawn(move || {
             let mut bytes = [0; 4096];
-            while let Ok(count @ 1..) = screen.read(&mut bytes) {
+            while !over.load(Ordering::Relaxed) {
+                let mut ends = [PollFd::new(screen.as_fd(), PollFlags::POLLIN)];
+                if poll(&mut ends, PollTimeout::from(20_u8)) == Ok(0) {
+                    continue;
+                }
+                let Ok(count @ 1..) = screen.read(&mut bytes) else { return };
                 let text = String::from_utf8_lossy(&bytes[..count]);
                 heard.lock().expect("nobody panicked").push_str(&text);
             }
         });
-        Terminal { top, keys: File::from(master), said, slave, before }
+        Terminal { top, keys: File::from(master), said, let_go, reader, slave, before }
     }
 
     fn wait_for(&self, word: &str) {
         wait_until(word, || self.said.lock().expect("nobody panicked").contains(word));
     }
 
-    /// Waits for its end, which must be a good one.
-    fn ends(mut self) {
+    /// Waits for its end.
+    fn code(&mut self) -> Option<i32> {
         let mut status = None;
         wait_until("the end of top", || {
             status = self.top.try_wait().expect("it is our child");
             status.is_some()
         });
-        assert_eq!(status.and_then(|status| status.code()), Some(0));
+        status.and_then(|status| status.code())
+    }
+
+    /// Waits for its end, which must be a good one.
+    fn ends(mut self) {
+        assert_eq!(self.code(), Some(0));
         self.wait_for(LEAVE_SCREEN);
         let after = tcgetattr(self.slave.as_fd()).expect("a terminal");
         assert_eq!(after.local_flags, self.before.local_flags);
@@ -108,6 +125,21 @@ fn it_ends_with_a_signal_and_puts_the_terminal_back() {
     terminal.wait_for("accept queue");
     kill(Pid::from_raw(terminal.top.id() as i32), Signal::SIGTERM).expect("it takes a signal");
     terminal.ends();
+    gateway.stop();
+}
+
+/// Its side of the terminal is closed, as sshd and tmux do when they end. SIGHUP comes only where
+/// the terminal is a session's own, and here it is not.
+#[test]
+fn it_ends_with_its_terminal() {
+    let gateway = Gateway::start(OWN_ECHO);
+    let mut terminal = Terminal::showing(&gateway);
+    terminal.wait_for("accept queue");
+    terminal.let_go.store(true, Ordering::Relaxed);
+    let nowhere = File::open("/dev/null").expect("it is there");
+    drop(std::mem::replace(&mut terminal.keys, nowhere));
+    assert_eq!(terminal.code(), Some(1));
+    assert!(terminal.reader.is_finished());
     gateway.stop();
 }
 
