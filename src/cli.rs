@@ -20,6 +20,8 @@ use crate::control::client::{Client, ClientError};
 use crate::summary::{Summary, listing, screenful};
 use crate::{gateway, query, top};
 
+/// It is done.
+const DONE: u8 = 0;
 /// Something failed, or was forced to end.
 const FAILED: u8 = 1;
 /// The command line or the config file is wrong.
@@ -439,25 +441,24 @@ impl Outcome {
     fn report(self) -> ExitCode {
         match self {
             Outcome::Done => ExitCode::SUCCESS,
-            Outcome::Answer(text) => answered(writeln!(io::stdout(), "{text}")),
-            Outcome::Denial(text) => {
-                let _ = answered(writeln!(io::stdout(), "{text}"));
-                ExitCode::from(FAILED)
-            }
+            Outcome::Answer(text) => answered(writeln!(io::stdout(), "{text}"), DONE),
+            Outcome::Denial(text) => answered(writeln!(io::stdout(), "{text}"), FAILED),
             Outcome::Usage(error) if error.use_stderr() => {
                 complain(&error.render().to_string(), USAGE)
             }
-            Outcome::Usage(error) => answered(error.print()),
+            Outcome::Usage(error) => answered(error.print(), DONE),
             Outcome::Config(errors) => complain(&format!("{errors}\n"), USAGE),
             Outcome::Failed(reason) => complain(&format!("portcullis: {reason}\n"), FAILED),
         }
     }
 }
 
-/// An answer that nobody got (a closed pipe, a full disk) is a failure.
-fn answered(written: io::Result<()>) -> ExitCode {
+/// An answer that cannot be written (a full disk) is a failure. A reader that has closed its pipe
+/// has had enough, as `| head` has: then the code is the answer's own.
+fn answered(written: io::Result<()>, code: u8) -> ExitCode {
     match written {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) => ExitCode::from(code),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::from(code),
         Err(error) => complain(&format!("portcullis: cannot write to stdout: {error}\n"), FAILED),
     }
 }

@@ -1,7 +1,8 @@
 //! What a command answers: which stream, which words, which exit code.
 
+use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 fn portcullis(arguments: &[&str]) -> (i32, String, String) {
     let program = env!("CARGO_BIN_EXE_portcullis");
@@ -70,6 +71,28 @@ fn help_and_version_are_answers() {
     assert_eq!((code, stdout, stderr), (0, version, String::new()));
     let (code, stdout, _) = portcullis(&["--help"]);
     assert!(code == 0 && stdout.contains("check") && stdout.contains("Exit codes"), "{stdout}");
+}
+
+#[test]
+fn a_reader_that_has_had_enough_is_no_failure_and_a_full_disk_is() {
+    for (arguments, answer) in [
+        (&["completions", "bash"][..], 0),
+        (&["man"], 0),
+        (&["--help"], 0),
+        (&["doctor", "--connections", "100000000000"], 1),
+    ] {
+        let code = |stdout: Stdio| {
+            let mut command = Command::new(env!("CARGO_BIN_EXE_portcullis"));
+            let output = command.args(arguments).stdout(stdout).output().expect("the program runs");
+            (output.status.code(), String::from_utf8(output.stderr).expect("it speaks UTF-8"))
+        };
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        assert_eq!(code(writer.into()), (Some(answer), String::new()), "{arguments:?}");
+        let full = OpenOptions::new().write(true).open("/dev/full").expect("it is there");
+        let (code, complaint) = code(full.into());
+        assert!(code == Some(1) && complaint.contains("cannot write to stdout"), "{complaint}");
+    }
 }
 
 #[test]
