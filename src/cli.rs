@@ -48,7 +48,8 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Run the gateway until SIGTERM or SIGINT
-    #[command(after_help = "SIGTERM or SIGINT drains, a second one ends at once.")]
+    #[command(after_help = "SIGTERM or SIGINT drains, a second one ends at once. The same signal \
+        within half a second of the first repeats it: timeout(1) sends two.")]
     Run {
         /// The config file [default: none: 127.0.0.1:7000 answers with an echo]
         #[arg(long, value_name = "FILE")]
@@ -92,7 +93,8 @@ pub enum Command {
         instance: Instance,
     },
     /// End a gateway as SIGTERM does: no new client, and those who are there leave at a pace
-    #[command(after_help = "Example: portcullis drain --admin /run/portcullis/admin.sock")]
+    #[command(after_help = "A SIGTERM or SIGINT during it counts as the first.\n\
+        Example: portcullis drain --admin /run/portcullis/admin.sock")]
     Drain {
         /// Which gateway.
         #[command(flatten)]

@@ -31,6 +31,7 @@ use tokio::sync::oneshot::{Receiver, error::TryRecvError};
 
 pub use view::{Stage, View};
 
+use crate::base::Millis;
 use crate::metrics::WorkerCounters;
 use crate::ring::Waker;
 use crate::worker::Order;
@@ -129,6 +130,17 @@ pub enum Outcome {
     WorkerLost,
 }
 
+/// Within this time of the first signal, another of its kind repeats it and asks for nothing more:
+/// timeout(1) signals a process and then the whole group that it is in.
+const REPEAT: Duration = Duration::from_millis(500);
+
+/// The first signal that asked for the end.
+#[derive(Clone, Copy, Debug)]
+struct FirstSignal {
+    name: &'static str,
+    at: Millis,
+}
+
 /// What the control plane's share of a busy core is: a tenth of a worker's (sched(7)).
 const NICE: i32 = 10;
 
@@ -189,6 +201,7 @@ struct Plane {
     hang_up: Signal,
     user1: Signal,
     user2: Signal,
+    first: Option<FirstSignal>,
     /// By worker: already reported as stalled.
     stalled: Vec<bool>,
 }
@@ -209,6 +222,7 @@ impl Plane {
             hang_up: signal(SignalKind::hangup())?,
             user1: signal(SignalKind::user_defined1())?,
             user2: signal(SignalKind::user_defined2())?,
+            first: None,
         };
         signals::release();
         Ok(plane)
@@ -220,11 +234,11 @@ impl Plane {
         loop {
             tokio::select! {
                 _ = self.terminate.recv() => {
-                    tracing::info!(signal = %"SIGTERM", "draining");
+                    self.is_second("SIGTERM");
                     return None;
                 }
                 _ = self.interrupt.recv() => {
-                    tracing::info!(signal = %"SIGINT", "draining");
+                    self.is_second("SIGINT");
                     return None;
                 }
                 Some(()) = self.wishes.recv() => {
@@ -238,6 +252,22 @@ impl Plane {
                 _ = second.tick() => self.watch(),
             }
         }
+    }
+
+    /// Whether a signal that asks for the end is a second one. After a drain by request it is the
+    /// first, and changes nothing.
+    fn is_second(&mut self, name: &'static str) -> bool {
+        let now = self.view.now();
+        let Some(first) = self.first else {
+            tracing::info!(signal = %name, "draining");
+            self.first = Some(FirstSignal { name, at: now });
+            return false;
+        };
+        let is_repeat = first.name == name && now.since(first.at) < REPEAT;
+        if is_repeat {
+            tracing::info!(signal = %name, "the first signal once more; the drain goes on");
+        }
+        !is_repeat
     }
 
     /// Drains every worker; a second signal or the end of the time cuts it short.
@@ -257,8 +287,12 @@ impl Plane {
                     Some(Exit { how: Ending::Stopped, .. }) => left -= 1,
                     exit => return lost(exit),
                 },
-                _ = self.terminate.recv() => return Outcome::Forced,
-                _ = self.interrupt.recv() => return Outcome::Forced,
+                _ = self.terminate.recv() => if self.is_second("SIGTERM") {
+                    return Outcome::Forced;
+                },
+                _ = self.interrupt.recv() => if self.is_second("SIGINT") {
+                    return Outcome::Forced;
+                },
                 _ = self.user1.recv() => self.view.reopen_logs(),
                 _ = second.tick() => {
                     let open: u64 = self.view.open();

@@ -6,6 +6,7 @@ use std::net::{SocketAddr, TcpStream};
 use nix::sys::signal::Signal;
 
 use crate::support::client::{self, Ending};
+use crate::support::command::tell;
 use crate::support::config::upstream;
 use crate::support::gateway::Gateway;
 use crate::support::procfs::is_stopped;
@@ -92,11 +93,50 @@ fn a_second_signal_ends_it_at_once() {
         stream.read_exact(&mut [0]).expect("it is served");
     }
     gateway.signal(Signal::SIGTERM);
-    gateway.wait_for_line("draining still_open=");
+    // The second line comes a second after the first: the next signal is no repetition.
+    gateway.wait_for_lines("draining still_open=", 2);
     gateway.signal(Signal::SIGTERM);
     let (status, lines) = gateway.ended_by_itself();
     assert_eq!(status.code(), Some(1));
     assert!(lines.iter().any(|line| line.contains("second signal")), "{lines:?}");
+}
+
+#[test]
+fn the_same_signal_at_once_once_more_forces_nothing() {
+    let server = server::echo();
+    let gateway = Gateway::start(&config(1_000, "30s", server.address));
+    let stream = ask(gateway.address("edge"));
+    assert!(matches!((&stream).read(&mut [0]), Ok(1)), "it is not answered");
+    // As timeout(1) does: the process, and then its group.
+    gateway.signal(Signal::SIGTERM);
+    gateway.wait_for_line("draining signal=SIGTERM");
+    gateway.signal(Signal::SIGTERM);
+    gateway.stop_has_begun().expect(&[("drained", 1)]);
+}
+
+#[test]
+fn a_signal_of_another_kind_forces_the_end_at_once() {
+    let server = server::echo();
+    let gateway = Gateway::start(&config(1_000, "1h", server.address));
+    let streams: Vec<_> = (0..500).map(|_| ask(gateway.address("edge"))).collect();
+    for mut stream in &streams {
+        stream.read_exact(&mut [0]).expect("it is served");
+    }
+    gateway.signal(Signal::SIGTERM);
+    gateway.wait_for_line("draining signal=SIGTERM");
+    gateway.signal(Signal::SIGINT);
+    assert_eq!(gateway.ended_by_itself().0.code(), Some(1));
+}
+
+#[test]
+fn the_first_signal_after_a_drain_by_request_forces_nothing() {
+    let server = server::echo();
+    let gateway = Gateway::start(&config(1_000, "10s", server.address));
+    let stream = ask(gateway.address("edge"));
+    assert!(matches!((&stream).read(&mut [0]), Ok(1)), "it is not answered");
+    tell(&gateway, &["drain"]);
+    gateway.signal(Signal::SIGTERM);
+    gateway.stop_has_begun();
 }
 
 #[test]
