@@ -5,6 +5,7 @@ pub mod op;
 pub mod side;
 pub mod sync;
 pub mod time;
+pub mod version;
 
 pub use chunk::{Buffer, Chunk, PIPE_BYTES};
 pub use nix::errno::Errno;

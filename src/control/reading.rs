@@ -7,7 +7,7 @@ use super::WorkerHandle;
 use super::access::AccessLog;
 use super::process::{self, Birth};
 use super::steer::Steering;
-use crate::base::{Clock, Millis};
+use crate::base::{Clock, Millis, version};
 use crate::budget::Budget;
 use crate::config::Config;
 use crate::conn::Reason;
@@ -96,8 +96,8 @@ impl Books {
             schema: reading::SCHEMA,
             at_seconds: now.0 as f64 / 1e6,
             build: reading::Build {
-                version: env!("CARGO_PKG_VERSION").to_owned(),
-                commit: option_env!("PORTCULLIS_COMMIT").map(str::to_owned),
+                version: version::VERSION.to_owned(),
+                commit: version::COMMIT.map(str::to_owned),
             },
             config: ConfigText { sha256: self.config_sha256.clone() },
             process: process::process(root, self.birth),

@@ -53,7 +53,7 @@ pub struct Reading {
 pub struct Build {
     /// The version, as `--version` says it.
     pub version: String,
-    /// The commit, where the build was told of it by `PORTCULLIS_COMMIT`.
+    /// The commit, where the build knew it.
     pub commit: Option<String>,
 }
 

@@ -19,8 +19,17 @@ const CODE_FOLDERS: [&str; 3] = ["src", "tests", "bench"];
 /// Files that may be longer than [`size::MAX_FILE_LINES`], each with the reason.
 const LONG_FILES: [(&str, &str); 0] = [];
 /// What the top level holds besides dotfiles and the build's output.
-const TOP_LEVEL: [&str; 8] =
-    ["Cargo.toml", "Cargo.lock", "README.md", "LICENSE", "src", "bench", "tests", "config"];
+const TOP_LEVEL: [&str; 9] = [
+    "Cargo.toml",
+    "Cargo.lock",
+    "README.md",
+    "LICENSE",
+    "build.rs",
+    "src",
+    "bench",
+    "tests",
+    "config",
+];
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
