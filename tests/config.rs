@@ -141,7 +141,7 @@ const BAD_LISTENERS: &[(&str, &str)] = &[
     ("bind = [\"${NONE}\"]", "p.toml:2: listener.edge.bind = \"${NONE}\": the environment variab"),
     ("bind = [\"${EDGE\"]", "p.toml:2: listener.edge.bind = \"${EDGE\": has a ${ without its };"),
     ("bind = [\"x${EDGE}\"]", "bind = \"x${EDGE}\", which is \"x127.0.0.1:7443\": names are not"),
-    ("backlog = 0", "p.toml:2: listener.edge.backlog = 0: must be 1 to 2147483647; write the num"),
+    ("backlog = 0", "p.toml:2: listener.edge.backlog = 0: must be 1 to 2147483647 or \"auto\"; "),
     ("backlog = 2147483648", "p.toml:2: listener.edge.backlog = 2147483648: must be 1 to 2147483"),
     (
         "at_limit = \"evict\"",

@@ -105,6 +105,13 @@ pub(super) fn read<'a>(
     Some(Section::new(source, String::new(), None, keys, table.into_inner()))
 }
 
+/// The word at `key` of `section`, in a text that may have any mistake elsewhere.
+pub(super) fn word(text: &str, section: &str, key: &str) -> Option<String> {
+    let (table, _) = DeTable::parse_recoverable(text);
+    let value = table.get_ref().get(section)?.get_ref().get(key)?;
+    value.get_ref().as_str().map(str::to_owned)
+}
+
 impl<'a> Section<'a> {
     fn new(
         source: &'a Source<'a>,

@@ -66,10 +66,9 @@ fn listener(
         name,
         bind,
         upstream: upstream.unwrap_or(0),
-        backlog: section.number(
+        backlog: section.auto_number(
             problems,
             "backlog",
-            Listener::BACKLOG,
             1..=(1 << 31) - 1,
             "write the number of handshakes that may wait",
         ),

@@ -127,7 +127,7 @@ pub struct Listener {
     /// Index into [`Config::upstreams`].
     pub upstream: usize,
     /// Completed handshakes that may wait, per passive socket; 1 to 2³¹ − 1.
-    pub backlog: u32,
+    pub backlog: Auto<u32>,
     /// Clients held at once over its addresses, 1 to 100,000,000; `None`: the gateway's limit only.
     pub max_connections: Option<u32>,
     /// What becomes of clients beyond that, or beyond the gateway's limit.
@@ -146,8 +146,16 @@ pub enum AtLimit {
 }
 
 impl Listener {
-    /// The backlog when the file names none: more than any host's `net.core.somaxconn` by default.
-    pub const BACKLOG: u32 = 65_535;
+    /// An "auto" backlog: more than any host's `net.core.somaxconn` by default, which cuts it.
+    const BACKLOG: u32 = 65_535;
+
+    /// The backlog that the kernel is asked for.
+    pub fn asked_backlog(&self) -> u32 {
+        match self.backlog {
+            Auto::Auto => Listener::BACKLOG,
+            Auto::Fixed(clients) => clients,
+        }
+    }
 }
 
 /// When a connection ends by itself; `None` is `"off"`. None is zero, none exceeds ten years.
@@ -383,7 +391,7 @@ impl Config {
             name: "default".to_owned(),
             bind: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 7000))],
             upstream: 0,
-            backlog: Listener::BACKLOG,
+            backlog: Auto::Auto,
             max_connections: None,
             at_limit: AtLimit::Queue,
             timeouts: Timeouts::default(),
@@ -434,6 +442,17 @@ impl Config {
         let digest = Sha256::digest(&text);
         let hexadecimal = digest.iter().map(|byte| format!("{byte:02x}")).collect();
         Ok(Config { file_sha256: Some(hexadecimal), ..config })
+    }
+
+    /// The log's format that the file at `path` asks for, whatever else is wrong with it.
+    pub fn log_format(path: &Path) -> LogFormat {
+        let mut text = String::new();
+        let read = std::fs::File::open(path)
+            .and_then(|file| file.take(MAX_FILE_BYTES).read_to_string(&mut text));
+        match read.ok().and_then(|_| file::word(&text, "log", "format")).as_deref() {
+            Some("json") => LogFormat::Json,
+            _ => LogFormat::Text,
+        }
     }
 
     /// Checks `text`; `file_name` is what errors call it, `env` what `${VAR}` stands for.

@@ -7,7 +7,7 @@ use super::limits::{Scope, pairs};
 use super::remedy::{Remedy, reserve_ports};
 use super::shape::{Means, Shape};
 use super::words::{count, size, thousands};
-use crate::config::{Config, Listener};
+use crate::config::{Auto, Config, Listener};
 
 /// Threads beside the workers: the control plane, the log, and the kernel's own for each worker.
 const OTHER_THREADS: u64 = 16;
@@ -58,7 +58,7 @@ impl Check {
 
 /// How many completed handshakes may wait at one passive socket of `listener`.
 pub fn effective_backlog(facts: &Facts, listener: &Listener) -> u32 {
-    listener.backlog.min(facts.network.somaxconn.unwrap_or(SOMAXCONN))
+    listener.asked_backlog().min(facts.network.somaxconn.unwrap_or(SOMAXCONN))
 }
 
 /// Every check that applies, in one fixed order.
@@ -69,6 +69,7 @@ pub(super) fn checks(facts: &Facts, config: &Config, means: &Means, shape: Shape
     checks.extend(threads(facts, means));
     checks.extend(pipes(facts, config, means, shape));
     checks.extend(config.listeners.iter().map(|listener| backlog(facts, listener, means)));
+    checks.extend(cut_backlogs(facts, config));
     checks.extend(handshakes(facts));
     checks.extend(socket_buffers(facts));
     checks.extend(listener_ports(facts, config));
@@ -191,19 +192,37 @@ fn backlog(facts: &Facts, listener: &Listener, means: &Means) -> Check {
     let effective = effective_backlog(facts, listener);
     let sockets = u64::from(means.workers) * listener.bind.len() as u64;
     let mut says = format!(
-        "{} clients may wait at each of {}, {} in all",
-        thousands(effective.into()),
+        "{} may wait at each of {}, {} in all",
+        count(effective.into(), "client"),
         count(sockets, "passive socket"),
         thousands(sockets * u64::from(effective))
     );
-    let good = effective == listener.backlog;
-    if !good {
-        says +=
-            &format!("; net.core.somaxconn cuts it from {}", thousands(listener.backlog.into()));
+    let (value, asked) = match listener.backlog {
+        Auto::Auto => ("auto".to_owned(), effective),
+        Auto::Fixed(clients) => (clients.to_string(), clients),
+    };
+    let is_cut = effective < asked;
+    if is_cut {
+        says += &format!("; net.core.somaxconn cuts it from {}", thousands(asked.into()));
     }
-    let remedy = Remedy::backlog(facts, listener.backlog.into());
-    let name = format!("backlog of {}", listener.name);
-    Check::good_or(good, &name, listener.backlog.to_string(), [&says, &says], remedy)
+    let verdict = if is_cut { Verdict::Note } else { Verdict::Good };
+    Check::new(&format!("backlog of {}", listener.name), value, verdict, says)
+}
+
+/// One warning for all listeners whose backlog somebody has chosen and the kernel cuts.
+fn cut_backlogs(facts: &Facts, config: &Config) -> Option<Check> {
+    let cut = config.listeners.iter().filter_map(|listener| match listener.backlog {
+        Auto::Fixed(asked) if effective_backlog(facts, listener) < asked => Some((listener, asked)),
+        _ => None,
+    });
+    let (listeners, asked): (Vec<&Listener>, Vec<u32>) = cut.unzip();
+    let most = asked.into_iter().max()?;
+    let names: Vec<&str> = listeners.iter().map(|listener| listener.name.as_str()).collect();
+    let says = format!("it cuts the backlog of {}", names.join(", "));
+    let name = "net.core.somaxconn";
+    let value = facts.network.somaxconn.map_or_else(|| "unknown".into(), |it| it.to_string());
+    let remedies = vec![Remedy::backlog(facts, most.into())];
+    Some(Check { remedies, ..Check::new(name, value, Verdict::Warning, says) })
 }
 
 fn handshakes(facts: &Facts) -> Vec<Check> {
@@ -296,9 +315,9 @@ fn time_wait(facts: &Facts, config: &Config) -> Option<Check> {
     let reuse = facts.network.tcp_tw_reuse.filter(|_| pairs > 0)?;
     let per_second = (u64::from(last) - u64::from(first) + 1) * pairs / TIME_WAIT_SECONDS;
     let slow = format!(
-        "a source port rests for {TIME_WAIT_SECONDS} s after its connection: {} connections a \
-         second to servers, for long",
-        thousands(per_second)
+        "a source port rests for {TIME_WAIT_SECONDS} s after its connection: {} a second to \
+         servers, for long",
+        count(per_second, "connection")
     );
     let name = "net.ipv4.tcp_tw_reuse";
     if reuse == 2 {

@@ -22,7 +22,7 @@ pub use limits::{
 pub use remedy::{PORTS_WIDEST, Prescription, Remedy};
 pub use report::SCHEMA;
 pub use shape::{Means, Shape};
-pub use words::thousands;
+pub use words::{count, thousands};
 
 use crate::config::{Auto, Config};
 

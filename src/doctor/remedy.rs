@@ -11,7 +11,7 @@ use super::limits::{
     pairs,
 };
 use super::shape::{Means, TABLE_ENTRIES_MAX, WORKER_CONNECTIONS_MAX};
-use super::words::{size, thousands};
+use super::words::{count, size, thousands};
 use crate::config::{Auto, Config};
 
 /// The widest range of ports to connect from that leaves the privileged ones alone.
@@ -407,10 +407,15 @@ impl Case<'_> {
         let needed = self.connections.div_ceil(widest);
         if needed > pairs {
             remedies.push(Remedy::Words(format!(
-                "add {} server addresses or ports: {} connections need {} pairs of source and \
-                 server at {} ports each, and there {} {}",
+                "add {} {}: {} need {} pairs of source and server at {} ports each, and there {} \
+                 {}",
                 thousands(needed - pairs),
-                thousands(self.connections),
+                if needed - pairs == 1 {
+                    "server address or port"
+                } else {
+                    "server addresses or ports"
+                },
+                count(self.connections, "connection"),
                 thousands(needed),
                 thousands(widest),
                 if pairs == 1 { "is" } else { "are" },

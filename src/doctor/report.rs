@@ -10,7 +10,7 @@ use super::facts::Facts;
 use super::limits::{Force, Limit};
 use super::remedy::Remedy;
 use super::shape::Shape;
-use super::words::thousands;
+use super::words::{count, thousands};
 
 /// Raised when a field of the JSON answer changes its meaning or goes.
 pub const SCHEMA: u32 = 1;
@@ -108,12 +108,11 @@ impl Diagnosis {
         let Shape { workers, rings_per_worker, table_entries, slots_per_worker, .. } = self.shape;
         writeln!(
             out,
-            "{} held by {workers} × {} kernel rings, tables of {} slots, {} connections' slots a \
-             worker.",
+            "{} held by {workers} × {}, tables of {}, slots of {} a worker.",
             thousands(self.max_connections().into()),
-            thousands(rings_per_worker.into()),
-            thousands(table_entries.into()),
-            thousands(slots_per_worker.into())
+            count(rings_per_worker.into(), "kernel ring"),
+            count(table_entries.into(), "slot"),
+            count(slots_per_worker.into(), "connection")
         )
     }
 

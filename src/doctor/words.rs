@@ -14,7 +14,7 @@ pub fn thousands(number: u64) -> String {
 }
 
 /// `1 ring`, `2 rings`.
-pub(super) fn count(number: u64, noun: &str) -> String {
+pub fn count(number: u64, noun: &str) -> String {
     let plural = if number == 1 { "" } else { "s" };
     format!("{} {noun}{plural}", thousands(number))
 }

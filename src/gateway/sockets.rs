@@ -109,7 +109,7 @@ fn make(
     let early = (address.port() != 0).then(|| lock(directory, address)).transpose()?;
     let mut others = Others::new(&listener.name, address);
     let bound = loop {
-        match listen_on(address, workers, listener.backlog) {
+        match listen_on(address, workers, listener.asked_backlog()) {
             Ok(bound) => break bound,
             Err(error) if error.errno == Errno::EADDRINUSE => {
                 others.look(listening_on(address), Some(error))?;
@@ -145,7 +145,7 @@ fn take_over(
         others.look(found, None)?;
     }
     others.say_gone();
-    adopt(address, handed, workers, listener.backlog).map_err(ListenError::Bind)
+    adopt(address, handed, workers, listener.asked_backlog()).map_err(ListenError::Bind)
 }
 
 fn inode_of(socket: &TcpListener) -> Option<u64> {

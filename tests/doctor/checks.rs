@@ -38,10 +38,37 @@ fn a_backlog_is_counted_per_passive_socket_and_in_all() {
     let diagnosis = host.diagnose(&config, None);
     assert_eq!(effective_backlog(&diagnosis.facts, &config.listeners[0]), 4096);
     let (verdict, says) = check(&diagnosis, "backlog of edge");
-    assert_eq!(verdict, Verdict::Warning);
-    assert!(says.contains("24,576 in all; net.core.somaxconn cuts it from 65,535"), "{says}");
-    let commands = commands(&diagnosis, "backlog of edge");
+    assert_eq!((verdict, says.contains("24,576 in all")), (Verdict::Good, true), "{says}");
+    assert!(diagnosis.checks.iter().all(|one| one.name != "net.core.somaxconn"), "{diagnosis}");
+}
+
+#[test]
+fn one_warning_names_all_listeners_whose_chosen_backlog_is_cut() {
+    let listener = |name: &str, port: u16, backlog: &str| {
+        format!(
+            "[listener.{name}]\nbind = [\"127.0.0.1:{port}\"]\nupstream = \"app\"\n\
+             backlog = {backlog}\n"
+        )
+    };
+    let config = [
+        listener("one", 7001, "5000"),
+        listener("two", 7002, "65535"),
+        listener("small", 7003, "100"),
+        listener("any", 7004, "\"auto\""),
+        "[upstream.app]\nbuiltin = \"echo\"\n".to_owned(),
+    ];
+    let host = Host::plain();
+    host.set("proc/sys/net/core/somaxconn", "4096\n");
+    let diagnosis = host.diagnose(&parsed(&config.concat()), None);
+    let warned = diagnosis.checks.iter().filter(|one| one.verdict == Verdict::Warning);
+    let warned: Vec<&str> = warned.map(|one| one.name.as_str()).collect();
+    assert_eq!(warned, ["net.core.somaxconn"], "{diagnosis}");
+    let (_, says) = check(&diagnosis, "net.core.somaxconn");
+    assert_eq!(says, "it cuts the backlog of one, two");
+    let commands = commands(&diagnosis, "net.core.somaxconn");
     assert_eq!(commands, ["sysctl -w net.core.somaxconn=65535"]);
+    let (verdict, says) = check(&diagnosis, "backlog of one");
+    assert!(verdict == Verdict::Note && says.ends_with("cuts it from 5,000"), "{says}");
 }
 
 #[test]

@@ -31,7 +31,7 @@ fn ports_are_widened_and_servers_added() {
     let commands = must(&host, &relay(1, ""), 100_000);
     assert_eq!(commands[0], "sysctl -w net.ipv4.ip_local_port_range=\"1024 65535\"");
     assert_eq!(commands[1], "sysctl -w net.ipv4.ip_local_reserved_ports=7000");
-    assert!(commands[2].starts_with("add 1 server addresses or ports: 100,000"), "{commands:?}");
+    assert!(commands[2].starts_with("add 1 server address or port: 100,000"), "{commands:?}");
     host.set("proc/sys/net/ipv4/ip_local_port_range", "1024\t65535\n");
     host.set("proc/sys/net/ipv4/ip_local_reserved_ports", "7000\n");
     assert!(host.diagnose(&relay(2, ""), Some(100_000)).holds());
@@ -113,8 +113,9 @@ fn a_memory_limit_and_too_few_workers_are_set_in_the_config() {
 fn advice_stands_apart_and_each_setting_once() {
     let host = Host::plain();
     host.set("proc/sys/net/core/somaxconn", "4096\n");
-    let text = "[listener.a]\nbind = [\"127.0.0.1:0\"]\nupstream = \"e\"\n[listener.b]\n\
-                bind = [\"127.0.0.1:0\"]\nupstream = \"e\"\n[upstream.e]\nbuiltin = \"echo\"\n";
+    let text = "[listener.a]\nbind = [\"127.0.0.1:0\"]\nupstream = \"e\"\nbacklog = 5000\n\
+                [listener.b]\nbind = [\"127.0.0.1:0\"]\nupstream = \"e\"\nbacklog = 65535\n\
+                [upstream.e]\nbuiltin = \"echo\"\n";
     let prescription = host.diagnose(&parsed(text), Some(700_000)).prescription;
     assert_eq!(prescription.must, []);
     let should: Vec<String> = prescription.should.iter().map(|one| one.command(false)).collect();
