@@ -3,7 +3,7 @@
 //! The map, highest rank first; a module sees only modules of lower rank. `tests/style` checks
 //! that, and this list against the disk.
 //!
-//! - `cli.rs` — the command line: flags become a command, and its outcome an exit code
+//! - `cli/` — the command line: flags become a command, and its outcome an exit code
 //! - `top/` — a gateway's figures on a terminal, kept current until a key ends it
 //! - `gateway/` — gets the sockets, builds all parts, starts the workers, drains and joins them
 //! - `control/` — the slow plane: signals, the admin and status servers and their client, the

@@ -67,7 +67,9 @@ fn wrong_usage_is_explained_on_stderr_with_2() {
 #[test]
 fn help_and_version_are_answers() {
     let (code, stdout, stderr) = portcullis(&["--version"]);
-    let version = format!("portcullis {}\n", env!("CARGO_PKG_VERSION"));
+    let commit = option_env!("PORTCULLIS_COMMIT").map(|commit| format!(" ({commit})"));
+    let version =
+        format!("portcullis {}{}\n", env!("CARGO_PKG_VERSION"), commit.unwrap_or_default());
     assert_eq!((code, stdout, stderr), (0, version, String::new()));
     let (code, stdout, _) = portcullis(&["--help"]);
     assert!(code == 0 && stdout.contains("check") && stdout.contains("Exit codes"), "{stdout}");

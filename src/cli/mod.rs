@@ -1,5 +1,7 @@
 //! The command line: flags become a command, and its outcome an exit code.
 
+mod outcome;
+
 use std::ffi::OsString;
 use std::fs::OpenOptions;
 use std::io::{self, IsTerminal, Write};
@@ -15,17 +17,15 @@ use clap_complete::Shell;
 use ratatui::crossterm;
 use serde_json::{Value, json};
 
-use crate::config::{Config, ConfigErrors, MAX_WEIGHT};
+use crate::base::version;
+use crate::config::{Config, ConfigErrors, LogFormat, MAX_WEIGHT};
 use crate::control::client::{Client, ClientError};
+use crate::doctor::count;
 use crate::summary::{Summary, listing, screenful};
+use crate::top::TopError;
 use crate::{gateway, query, top};
+use outcome::{FAILED, Outcome, USAGE};
 
-/// It is done.
-const DONE: u8 = 0;
-/// Something failed, or was forced to end.
-const FAILED: u8 = 1;
-/// The command line or the config file is wrong.
-const USAGE: u8 = 2;
 /// Between the two readings that rates are made of.
 const RATE_SPAN: Duration = Duration::from_secs(1);
 
@@ -33,9 +33,11 @@ const RATE_SPAN: Duration = Duration::from_secs(1);
 #[derive(Debug, Parser)]
 #[command(
     name = "portcullis",
-    version,
+    version = version::LINE,
     about = "An io_uring TCP gateway for very large numbers of open connections",
-    after_help = "Exit codes: 0 done, 1 failed, 2 wrong usage or config.\n\
+    after_help = "Exit codes: 0 done, 1 failed, 2 wrong usage or config. Wrong usage includes a \
+                  filter, an id or a weight that is none, a listener or server that the gateway \
+                  does not have, and no --admin where several gateways run.\n\
                   Logs go to stderr, what a command answers goes to stdout."
 )]
 pub struct Cli {
@@ -247,25 +249,9 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     outcome.report()
 }
 
-/// How a command ended.
-enum Outcome {
-    Done,
-    Answer(String),
-    /// An answer, and it is no.
-    Denial(String),
-    /// Also `--help` and `--version`, which are no errors but end the same way.
-    Usage(clap::Error),
-    Config(ConfigErrors),
-    Failed(String),
-}
-
 fn perform(command: Command) -> Outcome {
     match command {
-        Command::Run { config } => match load(config).map(gateway::run) {
-            Ok(Ok(())) => Outcome::Done,
-            Ok(Err(error)) => Outcome::Failed(error.to_string()),
-            Err(errors) => Outcome::Config(errors),
-        },
+        Command::Run { config } => run(config),
         Command::Doctor { config, connections, json } => match load(config) {
             Ok(config) => {
                 let diagnosis = gateway::diagnose(&config, connections);
@@ -285,12 +271,13 @@ fn perform(command: Command) -> Outcome {
         Command::Top { instance } => {
             match top::run(move || Client::find(instance.admin.as_deref())) {
                 Ok(()) => Outcome::Done,
+                Err(TopError::Client(error)) => Outcome::from(error),
                 Err(error) => Outcome::Failed(error.to_string()),
             }
         }
         Command::Drain { instance } => asked(&instance, |gateway| {
             let answer = gateway.post("/drain", None)?;
-            Ok(format!("draining, {} connections open", answer["open"]))
+            Ok(format!("draining, {} open", counted(&answer["open"])))
         }),
         Command::Conns { filter, sort, limit, json, instance } => asked(&instance, |gateway| {
             let answer = gateway.list(&filter.join(" "), &sort, limit)?;
@@ -301,7 +288,7 @@ fn perform(command: Command) -> Outcome {
             let request = json!({ "ids": ids, "filter": filter, "dry_run": dry_run, "yes": yes });
             match Client::find(instance.admin.as_deref()).and_then(|it| it.kill(&request)) {
                 Ok(answer) => killed(&answer, json, dry_run),
-                Err(error) => Outcome::Failed(error.to_string()),
+                Err(error) => Outcome::from(error),
             }
         }
         Command::Listener { name, action, instance } => asked(&instance, |gateway| {
@@ -322,6 +309,27 @@ fn perform(command: Command) -> Outcome {
     }
 }
 
+/// The gateway, until its end. Where its log is for programs, so is what ends it at once.
+fn run(path: Option<PathBuf>) -> Outcome {
+    let config = match load(path.clone()) {
+        Ok(config) => config,
+        Err(errors) => {
+            let format = path.map_or(LogFormat::Text, |path| Config::log_format(&path));
+            if format == LogFormat::Text {
+                return Outcome::Config(errors);
+            }
+            gateway::log_config_errors(format, &errors);
+            return Outcome::Logged(USAGE);
+        }
+    };
+    let format = config.log.format;
+    match gateway::run(config, path.as_deref()) {
+        Ok(()) => Outcome::Done,
+        Err(error) if format == LogFormat::Text => Outcome::Failed(error.to_string()),
+        Err(_) => Outcome::Logged(FAILED),
+    }
+}
+
 fn server(name: &str, action: ServerAction, weight: Option<u32>, instance: &Instance) -> Outcome {
     let share = match (action, weight) {
         (ServerAction::Drain, None) => json!("drain"),
@@ -334,8 +342,8 @@ fn server(name: &str, action: ServerAction, weight: Option<u32>, instance: &Inst
     };
     asked(instance, |gateway| {
         let answer = gateway.post("/server", Some(&json!({ "server": name, "share": share })))?;
-        let (state, weight, open) = (word(&answer["state"]), &answer["weight"], &answer["open"]);
-        Ok(format!("{name}: {state}, weight {weight}, {open} connections open"))
+        let (state, weight) = (word(&answer["state"]), &answer["weight"]);
+        Ok(format!("{name}: {state}, weight {weight}, {} open", counted(&answer["open"])))
     })
 }
 
@@ -344,7 +352,7 @@ fn dump(output: Option<&Path>, instance: &Instance) -> Outcome {
     let found = Client::find(instance.admin.as_deref()).and_then(|gateway| gateway.text("/dump"));
     let text = match found {
         Ok(text) => text,
-        Err(error) => return Outcome::Failed(error.to_string()),
+        Err(error) => return Outcome::from(error),
     };
     let Some(path) = output else { return Outcome::Answer(text.trim_end().to_owned()) };
     let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
@@ -352,6 +360,11 @@ fn dump(output: Option<&Path>, instance: &Instance) -> Outcome {
         Ok(()) => Outcome::Answer(format!("{}: look at it before you send it", path.display())),
         Err(error) => Outcome::Failed(format!("cannot write {}: {error}", path.display())),
     }
+}
+
+/// A number of connections in an answer.
+fn counted(value: &Value) -> String {
+    value.as_u64().map_or_else(|| "? connections".into(), |number| count(number, "connection"))
 }
 
 /// A text in an answer, without its quotes.
@@ -363,7 +376,7 @@ fn word(value: &Value) -> &str {
 fn asked(instance: &Instance, ask: impl FnOnce(&Client) -> Result<String, ClientError>) -> Outcome {
     match Client::find(instance.admin.as_deref()).and_then(|gateway| ask(&gateway)) {
         Ok(answer) => Outcome::Answer(answer),
-        Err(error) => Outcome::Failed(error.to_string()),
+        Err(error) => Outcome::from(error),
     }
 }
 
@@ -395,7 +408,7 @@ fn killed(answer: &Value, json: bool, dry_run: bool) -> Outcome {
     let mut text = match (json, dry_run) {
         (true, _) => answer.to_string(),
         (false, true) => listing(answer, columns()),
-        (false, false) => format!("{} connections ended", answer["killed"]),
+        (false, false) => format!("{} ended", counted(&answer["killed"])),
     };
     let error = answer["error"].as_str();
     if !json {
@@ -429,46 +442,9 @@ fn load(path: Option<PathBuf>) -> Result<Config, ConfigErrors> {
 
 /// What `check` answers about a right file.
 fn summary(path: &Path, config: &Config) -> String {
-    let count = |number: usize, noun: &str| {
-        let plural = if number == 1 { "" } else { "s" };
-        format!("{number} {noun}{plural}")
-    };
-    let listeners = count(config.listeners.len(), "listener");
-    let upstreams = count(config.upstreams.len(), "upstream");
+    let listeners = count(config.listeners.len() as u64, "listener");
+    let upstreams = count(config.upstreams.len() as u64, "upstream");
     format!("{}: ok: {listeners}, {upstreams}", path.display())
-}
-
-impl Outcome {
-    /// Says it on stdout or stderr.
-    fn report(self) -> ExitCode {
-        match self {
-            Outcome::Done => ExitCode::SUCCESS,
-            Outcome::Answer(text) => answered(writeln!(io::stdout(), "{text}"), DONE),
-            Outcome::Denial(text) => answered(writeln!(io::stdout(), "{text}"), FAILED),
-            Outcome::Usage(error) if error.use_stderr() => {
-                complain(&error.render().to_string(), USAGE)
-            }
-            Outcome::Usage(error) => answered(error.print(), DONE),
-            Outcome::Config(errors) => complain(&format!("{errors}\n"), USAGE),
-            Outcome::Failed(reason) => complain(&format!("portcullis: {reason}\n"), FAILED),
-        }
-    }
-}
-
-/// An answer that cannot be written (a full disk) is a failure. A reader that has closed its pipe
-/// has had enough, as `| head` has: then the code is the answer's own.
-fn answered(written: io::Result<()>, code: u8) -> ExitCode {
-    match written {
-        Ok(()) => ExitCode::from(code),
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::from(code),
-        Err(error) => complain(&format!("portcullis: cannot write to stdout: {error}\n"), FAILED),
-    }
-}
-
-/// A complaint that cannot be written is lost, and the exit code still says it.
-fn complain(text: &str, code: u8) -> ExitCode {
-    let _ = io::stderr().write_all(text.as_bytes());
-    ExitCode::from(code)
 }
 
 #[cfg(test)]

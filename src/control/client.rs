@@ -33,6 +33,8 @@ pub enum ClientError {
     Broken(PathBuf, String),
     /// The gateway said no, in these words.
     Refused(String),
+    /// The request is wrong: its words, or a name that this gateway does not have.
+    Wrong(String),
     /// It answers in a shape that this program does not know.
     Shape(PathBuf, String),
 }
@@ -76,12 +78,21 @@ impl fmt::Display for ClientError {
                  gateway's own version",
                 path.display()
             ),
-            ClientError::Refused(words) => write!(out, "{}", words.trim_end()),
+            ClientError::Refused(words) | ClientError::Wrong(words) => {
+                write!(out, "{}", words.trim_end())
+            }
         }
     }
 }
 
 impl std::error::Error for ClientError {}
+
+impl ClientError {
+    /// Whether the command line must change before there can be an answer.
+    pub fn is_usage(&self) -> bool {
+        matches!(self, ClientError::Wrong(_) | ClientError::Many(_))
+    }
+}
 
 /// A gateway's admin socket.
 #[derive(Clone, Debug)]
@@ -252,7 +263,14 @@ impl Client {
         if status == StatusCode::OK {
             return Ok(text);
         }
-        Err(ClientError::Refused(String::from_utf8_lossy(&text).into_owned()))
+        let words = String::from_utf8_lossy(&text).into_owned();
+        Err(match status {
+            StatusCode::NOT_FOUND if words.is_empty() => {
+                ClientError::Shape(self.path.clone(), "it does not know the request".to_owned())
+            }
+            StatusCode::BAD_REQUEST | StatusCode::NOT_FOUND => ClientError::Wrong(words),
+            _ => ClientError::Refused(words),
+        })
     }
 
     fn broken(&self, because: impl fmt::Display) -> ClientError {

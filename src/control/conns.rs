@@ -16,6 +16,7 @@ use super::admin::SCHEMA;
 use super::view::View;
 use super::{Ended, LOOK, WorkerHandle, answer_of};
 use crate::base::Side;
+use crate::doctor::count;
 use crate::query::{ConnId, MOST_ROWS, Names, Query, QueryError};
 use crate::worker::{Answer, Order, Purpose, Reply, Row, Task};
 
@@ -287,9 +288,9 @@ async fn kill_unconfirmed(
         drop(show_turn);
         if found.matched > u64::from(UNCONFIRMED) {
             let words = format!(
-                "{} connections match, and more than {UNCONFIRMED} are ended only when confirmed: \
+                "{} match, and more than {UNCONFIRMED} are ended only when confirmed: \
                  write --yes, look first with --dry-run, or narrow the filter",
-                found.matched
+                count(found.matched, "connection")
             );
             return Err((StatusCode::CONFLICT, words));
         }

@@ -8,6 +8,7 @@ use super::{Holder, InheritError, LockError};
 use crate::config::AccessPath;
 use crate::control::admin::AdminError;
 use crate::control::directory::DirectoryError;
+use crate::doctor::count;
 use crate::listener::BindError;
 use crate::ring::{ProbeError, RingError};
 
@@ -150,10 +151,11 @@ impl fmt::Display for ListenError {
             ),
             ListenError::Haunted { address, listeners } => write!(
                 out,
-                "{address}: after {} seconds there are still {listeners} listeners that no process \
-                 here has open; if a gateway in a container on the host's network owns them, stop \
-                 it; otherwise start again once the kernel has closed them",
-                LONGEST_WAIT.as_secs()
+                "{address}: after {} seconds there are still {} that no process here has open; if \
+                 a gateway in a container on the host's network has the address, stop that one; \
+                 otherwise start again once the kernel has closed what a dead one left",
+                LONGEST_WAIT.as_secs(),
+                count(*listeners as u64, "listener")
             ),
         }
     }

@@ -13,6 +13,7 @@ mod sockets;
 mod tests;
 
 use std::panic::AssertUnwindSafe;
+use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -25,9 +26,11 @@ pub use host::diagnose;
 pub use inherit::InheritError;
 pub use lock::LockError;
 
-use crate::base::Clock;
+use crate::base::{Clock, version};
 use crate::budget::{Bell, Budget};
-use crate::config::{AtLimit, Builtin, Config, Listener, Status, UpstreamKind};
+use crate::config::{
+    AtLimit, Builtin, Config, ConfigErrors, Listener, Log, LogFormat, Status, UpstreamKind,
+};
 use crate::conn::{Reason, Wiring};
 use crate::control::access::{LAST_LINES, Sink, Writing};
 use crate::control::admin::AdminDoor;
@@ -47,18 +50,47 @@ use inherit::Inherited;
 use lock::Lock;
 use sockets::{Passive, Sockets, passive_sockets};
 
-/// Runs until it is told to stop and everything has ended.
+/// Runs until it is told to stop and everything has ended. `path` is the config's, for the log.
+/// Where the log is JSON an error is logged, too, as its last line.
 ///
 /// # Errors
 /// When the gateway could not start, or broke.
-pub fn run(config: Config) -> Result<(), GatewayError> {
+pub fn run(config: Config, path: Option<&Path>) -> Result<(), GatewayError> {
     crate::control::signals::hold_wishes();
     // Before the log, which has a thread and descriptors of its own.
-    let inherited = Inherited::from_environment().map_err(GatewayError::Inherit)?;
+    let inherited = Inherited::from_environment().map_err(GatewayError::Inherit);
     let log = crate::control::log::start(&config.log);
-    let outcome = Gateway::start(&config, inherited).and_then(|gateway| gateway.serve(&config));
+    announce(&config, path);
+    let outcome = inherited
+        .and_then(|inherited| Gateway::start(&config, inherited))
+        .and_then(|gateway| gateway.serve(&config));
+    if let (Err(error), LogFormat::Json) = (&outcome, config.log.format) {
+        tracing::error!("{error}");
+    }
     drop(log);
     outcome
+}
+
+/// Logs what is wrong with a config file, a line for each.
+pub fn log_config_errors(format: LogFormat, errors: &ConfigErrors) {
+    crate::control::signals::hold_wishes();
+    let _log = crate::control::log::start(&Log { format, ..Log::default() });
+    for error in errors.iter() {
+        tracing::error!("{error}");
+    }
+}
+
+/// The log's first line: what starts, as whom, from which file.
+fn announce(config: &Config, path: Option<&Path>) {
+    let path = path.map_or_else(|| "embedded".into(), |path| path.display().to_string());
+    tracing::info!(
+        version = %version::VERSION,
+        commit = version::COMMIT.map(display),
+        pid = std::process::id(),
+        config = %path,
+        config_sha256 = config.file_sha256.as_deref().map(display),
+        "starting"
+    );
 }
 
 /// Connections that a worker makes quiet in one turn.

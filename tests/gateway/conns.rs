@@ -152,7 +152,7 @@ fn a_wrong_word_is_explained() {
         ("worker=2", "workers are numbered from 0, and there are 2"),
     ] {
         let answer = ask(&gateway, &["conns", "--filter", filter]);
-        assert_eq!((answer.code, answer.answer.as_str()), (Some(1), ""));
+        assert_eq!((answer.code, answer.answer.as_str()), (Some(2), ""));
         assert!(answer.complaint.contains(said), "{}", answer.complaint);
     }
     for arguments in [["conns", "--limit", "10001"], ["conns", "--sort", "size"]] {

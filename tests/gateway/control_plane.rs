@@ -137,7 +137,7 @@ fn commands_say_where_they_looked_and_which_gateways_they_found() {
         (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
     };
     let (code, words) = ask(&directory);
-    assert_eq!(code, Some(1));
+    assert_eq!(code, Some(2), "the command line must say which: {words}");
     for gateway in [&first, &second] {
         assert!(
             words.contains(&format!("--admin {}", gateway.admin_socket().display())),

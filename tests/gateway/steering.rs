@@ -124,12 +124,12 @@ fn an_unknown_name_is_answered_by_the_known_ones() {
     let server = server::echo();
     let gateway = Gateway::start(&relay(&[server.address]));
     let said = ask(&gateway, &["listener", "egde", "pause"]);
-    assert_eq!((said.code, said.answer.as_str()), (Some(1), ""));
+    assert_eq!((said.code, said.answer.as_str()), (Some(2), ""));
     let known = "\"egde\": there is no such listener; write one of edge";
     assert!(said.complaint.contains(known), "{}", said.complaint);
     let said = ask(&gateway, &["server", "app/b", "drain"]);
     let known = format!("\"app/b\": there is no such server; write one of app/{}", server.address);
-    assert!(said.code == Some(1) && said.complaint.contains(&known), "{}", said.complaint);
+    assert!(said.code == Some(2) && said.complaint.contains(&known), "{}", said.complaint);
     for wrong in [["ready", "5"], ["weight", "101"], ["weight", "-1"], ["weight", "much"]] {
         let said = ask(&gateway, &["server", "app/b", wrong[0], wrong[1]]);
         assert_eq!(said.code, Some(2), "{wrong:?}: {}", said.complaint);

@@ -171,7 +171,7 @@ fn check_counts(setup: &RingSetup, clients_max: u32) -> Result<(), RingError> {
     }
     if setup.connections == 0 || setup.connections > Token::MAX_CONNECTIONS {
         return broken(
-            format!("{} connections on one worker", setup.connections),
+            format!("so many connections on one worker: {}", setup.connections),
             "a worker holds between 1 and 16,777,216 connections",
             "set gateway.max_connections accordingly",
         );

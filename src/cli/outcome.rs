@@ -1,0 +1,72 @@
+//! How a command ends: on which stream in which words, and with which exit code.
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use crate::config::ConfigErrors;
+use crate::control::client::ClientError;
+
+/// It is done.
+const DONE: u8 = 0;
+/// Something failed, or was forced to end.
+pub(super) const FAILED: u8 = 1;
+/// The command line or the config file is wrong.
+pub(super) const USAGE: u8 = 2;
+
+/// How a command ended.
+pub(super) enum Outcome {
+    Done,
+    Answer(String),
+    /// An answer, and it is no.
+    Denial(String),
+    /// Also `--help` and `--version`, which are no errors but end the same way.
+    Usage(clap::Error),
+    Config(ConfigErrors),
+    /// The gateway finds the command line wrong.
+    Wrong(String),
+    Failed(String),
+    /// The log says what is wrong, because programs read it.
+    Logged(u8),
+}
+
+impl From<ClientError> for Outcome {
+    fn from(error: ClientError) -> Outcome {
+        let words = error.to_string();
+        if error.is_usage() { Outcome::Wrong(words) } else { Outcome::Failed(words) }
+    }
+}
+
+impl Outcome {
+    /// Says it on stdout or stderr.
+    pub(super) fn report(self) -> ExitCode {
+        match self {
+            Outcome::Done => ExitCode::SUCCESS,
+            Outcome::Answer(text) => answered(writeln!(io::stdout(), "{text}"), DONE),
+            Outcome::Denial(text) => answered(writeln!(io::stdout(), "{text}"), FAILED),
+            Outcome::Usage(error) if error.use_stderr() => {
+                complain(&error.render().to_string(), USAGE)
+            }
+            Outcome::Usage(error) => answered(error.print(), DONE),
+            Outcome::Config(errors) => complain(&format!("{errors}\n"), USAGE),
+            Outcome::Wrong(words) => complain(&format!("portcullis: {words}\n"), USAGE),
+            Outcome::Logged(code) => ExitCode::from(code),
+            Outcome::Failed(reason) => complain(&format!("portcullis: {reason}\n"), FAILED),
+        }
+    }
+}
+
+/// An answer that cannot be written (a full disk) is a failure. A reader that has closed its pipe
+/// has had enough, as `| head` has: then the code is the answer's own.
+fn answered(written: io::Result<()>, code: u8) -> ExitCode {
+    match written {
+        Ok(()) => ExitCode::from(code),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::from(code),
+        Err(error) => complain(&format!("portcullis: cannot write to stdout: {error}\n"), FAILED),
+    }
+}
+
+/// A complaint that cannot be written is lost, and the exit code still says it.
+fn complain(text: &str, code: u8) -> ExitCode {
+    let _ = io::stderr().write_all(text.as_bytes());
+    ExitCode::from(code)
+}
