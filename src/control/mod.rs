@@ -144,6 +144,9 @@ struct FirstSignal {
 /// What the control plane's share of a busy core is: a tenth of a worker's (sched(7)).
 const NICE: i32 = 10;
 
+/// How long an end that nobody may wait for takes to reset connections, at most.
+const RESET_PATIENCE: Duration = Duration::from_secs(2);
+
 /// Hears signals and requests and watches until the gateway is to end, then ends it. `ready` is
 /// called when they are heard: not before may anybody be told that the gateway is ready. `drains`
 /// is called before the workers are told to drain.
@@ -171,14 +174,18 @@ pub fn run(
         }
         view.enter(Stage::Ready);
         ready();
-        Ok(match plane.serve().await {
+        let outcome = match plane.serve().await {
             Some(lost) => lost,
             None => {
                 view.enter(Stage::Draining);
                 drains();
                 plane.drain(drain_timeout).await
             }
-        })
+        };
+        if matches!(outcome, Outcome::Forced | Outcome::WorkerLost) {
+            plane.reset_connections().await;
+        }
+        Ok(outcome)
     })
 }
 
@@ -202,6 +209,8 @@ struct Plane {
     user1: Signal,
     user2: Signal,
     first: Option<FirstSignal>,
+    /// Workers that have not ended.
+    running: usize,
     /// By worker: already reported as stalled.
     stalled: Vec<bool>,
 }
@@ -213,6 +222,7 @@ impl Plane {
         wishes: UnboundedReceiver<()>,
     ) -> std::io::Result<Plane> {
         let plane = Plane {
+            running: view.workers().len(),
             stalled: vec![false; view.workers().len()],
             view,
             exits,
@@ -248,7 +258,10 @@ impl Plane {
                 _ = self.hang_up.recv() => refuse("SIGHUP", "reload"),
                 _ = self.user1.recv() => self.view.reopen_logs(),
                 _ = self.user2.recv() => refuse("SIGUSR2", "upgrade"),
-                exit = self.exits.recv() => return Some(lost(exit)),
+                exit = self.exits.recv() => {
+                    self.running -= 1;
+                    return Some(lost(exit));
+                }
                 _ = second.tick() => self.watch(),
             }
         }
@@ -280,13 +293,14 @@ impl Plane {
         let deadline = tokio::time::sleep(drain_timeout);
         tokio::pin!(deadline);
         let mut second = tokio::time::interval(Duration::from_secs(1));
-        let mut left = self.view.workers().len();
-        while left > 0 {
+        while self.running > 0 {
             tokio::select! {
-                exit = self.exits.recv() => match exit {
-                    Some(Exit { how: Ending::Stopped, .. }) => left -= 1,
-                    exit => return lost(exit),
-                },
+                exit = self.exits.recv() => {
+                    self.running -= 1;
+                    if !matches!(exit, Some(Exit { how: Ending::Stopped, .. })) {
+                        return lost(exit);
+                    }
+                }
                 _ = self.terminate.recv() => if self.is_second("SIGTERM") {
                     return Outcome::Forced;
                 },
@@ -302,6 +316,24 @@ impl Plane {
             }
         }
         Outcome::Done
+    }
+
+    /// Has what the workers hold reset: connections that a process's end closes end by FIN, and a
+    /// stream that was cut would look whole. Not for long, and a further signal ends it at once.
+    async fn reset_connections(&mut self) {
+        for worker in self.view.workers() {
+            worker.order(Order::Stop);
+        }
+        let patience = tokio::time::sleep(RESET_PATIENCE);
+        tokio::pin!(patience);
+        while self.running > 0 {
+            tokio::select! {
+                _ = self.exits.recv() => self.running -= 1,
+                _ = self.terminate.recv() => return,
+                _ = self.interrupt.recv() => return,
+                () = &mut patience => return,
+            }
+        }
     }
 
     /// Reports workers whose heartbeat has stopped, and those whose it has come back to.
