@@ -20,6 +20,7 @@ pub mod signals;
 pub mod status;
 pub mod steer;
 mod view;
+mod watch;
 
 use std::sync::Arc;
 use std::time::Duration;

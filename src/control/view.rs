@@ -11,6 +11,7 @@ use super::access::AccessLog;
 use super::conns::Turns;
 use super::reading::Books;
 use super::steer::Steering;
+use super::watch::Watch;
 use super::{STALLED_AFTER, WorkerHandle};
 use crate::base::Millis;
 use crate::metrics::{Format, Reading};
@@ -42,6 +43,7 @@ struct Inside {
     kept: Mutex<Option<Kept>>,
     names: Names,
     turns: Turns,
+    watch: Mutex<Watch>,
     stage: AtomicU8,
     drains: UnboundedSender<()>,
 }
@@ -60,11 +62,13 @@ impl View {
     pub(super) fn new(books: Books, drains: UnboundedSender<()>) -> View {
         let stage = AtomicU8::new(Stage::Starting as u8);
         let names = books.names();
+        let watch = Mutex::new(Watch::new(books.workers.len(), books.clock.now()));
         View(Arc::new(Inside {
             books,
             kept: Mutex::default(),
             names,
             turns: Turns::new(),
+            watch,
             stage,
             drains,
         }))
@@ -166,10 +170,9 @@ impl View {
 
     /// Workers whose heartbeat has stopped, and for how long.
     pub fn stalled(&self) -> impl Iterator<Item = (usize, Duration)> {
-        let now = self.now();
-        let silences = self.workers().iter().enumerate().map(move |(index, worker)| {
-            (index, now.since(Millis(worker.counters.beat_millis.get())))
-        });
-        silences.filter(|(_, silent)| *silent > STALLED_AFTER)
+        let beats = self.workers().iter().map(|worker| worker.counters.beat_millis.get());
+        let mut watch = self.0.watch.lock().expect("nobody panics while holding it");
+        let silences = watch.look(self.now(), beats);
+        silences.into_iter().enumerate().filter(|(_, silent)| *silent > STALLED_AFTER)
     }
 }
