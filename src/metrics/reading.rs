@@ -113,7 +113,7 @@ pub struct Drain {
 }
 
 /// What became of the access log's lines.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AccessLog {
     /// They were written.
     pub written: u64,
@@ -121,6 +121,24 @@ pub struct AccessLog {
     pub dropped: u64,
     /// Writing them failed.
     pub failed: u64,
+    /// Why nothing can be written now; `None`: the last write went well.
+    pub failing: Option<Failing>,
+}
+
+impl AccessLog {
+    /// Lines that no file has.
+    pub fn lost(&self) -> u64 {
+        self.dropped + self.failed
+    }
+}
+
+/// Something that does not work at present.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Failing {
+    /// Since when, on the clock of `at_seconds`.
+    pub since_seconds: f64,
+    /// The system's words.
+    pub because: String,
 }
 
 /// How far a worker's leave has come.

@@ -21,6 +21,7 @@ pub use cell::{Cell, Kind, Level, span};
 pub use conns::{conns, listing};
 pub use text::{FIGURE_GAP, figure_lines, laid_out, screenful};
 
+use crate::doctor::count;
 use crate::metrics::Reading;
 use crate::metrics::reading::Counts;
 
@@ -110,6 +111,8 @@ pub struct Summary {
     pub up: Duration,
     /// When a drain ends what is left.
     pub drain_left: Option<Duration>,
+    /// What does not work at present or has lost something, a line each.
+    pub troubles: Vec<String>,
     /// Connections, of what may be held.
     pub connections: Cell,
     /// The limit that this comes from.
@@ -138,6 +141,7 @@ impl Summary {
             stage: if now.drain.draining { "draining" } else { "ready" },
             up: seconds(now.at_seconds),
             drain_left: drain_left.map(|deadline| seconds(deadline - now.at_seconds)),
+            troubles: troubles(now),
             connections: Cell::Share { used: open(now), all: now.budget.limit },
             bound_by: now.budget.bound_by.clone(),
             figures: tables::figures(now, pace),
@@ -199,6 +203,18 @@ impl<'a> Pace<'a> {
         let (earlier, passed) = self.earlier?;
         Some(now.saturating_sub(then(earlier).unwrap_or(0)) as f64 / passed)
     }
+}
+
+fn troubles(now: &Reading) -> Vec<String> {
+    let log = now.access_log.as_ref().filter(|log| log.failing.is_some() || log.lost() > 0);
+    let words = log.map(|log| {
+        let failing = log.failing.as_ref().map(|failing| {
+            let since = span(seconds(now.at_seconds - failing.since_seconds));
+            format!("not written for {since} ({}), ", failing.because)
+        });
+        format!("access log: {}{} lost", failing.unwrap_or_default(), count(log.lost(), "line"))
+    });
+    words.into_iter().collect()
 }
 
 fn open(reading: &Reading) -> u64 {

@@ -1,6 +1,8 @@
 //! What readings are said to mean.
 
 use super::sample::{later, reading};
+use crate::metrics::reading::{AccessLog, Failing};
+
 use super::{Cell, Summary, Table, screenful};
 
 fn cell<'a>(table: &'a Table, key: &str, title: &str) -> &'a Cell {
@@ -37,6 +39,22 @@ fn sums_and_shares_are_those_of_the_reading() {
     assert_eq!(*cell(&summary.endings, "refused: gateway-limit", "connections"), Cell::Count(252));
     assert!(!summary.endings.rows.iter().any(|row| ["idle", "refused"].contains(&&*row.key)));
     assert_eq!(summary.builtins, ["probe"]);
+}
+
+#[test]
+fn an_access_log_that_loses_lines_shows_and_since_when() {
+    let mut now = reading();
+    let log = |failed, failing| Some(AccessLog { written: 5, dropped: 0, failed, failing });
+    now.access_log = log(0, None);
+    assert_eq!(Summary::of(&now, None).troubles, [""; 0]);
+    let since_seconds = now.at_seconds - 65.0;
+    let because = "No space left on device".to_owned();
+    now.access_log = log(1, Some(Failing { since_seconds, because }));
+    let words = "access log: not written for 1 min 5 s (No space left on device), 1 line lost";
+    assert_eq!(Summary::of(&now, None).troubles, [words]);
+    now.access_log = log(1234, None);
+    let text = screenful(&Summary::of(&now, None), None);
+    assert!(text.contains("\naccess log: 1,234 lines lost\n"), "{text}");
 }
 
 #[test]

@@ -23,6 +23,9 @@ pub fn screenful(summary: &Summary, width: Option<usize>) -> String {
     let percent = summary.connections.part().unwrap_or(0.0) * 100.0;
     let (connections, bound_by) = (summary.connections.text(), &summary.bound_by);
     let _ = writeln!(text, "connections {connections} ({percent:.0} %), bound by {bound_by}");
+    for trouble in &summary.troubles {
+        let _ = writeln!(text, "{trouble}");
+    }
     let figures = summary.figures.iter().filter(|(_, cell)| !cell.is_unknown());
     let figures: Vec<String> =
         figures.map(|(head, cell)| format!("{} {}", head.title, cell.text())).collect();

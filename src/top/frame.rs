@@ -27,6 +27,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, state: &mut State) {
         lines.push(Line::styled(format!("{because}; trying again"), Color::Red));
     }
     lines.push(connections(state, width));
+    lines.extend(state.summary.troubles.iter().map(|it| Line::styled(it.clone(), Color::Red)));
     lines.extend(
         figures(state, width).into_iter().take(FIGURE_LINES.min(height / LINES_PER_FIGURES)),
     );

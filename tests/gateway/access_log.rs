@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::OpenOptions;
 use std::io::Read;
 use std::net::SocketAddr;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 use nix::sys::signal::Signal;
@@ -13,6 +13,7 @@ use nix::unistd::mkfifo;
 use serde_json::Value;
 
 use crate::support::client;
+use crate::support::command::{ask_json, tell};
 use crate::support::config::relay;
 use crate::support::crowd::crowd;
 use crate::support::gateway::{Gateway, Home};
@@ -221,6 +222,37 @@ fn a_reader_that_does_not_read_stalls_nobody() {
     reader.read_exact(&mut some).expect("lines");
     assert!(String::from_utf8_lossy(&some).contains(" ended id="));
     // It ends although nobody takes the last lines.
+    gateway.stop();
+}
+
+#[test]
+fn a_full_disk_shows_in_status_until_there_is_room() {
+    let server = server::echo();
+    let home = Home::new();
+    let (config, path) = logging(&home, &[server.address], "");
+    symlink("/dev/full", &path).expect("a link");
+    let gateway = Gateway::start(&config);
+    let address = gateway.address("edge");
+    let trouble = || {
+        let said = tell(&gateway, &["status"]);
+        said.lines().find(|line| line.starts_with("access log: ")).map(str::to_owned)
+    };
+    assert_eq!(trouble(), None);
+    client::echo(&client::connect(address), 1, 100);
+    wait_until("the line that is lost", || trouble().is_some());
+    let said = trouble().expect("it was there");
+    assert!(said.starts_with("access log: not written for "), "{said}");
+    assert!(said.ends_with("(No space left on device (os error 28)), 1 line lost"), "{said}");
+    let failing = &ask_json(&gateway, &["status"])["access_log"]["failing"];
+    assert!(failing["since_seconds"].is_number(), "{failing}");
+    std::fs::remove_file(&path).expect("the link is ours");
+    gateway.signal(Signal::SIGUSR1);
+    gateway.wait_for_line("opened anew");
+    client::echo(&client::connect(address), 2, 100);
+    wait_for_lines(&path, 1);
+    wait_until("the end of the trouble", || {
+        trouble().as_deref() == Some("access log: 1 line lost")
+    });
     gateway.stop();
 }
 

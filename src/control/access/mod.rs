@@ -6,14 +6,14 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crate::base::{Clock, Millis};
+use crate::base::{Clock, Micros, Millis};
 use crate::config::{self, AccessPath};
-use crate::metrics::reading;
+use crate::metrics::reading::{self, Failing};
 use crate::query::Names;
 use crate::worker::AccessQueue;
 use line::Lines;
@@ -84,6 +84,8 @@ struct State {
     has_file: bool,
     written: AtomicU64,
     failed: AtomicU64,
+    /// The writer sets it, readings look at it; no worker does either.
+    failing: Mutex<Option<Failing>>,
     reopen: AtomicBool,
     stop: AtomicBool,
 }
@@ -112,6 +114,7 @@ impl AccessLog {
             has_file: matches!(sink, Sink::File(..)),
             written: AtomicU64::new(0),
             failed: AtomicU64::new(0),
+            failing: Mutex::default(),
             reopen: AtomicBool::new(false),
             stop: AtomicBool::new(false),
         }));
@@ -130,12 +133,26 @@ impl AccessLog {
 
     /// What became of the lines so far.
     pub fn counts(&self) -> reading::AccessLog {
-        let State { queues, written, failed, .. } = &*self.0;
+        let State { written, failed, failing, .. } = &*self.0;
         reading::AccessLog {
             written: written.load(Ordering::Relaxed),
-            dropped: queues.iter().map(|queue| queue.dropped()).sum(),
+            dropped: self.dropped(),
             failed: failed.load(Ordering::Relaxed),
+            failing: failing.lock().expect("nobody panics while holding it").clone(),
         }
+    }
+
+    fn dropped(&self) -> u64 {
+        self.0.queues.iter().map(|queue| queue.dropped()).sum()
+    }
+
+    /// How the last write went.
+    fn enter(&self, outcome: &io::Result<()>, now: Micros) {
+        let mut failing = self.0.failing.lock().expect("nobody panics while holding it");
+        *failing = outcome.as_ref().err().map(|error| Failing {
+            since_seconds: failing.as_ref().map_or(now.0 as f64 / 1e6, |it| it.since_seconds),
+            because: error.to_string(),
+        });
     }
 }
 
@@ -211,6 +228,7 @@ impl Writer {
             return false;
         }
         let outcome = self.sink.write(&self.text);
+        self.log.enter(&outcome, self.clock.micros());
         self.torn = outcome.is_err();
         let counter = if self.torn { &self.log.0.failed } else { &self.log.0.written };
         counter.fetch_add(count, Ordering::Relaxed);
@@ -239,7 +257,7 @@ impl Writer {
 
     /// Says from time to time that lines were dropped.
     fn complain(&mut self) {
-        let dropped = self.log.counts().dropped;
+        let dropped = self.log.dropped();
         if dropped > self.lost && self.may_complain() {
             let lines = dropped - self.lost;
             tracing::warn!(lines, "the access log was too slow for them; they were dropped");
