@@ -65,7 +65,7 @@ pub(super) const UPSTREAM: SectionKeys = SectionKeys {
         "send_proxy",
         "source_addresses",
     ],
-    later: &["lazy_wait"],
+    later: &["health", "lazy_wait", "tls"],
 };
 
 pub(super) const SERVER: SectionKeys = SectionKeys {
