@@ -344,59 +344,78 @@ fn the_examples_parse() {
     }
 }
 
-/// What the gateway may take for its last words after the drain: the access log's lines, the exit.
-const AFTER_DRAIN: Duration = Duration::from_secs(10);
+/// A config for which no value is the default's.
+const ALL_OTHERWISE: &str = r#"
+[gateway]
+max_connections = 5000
+memory_limit = "2GiB"
+workers = 3
+pin_workers = false
+drain_timeout = "1h 2m 3s 4ms"
+[ring]
+submission_entries = 2048
+completion_entries = 8192
+buffer_size = "5000B"
+buffer_count = 100
+batch_wait = "200us"
+quiet_after = "3s"
+splice_pipes = 7
+[listener.a]
+bind = ["*:7000", "[::1]:7001"]
+upstream = "two"
+backlog = 77
+max_connections = 12
+at_limit = "reset"
+first_byte_timeout = "1s"
+idle_timeout = "off"
+half_close_timeout = "off"
+max_lifetime = "30days"
+[listener.b]
+bind = ["127.0.0.1:7443"]
+upstream = "one"
+[upstream.one]
+builtin = "hold"
+connect_timeout = "7s"
+[upstream.two]
+servers = ["10.0.0.1:9000", { name = "n", address = "[::1]:90", weight = 0 }]
+balance = "round-robin"
+source_addresses = ["10.0.0.9", "::1"]
+[admin]
+socket = "/run/a \"b\" $${c}.sock"
+mode = "0620"
+group = "wheel"
+[status]
+bind = "off"
+allow = ["10.0.0.0/8"]
+[log]
+level = "trace"
+format = "json"
+[access_log]
+path = "/var/log/x.log"
+format = "json"
+openings = true
+empty = true
+queue_lines = 99
+"#;
 
-/// The seconds after each `TimeoutStopSec=`.
-fn stop_waits(text: &str) -> Vec<Duration> {
-    let waits = text.split("TimeoutStopSec=").skip(1).map(|after| {
-        let digits: String = after.chars().take_while(char::is_ascii_digit).collect();
-        assert!(after[digits.len()..].starts_with('s'), "seconds: {after}");
-        Duration::from_secs(digits.parse().expect("a number of seconds"))
-    });
-    waits.collect()
-}
-
-/// systemd kills what is left after TimeoutStopSec, and with it a drain that is longer.
 #[test]
-fn an_examples_drain_fits_the_unit_or_says_what_the_unit_needs() {
+fn a_config_that_is_written_is_the_same_when_it_is_read() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let text = |path: &Path| std::fs::read_to_string(path).expect("it is there");
-    let unit = stop_waits(&text(&root.join("config/host/portcullis.service")));
-    let [unit] = unit[..] else { panic!("the unit has one TimeoutStopSec=: {unit:?}") };
     let examples = std::fs::read_dir(root.join("config/examples")).expect("there are examples");
-    let examples = examples.map(|file| file.expect("a readable folder").path());
-    let mut beyond = 0;
-    for path in examples.chain([root.join("config/portcullis.toml")]) {
-        let config = Config::load(&path).unwrap_or_else(|errors| panic!("{errors}"));
-        let needed = config.gateway.drain_timeout + AFTER_DRAIN;
-        let said = stop_waits(&text(&path));
-        let enough = said.iter().any(|wait| *wait >= needed);
-        assert!(unit >= needed || enough, "{}: {needed:?}, {unit:?}, {said:?}", path.display());
-        beyond += usize::from(unit < needed);
+    let examples = examples.map(|file| text(&file.expect("a readable folder").path()));
+    let documented = text(&root.join("config/portcullis.toml"));
+    for text in examples.chain([documented, ALL_OTHERWISE.to_owned()]) {
+        let config = parse(&text).unwrap_or_else(|errors| panic!("{errors}"));
+        let written = config.written();
+        let again = parse(&written).unwrap_or_else(|errors| panic!("{errors}\n{written}"));
+        assert_eq!(again, config, "{written}");
     }
-    assert!(beyond > 0, "an example with a longer drain shows what else to set");
-}
-
-/// Every key that is refused as not built yet belongs to something that the README names.
-#[test]
-fn the_readme_names_what_is_missing() {
-    let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md"));
-    let readme = readme.expect("it is there").to_lowercase();
-    let (_, after) = readme.split_once("## what it does not do yet\n").expect("a section");
-    let (missing, _) = after.split_once("\n## ").expect("a next one");
-    for key in SECTIONS.iter().flat_map(|section| section.later) {
-        let words = match *key {
-            "health" => "health checks",
-            "lazy_wait" => "lazy connects",
-            "max_connections" => "limits per server",
-            "per_source" => "limits per",
-            "tls" => "tls",
-            key => panic!("{key}: what does the README call it?"),
-        };
-        assert!(missing.contains(words), "{key}: {words}: {missing}");
+    let written = parse(ALL_OTHERWISE).expect("it is right").written();
+    for key in SECTIONS[1..].iter().flat_map(|section| section.known) {
+        let has_one_value = ["accept_proxy", "connect", "send_proxy"].contains(key);
+        assert!(has_one_value || written.contains(&format!("{key} = ")), "{key}: {written}");
     }
-    assert!(missing.contains("health checks"), "{missing}");
 }
 
 proptest! {

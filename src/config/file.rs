@@ -105,6 +105,11 @@ pub(super) fn read<'a>(
     Some(Section::new(source, String::new(), None, keys, table.into_inner()))
 }
 
+/// `text` as a file's string that stands for it.
+pub(super) fn quoted(text: &str) -> String {
+    toml::Value::String(text.replace("${", "$${")).to_string()
+}
+
 /// The word at `key` of `section`, in a text that may have any mistake elsewhere.
 pub(super) fn word(text: &str, section: &str, key: &str) -> Option<String> {
     let (table, _) = DeTable::parse_recoverable(text);

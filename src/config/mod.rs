@@ -9,6 +9,7 @@ mod keys;
 mod listener;
 mod read;
 mod upstream;
+mod written;
 
 use std::io::Read;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};

@@ -79,7 +79,14 @@ fn write(out: &mut String, view: &View, pasts: &[Past]) -> fmt::Result {
     )?;
     let facts = Facts::read(Path::new("/"), books.given.clone());
     writeln!(out, "\n## doctor\n\n{}", Diagnosis::new(facts, &books.config, None))?;
-    writeln!(out, "\n## config\n\n{:#?}", books.config)?;
+    let sha256 = books.config_sha256.as_deref().unwrap_or("none, it is the embedded one");
+    writeln!(out, "\n## config\n")?;
+    writeln!(
+        out,
+        "# As a file of its own: give each ip4-N and ip6-N an address. Defaults are written."
+    )?;
+    writeln!(out, "# SHA-256 of the file that was read: {sha256}")?;
+    writeln!(out, "{}", books.config.written())?;
     writeln!(out, "\n## metrics\n\n{}", plain_text(&reading))?;
     for (worker, past) in pasts.iter().enumerate() {
         writeln!(out, "\n## worker {worker}: what its ring completed last, and which ended\n")?;

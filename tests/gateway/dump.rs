@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 
 use crate::support::client;
-use crate::support::command::{ask, tell};
+use crate::support::command::{ask, command, tell};
 use crate::support::config::upstream;
 use crate::support::gateway::{Gateway, Home};
 use crate::support::server;
@@ -38,8 +38,8 @@ fn a_dump_says_what_runs_how_and_what_happened_last() {
     assert_eq!(sections.len(), 5, "and one of each worker: {sections:?}");
     for expected in [
         "fs.file-max",
-        "drain_timeout: 25s",
-        "name: \"edge\"",
+        "drain_timeout = \"25s\"\n",
+        "\n[listener.edge]\n",
         "portcullis_connections_closed_total{listener=\"edge\",reason=\"closed\"} 20\n",
         " accepted at=",
         "Receive",
@@ -50,6 +50,15 @@ fn a_dump_says_what_runs_how_and_what_happened_last() {
     for word in ["ip4-1:9000", "[ip6-2]:9000"] {
         assert!(text.contains(word), "{word} stands for an address: {text}");
     }
+    // The config's part is a file: with addresses for the words, it is right.
+    let (_, config) = text.split_once("## config\n").expect("a section");
+    let (config, _) = config.split_once("\n## ").expect("a next one");
+    let config = config.replace("ip4-1", "127.0.0.1").replace("ip6-2", "::1");
+    let home = Home::new();
+    let path = home.path().join("again.toml");
+    std::fs::write(&path, config).expect("it is writable");
+    let said = command(&["check", "--config", &path.display().to_string()]);
+    assert_eq!(said.code, Some(0), "{}", said.complaint);
     for hidden in ["192.0.2", "2001:db8"] {
         assert!(!text.contains(hidden), "{hidden}: {text}");
     }

@@ -1,0 +1,61 @@
+//! What is shipped beside the program agrees: examples with the unit, the README with the config.
+
+use std::path::Path;
+use std::time::Duration;
+
+use portcullis::config::{Config, SECTIONS};
+
+/// What the gateway may take for its last words after the drain: the access log's lines, the exit.
+const AFTER_DRAIN: Duration = Duration::from_secs(10);
+
+/// The seconds after each `TimeoutStopSec=`.
+fn stop_waits(text: &str) -> Vec<Duration> {
+    let waits = text.split("TimeoutStopSec=").skip(1).map(|after| {
+        let digits: String = after.chars().take_while(char::is_ascii_digit).collect();
+        assert!(after[digits.len()..].starts_with('s'), "seconds: {after}");
+        Duration::from_secs(digits.parse().expect("a number of seconds"))
+    });
+    waits.collect()
+}
+
+/// systemd kills what is left after TimeoutStopSec, and with it a drain that is longer.
+#[test]
+fn an_examples_drain_fits_the_unit_or_says_what_the_unit_needs() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let text = |path: &Path| std::fs::read_to_string(path).expect("it is there");
+    let unit = stop_waits(&text(&root.join("config/host/portcullis.service")));
+    let [unit] = unit[..] else { panic!("the unit has one TimeoutStopSec=: {unit:?}") };
+    let examples = std::fs::read_dir(root.join("config/examples")).expect("there are examples");
+    let examples = examples.map(|file| file.expect("a readable folder").path());
+    let mut beyond = 0;
+    for path in examples.chain([root.join("config/portcullis.toml")]) {
+        let config = Config::load(&path).unwrap_or_else(|errors| panic!("{errors}"));
+        let needed = config.gateway.drain_timeout + AFTER_DRAIN;
+        let said = stop_waits(&text(&path));
+        let enough = said.iter().any(|wait| *wait >= needed);
+        assert!(unit >= needed || enough, "{}: {needed:?}, {unit:?}, {said:?}", path.display());
+        beyond += usize::from(unit < needed);
+    }
+    assert!(beyond > 0, "an example with a longer drain shows what else to set");
+}
+
+/// Every key that is refused as not built yet belongs to something that the README names.
+#[test]
+fn the_readme_names_what_is_missing() {
+    let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md"));
+    let readme = readme.expect("it is there").to_lowercase();
+    let (_, after) = readme.split_once("## what it does not do yet\n").expect("a section");
+    let (missing, _) = after.split_once("\n## ").expect("a next one");
+    for key in SECTIONS.iter().flat_map(|section| section.later) {
+        let words = match *key {
+            "health" => "health checks",
+            "lazy_wait" => "lazy connects",
+            "max_connections" => "limits per server",
+            "per_source" => "limits per",
+            "tls" => "tls",
+            key => panic!("{key}: what does the README call it?"),
+        };
+        assert!(missing.contains(words), "{key}: {words}: {missing}");
+    }
+    assert!(missing.contains("health checks"), "{missing}");
+}
