@@ -34,11 +34,13 @@ pub(super) fn config(root: &Section<'_>, problems: &mut Vec<ConfigError>) -> Con
     let gateway = gateway(&root.section(&keys::GATEWAY, problems), problems);
     let ring = ring(&root.section(&keys::RING, problems), problems);
     let admin = control::admin(&root.section(&keys::ADMIN, problems), problems);
-    let status = control::status(&root.section(&keys::STATUS, problems), problems);
+    let status_section = root.section(&keys::STATUS, problems);
+    let status = control::status(&status_section, problems);
     let log = log(&root.section(&keys::LOG, problems), problems);
     let access_log = access_log(&root.section(&keys::ACCESS_LOG, problems), problems);
-    let upstreams = upstream::upstreams(root, problems);
-    let listeners = listener::listeners(root, &upstreams, problems);
+    let (upstreams, leads) = upstream::upstreams(root, problems);
+    let (listeners, mut taken) = listener::listeners(root, (&upstreams, &leads), problems);
+    control::own_address(&status_section, &status, &mut taken, problems);
     Config {
         gateway,
         ring,

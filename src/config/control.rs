@@ -5,9 +5,11 @@ use std::path::PathBuf;
 
 use ipnet::IpNet;
 
+use crate::config::address::Fault;
 use crate::config::error::ConfigError;
 use crate::config::file::Section;
 use crate::config::read::Rule;
+use crate::config::taken::Taken;
 use crate::config::{Admin, AdminSocket, Status, address};
 
 const SOCKET_RULE: Rule<'_> = Rule {
@@ -59,7 +61,7 @@ fn bind(
     problems: &mut Vec<ConfigError>,
 ) -> Option<SocketAddr> {
     let Some(value) = section.get("bind") else { return default };
-    let written = value.read::<String>().unwrap_or_default();
+    let written = value.text();
     if written == "off" {
         return None;
     }
@@ -69,9 +71,25 @@ fn bind(
             let remedy = "write \"0.0.0.0:7001\" or \"[::]:7001\"";
             problems.push(value.error("must be one address", remedy));
         }
-        Err(rule) => problems.push(value.error(rule.must, rule.remedy)),
+        Err(fault) => problems.push(value.fault(&fault)),
     }
     default
+}
+
+/// That no listener binds the status server's address. At the default one it may be: then the
+/// gateway goes without a status server, and warns.
+pub(super) fn own_address(
+    section: &Section<'_>,
+    status: &Status,
+    taken: &mut Taken,
+    problems: &mut Vec<ConfigError>,
+) {
+    if let (Some(value), Some(address)) = (section.get("bind"), status.bind)
+        && let Err((rule, _)) = taken.take(address, "status", value.line())
+        && address != Status::BIND
+    {
+        problems.push(value.error(rule, "write another port"));
+    }
 }
 
 fn allow(section: &Section<'_>, problems: &mut Vec<ConfigError>) -> Vec<IpNet> {
@@ -86,8 +104,12 @@ fn allow(section: &Section<'_>, problems: &mut Vec<ConfigError>) -> Vec<IpNet> {
         match network {
             Ok(network) if network.trunc() == network => networks.push(network),
             Ok(network) => {
-                let remedy = format!("write \"{}\"", network.trunc());
-                problems.push(element.error("has bits beyond its prefix", &remedy));
+                let fault = Fault {
+                    must: "has bits beyond its prefix",
+                    remedy: "write zeros there",
+                    instead: Some(format!("write \"{}\"", network.trunc())),
+                };
+                problems.push(element.fault(&fault));
             }
             Err(_) => problems.push(element.error(ALLOW_RULE.must, ALLOW_RULE.remedy)),
         }

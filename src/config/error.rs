@@ -17,6 +17,8 @@ pub struct ConfigError {
     pub rule: String,
     /// What to do about it.
     pub remedy: String,
+    /// The line with a caret below the place, when the file is not even TOML.
+    pub excerpt: Option<String>,
 }
 
 impl fmt::Display for ConfigError {
@@ -31,7 +33,11 @@ impl fmt::Display for ConfigError {
         if let Some(value) = &self.value {
             write!(f, " = {value}")?;
         }
-        write!(f, ": {}; {}", self.rule, self.remedy)
+        write!(f, ": {}; {}", self.rule, self.remedy)?;
+        match &self.excerpt {
+            Some(excerpt) => write!(f, "\n{excerpt}"),
+            None => Ok(()),
+        }
     }
 }
 
@@ -64,7 +70,7 @@ impl From<ConfigError> for ConfigErrors {
     }
 }
 
-/// One error per line, without a line end after the last.
+/// One error per line, an excerpt below its own, without a line end after the last.
 impl fmt::Display for ConfigErrors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, error) in self.0.iter().enumerate() {

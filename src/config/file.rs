@@ -4,11 +4,14 @@ use std::borrow::Cow;
 use std::ops::Range;
 
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue, ValueDeserializer};
 
+use crate::config::address::Fault;
 use crate::config::error::ConfigError;
 use crate::config::keys::SectionKeys;
+use crate::config::syntax::{self, Complaint, First};
 
 /// Longer values are cut in messages.
 const MAX_SHOWN_CHARS: usize = 80;
@@ -40,6 +43,7 @@ impl<'a> Source<'a> {
             value: None,
             rule,
             remedy: remedy.to_owned(),
+            excerpt: None,
         }
     }
 
@@ -71,6 +75,7 @@ pub(super) struct Section<'a> {
 }
 
 /// A key's value or a list's element.
+#[derive(Clone)]
 pub(super) struct Value<'a> {
     source: &'a Source<'a>,
     /// The key by itself.
@@ -90,11 +95,13 @@ pub(super) fn read<'a>(
     problems: &mut Vec<ConfigError>,
 ) -> Option<Section<'a>> {
     let (mut table, errors) = DeTable::parse_recoverable(source.text);
-    for error in &errors {
-        let rule = format!("is not TOML: {}", error.message().replace('\n', ", "));
-        problems.push(source.error(error.span().as_ref(), rule, "mend the line"));
-    }
+    let complaint = |error: &toml::de::Error| Complaint {
+        span: error.span().unwrap_or_default(),
+        message: error.message().to_owned(),
+    };
     if !errors.is_empty() {
+        let complaints: Vec<Complaint> = errors.iter().map(complaint).collect();
+        problems.push(not_toml(source, syntax::first(source.text, &complaints)));
         return None;
     }
     expand_table(table.get_mut(), "", &Expansion { source, env }, problems);
@@ -115,6 +122,66 @@ pub(super) fn word(text: &str, section: &str, key: &str) -> Option<String> {
     let (table, _) = DeTable::parse_recoverable(text);
     let value = table.get_ref().get(section)?.get_ref().get(key)?;
     value.get_ref().as_str().map(str::to_owned)
+}
+
+fn not_toml(source: &Source<'_>, first: First) -> ConfigError {
+    let First { place, rule, remedy, again } = first;
+    if let Some((key, line)) = earlier(source, place).filter(|_| again) {
+        let rule = format!("stands here for the second time, after line {line}");
+        let remedy = "join the two, or give this one another name";
+        let error = source.error(Some(&(place..place)), rule, remedy);
+        return ConfigError { key: Some(key), ..error };
+    }
+    let error = source.error(Some(&(place..place)), format!("is not TOML: {rule}"), &remedy);
+    ConfigError { excerpt: Some(syntax::excerpt(source.text, place)), ..error }
+}
+
+/// The dotted key at `place`, and the line above where it stands for the first time.
+fn earlier(source: &Source<'_>, place: usize) -> Option<(String, usize)> {
+    let (start, line) = syntax::line_at(source.text, place);
+    let before = &source.text[..start];
+    let mut path = match line.trim_start().starts_with('[') {
+        true => Vec::new(),
+        false => before.lines().rev().find_map(header).unwrap_or_default(),
+    };
+    path.extend(names(DeTable::parse(line).ok()?.get_ref(), Some(place - start)));
+    let table = DeTable::parse(before).ok()?;
+    let (mut table, mut first) = (table.get_ref(), 0);
+    for (depth, name) in path.iter().enumerate() {
+        let (key, value) = table.get_key_value(name.as_str())?;
+        first = key.span().start;
+        table = match value.get_ref() {
+            DeValue::Table(inner) => inner,
+            DeValue::Array(all) => match all.last()?.get_ref() {
+                DeValue::Table(last) => last,
+                _ => table,
+            },
+            _ if depth + 1 == path.len() => table,
+            _ => return None,
+        };
+    }
+    let key = path.iter().fold(String::new(), |path, name| joined(&path, name));
+    Some((key, source.line(first)))
+}
+
+/// The names in a line that is the header of a section.
+fn header(line: &str) -> Option<Vec<String>> {
+    let is_header = line.trim_start().starts_with('[');
+    is_header.then(|| Some(names(DeTable::parse(line).ok()?.get_ref(), None)))?
+}
+
+/// The names of a table within a table, and so on, up to the one at `place`.
+fn names(table: &DeTable<'_>, place: Option<usize>) -> Vec<String> {
+    let mut names = Vec::new();
+    let mut next = table.iter().next();
+    while let Some((key, value)) = next {
+        names.push(key.get_ref().clone().into_owned());
+        next = match value.get_ref() {
+            DeValue::Table(inner) if place != Some(key.span().start) => inner.iter().next(),
+            _ => None,
+        };
+    }
+    names
 }
 
 impl<'a> Section<'a> {
@@ -197,22 +264,74 @@ impl<'a> Value<'a> {
         Some(Section::new(self.source, self.path.clone(), place, keys, table.clone()))
     }
 
-    /// An error about this value, which it shows as the file has it.
+    /// The line that it stands on.
+    pub(super) fn line(&self) -> usize {
+        self.source.line(self.place.start)
+    }
+
+    /// A text as it is, and anything else as the file has it.
+    pub(super) fn text(&self) -> String {
+        self.read().unwrap_or_else(|| self.source.shown(&self.data.span()))
+    }
+
+    /// An error about this value, which it shows as the file has it: what the environment puts in
+    /// a variable's place may be a secret.
     pub(super) fn error(&self, rule: impl Into<String>, remedy: &str) -> ConfigError {
         let mut error = self.source.error(Some(&self.place), rule.into(), remedy);
         error.key = Some(self.path.clone());
         error.value = match self.data.get_ref() {
             DeValue::Table(_) => None,
-            DeValue::String(text) => {
-                let written = self.source.shown(&self.data.span());
-                let expanded = cut(format!("{text:?}"));
-                let same = !written.contains("${") || written == expanded;
-                Some(if same { written } else { format!("{written}, which is {expanded}") })
-            }
             _ => Some(self.source.shown(&self.data.span())),
         };
         error
     }
+
+    /// An error whose remedy may show what this value should be.
+    pub(super) fn fault(&self, fault: &Fault) -> ConfigError {
+        let instead = fault.instead.as_deref().filter(|_| !self.holds_variable());
+        self.error(fault.must, instead.unwrap_or(fault.remedy))
+    }
+
+    /// Whether the environment had a part in it. An escape may hide a variable.
+    pub(super) fn holds_variable(&self) -> bool {
+        let written = self.source.text.get(self.data.span()).unwrap_or_default();
+        written.contains("${") || written.contains('\\')
+    }
+
+    /// Whether it is one variable and nothing else, as in `"${NAME}"`.
+    pub(super) fn is_variable(&self) -> bool {
+        let written = self.source.text.get(self.data.span()).unwrap_or_default();
+        let text = written.trim_matches(['"', '\'']);
+        let name = text.strip_prefix("${").and_then(|text| text.strip_suffix('}'));
+        name.is_some_and(|name| !name.contains(['{', '}']))
+    }
+
+    /// What somebody may have meant who wrote this value with quotes too many or too few, without
+    /// a unit, or in capitals; each as it would stand in the file.
+    pub(super) fn alternatives(&self) -> Vec<String> {
+        let quoted = |text: String| format!("{text:?}");
+        match self.data.get_ref() {
+            DeValue::String(text) => {
+                let text = text.trim();
+                vec![text.to_owned(), quoted(format!("{text}s")), quoted(text.to_lowercase())]
+            }
+            DeValue::Integer(_) | DeValue::Float(_) | DeValue::Boolean(_) => {
+                let text = self.text().replace('_', "");
+                vec![quoted(text.clone()), quoted(format!("{text}s"))]
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// Whether it stands in quotes.
+    pub(super) fn is_text(&self) -> bool {
+        matches!(self.data.get_ref(), DeValue::String(_))
+    }
+}
+
+/// What a value of a file would be as a `T`.
+pub(super) fn read_as<T: DeserializeOwned>(written: &str) -> Option<T> {
+    T::deserialize(ValueDeserializer::parse(written).ok()?).ok()
 }
 
 /// `path.key`, the key in quotes where TOML needs them.

@@ -1,12 +1,13 @@
 //! `[listener.NAME]`: where clients knock, and what happens to them.
 
-use std::collections::HashMap;
 use std::net::SocketAddr;
 
 use crate::config::error::ConfigError;
 use crate::config::file::{Section, Value};
+use crate::config::loops::{self, Lead};
 use crate::config::read::{ANY_DURATION, Rule, nearest};
-use crate::config::{AtLimit, Listener, Timeouts, Upstream, UpstreamKind, address, keys};
+use crate::config::taken::Taken;
+use crate::config::{AtLimit, Listener, Timeouts, Upstream, address, keys};
 
 /// A worker names its passive sockets by 16 bits.
 const MAX_ADDRESSES: usize = 65_535;
@@ -16,38 +17,37 @@ const BIND_RULE: Rule<'_> = Rule {
     remedy: "write [\"127.0.0.1:7000\"]",
 };
 
-/// Addresses that listeners of the file have taken, and by which.
-type Taken = HashMap<SocketAddr, String>;
-
-/// Every listener of the file.
+/// Every listener of the file, and the addresses that they take.
 pub(super) fn listeners(
     root: &Section<'_>,
-    upstreams: &[Upstream],
+    (upstreams, leads): (&[Upstream], &[Lead<'_>]),
     problems: &mut Vec<ConfigError>,
-) -> Vec<Listener> {
+) -> (Vec<Listener>, Taken) {
     let sections = root.named_sections("listener", &keys::LISTENER, problems);
     if sections.is_empty() && root.get("listener").is_none() {
         let remedy = "write [listener.NAME] with bind and upstream";
         problems.push(root.error("there is no listener", remedy));
     }
-    let mut taken = Taken::new();
-    let mut listeners = Vec::new();
+    let mut taken = Taken::default();
+    let (mut listeners, mut leading) = (Vec::new(), Vec::new());
     for (name, section) in sections {
-        listeners.push(listener(name, &section, upstreams, &mut taken, problems));
+        let upstream = upstream(&section, upstreams, problems);
+        leading.push(upstream.is_some());
+        let upstream = (upstream.unwrap_or(0), upstream.map(|index| &upstreams[index]));
+        listeners.push(listener(name, &section, upstream, &mut taken, problems));
     }
-    listeners
+    loops::report(&listeners, &leading, upstreams, leads, problems);
+    (listeners, taken)
 }
 
 fn listener(
     name: String,
     section: &Section<'_>,
-    upstreams: &[Upstream],
+    (upstream, chosen): (usize, Option<&Upstream>),
     taken: &mut Taken,
     problems: &mut Vec<ConfigError>,
 ) -> Listener {
-    let upstream = upstream(section, upstreams, problems);
-    let chosen = upstream.map(|index| &upstreams[index]);
-    let bind = bind(&name, section, chosen, taken, problems);
+    let bind = bind(&name, section, taken, problems);
     let at_limit = section.choice(
         problems,
         "at_limit",
@@ -65,7 +65,7 @@ fn listener(
     Listener {
         name,
         bind,
-        upstream: upstream.unwrap_or(0),
+        upstream,
         backlog: section.auto_number(
             problems,
             "backlog",
@@ -128,7 +128,6 @@ fn upstream(
 fn bind(
     name: &str,
     section: &Section<'_>,
-    upstream: Option<&Upstream>,
     taken: &mut Taken,
     problems: &mut Vec<ConfigError>,
 ) -> Vec<SocketAddr> {
@@ -137,14 +136,14 @@ fn bind(
     }
     let mut addresses = Vec::new();
     for element in &section.filled_list(problems, "bind", BIND_RULE) {
-        match address::bind(&element.read::<String>().unwrap_or_default()) {
+        match address::bind(&element.text()) {
             Ok(bound) => {
                 for address in bound {
-                    problems.extend(conflict(element, name, address, upstream, taken));
+                    problems.extend(conflict(element, name, address, taken));
                     addresses.push(address);
                 }
             }
-            Err(rule) => problems.push(element.error(rule.must, rule.remedy)),
+            Err(fault) => problems.push(element.fault(&fault)),
         }
     }
     addresses
@@ -155,23 +154,13 @@ fn conflict(
     element: &Value<'_>,
     name: &str,
     address: SocketAddr,
-    upstream: Option<&Upstream>,
     taken: &mut Taken,
 ) -> Option<ConfigError> {
-    if let Some(UpstreamKind::Servers { servers, .. }) = upstream.map(|upstream| &upstream.kind)
-        && let Some(server) = servers.iter().find(|one| address::reaches(one.address, address))
-    {
-        let rule = format!("its server {} is this listener itself", server.address);
-        return Some(element.error(rule, "write another port, or the real server's address"));
-    }
-    if address.port() == 0 {
-        return None;
-    }
     if taken.len() >= MAX_ADDRESSES {
         let rule = format!("is one address more than {MAX_ADDRESSES}");
         return Some(element.error(rule, "bind a wildcard address instead of single ones"));
     }
-    let other = taken.insert(address, name.to_owned())?;
-    let rule = format!("{address} is bound by listener.{other} already");
-    Some(element.error(rule, "write it once"))
+    let key = format!("listener.{name}");
+    let (rule, remedy) = taken.take(address, &key, element.line()).err()?;
+    Some(element.error(rule, remedy))
 }

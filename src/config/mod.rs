@@ -7,7 +7,10 @@ mod error;
 mod file;
 mod keys;
 mod listener;
+mod loops;
 mod read;
+mod syntax;
+mod taken;
 mod upstream;
 mod written;
 
@@ -424,6 +427,7 @@ impl Config {
                 value: None,
                 rule,
                 remedy: remedy.to_owned(),
+                excerpt: None,
             })
         };
         let mut bytes = Vec::new();

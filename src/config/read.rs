@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use humantime_serde::Serde;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
 use crate::config::Auto;
 use crate::config::error::ConfigError;
-use crate::config::file::{Section, Value};
+use crate::config::file::{Section, Value, read_as};
 use crate::config::keys::SectionKeys;
 
 /// Which durations a key takes.
@@ -110,20 +111,28 @@ impl<'a> Section<'a> {
         sections
     }
 
-    /// The value of `name` as `accept` takes it; `default` when it is absent or wrong.
-    fn read<T: Deserialize<'a>, U>(
+    /// The value of `name` as `accept` takes it; `default` when it is absent or wrong. One variable
+    /// by itself takes the type of the key.
+    fn read<T: DeserializeOwned, U>(
         &self,
         problems: &mut Vec<ConfigError>,
         name: &str,
         default: U,
         rule: Rule<'_>,
-        accept: impl FnOnce(T) -> Option<U>,
+        accept: impl Fn(T) -> Option<U>,
     ) -> U {
         let Some(value) = self.get(name) else { return default };
-        value.read::<T>().and_then(accept).unwrap_or_else(|| {
-            problems.push(value.error(rule.must, rule.remedy));
-            default
-        })
+        if let Some(taken) = value.read::<T>().and_then(&accept) {
+            return taken;
+        }
+        let take = |written: String| Some((read_as(&written).and_then(&accept)?, written));
+        let remedy = match value.alternatives().into_iter().find_map(take) {
+            Some((taken, meant)) if value.is_variable() && !is_text(&meant) => return taken,
+            Some((_, meant)) if !value.holds_variable() => meant_instead(value, &meant),
+            _ => rule.remedy.to_owned(),
+        };
+        problems.push(value.error(rule.must, &remedy));
+        default
     }
 
     /// A whole number in `range`.
@@ -312,7 +321,7 @@ impl<'a> Section<'a> {
         name: &str,
         default: T,
         rule: Rule<'_>,
-        accept: impl FnOnce(&str) -> Option<T>,
+        accept: impl Fn(&str) -> Option<T>,
     ) -> T {
         self.read(problems, name, default, rule, |written: String| accept(&written))
     }
@@ -345,6 +354,22 @@ impl<'a> Section<'a> {
         }
         elements.unwrap_or_default()
     }
+}
+
+/// What to write instead of `value`, and what the difference is.
+fn meant_instead(value: &Value<'_>, meant: &str) -> String {
+    match (value.is_text(), is_text(meant)) {
+        (true, false) => format!("write {meant}, without quotes"),
+        (false, true) if meant.trim_matches('"') == value.text() => {
+            format!("write {meant}, in quotes")
+        }
+        _ => format!("did you mean {meant}?"),
+    }
+}
+
+/// Whether a value as it stands in a file is in quotes.
+fn is_text(written: &str) -> bool {
+    written.starts_with('"')
 }
 
 /// `"a", "b" or "c"`.

@@ -1,0 +1,102 @@
+//! Listeners whose servers lead back to them, over however many other listeners.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+
+use crate::config::error::ConfigError;
+use crate::config::file::Value;
+use crate::config::{Listener, Upstream, address};
+
+/// A server's address where the file has it.
+pub(super) struct Lead<'a> {
+    /// Index of its upstream.
+    pub(super) upstream: usize,
+    pub(super) address: SocketAddr,
+    pub(super) value: Value<'a>,
+}
+
+/// From a listener to the next one: which, and by which lead.
+type Step = (usize, usize);
+
+const REMEDY: &str = "write the address of a real server, or bind another port";
+
+/// Reports one loop for each server that closes one. `leading` says which listeners have an
+/// upstream at all.
+pub(super) fn report(
+    listeners: &[Listener],
+    leading: &[bool],
+    upstreams: &[Upstream],
+    leads: &[Lead<'_>],
+    problems: &mut Vec<ConfigError>,
+) {
+    let steps = steps(listeners, upstreams.len(), leads);
+    let of = |listener: usize| match leading[listener] {
+        true => &steps[listeners[listener].upstream][..],
+        false => &[],
+    };
+    let mut done = vec![false; listeners.len()];
+    let mut depth: Vec<Option<usize>> = vec![None; listeners.len()];
+    for start in 0..listeners.len() {
+        // A listener on the way from `start`, and how many of its steps were taken.
+        let mut way: Vec<(usize, usize)> = Vec::new();
+        if !done[start] {
+            (depth[start], done[start]) = (Some(0), true);
+            way.push((start, 0));
+        }
+        while let Some((at, taken)) = way.last_mut() {
+            let Some(&(next, lead)) = of(*at).get(*taken) else {
+                depth[*at] = None;
+                way.pop();
+                continue;
+            };
+            *taken += 1;
+            if let Some(depth) = depth[next] {
+                let back = way[depth..].iter().map(|(listener, _)| &listeners[*listener]);
+                problems.push(closed(&leads[lead], back, upstreams));
+            } else if !done[next] {
+                (depth[next], done[next]) = (Some(way.len()), true);
+                way.push((next, 0));
+            }
+        }
+    }
+}
+
+/// For each upstream the listeners that its servers reach, each once.
+fn steps(listeners: &[Listener], upstreams: usize, leads: &[Lead<'_>]) -> Vec<Vec<Step>> {
+    let mut by_port: HashMap<u16, Vec<(SocketAddr, usize)>> = HashMap::new();
+    for (index, listener) in listeners.iter().enumerate() {
+        for bound in listener.bind.iter().filter(|bound| bound.port() != 0) {
+            by_port.entry(bound.port()).or_default().push((*bound, index));
+        }
+    }
+    let mut steps: Vec<Vec<Step>> = vec![Vec::new(); upstreams];
+    for (index, lead) in leads.iter().enumerate() {
+        let steps = &mut steps[lead.upstream];
+        for (bound, listener) in by_port.get(&lead.address.port()).into_iter().flatten() {
+            let known = steps.iter().any(|(known, _)| known == listener);
+            if !known && address::reaches(lead.address, *bound) {
+                steps.push((*listener, index));
+            }
+        }
+    }
+    steps
+}
+
+/// The error about the server that leads back to the first of `way`.
+fn closed<'l>(
+    lead: &Lead<'_>,
+    way: impl Iterator<Item = &'l Listener>,
+    upstreams: &[Upstream],
+) -> ConfigError {
+    let names: Vec<&Listener> = way.collect();
+    let first = &names[0].name;
+    if names.len() == 1 {
+        let rule = format!("is listener.{first} itself, which leads to this upstream");
+        return lead.value.error(rule, REMEDY);
+    }
+    let places = names.iter().map(|one| {
+        format!("listener.{} to upstream.{} to ", one.name, upstreams[one.upstream].name)
+    });
+    let rule = format!("closes a loop: {}listener.{first}", places.collect::<String>());
+    lead.value.error(rule, REMEDY)
+}
