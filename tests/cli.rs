@@ -36,10 +36,43 @@ impl Drop for Written {
 
 #[test]
 fn a_right_file_is_answered_on_stdout_with_0() {
-    let file = example("dual-stack.toml");
+    let file = example("minimal.toml");
     let (code, stdout, stderr) = portcullis(&["check", "--config", &file]);
-    let answer = format!("{file}: ok: 2 listeners, 1 upstream\n");
+    let answer = format!("{file}: ok: 1 listener, 1 upstream\n");
     assert_eq!((code, stdout, stderr), (0, answer, String::new()));
+}
+
+#[test]
+fn what_this_host_lacks_is_a_warning_of_check_and_a_no_of_doctor() {
+    let text = "[listener.edge]\nbind = [\"192.0.2.77:7000\"]\nupstream = \"app\"\n\
+        [upstream.app]\nservers = [\"10.0.0.1:9\", \"[fd00::1]:9\"]\n\
+        source_addresses = [\"192.0.2.77\", \"2001:db8::77\"]\n\
+        [admin]\ngroup = \"no-such-group\"\n[access_log]\npath = \"/nowhere/access.log\"\n\
+        [status]\nbind = \"192.0.2.77:7001\"\n";
+    let file = Written::new("cli-lacks.toml", text);
+    let path = file.0.display().to_string();
+    let keys = [
+        "listener.edge.bind = \"192.0.2.77:7000\"",
+        "status.bind = \"192.0.2.77:7001\"",
+        "upstream.app.source_addresses = \"192.0.2.77\"",
+        "upstream.app.source_addresses = \"2001:db8::77\"",
+        "admin.group = \"no-such-group\"",
+        "access_log.path = \"/nowhere/access.log\"",
+    ];
+    let (code, stdout, stderr) = portcullis(&["check", "--config", &path]);
+    assert_eq!((code, stdout), (0, format!("{path}: ok: 1 listener, 1 upstream\n")), "{stderr}");
+    let lines: Vec<&str> = stderr.lines().collect();
+    assert_eq!(lines.len(), keys.len(), "{stderr}");
+    let (code, report, _) = portcullis(&["doctor", "--config", &path]);
+    assert_eq!(code, 1, "{report}");
+    let (_, json, _) = portcullis(&["doctor", "--json", "--config", &path]);
+    let json: serde_json::Value = serde_json::from_str(&json).expect("JSON");
+    for (index, key) in keys.iter().enumerate() {
+        let told = format!("{path}: warning: a start on this host fails: {key}: ");
+        assert!(lines[index].starts_with(&told), "{stderr}");
+        assert!(report.contains(&format!("A start fails: {key}: ")), "{report}");
+        assert!(key.starts_with(json["lacks"][index]["key"].as_str().expect("a key")), "{json}");
+    }
 }
 
 #[test]

@@ -23,8 +23,8 @@ use crate::control::client::{Client, ClientError};
 use crate::doctor::count;
 use crate::summary::{Summary, listing, screenful};
 use crate::top::TopError;
-use crate::{gateway, query, top};
-use outcome::{FAILED, Outcome, USAGE};
+use crate::{doctor, gateway, query, top};
+use outcome::{FAILED, Outcome, USAGE, warn};
 
 /// Between the two readings that rates are made of.
 const RATE_SPAN: Duration = Duration::from_secs(1);
@@ -58,13 +58,15 @@ pub enum Command {
         config: Option<PathBuf>,
     },
     /// Say whether a config file is right, and every line that is not
+    #[command(after_help = "What it names and this host lacks is a warning.")]
     Check {
         /// The config file
         #[arg(long, value_name = "FILE")]
         config: PathBuf,
     },
     /// Say how many connections this host can hold, what binds, and what to change
-    #[command(after_help = "Changes nothing. Exits with 1 when what is asked for does not fit.")]
+    #[command(after_help = "Changes nothing. Exits with 1 when what is asked for does not fit,\n\
+        or when the host lacks what the config names.")]
     Doctor {
         /// The config file [default: none: 127.0.0.1:7000 answers with an echo]
         #[arg(long, value_name = "FILE")]
@@ -257,12 +259,18 @@ fn perform(command: Command) -> Outcome {
                 let diagnosis = gateway::diagnose(&config, connections);
                 let text = if json { diagnosis.json() } else { diagnosis.to_string() };
                 let text = text.trim_end().to_owned();
-                if diagnosis.holds() { Outcome::Answer(text) } else { Outcome::Denial(text) }
+                if diagnosis.starts() { Outcome::Answer(text) } else { Outcome::Denial(text) }
             }
             Err(errors) => Outcome::Config(errors),
         },
         Command::Check { config: path } => match Config::load(&path) {
-            Ok(config) => Outcome::Answer(summary(&path, &config)),
+            Ok(config) => {
+                for lack in doctor::lacks(&config) {
+                    let place = path.display();
+                    warn(&format!("{place}: warning: a start on this host fails: {lack}\n"));
+                }
+                Outcome::Answer(summary(&path, &config))
+            }
             Err(errors) => Outcome::Config(errors),
         },
         Command::Status { rates, json, instance } => {

@@ -67,6 +67,11 @@ fn answered(written: io::Result<()>, code: u8) -> ExitCode {
 
 /// A complaint that cannot be written is lost, and the exit code still says it.
 fn complain(text: &str, code: u8) -> ExitCode {
-    let _ = io::stderr().write_all(text.as_bytes());
+    warn(text);
     ExitCode::from(code)
+}
+
+/// Says what does not change how the command ends.
+pub(super) fn warn(text: &str) {
+    let _ = io::stderr().write_all(text.as_bytes());
 }

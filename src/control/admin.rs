@@ -36,16 +36,18 @@ const AUTO_NAME: (&str, &str) = ("admin-", ".sock");
 /// Why there is no admin socket.
 #[derive(Debug)]
 pub struct AdminError {
-    /// Where it was to be.
-    pub path: PathBuf,
-    /// What stands in the way.
+    /// The key of the config that asks for it.
+    pub key: &'static str,
+    /// The value that it has, or stands for.
+    pub value: String,
+    /// What stands in the way, and what to do.
     pub because: String,
 }
 
 impl fmt::Display for AdminError {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let AdminError { path, because } = self;
-        write!(out, "admin socket {}: {because}", path.display())
+        let AdminError { key, value, because } = self;
+        write!(out, "{key} = \"{value}\": {because}")
     }
 }
 
@@ -124,8 +126,15 @@ impl AdminDoor {
                 auto_path(directory, std::process::id())
             }
         };
-        let failed = |because: String| AdminError { path: path.clone(), because };
-        let words = |error: io::Error| failed(error.to_string());
+        let failed = |because: String| {
+            let value = path.display().to_string();
+            AdminError { key: "admin.socket", value, because }
+        };
+        let words = |error: io::Error| {
+            failed(format!(
+                "{error}; write a path where this user can make a socket, \"auto\" or \"off\""
+            ))
+        };
         let _placing = lock_directory(&path).map_err(words)?;
         make_way(&path).map_err(failed)?;
         // Nobody can connect before it listens, and then it has its permissions and its place.
@@ -135,8 +144,17 @@ impl AdminDoor {
         let file = SocketFile::at(path.clone());
         fs::set_permissions(&path, fs::Permissions::from_mode(admin.mode)).map_err(words)?;
         if let Some(group) = &admin.group {
-            let id = group_id(group).ok_or_else(|| failed(format!("there is no group {group}")))?;
-            chown(&path, None, Some(id)).map_err(words)?;
+            let failed =
+                |because: String| AdminError { key: "admin.group", value: group.clone(), because };
+            let id = group_id(group).ok_or_else(|| {
+                let remedy = "write one that `getent group` shows, or leave the key out";
+                failed(format!("this host has no group of that name; {remedy}"))
+            })?;
+            chown(&path, None, Some(id)).map_err(|error| {
+                let remedy = "only root or a member of a group gives it a file: add this user to \
+                    it, or leave the key out";
+                failed(format!("{error}; {remedy}"))
+            })?;
         }
         socket.listen(BACKLOG).map_err(words)?;
         let listener = StdListener::from(socket);

@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::facts::Facts;
+use super::lacks::Lack;
 use super::limits::{Scope, pairs};
 use super::remedy::{Remedy, reserve_ports};
 use super::shape::{Means, Shape};
@@ -46,6 +47,13 @@ pub enum Verdict {
 impl Check {
     fn new(name: &str, value: String, verdict: Verdict, says: impl Into<String>) -> Check {
         Check { name: name.to_owned(), value, verdict, says: says.into(), remedies: Vec::new() }
+    }
+
+    /// A start fails of it.
+    pub(super) fn of_lack(lack: &Lack) -> Check {
+        let Lack { key, value, says, remedy } = lack.clone();
+        let remedies = vec![Remedy::Words(remedy)];
+        Check { remedies, ..Check::new(&key, value, Verdict::Warning, says) }
     }
 
     fn good_or(good: bool, name: &str, value: String, says: [&str; 2], remedy: Remedy) -> Check {

@@ -1,12 +1,13 @@
 //! What this host and config can hold: every limit with its arithmetic, and which of them binds.
 //!
-//! `facts` reads the host, `limits` and `checks` are the rules, `shape` divides connections among
-//! rings, `remedy` says what lifts a limit, `report` is text and JSON. The gateway's start and
-//! `portcullis doctor` ask the same questions here.
+//! `facts` reads the host, `lacks` finds what it does not have, `limits` and `checks` are the
+//! rules, `shape` divides connections among rings, `remedy` says what lifts a limit, `report` is
+//! text and JSON. The gateway's start and `portcullis doctor` ask the same questions here.
 
 mod cgroup;
 mod checks;
 mod facts;
+mod lacks;
 mod limits;
 mod remedy;
 mod report;
@@ -16,6 +17,7 @@ mod words;
 pub use cgroup::{Cgroup, Room};
 pub use checks::{Check, Verdict, effective_backlog};
 pub use facts::{Facts, Given, Host, Kernel, Namespace, Network, Process};
+pub use lacks::{Lack, lacks, lacks_beside_binds};
 pub use limits::{
     CONNECTIONS_MAX, ENTRY_BYTES, FILES_RESERVED, Force, Kind, Limit, SOCKET_BYTES, Scope,
 };
@@ -39,6 +41,8 @@ pub struct Diagnosis {
     pub limits: Vec<Limit>,
     /// What does not bound connections and is worth a look.
     pub checks: Vec<Check>,
+    /// What the config names and the host does not have.
+    pub lacks: Vec<Lack>,
     /// How the connections are divided.
     pub shape: Shape,
     /// What to change, for what was asked or for twice as many as fit.
@@ -63,12 +67,24 @@ impl Diagnosis {
         let checks = checks::checks(&facts, config, &means, shape);
         let rules = (&limits[..], &checks[..]);
         let prescription = Prescription::new((target, held), &facts, config, &means, rules);
-        Diagnosis { facts, asked, fits, limits, checks, shape, prescription }
+        Diagnosis { facts, asked, fits, limits, checks, lacks: Vec::new(), shape, prescription }
     }
 
     /// Whether what was asked for fits; without a number, whether anything does.
     pub fn holds(&self) -> bool {
         self.asked.unwrap_or(1) <= self.fits
+    }
+
+    /// The same with what the host lacks.
+    pub fn lacking(mut self, lacks: Vec<Lack>) -> Diagnosis {
+        self.checks.extend(lacks.iter().map(Check::of_lack));
+        self.lacks.extend(lacks);
+        self
+    }
+
+    /// Whether a start succeeds, with what was asked for, as far as this tells.
+    pub fn starts(&self) -> bool {
+        self.holds() && self.lacks.is_empty()
     }
 
     /// The limit that binds.

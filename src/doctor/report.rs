@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::Diagnosis;
 use super::checks::{Check, Verdict};
 use super::facts::Facts;
+use super::lacks::Lack;
 use super::limits::{Force, Limit};
 use super::remedy::Remedy;
 use super::shape::Shape;
@@ -23,6 +24,7 @@ struct Answer<'a> {
     fits: u64,
     holds: bool,
     binding: &'a str,
+    lacks: &'a [Lack],
     limits: &'a [Limit],
     checks: &'a [Check],
     shape: Shape,
@@ -51,6 +53,7 @@ impl Diagnosis {
             fits: self.fits,
             holds: self.holds(),
             binding: self.binding().name,
+            lacks: &self.lacks,
             limits: &self.limits,
             checks: &self.checks,
             shape: self.shape,
@@ -101,6 +104,9 @@ impl Diagnosis {
             }
             Some(asked) => writeln!(out, "{} fit.", thousands(asked))?,
             None => writeln!(out, "What binds: {name} ({}).", scope.word())?,
+        }
+        for lack in &self.lacks {
+            writeln!(out, "A start fails: {lack}.")?;
         }
         for Limit { name, connections, .. } in self.exceeded() {
             writeln!(out, "Beyond {} mind {name}, above.", thousands(*connections))?;

@@ -8,7 +8,7 @@ use super::{Holder, InheritError, LockError};
 use crate::config::AccessPath;
 use crate::control::admin::AdminError;
 use crate::control::directory::DirectoryError;
-use crate::doctor::count;
+use crate::doctor::{Lack, count};
 use crate::listener::BindError;
 use crate::ring::{ProbeError, RingError};
 
@@ -30,6 +30,8 @@ pub enum GatewayError {
     Inherit(InheritError),
     /// There is no place for the gateway's own files.
     Directory(DirectoryError),
+    /// The config names what the host does not have: at least one thing.
+    Lacks(Vec<Lack>),
     /// More connections were asked for than the host can hold, or it can hold none.
     DoesNotFit {
         /// What the config says, unless it says "auto".
@@ -63,6 +65,10 @@ impl fmt::Display for GatewayError {
             }
             GatewayError::Inherit(error) => write!(out, "{error}"),
             GatewayError::Directory(error) => write!(out, "{error}"),
+            GatewayError::Lacks(lacks) => {
+                let lines: Vec<String> = lacks.iter().map(Lack::to_string).collect();
+                write!(out, "{}", lines.join("\n"))
+            }
             GatewayError::DoesNotFit { asked: Some(asked), because } => write!(
                 out,
                 "gateway.max_connections = {asked}: {because}. Or lower it, or write \"auto\"; \

@@ -6,7 +6,9 @@ use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit};
 
 use super::GatewayError;
 use crate::config::{Auto, Config};
-use crate::doctor::{Diagnosis, Facts, Given, Kernel, Shape, Verdict, thousands};
+use crate::doctor::{
+    Diagnosis, Facts, Given, Kernel, Shape, Verdict, lacks, lacks_beside_binds, thousands,
+};
 use crate::ring::{Features, ProbeError, probe};
 
 /// Memory for parked bytes per worker: what thousands of peers that do not read may take of ours.
@@ -27,10 +29,11 @@ pub(super) struct Host {
 }
 
 /// What this process on this host can hold with `config`: as many as `connections`, or as the
-/// config says. Changes nothing.
+/// config says. And what the host lacks for it. Changes nothing.
 pub fn diagnose(config: &Config, connections: Option<u64>) -> Diagnosis {
     let (files, memlock_bytes) = (limit(Resource::RLIMIT_NOFILE), limit(Resource::RLIMIT_MEMLOCK));
-    diagnosis(config, connections, Given { files, memlock_bytes, kernel: kernel(probe()) })
+    let given = Given { files, memlock_bytes, kernel: kernel(probe()) };
+    diagnosis(config, connections, given).lacking(lacks(config))
 }
 
 fn diagnosis(config: &Config, connections: Option<u64>, given: Given) -> Diagnosis {
@@ -49,9 +52,13 @@ fn kernel(probed: Result<Features, ProbeError>) -> Kernel {
 }
 
 impl Host {
-    /// Raises the limits of this process, and refuses what the host cannot hold.
+    /// Raises the limits of this process, and refuses what the host lacks or cannot hold.
     pub(super) fn prepare(config: &Config) -> Result<Host, GatewayError> {
         let features = probe().map_err(GatewayError::IoUring)?;
+        let lacks = lacks_beside_binds(config);
+        if !lacks.is_empty() {
+            return Err(GatewayError::Lacks(lacks));
+        }
         let given = Given {
             files: raise(Resource::RLIMIT_NOFILE),
             memlock_bytes: raise(Resource::RLIMIT_MEMLOCK),

@@ -16,6 +16,7 @@ mod families;
 mod half_close;
 mod half_closed_and_full;
 mod kill;
+mod lacks;
 mod limit;
 mod listeners;
 mod many_rings;
