@@ -39,24 +39,51 @@ pub struct BindError {
 impl fmt::Display for BindError {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let BindError { address, tried, errno } = self;
-        write!(out, "{address}: {tried}: {errno}: ")?;
-        match errno {
-            Errno::EADDRINUSE => write!(
-                out,
-                "another process listens there; `ss -ltnp 'sport = :{}'` names it",
-                address.port()
-            ),
-            Errno::EADDRNOTAVAIL => {
-                write!(out, "this host has no such address; `ip address` lists its own")
-            }
-            Errno::EACCES => write!(
-                out,
-                "ports below net.ipv4.ip_unprivileged_port_start need CAP_NET_BIND_SERVICE"
-            ),
-            Errno::EMFILE => write!(out, "raise the limit on open files (ulimit -n)"),
-            _ => write!(out, "the kernel refused"),
-        }
+        write!(out, "{address}: {tried}: {errno}: {}", remedy(*errno, *address))
     }
+}
+
+/// What an errno of a passive socket means for its address, and what to do.
+pub fn remedy(errno: Errno, address: SocketAddr) -> String {
+    let port = address.port();
+    let words = match errno {
+        Errno::EADDRINUSE => {
+            return format!("the port is in use; `ss -tanp 'sport = :{port}'` names who uses it");
+        }
+        Errno::EADDRNOTAVAIL => {
+            "this host has no such address: write one that `ip address` lists, or, for one that \
+             comes later, set net.ipv4.ip_nonlocal_bind (or ipv6's) to 1"
+        }
+        Errno::EACCES if port < 1024 => {
+            return format!(
+                "a port below net.ipv4.ip_unprivileged_port_start needs a privilege: \
+                 AmbientCapabilities=CAP_NET_BIND_SERVICE in the unit, or sysctl -w \
+                 net.ipv4.ip_unprivileged_port_start={port}"
+            );
+        }
+        Errno::EACCES | Errno::EPERM => {
+            "a policy of this host forbids it: look at SELinux or AppArmor (`ausearch -m avc`), \
+             the container's seccomp profile, and SocketBindDeny= of the unit"
+        }
+        Errno::EAFNOSUPPORT if address.is_ipv6() => {
+            return format!(
+                "this host has no IPv6: write \"0.0.0.0:{port}\", or boot without ipv6.disable=1"
+            );
+        }
+        Errno::EAFNOSUPPORT => "this host has no IPv4: write an IPv6 address",
+        Errno::EINVAL | Errno::ENODEV if address.is_ipv6() => {
+            "a link-local address needs the number of an interface that is there: write it as in \
+             \"[fe80::1%2]:7000\"; `ip link` shows the numbers"
+        }
+        Errno::ENOBUFS | Errno::ENOMEM => {
+            "the kernel is short of memory for sockets: free some, or raise net.ipv4.tcp_mem and \
+             the cgroup's memory limit"
+        }
+        Errno::EMFILE => "raise the limit on open files (ulimit -n, LimitNOFILE= in the unit)",
+        Errno::ENFILE => "the host is out of open files: raise fs.file-max",
+        _ => "bind another address, and report this errno: nothing is known of it here",
+    };
+    words.to_owned()
 }
 
 impl std::error::Error for BindError {}
@@ -195,6 +222,32 @@ mod tests {
         assert_eq!(bound.sockets.len(), 2);
         let refused = listen_on(bound.address, 2, 16).expect_err("it is taken");
         assert_eq!((refused.address, refused.errno), (bound.address, Errno::EADDRINUSE));
+    }
+
+    #[test]
+    fn every_errno_of_a_bind_has_its_remedy() {
+        let address = |text: &str| text.parse::<SocketAddr>().expect("an address");
+        let mut known = std::collections::HashSet::new();
+        for (errno, text, words) in [
+            (Errno::EADDRINUSE, "127.0.0.1:7000", "ss -tanp 'sport = :7000'"),
+            (Errno::EADDRNOTAVAIL, "10.0.0.1:7000", "ip_nonlocal_bind"),
+            (Errno::EACCES, "127.0.0.1:443", "net.ipv4.ip_unprivileged_port_start=443"),
+            (Errno::EACCES, "127.0.0.1:7000", "SELinux"),
+            (Errno::EAFNOSUPPORT, "[::]:7000", "0.0.0.0:7000"),
+            (Errno::EAFNOSUPPORT, "0.0.0.0:7000", "write an IPv6 address"),
+            (Errno::EINVAL, "[fe80::1]:7000", "[fe80::1%2]:7000"),
+            (Errno::ENOBUFS, "127.0.0.1:7000", "net.ipv4.tcp_mem"),
+            (Errno::EMFILE, "127.0.0.1:7000", "ulimit -n"),
+            (Errno::ENFILE, "127.0.0.1:7000", "fs.file-max"),
+            (Errno::EIO, "127.0.0.1:7000", "another address"),
+        ] {
+            let told = BindError { address: address(text), tried: "bind", errno }.to_string();
+            assert!(told.starts_with(&format!("{text}: bind: {errno}: ")), "{told}");
+            assert!(told.contains(words), "{told}");
+            assert!(known.insert(remedy(errno, address(text))), "not its own: {told}");
+        }
+        let policy = remedy(Errno::EPERM, address("127.0.0.1:443"));
+        assert_eq!(policy, remedy(Errno::EACCES, address("127.0.0.1:7000")));
     }
 
     #[test]

@@ -3,13 +3,15 @@
 use std::fmt;
 use std::net::SocketAddr;
 
+use nix::errno::Errno;
+
 use super::others::LONGEST_WAIT;
-use super::{Holder, InheritError, LockError};
+use super::{Holder, InheritError, LockError, Use};
 use crate::config::AccessPath;
 use crate::control::admin::AdminError;
 use crate::control::directory::DirectoryError;
 use crate::doctor::{Lack, count};
-use crate::listener::BindError;
+use crate::listener::{BindError, remedy};
 use crate::ring::{ProbeError, RingError};
 
 /// Why the gateway could not start, or broke.
@@ -79,7 +81,13 @@ impl fmt::Display for GatewayError {
             }
             GatewayError::Admin(error) => write!(out, "{error}"),
             GatewayError::Status(address, error) => {
-                write!(out, "status.bind = {address}: {error}; write another address, or \"off\"")
+                let errno = Errno::from_raw(error.raw_os_error().unwrap_or(0));
+                let remedy = remedy(errno, *address);
+                write!(
+                    out,
+                    "status.bind = \"{address}\": {error}: {remedy}; or write another address, or \
+                     \"off\""
+                )
             }
             GatewayError::AccessLog(AccessPath::File(path), error) => {
                 let path = path.display();
@@ -133,6 +141,13 @@ pub enum ListenError {
         /// Who.
         holder: Holder,
     },
+    /// Nobody listens there, and the port is in use.
+    Busy {
+        /// The address.
+        address: SocketAddr,
+        /// By which connection; none: by a socket that is bound and has no connection.
+        by: Option<Use>,
+    },
     /// Listeners that no process has open did not go away.
     Haunted {
         /// The address.
@@ -155,6 +170,7 @@ impl fmt::Display for ListenError {
                 out,
                 "{address}: {holder} listens there; stop it first, or bind another address"
             ),
+            ListenError::Busy { address, by } => busy(out, *address, by.as_ref()),
             ListenError::Haunted { address, listeners } => write!(
                 out,
                 "{address}: after {} seconds there are still {} that no process here has open; if \
@@ -168,6 +184,36 @@ impl fmt::Display for ListenError {
 }
 
 impl std::error::Error for ListenError {}
+
+/// Nobody listens, and a connection has the port, or a socket that is bound and has none.
+fn busy(out: &mut fmt::Formatter<'_>, address: SocketAddr, by: Option<&Use>) -> fmt::Result {
+    let port = address.port();
+    write!(out, "{address}: no server listens there, and ")?;
+    match by {
+        None => write!(
+            out,
+            "a socket that neither listens nor is connected has the port; stop its program, or \
+             bind another port"
+        ),
+        Some(Use { peer, state: "TIME-WAIT", .. }) => write!(
+            out,
+            "a connection to {peer} that has ended keeps the port (TIME-WAIT), for 60 seconds at \
+             most; start again then, and reserve the port against outgoing connections: \
+             sysctl -w net.ipv4.ip_local_reserved_ports={port}"
+        ),
+        Some(Use { peer, state, holder }) => {
+            write!(out, "a connection to {peer} ({state}) has the port")?;
+            if *holder != Holder::Nobody {
+                write!(out, ", of {holder}")?;
+            }
+            write!(
+                out,
+                "; end it, and reserve the port against outgoing connections: \
+                 sysctl -w net.ipv4.ip_local_reserved_ports={port}"
+            )
+        }
+    }
+}
 
 fn is_us(holder: &Holder) -> bool {
     let us = std::process::id() as i32;

@@ -11,6 +11,25 @@ use nix::fcntl::readlinkat;
 
 /// How many processes are named when several share a listener.
 const NAMED_MAX: usize = 3;
+/// Connections of the host that are looked through for one with a port: two million take seconds.
+const ROWS_MAX: usize = 2_000_000;
+const TIME_WAIT: &str = "TIME-WAIT";
+const LISTEN: &str = "LISTEN";
+/// From 1 on (include/net/tcp_states.h).
+const STATES: [&str; 12] = [
+    "ESTAB",
+    "SYN-SENT",
+    "SYN-RECV",
+    "FIN-WAIT-1",
+    "FIN-WAIT-2",
+    TIME_WAIT,
+    "UNCONN",
+    "CLOSE-WAIT",
+    "LAST-ACK",
+    LISTEN,
+    "CLOSING",
+    "SYN-RECV",
+];
 /// PF_EXITING (include/linux/sched.h): the thread is on its way out.
 const EXITING: u64 = 0x4;
 
@@ -21,6 +40,17 @@ pub(super) struct Listening {
     pub(super) inode: u64,
     /// The user that made it.
     pub(super) user: u32,
+}
+
+/// A connection that has a port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Use {
+    /// Its other end.
+    pub peer: SocketAddr,
+    /// Its state, as ss(8) calls it.
+    pub state: &'static str,
+    /// Who has it.
+    pub holder: Holder,
 }
 
 /// Who keeps a set of sockets open.
@@ -73,6 +103,28 @@ pub(super) fn listening_on(address: SocketAddr) -> Vec<Listening> {
     // An IPv6 wildcard stands in an IPv4 bind's way only if it takes both families, which the
     // table does not say: it is to blame only when nobody else is.
     if found.is_empty() { of_family("tcp6") } else { found }
+}
+
+/// A connection whose own end is where a socket on `address` would be; one that lives before one
+/// that has ended.
+pub(super) fn use_of(address: SocketAddr) -> Option<Use> {
+    let mut ended = None;
+    for table in ["tcp", "tcp6"] {
+        let Ok(file) = std::fs::File::open(format!("/proc/thread-self/net/{table}")) else {
+            continue;
+        };
+        let lines = std::io::BufReader::new(file).lines().map_while(Result::ok).skip(1);
+        for (own, peer, state) in lines.take(ROWS_MAX).filter_map(|line| connection(&line)) {
+            if !collide(own.address, address) {
+                continue;
+            }
+            if state != TIME_WAIT {
+                return Some(Use { peer, state, holder: holder_of(&[own], usize::MAX) });
+            }
+            ended.get_or_insert(Use { peer, state, holder: Holder::Nobody });
+        }
+    }
+    ended
 }
 
 /// Who keeps these sockets open, among the first `descriptors` of every process. Half a million
@@ -131,6 +183,16 @@ fn listening(table: &str) -> Vec<Listening> {
     let Ok(file) = std::fs::File::open(table) else { return Vec::new() };
     let lines = std::io::BufReader::new(file).lines().map_while(Result::ok).skip(1);
     lines.map_while(|line| row(&line)).collect()
+}
+
+/// A line of /proc/net/tcp: the own end, the other and the state; `None` when it is in LISTEN.
+fn connection(line: &str) -> Option<(Listening, SocketAddr, &'static str)> {
+    let words: Vec<&str> = line.split_whitespace().collect();
+    let [_, local, remote, state, _, _, _, user, _, inode, ..] = words[..] else { return None };
+    let state = STATES.get(usize::from_str_radix(state, 16).ok()?.checked_sub(1)?)?;
+    let (user, inode) = (user.parse().ok()?, inode.parse().ok()?);
+    let own = Listening { address: address(local)?, inode, user };
+    (*state != LISTEN).then_some((own, address(remote)?, *state))
 }
 
 /// A line of /proc/net/tcp; `None` when it is not in LISTEN.

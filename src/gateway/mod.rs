@@ -21,7 +21,7 @@ use std::time::Duration;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 pub use error::{GatewayError, ListenError};
-pub use holders::{Holder, Process};
+pub use holders::{Holder, Process, Use};
 pub use host::diagnose;
 pub use inherit::InheritError;
 pub use lock::LockError;

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::ListenError;
-use super::holders::{Holder, Listening, holder_of, is_ending, is_living};
+use super::holders::{Holder, Listening, holder_of, is_ending, is_living, use_of};
 use super::lock::{Lock, LockError};
 use crate::base::{Clock, Millis};
 use crate::listener::BindError;
@@ -93,8 +93,8 @@ impl Others<'_> {
             Holder::Nobody => {}
         }
         self.empty_looks = if found.is_empty() { self.empty_looks + 1 } else { 0 };
-        if let Some(error) = refused.filter(|_| self.empty_looks == EMPTY_LOOKS) {
-            return Err(ListenError::Bind(error));
+        if refused.is_some() && self.empty_looks == EMPTY_LOOKS {
+            return Err(ListenError::Busy { address, by: use_of(address) });
         }
         if self.wait.goes_on() {
             return Ok(());

@@ -17,7 +17,7 @@ use super::{GatewayError, ListenError};
 use crate::config::{Config, Listener};
 use crate::control::directory::runtime_directory;
 use crate::doctor::effective_backlog;
-use crate::listener::{Bound, adopt, listen_on};
+use crate::listener::{BindError, Bound, adopt, listen_on};
 use crate::ring::PassiveSocket;
 
 /// What the gateway accepts from, and what keeps others from doing so.
@@ -71,6 +71,8 @@ pub(super) fn bind_all(
     let workers = host.workers();
     let mut sockets = Sockets { bound: Vec::new(), locks: Vec::new() };
     for (index, listener) in config.listeners.iter().enumerate() {
+        let mut served = Vec::new();
+        let mut absent = None;
         for (nth, &address) in listener.bind.iter().enumerate() {
             let failed = |error| GatewayError::Listen { listener: listener.name.clone(), error };
             let address = same_port(address, nth, &listener.bind, &sockets.bound);
@@ -80,22 +82,51 @@ pub(super) fn bind_all(
                 let rows = take_over(listener, address, handed, workers).map_err(failed)?;
                 say(host, listener, address, count, true);
                 sockets.bound.extend(rows.into_iter().map(|bound| (index, bound)));
+                served.push(address);
             } else if inherited.covers(address) {
                 tracing::info!(
                     listener = %listener.name,
                     %address,
                     "an inherited socket of both families serves it"
                 );
+                served.push(address);
             } else {
                 let directory = runtime_directory().map_err(GatewayError::Directory)?;
-                let (bound, lock) = make(listener, address, workers, &directory).map_err(failed)?;
-                say(host, listener, bound.address, workers, false);
-                sockets.bound.push((index, bound));
-                sockets.locks.push(lock);
+                match make(listener, address, workers, &directory) {
+                    Ok((bound, lock)) => {
+                        say(host, listener, bound.address, workers, false);
+                        served.push(bound.address);
+                        sockets.bound.push((index, bound));
+                        sockets.locks.push(lock);
+                    }
+                    Err(error) if is_of_absent_family(address, &error) => {
+                        absent = absent.or(Some((address, failed(error))));
+                    }
+                    Err(error) => return Err(failed(error)),
+                }
             }
+        }
+        match absent {
+            Some((_, error)) if served.is_empty() => return Err(error),
+            Some((address, error)) => tracing::warn!(
+                listener = %listener.name,
+                %address,
+                %error,
+                serves = ?served,
+                "the host lacks the family of this address, so that no client can come there"
+            ),
+            None => {}
         }
     }
     Ok(sockets)
+}
+
+/// Whether the kernel refused a wildcard address because it does not have its family. No client of
+/// that family can come to this host, so a listener with another address goes without.
+fn is_of_absent_family(address: SocketAddr, error: &ListenError) -> bool {
+    let ListenError::Bind(BindError { errno, .. }) = error else { return false };
+    let absent = [Errno::EAFNOSUPPORT, Errno::EADDRNOTAVAIL].contains(errno);
+    absent && address.ip().is_unspecified()
 }
 
 /// Sockets of our own, and the lock of their address.

@@ -117,7 +117,7 @@ fn a_taken_address_that_was_chosen_is_an_error_that_names_the_key() {
         .replace("[status]\nbind = \"127.0.0.1:0\"", &format!("[status]\nbind = \"{address}\""));
     let (status, lines) = Gateway::launch(Some(&config), None).ended_by_itself();
     assert_eq!(status.code(), Some(1));
-    let named = |line: &String| line.contains(&format!("status.bind = {address}: "));
+    let named = |line: &String| line.contains(&format!("status.bind = \"{address}\": "));
     assert!(lines.iter().any(named), "{lines:?}");
 }
 
