@@ -71,7 +71,7 @@ fn bind(
             let remedy = "write \"0.0.0.0:7001\" or \"[::]:7001\"";
             problems.push(value.error("must be one address", remedy));
         }
-        Err(fault) => problems.push(value.fault(&fault)),
+        Err(fault) => problems.push(value.fault(fault)),
     }
     default
 }

@@ -146,7 +146,7 @@ pub enum ListenError {
         /// The address.
         address: SocketAddr,
         /// By which connection; none: by a socket that is bound and has no connection.
-        by: Option<Use>,
+        by: Option<Box<Use>>,
     },
     /// Listeners that no process has open did not go away.
     Haunted {
@@ -170,7 +170,7 @@ impl fmt::Display for ListenError {
                 out,
                 "{address}: {holder} listens there; stop it first, or bind another address"
             ),
-            ListenError::Busy { address, by } => busy(out, *address, by.as_ref()),
+            ListenError::Busy { address, by } => busy(out, *address, by.as_deref()),
             ListenError::Haunted { address, listeners } => write!(
                 out,
                 "{address}: after {} seconds there are still {} that no process here has open; if \

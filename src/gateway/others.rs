@@ -94,7 +94,7 @@ impl Others<'_> {
         }
         self.empty_looks = if found.is_empty() { self.empty_looks + 1 } else { 0 };
         if refused.is_some() && self.empty_looks == EMPTY_LOOKS {
-            return Err(ListenError::Busy { address, by: use_of(address) });
+            return Err(ListenError::Busy { address, by: use_of(address).map(Box::new) });
         }
         if self.wait.goes_on() {
             return Ok(());
