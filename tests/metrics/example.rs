@@ -111,6 +111,7 @@ pub(crate) fn reading() -> Reading {
             written: numbers.next(),
             dropped: numbers.next(),
             failed: numbers.next(),
+            failing: None,
         }),
         process: Process {
             cpu_seconds: Some(1.25),
