@@ -45,7 +45,7 @@ pub(crate) fn setup(connections: u32) -> RingSetup {
     }
 }
 
-/// What not every kernel does that the gateway runs on (Linux 6.7 and newer).
+/// What not every kernel does that the gateway runs on (Linux 6.13 and newer).
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Newer {
     /// FIXED_FD_INSTALL, for addresses and splices.
@@ -61,7 +61,7 @@ pub(crate) enum Newer {
 /// Whether this kernel does it. If not, the test that asks says so and checks nothing; past what
 /// captures the words of tests that pass.
 pub(crate) fn does(newer: Newer) -> bool {
-    let features = probe().expect("tests need Linux 6.7 or newer");
+    let features = probe().expect("tests need Linux 6.13 or newer");
     let (does, since) = match newer {
         Newer::Descriptors => (features.addresses, "6.8"),
         Newer::SourceAddresses => (features.source_addresses, "6.11"),

@@ -3,7 +3,8 @@
 //! `queue` is one kernel ring, `pool` and `parked` hold bytes, `entries` words requests,
 //! `completions` reads answers, `ahead` keeps receives going, `splices` moves bulk, `address` asks
 //! for what the ring cannot, `installs` lends both descriptors, `setup` does arithmetic, `life`
-//! makes and ends the set, `own` is for programs with bytes of their own.
+//! makes and ends the set, `own` is for programs with bytes of their own, `probe` and `closes` try
+//! what this kernel does.
 //!
 //! A ring's fixed-file table holds its client slots first, where alone the kernel allocates, and
 //! behind them an upstream slot for each: client slot `n` of `N` has upstream slot `N + n`.
@@ -39,6 +40,7 @@ use crate::ring::token::Token;
 
 mod address;
 mod ahead;
+mod closes;
 mod completions;
 mod entries;
 mod installs;

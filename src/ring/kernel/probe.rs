@@ -16,10 +16,14 @@ use nix::libc;
 use nix::sys::socket::SockaddrStorage;
 use socket2::SockRef;
 
+use super::closes::closes_close;
 use super::pool::{Group, Pool};
 use super::queue::{Queue, Wait, errno_of};
 use super::{RingError, entries};
 use crate::base::Errno;
+
+/// The first Linux on which a close of a direct descriptor waits for nothing.
+const FLOOR: &str = "6.13";
 
 /// What newer kernels add to what the gateway needs at least.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,6 +62,11 @@ pub enum ProbeError {
         /// Everything it lacks.
         missing: Vec<Missing>,
     },
+    /// A close of a direct descriptor waits for the older operations of its ring.
+    ClosesWait {
+        /// The kernel's release.
+        release: String,
+    },
     /// `kernel.io_uring_disabled` forbids it.
     Disabled {
         /// Its value: 1 lets the group `kernel.io_uring_group` and CAP_SYS_ADMIN, 2 nobody.
@@ -76,7 +85,7 @@ impl fmt::Display for ProbeError {
         match self {
             ProbeError::Absent { release } => write!(
                 f,
-                "Linux {release} has no io_uring: run Linux 6.7 or newer, built with \
+                "Linux {release} has no io_uring: run Linux {FLOOR} or newer, built with \
                  CONFIG_IO_URING"
             ),
             ProbeError::TooOld { release, missing } => {
@@ -85,8 +94,14 @@ impl fmt::Display for ProbeError {
                     let comma = if index == 0 { "" } else { "," };
                     write!(f, "{comma} {} (Linux {})", one.feature, one.since)?;
                 }
-                write!(f, ": run Linux 6.7 or newer")
+                write!(f, ": run Linux {FLOOR} or newer")
             }
+            ProbeError::ClosesWait { release } => write!(
+                f,
+                "Linux {release} does not close a socket of io_uring while an older operation of \
+                 its ring waits, as a trial found: clients would not see the end of their \
+                 connections; run Linux {FLOOR} or newer"
+            ),
             ProbeError::Disabled { sysctl: 1 } => write!(
                 f,
                 "kernel.io_uring_disabled is 1 and this user is not in its group: run `sysctl -w \
@@ -148,6 +163,9 @@ pub fn probe() -> Result<Features, ProbeError> {
     }
     if !missing.is_empty() {
         return Err(ProbeError::TooOld { release, missing });
+    }
+    if !closes_close().map_err(|errno| refusal(errno, &release))? {
+        return Err(ProbeError::ClosesWait { release });
     }
     let addresses = ops.is_supported(opcode::FixedFdInstall::CODE);
     let source_addresses = ops.is_supported(opcode::Bind::CODE);
@@ -366,8 +384,7 @@ mod tests {
 
     #[test]
     fn this_kernel_has_what_the_gateway_needs() {
-        let features = probe().expect("tests need Linux 6.7 or newer");
-        assert!(is_at_least(&features.release, (6, 7)));
+        probe().expect("tests need Linux 6.13 or newer");
     }
 
     #[test]
@@ -395,7 +412,8 @@ mod tests {
     fn every_message_says_what_to_do() {
         let missing = vec![Missing { feature: "FILE_ALLOC_RANGE", since: "6.0" }];
         for (error, remedy) in [
-            (ProbeError::Absent { release: "5.0".into() }, "run Linux 6.7"),
+            (ProbeError::Absent { release: "5.0".into() }, "run Linux 6.13"),
+            (ProbeError::ClosesWait { release: "6.12.95".into() }, "run Linux 6.13"),
             (ProbeError::TooOld { release: "5.19".into(), missing }, "(Linux 6.0)"),
             (ProbeError::Disabled { sysctl: 1 }, "io_uring_group"),
             (ProbeError::Disabled { sysctl: 2 }, "io_uring_disabled=0"),
