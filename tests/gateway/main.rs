@@ -30,6 +30,7 @@ mod quiet;
 mod relay;
 mod reset;
 mod reset_stalled;
+mod seccomp;
 mod second_run;
 mod seed;
 mod seed_limits;

@@ -72,13 +72,31 @@ pub enum ProbeError {
         /// Its value: 1 lets the group `kernel.io_uring_group` and CAP_SYS_ADMIN, 2 nobody.
         sysctl: u8,
     },
-    /// A seccomp filter refuses the system call.
-    Seccomp,
+    /// A seccomp filter refuses a system call.
+    Seccomp {
+        /// Which one.
+        call: &'static str,
+    },
     /// Memory for a ring was refused.
     Memory,
     /// Something else refused it.
-    Refused(Errno),
+    Refused {
+        /// What was called.
+        call: &'static str,
+        /// What the kernel said.
+        errno: Errno,
+    },
 }
+
+/// The system calls of io_uring. A filter may allow some and refuse the others.
+const SETUP: &str = "io_uring_setup";
+const REGISTER: &str = "io_uring_register";
+const ENTER: &str = "io_uring_enter";
+/// No system call: a refusal of an operation is never a seccomp filter's.
+const OPERATION: &str = "a socket's command by io_uring";
+
+/// A call that was refused, and how.
+type Refusal = (&'static str, Errno);
 
 impl fmt::Display for ProbeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -113,28 +131,29 @@ impl fmt::Display for ProbeError {
                 "kernel.io_uring_disabled is {sysctl}, which refuses io_uring to everybody: run \
                  `sysctl -w kernel.io_uring_disabled=0`"
             ),
-            ProbeError::Seccomp => write!(
+            ProbeError::Seccomp { call } => write!(
                 f,
-                "a seccomp filter refuses io_uring, as container runtimes do by default: allow \
-                 io_uring_setup, io_uring_enter and io_uring_register in its profile (Docker: \
-                 --security-opt seccomp=FILE; systemd: SystemCallFilter=@io-event)"
+                "a seccomp filter refuses {call}, as those of container runtimes do by default: \
+                 allow io_uring_setup, io_uring_enter and io_uring_register (Docker, Podman: \
+                 --security-opt seccomp=FILE, as config/host/seccomp.json; systemd: \
+                 SystemCallFilter=@aio)"
             ),
             ProbeError::Memory => write!(
                 f,
                 "no memory for a ring (ENOMEM): raise `ulimit -l` (LimitMEMLOCK=) or the memory \
                  limit of the cgroup"
             ),
-            ProbeError::Refused(Errno::EPERM | Errno::EACCES) => write!(
+            ProbeError::Refused { call, errno: errno @ (Errno::EPERM | Errno::EACCES) } => write!(
                 f,
-                "a security module refuses io_uring (EPERM, though neither sysctl nor seccomp \
+                "a security module refuses {call} ({errno}, though neither sysctl nor seccomp \
                  does): allow it in the SELinux or AppArmor policy of this service"
             ),
-            ProbeError::Refused(Errno::EMFILE | Errno::ENFILE) => write!(
+            ProbeError::Refused { errno: Errno::EMFILE | Errno::ENFILE, .. } => write!(
                 f,
                 "no descriptor left for a ring: raise `ulimit -n` (LimitNOFILE=) or fs.file-max"
             ),
-            ProbeError::Refused(errno) => {
-                write!(f, "io_uring_setup failed: {errno}; please report this with `uname -a`")
+            ProbeError::Refused { call, errno } => {
+                write!(f, "{call} failed: {errno}; please report this with `uname -a`")
             }
         }
     }
@@ -148,23 +167,27 @@ impl std::error::Error for ProbeError {}
 /// Names what is missing, or what forbids io_uring, and what to do.
 pub fn probe() -> Result<Features, ProbeError> {
     let release = read("/proc/sys/kernel/osrelease").unwrap_or_else(|| "(unknown)".into());
-    let plain = IoUring::new(4).map_err(|error| refusal(errno_of(&error), &release))?;
-    let ops = operations(&plain);
+    let refused = |call, errno| refusal((call, errno), &release);
+    let plain = IoUring::new(4).map_err(|error| refused(SETUP, errno_of(&error)))?;
+    let ops = operations(&plain).map_err(|errno| refused(REGISTER, errno))?;
     let mut missing: Vec<Missing> = NEEDED
         .iter()
         .filter(|(code, _, _)| !ops.is_supported(*code))
         .map(|(_, feature, since)| Missing { feature, since })
         .collect();
     match Queue::new(4, 16) {
-        Ok(queue) => try_registrations(queue, &mut missing),
+        Ok(queue) => {
+            let tried = try_registrations(queue, &mut missing);
+            tried.map_err(|(call, errno)| refused(call, errno))?;
+        }
         Err(Errno::EINVAL) => missing
             .push(Missing { feature: "SINGLE_ISSUER, DEFER_TASKRUN and NO_SQARRAY", since: "6.6" }),
-        Err(errno) => return Err(refusal(errno, &release)),
+        Err(errno) => return Err(refused(SETUP, errno)),
     }
     if !missing.is_empty() {
         return Err(ProbeError::TooOld { release, missing });
     }
-    if !closes_close().map_err(|errno| refusal(errno, &release))? {
+    if !closes_close().map_err(|errno| refused(SETUP, errno))? {
         return Err(ProbeError::ClosesWait { release });
     }
     let addresses = ops.is_supported(opcode::FixedFdInstall::CODE);
@@ -191,7 +214,9 @@ const NEEDED: [(u8, &str, &str); 11] = [
 
 /// Refuses source addresses where `ring`'s kernel cannot bind to them.
 pub(super) fn require_bind(ring: &IoUring) -> Result<(), RingError> {
-    if operations(ring).is_supported(opcode::Bind::CODE) {
+    let tried = "a question about BIND";
+    let ops = operations(ring).map_err(|errno| RingError::refused(tried.into(), errno))?;
+    if ops.is_supported(opcode::Bind::CODE) {
         return Ok(());
     }
     Err(RingError {
@@ -272,33 +297,49 @@ fn receive_byte_and_reset(queue: &mut Queue) -> Option<ArrayVec<i32, 4>> {
     Some(told)
 }
 
-fn operations(ring: &IoUring) -> Probe {
+fn operations(ring: &IoUring) -> Result<Probe, Errno> {
     let mut probe = Probe::new();
-    // Linux 5.6; without it every operation counts as missing, which is the truth.
-    let _unsupported = ring.submitter().register_probe(&mut probe);
-    probe
+    match ring.submitter().register_probe(&mut probe).map_err(|error| errno_of(&error)) {
+        // Before Linux 5.6 every operation counts as missing, which is the truth.
+        Ok(()) | Err(Errno::EINVAL) => Ok(probe),
+        Err(errno) => Err(errno),
+    }
 }
 
-fn try_registrations(mut queue: Queue, missing: &mut Vec<Missing>) {
-    let mut need = |ok: bool, feature, since| {
-        if !ok {
+/// Whether a feature is there: EINVAL says that the kernel does not know it. Any other error is a
+/// refusal of what it knows.
+fn is_known(tried: std::io::Result<()>) -> Result<bool, Refusal> {
+    match tried.map_err(|error| errno_of(&error)) {
+        Ok(()) => Ok(true),
+        Err(Errno::EINVAL) => Ok(false),
+        Err(errno) => Err((REGISTER, errno)),
+    }
+}
+
+fn try_registrations(mut queue: Queue, missing: &mut Vec<Missing>) -> Result<(), Refusal> {
+    let mut need = |known: bool, feature, since| {
+        if !known {
             missing.push(Missing { feature, since });
         }
     };
     let submitter = queue.ring().submitter();
-    need(submitter.register_iowq_max_workers(&mut [0, 0]).is_ok(), "IOWQ_MAX_WORKERS", "5.15");
-    need(submitter.register_files_sparse(4).is_ok(), "sparse file tables", "5.19");
-    need(queue.set_alloc_range(2).is_ok(), "FILE_ALLOC_RANGE", "6.0");
-    // Nothing is in flight: answers 0 or ENOENT where the call is known, EINVAL where not.
+    let workers = submitter.register_iowq_max_workers(&mut [0, 0]);
+    need(is_known(workers)?, "IOWQ_MAX_WORKERS", "5.15");
+    need(is_known(submitter.register_files_sparse(4))?, "sparse file tables", "5.19");
+    let range = queue.set_alloc_range(2).map_err(std::io::Error::from);
+    need(is_known(range)?, "FILE_ALLOC_RANGE", "6.0");
+    // Nothing is in flight, which is said by ENOENT where the call is known.
     let cancelled = submitter.register_sync_cancel(Some(Timespec::new()), CancelBuilder::any());
-    let known = cancelled.map_or_else(|error| errno_of(&error) != Errno::EINVAL, |()| true);
-    need(known, "SYNC_CANCEL", "6.0");
-    need(try_group(&queue), "provided-buffer rings", "5.19");
-    need(try_socket_command(&mut queue), "socket options as commands", "6.7");
+    let none = |error: &std::io::Error| errno_of(error) == Errno::ENOENT;
+    let cancelled = cancelled.or_else(|error| if none(&error) { Ok(()) } else { Err(error) });
+    need(is_known(cancelled)?, "SYNC_CANCEL", "6.0");
+    need(try_group(&queue)?, "provided-buffer rings", "5.19");
+    need(try_socket_command(&mut queue)?, "socket options as commands", "6.7");
+    Ok(())
 }
 
-fn try_group(queue: &Queue) -> bool {
-    let Ok(group) = Group::new(1, 1, 1) else { return false };
+fn try_group(queue: &Queue) -> Result<bool, Refusal> {
+    let group = Group::new(1, 1, 1).map_err(|errno| ("mmap", errno))?;
     let (address, entries) = group.registration();
     let submitter = queue.ring().submitter();
     // SAFETY: the group's mapping has exactly so many entries and is unregistered again before it
@@ -307,11 +348,11 @@ fn try_group(queue: &Queue) -> bool {
     let registered = unsafe {
         submitter.register_buf_ring_with_flags(address, entries, entries::BUFFER_GROUP, 0)
     };
-    registered.is_ok() && submitter.unregister_buf_ring(entries::BUFFER_GROUP).is_ok()
+    is_known(registered.and_then(|()| submitter.unregister_buf_ring(entries::BUFFER_GROUP)))
 }
 
 /// Makes a socket in slot 2, behind the range for accepts, and sets an option of it.
-fn try_socket_command(queue: &mut Queue) -> bool {
+fn try_socket_command(queue: &mut Queue) -> Result<bool, Refusal> {
     let loopback = SockaddrStorage::from(std::net::SocketAddr::from(([127, 0, 0, 1], 0)));
     let steps = [
         entries::socket(2, &loopback),
@@ -324,51 +365,62 @@ fn try_socket_command(queue: &mut Queue) -> bool {
         unsafe { queue.push(step) };
     }
     let mut ended = 0;
-    let mut all_ok = true;
     // Each is complete once submitted; a second round is for a kernel that defers.
     for _ in 0..2 * count {
-        if queue.turn(Wait::No).is_err() {
-            return false;
-        }
+        queue.turn(Wait::No).map_err(|errno| (ENTER, errno))?;
         queue.open_turn();
         while let Some(completion) = queue.next() {
             ended += 1;
-            all_ok &= completion.result() >= 0;
+            match completion.result() {
+                0.. => {}
+                error => match Errno::from_raw(-error) {
+                    Errno::EINVAL | Errno::EOPNOTSUPP => return Ok(false),
+                    errno => return Err((OPERATION, errno)),
+                },
+            }
         }
         if ended == count {
-            break;
+            return Ok(true);
         }
     }
-    ended == count && all_ok
+    Err((ENTER, Errno::EAGAIN))
 }
 
-fn refusal(errno: Errno, release: &str) -> ProbeError {
+fn refusal(refused: Refusal, release: &str) -> ProbeError {
     let sysctl = read("/proc/sys/kernel/io_uring_disabled").and_then(|text| text.parse().ok());
     let seccomp = read("/proc/self/status").and_then(|status| {
         status.lines().find_map(|line| line.strip_prefix("Seccomp:")?.trim().parse().ok())
     });
-    classify(errno, sysctl, seccomp, release)
+    classify(refused, sysctl, seccomp, release)
 }
 
 fn read(path: &str) -> Option<String> {
     Some(fs::read_to_string(path).ok()?.trim().to_owned())
 }
 
-/// Why io_uring_setup answered `errno`: by the sysctl (absent before Linux 6.6), by the process's
+/// Why a call answered with an errno: by the sysctl (absent before Linux 6.6), by the process's
 /// seccomp mode (2: a filter), by the kernel's release.
-fn classify(errno: Errno, sysctl: Option<u8>, seccomp: Option<u8>, release: &str) -> ProbeError {
-    const FILTER: Option<u8> = Some(2);
+fn classify(
+    (call, errno): Refusal,
+    sysctl: Option<u8>,
+    seccomp: Option<u8>,
+    release: &str,
+) -> ProbeError {
+    let filtered = seccomp == Some(2) && call != OPERATION;
     match errno {
-        // A filter may answer ENOSYS, so that a program falls back to epoll.
-        Errno::ENOSYS if seccomp == FILTER && is_at_least(release, (5, 1)) => ProbeError::Seccomp,
-        Errno::ENOSYS => ProbeError::Absent { release: release.into() },
+        // A filter may answer ENOSYS, so that a program falls back to epoll. Once a ring is made,
+        // the kernel has all three calls.
+        Errno::ENOSYS if filtered && (call != SETUP || is_at_least(release, (5, 1))) => {
+            ProbeError::Seccomp { call }
+        }
+        Errno::ENOSYS if call == SETUP => ProbeError::Absent { release: release.into() },
         Errno::EPERM | Errno::EACCES => match sysctl {
-            Some(sysctl @ 1..) => ProbeError::Disabled { sysctl },
-            _ if seccomp == FILTER => ProbeError::Seccomp,
-            _ => ProbeError::Refused(errno),
+            Some(sysctl @ 1..) if call == SETUP => ProbeError::Disabled { sysctl },
+            _ if filtered => ProbeError::Seccomp { call },
+            _ => ProbeError::Refused { call, errno },
         },
         Errno::ENOMEM => ProbeError::Memory,
-        _ => ProbeError::Refused(errno),
+        _ => ProbeError::Refused { call, errno },
     }
 }
 
@@ -389,23 +441,42 @@ mod tests {
 
     #[test]
     fn a_refusal_is_told_by_its_cause() {
-        let classify =
-            |errno, sysctl, seccomp| classify(errno, sysctl, seccomp, "6.8.0-45-generic");
+        let release = "6.8.0-45-generic";
+        let at_setup = |errno, sysctl, seccomp| classify((SETUP, errno), sysctl, seccomp, release);
         let disabled = |sysctl| ProbeError::Disabled { sysctl };
-        assert_eq!(classify(Errno::EPERM, Some(1), Some(0)), disabled(1));
-        assert_eq!(classify(Errno::EPERM, Some(2), Some(2)), disabled(2));
-        assert_eq!(classify(Errno::EPERM, Some(0), Some(2)), ProbeError::Seccomp);
-        assert_eq!(classify(Errno::ENOSYS, None, Some(2)), ProbeError::Seccomp);
-        let refused = ProbeError::Refused(Errno::EPERM);
-        assert_eq!(classify(Errno::EPERM, Some(0), Some(0)), refused);
-        assert_eq!(classify(Errno::ENOMEM, Some(0), Some(0)), ProbeError::Memory);
+        let filter = |call| ProbeError::Seccomp { call };
+        let refused = |call| ProbeError::Refused { call, errno: Errno::EPERM };
+        assert_eq!(at_setup(Errno::EPERM, Some(1), Some(0)), disabled(1));
+        assert_eq!(at_setup(Errno::EPERM, Some(2), Some(2)), disabled(2));
+        assert_eq!(at_setup(Errno::EPERM, Some(0), Some(2)), filter(SETUP));
+        assert_eq!(at_setup(Errno::ENOSYS, None, Some(2)), filter(SETUP));
+        assert_eq!(at_setup(Errno::EPERM, Some(0), Some(0)), refused(SETUP));
+        assert_eq!(at_setup(Errno::ENOMEM, Some(0), Some(0)), ProbeError::Memory);
+        for call in [REGISTER, ENTER] {
+            for errno in [Errno::EPERM, Errno::EACCES, Errno::ENOSYS] {
+                assert_eq!(classify((call, errno), Some(1), Some(2), release), filter(call));
+            }
+            assert_eq!(classify((call, Errno::EPERM), Some(0), Some(0), release), refused(call));
+        }
+        let operation = classify((OPERATION, Errno::EPERM), Some(0), Some(2), release);
+        assert_eq!(operation, refused(OPERATION));
+    }
+
+    #[test]
+    fn a_feature_that_is_refused_is_not_missing() {
+        let answered = |errno: Errno| is_known(Err(errno.into()));
+        assert_eq!(is_known(Ok(())), Ok(true));
+        assert_eq!(answered(Errno::EINVAL), Ok(false));
+        for errno in [Errno::EPERM, Errno::ENOSYS, Errno::ENOMEM, Errno::EMFILE] {
+            assert_eq!(answered(errno), Err((REGISTER, errno)));
+        }
     }
 
     #[test]
     fn an_old_kernel_is_told_from_a_filter() {
         let absent = ProbeError::Absent { release: "4.19.0".into() };
-        assert_eq!(classify(Errno::ENOSYS, None, Some(2), "4.19.0"), absent);
-        assert_eq!(classify(Errno::ENOSYS, None, Some(0), "4.19.0"), absent);
+        assert_eq!(classify((SETUP, Errno::ENOSYS), None, Some(2), "4.19.0"), absent);
+        assert_eq!(classify((SETUP, Errno::ENOSYS), None, Some(0), "4.19.0"), absent);
     }
 
     #[test]
@@ -417,9 +488,9 @@ mod tests {
             (ProbeError::TooOld { release: "5.19".into(), missing }, "(Linux 6.0)"),
             (ProbeError::Disabled { sysctl: 1 }, "io_uring_group"),
             (ProbeError::Disabled { sysctl: 2 }, "io_uring_disabled=0"),
-            (ProbeError::Seccomp, "io_uring_enter"),
+            (ProbeError::Seccomp { call: ENTER }, "=@aio"),
             (ProbeError::Memory, "ulimit -l"),
-            (ProbeError::Refused(Errno::EPERM), "SELinux"),
+            (ProbeError::Refused { call: SETUP, errno: Errno::EPERM }, "SELinux"),
         ] {
             let message = error.to_string();
             assert!(message.contains(remedy), "{message}");
