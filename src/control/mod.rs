@@ -29,12 +29,13 @@ use crossbeam::channel::Sender;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::sync::oneshot::{Receiver, error::TryRecvError};
+use tokio_uring::Runtime;
 
 pub use view::{Stage, View};
 
-use crate::base::Millis;
+use crate::base::{Errno, Millis};
 use crate::metrics::WorkerCounters;
-use crate::ring::Waker;
+use crate::ring::{Waker, patient};
 use crate::worker::Order;
 use admin::AdminDoor;
 use reading::Books;
@@ -148,13 +149,25 @@ const NICE: i32 = 10;
 /// How long an end that nobody may wait for takes to reset connections, at most.
 const RESET_PATIENCE: Duration = Duration::from_secs(2);
 
+/// Makes the control plane's runtime for the calling thread. That takes a ring, so it is made before
+/// anybody is served.
+///
+/// # Errors
+/// When its ring or a descriptor is refused; memory is waited for, a bounded time.
+pub fn runtime() -> std::io::Result<Runtime> {
+    let make = || Runtime::new(&tokio_uring::builder());
+    let errno = |error: std::io::Error| Errno::from_raw(error.raw_os_error().unwrap_or(0));
+    Ok(patient(|| make().map_err(errno))?)
+}
+
 /// Hears signals and requests and watches until the gateway is to end, then ends it. `ready` is
 /// called when they are heard: not before may anybody be told that the gateway is ready. `drains`
 /// is called before the workers are told to drain.
 ///
 /// # Errors
-/// When the runtime or a signal handler cannot be had.
+/// When a signal handler cannot be had.
 pub fn run(
+    runtime: &Runtime,
     books: Books,
     exits: UnboundedReceiver<Exit>,
     drain_timeout: Duration,
@@ -163,7 +176,7 @@ pub fn run(
     drains: impl FnOnce(),
 ) -> std::io::Result<Outcome> {
     yield_to_workers();
-    tokio_uring::start(async {
+    runtime.block_on(async {
         let (wish, wishes) = unbounded_channel();
         let view = View::new(books, wish);
         let mut plane = Plane::new(view.clone(), exits, wishes)?;

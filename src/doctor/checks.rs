@@ -124,7 +124,10 @@ fn descriptors(facts: &Facts) -> Vec<Check> {
         _ => "it bounds one ring's table, and a worker drives several rings".to_owned(),
     };
     let locked = match facts.process.memlock_bytes {
-        Some(bytes) => (size(bytes), "rings count against it; CAP_IPC_LOCK would lift it"),
+        Some(bytes) => (
+            size(bytes),
+            "the rings of all this user's processes count against it; CAP_IPC_LOCK would lift it",
+        ),
         None if facts.process.ipc_lock => ("CAP_IPC_LOCK".into(), "rings do not count against it"),
         None => ("unlimited".into(), "rings may take what they need"),
     };

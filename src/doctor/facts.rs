@@ -23,6 +23,8 @@ pub struct Given {
     pub files: (u64, u64),
     /// RLIMIT_MEMLOCK in bytes, soft and hard; `u64::MAX` is no limit.
     pub memlock_bytes: (u64, u64),
+    /// Of RLIMIT_MEMLOCK, what rings of the user's other processes hold, as a trial found.
+    pub locked_elsewhere_bytes: u64,
     /// What the kernel's io_uring can do.
     pub kernel: Kernel,
 }
@@ -66,6 +68,8 @@ pub struct Process {
     pub files_hard: u64,
     /// Hard RLIMIT_MEMLOCK; `None`: no limit, or CAP_IPC_LOCK lifts it.
     pub memlock_bytes: Option<u64>,
+    /// Of that, what rings of the user's other processes hold.
+    pub locked_elsewhere_bytes: u64,
     /// CAP_IPC_LOCK in the first user namespace: rings do not count against RLIMIT_MEMLOCK.
     pub ipc_lock: bool,
     /// CAP_SYS_RESOURCE or CAP_SYS_ADMIN in the first user namespace: fs.pipe-user-pages-soft does
@@ -253,6 +257,7 @@ fn process(tree: &Tree<'_>, status: &str, given: &Given) -> Process {
         files_soft: given.files.0,
         files_hard: given.files.1,
         memlock_bytes: Some(memlock_bytes).filter(|&bytes| !ipc_lock && bytes != u64::MAX),
+        locked_elsewhere_bytes: given.locked_elsewhere_bytes,
         ipc_lock,
         many_pipes: has_one_of(CAP_SYS_RESOURCE | CAP_SYS_ADMIN),
         cores: field("Cpus_allowed_list")

@@ -201,10 +201,15 @@ fn buffers(means: &Means) -> Limit {
 
 fn memlock(facts: &Facts, means: &Means) -> Option<Limit> {
     let bytes = facts.process.memlock_bytes?;
-    let held = means.held_by_locked(bytes);
+    let elsewhere = facts.process.locked_elsewhere_bytes;
+    let held = means.held_by_locked(bytes.saturating_sub(elsewhere));
     let rings = means.shape(held).rings_per_worker;
+    let of_others = match elsewhere {
+        0 => String::new(),
+        _ => format!(" − {} of this user's other processes", size(elsewhere)),
+    };
     let because = format!(
-        "{} of locked memory without CAP_IPC_LOCK; {} of {} need {}",
+        "{} of locked memory without CAP_IPC_LOCK{of_others}; {} of {} need {}",
         size(bytes),
         count(means.workers.into(), "worker"),
         count(rings.max(1).into(), "ring"),

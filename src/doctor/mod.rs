@@ -45,6 +45,8 @@ pub struct Diagnosis {
     pub lacks: Vec<Lack>,
     /// How the connections are divided.
     pub shape: Shape,
+    /// What its rings take of RLIMIT_MEMLOCK.
+    pub locked_bytes: u64,
     /// What to change, for what was asked or for twice as many as fit.
     pub prescription: Prescription,
 }
@@ -64,10 +66,21 @@ impl Diagnosis {
         let target = asked.unwrap_or(fits.saturating_mul(2).max(1));
         let held = asked.unwrap_or(fits);
         let shape = means.shape(held.min(fits));
+        let locked_bytes = means.locked_bytes(held.min(fits));
         let checks = checks::checks(&facts, config, &means, shape);
         let rules = (&limits[..], &checks[..]);
         let prescription = Prescription::new((target, held), &facts, config, &means, rules);
-        Diagnosis { facts, asked, fits, limits, checks, lacks: Vec::new(), shape, prescription }
+        Diagnosis {
+            facts,
+            asked,
+            fits,
+            limits,
+            checks,
+            lacks: Vec::new(),
+            shape,
+            locked_bytes,
+            prescription,
+        }
     }
 
     /// Whether what was asked for fits; without a number, whether anything does.

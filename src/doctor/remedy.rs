@@ -275,7 +275,9 @@ impl Case<'_> {
             Kind::Descriptors => self.more_descriptors(),
             Kind::Buffers => self.more_buffers(),
             Kind::Memlock => {
-                let bytes = self.means.locked_bytes(self.connections).next_multiple_of(MIB);
+                let ours = self.means.locked_bytes(self.connections);
+                let bytes = ours.saturating_add(facts.process.locked_elsewhere_bytes);
+                let bytes = bytes.next_multiple_of(MIB);
                 let shell = Some(format!("ulimit -l {}", bytes >> 10));
                 vec![Remedy::unit("LimitMEMLOCK", &bytes.to_string(), shell)]
             }

@@ -61,6 +61,7 @@ fn given(facts: &Facts) -> Given {
     Given {
         files: (facts.process.files_soft, facts.process.files_hard),
         memlock_bytes: (memlock_bytes, memlock_bytes),
+        locked_elsewhere_bytes: facts.process.locked_elsewhere_bytes,
         kernel: facts.kernel.clone(),
     }
 }

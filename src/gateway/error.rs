@@ -103,12 +103,14 @@ impl fmt::Display for GatewayError {
             GatewayError::Thread(error) => write!(
                 out,
                 "a worker's thread could not be started: {error}; \
-                 lower gateway.workers or raise the limit on processes (ulimit -u)"
+                 lower gateway.workers or raise the limit on processes (ulimit -u), which bounds all of \
+                 this user's together"
             ),
             GatewayError::Control(error) => write!(
                 out,
                 "the control thread could not be started: {error}; \
-                 see whether memory or the limit on open files (ulimit -n) is short"
+                 raise the limit on locked memory (ulimit -l), which bounds all of this user's \
+                 processes together, or on open files (ulimit -n)"
             ),
             GatewayError::WorkerLost => {
                 write!(out, "a worker ended by itself; the log above says why")

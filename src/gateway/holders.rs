@@ -296,7 +296,12 @@ mod tests {
             let gone = Listening { inode: u64::MAX, user: u32::MAX, ..found[0] };
             assert_eq!(holder_of(&[gone], usize::MAX), Holder::Nobody);
             drop(listener);
-            assert!(!listening_on(address).contains(&found[0]));
+            // A child of another test has it, too, until it becomes its program.
+            let gone = (0..1000).any(|_| {
+                std::thread::sleep(std::time::Duration::from_millis(1));
+                !listening_on(address).contains(&found[0])
+            });
+            assert!(gone, "{address}");
         }
     }
 

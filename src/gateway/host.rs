@@ -9,7 +9,7 @@ use crate::config::{Auto, Config};
 use crate::doctor::{
     Diagnosis, Facts, Given, Kernel, Shape, Verdict, lacks, lacks_beside_binds, thousands,
 };
-use crate::ring::{Features, ProbeError, probe};
+use crate::ring::{Features, ProbeError, lockable_bytes, probe};
 
 /// Memory for parked bytes per worker: what thousands of peers that do not read may take of ours.
 pub(super) const PARKED_BYTES_MAX: usize = 256 << 20;
@@ -32,12 +32,26 @@ pub(super) struct Host {
 /// config says. And what the host lacks for it. Changes nothing.
 pub fn diagnose(config: &Config, connections: Option<u64>) -> Diagnosis {
     let (files, memlock_bytes) = (limit(Resource::RLIMIT_NOFILE), limit(Resource::RLIMIT_MEMLOCK));
-    let given = Given { files, memlock_bytes, kernel: kernel(probe()) };
+    let kernel = kernel(probe());
+    let given = Given { files, memlock_bytes, locked_elsewhere_bytes: 0, kernel };
     diagnosis(config, connections, given).lacking(lacks(config))
 }
 
-fn diagnosis(config: &Config, connections: Option<u64>, given: Given) -> Diagnosis {
-    Diagnosis::new(Facts::read(Path::new("/"), given), config, connections)
+/// What the user's other processes have locked, nobody says: where that bounds anything, the
+/// memory that the rings would take is locked for a moment.
+fn diagnosis(config: &Config, connections: Option<u64>, mut given: Given) -> Diagnosis {
+    let diagnose = |given| Diagnosis::new(Facts::read(Path::new("/"), given), config, connections);
+    let alone = diagnose(given.clone());
+    let limit = alone.facts.process.memlock_bytes.filter(|_| given.kernel.refused.is_none());
+    let wanted = alone.locked_bytes;
+    let lockable = limit.and_then(|limit| Some((limit, lockable_bytes(wanted.min(limit))?)));
+    match lockable {
+        Some((limit, bytes)) if bytes < wanted.min(limit) => {
+            given.locked_elsewhere_bytes = limit - bytes;
+            diagnose(given)
+        }
+        _ => alone,
+    }
 }
 
 fn kernel(probed: Result<Features, ProbeError>) -> Kernel {
@@ -62,6 +76,7 @@ impl Host {
         let given = Given {
             files: raise(Resource::RLIMIT_NOFILE),
             memlock_bytes: raise(Resource::RLIMIT_MEMLOCK),
+            locked_elsewhere_bytes: 0,
             kernel: kernel(Ok(features)),
         };
         let diagnosis = diagnosis(config, None, given);

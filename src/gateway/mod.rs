@@ -15,10 +15,12 @@ mod tests;
 use std::panic::AssertUnwindSafe;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::mpsc::Receiver;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio_uring::Runtime;
 
 pub use error::{GatewayError, ListenError};
 pub use holders::{Holder, Process, Use};
@@ -98,6 +100,7 @@ const QUIETED_PER_TURN: u32 = 100;
 
 /// A gateway whose workers accept.
 struct Gateway {
+    runtime: Runtime,
     books: Books,
     doors: Doors,
     threads: Vec<JoinHandle<()>>,
@@ -113,6 +116,8 @@ struct Gateway {
 /// What one worker's thread is given.
 struct Recruit {
     index: usize,
+    /// Opened when everything is there: before, nobody is accepted.
+    gate: Receiver<()>,
     core: Option<core_affinity::CoreId>,
     setup: RingSetup,
     plan: Plan,
@@ -129,15 +134,17 @@ impl Gateway {
         let doors = doors(config)?;
         crate::control::signals::hold_ends();
         let sink = access::open(config)?;
-        Ok(Gateway { locks, doors, ..Gateway::recruit(config, &host, bound, sink)? })
+        let runtime = crate::control::runtime().map_err(GatewayError::Control)?;
+        Ok(Gateway { locks, doors, ..Gateway::recruit(config, &host, bound, sink, runtime)? })
     }
 
-    /// Starts every worker and waits until each has its ring.
+    /// Starts every worker, and lets all accept once each has its ring and nothing else can fail.
     fn recruit(
         config: &Config,
         host: &Host,
         bound: Vec<(usize, Bound)>,
         sink: Option<Sink>,
+        runtime: Runtime,
     ) -> Result<Gateway, GatewayError> {
         let clock = Clock::system();
         let budget = Arc::new(Budget::new(host.max_connections, host.workers()));
@@ -147,12 +154,15 @@ impl Gateway {
         let notes = access::queues(config, host.workers());
         let (exit_sender, exits) = unbounded_channel();
         let (ready_sender, ready) = std::sync::mpsc::channel();
-        let (mut handles, mut threads) = (Vec::new(), Vec::new());
+        let (mut handles, mut threads, mut gates) = (Vec::new(), Vec::new(), Vec::new());
         for index in 0..host.workers() {
             let (orders, mailbox) = mailbox();
             let counters = Arc::new(WorkerCounters::new(extent));
+            let (opener, gate) = std::sync::mpsc::channel();
+            gates.push(opener);
             let recruit = Recruit {
                 index,
+                gate,
                 core: host.cores.as_ref().map(|cores| cores[index % cores.len()]),
                 setup: setup(config, host, sockets_of(&sockets, index), &servers),
                 plan: Plan { access: access::plan(config, &notes, index), ..plan_of(&plan, index) },
@@ -180,18 +190,24 @@ impl Gateway {
         let own = sockets.into_iter().filter(|passive| !passive.inherited);
         let sockets = own.map(|passive| passive.socket).collect();
         let (doors, locks) = (Doors::default(), Vec::new());
-        Ok(Gateway { books, doors, threads, exits, writing, sockets, locks })
+        for gate in gates {
+            // A worker that is gone has said so through its `Exit`.
+            let _ = gate.send(());
+        }
+        Ok(Gateway { runtime, books, doors, threads, exits, writing, sockets, locks })
     }
 
     /// Until the end. What is still open at the drain's deadline ends with the process.
     fn serve(self, config: &Config) -> Result<(), GatewayError> {
-        let Gateway { books, doors, threads, exits, writing, sockets, locks: _locks } = self;
+        let Gateway { runtime, books, doors, threads, exits, writing, sockets, locks: _locks } =
+            self;
         let handles = books.workers.clone();
         let drain_timeout = config.gateway.drain_timeout;
         let ready = || tracing::info!(workers = handles.len(), "ready");
         let no_more_syns = || turn_new_clients_away(&sockets);
-        let outcome = crate::control::run(books, exits, drain_timeout, doors, ready, no_more_syns)
-            .map_err(GatewayError::Control)?;
+        let outcome =
+            crate::control::run(&runtime, books, exits, drain_timeout, doors, ready, no_more_syns)
+                .map_err(GatewayError::Control)?;
         if outcome == Outcome::Done {
             for thread in threads {
                 thread.join().map_err(|_| GatewayError::WorkerLost)?;
@@ -233,7 +249,7 @@ fn work(
     ready: &std::sync::mpsc::Sender<Result<Waker, RingError>>,
     exits: &UnboundedSender<Exit>,
 ) {
-    let Recruit { index, core, setup, plan, clock, mailbox, budget, counters } = recruit;
+    let Recruit { index, gate, core, setup, plan, clock, mailbox, budget, counters } = recruit;
     if let Some(core) = core {
         core_affinity::set_for_current(core);
     }
@@ -249,7 +265,11 @@ fn work(
         let waker = ring.waker();
         let mut worker = Worker::new(ring, clock, mailbox, plan, budget, counters);
         let _ = ready.send(Ok(waker));
-        worker.run()
+        match gate.recv() {
+            Ok(()) => worker.run(),
+            // The start has failed elsewhere, and says so.
+            Err(_) => Ok(()),
+        }
     }));
     let how = match run {
         Ok(Ok(())) => Ending::Stopped,

@@ -32,8 +32,11 @@ fn broken_recruit(address: &mut SocketAddr) -> Recruit {
     plan.listeners[0].upstream = usize::MAX;
     let host = host();
     let sockets = sockets_of(&passive_sockets(bound), 0);
+    let (opener, gate) = std::sync::mpsc::channel();
+    opener.send(()).expect("the gate waits");
     Recruit {
         index: 0,
+        gate,
         core: None,
         setup: setup(&config, &host, sockets, &servers),
         plan,
@@ -63,6 +66,8 @@ fn a_worker_that_panics_is_reported_and_ends_the_gateway() {
     let (workers, steering) = (Vec::new(), Steering::default());
     let books = books::open(&config, &host(), clock, budget, &[], workers, steering);
     let drain_timeout = Duration::from_secs(1);
-    let outcome = crate::control::run(books, exits, drain_timeout, Doors::default(), || {}, || {});
+    let runtime = crate::control::runtime().expect("a runtime");
+    let outcome =
+        crate::control::run(&runtime, books, exits, drain_timeout, Doors::default(), || {}, || {});
     assert_eq!(outcome.expect("a runtime"), Outcome::WorkerLost);
 }

@@ -11,6 +11,7 @@ pub use contract::{
     AcceptMode, Completion, ConnIndex, Done, FourTuple, ListenerId, Operation, Ring, RingCounters,
     ServerId,
 };
+pub use kernel::locked::{lockable_bytes, patient};
 pub use kernel::probe::{Features, ProbeError, probe};
 pub use kernel::{
     AcceptQueue, KernelRing, PassiveSocket, RingError, RingSetup, ServerSocket, Waker,

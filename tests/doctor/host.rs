@@ -42,7 +42,12 @@ impl Host {
     pub(crate) fn plain() -> Host {
         let root = tempfile::tempdir().expect("a directory");
         let kernel = Kernel { refused: None, addresses: true, source_addresses: true };
-        let given = Given { files: (1024, 20_000), memlock_bytes: (8 << 20, 8 << 20), kernel };
+        let given = Given {
+            files: (1024, 20_000),
+            memlock_bytes: (8 << 20, 8 << 20),
+            locked_elsewhere_bytes: 0,
+            kernel,
+        };
         let host = Host { root, given };
         for (path, text) in PLAIN {
             host.set(path, text);

@@ -153,6 +153,19 @@ fn rings_are_locked_memory_without_the_capability() {
 }
 
 #[test]
+fn what_others_of_the_user_have_locked_is_not_there_to_take() {
+    let mut host = Host::unprivileged();
+    host.given.memlock_bytes = (4 << 20, 4 << 20);
+    let alone = host.diagnose(&relay(100, ""), None).fits;
+    host.given.locked_elsewhere_bytes = 2 << 20;
+    let diagnosis = host.diagnose(&relay(100, ""), Some(alone));
+    assert!(diagnosis.fits < alone && !diagnosis.holds(), "{diagnosis}");
+    let told = "4,096 KiB of locked memory without CAP_IPC_LOCK − 2,048 KiB of this user's other";
+    assert!(diagnosis.binding().arithmetic.starts_with(told), "{diagnosis}");
+    assert!(diagnosis.to_string().contains("LimitMEMLOCK=6291456"), "{diagnosis}");
+}
+
+#[test]
 fn sixty_four_kilobytes_of_locked_memory_hold_nobody() {
     let mut host = Host::unprivileged();
     host.given.memlock_bytes = (64 << 10, 64 << 10);

@@ -45,3 +45,4 @@ mod steering;
 mod timeouts;
 mod top;
 mod upstream_down;
+mod user_limits;

@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use super::ahead::{RECEIVE_BUFFERS, Receives};
 use super::entries::{self, Tag};
 use super::installs::{self, Installs};
+use super::locked::patient;
 use super::parked::Parked;
 use super::pool::{Group, Pool};
 use super::queue::{Queue, errno_of};
@@ -103,12 +104,15 @@ impl KernelRing {
             io("the wake-up", submitter.register_eventfd(self.waker.fd()))?;
         }
         let (address, entries) = self.memory.groups[index as usize].registration();
-        // SAFETY: the group's mapping has exactly so many entries and lives in `self.memory`,
-        // which `Drop` gives back only after it dropped the rings.
-        let registered = unsafe {
-            submitter.register_buf_ring_with_flags(address, entries, entries::BUFFER_GROUP, 0)
-        };
-        io("the buffer group", registered)?;
+        let registered = patient(|| {
+            // SAFETY: the group's mapping has exactly so many entries and lives in `self.memory`,
+            // which `Drop` gives back only after it dropped the rings.
+            let registered = unsafe {
+                submitter.register_buf_ring_with_flags(address, entries, entries::BUFFER_GROUP, 0)
+            };
+            registered.map_err(|error| errno_of(&error))
+        });
+        registered.map_err(|errno| refused("the buffer group", errno))?;
         self.tables.push(Table {
             queue,
             clients,

@@ -72,7 +72,7 @@ impl Mapping {
     }
 }
 
-fn page_bytes() -> usize {
+pub(super) fn page_bytes() -> usize {
     let bytes = sysconf(SysconfVar::PAGE_SIZE).ok().flatten();
     bytes.and_then(|bytes| usize::try_from(bytes).ok()).expect("POSIX defines a page's size")
 }

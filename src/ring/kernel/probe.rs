@@ -17,6 +17,7 @@ use nix::sys::socket::SockaddrStorage;
 use socket2::SockRef;
 
 use super::closes::closes_close;
+use super::locked::patient;
 use super::pool::{Group, Pool};
 use super::queue::{Queue, Wait, errno_of};
 use super::{RingError, entries};
@@ -140,8 +141,8 @@ impl fmt::Display for ProbeError {
             ),
             ProbeError::Memory => write!(
                 f,
-                "no memory for a ring (ENOMEM): raise `ulimit -l` (LimitMEMLOCK=) or the memory \
-                 limit of the cgroup"
+                "no memory for a ring (ENOMEM): raise `ulimit -l` (LimitMEMLOCK=), which bounds \
+                 all processes of a user together, or the cgroup's memory"
             ),
             ProbeError::Refused { call, errno: errno @ (Errno::EPERM | Errno::EACCES) } => write!(
                 f,
@@ -168,7 +169,8 @@ impl std::error::Error for ProbeError {}
 pub fn probe() -> Result<Features, ProbeError> {
     let release = read("/proc/sys/kernel/osrelease").unwrap_or_else(|| "(unknown)".into());
     let refused = |call, errno| refusal((call, errno), &release);
-    let plain = IoUring::new(4).map_err(|error| refused(SETUP, errno_of(&error)))?;
+    let plain = patient(|| IoUring::new(4).map_err(|error| errno_of(&error)));
+    let plain = plain.map_err(|errno| refused(SETUP, errno))?;
     let ops = operations(&plain).map_err(|errno| refused(REGISTER, errno))?;
     let mut missing: Vec<Missing> = NEEDED
         .iter()
@@ -195,9 +197,8 @@ pub fn probe() -> Result<Features, ProbeError> {
     Ok(Features { release, addresses, source_addresses, receives_ahead: receives_go_on() })
 }
 
-/// The operations that the gateway cannot do without. Multishot accept (5.19), its direct slots
-/// and cancel by slot (6.0) have no flag to ask for: they are older than socket commands, which
-/// are tried.
+/// The operations that the gateway needs. Multishot accept (5.19), its direct slots and cancel by
+/// slot (6.0) have no flag to ask for; they are older than socket commands, which are tried.
 const NEEDED: [(u8, &str, &str); 11] = [
     (opcode::Accept::CODE, "ACCEPT", "5.5"),
     (opcode::AsyncCancel2::CODE, "ASYNC_CANCEL", "5.5"),

@@ -8,6 +8,7 @@ use std::time::Duration;
 use io_uring::types::{CancelBuilder, Timespec};
 use io_uring::{EnterFlags, IoUring, cqueue, squeue};
 
+use super::locked::patient;
 use crate::base::Errno;
 
 /// `IORING_REGISTER_RING_FDS` and its opposite; the crate keeps what it registers in a borrowed
@@ -93,19 +94,22 @@ pub(super) struct Queue {
 }
 
 impl Queue {
-    /// A ring for the calling thread alone.
+    /// A ring for the calling thread alone. Memory that is refused is waited for, a bounded time.
     pub(super) fn new(submission_entries: u32, completion_entries: u32) -> Result<Queue, Errno> {
-        let ring = IoUring::builder()
-            .setup_single_issuer()
-            .setup_defer_taskrun()
-            .setup_taskrun_flag()
-            .setup_submit_all()
-            .setup_no_sqarray()
-            .setup_clamp()
-            .setup_cqsize(completion_entries)
-            .dontfork()
-            .build(submission_entries)
-            .map_err(|error| errno_of(&error))?;
+        let make = || {
+            IoUring::builder()
+                .setup_single_issuer()
+                .setup_defer_taskrun()
+                .setup_taskrun_flag()
+                .setup_submit_all()
+                .setup_no_sqarray()
+                .setup_clamp()
+                .setup_cqsize(completion_entries)
+                .dontfork()
+                .build(submission_entries)
+                .map_err(|error| errno_of(&error))
+        };
+        let ring = patient(make)?;
         let mut queue = Queue {
             ring,
             registered: None,
