@@ -5,8 +5,9 @@ use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsFd, OwnedFd};
 
 use nix::errno::Errno;
-use nix::libc;
-use socket2::{Domain, Protocol, SockFilter, SockRef, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
+
+use crate::ring::{steer_clients, take_no_hops};
 
 /// How many bytes may wait unsent in a socket before a sender is told to wait. It bounds what a
 /// peer that does not read costs: without it a send queue grows to `tcp_wmem`'s maximum, 4 MiB.
@@ -21,7 +22,7 @@ pub struct Bound {
     /// One for each worker.
     pub sockets: Vec<OwnedFd>,
     /// Somebody else has them open, too: their queues wait for a successor when we end, so they are
-    /// never shut down and never given a filter.
+    /// never shut down and never steered.
     pub inherited: bool,
 }
 
@@ -179,33 +180,46 @@ fn errno_of(error: &std::io::Error) -> Errno {
     Errno::from_raw(error.raw_os_error().unwrap_or(0))
 }
 
-/// Has a passive socket take no new client: the kernel drops every SYN that comes to it unanswered,
-/// so that the client sends it again a second later. Handshakes that have begun go on, and the
-/// accept queue stays. Closing the socket, or shutting it down, would reset that queue.
-///
-/// The filter belongs to the socket, not to the descriptor: never give it one that a successor is
-/// to accept from.
-///
-/// # Errors
-/// What the kernel said (`SO_ATTACH_FILTER`, no privilege needed).
-pub fn stop_syns(socket: &impl AsFd) -> Result<(), Errno> {
-    SockRef::from(socket).attach_filter(&NO_SYN).map_err(|error| errno_of(&error))
+/// Sockets that all new clients of an address come to, and none of them is answered.
+#[derive(Debug)]
+pub struct Decoys {
+    _sockets: Vec<OwnedFd>,
 }
 
-/// A socket filter of TCP sees the segment from its TCP header on. Byte 13 holds the flags; SYN is
-/// 0x02, ACK 0x10: a SYN without an ACK asks for a new connection.
-const NO_SYN: [SockFilter; 5] = {
-    const fn instruction(code: u32, skip_if: u8, skip_else: u8, k: u32) -> SockFilter {
-        SockFilter::new(code as u16, skip_if, skip_else, k)
+/// Has the passive sockets of an address take no new client: SYNs stay unanswered, so that clients
+/// send them again a second later. Handshakes that have begun go on, and the accept queues stay.
+/// Closing the sockets, or shutting them down, would reset those.
+///
+/// SYNs are steered to a socket that drops them, which needs no privilege as a filter would
+/// (`SO_ATTACH_FILTER`: CAP_NET_ADMIN). There is a decoy for each of `sockets`: when those close
+/// one after another the decoys take their places in the group, and the index of the first still
+/// means a decoy. A host that sends from 255 hops away and passes no router is not dropped; of
+/// those the first waits in the decoy.
+///
+/// The group must be `sockets` alone: never steer one that a successor is to accept from. Drop
+/// the decoys after them.
+///
+/// # Errors
+/// When the kernel refuses a socket or an option.
+pub fn stop_syns(address: SocketAddr, sockets: &[impl AsFd]) -> Result<Decoys, BindError> {
+    let Some(member) = sockets.first() else { return Ok(Decoys { _sockets: Vec::new() }) };
+    let refused = |tried| move |errno| BindError { address, tried, errno };
+    let decoy = || {
+        let socket = tcp_socket(address)?;
+        socket.set_reuse_port(true).map_err(failed(address, "SO_REUSEPORT"))?;
+        socket.bind(&address.into()).map_err(failed(address, "bind"))?;
+        take_no_hops(&socket, address.is_ipv4()).map_err(refused("IP_MINTTL"))?;
+        Ok(socket)
+    };
+    let decoys: Vec<Socket> = sockets.iter().map(|_| decoy()).collect::<Result<_, _>>()?;
+    // Nobody has this index before the first decoy listens.
+    let index = u32::try_from(sockets.len()).unwrap_or(u32::MAX);
+    steer_clients(member, index).map_err(refused("SO_ATTACH_REUSEPORT_CBPF"))?;
+    for decoy in &decoys {
+        decoy.listen(0).map_err(failed(address, "listen"))?;
     }
-    [
-        instruction(libc::BPF_LD | libc::BPF_B | libc::BPF_ABS, 0, 0, 13),
-        instruction(libc::BPF_ALU | libc::BPF_AND | libc::BPF_K, 0, 0, 0x12),
-        instruction(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 0, 1, 0x02),
-        instruction(libc::BPF_RET | libc::BPF_K, 0, 0, 0),
-        instruction(libc::BPF_RET | libc::BPF_K, 0, 0, u32::MAX),
-    ]
-};
+    Ok(Decoys { _sockets: decoys.into_iter().map(OwnedFd::from).collect() })
+}
 
 #[cfg(test)]
 mod tests {
@@ -282,28 +296,45 @@ mod tests {
     }
 
     #[test]
-    fn without_syns_the_queue_is_served_and_nobody_new_comes() {
-        const WATCH: Duration = Duration::from_millis(300);
-        let any = "127.0.0.1:0".parse().expect("an address");
-        let mut bound = listen_on(any, 1, 16).expect("a free port");
-        let passive = TcpListener::from(bound.sockets.remove(0));
-        let connect = || TcpStream::connect_timeout(&bound.address, WATCH);
-        let talk = |client: &mut TcpStream, server: &mut TcpStream| {
+    fn without_syns_the_queues_are_served_and_nobody_new_comes_until_the_last_has_closed() {
+        const WATCH: Duration = Duration::from_millis(200);
+        for any in ["127.0.0.1:0", "[::1]:0"] {
+            let Ok(Bound { address, sockets, .. }) =
+                listen_on(any.parse().expect("an address"), 3, 16)
+            else {
+                continue; // A host without IPv6.
+            };
+            let mut passive: Vec<_> = sockets.into_iter().map(TcpListener::from).collect();
+            let connect = || TcpStream::connect_timeout(&address, WATCH);
+            let nobody = || {
+                for _ in 0..2 {
+                    assert_eq!(connect().expect_err("no answer").kind(), ErrorKind::TimedOut);
+                }
+            };
+            let mut queued: Vec<_> = (0..12).map(|_| connect().expect("it listens")).collect();
+            let decoys = stop_syns(address, &passive).expect("no privilege is needed");
+            nobody();
+            let mut served = Vec::new();
+            for socket in &passive {
+                socket.set_nonblocking(true).expect("a flag");
+                served.extend(std::iter::from_fn(|| socket.accept().ok()));
+            }
+            assert_eq!(served.len(), queued.len());
+            for (server, _) in &mut served {
+                server.set_nonblocking(false).expect("a flag");
+                server.write_all(b"hello").expect("bytes");
+            }
             let mut heard = [0; 5];
-            client.write_all(b"hello").and_then(|()| server.read_exact(&mut heard)).expect("bytes");
-            server.write_all(&heard).and_then(|()| client.read_exact(&mut heard)).expect("bytes");
-        };
-        let mut established = connect().expect("it listens");
-        let (mut served, _) = passive.accept().expect("a client");
-        let mut queued: Vec<_> = (0..5).map(|_| connect().expect("it listens")).collect();
-
-        stop_syns(&passive).expect("a filter");
-        assert_eq!(connect().expect_err("no answer").kind(), ErrorKind::TimedOut);
-        talk(&mut established, &mut served);
-        for client in &mut queued {
-            let (mut server, _) = passive.accept().expect("it was queued");
-            talk(client, &mut server);
+            for client in &mut queued {
+                client.read_exact(&mut heard).expect("it is served");
+            }
+            while !passive.is_empty() {
+                nobody();
+                passive.remove(0);
+            }
+            nobody();
+            drop(decoys);
+            assert_eq!(connect().expect_err("closed").kind(), ErrorKind::ConnectionRefused);
         }
-        assert_eq!(connect().expect_err("no answer").kind(), ErrorKind::TimedOut);
     }
 }

@@ -149,7 +149,7 @@ const NICE: i32 = 10;
 /// How long an end that nobody may wait for takes to reset connections, at most.
 const RESET_PATIENCE: Duration = Duration::from_secs(2);
 
-/// Makes the control plane's runtime for the calling thread. That takes a ring, so it is made before
+/// Makes the control plane's runtime for the calling thread. It takes a ring, so it is made before
 /// anybody is served.
 ///
 /// # Errors

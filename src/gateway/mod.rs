@@ -12,6 +12,7 @@ mod sockets;
 #[cfg(test)]
 mod tests;
 
+use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
 use std::path::Path;
 use std::sync::Arc;
@@ -40,7 +41,7 @@ use crate::control::directory::runtime_directory;
 use crate::control::reading::Books;
 use crate::control::status::StatusDoor;
 use crate::control::{Doors, Ending, Exit, Outcome, WorkerHandle};
-use crate::listener::{Bound, stop_syns};
+use crate::listener::{Bound, Decoys, stop_syns};
 use crate::metrics::{Extent, Refusal, WorkerCounters};
 use crate::ring::{KernelRing, PassiveSocket, RingError, RingSetup, ServerSocket, Waker};
 use crate::upstream::Servers;
@@ -107,8 +108,9 @@ struct Gateway {
     exits: UnboundedReceiver<Exit>,
     /// The access log, until the last line is written.
     writing: Option<Writing>,
-    /// Passive sockets that nobody else has: what waits in them when they close is reset.
-    sockets: Vec<PassiveSocket>,
+    /// Passive sockets that nobody else has, by address: what waits in them when they close is
+    /// reset.
+    sockets: Vec<(SocketAddr, Vec<PassiveSocket>)>,
     /// Of its addresses, until it has ended.
     locks: Vec<Lock>,
 }
@@ -187,8 +189,7 @@ impl Gateway {
         let steering = books::steering(config, &plan, host.workers());
         let mut books = books::open(config, host, clock, budget, &sockets, handles, steering);
         let writing = access::start(config, sink, notes, &mut books)?;
-        let own = sockets.into_iter().filter(|passive| !passive.inherited);
-        let sockets = own.map(|passive| passive.socket).collect();
+        let sockets = sockets::own_by_address(sockets);
         let (doors, locks) = (Doors::default(), Vec::new());
         for gate in gates {
             // A worker that is gone has said so through its `Exit`.
@@ -199,12 +200,14 @@ impl Gateway {
 
     /// Until the end. What is still open at the drain's deadline ends with the process.
     fn serve(self, config: &Config) -> Result<(), GatewayError> {
+        // Dropped last, after the sockets.
+        let mut decoys = Vec::new();
         let Gateway { runtime, books, doors, threads, exits, writing, sockets, locks: _locks } =
             self;
         let handles = books.workers.clone();
         let drain_timeout = config.gateway.drain_timeout;
         let ready = || tracing::info!(workers = handles.len(), "ready");
-        let no_more_syns = || turn_new_clients_away(&sockets);
+        let no_more_syns = || decoys = turn_new_clients_away(&sockets);
         let outcome =
             crate::control::run(&runtime, books, exits, drain_timeout, doors, ready, no_more_syns)
                 .map_err(GatewayError::Control)?;
@@ -371,16 +374,19 @@ fn plan_of(plan: &Plan, worker: usize) -> Plan {
     plan
 }
 
-/// Before a drain: no client comes that the drain would not serve any more.
-fn turn_new_clients_away(sockets: &[PassiveSocket]) {
-    for socket in sockets {
-        if let Err(error) = stop_syns(socket) {
+/// Before a drain: no client comes that the drain would not serve any more. What comes back is to
+/// be dropped after the sockets.
+fn turn_new_clients_away(sockets: &[(SocketAddr, Vec<PassiveSocket>)]) -> Vec<Decoys> {
+    let decoys = sockets.iter().filter_map(|(address, sockets)| {
+        let refused = |error| {
             tracing::warn!(
                 %error,
-                "SYNs cannot be filtered; clients that come late may be reset by the drain's end"
+                "SYNs cannot be dropped; clients that come late may be reset by the drain's end"
             );
-        }
-    }
+        };
+        stop_syns(*address, sockets).map_err(refused).ok()
+    });
+    decoys.collect()
 }
 
 /// The sockets in the order of `worker`'s plan.

@@ -54,6 +54,18 @@ pub(super) fn passive_sockets(bound: Vec<(usize, Bound)>) -> Vec<Passive> {
     rows.flatten().collect()
 }
 
+/// Those that nobody else has, by address.
+pub(super) fn own_by_address(sockets: Vec<Passive>) -> Vec<(SocketAddr, Vec<PassiveSocket>)> {
+    let mut own: Vec<(SocketAddr, Vec<PassiveSocket>)> = Vec::new();
+    for Passive { address, socket, .. } in sockets.into_iter().filter(|one| !one.inherited) {
+        match own.last_mut() {
+            Some((before, row)) if *before == address => row.push(socket),
+            _ => own.push((address, vec![socket])),
+        }
+    }
+    own
+}
+
 /// Listens on every address of every listener.
 pub(super) fn bind_all(
     config: &Config,

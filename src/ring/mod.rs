@@ -12,6 +12,7 @@ pub use contract::{
     ServerId,
 };
 pub use kernel::locked::{lockable_bytes, patient};
+pub use kernel::options::{steer_clients, take_no_hops};
 pub use kernel::probe::{Features, ProbeError, probe};
 pub use kernel::{
     AcceptQueue, KernelRing, PassiveSocket, RingError, RingSetup, ServerSocket, Waker,

@@ -2,16 +2,17 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::sys::signal::Signal;
 
 use crate::support::client::{self, Ending};
 use crate::support::command::tell;
 use crate::support::config::upstream;
-use crate::support::gateway::Gateway;
+use crate::support::gateway::{Gateway, Home, program_as_user};
 use crate::support::procfs::is_stopped;
 use crate::support::server;
-use crate::support::wait_until;
+use crate::support::{WATCH, wait_until};
 
 fn config(max_connections: usize, drain_timeout: &str, server: SocketAddr) -> String {
     format!(
@@ -168,4 +169,42 @@ fn whoever_is_served_before_the_gateway_is_ready_is_not_lost_by_a_signal() {
         gateway.signal(Signal::SIGTERM);
         gateway.stop_has_begun().expect(&[("drained", 1)]);
     }
+}
+
+/// As an ordinary user, clients come all the time while the gateway drains: each is served, or
+/// waits for an answer to its SYN, or finds the address closed. None is reset after its handshake.
+#[test]
+fn a_drain_without_privileges_resets_nobody_who_comes_late() {
+    let home = Home::new();
+    let config = "[gateway]\nworkers = 2\nmax_connections = 1000\ndrain_timeout = \"2s\"\n\
+        [listener.edge]\nbind = [\"127.0.0.1:0\"]\nupstream = \"app\"\n\
+        [upstream.app]\nbuiltin = \"echo\"\n";
+    let command = program_as_user(61_003, "true", home.path());
+    let gateway = Gateway::launch_in(home, command, Some(config));
+    gateway.wait_for_line(" ready ");
+    let address = gateway.address("edge");
+    let over = AtomicBool::new(false);
+    let come = || {
+        let (mut served, mut cut) = (0, 0);
+        while !over.load(Ordering::Relaxed) {
+            let Ok(mut stream) = TcpStream::connect_timeout(&address, WATCH) else { continue };
+            let asked = stream.write_all(b"?");
+            match asked.and_then(|()| stream.read(&mut [0])) {
+                Ok(1) => served += 1,
+                _ => cut += 1,
+            }
+        }
+        (served, cut)
+    };
+    std::thread::scope(|scope| {
+        let clients: Vec<_> = (0..4).map(|_| scope.spawn(come)).collect();
+        std::thread::sleep(WATCH);
+        gateway.signal(Signal::SIGTERM);
+        let report = gateway.stop_has_begun();
+        over.store(true, Ordering::Relaxed);
+        let outcomes: Vec<_> = clients.into_iter().map(|one| one.join().expect("ends")).collect();
+        assert!(outcomes.iter().all(|(served, _)| *served > 0), "{outcomes:?}");
+        assert!(outcomes.iter().all(|(_, cut)| *cut == 0), "{outcomes:?}");
+        assert_eq!(report.queue_reset, 0);
+    });
 }

@@ -73,7 +73,7 @@ pub struct AcceptQueue {
     /// How many may: the backlog, as the kernel granted it. One more fits.
     pub limit: u32,
     /// Segments that the kernel dropped at the socket: SYNs and last steps of handshakes that found
-    /// the queue full, and what a filter takes.
+    /// the queue full.
     pub dropped: u32,
 }
 

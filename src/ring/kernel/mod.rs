@@ -4,7 +4,8 @@
 //! `completions` reads answers, `ahead` keeps receives going, `splices` moves bulk, `address` asks
 //! for what the ring cannot, `installs` lends both descriptors, `setup` does arithmetic, `life`
 //! makes and ends the set, `own` is for programs with bytes of their own, `probe` and `closes` try
-//! what this kernel does, `locked` waits for memory that the dead still hold.
+//! what this kernel does, `locked` waits for memory that the dead still hold, `options` are passive
+//! sockets'.
 //!
 //! A ring's fixed-file table holds its client slots first, where alone the kernel allocates, and
 //! behind them an upstream slot for each: client slot `n` of `N` has upstream slot `N + n`.
@@ -47,6 +48,7 @@ mod installs;
 mod life;
 pub mod locked;
 mod memory;
+pub mod options;
 mod own;
 mod parked;
 mod pool;

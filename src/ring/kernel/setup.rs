@@ -86,7 +86,7 @@ impl RingError {
     pub(super) fn refused(tried: String, errno: Errno) -> RingError {
         let (rule, remedy) = match errno {
             Errno::ENOMEM => (
-                "without CAP_IPC_LOCK the rings of all processes of a user count against RLIMIT_MEMLOCK",
+                "without CAP_IPC_LOCK RLIMIT_MEMLOCK bounds the rings of all of a user's processes",
                 "raise `ulimit -l` (LimitMEMLOCK=), or lower completion_entries or workers",
             ),
             Errno::EMFILE => (

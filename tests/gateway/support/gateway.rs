@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
@@ -11,7 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::unistd::{Pid, geteuid};
 
 use super::log::{Log, parsed};
 use super::wait_until;
@@ -249,7 +250,26 @@ pub(crate) fn program(open_files: Option<u64>) -> Command {
     command
 }
 
-/// The same, handed one or two passive sockets the way a service manager does. The shell moves them
+/// The program as a user without capabilities, after a shell's `first`, by a copy that the user can
+/// reach; each test has a user of its own. Without root's rights the tests' own user has to do.
+pub(crate) fn program_as_user(user: u32, first: &str, home: &Path) -> Command {
+    let copy = home.join("portcullis");
+    if !copy.exists() {
+        std::fs::copy(program(None).get_program(), &copy).expect("a copy");
+    }
+    let mut command = Command::new("sh");
+    command.arg("-c").arg(format!("{first} && exec \"$0\" \"$@\"")).arg(&copy);
+    if geteuid().is_root() {
+        for path in [home, &copy] {
+            std::fs::set_permissions(path, PermissionsExt::from_mode(0o755)).expect("ours");
+            chown(path, Some(user), Some(user)).expect("root may");
+        }
+        command.uid(user).gid(user);
+    }
+    command
+}
+
+/// The same as [`program`], handed one or two passive sockets the way a service manager does. The shell moves them
 /// to where they belong and becomes the program, so that LISTEN_PID is right.
 pub(crate) fn activated_program(sockets: &[&TcpListener]) -> Command {
     let script = "exec 3<&0 4>&1 </dev/null >/dev/null; LISTEN_PID=$$ exec \"$0\" \"$@\"";

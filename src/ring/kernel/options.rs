@@ -1,0 +1,44 @@
+//! Options of passive sockets that no safe crate sets.
+#![allow(unsafe_code)]
+
+use std::os::fd::{AsFd, AsRawFd};
+
+use crate::base::Errno;
+
+/// Has every new client of `member`'s SO_REUSEPORT group come to the socket of this index, in the
+/// order of listening. Where the group has none of that index, clients are spread as ever. Needs no
+/// privilege.
+///
+/// # Errors
+/// What the kernel said (`SO_ATTACH_REUSEPORT_CBPF`, Linux 4.5).
+pub fn steer_clients(member: &impl AsFd, index: u32) -> Result<(), Errno> {
+    let code = (libc::BPF_RET | libc::BPF_K) as u16;
+    let mut answer = [libc::sock_filter { code, jt: 0, jf: 0, k: index }];
+    let program = libc::sock_fprog { len: answer.len() as u16, filter: answer.as_mut_ptr() };
+    set(member, libc::SOL_SOCKET, libc::SO_ATTACH_REUSEPORT_CBPF, &program)
+}
+
+/// Has a passive socket drop the segments of new clients that have passed a router, or whose host
+/// begins with less than 255 hops, as all but a few do. Needs no privilege.
+///
+/// # Errors
+/// What the kernel said (`IP_MINTTL`, `IPV6_MINHOPCOUNT`).
+pub fn take_no_hops(socket: &impl AsFd, is_ipv4: bool) -> Result<(), Errno> {
+    const MOST: libc::c_int = 255;
+    let (level, option) = if is_ipv4 {
+        (libc::IPPROTO_IP, libc::IP_MINTTL)
+    } else {
+        (libc::IPPROTO_IPV6, libc::IPV6_MINHOPCOUNT)
+    };
+    set(socket, level, option, &MOST)
+}
+
+fn set<T>(socket: &impl AsFd, level: i32, option: i32, value: &T) -> Result<(), Errno> {
+    let fd = socket.as_fd().as_raw_fd();
+    let length_bytes = size_of::<T>() as libc::socklen_t;
+    // SAFETY: the kernel reads `length_bytes` of a value that is borrowed; both callers, in this
+    // file, pass the structure of their option, and what it points to lives through the call.
+    let result =
+        unsafe { libc::setsockopt(fd, level, option, (&raw const *value).cast(), length_bytes) };
+    Errno::result(result).map(drop)
+}
