@@ -6,7 +6,9 @@ use std::io::{self, Read, Seek, Write};
 use std::net::SocketAddr;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
+use humantime_serde::re::humantime::format_rfc3339_seconds;
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg, OFlag};
 
@@ -14,7 +16,7 @@ use nix::fcntl::{Flock, FlockArg, OFlag};
 /// the file stays, because removing it would let two others each lock a file of that name.
 #[derive(Debug)]
 pub(super) struct Lock {
-    _file: Flock<File>,
+    file: Flock<File>,
 }
 
 /// Why a lock was not to be had.
@@ -26,6 +28,8 @@ pub enum LockError {
         path: PathBuf,
         /// Who, by what the file says; nobody when the holder is only about to write it.
         pid: Option<i32>,
+        /// When it has ended at the latest, if it drains: by what the file says.
+        drains_until: Option<String>,
     },
     /// The file cannot be made, locked or written.
     Unusable {
@@ -39,13 +43,21 @@ pub enum LockError {
 impl fmt::Display for LockError {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            LockError::Held { path, pid } => {
-                match pid {
-                    Some(pid) => write!(out, "another gateway runs there, pid {pid}")?,
-                    None => write!(out, "another gateway runs there")?,
+            LockError::Held { path, pid, drains_until } => {
+                let does = if drains_until.is_some() { "drains" } else { "runs" };
+                write!(out, "another gateway {does} there")?;
+                if let Some(pid) = pid {
+                    write!(out, ", pid {pid}")?;
                 }
-                let path = path.display();
-                write!(out, " (it holds {path}); stop it first, or bind another address")
+                write!(out, " (it holds {})", path.display())?;
+                match drains_until {
+                    Some(moment) => write!(
+                        out,
+                        "; it ends by itself, at {moment} at the latest: start again then, or \
+                         send it a second SIGTERM, which resets what is left"
+                    ),
+                    None => write!(out, "; stop it first, or bind another address"),
+                }
             }
             LockError::Unusable { path, error } => write!(
                 out,
@@ -59,7 +71,18 @@ impl fmt::Display for LockError {
 
 impl std::error::Error for LockError {}
 
+/// Between the pid and the moment.
+const DRAINS_UNTIL: &str = " drains until ";
+
 impl Lock {
+    /// Notes for others that this gateway drains, and when it has ended at the latest.
+    pub(super) fn say_draining(&mut self, until: SystemTime) {
+        let words = format!("{DRAINS_UNTIL}{}", format_rfc3339_seconds(until));
+        if let Err(error) = write_words(&mut self.file, &words) {
+            tracing::warn!(%error, "the lock file does not say that the gateway drains");
+        }
+    }
+
     /// Takes the lock of `address`, or says at once who has it.
     pub(super) fn take(directory: &Path, address: SocketAddr) -> Result<Lock, LockError> {
         let path = directory.join(file_name(address, network().as_deref()));
@@ -75,27 +98,33 @@ impl Lock {
             .map_err(unusable)?;
         match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
             Ok(mut file) => {
-                write_pid(&mut file).map_err(unusable)?;
-                Ok(Lock { _file: file })
+                write_words(&mut file, "").map_err(unusable)?;
+                Ok(Lock { file })
             }
             Err((mut file, Errno::EWOULDBLOCK)) => {
-                Err(LockError::Held { pid: read_pid(&mut file), path })
+                let (pid, drains_until) = read_words(&mut file);
+                Err(LockError::Held { path, pid, drains_until })
             }
             Err((_, errno)) => Err(unusable(errno.into())),
         }
     }
 }
 
-fn write_pid(file: &mut File) -> io::Result<()> {
+/// Written in one go, so that a reader sees all of it or nothing.
+fn write_words(file: &mut File, words: &str) -> io::Result<()> {
     file.set_len(0)?;
     file.rewind()?;
-    writeln!(file, "{}", std::process::id())
+    file.write_all(format!("{}{words}\n", std::process::id()).as_bytes())
 }
 
-fn read_pid(file: &mut File) -> Option<i32> {
+/// The holder's pid, and until when it drains.
+fn read_words(file: &mut File) -> (Option<i32>, Option<String>) {
     let mut text = String::new();
-    file.take(16).read_to_string(&mut text).ok()?;
-    text.trim().parse().ok()
+    if file.take(64).read_to_string(&mut text).is_err() {
+        return (None, None);
+    }
+    let (pid, rest) = text.trim().split_once(DRAINS_UNTIL).unwrap_or((text.trim(), ""));
+    (pid.parse().ok(), Some(rest.to_owned()).filter(|moment| !moment.is_empty()))
 }
 
 /// The same address in two network namespaces is two addresses, and they may share a directory.

@@ -29,7 +29,7 @@ pub use host::diagnose;
 pub use inherit::InheritError;
 pub use lock::LockError;
 
-use crate::base::{Clock, version};
+use crate::base::{Clock, Millis, version};
 use crate::budget::{Bell, Budget};
 use crate::config::{
     AtLimit, Builtin, Config, ConfigErrors, Listener, Log, LogFormat, Status, UpstreamKind,
@@ -202,12 +202,16 @@ impl Gateway {
     fn serve(self, config: &Config) -> Result<(), GatewayError> {
         // Dropped last, after the sockets.
         let mut decoys = Vec::new();
-        let Gateway { runtime, books, doors, threads, exits, writing, sockets, locks: _locks } =
-            self;
+        let Gateway { runtime, books, doors, threads, exits, writing, sockets, mut locks } = self;
         let handles = books.workers.clone();
         let drain_timeout = config.gateway.drain_timeout;
         let ready = || tracing::info!(workers = handles.len(), "ready");
-        let no_more_syns = || decoys = turn_new_clients_away(&sockets);
+        let clock = books.clock.clone();
+        let no_more_syns = || {
+            let until = clock.began() + clock.now().since(Millis(0)) + drain_timeout;
+            locks.iter_mut().for_each(|lock| lock.say_draining(until));
+            decoys = turn_new_clients_away(&sockets);
+        };
         let outcome =
             crate::control::run(&runtime, books, exits, drain_timeout, doors, ready, no_more_syns)
                 .map_err(GatewayError::Control)?;
