@@ -174,12 +174,14 @@ fn descriptors(means: &Means) -> Limit {
     let rings = means.rings_by_descriptors();
     let because = format!(
         "{} × {} ({} descriptors − {DESCRIPTORS_RESERVED} reserved − {} to be woken by − {} \
-         listening) × {} each ({} slots / {})",
+         listening − {} to drain with − {} of locks) × {} each ({} slots / {})",
         count(means.workers.into(), "worker"),
         count(rings, "ring"),
         thousands(means.descriptors),
         means.workers,
-        thousands(u64::from(means.workers) * means.passive_sockets),
+        thousands(means.listening()),
+        thousands(means.listening()),
+        thousands(means.locks()),
         thousands(means.per_ring()),
         thousands(means.table_entries.into()),
         means.sides

@@ -8,14 +8,17 @@ use crate::config::{Auto, Config, UpstreamKind};
 pub(super) const TABLE_ENTRIES_MAX: u64 = 1 << 20;
 /// Connections that a worker can name: a token has 24 bits for them.
 pub(super) const WORKER_CONNECTIONS_MAX: u64 = 1 << 24;
-/// Ordinary descriptors for stdio, the log, the control plane's ring and signals, admin sockets and
-/// probes. A gateway without a client has about 20 of them.
+/// Ordinary descriptors for stdio, the log, the control plane's ring and signals, its servers, 40
+/// connections to these, and probes. A gateway without a client has about 20 of them.
 pub(super) const DESCRIPTORS_RESERVED: u64 = 64;
 /// Memory of the control plane's own ring that counts against RLIMIT_MEMLOCK.
 const CONTROL_LOCKED_BYTES: u64 = 64 << 10;
 const PAGE_BYTES: u64 = 4096;
 /// Ordinary descriptors that a worker may have for a moment, to send FINs or ask for addresses.
 const DESCRIPTORS_BRIEF: u64 = 128;
+/// Further connections of the admin server, which has 16 at most, and the status server, with 64:
+/// where descriptors are scarce they wait.
+const DESCRIPTORS_OF_SERVERS: u64 = 16 + 64 - 40;
 /// A pipe has two ends, and the connection that uses it a descriptor for each of its sockets.
 const DESCRIPTORS_PER_PIPE: u64 = 4;
 
@@ -95,24 +98,35 @@ impl Means {
         u64::from(self.table_entries / self.sides)
     }
 
-    /// Rings of each worker that the descriptors suffice for: each ring takes one, and each worker
-    /// one to be woken by and one for each passive socket.
+    /// Rings of each worker that the descriptors suffice for, at one each.
     pub(super) fn rings_by_descriptors(&self) -> u64 {
-        let workers = u64::from(self.workers);
-        let taken = DESCRIPTORS_RESERVED + workers * (1 + self.passive_sockets);
-        self.descriptors.saturating_sub(taken) / workers
+        let taken = self.descriptors_without(0);
+        self.descriptors.saturating_sub(taken) / u64::from(self.workers)
+    }
+
+    /// Lock files: one for each address.
+    pub(super) fn locks(&self) -> u64 {
+        self.passive_sockets
+    }
+
+    /// Passive sockets of all workers; a drain makes as many again.
+    pub(super) fn listening(&self) -> u64 {
+        u64::from(self.workers) * self.passive_sockets
     }
 
     /// Ordinary descriptors that each worker's sockets and pipes may have, where each has so many
     /// rings: out of what nothing else takes.
     fn descriptors_beside(&self, rings: u64) -> u64 {
-        let free = self.descriptors.saturating_sub(self.descriptors_without(rings));
+        let taken = self.descriptors_without(rings) + DESCRIPTORS_OF_SERVERS;
+        let free = self.descriptors.saturating_sub(taken);
         self.descriptors_wanted().min(free / u64::from(self.workers))
     }
 
-    /// Ordinary descriptors of everything but workers' sockets and pipes.
+    /// Ordinary descriptors of everything but workers' sockets and pipes: each worker has its rings
+    /// and one to be woken by.
     fn descriptors_without(&self, rings: u64) -> u64 {
-        DESCRIPTORS_RESERVED + u64::from(self.workers) * (1 + self.passive_sockets + rings)
+        let workers = u64::from(self.workers) * (1 + rings);
+        DESCRIPTORS_RESERVED + self.locks() + 2 * self.listening() + workers
     }
 
     fn descriptors_wanted(&self) -> u64 {
@@ -121,7 +135,8 @@ impl Means {
 
     /// Ordinary descriptors with which each worker, of so many rings, has all the pipes it may.
     pub(super) fn descriptors_for_pipes(&self, rings: u32) -> u64 {
-        self.descriptors_without(rings.into()) + u64::from(self.workers) * self.descriptors_wanted()
+        let taken = self.descriptors_without(rings.into()) + DESCRIPTORS_OF_SERVERS;
+        taken + u64::from(self.workers) * self.descriptors_wanted()
     }
 
     /// Files that the pipes of all workers take.
@@ -229,10 +244,10 @@ mod tests {
         let shape = means(20_000, 2).shape(1_000_000);
         assert_eq!((shape.slots_per_worker, shape.rings_per_worker), (562_532, 57));
         let few = means(256, 2);
-        assert_eq!((few.rings_by_descriptors(), few.per_ring()), (94, 128));
-        let all = few.held_by(94);
+        assert_eq!((few.rings_by_descriptors(), few.per_ring()), (92, 128));
+        let all = few.held_by(92);
         let shape = few.shape(all);
-        assert_eq!((shape.slots_per_worker, shape.rings_per_worker), (94 * 128, 94));
+        assert_eq!((shape.slots_per_worker, shape.rings_per_worker), (92 * 128, 92));
         assert_eq!(means(20_000, 1).shape(10).slots_per_worker, 10);
     }
 
@@ -262,9 +277,10 @@ mod tests {
         };
         assert_eq!(extra(&means(20_000, 2), 1_000_000), (4 * 64 + 128, 64));
         let few = means(256, 2);
-        // 256 − 64 reserved − 2 × (1 to be woken by + 1 listening + rings); 4 for each pipe.
-        assert_eq!(extra(&few, 100), (93, 23));
-        assert_eq!(extra(&few, few.held_by(94)), (0, 0));
+        // 256 − 64 and 40 reserved − 1 lock − 2 × (1 to be woken by + 1 listening + 1 for a drain
+        // + 1 ring); 4 for each pipe.
+        assert_eq!(extra(&few, 100), (71, 17));
+        assert_eq!(extra(&few, few.held_by(92)), (0, 0));
     }
 
     #[test]

@@ -103,8 +103,8 @@ impl fmt::Display for GatewayError {
             GatewayError::Thread(error) => write!(
                 out,
                 "a worker's thread could not be started: {error}; \
-                 lower gateway.workers or raise the limit on processes (ulimit -u), which bounds all \
-                 of this user's together"
+                 lower gateway.workers or raise the limit on processes (ulimit -u), which bounds \
+                 all of this user's together"
             ),
             GatewayError::Control(error) => write!(
                 out,

@@ -14,6 +14,7 @@ mod cut;
 mod drain;
 mod dump;
 mod families;
+mod few_descriptors;
 mod half_close;
 mod half_closed_and_full;
 mod kill;

@@ -269,8 +269,8 @@ pub(crate) fn program_as_user(user: u32, first: &str, home: &Path) -> Command {
     command
 }
 
-/// The same as [`program`], handed one or two passive sockets the way a service manager does. The shell moves them
-/// to where they belong and becomes the program, so that LISTEN_PID is right.
+/// The same as [`program`], handed one or two passive sockets the way a service manager does. The
+/// shell moves them to where they belong and becomes the program, so that LISTEN_PID is right.
 pub(crate) fn activated_program(sockets: &[&TcpListener]) -> Command {
     let script = "exec 3<&0 4>&1 </dev/null >/dev/null; LISTEN_PID=$$ exec \"$0\" \"$@\"";
     let mut command = Command::new("sh");
