@@ -16,7 +16,8 @@ fn echo_on(binds: usize) -> String {
     let binds = vec!["\"127.0.0.1:0\""; binds].join(", ");
     format!(
         "[gateway]\nworkers = 2\ndrain_timeout = \"5s\"\n[ring]\nbuffer_count = 512\n\
-         [listener.edge]\nbind = [{binds}]\nupstream = \"app\"\n[upstream.app]\nbuiltin = \"echo\"\n\
+         [listener.edge]\nbind = [{binds}]\nupstream = \"app\"\n\
+         [upstream.app]\nbuiltin = \"echo\"\n\
          [status]\nbind = \"127.0.0.1:0\"\n"
     )
 }
