@@ -102,9 +102,9 @@ impl fmt::Display for GatewayError {
             }
             GatewayError::Thread(error) => write!(
                 out,
-                "a worker's thread could not be started: {error}; \
-                 lower gateway.workers or raise the limit on processes (ulimit -u), which bounds \
-                 all of this user's together"
+                "a thread could not be started: {error}; \
+                 raise the limit on processes (ulimit -u), which bounds all of this user's \
+                 together, or lower gateway.workers"
             ),
             GatewayError::Control(error) => write!(
                 out,

@@ -62,6 +62,9 @@ pub fn run(config: Config, path: Option<&Path>) -> Result<(), GatewayError> {
     crate::control::signals::hold_wishes();
     // Before the log, which has a thread and descriptors of its own.
     let inherited = Inherited::from_environment().map_err(GatewayError::Inherit);
+    // The log's writer is started by a crate that panics where there is no thread to be had.
+    let trial = std::thread::Builder::new().spawn(|| {}).map_err(GatewayError::Thread)?;
+    trial.join().map_err(|_| GatewayError::WorkerLost)?;
     let log = crate::control::log::start(&config.log);
     announce(&config, path);
     let outcome = inherited

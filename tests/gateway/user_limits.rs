@@ -29,6 +29,18 @@ fn a_start_after_a_kill_waits_for_the_locked_memory_of_the_dead() {
 }
 
 #[test]
+fn a_start_without_threads_to_be_had_is_one_clear_error() {
+    // Shells name the limit on processes differently.
+    const PROCESSES: &str = "{ ulimit -p 1 || ulimit -u 1; } 2> /dev/null";
+    let home = Home::new();
+    let command = program_as_user(61_004, PROCESSES, home.path());
+    let (status, lines) = Gateway::launch_in(home, command, Some(ECHO)).ended_by_itself();
+    assert_eq!(status.code(), Some(1), "{lines:?}");
+    let words = lines.join("\n");
+    assert!(words.contains("ulimit -u") && !words.contains("panicked"), "{words}");
+}
+
+#[test]
 fn a_second_gateway_of_a_user_is_refused_with_what_the_first_holds() {
     const USER: u32 = 61_002;
     let homes = [Home::new(), Home::new()];

@@ -68,6 +68,8 @@ fn hears_end(
 
 #[cfg(test)]
 mod tests {
+    use std::io::PipeWriter;
+
     use super::*;
 
     #[test]
@@ -80,9 +82,14 @@ mod tests {
         const MOMENT: Duration = Duration::from_millis(20);
         let (peer, ours) = pipe().expect("a pipe");
         let kept = ours.try_clone().expect("a descriptor");
-        let close = || Ok(drop(ours));
-        assert_eq!(hears_end(&peer, MOMENT, close), Ok(false), "somebody still holds it");
-        assert_eq!(hears_end(&peer, MOMENT, || Ok(drop(kept))), Ok(true));
+        let drops = |end| {
+            move || {
+                drop::<PipeWriter>(end);
+                Ok(())
+            }
+        };
+        assert_eq!(hears_end(&peer, MOMENT, drops(ours)), Ok(false), "somebody still holds it");
+        assert_eq!(hears_end(&peer, MOMENT, drops(kept)), Ok(true));
         assert_eq!(hears_end(&peer, MOMENT, || Err(Errno::EMFILE)), Err(Errno::EMFILE));
     }
 }
