@@ -162,8 +162,8 @@ fn pipes(facts: &Facts, config: &Config, means: &Means, shape: Shape) -> Option<
         return None;
     }
     let says = format!(
-        "this user's pipes may hold {} pages and ours {}: bulk that finds none is copied; raise \
-         fs.pipe-user-pages-soft",
+        "the pipes of all this user's processes may hold {} pages and ours {}: bulk that finds \
+         none is copied; raise fs.pipe-user-pages-soft",
         thousands(may),
         thousands(want)
     );
