@@ -12,3 +12,7 @@ pub use nix::errno::Errno;
 pub use op::{InFlight, OpKind};
 pub use side::{BySide, Side};
 pub use time::{Clock, Micros, Millis, Tick};
+
+/// How a connect fails whose socket reached itself: the kernel chose the server's own port as its
+/// source, and nobody listens there. connect(2) on a TCP socket never fails with this.
+pub const SELF_CONNECT: Errno = Errno::ELOOP;

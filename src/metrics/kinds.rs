@@ -1,6 +1,6 @@
 //! Why a client was refused and why a connect failed: one word each, for metrics.
 
-use crate::base::Errno;
+use crate::base::{Errno, SELF_CONNECT};
 
 /// How many kinds of refusals there are.
 pub const REFUSALS: usize = Refusal::ALL.len();
@@ -53,13 +53,15 @@ pub enum ConnectFailure {
     Pressure,
     /// The connection ended meanwhile: not the server's fault.
     Abandoned,
+    /// The kernel connected the socket to itself: nobody listens on the server's port.
+    SelfConnect,
     /// Any other error.
     Other,
 }
 
 impl ConnectFailure {
     /// Every kind, in the order of its number.
-    pub const ALL: [ConnectFailure; 8] = [
+    pub const ALL: [ConnectFailure; 9] = [
         ConnectFailure::Refused,
         ConnectFailure::Reset,
         ConnectFailure::TimedOut,
@@ -67,6 +69,7 @@ impl ConnectFailure {
         ConnectFailure::NoPort,
         ConnectFailure::Pressure,
         ConnectFailure::Abandoned,
+        ConnectFailure::SelfConnect,
         ConnectFailure::Other,
     ];
 
@@ -80,6 +83,7 @@ impl ConnectFailure {
                 ConnectFailure::Unreachable
             }
             Errno::EADDRNOTAVAIL => ConnectFailure::NoPort,
+            SELF_CONNECT => ConnectFailure::SelfConnect,
             Errno::ENFILE | Errno::EMFILE | Errno::ENOMEM | Errno::ENOBUFS => {
                 ConnectFailure::Pressure
             }
@@ -97,6 +101,7 @@ impl ConnectFailure {
             ConnectFailure::NoPort => "no-port",
             ConnectFailure::Pressure => "pressure",
             ConnectFailure::Abandoned => "abandoned",
+            ConnectFailure::SelfConnect => "self-connect",
             ConnectFailure::Other => "other",
         }
     }

@@ -33,7 +33,8 @@ pub enum Operation {
     /// Makes a socket for `ServerId`'s family in the side's slot, with the server's options. A
     /// client slot can be opened only on a ring without listeners.
     Open(ServerId),
-    /// Connects an opened slot to the server. 0 when connected.
+    /// Connects an opened slot to the server. 0 when connected; `SELF_CONNECT` when the
+    /// socket reached itself.
     Connect(ServerId),
     /// Completes with poll(2) bits when there is something to read, an end or an error.
     WaitReadable,

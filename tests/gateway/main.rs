@@ -36,6 +36,7 @@ mod second_run;
 mod seed;
 mod seed_limits;
 mod self_check;
+mod self_connect;
 mod server_first;
 mod short_connections;
 mod slow_reader;

@@ -10,6 +10,7 @@ mod endings;
 mod harness;
 mod own;
 mod pressure;
+mod self_connect;
 mod splices;
 mod waits;
 mod wake;

@@ -350,6 +350,9 @@ fn checked(proxy: &Proxy, connections: u64, place: &Place<'_>) -> Result<(), Str
 /// One connection that is served.
 fn answers(address: SocketAddr, backend: Backend) -> io::Result<()> {
     let mut stream = TcpStream::connect_timeout(&address, TRY)?;
+    if stream.local_addr()? == address {
+        return Err(io::Error::other("nobody listens yet: the connect reached itself"));
+    }
     stream.set_read_timeout(Some(TRY))?;
     if backend == Backend::Echo {
         stream.write_all(b"?")?;

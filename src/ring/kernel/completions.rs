@@ -61,6 +61,10 @@ impl KernelRing {
         match token.kind {
             OpKind::Receive => return self.received(table, token, completion),
             OpKind::WaitWritable => return self.writable(table, token, completion),
+            OpKind::Connect if self.self_connects.over(token, result) => {
+                self.start_name(token);
+                return None;
+            }
             OpKind::Close if token.side == Side::Client && result.is_ok() => {
                 self.tables[table].free_clients += 1;
             }

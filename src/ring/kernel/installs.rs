@@ -20,7 +20,8 @@ use crate::ring::token::Token;
 pub(super) struct Installs {
     /// Descriptors at most, those of splices and their pipes among them.
     most: u32,
-    /// Those that live for a moment: made to ask for addresses or to send a FIN.
+    /// Those that live for a moment: made to ask for addresses, to verify a connect, or to send a
+    /// FIN.
     brief: u32,
     /// Questions for addresses that wait for a descriptor.
     waiting: VecDeque<Token>,
@@ -44,7 +45,8 @@ impl KernelRing {
         self.installs.most.saturating_sub(self.installs.brief + self.splices.descriptors())
     }
 
-    /// Asks a socket for its addresses, when a descriptor is free for it and nobody waits for one.
+    /// Asks a socket for its addresses, when a descriptor is free for it and nobody waits for one:
+    /// for the worker, or to verify a connect.
     pub(super) fn start_name(&mut self, token: Token) {
         self.installs.waiting.push_back(token);
         self.ask_waiting();
@@ -116,6 +118,11 @@ impl KernelRing {
                     return None;
                 };
                 Some(done(payload, shut.map(|()| 0)))
+            }
+            OpKind::Connect => {
+                let verified = self.verified(token, socket);
+                self.brief_is_over();
+                Some(done(payload, verified))
             }
             kind => {
                 assert_eq!(kind, OpKind::Addresses, "nothing else takes a descriptor");

@@ -12,6 +12,7 @@ use super::locked::patient;
 use super::parked::Parked;
 use super::pool::{Group, Pool};
 use super::queue::{Queue, errno_of};
+use super::self_connect::SelfConnects;
 use super::setup::{PassiveSocket, Plan, RingError, RingSetup, ServerSocket};
 use super::splices::Splices;
 use super::waker::Waker;
@@ -54,6 +55,7 @@ impl KernelRing {
             reading: 0,
             splices: Splices::new(setup.splice_pipes, setup.buffer_bytes),
             installs: Installs::new(setup.descriptors),
+            self_connects: SelfConnects::new(&setup.servers),
             addresses: VecDeque::new(),
             receive_bytes: (setup.receive_ahead && probe::receives_go_on())
                 .then_some(RECEIVE_BUFFERS * setup.buffer_bytes),

@@ -2,10 +2,10 @@
 //!
 //! `queue` is one kernel ring, `pool` and `parked` hold bytes, `entries` words requests,
 //! `completions` reads answers, `ahead` keeps receives going, `splices` moves bulk, `address` asks
-//! for what the ring cannot, `installs` lends both descriptors, `setup` does arithmetic, `life`
-//! makes and ends the set, `own` is for programs with bytes of their own, `probe` and `closes` try
-//! what this kernel does, `locked` waits for memory that the dead still hold, `options` are passive
-//! sockets'.
+//! for what the ring cannot, `installs` lends both descriptors, `self_connect` tells a server from
+//! an echo of ourselves, `setup` does arithmetic, `life` makes and ends the set, `own` is for
+//! programs with bytes of their own, `probe` and `closes` try what this kernel does, `locked` waits
+//! for memory that the dead still hold, `options` are passive sockets'.
 //!
 //! A ring's fixed-file table holds its client slots first, where alone the kernel allocates, and
 //! behind them an upstream slot for each: client slot `n` of `N` has upstream slot `N + n`.
@@ -29,6 +29,7 @@ use self::installs::Installs;
 use self::parked::Parked;
 use self::pool::{Group, Pool};
 use self::queue::{Queue, Wait};
+use self::self_connect::SelfConnects;
 pub use self::setup::{PassiveSocket, RingError, RingSetup, ServerSocket};
 use self::splices::{PIPE_BIT, Splices};
 pub use self::waker::Waker;
@@ -54,6 +55,7 @@ mod parked;
 mod pool;
 pub mod probe;
 mod queue;
+mod self_connect;
 mod setup;
 mod splices;
 mod waker;
@@ -79,6 +81,7 @@ pub struct KernelRing {
     reading: usize,
     splices: Splices,
     installs: Installs,
+    self_connects: SelfConnects,
     addresses: VecDeque<(Token, FourTuple)>,
     /// What one receive takes at most; `None` where each is a request of its own.
     receive_bytes: Option<u32>,
@@ -340,6 +343,7 @@ impl Ring for KernelRing {
                 return self.splices.send(token, chunk);
             }
             Operation::Connect(server) => {
+                self.self_connects.begun(token, server);
                 entries::connect(slot, &self.memory.servers[usize::from(server.0)].address)
             }
             Operation::WaitReadable | Operation::Splice => {
@@ -412,6 +416,7 @@ impl Ring for KernelRing {
             }
         }
         pool.trim();
+        self.self_connects.age();
     }
 
     fn counters(&self) -> RingCounters {

@@ -1,0 +1,170 @@
+//! Connects that may reach their own socket: which servers allow that, and what becomes of one.
+//!
+//! The kernel chooses a connect's source port. If that is the server's own port, on the server's
+//! own address, and no server listens there, the handshake is a simultaneous open of the socket
+//! with itself (RFC 9293, 3.5). It succeeds: the client would hear its own bytes, and the server
+//! could not bind its port again.
+//!
+//! That takes a source address equal to the server's. Only there is a connect's end verified, for
+//! 1.5 µs. No port is excluded: net.ipv4.ip_local_port_range may come to contain any while we run.
+
+use std::collections::HashSet;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::os::fd::{AsFd, OwnedFd};
+
+use super::entries::{self, Tag};
+use super::setup::ServerSocket;
+use super::{KernelRing, address};
+use crate::base::{Errno, SELF_CONNECT};
+use crate::ring::contract::{FourTuple, ServerId};
+use crate::ring::token::Token;
+
+/// Which connects are verified.
+pub(super) struct SelfConnects {
+    servers: Box<[Reached]>,
+    /// Connects under way whose end is to be verified.
+    suspects: HashSet<Token>,
+    /// A connect was refused since the last [`SelfConnects::age`].
+    refused: bool,
+    /// What is known of a server since before this age is found out again.
+    age: u32,
+}
+
+/// A server, and whether its own address may be the source of a connect to it.
+struct Reached {
+    address: SocketAddr,
+    source: Option<IpAddr>,
+    known: Option<(u32, bool)>,
+}
+
+impl SelfConnects {
+    pub(super) fn new(servers: &[ServerSocket]) -> SelfConnects {
+        let reached = |server: &ServerSocket| {
+            let source = server.source.filter(|source| !source.is_unspecified());
+            Reached { address: server.address, source, known: None }
+        };
+        SelfConnects {
+            servers: servers.iter().map(reached).collect(),
+            suspects: HashSet::new(),
+            refused: false,
+            age: 0,
+        }
+    }
+
+    /// A connect begins.
+    pub(super) fn begun(&mut self, token: Token, server: ServerId) {
+        let server = &mut self.servers[usize::from(server.0)];
+        if server.may_reach_itself(self.age) {
+            self.suspects.insert(token);
+        }
+    }
+
+    /// A connect is over for the kernel; says whether its end must be verified.
+    pub(super) fn over(&mut self, token: Token, result: Result<u32, Errno>) -> bool {
+        self.refused |= result == Err(Errno::ECONNREFUSED);
+        !self.suspects.is_empty() && self.suspects.remove(&token) && result.is_ok()
+    }
+
+    /// Once a second. An address may have moved to this host. A connect is refused there before
+    /// one can reach itself, but for one in thousands, so a refusal is the time to ask again.
+    pub(super) fn age(&mut self) {
+        self.age = self.age.wrapping_add(u32::from(std::mem::take(&mut self.refused)));
+    }
+}
+
+impl Reached {
+    fn may_reach_itself(&mut self, age: u32) -> bool {
+        if let Some((since, may)) = self.known
+            && since == age
+        {
+            return may;
+        }
+        let may = may_reach_itself(self.address, self.source);
+        self.known = Some((age, may));
+        may
+    }
+}
+
+impl KernelRing {
+    /// What a verified connect is reported as. A socket that reached itself is reset at once, so
+    /// that no TIME_WAIT keeps the server from its port.
+    pub(super) fn verified(
+        &mut self,
+        token: Token,
+        socket: Result<OwnedFd, Errno>,
+    ) -> Result<u32, Errno> {
+        let same = |one: SocketAddr, other: SocketAddr| {
+            (one.ip(), one.port()) == (other.ip(), other.port())
+        };
+        match socket.and_then(|socket| address::four_tuple(socket.as_fd())) {
+            Ok(FourTuple { local, peer: Some(peer) }) if same(local, peer) => {
+                let (table, local) = self.locate(token.conn);
+                let slot = self.slot(table, local, token.side);
+                self.push(table, entries::reset(slot), Tag::Swallowed.with(0));
+                Err(SELF_CONNECT)
+            }
+            // Without a descriptor (Linux before 6.8) the kernel's word is all there is.
+            _ => Ok(0),
+        }
+    }
+}
+
+/// Whether the kernel may choose `address`'s own host as the source of a connect to it. A UDP
+/// socket asks, without a packet. True when it cannot: there may be a route later.
+fn may_reach_itself(address: SocketAddr, source: Option<IpAddr>) -> bool {
+    if let Some(source) = source {
+        return source.to_canonical() == address.ip().to_canonical();
+    }
+    let any = match address {
+        SocketAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        SocketAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+    };
+    let asked = UdpSocket::bind((any, 0)).and_then(|socket| {
+        socket.connect(address)?;
+        // The unspecified address means the host itself: the peer's name tells.
+        Ok(socket.local_addr()?.ip() == socket.peer_addr()?.ip())
+    });
+    asked.unwrap_or(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_source_that_is_the_servers_address_lets_a_connect_reach_itself() {
+        let may = |address: &str, source: Option<&str>| {
+            let source = source.map(|source| source.parse().expect("an address"));
+            may_reach_itself(address.parse().expect("an address"), source)
+        };
+        assert!(may("127.0.0.1:30000", None));
+        assert!(may("0.0.0.0:30000", None), "it means this host");
+        assert!(may("[::ffff:127.0.0.1]:30000", None));
+        assert!(!may("127.0.0.2:30000", None), "the source is 127.0.0.1");
+        assert!(may("127.0.0.2:30000", Some("127.0.0.2")));
+        assert!(!may("127.0.0.2:30000", Some("127.0.0.1")));
+        assert!(!may("192.0.2.1:30000", Some("127.0.0.1")));
+    }
+
+    #[test]
+    fn what_is_known_of_a_server_is_asked_again_after_a_refusal() {
+        let address = "192.0.2.1:30000".parse().expect("an address");
+        let mut connects = SelfConnects::new(&[ServerSocket { address, source: None }]);
+        connects.servers[0].known = Some((0, false));
+        let token = Token {
+            conn: crate::ring::contract::ConnIndex(0),
+            generation: 0,
+            side: crate::base::Side::Upstream,
+            kind: crate::base::OpKind::Connect,
+        };
+        // The address is this host's from here on.
+        connects.servers[0].address = "127.0.0.1:30000".parse().expect("an address");
+        connects.begun(token, ServerId(0));
+        assert!(!connects.over(token, Ok(0)));
+        assert!(!connects.over(token, Err(Errno::ECONNREFUSED)));
+        connects.age();
+        connects.begun(token, ServerId(0));
+        assert!(connects.over(token, Ok(0)));
+        assert!(!connects.over(token, Ok(0)), "each is verified once");
+    }
+}
