@@ -109,6 +109,9 @@ fn happening(out: &mut String, Happening { at, what }: &Happening) -> fmt::Resul
         What::Completed(Completion::Accepted { listener, conn, more }) => {
             writeln!(out, "{} accepted at={} more={more}", conn.0, listener.0)
         }
+        What::Completed(Completion::QueueReady { listener }) => {
+            writeln!(out, "queue-ready at={}", listener.0)
+        }
         What::Completed(Completion::AcceptEnded { listener, error }) => {
             writeln!(out, "accept-ended at={} error={error:?}", listener.0)
         }

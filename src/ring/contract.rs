@@ -137,6 +137,11 @@ pub enum Completion {
         /// Why.
         error: Errno,
     },
+    /// A client waits in the listener's queue, or did: what [`Ring::watch_queue`] asked for.
+    QueueReady {
+        /// Whose queue.
+        listener: ListenerId,
+    },
     /// A connection's operation.
     Done(Done),
 }
@@ -216,6 +221,10 @@ pub trait Ring {
 
     /// Completed handshakes that wait in the listener's queue.
     fn accept_queue(&self, listener: ListenerId) -> Result<u32, Errno>;
+
+    /// Tells, once, that a client waits in the listener's queue: at once, or when one comes. One
+    /// watch of a listener at a time.
+    fn watch_queue(&mut self, listener: ListenerId);
 
     /// Starts `operation`; `token.kind` is its kind.
     fn start(&mut self, token: Token, operation: Operation);

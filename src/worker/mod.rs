@@ -339,6 +339,7 @@ impl<R: Ring> Worker<R> {
             Completion::AcceptEnded { listener, error } => {
                 self.admission.ended(listener, error, self.now);
             }
+            Completion::QueueReady { listener } => self.admission.queue_ready(listener),
             Completion::Done(done) => self.done(done),
         }
     }

@@ -151,5 +151,6 @@ fn a_plain_accept_loop_refuses_after_the_handshake_and_the_gateway_does_not() {
     let config = config.replace("max_connections = 4000", "max_connections = 1000");
     let gateway = Gateway::start_with_open_files(&config, OPEN_FILES);
     assert_eq!(outcomes(gateway.address("edge")), (CLIENTS, 0), "with as few files");
+    gateway.wait_for_ended(CLIENTS);
     gateway.stop().expect(&[("closed", CLIENTS as u64)]);
 }

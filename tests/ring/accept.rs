@@ -227,3 +227,26 @@ fn without_upstreams_a_table_holds_twice_as_many_clients() {
     rig.client();
     assert_eq!(rig.ring.accept_room(), 99);
 }
+
+#[test]
+fn a_watched_queue_tells_of_a_client_once_and_takes_none() {
+    let mut rig = Rig::new(small_tables(), &[V4, V4]);
+    let told = |rig: &mut Rig| {
+        rig.wait(|completion| match completion {
+            Completion::QueueReady { listener } => Some(*listener),
+            _ => None,
+        })
+    };
+    rig.ring.watch_queue(ListenerId(0));
+    rig.ring.watch_queue(ListenerId(1));
+    rig.turn(Duration::ZERO);
+    assert_eq!(rig.unseen(), []);
+    let _first = TcpStream::connect(rig.listeners[1]).expect("a client");
+    let _second = TcpStream::connect(rig.listeners[1]).expect("a client");
+    assert_eq!(told(&mut rig), ListenerId(1));
+    rig.turn(Duration::from_millis(50));
+    assert_eq!(rig.unseen(), [], "once");
+    assert_eq!(rig.ring.accept_queue(ListenerId(1)), Ok(2));
+    rig.ring.watch_queue(ListenerId(1));
+    assert_eq!(told(&mut rig), ListenerId(1), "those that wait already are told of at once");
+}

@@ -212,7 +212,7 @@ impl Rig {
         self.wait(|completion| match completion {
             Completion::Accepted { listener, conn, more } => Some((*listener, *conn, *more)),
             Completion::AcceptEnded { error, .. } => panic!("accept ended: {error}"),
-            Completion::Done(_) => None,
+            Completion::QueueReady { .. } | Completion::Done(_) => None,
         })
     }
 

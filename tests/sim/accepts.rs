@@ -17,6 +17,8 @@ use crate::scenario::Knock;
 pub struct Listener {
     /// Links whose handshake is done.
     pub queue: VecDeque<usize>,
+    /// The worker is told when a client waits.
+    watched: bool,
     /// An operator wants no client of it served.
     pub paused: bool,
 }
@@ -90,8 +92,35 @@ impl SimRing {
         self.knocks.insert(at, knock);
     }
 
+    pub fn arm_accept(&mut self, listener: usize, mode: AcceptMode) {
+        let key = self.key();
+        let silent = self.faults.roll(Fault::AcceptSilent, &mut self.random);
+        let armed = self.accepts.iter().filter(|accept| accept.listener == listener);
+        let alone = mode == AcceptMode::Single || armed.count() == 0;
+        assert!(alone, "a multishot accept beside another one");
+        self.accepts.push(Accept { listener, mode, key, silent, over: false });
+    }
+
+    pub fn arm_watch(&mut self, listener: usize) {
+        let twice = std::mem::replace(&mut self.listeners[listener].watched, true);
+        assert!(!twice, "the queue of listener {listener} is watched twice");
+    }
+
+    /// Tells of clients that wait where they are watched for.
+    fn step_watches(&mut self) {
+        for index in 0..self.listeners.len() {
+            let Listener { queue, watched, .. } = &mut self.listeners[index];
+            if *watched && !queue.is_empty() {
+                *watched = false;
+                let (key, listener) = (self.key(), ListenerId(index as u16));
+                self.post(key, Completion::QueueReady { listener }, true);
+            }
+        }
+    }
+
     /// Lets armed accepts take what is queued.
     pub fn step_accepts(&mut self) {
+        self.step_watches();
         for index in 0..self.accepts.len() {
             while self.can_accept(index) {
                 if !self.faults.calm && self.random.percent(20) {

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use portcullis::base::{Buffer, Errno, OpKind, Side};
+use portcullis::base::{Buffer, Errno, OpKind, SELF_CONNECT, Side};
 use portcullis::conn::Wiring;
 use portcullis::ring::{Completion, ConnIndex, Done, Operation, Token};
 
@@ -21,12 +21,13 @@ const PATIENT_TURN_MILLIS: u64 = 100;
 pub type Outcome = (Result<u64, Errno>, Option<Buffer>);
 
 /// How a connect may fail at once: by the server, by the way to it, for want of a port, by a rule.
-const CONNECT_ERRORS: [Errno; 5] = [
+const CONNECT_ERRORS: [Errno; 6] = [
     Errno::ECONNREFUSED,
     Errno::ECONNRESET,
     Errno::EHOSTUNREACH,
     Errno::EADDRNOTAVAIL,
     Errno::EPERM,
+    SELF_CONNECT,
 ];
 
 impl SimRing {

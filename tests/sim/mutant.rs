@@ -357,6 +357,10 @@ impl Ring for Mutant {
         self.inner.accept_queue(listener)
     }
 
+    fn watch_queue(&mut self, listener: ListenerId) {
+        self.inner.watch_queue(listener);
+    }
+
     fn start(&mut self, token: Token, operation: Operation) {
         let Token { conn, side, kind, .. } = token;
         if kind == OpKind::Splice && self.breaks(Mutation::ForgetsAhead) {

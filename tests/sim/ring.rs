@@ -245,6 +245,7 @@ impl SimRing {
             Completion::AcceptEnded { .. } => {
                 self.accepts.retain(|accept| accept.key != posted.key);
             }
+            Completion::QueueReady { .. } => {}
             Completion::Done(done) => self.show_done(done, &posted),
         }
         posted.completion
@@ -348,13 +349,12 @@ impl Ring for SimRing {
 
     fn accept(&mut self, listener: ListenerId, mode: AcceptMode) {
         self.note(|| format!("accept {mode:?} on {listener:?}"));
-        let listener = usize::from(listener.0);
-        let key = self.key();
-        let silent = self.faults.roll(Fault::AcceptSilent, &mut self.random);
-        let armed = self.accepts.iter().filter(|accept| accept.listener == listener);
-        let alone = mode == AcceptMode::Single || armed.count() == 0;
-        assert!(alone, "a multishot accept beside another one");
-        self.accepts.push(Accept { listener, mode, key, silent, over: false });
+        self.arm_accept(usize::from(listener.0), mode);
+    }
+
+    fn watch_queue(&mut self, listener: ListenerId) {
+        self.note(|| format!("watch {listener:?}"));
+        self.arm_watch(usize::from(listener.0));
     }
 
     fn cancel_accepts(&mut self, listener: ListenerId) {

@@ -6,7 +6,7 @@ use nix::libc;
 use super::entries::{self, Tag};
 use super::{KernelRing, Opening};
 use crate::base::{Buffer, Errno, OpKind, Side};
-use crate::ring::contract::{AcceptMode, Completion, ConnIndex, Done};
+use crate::ring::contract::{AcceptMode, Completion, ConnIndex, Done, ListenerId};
 use crate::ring::token::Token;
 
 impl KernelRing {
@@ -23,6 +23,7 @@ impl KernelRing {
         match tag {
             Tag::Operation => self.operation_done(table, payload, completion),
             Tag::Accept => Some(self.accept_done(table, payload, completion)),
+            Tag::Watch => Some(Completion::QueueReady { listener: ListenerId(payload as u16) }),
             Tag::Swallowed => None,
             Tag::CancelStep => {
                 if result == Err(Errno::EALREADY) {

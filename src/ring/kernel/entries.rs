@@ -32,6 +32,8 @@ pub(super) enum Tag {
     Operation,
     /// An accept; the payload is a listener and a mode.
     Accept,
+    /// The watch of a listener's queue; the payload is the listener.
+    Watch,
     /// A cancel whose own answer nobody needs.
     Swallowed,
     /// The cancel of one operation; the payload is its token.
@@ -51,9 +53,10 @@ pub(super) enum Tag {
 }
 
 impl Tag {
-    const ALL: [Tag; 10] = [
+    const ALL: [Tag; 11] = [
         Tag::Operation,
         Tag::Accept,
+        Tag::Watch,
         Tag::Swallowed,
         Tag::CancelStep,
         Tag::StopReceive,
@@ -103,6 +106,11 @@ pub(super) fn accept(listener: RawFd, mode: AcceptMode) -> Entry {
                 .build()
         }
     }
+}
+
+/// Polls a passive socket once. Unlike an accept it takes no client.
+pub(super) fn watch_queue(listener: RawFd) -> Entry {
+    opcode::PollAdd::new(Fd(listener), libc::POLLIN as u32).build()
 }
 
 /// Cancels every request with `user_data`.

@@ -177,30 +177,44 @@ mod tests {
     use super::*;
     use crate::ring::contract::{AcceptMode, ListenerId, Ring};
 
+    fn ring(table_entries: u32) -> KernelRing {
+        let socket = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+        KernelRing::new(RingSetup {
+            connections: 100,
+            with_upstream: true,
+            table_entries,
+            submission_entries: 64,
+            completion_entries: 256,
+            buffer_bytes: 4096,
+            buffer_count: 16,
+            receive_ahead: true,
+            batch_wait: Duration::ZERO,
+            parked_bytes_max: 0,
+            splice_pipes: 0,
+            descriptors: 1,
+            listeners: vec![std::sync::Arc::new(socket.into())],
+            servers: Vec::new(),
+        })
+        .expect("a ring")
+    }
+
     #[test]
     fn a_ring_with_accepts_armed_ends_with_nothing_in_flight() {
         for table_entries in [64, 1024] {
-            let socket = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
-            let mut ring = KernelRing::new(RingSetup {
-                connections: 100,
-                with_upstream: true,
-                table_entries,
-                submission_entries: 64,
-                completion_entries: 256,
-                buffer_bytes: 4096,
-                buffer_count: 16,
-                receive_ahead: true,
-                batch_wait: Duration::ZERO,
-                parked_bytes_max: 0,
-                splice_pipes: 0,
-                descriptors: 1,
-                listeners: vec![std::sync::Arc::new(socket.into())],
-                servers: Vec::new(),
-            })
-            .expect("a ring");
+            let mut ring = ring(table_entries);
             ring.accept(ListenerId(0), AcceptMode::Multishot);
-            ring.turn(Some(std::time::Duration::ZERO)).expect("a turn");
+            ring.turn(Some(Duration::ZERO)).expect("a turn");
             assert!(ring.quiesce());
         }
+    }
+
+    #[test]
+    fn a_ring_with_thousands_of_polls_ends_with_nothing_in_flight() {
+        let mut ring = ring(1024);
+        for _ in 0..4_000 {
+            ring.watch_queue(ListenerId(0));
+        }
+        ring.turn(Some(Duration::ZERO)).expect("a turn");
+        assert!(ring.quiesce());
     }
 }

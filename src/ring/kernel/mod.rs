@@ -331,6 +331,13 @@ impl Ring for KernelRing {
         address::accept_queue(&self.listeners[usize::from(listener.0)].socket)
     }
 
+    fn watch_queue(&mut self, listener: ListenerId) {
+        let entry =
+            entries::watch_queue(self.listeners[usize::from(listener.0)].socket.as_raw_fd());
+        // On the lead ring, which wakes the thread by itself.
+        self.push(0, entry, Tag::Watch.with(u64::from(listener.0)));
+    }
+
     fn start(&mut self, token: Token, operation: Operation) {
         let (table, local) = self.locate(token.conn);
         let slot = self.slot(table, local, token.side);

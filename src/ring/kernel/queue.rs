@@ -366,7 +366,10 @@ impl Queue {
                 .ring
                 .submitter()
                 .register_sync_cancel(Some(Timespec::from(QUIESCE_WAIT)), CancelBuilder::any());
-            let goal = Goal { completions: 1, timeout: Some(QUIESCE_WAIT), ..Goal::default() };
+            // All of them: a cancel of everything takes a time that grows with the square of the
+            // polls in flight, and to wait for one completion runs the work of twenty.
+            let left = (self.in_flight - unseen).min(u64::from(self.completion_entries())) as u32;
+            let goal = Goal { completions: left, timeout: Some(QUIESCE_WAIT), ..Goal::default() };
             let entered = self.enter(0, EnterFlags::GETEVENTS, goal);
             if cancelled.is_err() && matches!(entered, Err(Errno::EBADF | Errno::EEXIST)) {
                 return false;

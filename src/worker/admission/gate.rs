@@ -43,6 +43,8 @@ pub(super) struct Gate {
     pub(super) cancelled: bool,
     /// Permits of its quota that lie ready for them.
     pub(super) quota_permits: u32,
+    /// The ring tells when a client comes to its queue.
+    pub(super) watched: bool,
     /// A client came since the last check for silence.
     pub(super) heard: bool,
     /// It was silent with clients in its queue at the last check.
@@ -60,6 +62,7 @@ impl Gate {
             armed: 0,
             cancelled: false,
             quota_permits: 0,
+            watched: false,
             heard: false,
             suspected: false,
             shut: false,
@@ -70,6 +73,11 @@ impl Gate {
     /// No accept may be armed on it.
     pub(super) fn is_closed(&self) -> bool {
         self.shut || self.pause != Pause::No
+    }
+
+    /// Its queue was empty, and the ring tells when it no longer is.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.watched && self.armed == 0
     }
 
     /// Accepts may lie ready on it without a look at any quota.

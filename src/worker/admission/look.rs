@@ -1,6 +1,6 @@
 //! Accepting by looking: a credit for each client that waits in a queue, and for nobody else.
 
-use super::{Admission, LOOK, LOOK_AT_LIMIT, MAX_CREDITS, Mode};
+use super::{Admission, LOOK, LOOK_AT_LIMIT, LOOK_AT_QUIET, MAX_CREDITS, Mode};
 use crate::base::Millis;
 use crate::config::AtLimit;
 use crate::ring::{ListenerId, Ring};
@@ -8,6 +8,8 @@ use crate::ring::{ListenerId, Ring};
 /// What a look at one queue came to.
 #[derive(Clone, Copy, Debug, Default)]
 struct Seen {
+    /// It is to be looked at again though nobody may come to it.
+    restless: bool,
     /// Clients that wait for a permit which may lie idle elsewhere.
     unmet: bool,
     /// Accepts were armed for clients that will be reset.
@@ -20,7 +22,7 @@ impl Admission {
         if now < self.look && !(self.hungry && self.budget.free() > 0) {
             return;
         }
-        self.look = now.after(if self.budget.free() > 0 { LOOK } else { LOOK_AT_LIMIT });
+        let pace = if self.budget.free() > 0 { LOOK } else { LOOK_AT_LIMIT };
         if self.mode == Mode::Scarce && self.nothing_armed() {
             ring.retarget_accepts();
         }
@@ -31,12 +33,15 @@ impl Admission {
             self.own
         };
         for gate in self.in_turn(many) {
-            if self.is_looked_at(gate) {
+            if self.is_looked_at(gate) && !self.gates[gate].is_quiet() {
                 let seen = self.look_at(ring, gate);
+                all.restless |= seen.restless;
                 all.unmet |= seen.unmet;
                 all.condemned |= seen.condemned;
             }
         }
+        self.looked = now;
+        self.look = now.after(if all.restless { pace } else { LOOK_AT_QUIET });
         if all.condemned {
             self.look = now; // More may wait than one batch.
         }
@@ -51,6 +56,24 @@ impl Admission {
             self.cancel_all(ring);
         }
         self.watch_the_calm(ring, now);
+    }
+
+    /// A client came to a queue that was watched.
+    pub fn queue_ready(&mut self, listener: ListenerId) {
+        self.gates[usize::from(listener.0)].watched = false;
+        self.look_soon();
+    }
+
+    /// Something changed that queues are looked at for: at once, if the last look is long enough
+    /// ago. So a queue to which clients come one by one costs no more than one that is never empty.
+    pub(super) fn look_soon(&mut self) {
+        self.look = self.look.min(self.looked.after(LOOK));
+    }
+
+    /// Some queue of ours is to be looked at by its quota, and nothing else tells who comes to it.
+    pub(super) fn is_quota_overlooked(&self) -> bool {
+        let overlooked = |gate| self.is_quota_looked_at(gate) && !self.gates[gate].is_quiet();
+        self.has_quotas && (0..self.own).any(overlooked)
     }
 
     /// Queues that no ready accept serves: all of ours while permits are scarce, those whose quota
@@ -78,8 +101,13 @@ impl Admission {
         if waiting == 0 {
             // Whoever an accept was armed for is gone; nothing stays pinned here.
             self.cancel(ring, gate);
-            self.gates[gate].trim_quota();
-            return Seen::default();
+            let state = &mut self.gates[gate];
+            state.trim_quota();
+            if !state.watched {
+                state.watched = true;
+                ring.watch_queue(ListenerId(gate as u16));
+            }
+            return Seen { restless: state.armed > 0, ..Seen::default() };
         }
         let wanted = waiting.min(MAX_CREDITS).saturating_sub(self.gates[gate].armed);
         let by_quota = self.gates[gate].lease_quota(wanted);
@@ -97,9 +125,9 @@ impl Admission {
             let bound = self.bound(ring.accept_burst());
             let slots = ring.accept_room().saturating_sub(bound);
             self.arm_singles(ring, gate, left.min(slots));
-            return Seen { unmet: false, condemned: slots > 0 };
+            return Seen { restless: true, unmet: false, condemned: slots > 0 };
         }
-        Seen { unmet: granted < by_quota, condemned: false }
+        Seen { restless: true, unmet: granted < by_quota, condemned: false }
     }
 
     /// Leaves scarcity when nobody has been hungry for a while and there is plenty again.

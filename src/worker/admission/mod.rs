@@ -7,9 +7,10 @@
 //! - Credits, below that: every accept is one client, one permit, one slot. They lie ready on each
 //!   listener.
 //! - Scarce, when there are not enough permits to lie ready, or some worker is hungry: no permit
-//!   lies idle. The queues are looked at every few milliseconds, and a credit is armed only for a
-//!   client that is there. Listeners whose own quota is scarce are served so at any time, and so
-//!   are those of a worker that has no slot left, by all the others.
+//!   lies idle. A credit is armed only for a client that is there: the ring tells when the first
+//!   one comes to a queue, which is looked at every few milliseconds from then on until it is
+//!   empty. Listeners whose own quota is scarce are served so at any time, and so are those of a
+//!   worker that has no slot left, by all the others.
 //!
 //! Listeners with a quota have credits, never a multishot: the quota is exact.
 //!
@@ -44,12 +45,15 @@ const MAX_CREDITS: u32 = 256;
 const ARM_BURSTS: u32 = 3;
 const KEEP_BURSTS: u32 = 2;
 
-/// How often the queues are looked at while permits are scarce.
+/// How often queues that are not empty are looked at while permits are scarce.
 const LOOK: Duration = Duration::from_millis(10);
 
 /// And while there is none at all: who is hungry is woken by whoever gives one back, so this only
 /// has to find new clients. At 85 µs a look, wake-up included, it costs 0.1 % of a core.
 const LOOK_AT_LIMIT: Duration = Duration::from_millis(100);
+
+/// And while all are empty and watched: this only has to see whether that is still all there is.
+const LOOK_AT_QUIET: Duration = Duration::from_secs(1);
 
 /// How long nobody may have been hungry before permits lie ready again.
 const CALM: Duration = Duration::from_secs(1);
@@ -87,7 +91,8 @@ pub struct Admission {
     /// Which of the workers that share the budget this is.
     worker: usize,
     mode: Mode,
-    /// When the queues are looked at next.
+    /// When the queues were looked at, and when they are next.
+    looked: Millis,
     look: Millis,
     /// When permits or slots were last found too few to lie ready.
     pinched: Option<Millis>,
@@ -133,6 +138,7 @@ impl Admission {
             permits: 0,
             worker,
             mode: Mode::Changing,
+            looked: Millis(0),
             look: Millis(0),
             pinched: None,
             hungry: false,
@@ -147,6 +153,7 @@ impl Admission {
 
     /// A client was accepted; `more` as in the completion. Its permits are used.
     pub fn accepted(&mut self, listener: ListenerId, more: bool) -> Verdict {
+        self.look_soon();
         let gate = &mut self.gates[usize::from(listener.0)];
         gate.heard = true;
         if self.permits == 0 {
@@ -197,6 +204,7 @@ impl Admission {
 
     /// An accept is retired without a client.
     pub fn ended(&mut self, listener: ListenerId, error: Errno, now: Millis) {
+        self.look_soon();
         let gate = &mut self.gates[usize::from(listener.0)];
         gate.retire();
         self.outstanding -= 1;
@@ -330,6 +338,9 @@ impl Admission {
                 self.arm_quotas(ring);
             }
             Mode::Scarce | Mode::Changing => {}
+        }
+        if self.budget.anyone_full() || self.is_quota_overlooked() {
+            self.look_soon();
         }
         if self.rest.is_some() || self.looks() {
             self.look(ring, now);

@@ -16,6 +16,10 @@ struct Door {
     armed: [u32; 2],
     /// Accepts whose cancel the worker has not heard of yet, by listener.
     ending: [u32; 2],
+    /// Watches that the worker has not heard of yet, by listener.
+    watched: [bool; 2],
+    /// How often a queue was looked at.
+    looks: std::cell::Cell<u32>,
 }
 
 impl Ring for Door {
@@ -43,7 +47,12 @@ impl Ring for Door {
         self.ending[listener] += std::mem::take(&mut self.armed[listener]);
     }
     fn accept_queue(&self, listener: ListenerId) -> Result<u32, Errno> {
+        self.looks.set(self.looks.get() + 1);
         Ok(self.queues[usize::from(listener.0)])
+    }
+    fn watch_queue(&mut self, listener: ListenerId) {
+        let twice = std::mem::replace(&mut self.watched[usize::from(listener.0)], true);
+        assert!(!twice, "{listener:?} is watched twice");
     }
     fn start(&mut self, token: Token, _: Operation) {
         panic!("{token:?} in a ring that only accepts");
@@ -106,6 +115,14 @@ fn settle(admission: &mut Admission, door: &mut Door, now: Millis) {
     panic!("it goes on cancelling");
 }
 
+/// Clients come to a queue, of which a watch tells.
+fn come(admission: &mut Admission, door: &mut Door, listener: u16, clients: u32) {
+    door.queues[usize::from(listener)] = clients;
+    if std::mem::take(&mut door.watched[usize::from(listener)]) {
+        admission.queue_ready(ListenerId(listener));
+    }
+}
+
 #[test]
 fn clients_of_a_worker_without_a_slot_are_taken_by_one_that_has_room() {
     let budget = Arc::new(Budget::new(200, 2));
@@ -155,7 +172,7 @@ fn credits_lie_ready_by_a_quota_with_plenty_and_none_by_one_that_is_scarce() {
     settle(&mut admission, &mut door, Millis(1_040));
     settle(&mut admission, &mut door, Millis(1_060));
     assert_eq!((door.armed[0], quota.free()), (0, few));
-    door.queues[0] = few + 5;
+    come(&mut admission, &mut door, 0, few + 5);
     settle(&mut admission, &mut door, Millis(1_080));
     assert_eq!((door.armed[0], quota.free()), (few, 0), "a credit for each permit that is left");
     assert!(admission.next_look().is_some());
@@ -208,4 +225,47 @@ fn a_paused_gate_has_no_accept_until_it_is_resumed_and_its_permits_go_back() {
     settle(&mut admission, &mut door, Millis(60_000));
     assert_eq!(door.armed[1], 30, "at once");
     assert!(door.armed[0] > 0, "at once");
+}
+
+/// The worker in ten seconds in which nothing completes: how often it wakes, and looks at a queue.
+fn idle(admission: &mut Admission, door: &mut Door, from: Millis) -> (u32, u32) {
+    let (mut now, mut wakes, before) = (from, 0, door.looks.get());
+    while now < from.after(Duration::from_secs(10)) {
+        let look = admission.next_look().expect("permits are scarce");
+        now = look.max(now.after(Duration::from_millis(1)));
+        admission.arm(door, now);
+        wakes += 1;
+        assert!(wakes < 10_000, "it spins");
+    }
+    (wakes, door.looks.get() - before)
+}
+
+#[test]
+fn an_empty_queue_is_not_looked_at_before_a_client_comes() {
+    let budget = Arc::new(Budget::new(1, 1));
+    let mut door = Door { room: 100, ..Door::default() };
+    let mut admission = worker_zero(&budget);
+    admission.own = 2;
+    // Two gates and one permit.
+    settle(&mut admission, &mut door, Millis(0));
+    assert_eq!((admission.mode, door.watched), (Mode::Scarce, [true, true]));
+    let (wakes, looks) = idle(&mut admission, &mut door, Millis(10));
+    assert!(wakes <= 11 && looks == 0, "woken {wakes} times, looked {looks} times");
+
+    come(&mut admission, &mut door, 1, 1);
+    admission.arm(&mut door, Millis(20_000));
+    assert_eq!(door.armed, [0, 1], "at once");
+    (door.queues[1], door.armed[1]) = (0, 0);
+    assert_eq!(admission.accepted(ListenerId(1), false), Verdict::Serve);
+    admission.arm(&mut door, Millis(20_010));
+    assert!(door.watched[1], "the next one is told of too");
+
+    // The one that cannot be served keeps its queue looked at, and is not told of over and over.
+    come(&mut admission, &mut door, 0, 1);
+    let (wakes, looks) = idle(&mut admission, &mut door, Millis(30_000));
+    assert!(looks <= wakes && (10..=120).contains(&wakes), "{wakes} times, {looks} looks");
+    assert!(!door.watched[0]);
+    admission.left(ListenerId(1));
+    settle(&mut admission, &mut door, Millis(50_000));
+    assert_eq!(door.armed, [1, 0]);
 }
