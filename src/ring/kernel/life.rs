@@ -17,7 +17,7 @@ use super::setup::{PassiveSocket, Plan, RingError, RingSetup, ServerSocket};
 use super::splices::Splices;
 use super::waker::Waker;
 use super::{IO_WQ_WORKERS, KernelRing, Listening, Memory, Server, Table, probe};
-use crate::ring::contract::RingCounters;
+use crate::ring::contract::{AcceptMode, RingCounters};
 
 impl KernelRing {
     /// Makes the rings for the calling thread, which alone can use them.
@@ -160,6 +160,13 @@ impl Listening {
     fn new(socket: PassiveSocket) -> Listening {
         Listening { socket, multishot_armed: 0, single_armed: 0 }
     }
+
+    pub(super) fn armed(&mut self, mode: AcceptMode) -> &mut u32 {
+        match mode {
+            AcceptMode::Multishot => &mut self.multishot_armed,
+            AcceptMode::Single => &mut self.single_armed,
+        }
+    }
 }
 
 impl Server {
@@ -175,7 +182,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::ring::contract::{AcceptMode, ListenerId, Ring};
+    use crate::ring::contract::{ListenerId, Ring};
 
     fn ring(table_entries: u32) -> KernelRing {
         let socket = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");

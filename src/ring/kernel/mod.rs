@@ -55,9 +55,12 @@ mod parked;
 mod pool;
 pub mod probe;
 mod queue;
+mod rest;
 mod self_connect;
 mod setup;
 mod splices;
+#[cfg(test)]
+mod tests;
 mod waker;
 
 /// The bit of a [`Buffer`] that tells a parked remainder from a pool buffer.
@@ -238,10 +241,7 @@ impl KernelRing {
         // A ring that gets work sets its flag and then writes to the eventfd, whose count the
         // lead's read cannot miss: waiting below loses nothing that comes from here on. What came
         // before may have had its count read already, so there the flags decide.
-        let mut busy = self.tables[0].queue.has_completions();
-        for table in &mut self.tables[1..] {
-            busy |= table.queue.has_completions() || table.queue.needs_turn();
-        }
+        let busy = self.is_busy();
         if busy && !self.tables[0].queue.needs_turn() {
             return Ok(());
         }
@@ -257,6 +257,15 @@ impl KernelRing {
             }
         }
         Ok(())
+    }
+
+    /// Whether the lead ring must not sleep.
+    fn is_busy(&mut self) -> bool {
+        let mut busy = self.tables[0].queue.has_completions();
+        for table in &mut self.tables[1..] {
+            busy |= table.queue.has_completions() || table.queue.needs_turn();
+        }
+        busy
     }
 
     fn open_turn(&mut self) {
@@ -416,13 +425,8 @@ impl Ring for KernelRing {
     }
 
     fn trim(&mut self) {
-        let Memory { pool, groups, .. } = &mut *self.memory;
-        for (table, group) in self.tables.iter_mut().zip(groups) {
-            if !table.queue.has_completions() && !table.queue.has_overflowed() {
-                group.rest(pool);
-            }
-        }
-        pool.trim();
+        self.rest_groups();
+        self.memory.pool.trim();
         self.self_connects.age();
     }
 
@@ -464,7 +468,7 @@ impl Ring for KernelRing {
         self.enter_all(wait)?;
         self.open_turn();
         self.splices.open_turn();
-        Ok(())
+        rest::require_all(self.counters.lost_completions)
     }
 
     fn next(&mut self) -> Option<Completion> {
@@ -482,14 +486,5 @@ impl Ring for KernelRing {
         }
         let room = self.descriptors_for_splices();
         self.splices.next(room).map(Completion::Done)
-    }
-}
-
-impl Listening {
-    fn armed(&mut self, mode: AcceptMode) -> &mut u32 {
-        match mode {
-            AcceptMode::Multishot => &mut self.multishot_armed,
-            AcceptMode::Single => &mut self.single_armed,
-        }
     }
 }

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use io_uring::types::BufRingEntry;
 
 use super::memory::Mapping;
+use super::queue::Queue;
 use crate::base::Errno;
 
 /// Most buffers of a pool: a group's indices are 15 bits (io_uring_register_buf_ring(3)), and one
@@ -258,8 +259,15 @@ impl Group {
     /// Gives the pool back what lies here without need, if the kernel took none since this was last
     /// called: others may need it, and the receives that wait here are as many as ever.
     ///
-    /// No completion of the ring may be unread: the kernel may have taken more than was told.
-    pub(super) fn rest(&mut self, pool: &mut Pool) {
+    /// # Panics
+    /// When a completion of the group's `queue` is unread: the kernel may have taken more than was
+    /// told, and would go on to write into buffers of connections.
+    pub(super) fn rest(&mut self, pool: &mut Pool, queue: &mut Queue) {
+        assert!(queue.is_read(), "buffers are withdrawn while completions are unread");
+        self.give_back(pool);
+    }
+
+    fn give_back(&mut self, pool: &mut Pool) {
         if std::mem::take(&mut self.used) {
             return;
         }
@@ -311,7 +319,9 @@ impl Group {
         let entry = self.ring.range(place, size_of::<BufRingEntry>()).cast::<BufRingEntry>();
         // SAFETY: `range` keeps the entry within the mapping, which is zeroed, page-aligned and a
         // multiple of the entry's size. The kernel reads entries only while this thread is inside
-        // io_uring_enter (DEFER_TASKRUN; receives never go to io-wq), so nobody else reads it now.
+        // io_uring_enter (DEFER_TASKRUN), or, before Linux 6.17, in an io-wq thread that runs a single
+        // receive. That one reads what lies before the tail, and this is never that: `provide`
+        // writes at the tail, and `withdraw` runs while no such receive is armed (`rest_groups`).
         unsafe { &mut *entry }
     }
 
@@ -368,9 +378,9 @@ mod tests {
         // The kernel takes the first and tells of it.
         pool.hold(0);
         groups[0].taken();
-        groups[0].rest(&mut pool);
+        groups[0].give_back(&mut pool);
         assert_eq!(groups[0].stock(), 15, "it was in use a moment ago");
-        groups[0].rest(&mut pool);
+        groups[0].give_back(&mut pool);
         assert_eq!((groups[0].stock(), pool.lent), (8, 8));
         groups[1].restock(&mut pool, 1_000);
         assert_eq!(groups[1].stock(), 8);

@@ -241,6 +241,11 @@ impl Queue {
             || !self.waiting.is_empty()
     }
 
+    /// Whether every completion that there is has been read.
+    pub(super) fn is_read(&mut self) -> bool {
+        !self.has_completions() && !self.has_overflowed()
+    }
+
     /// Whether completions can be read.
     pub(super) fn has_completions(&mut self) -> bool {
         !self.ring.completion().is_empty()

@@ -361,3 +361,38 @@ fn descriptor_of(sockets: &mut HashMap<ConnIndex, Sockets>, token: Token) -> &mu
         _ => panic!("{token:?} has no descriptor"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::{TcpListener, TcpStream};
+
+    use super::*;
+    use crate::base::OpKind;
+
+    #[test]
+    fn sockets_that_splice_no_more_are_as_they_were() {
+        const BEFORE_BYTES: u32 = 256 << 10;
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let client = TcpStream::connect(listener.local_addr().expect("its address"));
+        let sockets = [client.expect("room"), listener.accept().expect("a client").0];
+        let mut splices = Splices::new(1, 4096);
+        let conn = ConnIndex(0);
+        let token = Token { conn, generation: 0, side: Side::Client, kind: OpKind::Splice };
+        assert!(splices.start(token, 8));
+        for (side, socket) in Side::BOTH.into_iter().zip(&sockets) {
+            SockRef::from(socket).set_tcp_notsent_lowat(BEFORE_BYTES).expect("an option");
+            let descriptor = socket.try_clone().expect("a descriptor");
+            splices.made(conn, side, Ok(descriptor.into()));
+        }
+        let options = |socket: &TcpStream| {
+            let socket = SockRef::from(socket);
+            let waits = !socket.nonblocking().expect("a flag");
+            (waits, socket.tcp_notsent_lowat().expect("an option"))
+        };
+        splices.open_turn();
+        assert!(splices.next(8).is_some(), "a splice that found nothing");
+        assert_eq!(sockets.each_ref().map(options), [(false, UNSENT_BYTES); 2]);
+        splices.end(conn);
+        assert_eq!(sockets.each_ref().map(options), [(true, BEFORE_BYTES); 2]);
+    }
+}

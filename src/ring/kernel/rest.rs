@@ -1,0 +1,31 @@
+//! What a set of rings gives back once a second, and what it must have heard of before it may.
+
+use super::{KernelRing, Memory};
+use crate::base::Errno;
+
+/// What lost completions end a turn with: operations and buffers are gone with them for good, their
+/// connections would wait for ever, and no memory of theirs could be used again.
+const LOST: Errno = Errno::EOVERFLOW;
+
+/// Refuses to go on once the kernel has lost a completion.
+pub(super) fn require_all(lost_completions: u64) -> Result<(), Errno> {
+    if lost_completions == 0 { Ok(()) } else { Err(LOST) }
+}
+
+impl KernelRing {
+    /// Takes back what lies in groups without need.
+    ///
+    /// Not while a completion is unread: it may tell of a buffer that the group seems to have. Nor
+    /// while single receives are armed (before Linux 6.17): an io-wq thread may run one that
+    /// no poll could be armed for, and take a buffer meanwhile. Receives that go on never run
+    /// there.
+    pub(super) fn rest_groups(&mut self) {
+        let go_on = self.receive_bytes.is_some();
+        let Memory { pool, groups, .. } = &mut *self.memory;
+        for (table, group) in self.tables.iter_mut().zip(groups) {
+            if table.queue.is_read() && (go_on || table.receives.armed() == 0) {
+                group.rest(pool, &mut table.queue);
+            }
+        }
+    }
+}
