@@ -9,7 +9,15 @@ const LOST: Errno = Errno::EOVERFLOW;
 
 /// Refuses to go on once the kernel has lost a completion.
 pub(super) fn require_all(lost_completions: u64) -> Result<(), Errno> {
-    if lost_completions == 0 { Ok(()) } else { Err(LOST) }
+    if lost_completions == 0 {
+        return Ok(());
+    }
+    tracing::error!(
+        lost_completions,
+        "the kernel had no memory for completions and lost them; their connections would wait for \
+         ever, so the worker ends; give the host or its memory cgroup more memory"
+    );
+    Err(LOST)
 }
 
 impl KernelRing {
