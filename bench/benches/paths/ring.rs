@@ -39,6 +39,7 @@ pub(crate) struct InstantRing {
     multishot: bool,
     credits: u32,
     queue: u32,
+    watched: bool,
     /// What completes in the next turn, and what completed in this one.
     later: VecDeque<Completion>,
     now: VecDeque<Completion>,
@@ -58,6 +59,7 @@ impl InstantRing {
             multishot: false,
             credits: 0,
             queue: 0,
+            watched: false,
             later: VecDeque::new(),
             now: VecDeque::new(),
             answered_bytes: 0,
@@ -87,8 +89,11 @@ impl InstantRing {
         &mut self.sockets[conn.0 as usize][side as usize]
     }
 
-    /// Lets in who waits.
+    /// Tells who waits, and lets them in.
     fn take(&mut self) {
+        if self.queue > 0 && std::mem::take(&mut self.watched) {
+            self.later.push_back(Completion::QueueReady { listener: ListenerId(0) });
+        }
         while self.queue > 0 && (self.multishot || self.credits > 0) {
             let Some(conn) = self.free.pop() else { return };
             self.queue -= 1;
@@ -176,6 +181,11 @@ impl Ring for InstantRing {
 
     fn accept_queue(&self, _: ListenerId) -> Result<u32, Errno> {
         Ok(self.queue)
+    }
+
+    fn watch_queue(&mut self, _: ListenerId) {
+        self.watched = true;
+        self.take();
     }
 
     fn start(&mut self, token: Token, operation: Operation) {
