@@ -191,6 +191,24 @@ mod tests {
     }
 
     #[test]
+    fn the_longest_idle_is_closed_first() {
+        // Neither the order of slots nor the order in which they were found.
+        let actives = [700, 300, 900, 0, 500, 300, 800, 100];
+        let candidates = (0..).zip(actives).map(|(slot, active)| Candidate {
+            active: Millis(active),
+            index: ConnIndex(slot),
+            generation: 0,
+        });
+        let mut drain = Drain::new(candidates.collect(), Millis(60_000), Millis(90_000));
+        let closed: Vec<Millis> = (60_000..90_000)
+            .filter_map(|now| drain.due(Millis(now)))
+            .map(|candidate| candidate.active)
+            .collect();
+        assert_eq!(closed.len(), actives.len());
+        assert!(closed.is_sorted(), "{closed:?}");
+    }
+
+    #[test]
     fn queues_count_as_served_when_they_stay_empty() {
         let mut drain = Drain::new(Vec::new(), Millis(0), Millis(10_000));
         assert!(!drain.queues_are_served(0, Millis(0)));

@@ -8,9 +8,10 @@ use portcullis::query::{ConnId, Names, Query};
 use portcullis::worker::{Answer, Candidate, Order, Purpose, Reply, Task};
 use tokio::sync::oneshot::{self, Receiver, error::TryRecvError};
 
+use crate::border::link_of;
 use crate::fault::Fault;
 use crate::random::Random;
-use crate::ring::{SimRing, link_of};
+use crate::ring::SimRing;
 use crate::scenario::Scenario;
 
 /// Questions in a run.

@@ -169,6 +169,18 @@ faults! {
     AheadSpliced,
     /// A close discarded what was received ahead.
     AheadDiscarded,
+    /// A worker's process was stopped for a while, and the world went on.
+    Paused,
+    /// A turn that had nothing to do ended long after its time.
+    TurnLate,
+    /// A wait for room ended although nothing fits.
+    WritableForNothing,
+    /// A wait for room ended on a socket whose peer has sent FIN.
+    WritableAfterFin,
+    /// A wait for bytes ended although there is nothing.
+    ReadableForNothing,
+    /// More than two workers shared the budget.
+    ManyWorkers,
 }
 
 impl Fault {

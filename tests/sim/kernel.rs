@@ -36,7 +36,9 @@ impl SimRing {
         let creep = self.random.below(3);
         self.advance(self.now() + creep);
         self.disturb();
-        let deadline = self.now().saturating_add(wait.min(self.longest_nap));
+        let wait = wait.min(self.longest_nap);
+        let due = self.now().saturating_add(wait);
+        let deadline = due.saturating_add(self.lateness(wait));
         for submitted in std::mem::take(&mut self.submitted) {
             match submitted {
                 Submitted::Start(token) => self.submit(token),
@@ -47,6 +49,11 @@ impl SimRing {
             self.step_world();
             self.collect();
             if !self.out.is_empty() || self.now() >= deadline {
+                if self.now() > due {
+                    self.faults.note(Fault::TurnLate);
+                    self.jumped += self.now() - due;
+                }
+                self.maybe_pause();
                 self.patient += (self.now() - self.turned_at).min(PATIENT_TURN_MILLIS);
                 self.turned_at = self.now();
                 return;
@@ -92,7 +99,7 @@ impl SimRing {
         self.links.iter().map(|link| link.progress).sum::<u64>() + self.origin.len() as u64
     }
 
-    fn advance(&mut self, moment: u64) {
+    pub fn advance(&mut self, moment: u64) {
         self.clock.store(moment, Ordering::Relaxed);
     }
 
@@ -104,6 +111,7 @@ impl SimRing {
             self.jumped += jump;
             self.advance(self.now() + jump);
         }
+        self.maybe_pause();
         if self.faults.roll(Fault::Stale, &mut self.random) {
             self.post_stale();
         }
@@ -127,7 +135,7 @@ impl SimRing {
     }
 
     /// When something happens next without the worker.
-    fn next_event(&self) -> u64 {
+    pub fn next_event(&self) -> u64 {
         if self.hurried {
             return self.now() + 1;
         }
@@ -140,7 +148,7 @@ impl SimRing {
         posted.chain(links).chain(connects).chain(ops).chain(knocks).min().unwrap_or(u64::MAX)
     }
 
-    fn step_world(&mut self) {
+    pub fn step_world(&mut self) {
         self.hurried = false;
         self.step_knocks();
         let now = self.now();
@@ -205,7 +213,7 @@ impl SimRing {
         self.posted.push(Posted { completion, key, order, at, last });
     }
 
-    fn post_done(&mut self, at: usize, (result, buffer): Outcome, more: bool) {
+    pub fn post_done(&mut self, at: usize, (result, buffer): Outcome, more: bool) {
         let op = &mut self.ops[at];
         op.over = !more;
         let (token, key) = (op.token, op.key);
@@ -340,7 +348,11 @@ impl SimRing {
         let now = self.now();
         for index in 0..self.ops.len() {
             let op = &self.ops[index];
-            if op.over || op.runs_at > now || !self.is_ready(index) {
+            if op.over || op.runs_at > now {
+                continue;
+            }
+            if !self.is_ready(index) {
+                self.maybe_wake_for_nothing(index);
                 continue;
             }
             if !self.faults.calm && self.random.percent(15) {
@@ -405,7 +417,12 @@ impl SimRing {
                 return self.post_done(at, (Ok(u64::from(bits)), None), !ended);
             }
             Operation::WaitReadable => Ok(u64::from(link.ahead.bits().unwrap_or(link.bits()))),
-            Operation::WaitWritable => Ok(u64::from(link.bits())),
+            Operation::WaitWritable => {
+                if link.fin_in {
+                    self.faults.note(Fault::WritableAfterFin);
+                }
+                Ok(u64::from(link.bits()))
+            }
             Operation::Shutdown => link.shut_down(now),
             Operation::Reset => {
                 self.stop_ahead(token.conn, token.side);
@@ -430,10 +447,10 @@ impl SimRing {
         }
         let now = self.now();
         let mut peer = Peer::new(&mut self.random, self.shape.largest_send, now, true);
+        let key = mix(self.key());
         if self.faults.calm {
             peer.calm_down(true);
         }
-        let key = mix(self.key());
         let mut link = Link::new(key, peer, &mut self.random, now);
         link.server = true;
         self.slots[Side::Upstream as usize][conn.0 as usize] = Some(self.links.len());

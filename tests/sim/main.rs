@@ -6,8 +6,10 @@
 mod accepts;
 mod ahead;
 mod asker;
+mod border;
 mod buffers;
 mod counts;
+mod ends;
 mod fault;
 mod kernel;
 mod link;
@@ -22,6 +24,7 @@ mod ring;
 mod run;
 mod scenario;
 mod transfer;
+mod unkind;
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};

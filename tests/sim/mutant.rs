@@ -10,6 +10,7 @@ use portcullis::ring::{
     Token,
 };
 
+use crate::link::{OUT, RDHUP};
 use crate::pipes::is_pipe;
 use crate::random::Random;
 use crate::ring::{QUIETS, SimRing};
@@ -73,6 +74,8 @@ pub enum Mutation {
     DropsName,
     /// No turn for nothing: a wait for room ends at once.
     Spins,
+    /// No turn for nothing: a wait for room ends at once where the peer has sent FIN.
+    SpinsOnFin,
     /// A quiet connection waits without a receive: its cancel is left out.
     StaysAlert,
     /// Bytes that beat the cancel of a quiet receive are delivered.
@@ -101,7 +104,7 @@ pub enum Mutation {
 
 impl Mutation {
     /// Everything that the oracle must notice.
-    pub const BROKEN: [Mutation; 39] = [
+    pub const BROKEN: [Mutation; 40] = [
         Mutation::KeepsBuffer,
         Mutation::LosesData,
         Mutation::ReleasesTwice,
@@ -129,6 +132,7 @@ impl Mutation {
         Mutation::DropsReadiness,
         Mutation::DropsName,
         Mutation::Spins,
+        Mutation::SpinsOnFin,
         Mutation::StaysAlert,
         Mutation::DropsBeaten,
         Mutation::KeepsPipe,
@@ -172,7 +176,7 @@ impl Mutation {
             Mutation::DropsCancel => "still going",
             Mutation::DropsReadiness => "still going",
             Mutation::DropsName => "still going",
-            Mutation::Spins => "turns for nothing",
+            Mutation::Spins | Mutation::SpinsOnFin => "turns for nothing",
             Mutation::StaysAlert => "a receive waits on a quiet connection",
             Mutation::DropsBeaten => "clean end",
             Mutation::KeepsPipe => "while a pipe holds bytes",
@@ -247,7 +251,7 @@ impl Mutant {
     }
 
     /// Whether `operation` is left out and answered by nobody but us.
-    fn left_out(&mut self, operation: Operation) -> Option<Result<u32, Errno>> {
+    fn left_out(&mut self, token: Token, operation: Operation) -> Option<Result<u32, Errno>> {
         match operation {
             Operation::Reset if self.breaks(Mutation::FinForReset) => Some(Ok(0)),
             Operation::Shutdown if self.breaks(Mutation::SkipsShutdown) => Some(Ok(0)),
@@ -257,9 +261,17 @@ impl Mutant {
                 Some(Err(Errno::ENOENT))
             }
             QUIETS if self.mutation == Mutation::StaysAlert => Some(Err(Errno::ENOENT)),
-            Operation::WaitWritable if self.mutation == Mutation::Spins => Some(Ok(4)),
+            Operation::WaitWritable if self.mutation == Mutation::Spins => Some(Ok(OUT)),
+            Operation::WaitWritable if self.spins_on_fin(token) => Some(Ok(RDHUP)),
             _ => None,
         }
+    }
+
+    /// Whether a wait for room is to be answered by a FIN, as poll(2) at its level would.
+    fn spins_on_fin(&self, token: Token) -> bool {
+        let link = self.inner.link_at(token.conn, token.side);
+        let finished = link.is_some_and(|link| self.inner.links[link].fin_in);
+        finished && self.mutation == Mutation::SpinsOnFin
     }
 
     /// Whether to lose the data of a receive that was being cancelled for quiet.
@@ -369,7 +381,7 @@ impl Ring for Mutant {
         if kind == OpKind::Receive && self.breaks(Mutation::SwapsAhead) {
             self.inner.swap_ahead(conn, side);
         }
-        if let Some(result) = self.left_out(operation) {
+        if let Some(result) = self.left_out(token, operation) {
             return self.fake(token, result);
         }
         match operation {

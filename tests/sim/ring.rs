@@ -1,7 +1,6 @@
 //! The simulated ring: the contract's face of the simulated kernel, and the checks at that border.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -14,15 +13,15 @@ use portcullis::ring::{
 };
 
 use crate::accepts::{Accept, Listener};
+use crate::border::address_of;
 use crate::buffers::Buffers;
+use crate::ends::Ends;
 use crate::fault::{Fault, Faults};
 use crate::link::Link;
 use crate::pipes::{Pipes, is_pipe};
 use crate::random::Random;
 use crate::scenario::{Knock, Shape};
-
-/// 10.0.0.0: where the links' addresses begin.
-const FIRST_ADDRESS: u32 = 10 << 24;
+use crate::unkind::Repeats;
 
 /// The cancel that makes a side quiet; one that ends a connection may look the same.
 pub const QUIETS: Operation = Operation::Cancel(InFlight::only(OpKind::Receive));
@@ -105,6 +104,9 @@ pub struct SimRing {
     addresses: BTreeMap<u64, bool>,
     /// Buffers of data that came although the receive was being cancelled.
     beat_quiet: BTreeSet<u32>,
+    /// Why its connections ended.
+    pub ends: Ends,
+    pub repeats: Repeats,
     /// By slot: when the worker last heard of it, by the clock of patience.
     pub heard: Vec<u64>,
     /// The clock of patience: milliseconds in which this worker could have done something.
@@ -148,6 +150,8 @@ impl SimRing {
             pipes: Pipes::default(),
             addresses: BTreeMap::new(),
             beat_quiet: BTreeSet::new(),
+            ends: Ends::new(),
+            repeats: Repeats::default(),
             heard: vec![0; slots],
             patient: 0,
             turned_at: 0,
@@ -185,47 +189,6 @@ impl SimRing {
         self.slots[side as usize][conn.0 as usize]
     }
 
-    /// What the kernel has in flight on a side.
-    fn in_flight(&self, conn: ConnIndex, side: Side) -> impl Iterator<Item = &Op> {
-        self.ops.iter().filter(move |op| op.token.conn == conn && op.token.side == side)
-    }
-
-    fn check_start(&self, token: Token, operation: Operation) {
-        let Token { conn, generation, side, kind } = token;
-        assert_eq!(kind, operation.kind(), "{token:?} names another kind than {operation:?}");
-        assert_eq!(generation, self.lives[conn.0 as usize], "{token:?} is of another life");
-        let filled = self.link_at(conn, side).is_some();
-        let opens = kind == OpKind::Open;
-        assert!(filled != opens, "{operation:?} on a slot that is filled: {filled}, {token:?}");
-        assert!(!opens || side == Side::Upstream, "{token:?} opens a client");
-        let mut same = self.in_flight(conn, side).filter(|op| op.token.kind == kind);
-        assert!(same.next().is_none(), "two of a kind are in flight: {token:?}");
-        let closing = self.in_flight(conn, side).any(|op| op.token.kind == OpKind::Close);
-        assert!(!closing, "{token:?} starts on a slot that is being closed");
-        match operation {
-            Operation::Close => {
-                let other = self.in_flight(conn, side).next();
-                assert!(other.is_none(), "{token:?} while {other:?} is in flight");
-                assert!(!self.pipes.holds_for(conn), "{token:?} while a pipe holds bytes of it");
-                let pair = side == Side::Client && self.link_at(conn, Side::Upstream).is_some();
-                assert!(!pair, "{token:?} before its upstream slot is empty");
-            }
-            Operation::Send(chunk) => {
-                self.bytes_of(chunk);
-                let twice = self.sending(chunk.buffer);
-                assert!(!twice, "{chunk:?} is sent twice at once");
-            }
-            _ => {}
-        }
-    }
-
-    /// Whether a send of this buffer is in flight.
-    fn sending(&self, buffer: Buffer) -> bool {
-        self.ops
-            .iter()
-            .any(|op| matches!(op.operation, Operation::Send(chunk) if chunk.buffer == buffer))
-    }
-
     /// Shows the worker one completion and keeps the books about it.
     fn show(&mut self, posted: Posted) -> Completion {
         self.shown += 1;
@@ -236,6 +199,7 @@ impl SimRing {
         self.note(|| format!("shows {:?}", posted.completion));
         match posted.completion {
             Completion::Accepted { conn, more, .. } => {
+                self.note_life(conn);
                 let part = self.part_of(conn.0);
                 self.seen_clients[part] += 1;
                 if !more {
@@ -263,6 +227,8 @@ impl SimRing {
         };
         let Token { conn, side, kind, .. } = done.token;
         let slot = conn.0 as usize;
+        self.note_heard(&done);
+        self.check_repeats(&done);
         if !matches!(kind, OpKind::Cancel | OpKind::WaitWritable) {
             self.heard[slot] = self.patient;
         }
@@ -372,6 +338,7 @@ impl Ring for SimRing {
             format!("start {operation:?} on {side:?} of {}", conn.0)
         });
         self.check_start(token, operation);
+        self.note_end(token, operation);
         let key = self.key();
         let op = Op {
             token,
@@ -475,22 +442,8 @@ impl Ring for SimRing {
     }
 
     fn next(&mut self) -> Option<Completion> {
+        self.ends.take_count();
         let posted = self.out.pop_front()?;
         Some(self.show(posted))
-    }
-}
-
-/// The addresses of a link, which its number is in.
-fn address_of(link: usize) -> FourTuple {
-    let local = SocketAddr::from((Ipv4Addr::LOCALHOST, 7000));
-    let peer = SocketAddr::from((Ipv4Addr::from(FIRST_ADDRESS + link as u32), 1));
-    FourTuple { local, peer: Some(peer) }
-}
-
-/// The link that has these addresses.
-pub fn link_of(found: FourTuple) -> usize {
-    match found.peer.map(|peer| peer.ip()) {
-        Some(IpAddr::V4(peer)) => (u32::from(peer) - FIRST_ADDRESS) as usize,
-        other => panic!("{other:?} is no link's address"),
     }
 }

@@ -142,6 +142,9 @@ impl Run {
         for worker in 0..run.scenario.workers {
             run.add_worker(worker, start, trace);
         }
+        if run.scenario.workers > 2 {
+            run.workers[0].ring().inner.faults.note(Fault::ManyWorkers);
+        }
         run
     }
 
@@ -167,6 +170,7 @@ impl Run {
             servers: scenario.servers,
         };
         let counters = Arc::new(WorkerCounters::new(extent));
+        ring.ends.counters = counters.clone();
         let (sender, mailbox) = mailbox();
         let notes = Arc::new(AccessQueue::new(scenario.access.map_or(1, |access| access.notes)));
         let mutant = Mutant::new(ring, self.mutation, Random::new(self.random.next()));
@@ -201,7 +205,7 @@ impl Run {
     }
 
     fn until_over(&mut self) {
-        let mut idle_turns = 0;
+        let mut idle_turns = vec![0; self.workers.len()];
         while self.running.contains(&true) {
             self.direct();
             self.steer();
@@ -215,15 +219,13 @@ impl Run {
             self.turns += 1;
             self.running[worker] = self.workers[worker].turn().expect("the ring goes on");
             let ring = &mut self.workers[worker].ring().inner;
+            ring.ends.take_count();
             self.asker.hear(worker, ring, self.running[worker]);
             let after = self.standing(worker);
             let idle = after.0 == before.0 && after.1 > before.1;
-            idle_turns = if idle { idle_turns + 1 } else { 0 };
-            assert!(
-                idle_turns < MOST_IDLE_TURNS,
-                "{idle_turns} turns for nothing: {}",
-                self.dump()
-            );
+            idle_turns[worker] = if idle { idle_turns[worker] + 1 } else { 0 };
+            let turns = idle_turns[worker];
+            assert!(turns < MOST_IDLE_TURNS, "{turns} turns for nothing: {}", self.dump());
             oracle::check_quiet(&self.workers[worker].ring().inner, self.scenario.quiet.after);
             let (budget, quotas) = (self.budget.clone(), self.quotas.clone());
             let at_limit = self.scenario.at_limit;
@@ -311,6 +313,7 @@ impl Run {
                 ring.faults.note(fault);
             }
             self.stopped = Some(steady);
+            self.rings().for_each(|ring| ring.ends.ordered = Some(now));
             for orders in &self.orders {
                 let order = self.scenario.drain.map_or(Order::Stop, Order::Drain);
                 orders.send(order).expect("a worker listens");

@@ -102,7 +102,7 @@ pub struct Scenario {
 impl Scenario {
     pub fn new(seed: u64) -> Scenario {
         let mut random = Random::new(seed);
-        let workers = if random.percent(25) { 2 } else { 1 };
+        let workers = if random.percent(25) { many_workers(seed) } else { 1 };
         let shape = shape(&mut random);
         let wirings: Vec<Wiring> = (0..random.between(1, 3)).map(|_| wiring(&mut random)).collect();
         let outside = random.percent(50);
@@ -125,12 +125,10 @@ impl Scenario {
         let knocks = (0..clients)
             .map(|_| {
                 let at = random.between(0, spread);
-                Knock {
-                    at,
-                    worker: random.below(workers as u64) as usize,
-                    listener: random.below(wirings.len() as u64) as usize,
-                    peer: Peer::new(&mut random, shape.largest_send, at, false),
-                }
+                let worker = random.below(workers as u64) as usize;
+                let listener = random.below(wirings.len() as u64) as usize;
+                let peer = Peer::new(&mut random, shape.largest_send, at, false);
+                Knock { at, worker, listener, peer }
             })
             .collect();
         let quotas = wirings.iter().map(|_| quota(&mut random)).collect();
@@ -152,7 +150,7 @@ impl Scenario {
             drain,
             calm_at,
             knocks,
-            faults: Faults::new(&mut random).with(Fault::TakenAhead, ahead(seed)),
+            faults: faults(seed, &mut random),
             asks: if random.percent(40) { random.between(1, 25) } else { 0 },
             kills: outside && random.percent(40),
             shape,
@@ -232,8 +230,29 @@ fn access(seed: u64) -> Option<Access> {
     })
 }
 
+/// What is drawn apart has its own rates, and not in the runs of `regressions`: they mean what they
+/// meant before there was any.
+fn faults(seed: u64, random: &mut Random) -> Faults {
+    let mut apart = Random::new(seed.rotate_left(40));
+    let mut rate = |some: bool, rates: &[u8]| if some { apart.pick(rates) } else { 0 };
+    let stops = [2, 6, 7, 11].contains(&(seed % 13));
+    let unkind = [2, 3, 4, 8, 11, 15].contains(&(seed % 16));
+    Faults::new(random)
+        .with(Fault::TakenAhead, ahead(seed))
+        .with(Fault::Paused, rate(stops, &[0, 1, 4]))
+        .with(Fault::TurnLate, rate(stops, &[0, 2, 10]))
+        .with(Fault::WritableForNothing, rate(unkind, &[0, 5, 30]))
+        .with(Fault::ReadableForNothing, rate(unkind, &[0, 5, 30]))
+}
+
+/// How many workers there are where there are several.
+fn many_workers(seed: u64) -> usize {
+    let many = [3, 4, 7].contains(&(seed % 12));
+    if many { Random::new(seed.rotate_left(24)).between(3, 5) as usize } else { 2 }
+}
+
 /// In how many of a hundred receives with bytes one goes on by itself. Not in the runs of
-/// `regressions`: they mean what they meant before any did.
+/// `regressions`.
 fn ahead(seed: u64) -> u8 {
     let goes_on = [2, 5, 7, 9].contains(&(seed % 11));
     if goes_on { Random::new(seed.rotate_left(16)).pick(&[20, 60, 100]) } else { 0 }

@@ -1,0 +1,218 @@
+//! Why each connection ended, as its worker counted it, and how things stood when its end began.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use portcullis::base::{OpKind, Side};
+use portcullis::conn::Reason;
+use portcullis::metrics::{Extent, WorkerCounters};
+use portcullis::ring::{ConnIndex, Done, Operation, Token};
+
+use crate::ring::{Op, QUIETS, SimRing};
+use crate::scenario::Scenario;
+
+/// The share of `max_lifetime` that every connection has at least.
+const LEAST_SHARE: f64 = 0.9;
+/// How long the last bytes of a side that was reset may make no way.
+pub const LAST_BYTES_MILLIS: u64 = 10_000;
+
+/// What a ring knows of the ends of its connections.
+#[derive(Debug)]
+pub struct Ends {
+    /// The worker's, where it counts reasons.
+    pub counters: Arc<WorkerCounters>,
+    counted: [u64; Reason::ALL.len()],
+    /// The client whose slot the worker has just heard to be empty.
+    emptied: Option<usize>,
+    /// By the token of their close: clients whose slots are being emptied.
+    closing: BTreeMap<u64, usize>,
+    /// By client link.
+    lives: BTreeMap<usize, Life>,
+    /// By client link.
+    over: BTreeMap<usize, End>,
+    /// When the stop or drain was ordered.
+    pub ordered: Option<u64>,
+}
+
+/// What is known of a connection.
+#[derive(Clone, Copy, Debug, Default)]
+struct Life {
+    opened: u64,
+    moved: u64,
+    /// What may have been the first step of its end, or of something else.
+    perhaps: Option<Begun>,
+    begun: Option<Begun>,
+}
+
+/// How things stood when the worker began to end a connection.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Begun {
+    /// It had begun by then.
+    pub at: u64,
+    /// When the client was accepted.
+    pub opened: u64,
+    /// When the worker last saw a byte move.
+    pub moved: u64,
+}
+
+/// The end of one connection.
+#[derive(Clone, Copy, Debug)]
+pub struct End {
+    pub reason: Reason,
+    pub begun: Begun,
+}
+
+impl Ends {
+    pub fn new() -> Ends {
+        Ends {
+            counters: Arc::new(WorkerCounters::new(Extent::default())),
+            counted: [0; Reason::ALL.len()],
+            emptied: None,
+            closing: BTreeMap::new(),
+            lives: BTreeMap::new(),
+            over: BTreeMap::new(),
+            ordered: None,
+        }
+    }
+
+    /// How the connection of a client ended, if it did.
+    pub fn of(&self, client: usize) -> Option<End> {
+        self.over.get(&client).copied()
+    }
+
+    /// What the worker has counted since the last completion is why its connection ended.
+    pub fn take_count(&mut self) {
+        let Some(client) = self.emptied.take() else { return };
+        let counted = Reason::ALL.map(|reason| {
+            self.counters.over_listeners(|listener| listener.ended[reason as usize].get())
+        });
+        let before = std::mem::replace(&mut self.counted, counted);
+        let reason = Reason::ALL.into_iter().find(|&reason| {
+            let reason = reason as usize;
+            counted[reason] > before[reason]
+        });
+        if let (Some(reason), Some(end)) = (reason, self.over.get_mut(&client)) {
+            end.reason = reason;
+        }
+    }
+}
+
+impl SimRing {
+    /// The worker sees a client in this slot.
+    pub fn note_life(&mut self, conn: ConnIndex) {
+        let now = self.now();
+        let client = self.link_at(conn, Side::Client).expect("a client was accepted");
+        self.ends.lives.insert(client, Life { opened: now, moved: now, ..Life::default() });
+    }
+
+    /// The worker hears of an operation.
+    pub fn note_heard(&mut self, done: &Done) {
+        let Token { conn, side, kind, .. } = done.token;
+        let now = self.now();
+        if kind == OpKind::Close && side == Side::Client {
+            self.ends.emptied = self.ends.closing.remove(&done.token.pack());
+        }
+        let moves = matches!(kind, OpKind::Receive | OpKind::Splice | OpKind::Send);
+        if moves && matches!(done.result, Ok(1..)) {
+            self.life(conn).moved = now;
+        }
+    }
+
+    fn life(&mut self, conn: ConnIndex) -> &mut Life {
+        let client = self.link_at(conn, Side::Client).unwrap_or(usize::MAX);
+        self.ends.lives.entry(client).or_default()
+    }
+
+    /// The worker asks for something: perhaps the end of the connection has begun.
+    pub fn note_end(&mut self, token: Token, operation: Operation) {
+        let Token { conn, side, .. } = token;
+        let now = self.now();
+        let client = self.link_at(conn, Side::Client);
+        let asks = |op: &Op| op.token.conn == conn && op.token.kind == OpKind::Addresses;
+        let is_asked = self.ops.iter().any(asks);
+        let life = self.life(conn);
+        let Life { opened, moved, .. } = *life;
+        let stands = Begun { at: now, opened, moved };
+        match (operation, side) {
+            // A name may be asked for by others, a receive may be cancelled because nothing comes,
+            // and a server may be given up for another.
+            (QUIETS | Operation::Addresses, _) => _ = life.perhaps.get_or_insert(stands),
+            (Operation::Cancel(_) | Operation::Close, Side::Upstream) => {
+                life.perhaps.get_or_insert(stands);
+            }
+            (Operation::Cancel(_) | Operation::Reset | Operation::Close, _) => {
+                let first = life.perhaps.unwrap_or(stands);
+                life.begun.get_or_insert(Begun { at: now, ..first });
+            }
+            // It was not. An end that begins now shares the answer to a question about a name.
+            _ => {
+                life.perhaps = is_asked.then_some(stands);
+                life.begun = None;
+            }
+        }
+        let begun = life.begun.unwrap_or_default();
+        if let (Operation::Close, Side::Client, Some(client)) = (operation, side, client) {
+            self.ends.closing.insert(token.pack(), client);
+            self.ends.over.insert(client, End { reason: Reason::Closed, begun });
+        }
+    }
+
+    /// Whether the worker has begun to end a connection.
+    pub fn is_ending(&self, conn: ConnIndex) -> bool {
+        let ends = |operation| match operation {
+            Operation::Reset | Operation::Close | Operation::Addresses => true,
+            Operation::Cancel(_) => operation != QUIETS,
+            _ => false,
+        };
+        self.ops.iter().any(|op| op.token.conn == conn && ends(op.operation))
+    }
+}
+
+impl End {
+    /// It was ended by more than its peers: a timeout, an order.
+    pub fn is_from_outside(&self) -> bool {
+        use Reason::{Drained, FirstByteTimeout, HalfCloseTimeout, IdleTimeout, Killed};
+        use Reason::{MaxLifetime, Stopped};
+        let timed = matches!(self.reason, FirstByteTimeout | IdleTimeout | HalfCloseTimeout);
+        timed || matches!(self.reason, MaxLifetime | Drained | Stopped | Killed)
+    }
+
+    /// An end from outside has a cause, and its time had come.
+    pub fn check(&self, name: &str, scenario: &Scenario, ordered: Option<u64>) {
+        let Begun { at, opened, moved, .. } = self.begun;
+        let timeouts = &scenario.timeouts;
+        let since = |moment: u64, timeout: Option<Duration>| {
+            timeout.is_some_and(|timeout| at >= moment + timeout.as_millis() as u64)
+        };
+        let due = match self.reason {
+            Reason::FirstByteTimeout => since(opened, timeouts.first_byte),
+            Reason::IdleTimeout => since(moved, timeouts.idle),
+            Reason::HalfCloseTimeout => since(moved, timeouts.half_close),
+            Reason::MaxLifetime => since(opened, least(timeouts.max_lifetime)),
+            Reason::Drained | Reason::Stopped => ordered.is_some_and(|ordered| at >= ordered),
+            Reason::Killed => scenario.kills && scenario.asks > 0,
+            _ => true,
+        };
+        assert!(due, "{name} was ended before its time: {self:?}");
+    }
+
+    /// The last bytes of a side that was reset may not have been waited for to their end.
+    pub fn may_cut_last_bytes(&self, scenario: &Scenario, ordered: Option<u64>) -> bool {
+        let Begun { at, opened, moved, .. } = self.begun;
+        let since = |moment: u64, timeout: Option<Duration>| {
+            timeout.is_some_and(|timeout| at >= moment + timeout.as_millis() as u64)
+        };
+        let timeouts = &scenario.timeouts;
+        ordered.is_some_and(|ordered| at >= ordered)
+            || scenario.kills && scenario.asks > 0
+            || since(opened, least(timeouts.max_lifetime))
+            || since(moved, timeouts.idle)
+            || since(moved, timeouts.half_close)
+            || at >= moved + LAST_BYTES_MILLIS
+    }
+}
+
+fn least(lifetime: Option<Duration>) -> Option<Duration> {
+    lifetime.map(|lifetime| lifetime.mul_f64(LEAST_SHARE))
+}
