@@ -169,6 +169,13 @@ faults! {
     AheadSpliced,
     /// A close discarded what was received ahead.
     AheadDiscarded,
+    /// A connection was held by a peer that never reads, never ends or never answers until the
+    /// worker was stopped.
+    HeldForEver,
+    /// The same, and clients waited in a queue because of it.
+    HeldUp,
+    /// A side was reset while the other's peer never reads, never ends or never answers.
+    ResetAcrossHolder,
     /// A worker's process was stopped for a while, and the world went on.
     Paused,
     /// A turn that had nothing to do ended long after its time.

@@ -10,7 +10,7 @@ use crate::fault::Fault;
 use crate::link::{ERR, HUP, IN, Link, OUT, RDHUP};
 use crate::peer::{Peer, Step};
 use crate::pipes::is_pipe;
-use crate::random::mix;
+use crate::random::{Random, mix};
 use crate::ring::{Op, Posted, SimRing, Submitted};
 
 /// The most that one turn adds to the clock of patience: while a worker does not run, or the clock
@@ -448,6 +448,7 @@ impl SimRing {
         let now = self.now();
         let mut peer = Peer::new(&mut self.random, self.shape.largest_send, now, true);
         let key = mix(self.key());
+        peer.hold(self.shape.holders, Random::new(mix(key)), now);
         if self.faults.calm {
             peer.calm_down(true);
         }

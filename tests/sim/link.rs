@@ -310,7 +310,7 @@ impl Link {
     /// Lets wire and peer do what they can now.
     pub fn step(&mut self, now: u64, random: &mut Random, faults: &mut Faults) {
         self.wake = u64::MAX;
-        if !self.established {
+        if !self.established || self.peer.has_vanished(now) && !self.was_reset {
             return;
         }
         let before = self.progress;

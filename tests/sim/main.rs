@@ -11,6 +11,7 @@ mod buffers;
 mod counts;
 mod ends;
 mod fault;
+mod held;
 mod kernel;
 mod link;
 mod mutant;

@@ -64,6 +64,8 @@ pub enum Mutation {
     KeepsAccepting,
     /// No client is left without service.
     LosesClient,
+    /// A reset is passed on in time: bytes that are not acknowledged seem to make way for ever.
+    DeliversForEver,
     /// No client waits for ever: accepts are not armed.
     DropsAccept,
     /// All ends: cancels are left out.
@@ -104,7 +106,7 @@ pub enum Mutation {
 
 impl Mutation {
     /// Everything that the oracle must notice.
-    pub const BROKEN: [Mutation; 40] = [
+    pub const BROKEN: [Mutation; 41] = [
         Mutation::KeepsBuffer,
         Mutation::LosesData,
         Mutation::ReleasesTwice,
@@ -127,6 +129,7 @@ impl Mutation {
         Mutation::LiesAboutRoom,
         Mutation::KeepsAccepting,
         Mutation::LosesClient,
+        Mutation::DeliversForEver,
         Mutation::DropsAccept,
         Mutation::DropsCancel,
         Mutation::DropsReadiness,
@@ -172,6 +175,7 @@ impl Mutation {
             Mutation::LiesAboutRoom => "without a slot",
             Mutation::KeepsAccepting => "still stopping",
             Mutation::LosesClient => "still going",
+            Mutation::DeliversForEver => "was reset and its connection is held",
             Mutation::DropsAccept => "still going",
             Mutation::DropsCancel => "still going",
             Mutation::DropsReadiness => "still going",
@@ -201,11 +205,20 @@ pub struct Mutant {
     fakes: VecDeque<Completion>,
     /// Resets that the worker asked for as shutdowns.
     bent_shutdowns: HashSet<u64>,
+    /// What was last said to be unacknowledged.
+    left_bytes: u32,
 }
 
 impl Mutant {
     pub fn new(inner: SimRing, mutation: Mutation, random: Random) -> Mutant {
-        Mutant { inner, mutation, random, fakes: VecDeque::new(), bent_shutdowns: HashSet::new() }
+        Mutant {
+            inner,
+            mutation,
+            random,
+            fakes: VecDeque::new(),
+            bent_shutdowns: HashSet::new(),
+            left_bytes: u32::MAX,
+        }
     }
 
     /// Whether it breaks `mutation` here; not always, so that some things go well.
@@ -297,6 +310,13 @@ impl Mutant {
             }
             (OpKind::Close, _) => {}
             _ if stale && self.breaks(Mutation::HidesStale) => return None,
+            (OpKind::Unacknowledged, Err(_)) if self.mutation == Mutation::HidesAhead => {
+                done.result = Ok(1);
+            }
+            (OpKind::Unacknowledged, Ok(1..)) if self.mutation == Mutation::DeliversForEver => {
+                self.left_bytes -= 1;
+                done.result = Ok(self.left_bytes);
+            }
             (OpKind::Receive, Err(Errno::ECONNRESET)) if self.breaks(Mutation::HidesReset) => {
                 done.result = Ok(0);
             }

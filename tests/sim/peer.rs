@@ -23,6 +23,13 @@ pub enum Step {
     Close,
 }
 
+impl Step {
+    /// It ends the peer's direction.
+    fn ends(self) -> bool {
+        matches!(self, Step::Fin | Step::Rst | Step::Close)
+    }
+}
+
 /// How a peer reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reading {
@@ -36,10 +43,23 @@ pub enum Reading {
     Never,
 }
 
+/// What a peer never does, however calm all else is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Never {
+    /// It does not read.
+    Reads,
+    /// It sends no end.
+    Closes,
+    /// From that moment on its host answers nothing, and what it is sent gets nowhere.
+    Answers(u64),
+}
+
 /// A peer.
 #[derive(Clone, Debug)]
 pub struct Peer {
     server: bool,
+    /// It holds its connection for ever.
+    pub never: Option<Never>,
     pub script: VecDeque<Step>,
     pub reading: Reading,
     /// Bytes that arrived and that the peer has read.
@@ -59,6 +79,7 @@ impl Peer {
     pub fn new(random: &mut Random, largest: u64, now: u64, server: bool) -> Peer {
         Peer {
             server,
+            never: None,
             script: script(random, largest, server).into(),
             reading: reading(random, now),
             read_bytes: 0,
@@ -70,11 +91,38 @@ impl Peer {
         }
     }
 
+    /// Perhaps it holds its connection for ever: drawn apart, in so many of a hundred peers.
+    pub fn hold(&mut self, percent: u64, mut random: Random, now: u64) {
+        if !random.percent(percent) {
+            return;
+        }
+        let vanishes = Never::Answers(now + random.between(0, 1500));
+        let never = random.pick(&[Never::Reads, Never::Closes, vanishes]);
+        match never {
+            Never::Reads => self.reading = Reading::Never,
+            Never::Closes => self.script.retain(|step| !step.ends()),
+            Never::Answers(_) => {}
+        }
+        self.never = Some(never);
+    }
+
+    /// It gives up what it never did before.
+    pub fn give_in(&mut self) {
+        self.never = None;
+    }
+
+    /// Its host answers nothing any more.
+    pub fn has_vanished(&self, now: u64) -> bool {
+        matches!(self.never, Some(Never::Answers(from)) if from <= now)
+    }
+
     /// From now on it does what brings the connection to an end: reads all, sends the rest, ends
     /// its direction, waits for the end of the other and closes. `heeded`: somebody reads what it
     /// sends.
     pub fn calm_down(&mut self, heeded: bool) {
-        self.reading = Reading::Fast;
+        if self.never != Some(Never::Reads) {
+            self.reading = Reading::Fast;
+        }
         self.paused_until = None;
         self.room_bytes = self.room_bytes.max(200);
         if self.closed {
@@ -84,6 +132,10 @@ impl Peer {
             Step::Send(_) => heeded,
             step => *step == Step::Rst,
         });
+        if self.never == Some(Never::Closes) {
+            self.script.retain(|step| !step.ends());
+            return;
+        }
         // A server waits for the client's end first, so each end must be passed on by itself.
         let ending = match self.server {
             true => [Step::AwaitEnd, Step::Fin, Step::Close],

@@ -16,6 +16,11 @@ impl Random {
         mix(self.0)
     }
 
+    /// What is to come, without taking it.
+    pub fn peek(&self) -> u64 {
+        mix(!self.0)
+    }
+
     /// Less than `bound`, which is not 0.
     pub fn below(&mut self, bound: u64) -> u64 {
         self.next() % bound

@@ -19,6 +19,7 @@ use crate::accepts::Listener;
 use crate::asker::Asker;
 use crate::counts;
 use crate::fault::{Fault, KINDS};
+use crate::held::Resets;
 use crate::mutant::{Mutant, Mutation};
 use crate::notes;
 use crate::oracle;
@@ -31,6 +32,8 @@ const PATIENCE_MILLIS: u64 = 120_000;
 const MOST_TURNS: u64 = 40_000;
 /// How long a stop may take, however its peers behave.
 const STOP_MILLIS: u64 = 10_000;
+/// For how long nothing moves before what is still here counts as held by its peers.
+const HELD_MILLIS: u64 = 25_000;
 /// Turns with completions and without progress.
 const MOST_IDLE_TURNS: u64 = 500;
 
@@ -64,6 +67,12 @@ struct Run {
     random: Random,
     calm_since: Option<u64>,
     asker: Asker,
+    /// By worker.
+    resets: Vec<Resets>,
+    /// What had moved, and since when nothing more.
+    still_since: (u64, u64),
+    /// Some were here when the run was stopped.
+    held: bool,
     /// When the stop order came, jumps of the clock left out.
     stopped: Option<u64>,
     turns: u64,
@@ -133,6 +142,9 @@ impl Run {
             running: vec![true; scenario.workers],
             random,
             calm_since: None,
+            resets: (0..scenario.workers).map(|_| Resets::default()).collect(),
+            still_since: (0, 0),
+            held: false,
             stopped: None,
             turns: 0,
             mutation,
@@ -226,6 +238,9 @@ impl Run {
             idle_turns[worker] = if idle { idle_turns[worker] + 1 } else { 0 };
             let turns = idle_turns[worker];
             assert!(turns < MOST_IDLE_TURNS, "{turns} turns for nothing: {}", self.dump());
+            let steady = self.steady();
+            let ring = &mut self.workers[worker].ring().inner;
+            self.resets[worker].check(ring, steady);
             oracle::check_quiet(&self.workers[worker].ring().inner, self.scenario.quiet.after);
             let (budget, quotas) = (self.budget.clone(), self.quotas.clone());
             let at_limit = self.scenario.at_limit;
@@ -290,7 +305,7 @@ impl Run {
             self.calm_since = Some(now);
             self.rings().for_each(SimRing::calm_down);
         }
-        let steady = now - self.rings().map(|ring| ring.jumped).sum::<u64>();
+        let steady = self.steady();
         if let Some(since) = self.stopped {
             let drain = self.scenario.drain.map_or(0, |within| within.as_millis() as u64);
             assert!(steady <= since + drain + STOP_MILLIS, "still stopping: {}", self.dump());
@@ -298,11 +313,11 @@ impl Run {
         }
         let quiet = self.rings().all(|ring| ring.is_quiet());
         let stops = match self.scenario.stop {
-            Stop::WhenQuiet => quiet && self.calm_since.is_some(),
+            Stop::WhenQuiet => self.calm_since.is_some() && (quiet || self.is_held()),
             Stop::At(at) => now >= at,
             Stop::After(fault) => {
                 let happened = self.rings().any(|ring| ring.faults.fired[fault as usize] > 0);
-                happened || quiet
+                happened || quiet || (self.calm_since.is_some() && self.is_held())
             }
         };
         if stops {
@@ -321,6 +336,31 @@ impl Run {
         }
     }
 
+    /// The clock, but for what no worker could use.
+    fn steady(&mut self) -> u64 {
+        self.now() - self.rings().map(|ring| ring.jumped).sum::<u64>()
+    }
+
+    /// What is still here is held by its peers.
+    fn is_held(&mut self) -> bool {
+        if self.scenario.shape.holders == 0 {
+            return false;
+        }
+        let now = self.now();
+        let moved = self.rings().map(|ring| ring.progress()).sum();
+        if moved != self.still_since.0 {
+            self.still_since = (moved, now);
+        }
+        let scenario = self.scenario.clone();
+        let still = now > self.still_since.1 + HELD_MILLIS;
+        let held = |run: &mut Run| {
+            let rings = run.rings();
+            rings.fold(false, |held, ring| ring.check_held(&scenario) || held)
+        };
+        self.held = still && held(self);
+        self.held
+    }
+
     fn dump(&mut self) -> String {
         self.rings().map(|ring| ring.dump()).collect::<Vec<_>>().join("\n")
     }
@@ -329,11 +369,12 @@ impl Run {
     fn judge(&mut self) -> Report {
         let turns = self.turns;
         let millis = self.now();
+        self.rings().for_each(SimRing::give_in);
         self.rings().for_each(SimRing::calm_down);
         self.rings().for_each(SimRing::settle);
-        let scenario = self.scenario.clone();
+        let (scenario, held) = (self.scenario.clone(), self.held);
         for ring in self.rings() {
-            oracle::judge(ring, &scenario);
+            oracle::judge(ring, &scenario, held);
             oracle::check_home(ring);
         }
         if self.mutation == Mutation::LeaksPermit {

@@ -27,6 +27,8 @@ pub struct Shape {
     pub backlog: usize,
     pub completions: usize,
     pub largest_send: u64,
+    /// How many of a hundred peers hold their connection for ever.
+    pub holders: u64,
 }
 
 /// When the stop order comes.
@@ -103,7 +105,7 @@ impl Scenario {
     pub fn new(seed: u64) -> Scenario {
         let mut random = Random::new(seed);
         let workers = if random.percent(25) { many_workers(seed) } else { 1 };
-        let shape = shape(&mut random);
+        let shape = Shape { holders: holders(seed), ..shape(&mut random) };
         let wirings: Vec<Wiring> = (0..random.between(1, 3)).map(|_| wiring(&mut random)).collect();
         let outside = random.percent(50);
         let timeouts = timeouts(&mut random, outside);
@@ -127,7 +129,8 @@ impl Scenario {
                 let at = random.between(0, spread);
                 let worker = random.below(workers as u64) as usize;
                 let listener = random.below(wirings.len() as u64) as usize;
-                let peer = Peer::new(&mut random, shape.largest_send, at, false);
+                let mut peer = Peer::new(&mut random, shape.largest_send, at, false);
+                peer.hold(shape.holders, Random::new(seed ^ random.peek()), at);
                 Knock { at, worker, listener, peer }
             })
             .collect();
@@ -185,6 +188,7 @@ fn shape(random: &mut Random) -> Shape {
         backlog: random.pick(&[1, 4, 16, 64]),
         completions: random.pick(&[1, 3, 16, 64, 64]),
         largest_send,
+        holders: 0,
     }
 }
 
@@ -243,6 +247,12 @@ fn faults(seed: u64, random: &mut Random) -> Faults {
         .with(Fault::TurnLate, rate(stops, &[0, 2, 10]))
         .with(Fault::WritableForNothing, rate(unkind, &[0, 5, 30]))
         .with(Fault::ReadableForNothing, rate(unkind, &[0, 5, 30]))
+}
+
+/// How many of a hundred peers hold their connection for ever.
+fn holders(seed: u64) -> u64 {
+    let held = [7, 8].contains(&(seed % 9));
+    if held { Random::new(seed.rotate_left(8)).pick(&[10, 30, 60]) } else { 0 }
 }
 
 /// How many workers there are where there are several.
