@@ -54,6 +54,8 @@ pub struct Begun {
     pub opened: u64,
     /// When the worker last saw a byte move.
     pub moved: u64,
+    /// When bytes arrived that it waited for and did not read.
+    pub unread: Option<u64>,
 }
 
 /// The end of one connection.
@@ -113,6 +115,9 @@ impl SimRing {
         if kind == OpKind::Close && side == Side::Client {
             self.ends.emptied = self.ends.closing.remove(&done.token.pack());
         }
+        if matches!(kind, OpKind::Receive | OpKind::Splice) {
+            self.note_reading(conn, side, false);
+        }
         let moves = matches!(kind, OpKind::Receive | OpKind::Splice | OpKind::Send);
         if moves && matches!(done.result, Ok(1..)) {
             self.life(conn).moved = now;
@@ -128,12 +133,16 @@ impl SimRing {
     pub fn note_end(&mut self, token: Token, operation: Operation) {
         let Token { conn, side, .. } = token;
         let now = self.now();
+        if matches!(operation, Operation::WaitReadable | Operation::Receive) {
+            self.note_reading(conn, side, true);
+        }
         let client = self.link_at(conn, Side::Client);
         let asks = |op: &Op| op.token.conn == conn && op.token.kind == OpKind::Addresses;
+        let unread = self.unread(conn);
         let is_asked = self.ops.iter().any(asks);
         let life = self.life(conn);
         let Life { opened, moved, .. } = *life;
-        let stands = Begun { at: now, opened, moved };
+        let stands = Begun { at: now, opened, moved, unread };
         match (operation, side) {
             // A name may be asked for by others, a receive may be cancelled because nothing comes,
             // and a server may be given up for another.
@@ -158,6 +167,38 @@ impl SimRing {
         }
     }
 
+    /// When the first byte came to a connection that it waits for and has not read.
+    fn unread(&self, conn: ConnIndex) -> Option<u64> {
+        let links = Side::BOTH.into_iter().filter_map(|side| self.link_at(conn, side));
+        let links = links.map(|link| &self.links[link]);
+        let unread = links.filter(|link| {
+            let waits = link.reads_since.is_some_and(|since| since <= link.unread_since);
+            waits && link.sent_bytes > link.received_bytes
+        });
+        unread.map(|link| link.unread_since).min()
+    }
+
+    /// The worker begins to wait for bytes of a side, or has them.
+    pub fn note_reading(&mut self, conn: ConnIndex, side: Side, reads: bool) {
+        let now = self.now();
+        if let Some(link) = self.link_at(conn, side) {
+            let since = &mut self.links[link].reads_since;
+            *since = reads.then_some(since.unwrap_or(now));
+        }
+    }
+
+    /// The kernel keeps back what it could tell of a side.
+    pub fn keep_waiting(&mut self, token: Token) {
+        if let Some(link) = self.link_at(token.conn, token.side) {
+            self.links[link].reads_since = None;
+        }
+    }
+
+    /// And of every side.
+    pub fn keep_all_waiting(&mut self) {
+        self.links.iter_mut().for_each(|link| link.reads_since = None);
+    }
+
     /// Whether the worker has begun to end a connection.
     pub fn is_ending(&self, conn: ConnIndex) -> bool {
         let ends = |operation| match operation {
@@ -180,7 +221,7 @@ impl End {
 
     /// An end from outside has a cause, and its time had come.
     pub fn check(&self, name: &str, scenario: &Scenario, ordered: Option<u64>) {
-        let Begun { at, opened, moved, .. } = self.begun;
+        let Begun { at, opened, moved, unread } = self.begun;
         let timeouts = &scenario.timeouts;
         let since = |moment: u64, timeout: Option<Duration>| {
             timeout.is_some_and(|timeout| at >= moment + timeout.as_millis() as u64)
@@ -195,6 +236,17 @@ impl End {
             _ => true,
         };
         assert!(due, "{name} was ended before its time: {self:?}");
+        let deadline = |since: u64, timeout: Option<Duration>| {
+            since + timeout.map_or(0, |timeout| timeout.as_millis() as u64)
+        };
+        let deadline = match self.reason {
+            Reason::FirstByteTimeout => deadline(opened, timeouts.first_byte),
+            Reason::IdleTimeout => deadline(moved, timeouts.idle),
+            Reason::HalfCloseTimeout => deadline(moved, timeouts.half_close),
+            _ => return,
+        };
+        let read = unread.is_none_or(|since| since > deadline);
+        assert!(read, "{name} was ended for silence with bytes unread: {self:?}");
     }
 
     /// The last bytes of a side that was reset may not have been waited for to their end.

@@ -200,6 +200,7 @@ impl SimRing {
             self.out.push_back(posted);
         }
         if self.posted.iter().any(|posted| posted.at <= now) {
+            self.keep_all_waiting();
             self.faults.note(Fault::CompletionsFull);
         }
     }
@@ -207,6 +208,7 @@ impl SimRing {
     pub fn post(&mut self, key: u64, completion: Completion, last: bool) {
         let mut at = self.now();
         if self.faults.strikes(Fault::Delayed, &mut self.random) {
+            self.keep_all_waiting();
             at += self.random.between(1, 30);
         }
         let order = self.key();
@@ -356,6 +358,7 @@ impl SimRing {
                 continue;
             }
             if !self.faults.calm && self.random.percent(15) {
+                self.keep_waiting(self.ops[index].token);
                 self.hurry();
                 continue;
             }

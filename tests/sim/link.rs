@@ -103,6 +103,10 @@ pub struct Link {
     pub peer_aborted: bool,
     /// When something is to happen next without the gateway.
     pub wake: u64,
+    /// When the first byte arrived that the gateway has not taken, or later.
+    pub unread_since: u64,
+    /// The gateway waits for bytes since then, and nothing of ours has kept it from them.
+    pub reads_since: Option<u64>,
     /// Counts what moved, for whoever looks for standstill.
     pub progress: u64,
 }
@@ -144,6 +148,8 @@ impl Link {
             heeded: true,
             peer_aborted: false,
             wake: now,
+            unread_since: now,
+            reads_since: None,
             progress: 0,
         }
     }
@@ -209,6 +215,7 @@ impl Link {
     pub fn take(&mut self, length_bytes: u64, now: u64) -> Vec<u8> {
         let from = self.received_bytes;
         self.received_bytes += length_bytes;
+        self.unread_since = now;
         self.progress += length_bytes;
         self.wake_by(now);
         (from..from + length_bytes).map(|offset| pattern(self.key, offset)).collect()
@@ -387,7 +394,7 @@ impl Link {
         }
         let Some(&step) = self.peer.script.front() else { return };
         match step {
-            Step::Send(left_bytes) => return self.peer_sends(left_bytes, random),
+            Step::Send(left_bytes) => return self.peer_sends(left_bytes, now, random),
             Step::Pause(millis) => {
                 let until = *self.peer.paused_until.get_or_insert(now + millis);
                 if now < until {
@@ -418,7 +425,7 @@ impl Link {
         self.fin_in |= !self.closed && !self.dead();
     }
 
-    fn peer_sends(&mut self, left_bytes: u64, random: &mut Random) {
+    fn peer_sends(&mut self, left_bytes: u64, now: u64, random: &mut Random) {
         if self.peer.finished {
             self.peer.script.pop_front();
             self.progress += 1;
@@ -433,6 +440,9 @@ impl Link {
             return;
         }
         let piece = random.between(1, room).min(left_bytes);
+        if self.sent_bytes == self.received_bytes {
+            self.unread_since = now;
+        }
         self.sent_bytes += piece;
         self.progress += piece;
         match left_bytes - piece {
