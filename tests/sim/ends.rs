@@ -14,6 +14,10 @@ use crate::scenario::Scenario;
 
 /// The share of `max_lifetime` that every connection has at least.
 const LEAST_SHARE: f64 = 0.9;
+/// How long no byte has moved in a connection that the gateway may end by FIN, and to what that is
+/// rounded up.
+const REST_MILLIS: u64 = 5000;
+const TICK_MILLIS: u64 = 50;
 /// How long the last bytes of a side that was reset may make no way.
 pub const LAST_BYTES_MILLIS: u64 = 10_000;
 
@@ -33,6 +37,8 @@ pub struct Ends {
     over: BTreeMap<usize, End>,
     /// When the stop or drain was ordered.
     pub ordered: Option<u64>,
+    /// When the last turns ended, the newest first.
+    turned: [u64; 3],
 }
 
 /// What is known of a connection.
@@ -40,6 +46,8 @@ pub struct Ends {
 struct Life {
     opened: u64,
     moved: u64,
+    /// Something was heard that may be a sign of life.
+    stirred: u64,
     /// What may have been the first step of its end, or of something else.
     perhaps: Option<Begun>,
     begun: Option<Begun>,
@@ -50,6 +58,8 @@ struct Life {
 pub struct Begun {
     /// It had begun by then.
     pub at: u64,
+    /// How long nothing at all had come to it, by what its worker was sure to have read.
+    pub rest: u64,
     /// When the client was accepted.
     pub opened: u64,
     /// When the worker last saw a byte move.
@@ -75,12 +85,18 @@ impl Ends {
             lives: BTreeMap::new(),
             over: BTreeMap::new(),
             ordered: None,
+            turned: [0; 3],
         }
     }
 
     /// How the connection of a client ended, if it did.
     pub fn of(&self, client: usize) -> Option<End> {
         self.over.get(&client).copied()
+    }
+
+    /// A turn ends.
+    pub fn turned(&mut self, now: u64) {
+        self.turned = [now, self.turned[0], self.turned[1]];
     }
 
     /// What the worker has counted since the last completion is why its connection ended.
@@ -105,7 +121,8 @@ impl SimRing {
     pub fn note_life(&mut self, conn: ConnIndex) {
         let now = self.now();
         let client = self.link_at(conn, Side::Client).expect("a client was accepted");
-        self.ends.lives.insert(client, Life { opened: now, moved: now, ..Life::default() });
+        let life = Life { opened: now, moved: now, stirred: now, ..Life::default() };
+        self.ends.lives.insert(client, life);
     }
 
     /// The worker hears of an operation.
@@ -117,6 +134,9 @@ impl SimRing {
         }
         if matches!(kind, OpKind::Receive | OpKind::Splice) {
             self.note_reading(conn, side, false);
+        }
+        if !matches!(kind, OpKind::Cancel | OpKind::Addresses | OpKind::WaitWritable) {
+            self.life(conn).stirred = now;
         }
         let moves = matches!(kind, OpKind::Receive | OpKind::Splice | OpKind::Send);
         if moves && matches!(done.result, Ok(1..)) {
@@ -140,9 +160,11 @@ impl SimRing {
         let asks = |op: &Op| op.token.conn == conn && op.token.kind == OpKind::Addresses;
         let unread = self.unread(conn);
         let is_asked = self.ops.iter().any(asks);
+        let heard = self.ends.turned[2];
         let life = self.life(conn);
-        let Life { opened, moved, .. } = *life;
-        let stands = Begun { at: now, opened, moved, unread };
+        let Life { opened, moved, stirred, .. } = *life;
+        let rest = heard.saturating_sub(stirred);
+        let stands = Begun { at: now, rest, opened, moved, unread };
         match (operation, side) {
             // A name may be asked for by others, a receive may be cancelled because nothing comes,
             // and a server may be given up for another.
@@ -211,6 +233,16 @@ impl SimRing {
 }
 
 impl End {
+    /// The gateway ended it in mid-stream: both peers see RST.
+    pub fn is_abrupt(&self) -> bool {
+        self.is_from_outside() && self.begun.at < self.begun.moved + REST_MILLIS
+    }
+
+    /// The gateway ended it when nothing had come for long: a peer that is owed nothing sees FIN.
+    pub fn is_orderly(&self) -> bool {
+        self.is_from_outside() && self.begun.rest >= REST_MILLIS + TICK_MILLIS
+    }
+
     /// It was ended by more than its peers: a timeout, an order.
     pub fn is_from_outside(&self) -> bool {
         use Reason::{Drained, FirstByteTimeout, HalfCloseTimeout, IdleTimeout, Killed};
@@ -221,7 +253,7 @@ impl End {
 
     /// An end from outside has a cause, and its time had come.
     pub fn check(&self, name: &str, scenario: &Scenario, ordered: Option<u64>) {
-        let Begun { at, opened, moved, unread } = self.begun;
+        let Begun { at, opened, moved, unread, .. } = self.begun;
         let timeouts = &scenario.timeouts;
         let since = |moment: u64, timeout: Option<Duration>| {
             timeout.is_some_and(|timeout| at >= moment + timeout.as_millis() as u64)

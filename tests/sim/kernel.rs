@@ -56,6 +56,7 @@ impl SimRing {
                 self.maybe_pause();
                 self.patient += (self.now() - self.turned_at).min(PATIENT_TURN_MILLIS);
                 self.turned_at = self.now();
+                self.ends.turned(self.now());
                 return;
             }
             self.advance(self.next_event().clamp(self.now() + 1, deadline));

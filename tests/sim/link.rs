@@ -163,6 +163,11 @@ impl Link {
         self.rst_in || self.disconnected
     }
 
+    /// The stream towards the peer has ended by a FIN.
+    pub fn is_shut(&self) -> bool {
+        self.shut
+    }
+
     /// What poll(2) would say. A socket shut down both ways hangs up without any reset, see
     /// tcp_poll.
     pub fn bits(&self) -> u32 {

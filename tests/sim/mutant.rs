@@ -72,6 +72,10 @@ pub enum Mutation {
     DropsCancel,
     /// All ends: a readiness is forgotten.
     DropsReadiness,
+    /// No end for silence while bytes lie unread: a readiness is forgotten.
+    HidesReadiness,
+    /// What the gateway cuts looks cut: its reset is left out.
+    FinAtOurEnd,
     /// All ends: a question for addresses stays open.
     DropsName,
     /// No turn for nothing: a wait for room ends at once.
@@ -106,7 +110,7 @@ pub enum Mutation {
 
 impl Mutation {
     /// Everything that the oracle must notice.
-    pub const BROKEN: [Mutation; 41] = [
+    pub const BROKEN: [Mutation; 43] = [
         Mutation::KeepsBuffer,
         Mutation::LosesData,
         Mutation::ReleasesTwice,
@@ -133,6 +137,8 @@ impl Mutation {
         Mutation::DropsAccept,
         Mutation::DropsCancel,
         Mutation::DropsReadiness,
+        Mutation::HidesReadiness,
+        Mutation::FinAtOurEnd,
         Mutation::DropsName,
         Mutation::Spins,
         Mutation::SpinsOnFin,
@@ -179,6 +185,8 @@ impl Mutation {
             Mutation::DropsAccept => "still going",
             Mutation::DropsCancel => "still going",
             Mutation::DropsReadiness => "still going",
+            Mutation::HidesReadiness => "for silence with bytes unread",
+            Mutation::FinAtOurEnd => "our own end in mid-stream looks like a FIN",
             Mutation::DropsName => "still going",
             Mutation::Spins | Mutation::SpinsOnFin => "turns for nothing",
             Mutation::StaysAlert => "a receive waits on a quiet connection",
@@ -267,6 +275,7 @@ impl Mutant {
     fn left_out(&mut self, token: Token, operation: Operation) -> Option<Result<u32, Errno>> {
         match operation {
             Operation::Reset if self.breaks(Mutation::FinForReset) => Some(Ok(0)),
+            Operation::Reset if self.breaks(Mutation::FinAtOurEnd) => Some(Ok(0)),
             Operation::Shutdown if self.breaks(Mutation::SkipsShutdown) => Some(Ok(0)),
             Operation::Unacknowledged if self.breaks(Mutation::AcknowledgesEarly) => Some(Ok(0)),
             Operation::Close if self.breaks(Mutation::KeepsSlot) => Some(Ok(0)),
@@ -337,6 +346,7 @@ impl Mutant {
             }
             (OpKind::Addresses, _) if self.breaks(Mutation::DropsName) => return None,
             (OpKind::WaitReadable, Ok(_)) if self.breaks(Mutation::DropsReadiness) => return None,
+            (OpKind::WaitReadable, Ok(_)) if self.breaks(Mutation::HidesReadiness) => return None,
             (OpKind::Reset, _) if self.bent_shutdowns.remove(&done.token.pack()) => {
                 done.token.kind = OpKind::Shutdown;
             }

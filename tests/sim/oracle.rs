@@ -9,6 +9,7 @@ use portcullis::config::AtLimit;
 use portcullis::conn::Wiring;
 use portcullis::ring::{ConnIndex, Operation};
 
+use crate::ends::End as Ended;
 use crate::link::{End, Link};
 use crate::ring::{Op, SimRing};
 use crate::scenario::Scenario;
@@ -114,12 +115,15 @@ pub fn judge(ring: &SimRing, scenario: &Scenario, held: bool) {
                     } else {
                         Cut::Nowhere
                     };
+                    judge_our_end(&format!("{name}, up"), end, link, upstream);
+                    judge_our_end(&format!("{name}, down"), end, upstream, link);
                     judge_direction(&format!("{name}, up"), link, upstream, cut);
                     judge_direction(&format!("{name}, down"), upstream, link, cut);
                 }
                 None => judge_unjoined(&name, link, outside),
             },
             Wiring::Echo => {
+                judge_our_end(&name, end, link, link);
                 let cut = if outside { Cut::Anywhere } else { Cut::Nowhere };
                 judge_direction(&name, link, link, cut);
             }
@@ -130,6 +134,23 @@ pub fn judge(ring: &SimRing, scenario: &Scenario, held: bool) {
     if !scenario.ends_from_outside() && !held {
         let forgotten = ring.listeners.iter().any(|listener| !listener.queue.is_empty());
         assert!(!forgotten, "clients wait in a queue for ever");
+    }
+}
+
+/// An end that the gateway made looks cut to the one that `source` sends to, unless its stream had
+/// ended before, or nothing had moved for long and nothing is owed.
+fn judge_our_end(name: &str, end: Ended, source: &Link, sink: &Link) {
+    if sink.peer_aborted || sink.is_shut() {
+        return;
+    }
+    if end.is_abrupt() {
+        assert!(sink.was_reset, "{name}: our own end in mid-stream looks like a FIN: {end:?}");
+    }
+    let told_bytes = source.told_bytes();
+    let paid = source.sent_bytes == told_bytes && sink.taken_bytes == told_bytes && !source.waits;
+    let read = sink.sent_bytes == sink.told_bytes();
+    if end.is_orderly() && paid && read {
+        assert!(sink.end == Some(End::Fin), "{name}: reset at rest, owed nothing: {end:?}");
     }
 }
 
@@ -185,8 +206,7 @@ fn judge_direction(name: &str, source: &Link, sink: &Link, cut: Cut) {
             assert!(complete, "{name}: a clean end after {delivered} of {sent} bytes");
         }
         Some(End::Fin) => {
-            let cut = cut != Cut::Nowhere;
-            assert!(cut, "{name}: a clean end that the source did not send");
+            assert!(outside, "{name}: a clean end that the source did not send");
         }
         Some(End::Rst) if !outside && !sink.given_up => {
             assert!(source.rst_in, "{name}: a reset that the source did not send");
@@ -197,7 +217,7 @@ fn judge_direction(name: &str, source: &Link, sink: &Link, cut: Cut) {
         Some(End::Rst) | None => {}
     }
     let both_finished = source.fin_in && sink.fin_in;
-    if source.rst_in && !both_finished && cut == Cut::Nowhere {
+    if source.rst_in && !both_finished && !outside {
         assert!(sink.was_reset, "{name}: the source's reset was not passed on");
     }
 }
