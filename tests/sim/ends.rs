@@ -166,15 +166,16 @@ impl SimRing {
         let rest = heard.saturating_sub(stirred);
         let stands = Begun { at: now, rest, opened, moved, unread };
         match (operation, side) {
-            // A name may be asked for by others, a receive may be cancelled because nothing comes,
-            // and a server may be given up for another.
-            (QUIETS | Operation::Addresses, _) => _ = life.perhaps.get_or_insert(stands),
-            (Operation::Cancel(_) | Operation::Close, Side::Upstream) => {
+            // A name may be asked for by others, waits may be cancelled because nothing comes, and a
+            // server may be given up for another.
+            (Operation::Cancel(_) | Operation::Addresses, _)
+            | (Operation::Close, Side::Upstream) => {
                 life.perhaps.get_or_insert(stands);
             }
-            (Operation::Cancel(_) | Operation::Reset | Operation::Close, _) => {
+            (Operation::Reset | Operation::Close, _) => {
                 let first = life.perhaps.unwrap_or(stands);
-                life.begun.get_or_insert(Begun { at: now, ..first });
+                let unread = first.unread.or(unread);
+                life.begun.get_or_insert(Begun { at: now, unread, ..first });
             }
             // It was not. An end that begins now shares the answer to a question about a name.
             _ => {

@@ -168,6 +168,11 @@ impl Link {
         self.shut
     }
 
+    /// The gateway reset it.
+    pub fn is_disconnected(&self) -> bool {
+        self.disconnected
+    }
+
     /// What poll(2) would say. A socket shut down both ways hangs up without any reset, see
     /// tcp_poll.
     pub fn bits(&self) -> u32 {

@@ -1,5 +1,5 @@
-//! What the simulated kernel does at a bad moment: wakes for nothing, turns that end late, a process
-//! that is stopped for a while.
+//! What the simulated kernel does at a bad moment: wakes for nothing, turns that end late, a
+//! process that is stopped for a while.
 
 use std::collections::BTreeMap;
 
