@@ -149,7 +149,7 @@ impl SimRing {
         self.ends.lives.entry(client).or_default()
     }
 
-    /// The worker asks for something: perhaps the end of the connection has begun.
+    /// The worker asks for something: perhaps the end has begun.
     pub fn note_end(&mut self, token: Token, operation: Operation) {
         let Token { conn, side, .. } = token;
         let now = self.now();
@@ -166,7 +166,7 @@ impl SimRing {
         let rest = heard.saturating_sub(stirred);
         let stands = Begun { at: now, rest, opened, moved, unread };
         match (operation, side) {
-            // A name may be asked for by others, waits may be cancelled because nothing comes, and a
+            // A name may be asked for by others, a wait may be cancelled for quiet, and a
             // server may be given up for another.
             (Operation::Cancel(_) | Operation::Addresses, _)
             | (Operation::Close, Side::Upstream) => {
