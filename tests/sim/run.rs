@@ -355,7 +355,8 @@ impl Run {
         let still = now > self.still_since.1 + HELD_MILLIS;
         let held = |run: &mut Run| {
             let rings = run.rings();
-            rings.fold(false, |held, ring| ring.check_held(&scenario) || held)
+            let held: Vec<bool> = rings.map(|ring| ring.check_held(&scenario)).collect();
+            held.contains(&true)
         };
         self.held = still && held(self);
         self.held
