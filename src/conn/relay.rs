@@ -146,9 +146,7 @@ impl Connection {
             (Err(Errno::ENOBUFS), None) => {
                 self.lanes[source] = Lane::Starved;
                 actions.list.push(super::Action::AwaitBuffer(source));
-                if self.wiring == Wiring::Pair {
-                    self.watch(source, actions);
-                }
+                self.watch(source, actions);
             }
             (Err(Errno::EINTR), None) => self.receive(source, actions),
             // Cancelled: it has gone quiet.

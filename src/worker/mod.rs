@@ -298,8 +298,10 @@ impl<R: Ring> Worker<R> {
     /// The deadline that had come, if one had.
     fn expire_one(&mut self, index: ConnIndex) -> Option<Patience> {
         let (due, patience) = self.deadline(index)?;
-        if due > self.heard {
-            // A byte moved since the deadline was set, or it lay beyond the wheel.
+        let waits_since = self.table.entry(index).waits_since.begins();
+        if due > self.heard || waits_since > self.heard {
+            // A byte moved since the deadline was set, or it lay beyond the wheel; or it waits for
+            // something else only since a moment ago, and what was there has not been read yet.
             self.set_timer(index);
             return None;
         }

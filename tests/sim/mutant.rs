@@ -319,9 +319,6 @@ impl Mutant {
             }
             (OpKind::Close, _) => {}
             _ if stale && self.breaks(Mutation::HidesStale) => return None,
-            (OpKind::Unacknowledged, Err(_)) if self.mutation == Mutation::HidesAhead => {
-                done.result = Ok(1);
-            }
             (OpKind::Unacknowledged, Ok(1..)) if self.mutation == Mutation::DeliversForEver => {
                 self.left_bytes -= 1;
                 done.result = Ok(self.left_bytes);
