@@ -142,6 +142,11 @@ impl Snapshot {
     }
 }
 
+/// Bytes of pages that hold what is queued in TCP sockets, of the whole machine.
+pub(crate) fn socket_memory_bytes() -> Option<i64> {
+    Some(Sockets::now().queued_pages? as i64 * page_bytes())
+}
+
 fn read(path: &str) -> String {
     read_to_string(path).unwrap_or_default()
 }

@@ -110,10 +110,11 @@ pub(crate) struct Outcome {
 }
 
 impl Outcome {
-    /// The snapshots at both ends of a phase.
+    /// The snapshots before the first such phase and after the last one.
     pub(crate) fn around(&self, phase: Phase) -> Option<(&Snapshot, &Snapshot)> {
-        let end = self.snapshots.iter().position(|(one, _)| *one == Some(phase))?;
-        Some((&self.snapshots[end - 1].1, &self.snapshots[end].1))
+        let first = self.snapshots.iter().position(|(one, _)| *one == Some(phase))?;
+        let last = self.snapshots.iter().rposition(|(one, _)| *one == Some(phase))?;
+        Some((&self.snapshots[first - 1].1, &self.snapshots[last].1))
     }
 
     /// The snapshots before everything and at the end of a phase.

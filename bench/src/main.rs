@@ -1,6 +1,7 @@
 //! The `portcullis-bench` program: holds, checks and measures TCP servers and proxies.
 
 mod account;
+mod amount;
 mod charged;
 mod compare;
 mod engine;
@@ -49,6 +50,8 @@ enum Scenario {
     HalfClose(scenario::halfclose::HalfClose),
     /// Connections that abort at random points; afterwards the target must still serve.
     Reset(scenario::ends::Reset),
+    /// Clients that abort while both directions are full: servers must see it, and nothing stays.
+    Abort(scenario::abort::Abort),
     /// More clients than the target may hold: who is served, waits, or is turned away how.
     Limit(scenario::limit::Limit),
     /// Clients that do not read for a while, or dribble what they write; everything must arrive.
@@ -75,6 +78,7 @@ fn main() -> ExitCode {
         Scenario::Storm(storm) => storm.run(),
         Scenario::HalfClose(halfclose) => halfclose.run(),
         Scenario::Reset(reset) => reset.run(),
+        Scenario::Abort(abort) => abort.run(),
         Scenario::Limit(limit) => limit.run(),
         Scenario::Slow(slow) => slow.run(),
         Scenario::Restart(restart) => restart.run(),

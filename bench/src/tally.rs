@@ -39,6 +39,14 @@ impl Tally {
         self.failed += 1;
     }
 
+    /// Counts as many failures of one name.
+    pub(crate) fn fail_many(&mut self, step: &str, what: &str, count: u64) {
+        if count > 0 {
+            self.fail_as(format!("{step}: {what}"), count);
+            self.failed += count;
+        }
+    }
+
     fn fail_as(&mut self, name: String, more: u64) {
         let known = self.failures.len() < NAMES_MAX || self.failures.contains_key(&name);
         let name = if known { name } else { without_numbers(&name) };

@@ -7,7 +7,7 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
-use support::{PATIENCE, Run, bench, echo, server};
+use support::{PATIENCE, Run, bench, echo, free_address, server};
 
 /// Every scenario as something that does not end by itself, and the words on stderr by which it is
 /// in the middle of it.
@@ -18,6 +18,7 @@ const RUNS: &[(&str, &[&str], &str)] = &[
     ("storm", &["--connections", "20"], "Open "),
     ("halfclose", &["--count", "1000000000", "--bytes", "100"], "Run "),
     ("reset", &["--count", "1000000000", "--bytes", "100"], "Run "),
+    ("abort", &["--count", "20", "--spread", "1h"], "Run "),
     ("limit", &["--connections", "20", "--settle", "1h"], "Run "),
     ("slow", &["--connections", "4", "--seconds", "3600", "--who", "writer"], "Run "),
     ("restart", &["--connections", "4", "--seconds", "3600"], "Run "),
@@ -49,8 +50,15 @@ fn every_scenario_ends_by_an_interrupt_with_its_result() {
         let run = RUNS.iter().find(|(known, ..)| known == name);
         let (_, flags, words) = run.unwrap_or_else(|| panic!("{name} is not tested here"));
         let target = server(if name == "storm" { silence } else { echo }).to_string();
-        let common = [name, "--target", &target, "--threads", "1", "--patience", "1h"];
-        let mut run = Run::begin(bench(&[&common, *flags].concat()));
+        let common = [name, "--threads", "1", "--patience", "1h"];
+        // One brings its own servers.
+        let own = free_address();
+        let places = if name == "abort" {
+            ["--target", &own, "--listen", &own].to_vec()
+        } else {
+            vec!["--target", &target]
+        };
+        let mut run = Run::begin(bench(&[&common, &places[..], *flags].concat()));
         run.wait_for(words);
         run.signal(Signal::SIGINT);
         let ended = run.end();

@@ -1,5 +1,6 @@
 //! What all scenarios share: their flags, how they divide connections, and how results are told.
 
+pub(crate) mod abort;
 pub(crate) mod bulk;
 pub(crate) mod churn;
 pub(crate) mod ends;

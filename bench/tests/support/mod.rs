@@ -28,6 +28,12 @@ pub(crate) fn server(treat: fn(TcpStream)) -> SocketAddr {
     address
 }
 
+/// An address on which nobody listens.
+pub(crate) fn free_address() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.local_addr().expect("its address").to_string()
+}
+
 pub(crate) fn echo(mut client: TcpStream) {
     give_back(&mut client);
 }
