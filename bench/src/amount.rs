@@ -3,10 +3,14 @@
 use std::time::Duration;
 
 use bytesize::ByteSize;
+use serde_json::{Value, json};
 
 /// The letters after a count, and what they multiply it by.
 const MULTIPLES: [(char, u64); 4] =
     [('k', 1_000), ('K', 1_000), ('M', 1_000_000), ('G', 1_000_000_000)];
+
+/// Connections of one run at most.
+const CONNECTIONS_MAX: u64 = 100_000_000;
 
 /// Reads a count: `10000`, `10_000`, `10k`, `1.5M`.
 pub(crate) fn count(text: &str) -> Result<u64, String> {
@@ -35,6 +39,22 @@ pub(crate) fn count_to<const MAX: u64>(text: &str) -> Result<u64, String> {
     within(count(text)?, MAX, text, "a count")
 }
 
+/// The same for what the program holds in 32 bits.
+pub(crate) fn count_u32<const MAX: u64>(text: &str) -> Result<u32, String> {
+    const { assert!(MAX <= u32::MAX as u64) };
+    count_to::<MAX>(text).map(|count| count as u32)
+}
+
+/// Reads a number of connections at one time: at least 1.
+pub(crate) fn connections(text: &str) -> Result<u64, String> {
+    count_to::<CONNECTIONS_MAX>(text)
+}
+
+/// Reads a number of threads.
+pub(crate) fn threads(text: &str) -> Result<usize, String> {
+    count(text).map(|count| usize::try_from(count).unwrap_or(usize::MAX))
+}
+
 /// Reads a size: `64` (bytes), `1KiB` (1,024), `1kB` (1,000), `4MiB`.
 fn size(text: &str) -> Result<u64, String> {
     let wrong = || format!("{text:?} is not a size: write bytes, or a unit such as 1KiB or 4MiB");
@@ -45,6 +65,12 @@ fn size(text: &str) -> Result<u64, String> {
 /// Reads a size of at least 1 byte and at most `MAX`.
 pub(crate) fn size_to<const MAX: u64>(text: &str) -> Result<u64, String> {
     within(size(text)?, MAX, text, "a size in bytes")
+}
+
+/// The same for what the program holds in 32 bits.
+pub(crate) fn size_u32<const MAX: u64>(text: &str) -> Result<u32, String> {
+    const { assert!(MAX <= u32::MAX as u64) };
+    size_to::<MAX>(text).map(|bytes| bytes as u32)
 }
 
 /// Reads a duration: `2s`, `1m 30s`, `250ms`; a number without a unit is seconds.
@@ -66,6 +92,20 @@ pub(crate) fn span(text: &str) -> Result<Duration, String> {
         Duration::ZERO => Err(format!("{text:?}: the duration must be longer than 0")),
         span => Ok(span),
     }
+}
+
+/// Reads a duration of whole seconds, from 1 to `MAX`.
+pub(crate) fn whole_seconds<const MAX: u64>(text: &str) -> Result<u64, String> {
+    let span = duration(text)?;
+    if span.subsec_nanos() != 0 {
+        return Err(format!("{text:?}: write whole seconds, such as 5 or 2m"));
+    }
+    within(span.as_secs(), MAX, text, "whole seconds")
+}
+
+/// Seconds in a result: a whole number where they are whole.
+pub(crate) fn seconds(span: Duration) -> Value {
+    if span.subsec_nanos() == 0 { json!(span.as_secs()) } else { json!(span.as_secs_f64()) }
 }
 
 fn within(amount: u64, most: u64, text: &str, what: &str) -> Result<u64, String> {
@@ -115,5 +155,7 @@ mod tests {
             assert!(duration(text).is_err(), "{text}");
         }
         assert!(span("0s").is_err() && span("1ms").is_ok());
+        assert_eq!(whole_seconds::<300>("2m"), Ok(120));
+        assert!(whole_seconds::<300>("6m").is_err() && whole_seconds::<9>("1500ms").is_err());
     }
 }

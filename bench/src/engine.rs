@@ -36,6 +36,8 @@ pub(crate) trait Script {
 pub(crate) struct Tick {
     /// The phase has nothing more to do here.
     pub(crate) done: bool,
+    /// Nothing is open, and nothing will be in this phase: a phase of some length ends here.
+    pub(crate) dead: bool,
     /// How much of the present phase's work is done, for the progress line.
     pub(crate) progress: u64,
     /// When something is due next.
@@ -107,6 +109,10 @@ pub(crate) struct Outcome {
     pub(crate) timeline: Timeline,
     /// Somebody ended it early.
     pub(crate) interrupted: bool,
+    /// The first phase that ended early, and when: nothing was open any more.
+    pub(crate) dead: Option<(Phase, Duration)>,
+    /// Connections that were established, over all threads.
+    pub(crate) established: u64,
 }
 
 impl Outcome {
@@ -136,6 +142,10 @@ pub(crate) struct Shown {
     lag_nanos: AtomicU64,
     /// Phases that it has done.
     done: AtomicUsize,
+    /// One more than the index of the phase in which nothing is open for it.
+    dead: AtomicUsize,
+    /// Connections that it established.
+    established: AtomicU64,
 }
 
 /// What all threads show together.
@@ -259,14 +269,16 @@ pub(crate) fn run<S: Script>(
                 })
             })
             .collect();
-        let (snapshots, timeline) = conduct(job, &shared, &asked);
+        let (snapshots, timeline, dead) = conduct(job, &shared, &asked);
         shared.present.store(usize::MAX - 1, Ordering::Relaxed);
         for thread in threads {
             thread.join().map_err(|_| io::Error::other("a thread panicked"))??;
         }
         let tally = std::mem::take(&mut *total.lock().expect("no thread panicked"));
         let interrupted = asked.stop.load(Ordering::Relaxed);
-        Ok(Outcome { tally, snapshots, timeline, interrupted })
+        let established =
+            shared.shown.iter().map(|one| one.established.load(Ordering::Relaxed)).sum();
+        Ok(Outcome { tally, snapshots, timeline, interrupted, dead, established })
     })
 }
 
@@ -275,7 +287,7 @@ fn conduct(
     job: &Job,
     shared: &Shared,
     asked: &Asked,
-) -> (Vec<(Option<Phase>, Snapshot)>, Timeline) {
+) -> (Vec<(Option<Phase>, Snapshot)>, Timeline, Option<(Phase, Duration)>) {
     let stop = &asked.stop;
     let ready = |one: &Shown| one.thread_id.load(Ordering::Relaxed) != 0;
     while !shared.shown.iter().all(ready) && !shared.broken.load(Ordering::Relaxed) {
@@ -285,6 +297,7 @@ fn conduct(
     let mut snapshots = vec![(None, snapshot(job, shared))];
     let mut timeline = Timeline::new();
     let started = Instant::now();
+    let mut dead = None;
     for (index, (phase, until)) in job.phases.iter().enumerate() {
         if stop.load(Ordering::Relaxed) && *phase != Phase::Close {
             continue;
@@ -304,6 +317,11 @@ fn conduct(
             if stop.load(Ordering::Relaxed) != was_stopped {
                 break;
             }
+            if shared.shown.iter().all(|one| one.dead.load(Ordering::Relaxed) == index + 1) {
+                eprintln!("{phase:?}: nothing is open any more");
+                dead = dead.or(Some((*phase, begun.elapsed())));
+                break;
+            }
             std::thread::sleep(Duration::from_millis(5));
             let now = asked.progress.swap(false, Ordering::Relaxed);
             let totals = || Totals::of(&shared.shown, index);
@@ -313,7 +331,7 @@ fn conduct(
         snapshots.push((Some(*phase), snapshot(job, shared)));
     }
     progress.end(Totals::of(&shared.shown, usize::MAX));
-    (snapshots, timeline)
+    (snapshots, timeline, dead)
 }
 
 fn snapshot(job: &Job, shared: &Shared) -> Snapshot {
@@ -349,6 +367,8 @@ fn drive<S: Script>(
             shown.progress.store(tick.progress, Ordering::Relaxed);
             shown.phase.store(present, Ordering::Release);
             shown.failed.store(script.tally().failed, Ordering::Relaxed);
+            shown.dead.store(if tick.dead { present + 1 } else { 0 }, Ordering::Relaxed);
+            shown.established.store(net.established, Ordering::Relaxed);
             if tick.done {
                 shown.done.store(present + 1, Ordering::Relaxed);
             }

@@ -1,7 +1,7 @@
 //! Where connections come from and go to: a pair of source address and target gives only as many
 //! as it has ports.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 use std::{fmt, io};
 
@@ -18,7 +18,8 @@ const FILL_PERCENT: u64 = 45;
 
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Reach {
-    /// What to connect to: ADDRESS:PORT or ADDRESS:FIRST-LAST; several divide the connections
+    /// What to connect to: HOST:PORT or HOST:FIRST-LAST; several divide the connections. A name
+    /// stands for its first IPv4 address, or for its first address if it has no such
     #[arg(long = "target", value_delimiter = ',', required = true, value_parser = parse_targets)]
     targets: Vec<Targets>,
     /// Source addresses: a range such as 127.0.0.0/8 (as many of it as are needed), a list, "any"
@@ -31,21 +32,39 @@ pub(crate) struct Reach {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Targets(Vec<SocketAddr>);
 
-/// Reads `127.0.0.1:7000` or `127.0.0.1:7000-7007`.
+/// Reads `127.0.0.1:7000`, `localhost:7000` or `127.0.0.1:7000-7007`.
 pub(crate) fn parse_targets(text: &str) -> Result<Targets, String> {
-    let (head, last) = match text.rsplit_once('-') {
-        Some((head, last)) => (head, Some(last)),
-        None => (text, None),
-    };
-    let first: SocketAddr = head.parse().map_err(|_| "not ADDRESS:PORT".to_owned())?;
-    let last = last.map_or(Ok(first.port()), str::parse).map_err(|_| "not a port".to_owned())?;
-    let at = |port| SocketAddr::new(first.ip(), port);
-    let targets: Vec<_> = (first.port()..=last).map(at).collect();
+    let wrong = || format!("{text:?} is not HOST:PORT or HOST:FIRST-LAST, as localhost:7000");
+    let (host, ports) = text.rsplit_once(':').ok_or_else(wrong)?;
+    let (first, last) = ports.split_once('-').unwrap_or((ports, ports));
+    let port = |text: &str| text.parse::<u16>().map_err(|_| wrong());
+    let (first, last) = (port(first)?, port(last)?);
+    let ip = resolve(host)?;
+    let targets: Vec<_> = (first..=last).map(|port| SocketAddr::new(ip, port)).collect();
     if targets.is_empty() {
         Err("the last port is before the first".into())
     } else {
         Ok(Targets(targets))
     }
+}
+
+/// Reads one address, with a name or without.
+pub(crate) fn parse_address(text: &str) -> Result<SocketAddr, String> {
+    let one = |targets: Targets| (targets.0.len() == 1).then(|| targets.0[0]);
+    one(parse_targets(text)?).ok_or_else(|| format!("{text:?} is more than one port"))
+}
+
+/// The address of a host: itself, or what its name stands for.
+fn resolve(host: &str) -> Result<IpAddr, String> {
+    let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
+    if let Ok(ip) = bare.parse() {
+        return Ok(ip);
+    }
+    let failed = |why: String| format!("the name {host:?} has no address: {why}; give an address");
+    let found = (bare, 0).to_socket_addrs().map_err(|error| failed(error.to_string()))?;
+    let all: Vec<IpAddr> = found.map(|address| address.ip()).collect();
+    let first = all.iter().find(|ip| ip.is_ipv4()).or(all.first());
+    first.copied().ok_or_else(|| failed("none was found".to_owned()))
 }
 
 impl Targets {
@@ -301,5 +320,7 @@ mod tests {
     fn a_row_of_ports_is_read() {
         assert_eq!(parse_targets("[::1]:7-9").expect("three").0.len(), 3);
         assert!(parse_targets("127.0.0.1:9-7").is_err() && parse_targets("localhost").is_err());
+        let name = parse_targets("localhost:7-8").expect("a name that every host has");
+        assert!(name.0.len() == 2 && name.0[0].ip().is_loopback());
     }
 }

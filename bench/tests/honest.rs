@@ -360,6 +360,25 @@ fn nobody_listening_is_said() {
 }
 
 #[test]
+fn a_target_that_does_not_echo_is_called_so() {
+    for (scenario, flags) in
+        [("hold", HOLD), ("pingpong", PINGPONG), ("churn", CHURN), ("storm", STORM), ("bulk", BULK)]
+    {
+        for treat in [hang as fn(TcpStream), corrupt] {
+            let (_, result) = bench(scenario, server(treat), flags);
+            let hint = result["hint"].as_str().unwrap_or("none");
+            assert!(hint.contains("the target does not echo"), "{scenario}: {result}");
+        }
+    }
+    // One that answers rightly once is an echo, whatever it does then.
+    let (_, result) = bench("hold", server(corrupt_later), &[HOLD, WARM].concat());
+    assert_eq!(result["hint"], Value::Null, "{result}");
+    // Nor is one that refuses a target that does not echo.
+    let (_, result) = bench("pingpong", server(reset), PINGPONG);
+    assert_eq!(result["hint"], Value::Null, "{result}");
+}
+
+#[test]
 fn a_number_beyond_the_addresses_is_wrong_usage() {
     let arguments = ["--connections", "100000", "--sources", "127.0.0.1"];
     let mut command = support::bench(&["hold", "--target", "127.0.0.1:9"]);

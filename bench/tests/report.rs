@@ -258,6 +258,27 @@ fn medians_are_of_the_rounds_that_count() {
 }
 
 #[test]
+fn the_first_screen_has_throughput_and_p99_beside_cpu_and_no_file_name() {
+    let bench = Bench::new();
+    let p99 = json!({
+        "pointer": "/measured/latency_us/message/p99", "title": "p99", "unit": "µs",
+        "better": "less",
+    });
+    let mut lines = comparison();
+    let figures = lines.iter_mut().filter_map(|line| line.get_mut("run"));
+    figures.for_each(|run| run["figures"].as_array_mut().expect("figures").push(p99.clone()));
+    let input = bench.write("of-one-night.jsonl", &text_of(&lines));
+    let pages = bench.pages(&bench.run(&[&input], Stdio::null()));
+    let tables = markdown_tables(&pages.markdown);
+    let summary = table(&tables, "What decides, of each work");
+    for (place, figure) in [(1, "CPU per message"), (2, "Messages"), (3, "p99")] {
+        assert!(summary[place][0].contains(figure), "{figure}: {summary:?}");
+    }
+    assert!(!pages.markdown.contains("of-one-night"), "{}", pages.markdown);
+    assert!(!pages.html.contains("of-one-night"), "{}", pages.html);
+}
+
+#[test]
 fn the_best_is_marked_and_who_failed_is_not() {
     let pages = report(&comparison());
     let tables = html_tables(&pages.html);
@@ -270,7 +291,7 @@ fn the_best_is_marked_and_who_failed_is_not() {
         .filter(|node| node.attribute("class").is_some_and(|class| class.contains("best")))
         .map(words)
         .collect();
-    assert_eq!(best, ["★ 20.00"]);
+    assert_eq!(best, ["★ 20.00", "★ 50,000"]);
     assert!(pages.markdown.contains("| **20.00** ★ | 40.50 (2.02×) | ✗ 1.00 (0.05×) |"));
 }
 
@@ -411,8 +432,8 @@ fn a_single_result_stands_alone() {
     let pages = report(&[single(), invalid]);
     let tables = html_tables(&pages.html);
     let overview = table(&tables, "Single runs");
-    assert_eq!(overview[1][2..], ["good", "0"]);
-    assert_eq!(overview[2][2..], ["invalid", "0"]);
+    assert_eq!(overview[1][2..], ["8", "125,000", "800", "good", "0"]);
+    assert_eq!(overview[2][2..], ["–", "–", "–", "invalid", "0"]);
     let figures = table(&tables, "Figures");
     assert_eq!(row(figures, "target cpu us per message")[1], "8");
     assert!(pages.html.contains("Invalid: too busy &lt;here&gt;."));
@@ -474,7 +495,7 @@ fn several_files_and_stdin_make_one_page() {
     let stdin = Stdio::from(fs::File::open(&third).expect("written"));
     let output = bench.run(&[&first, &second, Path::new("-")], stdin);
     let pages = bench.pages(&output);
-    for title in ["Summary (1: ", "Summary (2: ", "Run 1: pingpong"] {
+    for title in ["Summary (1)", "Summary (2)", "Run 1: pingpong"] {
         assert!(pages.html.contains(title) && pages.markdown.contains(title), "{title}");
     }
 }

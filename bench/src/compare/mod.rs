@@ -27,6 +27,7 @@ use nix::sys::signal::SigSet;
 use portcullis::doctor::thousands;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
+use crate::amount;
 use crate::rivals::{OURS, Programs, Room};
 use rig::{Manner, Rig};
 use series::Series;
@@ -70,20 +71,20 @@ pub(crate) struct Compare {
 #[derive(Args)]
 struct Options {
     /// How often each is measured
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    #[arg(long, default_value_t = 5, value_parser = amount::count_u32::<1_000>)]
     rounds: u32,
     /// How long each measurement lasts, where its work does not say itself when it is done
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=3_600))]
+    #[arg(long, default_value_t = 5, value_parser = amount::whole_seconds::<3_600>)]
     seconds: u64,
     /// Threads of every proxy (nginx: processes) [default: 2]
-    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=64))]
+    #[arg(long, value_parser = amount::count_to::<64>)]
     workers: Option<u64>,
     /// Threads of the generator; one for each core by default
-    #[arg(long)]
+    #[arg(long, value_parser = amount::threads)]
     threads: Option<usize>,
     /// How long a thread of the generator may be kept from its connections, before a measurement
     /// is invalid
-    #[arg(long, default_value = "250ms", value_parser = humantime::parse_duration)]
+    #[arg(long, default_value = "250ms", value_parser = amount::duration)]
     max_lag: Duration,
     /// Ports to listen on: FIRST-LAST [default: free ones outside of ip_local_port_range]
     #[arg(long, value_parser = port::parse_range)]

@@ -95,8 +95,9 @@ pub(crate) struct Net {
     now_millis: u32,
     turned: Instant,
     swept: usize,
-    /// Connections that are open.
+    /// Connections that are open, and those that were ever established.
     pub(crate) open: u32,
+    pub(crate) established: u64,
 }
 
 impl Net {
@@ -136,6 +137,7 @@ impl Net {
             turned: Instant::now(),
             swept: 0,
             open: 0,
+            established: 0,
         })
     }
 

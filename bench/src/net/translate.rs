@@ -63,6 +63,7 @@ impl Net {
                 link.stage = Stage::Open;
                 link.deadline = Deadline::NEVER;
                 self.open += 1;
+                self.established += 1;
                 Some(Event::Opened)
             }
             (OpKind::Connect, Err(error)) => Some(Event::Ended(End::NotConnected(error))),

@@ -84,11 +84,11 @@ fn page(input: &Input, title: Option<&str>) -> Page {
     for (index, series) in filled.iter().enumerate() {
         let suffix = match filled.len() {
             1 => String::new(),
-            _ => format!(" ({}: {})", index + 1, series.source),
+            _ => format!(" ({})", index + 1),
         };
         sections.extend(series::sections(series, &palette, &suffix));
     }
-    if input.singles.len() > 1 {
+    if !input.singles.is_empty() {
         let blocks = vec![Block::Table(single::overview(&input.singles))];
         sections.push(Section { title: "Single runs".to_owned(), blocks });
     }

@@ -25,7 +25,9 @@ pub(crate) fn sections(series: &Series, palette: &Palette, suffix: &str) -> Vec<
     let mut sections = vec![Section { title: format!("Summary{suffix}"), blocks: summary }];
     if let Some(about) = &series.about {
         let title = format!("Where and how{suffix}");
-        sections.push(Section { title, blocks: about_blocks(about, palette) });
+        // One of several is told by the file that it came from.
+        let source = (!suffix.is_empty()).then_some(series.source.as_str());
+        sections.push(Section { title, blocks: about_blocks(about, source, palette) });
     }
     sections.extend(works.iter().map(|work| {
         let key = work.key.map(|key| format!(" by {key}")).unwrap_or_default();
@@ -50,8 +52,13 @@ fn compare_summary(works: &[&Work<'_>], palette: &Palette) -> Table {
         colour: Some(palette.of(target)),
         ..Column::number(target, version)
     }));
-    let rows = works.iter().map(|work| {
-        let Some(figure) = work.figures.first() else { return vec![Cell::new(work.title)] };
+    let shown = works.iter().flat_map(|work| {
+        let figures = on_first_screen(work);
+        let none = figures.is_empty().then_some((work, None));
+        none.into_iter().chain(figures.into_iter().map(move |figure| (work, Some(figure))))
+    });
+    let rows = shown.map(|(work, figure)| {
+        let Some(figure) = figure else { return vec![Cell::new(work.title)] };
         let legend = [&figure.title, &figure.legend()].map(String::as_str).join(", ");
         let mut cells = vec![Cell::new(work.title).note(legend.trim_end_matches(", "))];
         let measured = figure_cells(work, figure, &|row, _| ratio(work, figure, row));
@@ -73,6 +80,15 @@ fn compare_summary(works: &[&Work<'_>], palette: &Palette) -> Table {
             .to_owned(),
     ];
     Table { caption: "What decides, of each work".to_owned(), columns, rows, notes }
+}
+
+/// What decides a work, and beside it how much was done and how long it took at worst.
+fn on_first_screen<'a>(work: &'a Work<'_>) -> Vec<&'a Figure> {
+    let is_beside = |figure: &&Figure| {
+        figure.pointer.ends_with("_per_second") || figure.pointer.ends_with("/p99")
+    };
+    let beside = work.figures.iter().skip(1).filter(is_beside);
+    work.figures.first().into_iter().chain(beside).collect()
 }
 
 /// The figure divided by Portcullis's.
@@ -172,12 +188,14 @@ fn sweep_summary(works: &[&Work<'_>], palette: &Palette) -> Table {
     Table { caption, columns, rows, notes: vec!["Medians over rounds.".to_owned()] }
 }
 
-fn about_blocks(about: &About, palette: &Palette) -> Vec<Block> {
-    let mut facts = vec![
+fn about_blocks(about: &About, source: Option<&str>, palette: &Palette) -> Vec<Block> {
+    let source = source.map(|source| ("Read from".to_owned(), source.to_owned()));
+    let mut facts: Vec<(String, String)> = source.into_iter().collect();
+    facts.extend([
         ("Started".to_owned(), about.started.clone()),
         ("Kernel".to_owned(), about.kernel.clone()),
         ("Cores".to_owned(), about.cores.to_string()),
-    ];
+    ]);
     if let Some(bytes) = about.memory_bytes {
         facts.push(("Memory".to_owned(), number::bytes(bytes)));
     }

@@ -124,6 +124,25 @@ fn latencies(row: &Row<'_>) -> Vec<Block> {
     ]
 }
 
+/// CPU for each unit of work, units in a second, and the 99th percentile; absent where invalid.
+fn at_a_glance(outcome: &Outcome) -> [Cell; 3] {
+    let measured = outcome.value["measured"].as_object().filter(|_| outcome.doubt().is_none());
+    let unit = measured.into_iter().flatten().find_map(|(key, _)| {
+        let unit = key.strip_prefix("target_cpu_us_per_")?;
+        (unit != "opened").then_some(unit)
+    });
+    let figure = |pointer: String| {
+        let value = outcome.number(&pointer);
+        value.map_or_else(Cell::absent, |value| Cell::new(number::alone(value)))
+    };
+    let each = unit.map(|unit| figure(format!("/measured/target_cpu_us_per_{unit}")));
+    let rate = unit.map(|unit| figure(format!("/measured/{unit}s_per_second")));
+    let all = outcome.measured("latency_us").and_then(Value::as_object);
+    let of = all.into_iter().flatten().map(|(of, _)| of).find(|of| *of != GENERATOR_LAG);
+    let p99 = of.map(|of| figure(format!("/measured/latency_us/{of}/p99")));
+    [each, rate, p99].map(|cell| cell.unwrap_or_else(Cell::absent))
+}
+
 /// A table of single results: each one's ending at a glance.
 pub(crate) fn overview(singles: &[Outcome]) -> Table {
     let rows = singles.iter().enumerate().map(|(index, outcome)| {
@@ -138,13 +157,19 @@ pub(crate) fn overview(singles: &[Outcome]) -> Table {
             (None, false) => Cell::new("good"),
         };
         let name = format!("{}: {}", index + 1, outcome.scenario);
-        vec![Cell::new(name), Cell::new(outcome.asked()), ending, failed]
+        let mut cells = vec![Cell::new(name), Cell::new(outcome.asked())];
+        cells.extend(at_a_glance(outcome));
+        cells.extend([ending, failed]);
+        cells
     });
     Table {
         caption: "Single runs".to_owned(),
         columns: vec![
             Column::words("Run"),
             Column::words("Asked"),
+            Column::number("CPU", "of the target, µs each"),
+            Column::number("Throughput", "per second"),
+            Column::number("p99", "µs"),
             Column::words("Result"),
             Column::number("Failures", ""),
         ],

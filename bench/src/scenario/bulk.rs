@@ -10,6 +10,7 @@ use portcullis::ring::{ConnIndex, ServerId};
 use serde_json::{Map, json};
 
 use super::{Buffers, Common, Report, share};
+use crate::amount;
 use crate::engine::{self, Outcome, Phase, Script, Tick, Until};
 use crate::net::{End, Event, Net};
 use crate::pattern::Pattern;
@@ -35,15 +36,15 @@ pub(super) enum Direction {
 pub(crate) struct Bulk {
     #[command(flatten)]
     pub(super) common: Common,
-    #[arg(long, default_value_t = 16)]
+    #[arg(long, default_value_t = 16, value_parser = amount::connections)]
     pub(super) connections: u64,
-    #[arg(long, default_value_t = 10)]
-    pub(super) seconds: u64,
+    #[arg(long, default_value = "10s", value_parser = amount::duration)]
+    pub(super) seconds: Duration,
     #[arg(long, value_enum, default_value_t = Direction::Both)]
     pub(super) direction: Direction,
     /// Bytes of one send
     #[arg(long, default_value_t = 65_536)]
-    #[arg(value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
+    #[arg(value_parser = amount::size_u32::<{ 1 << 20 }>)]
     pub(super) bytes: u32,
 }
 
@@ -62,7 +63,7 @@ impl Bulk {
         let threads = self.common.threads(self.connections);
         let phases = vec![
             (Phase::Open, Until::Done),
-            (Phase::Run, Until::Elapsed(Duration::from_secs(self.seconds))),
+            (Phase::Run, Until::Elapsed(self.seconds)),
             (Phase::Check, Until::Done),
             (Phase::Close, Until::Done),
         ];
@@ -95,12 +96,13 @@ impl Bulk {
             outcome: &outcome,
             measured: Phase::Run,
             asked: json!({
-                "connections": self.connections, "seconds": self.seconds, "bytes": self.bytes,
+                "connections": self.connections, "seconds": amount::seconds(self.seconds), "bytes": self.bytes,
                 "direction": format!("{:?}", self.direction).to_lowercase(),
             }),
             units: bytes.into_iter().filter(|(_, count)| *count > 0.0).collect(),
             figures,
             max_lag: self.common.max_lag,
+            json: self.common.json,
             doubts: Vec::new(),
         };
         Ok(report.tell())
@@ -341,7 +343,8 @@ impl Script for Streaming {
             Phase::Close => (self.over >= all && net.open == 0, self.over),
             _ => (self.over >= all, self.over),
         };
-        Tick { done, progress, wait: Duration::from_nanos(wait) }
+        let dead = self.phase == Phase::Run && net.open == 0;
+        Tick { done, dead, progress, wait: Duration::from_nanos(wait) }
     }
 
     fn tally(&mut self) -> &mut Tally {

@@ -10,7 +10,9 @@ use portcullis::base::Chunk;
 use portcullis::ring::{ConnIndex, ServerId};
 use serde_json::{Map, json};
 
+use super::outage::{GIVE_UP, Outage};
 use super::{Buffers, Common, Report, share};
+use crate::amount;
 use crate::engine::{self, Phase, Script, Tick, Until};
 use crate::net::{End, Event, Net};
 use crate::pattern::Pattern;
@@ -31,16 +33,16 @@ pub(crate) struct Churn {
     #[command(flatten)]
     common: Common,
     /// Connections at one time
-    #[arg(long, default_value_t = 64)]
+    #[arg(long, default_value_t = 64, value_parser = amount::connections)]
     connections: u64,
-    #[arg(long, default_value_t = 10)]
-    seconds: u64,
+    #[arg(long, default_value = "10s", value_parser = amount::duration)]
+    seconds: Duration,
     /// Lives begun per second, whatever the others do; 0: as soon as one has ended
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, default_value_t = 0, value_parser = amount::count)]
     rate: u64,
     /// The size of the message
     #[arg(long, default_value_t = 64)]
-    #[arg(value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
+    #[arg(value_parser = amount::size_u32::<{ 1 << 20 }>)]
     bytes: u32,
     /// End by RST instead of FIN
     #[arg(long)]
@@ -56,19 +58,18 @@ pub(crate) struct Churn {
 pub(crate) struct Storm {
     #[command(flatten)]
     common: Common,
-    #[arg(long, default_value_t = 8_000)]
+    #[arg(long, default_value_t = 8_000, value_parser = amount::connections)]
     connections: u64,
     /// The size of the message
     #[arg(long, default_value_t = 64)]
-    #[arg(value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
+    #[arg(value_parser = amount::size_u32::<{ 1 << 20 }>)]
     bytes: u32,
 }
 
 impl Churn {
     pub(crate) fn run(&self) -> io::Result<ExitCode> {
-        let span = Duration::from_secs(self.seconds);
         let phases = vec![
-            (Phase::Run, Until::Elapsed(span)),
+            (Phase::Run, Until::Elapsed(self.seconds)),
             (Phase::Check, Until::Done),
             (Phase::Close, Until::Done),
         ];
@@ -91,7 +92,7 @@ impl Churn {
             outcome: &outcome,
             measured: Phase::Run,
             asked: json!({
-                "connections": self.connections, "seconds": self.seconds, "rate": self.rate,
+                "connections": self.connections, "seconds": amount::seconds(self.seconds), "rate": self.rate,
                 "bytes": self.bytes, "end": if self.reset { "reset" } else { "fin" },
                 "hello_first": self.hello_first,
                 "loop": if self.rate > 0 { "open" } else { "closed" },
@@ -99,6 +100,7 @@ impl Churn {
             units: vec![("connection", lives)],
             figures: Map::new(),
             max_lag: self.common.max_lag,
+            json: self.common.json,
             doubts: Vec::new(),
         };
         Ok(report.tell())
@@ -137,6 +139,7 @@ impl Storm {
             units: vec![("connection", outcome.tally.get("returned") as f64)],
             figures,
             max_lag: self.common.max_lag,
+            json: self.common.json,
             doubts: Vec::new(),
         };
         Ok(report.tell())
@@ -194,6 +197,7 @@ struct Living {
     due: u64,
     /// Lives that have begun and not ended or, in a storm, been answered.
     under_way: u64,
+    outage: Outage,
 }
 
 impl Living {
@@ -220,6 +224,7 @@ impl Living {
             began_nanos: 0,
             due: 0,
             under_way: 0,
+            outage: Outage::default(),
         }
     }
 
@@ -357,6 +362,7 @@ impl Script for Living {
     fn begin(&mut self, phase: Phase, net: &mut Net) {
         self.phase = phase;
         self.began_nanos = net.nanos();
+        self.outage.begin();
         if phase == Phase::Check && !self.late.is_empty() {
             self.tally.count("due_but_never_begun", self.late.len() as u64);
         }
@@ -423,7 +429,11 @@ impl Script for Living {
         }
         let done = self.under_way == 0 && (self.phase != Phase::Close || net.open == 0);
         let ended = ["lives", "arrived", "returned"].iter().map(|what| self.tally.get(what));
-        Tick { done, progress: ended.sum(), wait: Duration::from_nanos(wait) }
+        let progress = ended.sum();
+        let dead = self.phase == Phase::Run
+            && matches!(self.kind, Kind::Churn { .. })
+            && self.outage.lasts(net.nanos(), progress, &self.tally, GIVE_UP);
+        Tick { done, dead, progress, wait: Duration::from_nanos(wait) }
     }
 
     fn tally(&mut self) -> &mut Tally {

@@ -8,7 +8,9 @@ use portcullis::base::Chunk;
 use portcullis::ring::{ConnIndex, ServerId};
 use serde_json::{Map, json};
 
+use super::outage::{GIVE_UP, Outage};
 use super::{Buffers, Common, Report, share};
+use crate::amount;
 use crate::engine::{self, Phase, Script, Tick, Until};
 use crate::net::{End, Event, Net};
 use crate::pattern::Pattern;
@@ -24,14 +26,14 @@ pub(crate) struct Lives {
     #[command(flatten)]
     pub(super) common: Common,
     /// Connections in all
-    #[arg(long, default_value_t = 1_000)]
+    #[arg(long, default_value_t = 1_000, value_parser = amount::count)]
     pub(super) count: u64,
     /// Connections at one time
-    #[arg(long, default_value_t = 64)]
+    #[arg(long, default_value_t = 64, value_parser = amount::connections)]
     pub(super) connections: u64,
     /// A connection sends between 1 and so many bytes
     #[arg(long, default_value_t = 65_536)]
-    #[arg(value_parser = clap::value_parser!(u64).range(1..=1 << 40))]
+    #[arg(value_parser = amount::size_to::<{ 1 << 40 }>)]
     pub(super) bytes: u64,
     /// Another seed makes other sizes and other points
     #[arg(long, default_value_t = 1)]
@@ -80,6 +82,7 @@ impl Lives {
             units: vec![("connection", outcome.tally.get("ended") as f64)],
             figures: Map::new(),
             max_lag: self.common.max_lag,
+            json: self.common.json,
             doubts: Vec::new(),
         };
         Ok(report.tell())
@@ -122,6 +125,7 @@ struct Ending {
     bytes: u64,
     seed: u64,
     under_way: u64,
+    outage: Outage,
 }
 
 /// A number that the seed and the place determine.
@@ -156,6 +160,7 @@ impl Ending {
             bytes: lives.bytes,
             seed: lives.seed,
             under_way: 0,
+            outage: Outage::default(),
         }
     }
 
@@ -308,7 +313,10 @@ impl Script for Ending {
     fn tick(&mut self, net: &mut Net) -> Tick {
         let through = self.left == 0 && self.under_way == 0;
         let done = if self.phase == Phase::Close { net.open == 0 } else { through };
-        Tick { done, progress: self.tally.get("ended"), wait: std::time::Duration::MAX }
+        let progress = self.tally.get("ended");
+        let dead = self.phase == Phase::Run
+            && self.outage.lasts(net.nanos(), progress, &self.tally, GIVE_UP);
+        Tick { done, dead, progress, wait: std::time::Duration::MAX }
     }
 
     fn tally(&mut self) -> &mut Tally {

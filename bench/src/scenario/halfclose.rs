@@ -11,6 +11,7 @@ use portcullis::ring::{ConnIndex, ServerId};
 use serde_json::{Map, json};
 
 use super::ends::{Lives, chance};
+use super::outage::{GIVE_UP, Outage};
 use super::{Buffers, Report, share};
 use crate::engine::{self, Phase, Script, Tick, Until};
 use crate::net::{End, Event, Net};
@@ -82,6 +83,7 @@ impl HalfClose {
                 bytes: lives.bytes,
                 seed: lives.seed,
                 under_way: 0,
+                outage: Outage::default(),
             };
             Ok((setup, parting))
         })?;
@@ -96,6 +98,7 @@ impl HalfClose {
             units: vec![("connection", outcome.tally.get("half_closed") as f64)],
             figures: Map::new(),
             max_lag: lives.common.max_lag,
+            json: lives.common.json,
             doubts: Vec::new(),
         };
         Ok(report.tell())
@@ -172,6 +175,7 @@ struct Parting {
     bytes: u64,
     seed: u64,
     under_way: u64,
+    outage: Outage,
 }
 
 impl Parting {
@@ -329,7 +333,7 @@ impl Script for Parting {
             match phase {
                 Phase::Run if self.left > 0 => self.live(conn, net),
                 Phase::Close => {
-                    self.left = 0;
+                    (self.left, self.under_way) = (0, 0);
                     self.waiting.clear();
                     self.lives[index].step = Step::Leaving;
                     net.close(conn);
@@ -363,7 +367,8 @@ impl Script for Parting {
         let next = self.waiting.front().map_or(u64::MAX, |(again, _)| *again - now);
         let done = self.left == 0 && self.under_way == 0;
         let progress = self.tally.get("half_closed");
-        Tick { done, progress, wait: Duration::from_nanos(next) }
+        let dead = self.left > 0 && self.outage.lasts(now, progress, &self.tally, GIVE_UP);
+        Tick { done, dead, progress, wait: Duration::from_nanos(next) }
     }
 
     fn tally(&mut self) -> &mut Tally {

@@ -4,12 +4,12 @@ use std::io;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use bytesize::ByteSize;
 use clap::Args;
 use portcullis::ring::{ConnIndex, ServerId};
 use serde_json::{Map, json};
 
 use super::{Buffers, Common, Report, share};
+use crate::amount;
 use crate::engine::{self, Outcome, Phase, Script, Tick, Until};
 use crate::memory;
 use crate::net::{End, Event, Net};
@@ -39,40 +39,33 @@ once each has exchanged 32 KiB:
 pub(crate) struct Hold {
     #[command(flatten)]
     common: Common,
-    #[arg(long, default_value_t = 100_000)]
+    #[arg(long, default_value_t = 100_000, value_parser = amount::connections)]
     connections: u64,
     /// How long to hold them all
-    #[arg(long, default_value = "60s", value_parser = humantime::parse_duration)]
+    #[arg(long, default_value = "60s", value_parser = amount::duration)]
     hold: Duration,
     /// Connections opened per second, over all threads; 0 is as fast as they go
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, default_value_t = 0, value_parser = amount::count)]
     ramp: u64,
     /// Connections that are being opened, checked or closed at one time
-    #[arg(long, default_value_t = 1_024)]
+    #[arg(long, default_value_t = 1_024, value_parser = amount::count)]
     window: u64,
     /// Connections asked per second while all are held, chosen one after the other over the table
-    #[arg(long, default_value_t = 1_000)]
+    #[arg(long, default_value_t = 1_000, value_parser = amount::count)]
     probes: u64,
     /// Bytes that each sends and gets back when all are open, before they are held; memory is
     /// measured before and after
-    #[arg(long, value_parser = warm_bytes)]
+    #[arg(long, value_parser = amount::size_u32::<WARM_BYTES_MAX>)]
     warm: Option<u32>,
     /// How long nothing moves between that and measuring
-    #[arg(long, default_value = "2s", value_parser = humantime::parse_duration)]
+    #[arg(long, default_value = "2s", value_parser = amount::duration)]
     settle: Duration,
     /// How long to wait after closing before it is measured what the target kept
-    #[arg(long, default_value = "2s", value_parser = humantime::parse_duration)]
+    #[arg(long, default_value = "2s", value_parser = amount::duration)]
     linger: Duration,
     /// The server speaks first (`serve --mode hello-first`): its greeting is waited for
     #[arg(long)]
     hello_first: bool,
-}
-
-fn warm_bytes(text: &str) -> Result<u32, String> {
-    let bytes = text.parse::<ByteSize>()?.as_u64();
-    let range =
-        format!("{bytes} bytes: between 1 and {} can be exchanged", ByteSize(WARM_BYTES_MAX));
-    if (1..=WARM_BYTES_MAX).contains(&bytes) { Ok(bytes as u32) } else { Err(range) }
 }
 
 impl Hold {
@@ -134,6 +127,7 @@ impl Hold {
             units: vec![("probe", outcome.tally.get("probed") as f64)],
             figures,
             max_lag: self.common.max_lag,
+            json: self.common.json,
             doubts: Vec::new(),
         }
     }
@@ -401,7 +395,9 @@ impl Script for Holding {
         let wait = if interval > 0 { next } else { u64::MAX };
         let vacant = |net: &Net| self.phase != Phase::Close || net.open == 0;
         let done = self.begun >= total && self.under_way == 0 && vacant(net);
-        Tick { done, progress: self.through, wait: Duration::from_nanos(wait) }
+        let holds = matches!(self.phase, Phase::Settle | Phase::Run);
+        let dead = holds && net.open == 0 && self.under_way == 0;
+        Tick { done, dead, progress: self.through, wait: Duration::from_nanos(wait) }
     }
 
     fn tally(&mut self) -> &mut Tally {

@@ -10,6 +10,7 @@ use portcullis::ring::{ConnIndex, ServerId};
 use serde_json::{Map, json};
 
 use super::{Buffers, Common, Report, share};
+use crate::amount;
 use crate::engine::{self, Phase, Script, Tick, Until};
 use crate::net::{End, Event, Net};
 use crate::pattern::Pattern;
@@ -26,10 +27,10 @@ pub(crate) struct Limit {
     #[command(flatten)]
     common: Common,
     /// Clients, all at once; more than the target's limit
-    #[arg(long, default_value_t = 1_000)]
+    #[arg(long, default_value_t = 1_000, value_parser = amount::connections)]
     connections: u64,
     /// How long they wait before it is counted who was served; and again when those have left
-    #[arg(long, default_value = "3s", value_parser = humantime::parse_duration)]
+    #[arg(long, default_value = "3s", value_parser = amount::duration)]
     settle: Duration,
 }
 
@@ -71,6 +72,7 @@ impl Limit {
             units: Vec::new(),
             figures,
             max_lag: self.common.max_lag,
+            json: self.common.json,
             doubts: Vec::new(),
         };
         Ok(report.tell())
@@ -224,7 +226,12 @@ impl Script for Crowd {
 
     fn tick(&mut self, net: &mut Net) -> Tick {
         let done = self.phase == Phase::Count || self.phase == Phase::Close && net.open == 0;
-        Tick { done, progress: u64::from(net.open), wait: Duration::MAX }
+        let waits = |client: &Client| {
+            matches!(client.class, Class::HandshakeUnanswered | Class::Waiting | Class::Served)
+        };
+        let lasts = matches!(self.phase, Phase::Run | Phase::Check);
+        let dead = lasts && net.open == 0 && !self.clients.iter().any(waits);
+        Tick { done, dead, progress: u64::from(net.open), wait: Duration::MAX }
     }
 
     fn tally(&mut self) -> &mut Tally {

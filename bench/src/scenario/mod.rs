@@ -7,12 +7,14 @@ pub(crate) mod ends;
 pub(crate) mod halfclose;
 pub(crate) mod hold;
 pub(crate) mod limit;
+mod outage;
 pub(crate) mod pingpong;
 pub(crate) mod restart;
 pub(crate) mod slow;
+mod table;
 
 use std::fs::read_to_string;
-use std::io;
+use std::io::{self, IsTerminal};
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -20,12 +22,29 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::{Map, Value, json};
 
+use crate::amount;
 use crate::engine::{Job, Outcome, Phase, Until, hold_signals};
 use crate::net::NetSetup;
 use crate::plan::{Plan, Reach, Size};
 
 /// A thread of ours that ran for more than this share of the time was the bottleneck.
 const BUSY_SHARE: f64 = 0.95;
+
+/// Counts of which an echo alone makes any.
+const ANSWERED: [&str; 9] = [
+    "opened",
+    "answered",
+    "lives",
+    "arrived",
+    "new_served",
+    "established",
+    "half_closed",
+    "down",
+    "served",
+];
+/// Failures that something else than an echo makes.
+const UNLIKE_AN_ECHO: [&str; 6] =
+    ["wrong bytes", "nobody asked for", "(hung)", "ended early", "FIN before", "bytes were lost"];
 
 /// The version of the result's shape.
 pub(crate) const SCHEMA: u32 = 2;
@@ -35,14 +54,14 @@ pub(crate) struct Common {
     #[command(flatten)]
     pub(crate) reach: Reach,
     /// Threads of the generator, each with its own rings; one for each core by default
-    #[arg(long)]
+    #[arg(long, value_parser = amount::threads)]
     threads: Option<usize>,
     /// How long anything may take before it counts as hung
-    #[arg(long, default_value = "20s", value_parser = humantime::parse_duration)]
+    #[arg(long, default_value = "20s", value_parser = amount::duration)]
     pub(crate) patience: Duration,
     /// How long a thread of the generator may be kept from its connections while it measures,
     /// before the run counts as invalid
-    #[arg(long, default_value = "250ms", value_parser = humantime::parse_duration)]
+    #[arg(long, default_value = "250ms", value_parser = amount::duration)]
     pub(crate) max_lag: Duration,
     /// Processes of the target (their children count, too), to report CPU and memory
     #[arg(long, value_delimiter = ',')]
@@ -51,6 +70,9 @@ pub(crate) struct Common {
     /// old values back at the end. Not for two runs at one time
     #[arg(long)]
     apply_sysctls: bool,
+    /// The result as one line of JSON also on a terminal, where it is a table else
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// What a thread's pool is made of.
@@ -133,12 +155,15 @@ pub(crate) struct Report<'a> {
     pub(crate) units: Vec<(&'static str, f64)>,
     pub(crate) figures: Map<String, Value>,
     pub(crate) max_lag: Duration,
+    /// JSON, wherever it goes.
+    pub(crate) json: bool,
     /// Why the figures are worth nothing, beyond what is found here.
     pub(crate) doubts: Vec<String>,
 }
 
 impl Report<'_> {
-    /// Prints the result as one line of JSON; says how the program ends.
+    /// Prints the result, a table on a terminal and else one line of JSON; says how the program
+    /// ends.
     pub(crate) fn tell(mut self) -> ExitCode {
         let mut doubts = std::mem::take(&mut self.doubts);
         let mut own = Value::Null;
@@ -163,6 +188,7 @@ impl Report<'_> {
                 ));
             }
         }
+        doubts.extend(self.no_longer_open());
         let tally = &self.outcome.tally;
         let good = tally.failures.is_empty();
         let measured = self.measured();
@@ -178,7 +204,16 @@ impl Report<'_> {
             result["invalid_because"] = json!(doubts);
             result["discarded"] = measured;
         }
-        println!("{result}");
+        let hint = self.no_echo();
+        if let Some(hint) = &hint {
+            result["hint"] = json!(hint);
+            eprintln!("failed: {hint}");
+        }
+        if self.json || !std::io::stdout().is_terminal() {
+            println!("{result}");
+        } else {
+            print!("{}", table::of(&result));
+        }
         for doubt in &doubts {
             eprintln!("invalid: {doubt}");
         }
@@ -187,6 +222,42 @@ impl Report<'_> {
             (true, false) => ExitCode::from(3),
             (true, true) => ExitCode::SUCCESS,
         }
+    }
+
+    /// Why a run in which nothing was open says nothing.
+    fn no_longer_open(&self) -> Option<String> {
+        let Outcome { tally, dead, established, interrupted, .. } = self.outcome;
+        if tally.failed == 0 || *interrupted {
+            return None;
+        }
+        match dead {
+            _ if *established == 0 => Some("not one connection was established".to_owned()),
+            Some((phase, after)) => Some(format!(
+                "after {:.1} s of the phase {} nothing was open any more: the run ended there",
+                after.as_secs_f64(),
+                phase.word()
+            )),
+            None => None,
+        }
+    }
+
+    /// What is wrong with a target that was reached and gave not one right answer.
+    fn no_echo(&self) -> Option<String> {
+        let tally = &self.outcome.tally;
+        let answered = ANSWERED.iter().any(|count| tally.get(count) > 0);
+        let kinds = |kind: &str| tally.failures.keys().any(|one| one.contains(kind));
+        let echoes = !UNLIKE_AN_ECHO.iter().any(|kind| kinds(kind)) || kinds("greeting");
+        // What another server than an echo is asked for is none of this.
+        let other = ["up", "down"].contains(&self.asked["direction"].as_str().unwrap_or("both"))
+            || self.asked.get("first").is_some();
+        if answered || echoes || other {
+            return None;
+        }
+        Some(
+            "the target does not echo: not one answer was what had been sent; lead it to an echo, \
+             such as `portcullis-bench serve`"
+                .to_owned(),
+        )
     }
 
     fn measured(&mut self) -> Value {

@@ -11,6 +11,7 @@ use portcullis::ring::{ConnIndex, ServerId};
 use serde_json::{Map, json};
 
 use super::{Buffers, Common, Report, share};
+use crate::amount;
 use crate::engine::{self, Phase, Script, Tick, Until};
 use crate::net::{Event, Net};
 use crate::pattern::Pattern;
@@ -27,16 +28,16 @@ latency counts from when each was due:
 pub(crate) struct PingPong {
     #[command(flatten)]
     common: Common,
-    #[arg(long, default_value_t = 1_000)]
+    #[arg(long, default_value_t = 1_000, value_parser = amount::connections)]
     connections: u64,
     /// The size of a message
-    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
+    #[arg(long, default_value_t = 64, value_parser = amount::size_u32::<{ 1 << 20 }>)]
     bytes: u32,
-    #[arg(long, default_value_t = 30)]
-    seconds: u64,
+    #[arg(long, default_value = "30s", value_parser = amount::duration)]
+    seconds: Duration,
     /// Messages per second over all connections, whatever the answers do; 0: each waits for its
     /// connection's last answer, and for nothing else
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, default_value_t = 0, value_parser = amount::count)]
     rate: u64,
     /// The server speaks first (`serve --mode hello-first`): its greeting is waited for
     #[arg(long)]
@@ -49,7 +50,7 @@ impl PingPong {
         let threads = self.common.threads(self.connections);
         let phases = vec![
             (Phase::Open, Until::Done),
-            (Phase::Run, Until::Elapsed(Duration::from_secs(self.seconds))),
+            (Phase::Run, Until::Elapsed(self.seconds)),
             (Phase::Check, Until::Done),
             (Phase::Close, Until::Done),
         ];
@@ -81,13 +82,14 @@ impl PingPong {
             outcome: &outcome,
             measured: Phase::Run,
             asked: json!({
-                "connections": self.connections, "seconds": self.seconds, "bytes": self.bytes,
+                "connections": self.connections, "seconds": amount::seconds(self.seconds), "bytes": self.bytes,
                 "rate": self.rate, "loop": if self.rate > 0 { "open" } else { "closed" },
                 "hello_first": self.hello_first,
             }),
             units: vec![("message", answered)],
             figures: Map::new(),
             max_lag: self.common.max_lag,
+            json: self.common.json,
             doubts,
         };
         Ok(report.tell())
@@ -320,7 +322,8 @@ impl Script for Playing {
             _ => self.asking == 0,
         };
         let progress = self.tally.get("answered");
-        Tick { done, progress, wait: Duration::from_nanos(wait) }
+        let dead = self.phase == Phase::Run && net.open == 0;
+        Tick { done, dead, progress, wait: Duration::from_nanos(wait) }
     }
 
     fn tally(&mut self) -> &mut Tally {

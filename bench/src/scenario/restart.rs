@@ -9,7 +9,9 @@ use portcullis::base::Chunk;
 use portcullis::ring::{ConnIndex, ServerId};
 use serde_json::{Map, json};
 
+use super::outage::Outage;
 use super::{Buffers, Common, Report, share};
+use crate::amount;
 use crate::engine::{self, Phase, Script, Tick, Until};
 use crate::net::{Event, Net};
 use crate::pattern::Pattern;
@@ -29,18 +31,18 @@ pub(crate) struct Restart {
     #[command(flatten)]
     common: Common,
     /// Established connections, each with a message every `--interval`
-    #[arg(long, default_value_t = 1_000)]
+    #[arg(long, default_value_t = 1_000, value_parser = amount::count)]
     connections: u64,
-    #[arg(long, default_value = "1s", value_parser = humantime::parse_duration)]
+    #[arg(long, default_value = "1s", value_parser = amount::duration)]
     interval: Duration,
     /// New connections per second, each with one message
-    #[arg(long, default_value_t = 200)]
+    #[arg(long, default_value_t = 200, value_parser = amount::count)]
     rate: u64,
     /// New connections that may be under way at one time
-    #[arg(long, default_value_t = 4_096)]
+    #[arg(long, default_value_t = 4_096, value_parser = amount::count)]
     newcomers: u64,
-    #[arg(long, default_value_t = 30)]
-    seconds: u64,
+    #[arg(long, default_value = "30s", value_parser = amount::duration)]
+    seconds: Duration,
 }
 
 impl Restart {
@@ -50,7 +52,7 @@ impl Restart {
         let threads = self.common.threads(self.connections);
         let phases = vec![
             (Phase::Open, Until::Done),
-            (Phase::Run, Until::Elapsed(Duration::from_secs(self.seconds))),
+            (Phase::Run, Until::Elapsed(self.seconds)),
             (Phase::Check, Until::Done),
             (Phase::Close, Until::Done),
         ];
@@ -68,12 +70,13 @@ impl Restart {
             outcome: &outcome,
             measured: Phase::Run,
             asked: json!({
-                "connections": self.connections, "rate": self.rate, "seconds": self.seconds,
+                "connections": self.connections, "rate": self.rate, "seconds": amount::seconds(self.seconds),
                 "interval_seconds": self.interval.as_secs_f64(), "newcomers": self.newcomers,
             }),
             units: Vec::new(),
             figures: Map::new(),
             max_lag: self.common.max_lag,
+            json: self.common.json,
             doubts: Vec::new(),
         };
         Ok(report.tell())
@@ -114,6 +117,8 @@ struct Witness {
     messages_due: u64,
     newcomers_due: u64,
     under_way: u64,
+    outage: Outage,
+    patience: Duration,
 }
 
 impl Witness {
@@ -144,6 +149,8 @@ impl Witness {
             messages_due: 0,
             newcomers_due: 0,
             under_way: 0,
+            outage: Outage::default(),
+            patience: restart.common.patience,
         }
     }
 
@@ -283,7 +290,11 @@ impl Script for Witness {
         let wait = if self.phase == Phase::Run { self.begin_due(net) } else { u64::MAX };
         let done = if self.phase == Phase::Close { net.open == 0 } else { self.under_way == 0 };
         let progress = self.tally.get("message") + self.tally.get("new_served");
-        Tick { done, progress, wait: Duration::from_nanos(wait) }
+        // It is there to see an outage: one that lasts longer than anybody's patience is the end.
+        let dead = self.phase == Phase::Run
+            && net.open == 0
+            && self.outage.lasts(net.nanos(), progress, &self.tally, self.patience);
+        Tick { done, dead, progress, wait: Duration::from_nanos(wait) }
     }
 
     fn tally(&mut self) -> &mut Tally {

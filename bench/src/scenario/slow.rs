@@ -9,6 +9,7 @@ use serde_json::{Map, json};
 
 use super::bulk::{Bulk, Direction, Manner};
 use super::{Common, Report};
+use crate::amount;
 use crate::engine::Phase;
 
 /// What one send of a client takes that is in no hurry to read.
@@ -36,20 +37,20 @@ it; and 1,000 that send 3 bytes every second:
 pub(crate) struct Slow {
     #[command(flatten)]
     common: Common,
-    #[arg(long, default_value_t = 100)]
+    #[arg(long, default_value_t = 100, value_parser = amount::connections)]
     connections: u64,
     /// How long they are slow
-    #[arg(long, default_value_t = 10)]
-    seconds: u64,
+    #[arg(long, default_value = "10s", value_parser = amount::duration)]
+    seconds: Duration,
     /// What is slow about them; whoever reads nothing reads everything afterwards
     #[arg(long, value_enum, default_value_t = Who::Reader)]
     who: Who,
     /// What a slow writer sends at a time
     #[arg(long, default_value_t = 3)]
-    #[arg(value_parser = clap::value_parser!(u32).range(1..=i64::from(SEND_BYTES)))]
+    #[arg(value_parser = amount::size_u32::<{ SEND_BYTES as u64 }>)]
     bytes: u32,
     /// How long each of them waits before it sends again
-    #[arg(long, default_value = "100ms", value_parser = humantime::parse_duration)]
+    #[arg(long, default_value = "100ms", value_parser = amount::duration)]
     interval: Duration,
 }
 
@@ -78,7 +79,7 @@ impl Slow {
             );
         }
         let mut asked = json!({
-            "connections": connections, "stalled_seconds": seconds,
+            "connections": connections, "stalled_seconds": amount::seconds(seconds),
             "who": format!("{:?}", self.who).to_lowercase(),
         });
         if writes {
@@ -93,6 +94,7 @@ impl Slow {
             units: Vec::new(),
             figures,
             max_lag: self.common.max_lag,
+            json: self.common.json,
             doubts: Vec::new(),
         };
         Ok(report.tell())

@@ -15,9 +15,10 @@ use portcullis::listener::listen_on;
 use portcullis::ring::PassiveSocket;
 use serde_json::json;
 
+use crate::amount;
 use crate::engine::{self, Job, Phase, Until};
 use crate::net::NetSetup;
-use crate::plan::{Targets, parse_targets};
+use crate::plan::{Targets, parse_address, parse_targets};
 use crate::scenario::SCHEMA;
 use receipts::Receipts;
 use serving::Serving;
@@ -51,22 +52,22 @@ and with counters for whoever asks (nc -d 127.0.0.1 9100):
   portcullis-bench serve --listen 127.0.0.1:9000-9007 --connections 500000
   portcullis-bench serve --listen 127.0.0.1:9000 --stats 127.0.0.1:9100")]
 pub(crate) struct Serve {
-    /// Where to listen: ADDRESS:PORT or ADDRESS:FIRST-LAST, several times over
+    /// Where to listen: HOST:PORT or HOST:FIRST-LAST, several times over
     #[arg(long, value_delimiter = ',', required = true, value_parser = parse_targets)]
     listen: Vec<Targets>,
     #[arg(long, value_enum, default_value_t = Mode::Echo)]
     mode: Mode,
     /// Clients that are held at once; more wait in the accept queues
-    #[arg(long, default_value_t = 100_000)]
+    #[arg(long, default_value_t = 100_000, value_parser = amount::count_u32::<100_000_000>)]
     connections: u32,
     /// Threads, each with its own rings; one for each core by default
-    #[arg(long)]
+    #[arg(long, value_parser = amount::threads)]
     threads: Option<usize>,
     /// How many completed handshakes may wait on each socket
-    #[arg(long, default_value_t = 65_535)]
+    #[arg(long, default_value_t = 65_535, value_parser = amount::count_u32::<0x7fff_ffff>)]
     backlog: u32,
     /// Where each connection is answered with one line of JSON: the counters, and who is there now
-    #[arg(long, value_name = "ADDRESS:PORT")]
+    #[arg(long, value_name = "HOST:PORT", value_parser = parse_address)]
     stats: Option<SocketAddr>,
 }
 

@@ -234,7 +234,7 @@ impl Script for Serving {
         let progress = self.tally.get("accepted");
         debug_assert!(net.open <= net.slots());
         self.counters.show(&self.tally, net.open);
-        Tick { done: false, progress, wait: Duration::MAX }
+        Tick { done: false, dead: false, progress, wait: Duration::MAX }
     }
 
     fn tally(&mut self) -> &mut Tally {

@@ -287,7 +287,8 @@ impl Clients {
             Phase::Close => net.open == 0,
             _ => true,
         };
-        Tick { done, progress: self.tally.get("aborted"), wait }
+        let dead = self.phase == Phase::Warm && net.open == 0;
+        Tick { done, dead, progress: self.tally.get("aborted"), wait }
     }
 
     pub(super) fn tally(&mut self) -> &mut Tally {

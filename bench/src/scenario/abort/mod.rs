@@ -20,7 +20,7 @@ use super::{Buffers, Common, Report, share};
 use crate::amount;
 use crate::engine::{self, Outcome, Phase, Script, Tick, Until};
 use crate::net::{Event, Net, NetSetup};
-use crate::plan::{Size, Targets, parse_targets};
+use crate::plan::{Size, Targets, parse_address, parse_targets};
 use crate::tally::Tally;
 use clients::Clients;
 use held::Held;
@@ -56,7 +56,7 @@ same without a gateway:
 pub(crate) struct Abort {
     #[command(flatten)]
     common: Common,
-    /// Where the servers listen: ADDRESS:PORT or ADDRESS:FIRST-LAST, several times over
+    /// Where the servers listen: HOST:PORT or HOST:FIRST-LAST, several times over
     #[arg(long, value_delimiter = ',', required = true, value_parser = parse_targets)]
     listen: Vec<Targets>,
     /// Clients of a round; all of them abort
@@ -77,7 +77,7 @@ pub(crate) struct Abort {
     #[arg(long, default_value = "8s", value_parser = amount::span)]
     within: Duration,
     /// The target's [status] bind: what the target still holds is asked there after each round
-    #[arg(long, value_name = "ADDRESS:PORT")]
+    #[arg(long, value_name = "HOST:PORT", value_parser = parse_address)]
     status: Option<SocketAddr>,
     /// Another seed makes other moments
     #[arg(long, default_value_t = 1)]
@@ -234,6 +234,7 @@ impl Abort {
             figures,
             // Counts are no times: a thread that was late does not make them wrong.
             max_lag: Duration::MAX,
+            json: self.common.json,
             doubts,
         };
         report.tell()

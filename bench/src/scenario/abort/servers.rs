@@ -118,7 +118,8 @@ impl Servers {
             Phase::Close => net.open == 0,
             _ => true,
         };
-        Tick { done, progress: 0, wait: Duration::MAX }
+        let dead = self.phase == Phase::Warm && net.open == 0;
+        Tick { done, dead, progress: 0, wait: Duration::MAX }
     }
 
     pub(super) fn tally(&mut self) -> &mut Tally {
