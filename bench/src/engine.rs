@@ -282,12 +282,11 @@ pub(crate) fn run<S: Script>(
     })
 }
 
+/// Snapshots, the timeline, and the first phase that ended early with when.
+type Conducted = (Vec<(Option<Phase>, Snapshot)>, Timeline, Option<(Phase, Duration)>);
+
 /// Leads the threads through the phases; an interrupt leads straight to `Close`, and ends there.
-fn conduct(
-    job: &Job,
-    shared: &Shared,
-    asked: &Asked,
-) -> (Vec<(Option<Phase>, Snapshot)>, Timeline, Option<(Phase, Duration)>) {
+fn conduct(job: &Job, shared: &Shared, asked: &Asked) -> Conducted {
     let stop = &asked.stop;
     let ready = |one: &Shown| one.thread_id.load(Ordering::Relaxed) != 0;
     while !shared.shown.iter().all(ready) && !shared.broken.load(Ordering::Relaxed) {

@@ -258,27 +258,6 @@ fn medians_are_of_the_rounds_that_count() {
 }
 
 #[test]
-fn the_first_screen_has_throughput_and_p99_beside_cpu_and_no_file_name() {
-    let bench = Bench::new();
-    let p99 = json!({
-        "pointer": "/measured/latency_us/message/p99", "title": "p99", "unit": "µs",
-        "better": "less",
-    });
-    let mut lines = comparison();
-    let figures = lines.iter_mut().filter_map(|line| line.get_mut("run"));
-    figures.for_each(|run| run["figures"].as_array_mut().expect("figures").push(p99.clone()));
-    let input = bench.write("of-one-night.jsonl", &text_of(&lines));
-    let pages = bench.pages(&bench.run(&[&input], Stdio::null()));
-    let tables = markdown_tables(&pages.markdown);
-    let summary = table(&tables, "What decides, of each work");
-    for (place, figure) in [(1, "CPU per message"), (2, "Messages"), (3, "p99")] {
-        assert!(summary[place][0].contains(figure), "{figure}: {summary:?}");
-    }
-    assert!(!pages.markdown.contains("of-one-night"), "{}", pages.markdown);
-    assert!(!pages.html.contains("of-one-night"), "{}", pages.html);
-}
-
-#[test]
 fn the_best_is_marked_and_who_failed_is_not() {
     let pages = report(&comparison());
     let tables = html_tables(&pages.html);

@@ -15,7 +15,7 @@ fn durations_sizes_and_counts_have_one_grammar() {
     for (scenario, flags, asked) in [
         (
             "pingpong",
-            &["--connections", "0.002k", "--bytes", "1KiB", "--seconds", "500ms", "--rate", "1k"][..],
+            &["--connections", "2", "--bytes", "1KiB", "--seconds", "500ms", "--rate", "1k"][..],
             &[("connections", 2.0), ("bytes", 1024.0), ("seconds", 0.5), ("rate", 1000.0)][..],
         ),
         // Plain numbers mean what they always did.

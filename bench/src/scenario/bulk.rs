@@ -96,7 +96,8 @@ impl Bulk {
             outcome: &outcome,
             measured: Phase::Run,
             asked: json!({
-                "connections": self.connections, "seconds": amount::seconds(self.seconds), "bytes": self.bytes,
+                "connections": self.connections,
+                "seconds": amount::seconds(self.seconds), "bytes": self.bytes,
                 "direction": format!("{:?}", self.direction).to_lowercase(),
             }),
             units: bytes.into_iter().filter(|(_, count)| *count > 0.0).collect(),

@@ -92,7 +92,8 @@ impl Churn {
             outcome: &outcome,
             measured: Phase::Run,
             asked: json!({
-                "connections": self.connections, "seconds": amount::seconds(self.seconds), "rate": self.rate,
+                "connections": self.connections,
+                "seconds": amount::seconds(self.seconds), "rate": self.rate,
                 "bytes": self.bytes, "end": if self.reset { "reset" } else { "fin" },
                 "hello_first": self.hello_first,
                 "loop": if self.rate > 0 { "open" } else { "closed" },

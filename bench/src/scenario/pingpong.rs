@@ -82,7 +82,8 @@ impl PingPong {
             outcome: &outcome,
             measured: Phase::Run,
             asked: json!({
-                "connections": self.connections, "seconds": amount::seconds(self.seconds), "bytes": self.bytes,
+                "connections": self.connections,
+                "seconds": amount::seconds(self.seconds), "bytes": self.bytes,
                 "rate": self.rate, "loop": if self.rate > 0 { "open" } else { "closed" },
                 "hello_first": self.hello_first,
             }),

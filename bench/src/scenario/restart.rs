@@ -70,7 +70,8 @@ impl Restart {
             outcome: &outcome,
             measured: Phase::Run,
             asked: json!({
-                "connections": self.connections, "rate": self.rate, "seconds": amount::seconds(self.seconds),
+                "connections": self.connections, "rate": self.rate,
+                "seconds": amount::seconds(self.seconds),
                 "interval_seconds": self.interval.as_secs_f64(), "newcomers": self.newcomers,
             }),
             units: Vec::new(),

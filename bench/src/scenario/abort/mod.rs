@@ -44,8 +44,8 @@ const BYTES_MAX: u64 = 1 << 40;
 
 #[derive(Args)]
 #[command(
-    after_help = "The scenario brings its own servers: the target must lead to --listen. They echo, \
-and one that blocks in its send reads nothing more.
+    after_help = "The scenario brings its own servers: the target must lead to --listen. They \
+echo, and one that blocks in its send reads nothing more.
 
 Examples: 20 rounds of 2,000 aborts through a gateway whose upstream is 127.0.0.1:9100, and the \
 same without a gateway:
@@ -208,7 +208,7 @@ impl Abort {
             }
         }
         let mut figures = Map::new();
-        let sum = |of: fn(&Round) -> u64| rounds.iter().map(|one| of(one)).sum::<u64>();
+        let sum = |of: fn(&Round) -> u64| rounds.iter().map(of).sum::<u64>();
         for (name, count) in [
             ("servers_saw_reset", sum(|one| one.reset)),
             ("servers_saw_clean_end", sum(|one| one.clean)),
