@@ -273,7 +273,7 @@ impl Plane {
                 _ = self.user1.recv() => self.view.reopen_logs(),
                 _ = self.user2.recv() => refuse("SIGUSR2", "upgrade"),
                 exit = self.exits.recv() => {
-                    self.running -= 1;
+                    self.running = self.running.saturating_sub(1);
                     return Some(lost(exit));
                 }
                 _ = second.tick() => self.watch(),
@@ -310,7 +310,7 @@ impl Plane {
         while self.running > 0 {
             tokio::select! {
                 exit = self.exits.recv() => {
-                    self.running -= 1;
+                    self.running = self.running.saturating_sub(1);
                     if !matches!(exit, Some(Exit { how: Ending::Stopped, .. })) {
                         return lost(exit);
                     }
@@ -342,7 +342,7 @@ impl Plane {
         tokio::pin!(patience);
         while self.running > 0 {
             tokio::select! {
-                _ = self.exits.recv() => self.running -= 1,
+                _ = self.exits.recv() => self.running = self.running.saturating_sub(1),
                 _ = self.terminate.recv() => return,
                 _ = self.interrupt.recv() => return,
                 () = &mut patience => return,

@@ -294,7 +294,6 @@ impl End {
             || since(opened, least(timeouts.max_lifetime))
             || since(moved, timeouts.idle)
             || since(moved, timeouts.half_close)
-            || at >= moved + LAST_BYTES_MILLIS
     }
 }
 

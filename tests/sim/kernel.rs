@@ -433,7 +433,7 @@ impl SimRing {
                 self.links[index].disconnect(now);
                 Ok(0)
             }
-            Operation::Unacknowledged => Ok(self.links[index].unacknowledged()),
+            Operation::Unacknowledged => Ok(self.links[index].ask(now)),
             Operation::Addresses if self.faults.strikes(Fault::NameRefused, &mut self.random) => {
                 Err(Errno::EMFILE)
             }

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use portcullis::base::Errno;
 
 use crate::ahead::Ahead;
+use crate::ends::LAST_BYTES_MILLIS;
 use crate::fault::{Fault, Faults};
 use crate::peer::{Peer, Reading, Step};
 use crate::random::{Random, pattern};
@@ -15,9 +16,6 @@ pub const OUT: u32 = 0x0004;
 pub const ERR: u32 = 0x0008;
 pub const HUP: u32 = 0x0010;
 pub const RDHUP: u32 = 0x2000;
-
-/// How long the last bytes of a stream may make no way before its reset overtakes them.
-const LAST_BYTES_MILLIS: u64 = 10_000;
 
 /// How the gateway's bytes ended, as the peer sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,8 +89,10 @@ pub struct Link {
     pub end: Option<End>,
     /// The peer saw RST, perhaps after a FIN.
     pub was_reset: bool,
-    /// When bytes of the gateway's last made way towards the peer.
+    /// When the worker last saw bytes of its make way towards the peer.
     made_way: u64,
+    /// What it was told that the peer had not acknowledged.
+    asked: u64,
     /// The gateway reset it when that was long ago.
     pub given_up: bool,
 
@@ -143,6 +143,7 @@ impl Link {
             end: None,
             was_reset: false,
             made_way: 0,
+            asked: u64::MAX,
             given_up: false,
             peer,
             heeded: true,
@@ -294,7 +295,17 @@ impl Link {
         self.wake_by(now);
     }
 
-    pub fn unacknowledged(&self) -> u64 {
+    /// The worker asks what the peer has not acknowledged.
+    pub fn ask(&mut self, now: u64) -> u64 {
+        let left = self.unacknowledged();
+        if left < self.asked {
+            self.made_way = now;
+        }
+        self.asked = left;
+        left
+    }
+
+    fn unacknowledged(&self) -> u64 {
         if self.rst_in {
             return self.unacknowledged_at_reset;
         }
@@ -331,7 +342,7 @@ impl Link {
             return;
         }
         let before = self.progress;
-        self.carry(now, random, faults);
+        self.carry(random, faults);
         self.read(now);
         self.act(now, random, faults);
         if self.progress != before {
@@ -340,7 +351,7 @@ impl Link {
     }
 
     /// Moves bytes and a FIN from the gateway's queue to the peer.
-    fn carry(&mut self, now: u64, random: &mut Random, faults: &mut Faults) {
+    fn carry(&mut self, random: &mut Random, faults: &mut Faults) {
         let room = self.peer.room_bytes - (self.delivered_bytes - self.peer.read_bytes);
         let most = room.min(self.queue.len() as u64);
         if self.peer.closed && !self.queue.is_empty() {
@@ -351,7 +362,6 @@ impl Link {
             if self.peer.finished {
                 faults.note(Fault::HalfClosed);
             }
-            self.made_way = now;
             for _ in 0..random.between(1, most) {
                 let byte = self.queue.pop_front().expect("at most as many as wait");
                 self.deliver(byte);

@@ -72,8 +72,6 @@ pub enum Mutation {
     DropsCancel,
     /// All ends: a readiness is forgotten.
     DropsReadiness,
-    /// No end for silence while bytes lie unread: a readiness is forgotten.
-    HidesReadiness,
     /// What the gateway cuts looks cut: its reset is left out.
     FinAtOurEnd,
     /// All ends: a question for addresses stays open.
@@ -110,7 +108,7 @@ pub enum Mutation {
 
 impl Mutation {
     /// Everything that the oracle must notice.
-    pub const BROKEN: [Mutation; 43] = [
+    pub const BROKEN: [Mutation; 42] = [
         Mutation::KeepsBuffer,
         Mutation::LosesData,
         Mutation::ReleasesTwice,
@@ -137,7 +135,6 @@ impl Mutation {
         Mutation::DropsAccept,
         Mutation::DropsCancel,
         Mutation::DropsReadiness,
-        Mutation::HidesReadiness,
         Mutation::FinAtOurEnd,
         Mutation::DropsName,
         Mutation::Spins,
@@ -185,7 +182,6 @@ impl Mutation {
             Mutation::DropsAccept => "still going",
             Mutation::DropsCancel => "still going",
             Mutation::DropsReadiness => "still going",
-            Mutation::HidesReadiness => "for silence with bytes unread",
             Mutation::FinAtOurEnd => "our own end in mid-stream looks like a FIN",
             Mutation::DropsName => "still going",
             Mutation::Spins | Mutation::SpinsOnFin => "turns for nothing",
@@ -343,7 +339,6 @@ impl Mutant {
             }
             (OpKind::Addresses, _) if self.breaks(Mutation::DropsName) => return None,
             (OpKind::WaitReadable, Ok(_)) if self.breaks(Mutation::DropsReadiness) => return None,
-            (OpKind::WaitReadable, Ok(_)) if self.breaks(Mutation::HidesReadiness) => return None,
             (OpKind::Reset, _) if self.bent_shutdowns.remove(&done.token.pack()) => {
                 done.token.kind = OpKind::Shutdown;
             }

@@ -110,7 +110,10 @@ pub fn judge(ring: &SimRing, scenario: &Scenario, held: bool) {
                     let upstream = &ring.links[upstream];
                     let cut = if outside {
                         Cut::Anywhere
-                    } else if end.may_cut_last_bytes(scenario, ordered) {
+                    } else if link.given_up
+                        || upstream.given_up
+                        || end.may_cut_last_bytes(scenario, ordered)
+                    {
                         Cut::LastBytes
                     } else {
                         Cut::Nowhere
@@ -208,7 +211,7 @@ fn judge_direction(name: &str, source: &Link, sink: &Link, cut: Cut) {
         Some(End::Fin) => {
             assert!(outside, "{name}: a clean end that the source did not send");
         }
-        Some(End::Rst) if !outside && !sink.given_up => {
+        Some(End::Rst) if !outside => {
             assert!(source.rst_in, "{name}: a reset that the source did not send");
             let sent = source.sent_bytes;
             let whole = complete || cut == Cut::LastBytes;

@@ -64,3 +64,14 @@ fn an_id_that_is_named_twice_leaves_no_asker_without_an_answer() {
 fn an_id_that_is_named_twice_leaves_no_walk_behind_for_an_asker_who_has_left() {
     holds(78);
 }
+
+#[test]
+fn what_came_before_a_pause_is_read_before_its_connection_counts_as_idle() {
+    holds(213);
+    holds(418);
+}
+
+#[test]
+fn the_last_bytes_before_a_reset_may_make_no_way_for_so_long_and_no_longer() {
+    holds(56);
+}
