@@ -260,7 +260,7 @@ fn a_full_disk_shows_in_status_until_there_is_room() {
 fn a_file_that_cannot_be_written_is_one_clear_error() {
     let home = Home::new();
     for (path, said) in [
-        (PathBuf::from("/proc/nothing/access.log"), "No such file or directory"),
+        (PathBuf::from("/proc/nothing/access.log"), "there is no directory /proc/nothing"),
         (home.path().to_owned(), "Is a directory"),
         (home.path().join("pipe"), "write \"stdout\" and connect that to one"),
     ] {

@@ -430,7 +430,7 @@ impl SimRing {
             Operation::Shutdown => link.shut_down(now),
             Operation::Reset => {
                 self.stop_ahead(token.conn, token.side);
-                self.links[index].disconnect(now);
+                self.links[index].disconnect();
                 Ok(0)
             }
             Operation::Unacknowledged => Ok(self.links[index].ask(now)),

@@ -91,6 +91,8 @@ pub struct Link {
     pub was_reset: bool,
     /// When the worker last saw bytes of its make way towards the peer.
     made_way: u64,
+    /// For how long none had before that.
+    stood: u64,
     /// What it was told that the peer had not acknowledged.
     asked: u64,
     /// The gateway reset it when that was long ago.
@@ -142,7 +144,8 @@ impl Link {
             closed: false,
             end: None,
             was_reset: false,
-            made_way: 0,
+            made_way: now,
+            stood: 0,
             asked: u64::MAX,
             given_up: false,
             peer,
@@ -246,7 +249,7 @@ impl Link {
         }
         self.queue.extend(&bytes[..fits]);
         self.taken_bytes += fits as u64;
-        self.made_way = now;
+        self.makes_way(now);
         self.progress += fits as u64;
         self.wake_by(now);
         Ok(fits as u64)
@@ -263,9 +266,22 @@ impl Link {
         Ok(0)
     }
 
+    /// The worker begins a reset, on which it may have decided just before bytes made way again.
+    pub fn give_up(&mut self, now: u64) {
+        let just_now = now - self.made_way < 100;
+        let stood = if just_now { self.stood } else { now - self.made_way };
+        self.given_up = stood >= LAST_BYTES_MILLIS;
+    }
+
+    fn makes_way(&mut self, now: u64) {
+        if now > self.made_way {
+            self.stood = now - self.made_way;
+            self.made_way = now;
+        }
+    }
+
     /// The gateway's reset: RST at once, nothing that waits is sent.
-    pub fn disconnect(&mut self, now: u64) {
-        self.given_up = now - self.made_way >= LAST_BYTES_MILLIS;
+    pub fn disconnect(&mut self) {
         if !self.dead() {
             self.error = Some(Errno::ECONNRESET);
             self.tell_reset();
@@ -299,7 +315,7 @@ impl Link {
     pub fn ask(&mut self, now: u64) -> u64 {
         let left = self.unacknowledged();
         if left < self.asked {
-            self.made_way = now;
+            self.makes_way(now);
         }
         self.asked = left;
         left

@@ -352,12 +352,16 @@ impl Ring for SimRing {
             started: self.patient,
         };
         self.ops.push(op);
+        let now = self.now();
         if let Some(link) = self.link_at(token.conn, token.side) {
             let link = &mut self.links[link];
             match operation {
                 Operation::Cancel(_) | Operation::Reset | Operation::Close => {
                     link.abandoned = true;
                     link.quieted = operation == QUIETS;
+                    if operation == Operation::Reset {
+                        link.give_up(now);
+                    }
                 }
                 // Nobody asks for a server's before it is joined, but at the end.
                 Operation::Addresses => link.abandoned |= !link.joined,
