@@ -13,11 +13,12 @@ use crate::config::taken::Taken;
 use crate::config::{Admin, AdminSocket, Status, address};
 
 const SOCKET_RULE: Rule<'_> = Rule {
-    must: "must be \"auto\", \"off\" or an absolute path of at most 107 bytes",
+    must: "must be \"auto\", \"off\" or an absolute path of at most 106 bytes",
     remedy: "write \"/run/portcullis/admin.sock\"",
 };
-/// What the kernel's `sun_path` holds beside its final zero (unix(7)).
-const MAX_PATH_BYTES: usize = 107;
+/// What the kernel's `sun_path` holds beside its final zero (unix(7)), less one: the socket is made
+/// under a name with one more byte and gets its own when it is complete.
+const MAX_PATH_BYTES: usize = 106;
 
 const MODE_RULE: Rule<'_> =
     Rule { must: "must be permissions in octal, in quotes", remedy: "write \"0600\" or \"0660\"" };

@@ -1,23 +1,20 @@
 //! The unix socket for what changes something: who may connect to it may do everything.
 
 use std::fmt;
-use std::fs;
 use std::io;
-use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, chown};
 use std::os::unix::net::UnixListener as StdListener;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use nix::fcntl::{Flock, FlockArg};
 use nix::unistd::Group;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use socket2::{Domain, SockAddr, Socket, Type};
 use tokio::net::{UnixListener, UnixStream};
 
+use super::socket_file::{SocketError, SocketFile, auto_path, clear, listen_at};
 use super::status::status;
 use super::steer::{Share, SteerError};
 use super::view::View;
@@ -26,12 +23,8 @@ use crate::config::{Admin, AdminSocket, MAX_WEIGHT};
 
 /// Connections at one time: operators and their scripts.
 const CONNECTIONS: usize = 16;
-/// Connections that may wait beyond those.
-const BACKLOG: i32 = 64;
 /// The version of every answer's shape.
 pub const SCHEMA: u32 = 1;
-/// How an "auto" socket's name begins and ends; the pid stands between.
-const AUTO_NAME: (&str, &str) = ("admin-", ".sock");
 
 /// Why there is no admin socket.
 #[derive(Debug)]
@@ -60,57 +53,6 @@ pub struct AdminDoor {
     file: SocketFile,
 }
 
-/// A socket's file that is ours to remove.
-#[derive(Debug)]
-struct SocketFile {
-    path: PathBuf,
-    /// Device and inode: what lies at the path later may be somebody else's.
-    identity: Option<(u64, u64)>,
-}
-
-impl SocketFile {
-    fn at(path: PathBuf) -> SocketFile {
-        SocketFile { identity: identity(&path), path }
-    }
-}
-
-impl Drop for SocketFile {
-    fn drop(&mut self) {
-        if self.identity.is_some() && identity(&self.path) == self.identity {
-            let _ = fs::remove_file(&self.path);
-        }
-    }
-}
-
-fn identity(path: &Path) -> Option<(u64, u64)> {
-    fs::symlink_metadata(path).ok().map(|found| (found.dev(), found.ino()))
-}
-
-/// Where an "auto" socket of the process `pid` is.
-fn auto_path(directory: &Path, pid: u32) -> PathBuf {
-    directory.join(format!("{}{pid}{}", AUTO_NAME.0, AUTO_NAME.1))
-}
-
-/// The pid in the name of an "auto" socket.
-pub fn pid_of(path: &Path) -> Option<u32> {
-    let name = path.file_name()?.to_str()?;
-    name.strip_prefix(AUTO_NAME.0)?.strip_suffix(AUTO_NAME.1)?.parse().ok()
-}
-
-/// The "auto" sockets that lie in `directory`, living or left behind.
-///
-/// # Errors
-/// When the directory cannot be read.
-pub fn sockets_in(directory: &Path) -> io::Result<Vec<PathBuf>> {
-    let entries = fs::read_dir(directory)?;
-    let mut found: Vec<PathBuf> = entries
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        .filter(|p| pid_of(p).is_some())
-        .collect();
-    found.sort_by_key(|path| pid_of(path));
-    Ok(found)
-}
-
 impl AdminDoor {
     /// Listens where the config says, or nowhere; `directory` is where "auto" is. A socket that a
     /// dead process left there is replaced, a living one's never.
@@ -135,29 +77,24 @@ impl AdminDoor {
                 "{error}; write a path where this user can make a socket, \"auto\" or \"off\""
             ))
         };
-        let _placing = lock_directory(&path).map_err(words)?;
-        make_way(&path).map_err(failed)?;
-        // Nobody can connect before it listens, and then it has its permissions and its place.
-        let socket = Socket::new(Domain::UNIX, Type::STREAM, None).map_err(words)?;
-        let address = SockAddr::unix(&path).map_err(words)?;
-        socket.bind(&address).map_err(words)?;
-        let file = SocketFile::at(path.clone());
-        fs::set_permissions(&path, fs::Permissions::from_mode(admin.mode)).map_err(words)?;
-        if let Some(group) = &admin.group {
-            let failed =
-                |because: String| AdminError { key: "admin.group", value: group.clone(), because };
-            let id = group_id(group).ok_or_else(|| {
-                let remedy = "write one that `getent group` shows, or leave the key out";
-                failed(format!("this host has no group of that name; {remedy}"))
-            })?;
-            chown(&path, None, Some(id)).map_err(|error| {
-                let remedy = "only root or a member of a group gives it a file: add this user to \
-                    it, or leave the key out";
-                failed(format!("{error}; {remedy}"))
-            })?;
-        }
-        socket.listen(BACKLOG).map_err(words)?;
-        let listener = StdListener::from(socket);
+        let group = admin.group.as_deref();
+        let of_the_group = |because: String| {
+            let value = group.unwrap_or_default().to_owned();
+            AdminError { key: "admin.group", value, because }
+        };
+        let unknown = || {
+            let remedy = "write one that `getent group` shows, or leave the key out";
+            of_the_group(format!("this host has no group of that name; {remedy}"))
+        };
+        let id = group.map(|group| group_id(group).ok_or_else(unknown)).transpose()?;
+        let (listener, file) = listen_at(&path, admin.mode, id).map_err(|error| match error {
+            SocketError::Path(error) => words(error),
+            SocketError::Taken(because) => failed(because),
+            SocketError::Group(error) => of_the_group(format!(
+                "{error}; only root or a member of a group gives it a file: add this user to it, \
+                 or leave the key out"
+            )),
+        })?;
         listener.set_nonblocking(true).map_err(words)?;
         tracing::info!(path = %path.display(), "admin");
         Ok(Some(AdminDoor { listener, file }))
@@ -256,52 +193,6 @@ fn refusal(error: SteerError) -> (StatusCode, String) {
     (status, error.to_string())
 }
 
-/// Only one process at a time looks what lies in a directory and puts its socket there.
-fn lock_directory(path: &Path) -> io::Result<Flock<fs::File>> {
-    let directory = fs::File::open(path.parent().unwrap_or(Path::new("/")))?;
-    Flock::lock(directory, FlockArg::LockExclusive).map_err(|(_, errno)| errno.into())
-}
-
-/// Removes what a dead process left at `path`; says what is there otherwise.
-fn make_way(path: &Path) -> Result<(), String> {
-    match fs::symlink_metadata(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(error.to_string()),
-        Ok(found) if !found.file_type().is_socket() => {
-            Err("something that is no socket lies there; remove it or write another path".into())
-        }
-        Ok(_) if is_living(path) => {
-            Err("another process listens there; stop it first, or write another path".into())
-        }
-        Ok(_) => fs::remove_file(path).map_err(|error| error.to_string()),
-    }
-}
-
-/// Whether somebody listens at `path`. Never waits.
-pub fn is_living(path: &Path) -> bool {
-    let connect = || {
-        let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-        socket.set_nonblocking(true)?;
-        socket.connect(&SockAddr::unix(path)?)
-    };
-    match connect() {
-        Ok(()) => true,
-        // Refused: nobody. Anything else, such as a full backlog or no permission: somebody may.
-        Err(error) => {
-            !matches!(error.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound)
-        }
-    }
-}
-
-/// Removes the sockets that dead gateways left in the runtime directory.
-fn clear(directory: &Path) {
-    for path in sockets_in(directory).unwrap_or_default() {
-        if !is_living(&path) {
-            let _ = fs::remove_file(&path);
-        }
-    }
-}
-
 fn group_id(group: &str) -> Option<u32> {
     if let Ok(id) = group.parse() {
         return Some(id);
@@ -311,6 +202,11 @@ fn group_id(group: &str) -> Option<u32> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+    use std::path::PathBuf;
+
+    use super::super::socket_file::{pid_of, sockets_in};
     use super::*;
 
     fn at(path: PathBuf, mode: u32) -> Admin {

@@ -12,8 +12,8 @@ use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::net::UnixStream;
 
-use super::admin::{is_living, pid_of, sockets_in};
 use super::directory::candidates;
+use super::socket_file::{is_living, pid_of, sockets_in};
 use crate::metrics::{Reading, reading::SCHEMA};
 
 /// How long a gateway may take to answer: longer than it waits for others and its workers, so that

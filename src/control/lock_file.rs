@@ -1,0 +1,216 @@
+//! A locked file: one process at a time holds it, and a refusal names that process.
+
+use std::fs::{self, File, OpenOptions, Permissions};
+use std::io::{self, Read, Seek, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg, OFlag};
+use nix::unistd::geteuid;
+
+/// A file that another user can open can be locked by that user.
+const MODE: u32 = 0o600;
+/// Looks at a file that its holder removes meanwhile.
+const LOOKS: u32 = 64;
+
+/// Held for the value's life. The kernel drops it with the process, so a dead holder's is free; the
+/// file stays unless [`LockFile::remove`] is called.
+#[derive(Debug)]
+pub struct LockFile {
+    file: Flock<File>,
+    path: PathBuf,
+}
+
+/// Why a lock was not to be had.
+#[derive(Debug)]
+pub enum LockFileError {
+    /// A process holds it: this one, where the kernel or the file says so.
+    Held(Option<i32>),
+    /// The file cannot be made, locked or written.
+    Unusable(io::Error),
+}
+
+impl LockFile {
+    /// Takes the lock at once, or says which process has it.
+    ///
+    /// # Errors
+    /// When a process holds it, or the file is not a plain file of this user's or root's own.
+    pub fn take(path: &Path) -> Result<LockFile, LockFileError> {
+        for _ in 0..LOOKS {
+            let file = open(path).map_err(LockFileError::Unusable)?;
+            let mut file = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+                Ok(file) => file,
+                Err((mut file, Errno::EWOULDBLOCK)) => {
+                    return Err(LockFileError::Held(holder(&file).or_else(|| read_pid(&mut file))));
+                }
+                Err((_, errno)) => return Err(LockFileError::Unusable(errno.into())),
+            };
+            // The lock of a file that was removed meanwhile keeps nobody out.
+            if is_at(&file, path) {
+                let prepared = is_plain(&file).and_then(|()| write_pid(&mut file));
+                prepared.map_err(LockFileError::Unusable)?;
+                return Ok(LockFile { file, path: path.to_owned() });
+            }
+        }
+        let words = "other processes make and remove it without an end";
+        Err(LockFileError::Unusable(io::Error::other(words)))
+    }
+
+    /// Removes the file, while it is held: the next one to lock that name makes it again.
+    pub fn remove(&self) {
+        if is_at(&self.file, &self.path) {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// Opens or makes the file, and nothing that a symbolic link leads to.
+fn open(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false).mode(MODE);
+    options.custom_flags((OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK).bits());
+    options.open(path).map_err(|error| match error.raw_os_error().map(Errno::from_raw) {
+        Some(Errno::ELOOP) => io::Error::other("it is a symbolic link; remove it"),
+        _ => error,
+    })
+}
+
+/// A hard link would have another file's content replaced by a pid.
+fn is_plain(file: &File) -> io::Result<()> {
+    let found = file.metadata()?;
+    let us = geteuid().as_raw();
+    if !found.is_file() || found.nlink() > 1 {
+        return Err(io::Error::other("it is not a plain file with one name; remove it"));
+    }
+    if found.uid() != us && found.uid() != 0 {
+        let words =
+            format!("it belongs to uid {}, not to uid {us} or root; remove it", found.uid());
+        return Err(io::Error::other(words));
+    }
+    if found.uid() == us && found.mode() & 0o7777 != MODE {
+        file.set_permissions(Permissions::from_mode(MODE))?;
+    }
+    Ok(())
+}
+
+fn is_at(file: &File, path: &Path) -> bool {
+    let identity = |found: fs::Metadata| (found.dev(), found.ino());
+    let (held, named) = (file.metadata().map(identity), fs::symlink_metadata(path).map(identity));
+    matches!((held, named), (Ok(held), Ok(named)) if held == named)
+}
+
+fn write_pid(file: &mut File) -> io::Result<()> {
+    file.set_len(0)?;
+    file.rewind()?;
+    writeln!(file, "{}", std::process::id())
+}
+
+fn read_pid(file: &mut File) -> Option<i32> {
+    let mut text = String::new();
+    file.take(16).read_to_string(&mut text).ok()?;
+    text.trim().parse().ok()
+}
+
+/// The process that the kernel knows to hold it.
+fn holder(file: &File) -> Option<i32> {
+    let found = file.metadata().ok()?;
+    let (major, minor) = (libc::major(found.dev()), libc::minor(found.dev()));
+    let place = format!("{major:02x}:{minor:02x}:{}", found.ino());
+    holder_in(&fs::read_to_string("/proc/locks").ok()?, &place)
+}
+
+/// Of `1: FLOCK  ADVISORY  WRITE 4711 fd:01:1234 0 EOF` (proc_locks(5)) the pid. Lines of those
+/// that wait have `->` behind the number.
+fn holder_in(locks: &str, place: &str) -> Option<i32> {
+    locks.lines().find_map(|line| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        match words[..] {
+            [_, "FLOCK", _, _, pid, at, ..] if at == place => {
+                pid.parse().ok().filter(|&pid| pid > 0)
+            }
+            _ => None,
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    fn mode(path: &Path) -> u32 {
+        fs::symlink_metadata(path).expect("it is there").mode() & 0o7777
+    }
+
+    fn unusable(path: &Path) -> String {
+        match LockFile::take(path) {
+            Err(LockFileError::Unusable(error)) => error.to_string(),
+            other => panic!("it is not to be taken: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn only_its_user_can_open_it_and_an_older_one_is_closed_to_others() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("a.lock");
+        let lock = LockFile::take(&path).expect("it is free");
+        assert_eq!(mode(&path), 0o600);
+        drop(lock);
+        fs::set_permissions(&path, Permissions::from_mode(0o644)).expect("it is ours");
+        let lock = LockFile::take(&path).expect("it is free");
+        assert_eq!(mode(&path), 0o600);
+        lock.remove();
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn neither_a_link_nor_another_users_file_is_written_to() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let at = |name: &str| directory.path().join(name);
+        fs::write(at("precious"), "content").expect("a file");
+        symlink(at("precious"), at("soft.lock")).expect("a link");
+        assert!(unusable(&at("soft.lock")).contains("symbolic link"));
+        fs::hard_link(at("precious"), at("hard.lock")).expect("a link");
+        assert!(unusable(&at("hard.lock")).contains("one name"));
+        assert_eq!(fs::read_to_string(at("precious")).expect("it is there"), "content");
+        if geteuid().is_root() {
+            fs::write(at("foreign.lock"), "").expect("a file");
+            std::os::unix::fs::chown(at("foreign.lock"), Some(4711), None).expect("root may");
+            assert!(unusable(&at("foreign.lock")).contains("uid 4711"));
+        }
+    }
+
+    #[test]
+    fn the_kernel_knows_the_holder_where_the_file_names_another() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("a.lock");
+        fs::write(&path, "1\n").expect("a file");
+        let stranger = File::open(&path).expect("it is there");
+        let _held = Flock::lock(stranger, FlockArg::LockExclusive).expect("it is free");
+        match LockFile::take(&path) {
+            Err(LockFileError::Held(Some(pid))) => {
+                assert!([1, std::process::id() as i32].contains(&pid), "{pid}");
+            }
+            other => panic!("it is held: {other:?}"),
+        }
+        let locks = "1: POSIX  ADVISORY  WRITE 7 fd:01:12 0 EOF\n\
+            2: FLOCK  ADVISORY  WRITE 8 fd:01:123 0 EOF\n\
+            2: -> FLOCK  ADVISORY  WRITE 9 fd:01:12 0 EOF\n\
+            3: FLOCK  ADVISORY  WRITE 10 fd:01:12 0 EOF\n";
+        assert_eq!(holder_in(locks, "fd:01:12"), Some(10));
+    }
+
+    #[test]
+    fn a_removed_file_is_made_again_and_locked() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("a.lock");
+        let first = LockFile::take(&path).expect("it is free");
+        first.remove();
+        let second = LockFile::take(&path).expect("the first one's name is gone");
+        first.remove();
+        assert!(path.exists(), "the second one's file stays");
+        drop(second);
+    }
+}
