@@ -9,10 +9,11 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::Bytes;
 use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
+use nix::unistd::{Uid, User, geteuid};
 use serde_json::Value;
 use tokio::net::UnixStream;
 
-use super::directory::candidates;
+use super::directory::{candidates, distrusted, trusted_users};
 use super::socket_file::{is_living, pid_of, sockets_in};
 use crate::metrics::{Reading, reading::SCHEMA};
 
@@ -23,12 +24,15 @@ const PATIENCE: Duration = Duration::from_secs(40);
 /// Why there is no answer.
 #[derive(Debug)]
 pub enum ClientError {
-    /// No gateway has its socket in any of these directories.
-    Nobody(Vec<PathBuf>),
+    /// No gateway has its socket in any of these directories, each with the reason why it was not
+    /// looked into, if there is one.
+    Nobody(Vec<(PathBuf, Option<String>)>),
     /// Several do.
     Many(Vec<PathBuf>),
     /// The socket cannot be used.
     Socket(PathBuf, io::Error),
+    /// A user that is not to be trusted listens there.
+    Stranger(PathBuf, u32),
     /// The conversation broke off.
     Broken(PathBuf, String),
     /// The gateway said no, in these words.
@@ -43,13 +47,18 @@ impl fmt::Display for ClientError {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             ClientError::Nobody(directories) => {
-                let all: Vec<_> = directories.iter().map(|one| one.display().to_string()).collect();
+                let all: Vec<_> =
+                    directories.iter().map(|(one, _)| one.display().to_string()).collect();
                 write!(
                     out,
                     "no gateway has an admin socket that this user can see in {}; name it by \
                      --admin PATH, or set RUNTIME_DIRECTORY as for the gateway",
                     all.join(" or ")
-                )
+                )?;
+                directories.iter().try_for_each(|(one, because)| match because {
+                    Some(because) => write!(out, "\n  {} is passed over: {because}", one.display()),
+                    None => Ok(()),
+                })
             }
             ClientError::Many(paths) => {
                 write!(out, "several gateways run; choose one:")?;
@@ -68,6 +77,17 @@ impl fmt::Display for ClientError {
                     }
                     _ => write!(out, "{path}: {error}"),
                 }
+            }
+            ClientError::Stranger(path, uid) => {
+                let name = User::from_uid(Uid::from_raw(*uid)).ok().flatten();
+                let user = name.map_or(format!("#{uid}"), |user| user.name);
+                write!(
+                    out,
+                    "{}: the process that listens there runs as uid {uid}, not as root or uid {}; \
+                     if it is your gateway, ask it as its user: sudo -u {user} portcullis ...",
+                    path.display(),
+                    geteuid()
+                )
             }
             ClientError::Broken(path, because) => {
                 write!(out, "{}: the gateway did not answer: {because}", path.display())
@@ -109,9 +129,14 @@ impl Client {
         if let Some(path) = path {
             return Ok(Client { path: path.to_owned() });
         }
-        let directories = candidates();
+        let mut directories = Vec::new();
+        for directory in candidates() {
+            let because = distrusted(&directory);
+            directories.push((directory, because));
+        }
+        let trusted = directories.iter().filter(|(_, because)| because.is_none());
         // A directory that is not there, or not this user's to read, has nothing for this user.
-        let found = directories.iter().flat_map(|one| sockets_in(one).unwrap_or_default());
+        let found = trusted.flat_map(|(one, _)| sockets_in(one).unwrap_or_default());
         let mut living: Vec<PathBuf> = found.filter(|path| is_living(path)).collect();
         match living.len() {
             0 => Err(ClientError::Nobody(directories)),
@@ -242,6 +267,11 @@ impl Client {
         let stream = UnixStream::connect(&self.path)
             .await
             .map_err(|error| ClientError::Socket(self.path.clone(), error))?;
+        let user = stream.peer_cred().map_err(|error| self.broken(error))?.uid();
+        let directory = self.path.parent().unwrap_or(Path::new("."));
+        if !trusted_users(directory).contains(&Uid::from_raw(user)) {
+            return Err(ClientError::Stranger(self.path.clone(), user));
+        }
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
             .await
             .map_err(|error| self.broken(error))?;

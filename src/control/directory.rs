@@ -2,14 +2,17 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
+use std::fs::Metadata;
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use nix::unistd::{AccessFlags, Uid, access, geteuid};
+use nix::unistd::{AccessFlags, Uid, access, getegid, geteuid};
 
 /// Where a service without a service manager keeps its runtime files.
 const OF_THE_SYSTEM: &str = "/run/portcullis";
+/// The mode's bit that keeps users from renaming each other's files.
+const STICKY: u32 = 0o1000;
 
 /// Why the directory cannot be used.
 #[derive(Debug)]
@@ -40,7 +43,7 @@ impl std::error::Error for DirectoryError {}
 /// none of these gets `portcullis-UID` in the directory for temporary files.
 ///
 /// # Errors
-/// When it cannot be made, or is not this user's own.
+/// When it cannot be made, or another user can change what lies there.
 pub fn runtime_directory() -> Result<PathBuf, DirectoryError> {
     let path =
         choose(|name| std::env::var_os(name), Path::is_dir, geteuid(), can_write(OF_THE_SYSTEM));
@@ -96,22 +99,90 @@ fn can_write(path: &str) -> bool {
     access(path, AccessFlags::W_OK | AccessFlags::X_OK).is_ok()
 }
 
-/// Makes the directory for this user alone. One that stands in a place where everybody writes is
-/// only taken when it is a directory and this user's own.
+/// Makes the directory for this user alone. One that another user can change is not taken.
 fn make(path: &Path) -> io::Result<()> {
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)?;
-    let found = std::fs::symlink_metadata(path)?;
-    let shared = path.parent().is_some_and(|parent| {
-        std::fs::metadata(parent).is_ok_and(|parent| parent.mode() & 0o002 != 0)
-    });
-    if shared && (!found.is_dir() || found.uid() != geteuid().as_raw()) {
-        return Err(io::Error::other("it is not this user's own directory"));
+    if let Some(because) = distrust(path)? {
+        return Err(io::Error::other(because));
     }
     access(path, AccessFlags::W_OK | AccessFlags::X_OK).map_err(io::Error::from)
 }
 
+/// Which users may run the gateway whose admin socket lies in `directory`: root and this user; the
+/// directory's owner as well where root has made it for that user, as a service manager does.
+pub(super) fn trusted_users(directory: &Path) -> Vec<Uid> {
+    let mut users = vec![Uid::from_raw(0), geteuid()];
+    let of_a_service = || -> io::Result<Option<Uid>> {
+        let found = std::fs::symlink_metadata(directory)?;
+        let parent = std::fs::metadata(parent_of(directory))?;
+        let is_given = parent.uid() == 0 && !others_write(&parent) && !others_write(&found);
+        Ok((is_given && found.is_dir()).then(|| Uid::from_raw(found.uid())))
+    };
+    users.extend(of_a_service().ok().flatten());
+    users
+}
+
+/// Why a client does not look for gateways in `directory`: another user can put any socket there.
+pub(super) fn distrusted(directory: &Path) -> Option<String> {
+    let owner = std::fs::metadata(directory).ok()?.uid();
+    if trusted_users(directory)[2..].contains(&Uid::from_raw(owner)) {
+        return None;
+    }
+    distrust(directory).ok().flatten()
+}
+
+/// Why another user can change what lies in `directory`, if one can.
+fn distrust(directory: &Path) -> io::Result<Option<String>> {
+    let is_ours = |found: &Metadata| found.uid() == 0 || found.uid() == geteuid().as_raw();
+    let link = std::fs::symlink_metadata(directory)?;
+    // Root's own link is one that systemd makes for DynamicUser=.
+    if link.is_symlink() && !is_ours(&link) {
+        return Ok(Some(format!("it is a symbolic link that uid {} has made", link.uid())));
+    }
+    let found = std::fs::metadata(directory)?;
+    if !found.is_dir() {
+        return Ok(Some("it is not a directory".to_owned()));
+    }
+    if !is_ours(&found) {
+        let us = geteuid();
+        return Ok(Some(format!("it belongs to uid {}, not to uid {us} or root", found.uid())));
+    }
+    if others_write(&found) {
+        let mode = found.mode() & 0o7777;
+        return Ok(Some(format!(
+            "other users can write there (mode {mode:04o}); `chmod go-w` takes that away"
+        )));
+    }
+    let parent = parent_of(directory);
+    let above = std::fs::metadata(parent)?;
+    // In a sticky directory, as /tmp is, only its owner renames a file.
+    if others_write(&above) && above.mode() & STICKY == 0 {
+        let parent = parent.display();
+        return Ok(Some(format!("other users can replace it: they can write to {parent}")));
+    }
+    Ok(None)
+}
+
+/// Whether users other than the owner can write: its group too, unless that is this process's own
+/// or root's.
+fn others_write(found: &Metadata) -> bool {
+    let is_own_group = found.gid() == 0 || found.gid() == getegid().as_raw();
+    found.mode() & 0o002 != 0 || found.mode() & 0o020 != 0 && !is_own_group
+}
+
+fn parent_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
+        Some(parent) => parent,
+        None => path,
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use std::fs::Permissions;
+    use std::os::unix::fs::{PermissionsExt, chown, lchown, symlink};
+
     use super::*;
 
     #[test]
@@ -140,5 +211,49 @@ mod tests {
         std::fs::write(&path, "").expect("a file");
         assert!(make(&path).is_err());
         std::fs::remove_file(&path).expect("it is there");
+    }
+
+    #[test]
+    fn a_directory_that_another_user_can_change_is_refused() {
+        let home = tempfile::tempdir().expect("a directory");
+        let at = |name: &str| home.path().join(name);
+        let refused = |path: &Path| make(path).expect_err("it is refused").to_string();
+        let mode = |path: &Path, mode| {
+            std::fs::set_permissions(path, Permissions::from_mode(mode)).expect("it is ours");
+        };
+        make(&at("own")).expect("it is ours");
+        make(&at("own")).expect("it is still ours");
+        mode(&at("own"), 0o1777);
+        assert!(refused(&at("own")).contains("mode 1777"));
+        make(&at("own").join("below")).expect("above it is sticky");
+        mode(&at("own"), 0o777);
+        assert!(refused(&at("own").join("below")).contains("can replace it"));
+        if geteuid().is_root() {
+            make(&at("foreign")).expect("it is ours");
+            chown(at("foreign"), Some(4711), None).expect("root may");
+            assert!(refused(&at("foreign")).contains("uid 4711"));
+            make(&at("aim")).expect("it is ours");
+            symlink(at("aim"), at("link")).expect("a link");
+            make(&at("link")).expect("root has made the link");
+            lchown(at("link"), Some(4711), None).expect("root may");
+            assert!(refused(&at("link")).contains("symbolic link that uid 4711"));
+        }
+    }
+
+    #[test]
+    fn a_service_users_directory_is_trusted_where_root_has_given_it() {
+        if !geteuid().is_root() {
+            return;
+        }
+        let home = tempfile::tempdir().expect("a directory");
+        let path = home.path().join("portcullis");
+        make(&path).expect("it is ours");
+        chown(&path, Some(4711), None).expect("root may");
+        assert!(trusted_users(&path).contains(&Uid::from_raw(4711)));
+        assert_eq!(distrusted(&path), None);
+        // In a directory such as /tmp a user gives it to oneself.
+        std::fs::set_permissions(home.path(), Permissions::from_mode(0o1777)).expect("ours");
+        assert!(!trusted_users(&path).contains(&Uid::from_raw(4711)));
+        assert!(distrusted(&path).expect("it is not trusted").contains("uid 4711"));
     }
 }

@@ -24,6 +24,7 @@ mod listeners;
 mod many_rings;
 mod moving;
 mod one_family;
+mod other_users;
 mod page;
 mod paused;
 mod predecessor;
