@@ -25,8 +25,13 @@ pub struct LockFile {
 /// Why a lock was not to be had.
 #[derive(Debug)]
 pub enum LockFileError {
-    /// A process holds it: this one, where the kernel or the file says so.
-    Held(Option<i32>),
+    /// A process holds it.
+    Held {
+        /// Which one, where the kernel or the file says so.
+        pid: Option<i32>,
+        /// What it has noted in the file.
+        note: String,
+    },
     /// The file cannot be made, locked or written.
     Unusable(io::Error),
 }
@@ -39,22 +44,36 @@ impl LockFile {
     pub fn take(path: &Path) -> Result<LockFile, LockFileError> {
         for _ in 0..LOOKS {
             let file = open(path).map_err(LockFileError::Unusable)?;
-            let mut file = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            let file = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
                 Ok(file) => file,
                 Err((mut file, Errno::EWOULDBLOCK)) => {
-                    return Err(LockFileError::Held(holder(&file).or_else(|| read_pid(&mut file))));
+                    let (pid, note) = read(&mut file);
+                    return Err(LockFileError::Held { pid: holder(&file).or(pid), note });
                 }
                 Err((_, errno)) => return Err(LockFileError::Unusable(errno.into())),
             };
             // The lock of a file that was removed meanwhile keeps nobody out.
             if is_at(&file, path) {
-                let prepared = is_plain(&file).and_then(|()| write_pid(&mut file));
-                prepared.map_err(LockFileError::Unusable)?;
-                return Ok(LockFile { file, path: path.to_owned() });
+                is_plain(&file).map_err(LockFileError::Unusable)?;
+                let mut held = LockFile { file, path: path.to_owned() };
+                held.write("").map_err(LockFileError::Unusable)?;
+                return Ok(held);
             }
         }
         let words = "other processes make and remove it without an end";
         Err(LockFileError::Unusable(io::Error::other(words)))
+    }
+
+    /// Writes the pid, and a note of one line for whoever finds it held: in one go, so that a
+    /// reader sees all of it or nothing.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn write(&mut self, note: &str) -> io::Result<()> {
+        self.file.set_len(0)?;
+        self.file.rewind()?;
+        let words = format!("{} {note}", std::process::id());
+        self.file.write_all(format!("{}\n", words.trim_end()).as_bytes())
     }
 
     /// Removes the file, while it is held: the next one to lock that name makes it again.
@@ -100,16 +119,15 @@ fn is_at(file: &File, path: &Path) -> bool {
     matches!((held, named), (Ok(held), Ok(named)) if held == named)
 }
 
-fn write_pid(file: &mut File) -> io::Result<()> {
-    file.set_len(0)?;
-    file.rewind()?;
-    writeln!(file, "{}", std::process::id())
-}
-
-fn read_pid(file: &mut File) -> Option<i32> {
+/// The holder's pid and its note. Another user may have written an older file: what is shown of it
+/// is printable.
+fn read(file: &mut File) -> (Option<i32>, String) {
     let mut text = String::new();
-    file.take(16).read_to_string(&mut text).ok()?;
-    text.trim().parse().ok()
+    if file.take(64).read_to_string(&mut text).is_err() {
+        return (None, String::new());
+    }
+    let (pid, note) = text.trim().split_once(' ').unwrap_or((text.trim(), ""));
+    (pid.parse().ok(), note.escape_default().to_string())
 }
 
 /// The process that the kernel knows to hold it.
@@ -190,7 +208,7 @@ mod tests {
         let stranger = File::open(&path).expect("it is there");
         let _held = Flock::lock(stranger, FlockArg::LockExclusive).expect("it is free");
         match LockFile::take(&path) {
-            Err(LockFileError::Held(Some(pid))) => {
+            Err(LockFileError::Held { pid: Some(pid), .. }) => {
                 assert!([1, std::process::id() as i32].contains(&pid), "{pid}");
             }
             other => panic!("it is held: {other:?}"),

@@ -117,7 +117,7 @@ fn lock(path: &Path) -> Result<LockFile, SocketError> {
                 let words = format!("its lock {}: {error}", file.display());
                 return Err(SocketError::Path(io::Error::new(error.kind(), words)));
             }
-            Err(LockFileError::Held(pid)) => pid,
+            Err(LockFileError::Held { pid, .. }) => pid,
         };
         if attempt + 1 == TRIES || is_socket(path) && is_living(path) {
             let holder = pid.map_or("another process".into(), |pid| format!("pid {pid}"));

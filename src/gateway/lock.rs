@@ -1,22 +1,20 @@
 //! One gateway per address: a locked file that names the living one.
 
 use std::fmt;
-use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Seek, Write};
+use std::io;
 use std::net::SocketAddr;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use humantime_serde::re::humantime::format_rfc3339_seconds;
-use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg, OFlag};
+
+use crate::control::lock_file::{LockFile, LockFileError};
 
 /// Held for the process's life. The kernel drops it with the process, so a dead holder's is free;
 /// the file stays, because removing it would let two others each lock a file of that name.
 #[derive(Debug)]
 pub(super) struct Lock {
-    file: Flock<File>,
+    file: LockFile,
 }
 
 /// Why a lock was not to be had.
@@ -44,12 +42,16 @@ impl fmt::Display for LockError {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             LockError::Held { path, pid, drains_until } => {
-                let does = if drains_until.is_some() { "drains" } else { "runs" };
-                write!(out, "another gateway {does} there")?;
-                if let Some(pid) = pid {
-                    write!(out, ", pid {pid}")?;
+                let does = if drains_until.is_some() { "drains on" } else { "has" };
+                write!(out, "another gateway {does} this address: ")?;
+                match pid {
+                    Some(pid) => write!(out, "pid {pid} holds {}", path.display())?,
+                    None => write!(
+                        out,
+                        "a process holds {}, and /proc/locks does not show which",
+                        path.display()
+                    )?,
                 }
-                write!(out, " (it holds {})", path.display())?;
                 match drains_until {
                     Some(moment) => write!(
                         out,
@@ -71,14 +73,14 @@ impl fmt::Display for LockError {
 
 impl std::error::Error for LockError {}
 
-/// Between the pid and the moment.
-const DRAINS_UNTIL: &str = " drains until ";
+/// What the file notes of a drain, before the moment of its end.
+const DRAINS_UNTIL: &str = "drains until ";
 
 impl Lock {
     /// Notes for others that this gateway drains, and when it has ended at the latest.
     pub(super) fn say_draining(&mut self, until: SystemTime) {
-        let words = format!("{DRAINS_UNTIL}{}", format_rfc3339_seconds(until));
-        if let Err(error) = write_words(&mut self.file, &words) {
+        let note = format!("{DRAINS_UNTIL}{}", format_rfc3339_seconds(until));
+        if let Err(error) = self.file.write(&note) {
             tracing::warn!(%error, "the lock file does not say that the gateway drains");
         }
     }
@@ -86,45 +88,15 @@ impl Lock {
     /// Takes the lock of `address`, or says at once who has it.
     pub(super) fn take(directory: &Path, address: SocketAddr) -> Result<Lock, LockError> {
         let path = directory.join(file_name(address, network().as_deref()));
-        let unusable = |error: io::Error| LockError::Unusable { path: path.clone(), error };
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o644)
-            .custom_flags(OFlag::O_NOFOLLOW.bits())
-            .open(&path)
-            .map_err(unusable)?;
-        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-            Ok(mut file) => {
-                write_words(&mut file, "").map_err(unusable)?;
-                Ok(Lock { file })
-            }
-            Err((mut file, Errno::EWOULDBLOCK)) => {
-                let (pid, drains_until) = read_words(&mut file);
+        match LockFile::take(&path) {
+            Ok(file) => Ok(Lock { file }),
+            Err(LockFileError::Held { pid, note }) => {
+                let drains_until = note.strip_prefix(DRAINS_UNTIL).map(str::to_owned);
                 Err(LockError::Held { path, pid, drains_until })
             }
-            Err((_, errno)) => Err(unusable(errno.into())),
+            Err(LockFileError::Unusable(error)) => Err(LockError::Unusable { path, error }),
         }
     }
-}
-
-/// Written in one go, so that a reader sees all of it or nothing.
-fn write_words(file: &mut File, words: &str) -> io::Result<()> {
-    file.set_len(0)?;
-    file.rewind()?;
-    file.write_all(format!("{}{words}\n", std::process::id()).as_bytes())
-}
-
-/// The holder's pid, and until when it drains.
-fn read_words(file: &mut File) -> (Option<i32>, Option<String>) {
-    let mut text = String::new();
-    if file.take(64).read_to_string(&mut text).is_err() {
-        return (None, None);
-    }
-    let (pid, rest) = text.trim().split_once(DRAINS_UNTIL).unwrap_or((text.trim(), ""));
-    (pid.parse().ok(), Some(rest.to_owned()).filter(|moment| !moment.is_empty()))
 }
 
 /// The same address in two network namespaces is two addresses, and they may share a directory.

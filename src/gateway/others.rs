@@ -28,15 +28,20 @@ const EMPTY_LOOKS: u32 = 3;
 /// Takes the lock of `address`. A holder that is on its way out is waited for.
 pub(super) fn lock(directory: &Path, address: SocketAddr) -> Result<Lock, ListenError> {
     let wait = Wait::new();
-    let mut steady_looks = 0;
+    let (mut steady_looks, mut has_said) = (0, false);
     loop {
         let error = match Lock::take(directory, address) {
             Ok(lock) => return Ok(lock),
             Err(error) => error,
         };
-        let LockError::Held { pid, .. } = &error else {
+        let LockError::Held { pid, path, .. } = &error else {
             return Err(ListenError::Locked { address, error });
         };
+        if !has_said {
+            let (path, pid) = (path.display(), pid.unwrap_or_default());
+            tracing::warn!(%address, %path, pid, "waits for the lock of the address");
+            has_said = true;
+        }
         steady_looks = if pid.is_none_or(is_ending) { 0 } else { steady_looks + 1 };
         if steady_looks == STEADY_LOOKS || !wait.goes_on() {
             return Err(ListenError::Locked { address, error });

@@ -21,6 +21,7 @@ mod kill;
 mod lacks;
 mod limit;
 mod listeners;
+mod locks;
 mod many_rings;
 mod moving;
 mod one_family;
