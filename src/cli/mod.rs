@@ -2,6 +2,7 @@
 
 mod outcome;
 
+use std::borrow::Cow;
 use std::ffi::OsString;
 use std::fs::OpenOptions;
 use std::io::{self, IsTerminal, Write};
@@ -21,10 +22,10 @@ use crate::base::version;
 use crate::config::{Config, ConfigErrors, LogFormat, MAX_WEIGHT};
 use crate::control::client::{Client, ClientError};
 use crate::doctor::count;
-use crate::summary::{Summary, listing, screenful};
+use crate::summary::{Summary, listing, plain, plain_word, screenful};
 use crate::top::TopError;
 use crate::{doctor, gateway, query, top};
-use outcome::{FAILED, Outcome, USAGE, warn};
+use outcome::{DONE, FAILED, Outcome, USAGE, warn};
 
 /// Between the two readings that rates are made of.
 const RATE_SPAN: Duration = Duration::from_secs(1);
@@ -258,8 +259,7 @@ fn perform(command: Command) -> Outcome {
             Ok(config) => {
                 let diagnosis = gateway::diagnose(&config, connections);
                 let text = if json { diagnosis.json() } else { diagnosis.to_string() };
-                let text = text.trim_end().to_owned();
-                if diagnosis.starts() { Outcome::Answer(text) } else { Outcome::Denial(text) }
+                outcome(text.trim_end().to_owned(), json, diagnosis.starts())
             }
             Err(errors) => Outcome::Config(errors),
         },
@@ -274,7 +274,7 @@ fn perform(command: Command) -> Outcome {
             Err(errors) => Outcome::Config(errors),
         },
         Command::Status { rates, json, instance } => {
-            asked(&instance, |gateway| status(gateway, rates, json))
+            asked(&instance, json, |gateway| status(gateway, rates, json))
         }
         Command::Top { instance } => {
             match top::run(move || Client::find(instance.admin.as_deref())) {
@@ -283,14 +283,16 @@ fn perform(command: Command) -> Outcome {
                 Err(error) => Outcome::Failed(error.to_string()),
             }
         }
-        Command::Drain { instance } => asked(&instance, |gateway| {
+        Command::Drain { instance } => asked(&instance, false, |gateway| {
             let answer = gateway.post("/drain", None)?;
             Ok(format!("draining, {} open", counted(&answer["open"])))
         }),
-        Command::Conns { filter, sort, limit, json, instance } => asked(&instance, |gateway| {
-            let answer = gateway.list(&filter.join(" "), &sort, limit)?;
-            Ok(if json { answer.to_string() } else { listing(&answer, columns()) })
-        }),
+        Command::Conns { filter, sort, limit, json, instance } => {
+            asked(&instance, json, |gateway| {
+                let answer = gateway.list(&filter.join(" "), &sort, limit)?;
+                Ok(if json { answer.to_string() } else { listing(&answer, columns()) })
+            })
+        }
         Command::Kill { ids, filter, dry_run, yes, json, instance } => {
             let filter = filter.join(" ");
             let request = json!({ "ids": ids, "filter": filter, "dry_run": dry_run, "yes": yes });
@@ -299,7 +301,7 @@ fn perform(command: Command) -> Outcome {
                 Err(error) => Outcome::from(error),
             }
         }
-        Command::Listener { name, action, instance } => asked(&instance, |gateway| {
+        Command::Listener { name, action, instance } => asked(&instance, false, |gateway| {
             let wish = json!({ "listener": name, "paused": action == ListenerAction::Pause });
             let answer = gateway.post("/listener", Some(&wish))?;
             Ok(format!("{name}: {}", word(&answer["state"])))
@@ -311,7 +313,7 @@ fn perform(command: Command) -> Outcome {
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "portcullis", &mut script);
-            Outcome::Answer(String::from_utf8_lossy(&script).trim_end().to_owned())
+            Outcome::Verbatim(String::from_utf8_lossy(&script).trim_end().to_owned(), DONE)
         }
         Command::Man { directory } => man(directory.as_deref()),
     }
@@ -348,7 +350,7 @@ fn server(name: &str, action: ServerAction, weight: Option<u32>, instance: &Inst
             return Outcome::Usage(Cli::command().error(ErrorKind::ArgumentConflict, words));
         }
     };
-    asked(instance, |gateway| {
+    asked(instance, false, |gateway| {
         let answer = gateway.post("/server", Some(&json!({ "server": name, "share": share })))?;
         let (state, weight) = (word(&answer["state"]), &answer["weight"]);
         Ok(format!("{name}: {state}, weight {weight}, {} open", counted(&answer["open"])))
@@ -364,7 +366,7 @@ fn dump(output: Option<&Path>, instance: &Instance) -> Outcome {
     };
     let Some(path) = output else { return Outcome::Answer(text.trim_end().to_owned()) };
     let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
-    match file.and_then(|mut file| file.write_all(text.as_bytes())) {
+    match file.and_then(|mut file| file.write_all(plain(&text).as_bytes())) {
         Ok(()) => Outcome::Answer(format!("{}: look at it before you send it", path.display())),
         Err(error) => Outcome::Failed(format!("cannot write {}: {error}", path.display())),
     }
@@ -376,15 +378,28 @@ fn counted(value: &Value) -> String {
 }
 
 /// A text in an answer, without its quotes.
-fn word(value: &Value) -> &str {
-    value.as_str().unwrap_or("?")
+fn word(value: &Value) -> Cow<'_, str> {
+    plain_word(value.as_str().unwrap_or("?"))
 }
 
 /// What a running gateway answers.
-fn asked(instance: &Instance, ask: impl FnOnce(&Client) -> Result<String, ClientError>) -> Outcome {
+fn asked(
+    instance: &Instance,
+    json: bool,
+    ask: impl FnOnce(&Client) -> Result<String, ClientError>,
+) -> Outcome {
     match Client::find(instance.admin.as_deref()).and_then(|gateway| ask(&gateway)) {
-        Ok(answer) => Outcome::Answer(answer),
+        Ok(text) => outcome(text, json, true),
         Err(error) => Outcome::from(error),
+    }
+}
+
+/// For a program or for people, and whether it is a yes.
+fn outcome(text: String, json: bool, yes: bool) -> Outcome {
+    match (json, yes) {
+        (true, _) => Outcome::Verbatim(text, if yes { DONE } else { FAILED }),
+        (false, true) => Outcome::Answer(text),
+        (false, false) => Outcome::Denial(text),
     }
 }
 
@@ -420,17 +435,19 @@ fn killed(answer: &Value, json: bool, dry_run: bool) -> Outcome {
     };
     let error = answer["error"].as_str();
     if !json {
-        let gone = stale.iter().map(|id| format!("\n{id}: there is no such connection any more"));
+        let gone = stale
+            .iter()
+            .map(|id| format!("\n{}: there is no such connection any more", plain_word(id)));
         text.extend(gone.chain(error.map(|error| format!("\n{error}"))));
     }
-    if stale.is_empty() && error.is_none() { Outcome::Answer(text) } else { Outcome::Denial(text) }
+    outcome(text, json, stale.is_empty() && error.is_none())
 }
 
 fn man(directory: Option<&Path>) -> Outcome {
     let Some(directory) = directory else {
         let mut page = Vec::new();
         return match clap_mangen::Man::new(Cli::command()).render(&mut page) {
-            Ok(()) => Outcome::Answer(String::from_utf8_lossy(&page).trim_end().to_owned()),
+            Ok(()) => Outcome::Verbatim(String::from_utf8_lossy(&page).trim_end().to_owned(), DONE),
             Err(error) => Outcome::Failed(error.to_string()),
         };
     };

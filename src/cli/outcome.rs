@@ -5,9 +5,10 @@ use std::process::ExitCode;
 
 use crate::config::ConfigErrors;
 use crate::control::client::ClientError;
+use crate::summary::plain;
 
 /// It is done.
-const DONE: u8 = 0;
+pub(super) const DONE: u8 = 0;
 /// Something failed, or was forced to end.
 pub(super) const FAILED: u8 = 1;
 /// The command line or the config file is wrong.
@@ -16,9 +17,12 @@ pub(super) const USAGE: u8 = 2;
 /// How a command ended.
 pub(super) enum Outcome {
     Done,
+    /// For people: what came from elsewhere cannot give the terminal an order.
     Answer(String),
     /// An answer, and it is no.
     Denial(String),
+    /// What a program reads, as it is, with the exit code.
+    Verbatim(String, u8),
     /// Also `--help` and `--version`, which are no errors but end the same way.
     Usage(clap::Error),
     Config(ConfigErrors),
@@ -41,8 +45,9 @@ impl Outcome {
     pub(super) fn report(self) -> ExitCode {
         match self {
             Outcome::Done => ExitCode::SUCCESS,
-            Outcome::Answer(text) => answered(writeln!(io::stdout(), "{text}"), DONE),
-            Outcome::Denial(text) => answered(writeln!(io::stdout(), "{text}"), FAILED),
+            Outcome::Answer(text) => answered(writeln!(io::stdout(), "{}", plain(&text)), DONE),
+            Outcome::Denial(text) => answered(writeln!(io::stdout(), "{}", plain(&text)), FAILED),
+            Outcome::Verbatim(text, code) => answered(writeln!(io::stdout(), "{text}"), code),
             Outcome::Usage(error) if error.use_stderr() => {
                 complain(&error.render().to_string(), USAGE)
             }
@@ -73,5 +78,5 @@ fn complain(text: &str, code: u8) -> ExitCode {
 
 /// Says what does not change how the command ends.
 pub(super) fn warn(text: &str) {
-    let _ = io::stderr().write_all(text.as_bytes());
+    let _ = io::stderr().write_all(plain(text).as_bytes());
 }

@@ -1,10 +1,13 @@
 //! Sets the log up: lines to stderr through a bounded queue, so that nobody waits for a pipe.
 
+use std::io::{self, Write};
+
 use tracing_appender::non_blocking::{NonBlocking, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::filter::LevelFilter;
 
 use super::signals;
 use crate::config::{Level, Log, LogFormat};
+use crate::summary::plain;
 
 /// Lines that may wait for stderr; more are dropped. At 200 bytes a line: 3 MB.
 const LINES_WAITING: usize = 16_384;
@@ -33,14 +36,26 @@ pub fn start(log: &Log) -> LogGuard {
         Level::Debug => LevelFilter::DEBUG,
         Level::Trace => LevelFilter::TRACE,
     };
-    let lines = tracing_subscriber::fmt()
-        .with_max_level(level)
-        .with_writer(writer)
-        .with_ansi(false)
-        .with_target(false);
+    let lines = tracing_subscriber::fmt().with_max_level(level).with_ansi(false).with_target(false);
     match log.format {
-        LogFormat::Text => lines.init(),
-        LogFormat::Json => lines.json().flatten_event(true).init(),
+        LogFormat::Text => lines.with_writer(move || Plain(writer.clone())).init(),
+        LogFormat::Json => lines.json().flatten_event(true).with_writer(writer).init(),
     }
     LogGuard(guard)
+}
+
+/// Lines for a terminal: tracing-subscriber 0.3 escapes control characters in the message alone,
+/// and a field holds names and paths from elsewhere.
+struct Plain<W>(W);
+
+impl<W: Write> Write for Plain<W> {
+    /// A call has whole lines.
+    fn write(&mut self, lines: &[u8]) -> io::Result<usize> {
+        self.0.write_all(plain(&String::from_utf8_lossy(lines)).as_bytes())?;
+        Ok(lines.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
 }

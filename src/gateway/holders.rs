@@ -9,6 +9,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use nix::fcntl::readlinkat;
 
+use crate::summary::plain_word;
+
 /// How many processes are named when several share a listener.
 const NAMED_MAX: usize = 3;
 /// Connections of the host that are looked through for one with a port: two million take seconds.
@@ -270,9 +272,10 @@ fn status_of(pid: i32, key: &str) -> Option<String> {
     status.lines().find_map(|line| line.strip_prefix(key)).map(str::to_owned)
 }
 
+/// The process itself has chosen it.
 fn name_of(pid: i32) -> String {
     let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-    name.trim_end().to_owned()
+    plain_word(name.trim_end()).into_owned()
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use std::cmp::Ordering;
 use std::time::Duration;
 
+use super::plain_word;
 use crate::doctor::thousands;
 
 /// Stands where there is no value yet.
@@ -90,7 +91,7 @@ impl Cell {
     /// As a person reads it, without its unit where the head has it.
     pub fn text(&self) -> String {
         match self {
-            Cell::Word(word) => word.clone(),
+            Cell::Word(word) => plain_word(word).into_owned(),
             Cell::Count(count) => thousands(*count),
             Cell::Bytes(bytes) => size(*bytes as f64),
             Cell::Share { used, all } => format!("{} / {}", thousands(*used), thousands(*all)),

@@ -7,6 +7,7 @@
 mod busiest;
 mod cell;
 mod conns;
+mod plain;
 #[cfg(test)]
 pub(crate) mod sample;
 mod tables;
@@ -19,6 +20,7 @@ use std::time::Duration;
 pub use busiest::busiest;
 pub use cell::{Cell, Kind, Level, span};
 pub use conns::{conns, listing};
+pub use plain::{plain, plain_word};
 pub use text::{FIGURE_GAP, figure_lines, laid_out, screenful};
 
 use crate::doctor::count;
@@ -137,13 +139,13 @@ impl Summary {
         let pace = Pace::between(now, earlier);
         let drain_left = now.drain.deadline_seconds.filter(|_| now.drain.draining);
         Summary {
-            version: now.build.version.clone(),
+            version: plain_word(&now.build.version).into_owned(),
             stage: if now.drain.draining { "draining" } else { "ready" },
             up: seconds(now.at_seconds),
             drain_left: drain_left.map(|deadline| seconds(deadline - now.at_seconds)),
             troubles: troubles(now),
             connections: Cell::Share { used: open(now), all: now.budget.limit },
-            bound_by: now.budget.bound_by.clone(),
+            bound_by: plain_word(&now.budget.bound_by).into_owned(),
             figures: tables::figures(now, pace),
             listeners: tables::listeners(now, pace),
             servers: tables::servers(now, pace),
@@ -151,7 +153,7 @@ impl Summary {
                 .upstreams
                 .iter()
                 .filter(|upstream| upstream.servers.is_empty())
-                .map(|upstream| upstream.name.clone())
+                .map(|upstream| plain_word(&upstream.name).into_owned())
                 .collect(),
             workers: tables::workers(now, pace),
             endings: tables::endings(now, pace),
@@ -210,7 +212,7 @@ fn troubles(now: &Reading) -> Vec<String> {
     let words = log.map(|log| {
         let failing = log.failing.as_ref().map(|failing| {
             let since = span(seconds(now.at_seconds - failing.since_seconds));
-            format!("not written for {since} ({}), ", failing.because)
+            format!("not written for {since} ({}), ", plain_word(&failing.because))
         });
         format!("access log: {}{} lost", failing.unwrap_or_default(), count(log.lost(), "line"))
     });

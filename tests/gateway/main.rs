@@ -8,6 +8,7 @@ mod builtins;
 mod bulk;
 mod busy_port;
 mod conns;
+mod control_characters;
 mod control_plane;
 mod counts;
 mod cut;
