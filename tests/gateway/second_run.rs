@@ -52,7 +52,7 @@ fn a_run_beside_a_drain_is_told_when_the_drain_ends() {
     first.wait_for_line("draining still_open=");
     let (pid, config) = (format!("pid {}", first.pid()), echo_on(&format!("\"{address}\"")));
     let beside = Gateway::launch_in(first.home(), program(None), Some(&config));
-    refused(beside, &["drains there", &pid, "Z at the latest", "second SIGTERM"]);
+    refused(beside, &["drains on this address", &pid, "Z at the latest", "second SIGTERM"]);
     drop(stream);
     first.stop_has_begun();
 }
