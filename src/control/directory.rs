@@ -132,7 +132,7 @@ pub(super) fn distrusted(directory: &Path) -> Option<String> {
 }
 
 /// Why another user can change what lies in `directory`, if one can.
-fn distrust(directory: &Path) -> io::Result<Option<String>> {
+pub(super) fn distrust(directory: &Path) -> io::Result<Option<String>> {
     let is_ours = |found: &Metadata| found.uid() == 0 || found.uid() == geteuid().as_raw();
     let link = std::fs::symlink_metadata(directory)?;
     // Root's own link is one that systemd makes for DynamicUser=.
@@ -170,7 +170,8 @@ fn others_write(found: &Metadata) -> bool {
     found.mode() & 0o002 != 0 || found.mode() & 0o020 != 0 && !is_own_group
 }
 
-fn parent_of(path: &Path) -> &Path {
+/// Where a path's last name stands.
+pub(super) fn parent_of(path: &Path) -> &Path {
     match path.parent() {
         Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
         Some(parent) => parent,

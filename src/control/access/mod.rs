@@ -1,11 +1,11 @@
 //! The access log: takes the workers' notes and writes a line for each, on a thread of its own.
 
+mod file;
 mod line;
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Write};
-use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -16,6 +16,7 @@ use crate::config::{self, AccessPath};
 use crate::metrics::reading::{self, Failing};
 use crate::query::Names;
 use crate::worker::AccessQueue;
+use file::append_to;
 use line::Lines;
 
 /// How often the queues are looked at. A worker that woke the thread instead would make a call to
@@ -23,8 +24,6 @@ use line::Lines;
 const LOOK: Duration = Duration::from_millis(20);
 /// Bytes that are gathered before they are written.
 const BATCH_BYTES: usize = 256 << 10;
-/// The permissions of a file that is made: it says who was connected.
-const MODE: u32 = 0o640;
 /// How often lines that are lost are complained about.
 const COMPLAINT: Duration = Duration::from_secs(60);
 /// How long a gateway that ends in order waits for the last lines.
@@ -64,14 +63,6 @@ impl Sink {
             Sink::File(_, file) => file.write_all(bytes),
         }
     }
-}
-
-fn append_to(path: &Path) -> io::Result<File> {
-    // Opening one would wait for a reader.
-    if path.metadata().is_ok_and(|found| found.file_type().is_fifo()) {
-        return Err(io::Error::other("it is a pipe; write \"stdout\" and connect that to one"));
-    }
-    OpenOptions::new().append(true).create(true).mode(MODE).open(path)
 }
 
 /// A running access log; cheap to clone.
