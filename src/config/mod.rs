@@ -278,6 +278,11 @@ pub enum AdminSocket {
     At(PathBuf),
 }
 
+impl Admin {
+    /// Connections at one time: operators and their scripts.
+    pub const CONNECTIONS: usize = 16;
+}
+
 impl Default for Admin {
     fn default() -> Admin {
         Admin { socket: AdminSocket::Auto, mode: 0o600, group: None }
@@ -296,6 +301,8 @@ pub struct Status {
 impl Status {
     /// Where it listens when the file does not say. A second gateway of the same host goes without.
     pub const BIND: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7001);
+    /// Connections at one time: scrapers, balancers and a few people.
+    pub const CONNECTIONS: usize = 32;
 }
 
 impl Default for Status {

@@ -21,8 +21,6 @@ use super::view::View;
 use super::{conns, dump, http};
 use crate::config::{Admin, AdminSocket, MAX_WEIGHT};
 
-/// Connections at one time: operators and their scripts.
-const CONNECTIONS: usize = 16;
 /// The version of every answer's shape.
 pub const SCHEMA: u32 = 1;
 
@@ -107,7 +105,7 @@ impl AdminDoor {
         let accept = async || -> io::Result<Option<UnixStream>> {
             listener.accept().await.map(|(stream, _)| Some(stream))
         };
-        http::serve(accept, routes(view), CONNECTIONS).await;
+        http::serve(accept, routes(view), Admin::CONNECTIONS).await;
         Ok(())
     }
 }

@@ -6,13 +6,20 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::Body;
 use axum::extract::DefaultBodyLimit;
+use axum::response::Response;
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, oneshot};
 use tokio::time::{MissedTickBehavior, interval, timeout};
+use tower::ServiceExt;
+
+use super::places::{Asking, Place, Places};
 
 /// From a connection's start, or an answer's end, to the end of the next request's head.
 const HEAD_WAIT: Duration = Duration::from_secs(5);
@@ -62,8 +69,12 @@ impl Pace {
     }
 }
 
-/// Answers clients that `accept` brings with `router`, at most `connections` at a time; the others
-/// wait in the backlog. Never returns.
+/// Requests that nothing delays: what they say decides whether a service manager lets the process
+/// live, and it costs little.
+const PROBES: [&str; 2] = ["/healthz", "/readyz"];
+
+/// Answers clients that `accept` brings with `router`, at most `connections` at a time: beyond
+/// that, one leaves for the next. Never returns.
 pub(super) async fn serve<S, A>(mut accept: impl FnMut() -> A, router: Router, connections: usize)
 where
     A: Future<Output = std::io::Result<Option<S>>>,
@@ -71,30 +82,24 @@ where
 {
     let pace = Pace::new();
     let router = router.layer(DefaultBodyLimit::max(BODY_BYTES)).layer(axum::middleware::from_fn(
-        move |request, next: axum::middleware::Next| {
-            let turn = pace.clone().turn();
+        move |request: axum::extract::Request, next: axum::middleware::Next| {
+            let turn = (!PROBES.contains(&request.uri().path())).then(|| pace.clone().turn());
             async move {
-                turn.await;
+                if let Some(turn) = turn {
+                    turn.await;
+                }
                 next.run(request).await
             }
         },
     ));
-    let places = Arc::new(Semaphore::new(connections));
+    let places = Places::new(connections);
     loop {
-        let place = places.clone().acquire_owned().await.expect("it is never closed");
         match accept().await {
             Ok(Some(stream)) => {
-                let service = TowerToHyperService::new(router.clone());
-                tokio_uring::spawn(async move {
-                    let connection = http1::Builder::new()
-                        .timer(TokioTimer::new())
-                        .header_read_timeout(HEAD_WAIT)
-                        .max_buf_size(HEAD_BYTES)
-                        .serve_connection(TokioIo::new(stream), service);
-                    // A client's mistake, or its patience, is its own affair.
-                    let _ = timeout(CONNECTION_LIFE, connection).await;
-                    drop(place);
-                });
+                let (place, leaves) = places.take().await;
+                tokio_uring::spawn(converse(stream, router.clone(), place, leaves));
+                // The connections that are there read what they have before the next one comes.
+                tokio::task::yield_now().await;
             }
             Ok(None) => {}
             Err(error) => {
@@ -103,4 +108,37 @@ where
             }
         }
     }
+}
+
+/// Answers one client until it goes, its time is over, or it must leave.
+async fn converse<S>(stream: S, router: Router, place: Place, leaves: oneshot::Receiver<()>)
+where
+    S: AsyncRead + AsyncWrite + Unpin + 'static,
+{
+    let service = service_fn(|request: hyper::Request<Incoming>| {
+        let asking = place.ask();
+        let answer = router.clone().oneshot(request.map(Body::new));
+        async { answer.await.map(|answer| until_sent(answer, asking)) }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_WAIT)
+        .max_buf_size(HEAD_BYTES)
+        .serve_connection(TokioIo::new(stream), service);
+    tokio::select! {
+        // A client's mistake, or its patience, is its own affair.
+        _ = timeout(CONNECTION_LIFE, connection) => {}
+        _ = leaves => tracing::debug!("a connection to the control plane leaves for another"),
+    }
+}
+
+/// The answer, which holds `asking` until its body is handed to the socket.
+fn until_sent(answer: Response, asking: Asking) -> Response {
+    answer.map(|body| {
+        // Of the adapters of a body, this one keeps the body's length.
+        Body::new(body.map_err(move |error| {
+            let _ = &asking;
+            error
+        }))
+    })
 }

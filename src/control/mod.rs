@@ -14,6 +14,7 @@ mod http;
 pub mod lock_file;
 pub mod log;
 mod page;
+mod places;
 pub mod process;
 pub mod reading;
 mod redact;

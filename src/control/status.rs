@@ -20,9 +20,7 @@ use super::{events, http, page};
 use crate::config::Status;
 use crate::metrics::Format;
 
-/// Connections at one time: scrapers, balancers and a few people.
-const CONNECTIONS: usize = 64;
-/// Connections that may wait beyond those.
+/// Connections that may wait to be accepted.
 const BACKLOG: i32 = 128;
 /// What somebody who is not allowed is told, whatever they ask.
 const FORBIDDEN: &[u8] = b"HTTP/1.1 403 Forbidden\r\nconnection: close\r\n\
@@ -75,7 +73,7 @@ impl StatusDoor {
             turn_away(stream).await;
             Ok(None)
         };
-        http::serve(accept, routes(view), CONNECTIONS).await;
+        http::serve(accept, routes(view), Status::CONNECTIONS).await;
         Ok(())
     }
 }

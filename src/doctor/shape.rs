@@ -2,23 +2,26 @@
 
 use super::facts::Facts;
 use crate::base::PIPE_BYTES;
-use crate::config::{Auto, Config, UpstreamKind};
+use crate::config::{Admin, Auto, Config, Status, UpstreamKind};
 
 /// Most entries of a ring's table of files, whatever RLIMIT_NOFILE says (IORING_MAX_FIXED_FILES).
 pub(super) const TABLE_ENTRIES_MAX: u64 = 1 << 20;
 /// Connections that a worker can name: a token has 24 bits for them.
 pub(super) const WORKER_CONNECTIONS_MAX: u64 = 1 << 24;
-/// Ordinary descriptors for stdio, the log, the control plane's ring and signals, its servers, 40
+/// Connections of the control plane's servers for which there is a descriptor whatever else is.
+const CONNECTIONS_RESERVED: u64 = 40;
+/// Ordinary descriptors for stdio, the log, the control plane's ring and signals, its servers, some
 /// connections to these, and probes. A gateway without a client has about 20 of them.
-pub(super) const DESCRIPTORS_RESERVED: u64 = 64;
+pub(super) const DESCRIPTORS_RESERVED: u64 = 24 + CONNECTIONS_RESERVED;
 /// Memory of the control plane's own ring that counts against RLIMIT_MEMLOCK.
 const CONTROL_LOCKED_BYTES: u64 = 64 << 10;
 const PAGE_BYTES: u64 = 4096;
 /// Ordinary descriptors that a worker may have for a moment, to send FINs or ask for addresses.
 const DESCRIPTORS_BRIEF: u64 = 128;
-/// Further connections of the admin server, which has 16 at most, and the status server, with 64:
-/// where descriptors are scarce they wait.
-const DESCRIPTORS_OF_SERVERS: u64 = 16 + 64 - 40;
+/// Further connections of the admin and the status server, each of which accepts one before another
+/// leaves for it: where descriptors are scarce they wait.
+const DESCRIPTORS_OF_SERVERS: u64 =
+    (Status::CONNECTIONS + 1 + Admin::CONNECTIONS + 1) as u64 - CONNECTIONS_RESERVED;
 /// A pipe has two ends, and the connection that uses it a descriptor for each of its sockets.
 const DESCRIPTORS_PER_PIPE: u64 = 4;
 
@@ -277,9 +280,9 @@ mod tests {
         };
         assert_eq!(extra(&means(20_000, 2), 1_000_000), (4 * 64 + 128, 64));
         let few = means(256, 2);
-        // 256 − 64 and 40 reserved − 1 lock − 2 × (1 to be woken by + 1 listening + 1 for a drain
+        // 256 − 64 and 10 reserved − 1 lock − 2 × (1 to be woken by + 1 listening + 1 for a drain
         // + 1 ring); 4 for each pipe.
-        assert_eq!(extra(&few, 100), (71, 17));
+        assert_eq!(extra(&few, 100), (86, 21));
         assert_eq!(extra(&few, few.held_by(92)), (0, 0));
     }
 

@@ -100,7 +100,7 @@ fn bulk_is_copied_where_descriptors_or_the_pages_of_pipes_are_short() {
     // ring, 4 x 64 of pipes, 128).
     let ((_, says), commands) = bound(&host, relay(1, "")).expect("a check");
     assert!(says.contains("for want of descriptors"), "{says}");
-    assert_eq!(commands, ["ulimit -n 1657"]);
+    assert_eq!(commands, ["ulimit -n 1627"]);
 }
 
 #[test]

@@ -5,6 +5,8 @@ use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
+use portcullis::config::Status;
+
 use crate::support::client::{self, Ending};
 use crate::support::command::tell;
 use crate::support::config::{OWN_ECHO, relay};
@@ -85,6 +87,8 @@ fn garbage_gets_an_error_and_costs_nobody_anything() {
 #[test]
 fn more_silent_clients_than_places_leave_the_gateway_as_it_was() {
     const SILENT: usize = 200;
+    // One is accepted before another leaves for it, and a worker may look something up.
+    const HELD: usize = Status::CONNECTIONS + 2;
     let gateway = Gateway::start(OWN_ECHO);
     let status = gateway.status();
     let before = descriptors(gateway.pid());
@@ -101,9 +105,9 @@ fn more_silent_clients_than_places_leave_the_gateway_as_it_was() {
     for _ in 0..20 {
         echoes(gateway.address("edge"));
         let held = descriptors(gateway.pid()).saturating_sub(before);
-        assert!(held <= 66, "{held} files for {SILENT} clients");
+        assert!(held <= HELD, "{held} files for {SILENT} clients");
     }
-    // They are given up in turn, and then others are answered.
+    // They leave in turn, and others are answered.
     assert_eq!(get(status, "/healthz").status, 200);
     drop(silent);
     gateway.stop();

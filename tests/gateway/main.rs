@@ -45,6 +45,7 @@ mod short_connections;
 mod slow_reader;
 mod source_ports;
 mod startup;
+mod starved;
 mod status;
 mod steering;
 mod timeouts;
