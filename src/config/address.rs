@@ -207,7 +207,7 @@ fn bracketless(text: &str) -> &str {
 }
 
 /// A host's name, or the beginning of one.
-fn is_name(host: &str) -> bool {
+pub(super) fn is_name(host: &str) -> bool {
     let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
     host.chars().all(allowed) && host.chars().any(|c| c.is_ascii_alphabetic())
 }

@@ -31,6 +31,11 @@ const ALLOW_RULE: Rule<'_> = Rule {
     remedy: "write [\"127.0.0.0/8\", \"10.0.0.0/8\"]; a single address is a network, too",
 };
 
+const HOSTS_RULE: Rule<'_> = Rule {
+    must: "must be a list of host names, each without a port",
+    remedy: "write [\"gateway.example.com\"]; addresses need no entry",
+};
+
 pub(super) fn admin(section: &Section<'_>, problems: &mut Vec<ConfigError>) -> Admin {
     let default = Admin::default();
     Admin {
@@ -53,7 +58,11 @@ pub(super) fn admin(section: &Section<'_>, problems: &mut Vec<ConfigError>) -> A
 
 pub(super) fn status(section: &Section<'_>, problems: &mut Vec<ConfigError>) -> Status {
     let default = Status::default();
-    Status { bind: bind(section, default.bind, problems), allow: allow(section, problems) }
+    Status {
+        bind: bind(section, default.bind, problems),
+        allow: allow(section, problems),
+        hosts: hosts(section, problems),
+    }
 }
 
 fn bind(
@@ -116,4 +125,15 @@ fn allow(section: &Section<'_>, problems: &mut Vec<ConfigError>) -> Vec<IpNet> {
         }
     }
     networks
+}
+
+fn hosts(section: &Section<'_>, problems: &mut Vec<ConfigError>) -> Vec<String> {
+    let mut hosts = Vec::new();
+    for element in section.list(problems, "hosts", HOSTS_RULE).unwrap_or_default() {
+        match element.read::<String>().filter(|name| address::is_name(name)) {
+            Some(name) => hosts.push(name),
+            None => problems.push(element.error(HOSTS_RULE.must, HOSTS_RULE.remedy)),
+        }
+    }
+    hosts
 }

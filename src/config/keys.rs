@@ -78,7 +78,7 @@ pub(super) const ADMIN: SectionKeys =
     SectionKeys { section: "admin", known: &["socket", "mode", "group"], later: &[] };
 
 pub(super) const STATUS: SectionKeys =
-    SectionKeys { section: "status", known: &["bind", "allow"], later: &[] };
+    SectionKeys { section: "status", known: &["bind", "allow", "hosts"], later: &[] };
 
 pub(super) const LOG: SectionKeys =
     SectionKeys { section: "log", known: &["level", "format"], later: &[] };

@@ -296,6 +296,8 @@ pub struct Status {
     pub bind: Option<SocketAddr>,
     /// Networks whose clients are answered.
     pub allow: Vec<IpNet>,
+    /// Names of the host, beside its own, under which it may be asked.
+    pub hosts: Vec<String>,
 }
 
 impl Status {
@@ -309,7 +311,7 @@ impl Default for Status {
     fn default() -> Status {
         let loopback = IpNet::new_assert(IpAddr::V4(Ipv4Addr::new(127, 0, 0, 0)), 8);
         let allow = vec![loopback, IpNet::from(IpAddr::V6(Ipv6Addr::LOCALHOST))];
-        Status { bind: Some(Status::BIND), allow }
+        Status { bind: Some(Status::BIND), allow, hosts: Vec::new() }
     }
 }
 

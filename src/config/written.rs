@@ -184,11 +184,12 @@ impl Text {
         }
     }
 
-    fn status(&mut self, Status { bind, allow }: &Status) {
+    fn status(&mut self, Status { bind, allow, hosts }: &Status) {
         self.section("status");
         let bind = bind.map(|bind| bind.to_string());
         self.word("bind", bind.as_deref().unwrap_or("off"));
         self.words("allow", allow);
+        self.words("hosts", hosts);
     }
 
     fn log(&mut self, Log { level, format }: &Log) {

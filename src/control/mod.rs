@@ -10,6 +10,7 @@ mod conns;
 pub mod directory;
 mod dump;
 mod events;
+mod hosts;
 mod http;
 pub mod lock_file;
 pub mod log;

@@ -2,10 +2,12 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::State;
+use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
+use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
@@ -15,6 +17,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 
+use super::hosts::Hosts;
 use super::view::{Stage, View};
 use super::{events, http, page};
 use crate::config::Status;
@@ -34,6 +37,7 @@ const FORBIDDEN_WAIT: Duration = Duration::from_secs(1);
 pub struct StatusDoor {
     listener: std::net::TcpListener,
     allow: Vec<IpNet>,
+    hosts: Hosts,
 }
 
 impl StatusDoor {
@@ -58,7 +62,8 @@ impl StatusDoor {
         };
         listener.set_nonblocking(true)?;
         tracing::info!(address = %listener.local_addr()?, "status");
-        Ok(Some(StatusDoor { listener, allow: status.allow.clone() }))
+        let (allow, hosts) = (status.allow.clone(), Hosts::new(&status.hosts));
+        Ok(Some(StatusDoor { listener, allow, hosts }))
     }
 
     /// Answers until the runtime ends.
@@ -73,7 +78,7 @@ impl StatusDoor {
             turn_away(stream).await;
             Ok(None)
         };
-        http::serve(accept, routes(view), Status::CONNECTIONS).await;
+        http::serve(accept, routes(view, self.hosts), Status::CONNECTIONS).await;
         Ok(())
     }
 }
@@ -90,17 +95,28 @@ fn listen(address: SocketAddr) -> io::Result<std::net::TcpListener> {
     Ok(socket.into())
 }
 
-/// Every route; all of them only read.
-fn routes(view: View) -> Router {
+/// Every route; all of them only read. Probes are answered under every name: they say nothing that
+/// a stranger could use.
+fn routes(view: View, hosts: Hosts) -> Router {
     let places = events::places();
+    let hosts = Arc::new(hosts);
     Router::new()
         .route("/", get(page))
         .route("/events", get(move |view| events::stream(view, places)))
-        .route("/healthz", get(health))
-        .route("/readyz", get(readiness))
         .route("/metrics", get(metrics))
         .route("/status.json", get(status))
+        .route_layer(from_fn(move |request, next| named(hosts.clone(), request, next)))
+        .route("/healthz", get(health))
+        .route("/readyz", get(readiness))
         .with_state(view)
+}
+
+/// Answers a request that gives the host one of its names.
+async fn named(hosts: Arc<Hosts>, request: Request, next: Next) -> Response {
+    match hosts.check(request.uri(), request.headers()) {
+        Ok(()) => next.run(request).await,
+        Err(words) => (StatusCode::FORBIDDEN, words).into_response(),
+    }
 }
 
 /// 200 while every worker turns: otherwise the process should be started anew.

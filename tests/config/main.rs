@@ -75,6 +75,10 @@ const BAD_SECTIONS: &[(&str, &str)] = &[
     ("[status]\nallow = \"10.0.0.0/8\"", "p.toml:7: status.allow = \"10.0.0.0/8\": must be a list"),
     ("[status]\nallow = [\"10.1.0.0/8\"]", "has bits beyond its prefix; write \"10.0.0.0/8\""),
     ("[status]\nallow = [\"all\"]", "p.toml:7: status.allow = \"all\": must be a list of networks"),
+    (
+        "[status]\nhosts = [\"gate.example:7001\"]",
+        "p.toml:7: status.hosts = \"gate.example:7001\": must be a list of host names, each",
+    ),
     ("[listner.a]", "p.toml:6: listner: no such key; did you mean listener?"),
     ("[ring]\nsubmission_entries = 100", "p.toml:7: ring.submission_entries = 100: must be a pow"),
     ("[ring]\nsubmission_entries = 32", "p.toml:7: ring.submission_entries = 32: must be a power"),
@@ -409,6 +413,7 @@ group = "wheel"
 [status]
 bind = "off"
 allow = ["10.0.0.0/8"]
+hosts = ["gate.example"]
 [log]
 level = "trace"
 format = "json"

@@ -29,7 +29,7 @@ fn reading(status: SocketAddr) -> Reading {
 /// The exposition, and the kind of content that it says it is.
 fn scrape(status: SocketAddr, accept: &str) -> (String, String) {
     let request = format!(
-        "GET /metrics HTTP/1.1\r\nhost: x\r\naccept: {accept}\r\nconnection: close\r\n\r\n"
+        "GET /metrics HTTP/1.1\r\nhost: localhost\r\naccept: {accept}\r\nconnection: close\r\n\r\n"
     );
     let answer = say(status, request.as_bytes());
     assert_eq!(answer.status, 200);

@@ -18,6 +18,7 @@ mod families;
 mod few_descriptors;
 mod half_close;
 mod half_closed_and_full;
+mod host_names;
 mod kill;
 mod lacks;
 mod limit;

@@ -34,7 +34,7 @@ const RARE: [&str; 9] = [
 /// What an operator or another config moves: `steering.rs` and `access_log.rs` look at them.
 const ELSEWHERE: [&str; 2] = ["portcullis_listener_paused", "portcullis_access_log_lines"];
 
-const REQUEST: &[u8] = b"GET /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\
+const REQUEST: &[u8] = b"GET /metrics HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\
     accept: application/openmetrics-text\r\n\r\n";
 
 /// The largest sum of each family's numbers over all scrapes so far.

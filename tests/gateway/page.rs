@@ -14,7 +14,7 @@ use crate::support::wait_until;
 
 /// Streams that the gateway has places for.
 const STREAMS: usize = 8;
-const EVENTS: &[u8] = b"GET /events HTTP/1.1\r\nhost: x\r\n\r\n";
+const EVENTS: &[u8] = b"GET /events HTTP/1.1\r\nhost: localhost\r\n\r\n";
 
 #[test]
 fn the_page_is_whole_without_its_script_and_may_load_nothing() {

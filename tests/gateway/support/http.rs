@@ -13,7 +13,7 @@ pub(crate) struct Answer {
 
 /// Asks for `path`, once.
 pub(crate) fn get(address: SocketAddr, path: &str) -> Answer {
-    let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+    let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
     say(address, request.as_bytes())
 }
 
