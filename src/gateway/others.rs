@@ -38,7 +38,7 @@ pub(super) fn lock(directory: &Path, address: SocketAddr) -> Result<Lock, Listen
             return Err(ListenError::Locked { address, error });
         };
         if !has_said {
-            let (path, pid) = (path.display(), pid.unwrap_or_default());
+            let path = path.display();
             tracing::warn!(%address, %path, pid, "waits for the lock of the address");
             has_said = true;
         }

@@ -96,7 +96,7 @@ fn bulk_is_copied_where_descriptors_or_the_pages_of_pipes_are_short() {
 
     let mut host = Host::plain();
     host.given.files = (1024, 1024);
-    // 64 and 40 of the process, a lock, and 4 workers x (1 wake-up, 1 listener, 1 to drain with, 1
+    // 64 and 10 of the process, a lock, and 4 workers x (1 wake-up, 1 listener, 1 to drain with, 1
     // ring, 4 x 64 of pipes, 128).
     let ((_, says), commands) = bound(&host, relay(1, "")).expect("a check");
     assert!(says.contains("for want of descriptors"), "{says}");
