@@ -272,6 +272,11 @@ pub trait Ring {
     /// When the kernel refuses the ring itself; the worker cannot go on.
     fn turn(&mut self, wait: Option<Duration>) -> Result<(), Errno>;
 
+    /// Whether more had arrived than this turn brings.
+    fn is_behind(&mut self) -> bool {
+        false
+    }
+
     /// The next completion of this turn.
     fn next(&mut self) -> Option<Completion>;
 }

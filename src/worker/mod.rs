@@ -119,6 +119,10 @@ pub enum UpstreamPlan {
 /// The longest sleep: often enough for the heartbeat and the checks that come once a second.
 const LONGEST_SLEEP: Duration = Duration::from_secs(1);
 
+/// How long deadlines wait for a ring that is behind: a worker that has too much to do for longer
+/// must keep them all the same.
+const BEHIND_MAX: Duration = Duration::from_secs(2);
+
 /// A worker over a ring, which is the kernel's or a simulation.
 #[derive(Debug)]
 pub struct Worker<R: Ring> {
@@ -149,6 +153,7 @@ pub struct Worker<R: Ring> {
     /// that was stopped for a while holds its own silence against nobody.
     heard: Millis,
     turned: Millis,
+    behind_since: Option<Millis>,
     checked: Millis,
     open: u32,
     /// [`QuietPlan::after`], in ticks.
@@ -201,6 +206,7 @@ impl<R: Ring> Worker<R> {
             now,
             heard: now,
             turned: now,
+            behind_since: None,
         };
         // Whoever reads before the first turn is over sees what there is.
         worker.publish();
@@ -225,9 +231,9 @@ impl<R: Ring> Worker<R> {
         self.read_mailbox();
         self.admission.arm(&mut self.ring, self.now);
         self.ring.turn(Some(self.sleep()))?;
-        self.heard = std::mem::replace(&mut self.turned, self.now);
-        self.moment = self.clock.micros();
+        let turned = std::mem::replace(&mut self.moment, self.clock.micros()).millis();
         self.now = self.moment.millis();
+        self.hear(turned);
         while let Some(completion) = self.ring.next() {
             self.route(completion);
         }
@@ -252,6 +258,20 @@ impl<R: Ring> Worker<R> {
     /// The ring, for a simulation to look into.
     pub fn ring(&mut self) -> &mut R {
         &mut self.ring
+    }
+
+    /// Moves [`Worker::heard`] on, `turned` being when the turn before this one was over. Not while
+    /// the ring brings less in a turn than there is, but for that a bounded time.
+    fn hear(&mut self, turned: Millis) {
+        if self.ring.is_behind() {
+            let since = *self.behind_since.get_or_insert(self.now);
+            if self.now.since(since) < BEHIND_MAX {
+                return;
+            }
+        } else {
+            self.behind_since = None;
+        }
+        self.heard = std::mem::replace(&mut self.turned, turned);
     }
 
     fn sleep(&self) -> Duration {

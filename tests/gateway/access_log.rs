@@ -261,7 +261,7 @@ fn a_file_that_cannot_be_written_is_one_clear_error() {
     let home = Home::new();
     for (path, said) in [
         (PathBuf::from("/proc/nothing/access.log"), "there is no directory /proc/nothing"),
-        (home.path().to_owned(), "Is a directory"),
+        (home.path().to_owned(), "a directory lies there"),
         (home.path().join("pipe"), "write \"stdout\" and connect that to one"),
     ] {
         let _ = mkfifo(&home.path().join("pipe"), Mode::S_IRUSR);

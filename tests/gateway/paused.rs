@@ -15,7 +15,7 @@ use crate::support::procfs::is_stopped;
 use crate::support::server;
 use crate::support::wait_until;
 
-const CLIENTS: usize = 50;
+const CLIENTS: usize = 600;
 const IDLE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Clients that send a byte in the middle of a pause that is longer than the idle timeout, while

@@ -471,6 +471,10 @@ impl Ring for KernelRing {
         rest::require_all(self.counters.lost_completions)
     }
 
+    fn is_behind(&mut self) -> bool {
+        self.tables.iter_mut().any(|table| table.queue.is_behind())
+    }
+
     fn next(&mut self) -> Option<Completion> {
         while self.reading < self.tables.len() {
             let Some(completion) = self.tables[self.reading].queue.next() else {

@@ -241,6 +241,13 @@ impl Queue {
             || !self.waiting.is_empty()
     }
 
+    /// Whether the kernel has work or completions left over: one call runs 20 pieces of deferred
+    /// work at most (IO_LOCAL_TW_DEFAULT_MAX, io_uring/io_uring.c).
+    pub(super) fn is_behind(&mut self) -> bool {
+        let submission = self.ring.submission();
+        submission.taskrun() || submission.cq_overflow()
+    }
+
     /// Whether every completion that there is has been read.
     pub(super) fn is_read(&mut self) -> bool {
         !self.has_completions() && !self.has_overflowed()
