@@ -19,7 +19,7 @@ const DELIVERY_PATIENCE: Duration = Duration::from_millis(50);
 /// How long what a side sent before its reset may make no way before the reset is passed on all
 /// the same. A reset destroys bytes anyway; this is for a peer that is slow, not for one that has
 /// stopped.
-const LAST_BYTES_PATIENCE: Duration = Duration::from_secs(10);
+const LAST_BYTES_PATIENCE: Duration = Duration::from_secs(5);
 /// How long no byte has moved in a connection that may be ended by FIN. Servers commonly end a
 /// connection that was idle for so long themselves (Apache's KeepAliveTimeout is 5 s), so its peers
 /// do not take that for the end of something that had begun.

@@ -19,7 +19,7 @@ const LEAST_SHARE: f64 = 0.9;
 const REST_MILLIS: u64 = 5000;
 const TICK_MILLIS: u64 = 50;
 /// How long the last bytes of a side that was reset may make no way.
-pub const LAST_BYTES_MILLIS: u64 = 10_000;
+pub const LAST_BYTES_MILLIS: u64 = 5_000;
 
 /// What a ring knows of the ends of its connections.
 #[derive(Debug)]
