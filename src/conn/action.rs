@@ -129,7 +129,8 @@ pub enum Op {
     WaitWritable(Chunk),
     /// Pass a FIN on.
     Shutdown,
-    /// Watch for a reset of a side that has sent its FIN.
+    /// Watch for a reset of a side from which nothing is read: it has sent its FIN, or its lane
+    /// stands still.
     WatchHangup,
     /// Pass a reset on.
     Reset,

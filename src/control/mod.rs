@@ -136,13 +136,13 @@ pub enum Outcome {
     WorkerLost,
 }
 
-/// Within this time of the first signal, another of its kind repeats it and asks for nothing more:
+/// Within this time of a signal, another of its kind repeats it and asks for nothing more:
 /// timeout(1) signals a process and then the whole group that it is in.
 const REPEAT: Duration = Duration::from_millis(500);
 
-/// The first signal that asked for the end.
+/// A signal that asked for the end.
 #[derive(Clone, Copy, Debug)]
-struct FirstSignal {
+struct LastSignal {
     name: &'static str,
     at: Millis,
 }
@@ -226,7 +226,8 @@ struct Plane {
     hang_up: Signal,
     user1: Signal,
     user2: Signal,
-    first: Option<FirstSignal>,
+    /// The last signal that was no repetition.
+    last: Option<LastSignal>,
     /// Workers that have not ended.
     running: usize,
     /// By worker: already reported as stalled.
@@ -250,7 +251,7 @@ impl Plane {
             hang_up: signal(SignalKind::hangup())?,
             user1: signal(SignalKind::user_defined1())?,
             user2: signal(SignalKind::user_defined2())?,
-            first: None,
+            last: None,
         };
         signals::release();
         Ok(plane)
@@ -289,16 +290,18 @@ impl Plane {
     /// first, and changes nothing.
     fn is_second(&mut self, name: &'static str) -> bool {
         let now = self.view.now();
-        let Some(first) = self.first else {
+        let Some(last) = self.last else {
             tracing::info!(signal = %name, "draining");
-            self.first = Some(FirstSignal { name, at: now });
+            self.last = Some(LastSignal { name, at: now });
             return false;
         };
-        let is_repeat = first.name == name && now.since(first.at) < REPEAT;
-        if is_repeat {
-            tracing::info!(signal = %name, "the first signal once more; the drain goes on");
+        if last.name == name && now.since(last.at) < REPEAT {
+            tracing::info!(signal = %name, "the same signal once more; it changes nothing");
+            return false;
         }
-        !is_repeat
+        // It may come twice, too.
+        self.last = Some(LastSignal { name, at: now });
+        true
     }
 
     /// Drains every worker; a second signal or the end of the time cuts it short.
@@ -347,8 +350,12 @@ impl Plane {
         while self.running > 0 {
             tokio::select! {
                 _ = self.exits.recv() => self.running = self.running.saturating_sub(1),
-                _ = self.terminate.recv() => return,
-                _ = self.interrupt.recv() => return,
+                _ = self.terminate.recv() => if self.is_second("SIGTERM") {
+                    return;
+                },
+                _ = self.interrupt.recv() => if self.is_second("SIGINT") {
+                    return;
+                },
                 () = &mut patience => return,
             }
         }

@@ -43,8 +43,8 @@ pub enum Operation {
     ///
     /// After the first of them the ring may receive ahead, until a wait for the other side to be
     /// writable: a few pieces, an end, or an error, which is gone from the socket then. The next
-    /// receive or splice has them in their order; waits and questions see them. A close discards
-    /// them, and their sender gets RST.
+    /// receive or splice has them in their order, and waits see them. A close discards them, and
+    /// their sender gets RST.
     Receive,
     /// As [`Operation::Receive`], but what is there goes into a pipe, unless it was received ahead,
     /// and it never waits: `EAGAIN` when nothing is there, and once after a splice that took all
