@@ -182,6 +182,7 @@ pub(super) fn parent_of(path: &Path) -> &Path {
 #[cfg(test)]
 mod tests {
     use std::fs::Permissions;
+    use std::io::Write;
     use std::os::unix::fs::{PermissionsExt, chown, lchown, symlink};
 
     use super::*;
@@ -244,7 +245,9 @@ mod tests {
     #[test]
     fn a_service_users_directory_is_trusted_where_root_has_given_it() {
         if !geteuid().is_root() {
-            return;
+            // Past what captures the words of tests that pass.
+            let words = b"a service user's directory is not checked: only root can give one away\n";
+            return std::io::stderr().write_all(words).expect("stderr");
         }
         let home = tempfile::tempdir().expect("a directory");
         let path = home.path().join("portcullis");

@@ -1,5 +1,6 @@
 //! A gateway of another user: root's commands neither find it nor believe it.
 
+use std::io::{Write, stderr};
 use std::os::unix::fs::chown;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
@@ -16,7 +17,9 @@ const USER: u32 = 4711;
 #[test]
 fn roots_commands_do_not_trust_a_directory_or_a_socket_of_another_user() {
     if !geteuid().is_root() {
-        return;
+        // Past what captures the words of tests that pass.
+        let words = b"other_users checks nothing: only root can run programs as another user\n";
+        return stderr().write_all(words).expect("stderr");
     }
     let home = Home::new();
     chown(home.path(), Some(USER), Some(USER)).expect("root may");
