@@ -428,6 +428,7 @@ fn setup(
         batch_wait: config.ring.batch_wait.unwrap_or_default(),
         parked_bytes_max: host::PARKED_BYTES_MAX,
         splice_pipes: host.shape.pipes_per_worker,
+        ephemeral_ports: host.facts.network.ports,
         descriptors: host.shape.descriptors_per_worker,
         listeners,
         servers: servers.to_vec(),

@@ -39,6 +39,7 @@ pub(crate) fn setup(connections: u32) -> RingSetup {
         batch_wait: Duration::ZERO,
         parked_bytes_max: 1 << 20,
         splice_pipes: 4,
+        ephemeral_ports: None,
         descriptors: 64,
         listeners: Vec::new(),
         servers: Vec::new(),

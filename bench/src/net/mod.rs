@@ -116,6 +116,7 @@ impl Net {
             batch_wait: Duration::ZERO,
             parked_bytes_max: PARKED_BYTES_MAX,
             splice_pipes: 0,
+            ephemeral_ports: None,
             descriptors: DESCRIPTORS_MAX,
             listeners: setup.listeners,
             servers: setup.servers,

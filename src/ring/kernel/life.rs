@@ -55,7 +55,7 @@ impl KernelRing {
             reading: 0,
             splices: Splices::new(setup.splice_pipes, setup.buffer_bytes),
             installs: Installs::new(setup.descriptors),
-            self_connects: SelfConnects::new(&setup.servers),
+            self_connects: SelfConnects::new(&setup.servers, setup.ephemeral_ports),
             addresses: VecDeque::new(),
             receive_bytes: (setup.receive_ahead && probe::receives_go_on())
                 .then_some(RECEIVE_BUFFERS * setup.buffer_bytes),
@@ -198,6 +198,7 @@ mod tests {
             batch_wait: Duration::ZERO,
             parked_bytes_max: 0,
             splice_pipes: 0,
+            ephemeral_ports: None,
             descriptors: 1,
             listeners: vec![std::sync::Arc::new(socket.into())],
             servers: Vec::new(),

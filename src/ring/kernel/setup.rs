@@ -60,6 +60,9 @@ pub struct RingSetup {
     pub parked_bytes_max: usize,
     /// Pipes for splices, and connections that splice, at most; 0: nothing is spliced.
     pub splice_pipes: u32,
+    /// First and last source port that the kernel chooses (net.ipv4.ip_local_port_range); `None`:
+    /// any may be. A connect to another port does not reach its own socket.
+    pub ephemeral_ports: Option<(u16, u16)>,
     /// Ordinary descriptors of sockets and pipes that there may be at once; at least one is taken,
     /// for questions about addresses. Without one left, bulk is copied and FINs take longer.
     pub descriptors: u32,
@@ -234,6 +237,7 @@ mod tests {
             batch_wait: Duration::ZERO,
             parked_bytes_max: 0,
             splice_pipes: 0,
+            ephemeral_ports: None,
             descriptors: 1,
             listeners: Vec::new(),
             servers: Vec::new(),

@@ -16,6 +16,7 @@ fn two_rings(receive_ahead: bool) -> KernelRing {
         batch_wait: Duration::ZERO,
         parked_bytes_max: 1 << 20,
         splice_pipes: 0,
+        ephemeral_ports: None,
         descriptors: 1,
         listeners: Vec::new(),
         servers: Vec::new(),
