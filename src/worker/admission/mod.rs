@@ -167,7 +167,10 @@ impl Admission {
         }
         if !(has_permit && has_quota) {
             if gate.plan.at_limit == AtLimit::Reset {
-                gate.quota_permits += u32::from(has_quota && gate.plan.quota.is_some());
+                if let Some(quota) = gate.plan.quota.as_ref().filter(|_| has_quota) {
+                    // Not kept for the gate, which may be quiet for ever.
+                    quota.give_back(1);
+                }
                 return Verdict::Refuse(if has_permit {
                     Refusal::ListenerLimit
                 } else {

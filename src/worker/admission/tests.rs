@@ -269,3 +269,27 @@ fn an_empty_queue_is_not_looked_at_before_a_client_comes() {
     settle(&mut admission, &mut door, Millis(50_000));
     assert_eq!(door.armed, [1, 0]);
 }
+
+#[test]
+fn a_client_that_is_refused_uses_up_no_quota() {
+    let budget = Arc::new(Budget::new(1, 1));
+    let quota = Arc::new(Budget::new(1, 1));
+    let gate = GatePlan {
+        owner: 0,
+        quota: Some(quota.clone()),
+        at_limit: AtLimit::Reset,
+        inherited: false,
+        still: Arc::default(),
+    };
+    let counters = Arc::new(WorkerCounters::new(Extent::default()));
+    let mut admission = Admission::new(budget.clone(), counters, 0, vec![gate]);
+    let mut door = Door { room: 10, queues: [1, 0], ..Door::default() };
+    settle(&mut admission, &mut door, Millis(0));
+    assert_eq!(door.armed, [1, 0]);
+    // Its permit goes to somebody else before it is accepted.
+    admission.budget.give_back(std::mem::take(&mut admission.permits));
+    assert_eq!(budget.lease(1), 1);
+    let verdict = admission.accepted(ListenerId(0), false);
+    assert_eq!(verdict, Verdict::Refuse(Refusal::GatewayLimit));
+    assert_eq!((quota.free(), admission.gates[0].quota_permits), (1, 0));
+}
