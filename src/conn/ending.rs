@@ -66,7 +66,8 @@ impl Connection {
                 Lane::Finishing | Lane::Finished => false,
                 // A starved lane knows of bytes that it has no buffer for.
                 Lane::Sending(_) | Lane::Stalled(_) | Lane::Starved => true,
-                _ => !at_rest,
+                // A reset is passed on, however long ago it came.
+                _ => !at_rest || self.input[self.source_of(sink)] == Input::Reset,
             };
             resets[sink] = has_peer && is_cut && self.input[sink] != Input::Reset;
         }

@@ -257,6 +257,13 @@ impl Connection {
         self.phase == Phase::Joined && Side::BOTH.iter().any(|&side| self.lane_is_alert(side))
     }
 
+    /// Whether the silence that `patience` is about may be our own: a send has not been answered.
+    pub fn holds_up(&self, patience: Patience) -> bool {
+        use Patience::{Byte, FirstByte, LastBytes, LastDirection};
+        let is_about_bytes = matches!(patience, Byte | FirstByte | LastBytes | LastDirection);
+        is_about_bytes && self.lanes.0.iter().any(|lane| matches!(lane, Lane::Sending(_)))
+    }
+
     /// A side was reset, and what it sent before is still on its way.
     fn is_reset(&self) -> bool {
         self.input.0.contains(&Input::Reset)

@@ -318,10 +318,12 @@ impl<R: Ring> Worker<R> {
     /// The deadline that had come, if one had.
     fn expire_one(&mut self, index: ConnIndex) -> Option<Patience> {
         let (due, patience) = self.deadline(index)?;
-        let waits_since = self.table.entry(index).waits_since.begins();
-        if due > self.heard || waits_since > self.heard {
+        let entry = self.table.entry(index);
+        let is_new = entry.waits_since.begins() > self.heard;
+        if due > self.heard || is_new || entry.conn.holds_up(patience) {
             // A byte moved since the deadline was set, or it lay beyond the wheel; or it waits for
-            // something else only since a moment ago, and what was there has not been read yet.
+            // something else only since a moment ago, and what was there has not been read yet; or
+            // the next step is ours.
             self.set_timer(index);
             return None;
         }
