@@ -76,6 +76,7 @@ impl Asker {
             return;
         }
         self.asked += 1;
+        ring.ends.names_asked = true;
         let random = &mut self.random;
         let sort = random.pick(&["idle", "age", "bytes"]);
         let limit = random.pick(&[1, 2, 5, 10_000]);

@@ -39,6 +39,8 @@ pub struct Ends {
     pub ordered: Option<u64>,
     /// When the last turns ended, the newest first.
     turned: [u64; 3],
+    /// Others than ends have asked for names, and an end may share the answer.
+    pub names_asked: bool,
 }
 
 /// What is known of a connection.
@@ -46,6 +48,10 @@ pub struct Ends {
 struct Life {
     opened: u64,
     moved: u64,
+    /// When bytes came of which it is not known whether the worker uses them.
+    came: Option<u64>,
+    /// When a name was answered that nobody has made use of.
+    named: Option<u64>,
     /// Something was heard that may be a sign of life.
     stirred: u64,
     /// What may have been the first step of its end, or of something else.
@@ -66,6 +72,10 @@ pub struct Begun {
     pub moved: u64,
     /// When bytes arrived that it waited for and did not read.
     pub unread: Option<u64>,
+    /// The same of the client's bytes alone.
+    pub unread_client: Option<u64>,
+    /// A send had not been answered.
+    pub sends: bool,
 }
 
 /// The end of one connection.
@@ -86,6 +96,7 @@ impl Ends {
             over: BTreeMap::new(),
             ordered: None,
             turned: [0; 3],
+            names_asked: false,
         }
     }
 
@@ -133,14 +144,19 @@ impl SimRing {
             self.ends.emptied = self.ends.closing.remove(&done.token.pack());
         }
         if matches!(kind, OpKind::Receive | OpKind::Splice) {
+            // The bytes that found no buffer included.
             self.note_reading(conn, side, false);
         }
         if !matches!(kind, OpKind::Cancel | OpKind::Addresses | OpKind::WaitWritable) {
             self.life(conn).stirred = now;
         }
-        let moves = matches!(kind, OpKind::Receive | OpKind::Splice | OpKind::Send);
-        if moves && matches!(done.result, Ok(1..)) {
-            self.life(conn).moved = now;
+        match kind {
+            OpKind::Receive | OpKind::Splice if matches!(done.result, Ok(1..)) => {
+                self.life(conn).came = Some(now);
+            }
+            OpKind::Send if matches!(done.result, Ok(1..)) => self.life(conn).moved = now,
+            OpKind::Addresses => self.life(conn).named = Some(now),
+            _ => {}
         }
     }
 
@@ -158,28 +174,47 @@ impl SimRing {
         }
         let client = self.link_at(conn, Side::Client);
         let asks = |op: &Op| op.token.conn == conn && op.token.kind == OpKind::Addresses;
-        let unread = self.unread(conn);
+        let [unread_client, unread_server] = Side::BOTH.map(|side| self.unread(conn, side));
+        let unread = [unread_client, unread_server].into_iter().flatten().min();
         let is_asked = self.ops.iter().any(asks);
-        let heard = self.ends.turned[2];
+        let sends = |op: &Op| op.token.conn == conn && op.token.kind == OpKind::Send;
+        let sends = self.ops.iter().any(sends);
+        let [turned, _, heard] = self.ends.turned;
+        let names_asked = self.ends.names_asked;
         let life = self.life(conn);
         let Life { opened, moved, stirred, .. } = *life;
         let rest = heard.saturating_sub(stirred);
-        let stands = Begun { at: now, rest, opened, moved, unread };
+        let stands = Begun { at: now, rest, opened, moved, unread, unread_client, sends };
+        // An end goes on with the answer at once.
+        if life.named.is_some_and(|named| named < turned) && !is_asked {
+            life.perhaps = None;
+        }
+        life.named = None;
         match (operation, side) {
-            // A name may be asked for by others, a wait may be cancelled for quiet, and a
-            // server may be given up for another.
+            // This one may be for quiet.
+            (QUIETS, _) => {}
+            // A name may be asked for by others, and a server may be given up for another. The
+            // client's name is the first that an end asks for, unless somebody else has.
+            (Operation::Addresses, Side::Client) if !is_asked => life.perhaps = Some(stands),
             (Operation::Cancel(_) | Operation::Addresses, _)
             | (Operation::Close, Side::Upstream) => {
                 life.perhaps.get_or_insert(stands);
             }
             (Operation::Reset | Operation::Close, _) => {
-                let first = life.perhaps.unwrap_or(stands);
-                let unread = first.unread.or(unread);
-                life.begun.get_or_insert(Begun { at: now, unread, ..first });
+                let mut first = life.perhaps.unwrap_or(stands);
+                if names_asked || first.unread.is_none() {
+                    first.unread = unread;
+                }
+                if names_asked || first.unread_client.is_none() {
+                    first.unread_client = unread_client;
+                }
+                life.begun.get_or_insert(Begun { at: now, ..first });
             }
             // It was not. An end that begins now shares the answer to a question about a name.
             _ => {
-                life.perhaps = is_asked.then_some(stands);
+                life.moved = moved.max(life.came.take().unwrap_or(0));
+                let moved = life.moved;
+                life.perhaps = is_asked.then_some(Begun { moved, ..stands });
                 life.begun = None;
             }
         }
@@ -190,15 +225,18 @@ impl SimRing {
         }
     }
 
-    /// When the first byte came to a connection that it waits for and has not read.
-    fn unread(&self, conn: ConnIndex) -> Option<u64> {
-        let links = Side::BOTH.into_iter().filter_map(|side| self.link_at(conn, side));
-        let links = links.map(|link| &self.links[link]);
-        let unread = links.filter(|link| {
-            let waits = link.reads_since.is_some_and(|since| since <= link.unread_since);
-            waits && link.sent_bytes > link.received_bytes
+    /// When the first byte came from a side that the worker waits for and has not read. A receive
+    /// that the kernel has kept back for turns is the kernel's affair.
+    fn unread(&self, conn: ConnIndex, side: Side) -> Option<u64> {
+        let link = &self.links[self.link_at(conn, side)?];
+        let kept_back = self.ops.iter().any(|op| {
+            let Token { conn: of, side: on, kind, .. } = op.token;
+            let receives = matches!(kind, OpKind::Receive | OpKind::Splice);
+            (of, on) == (conn, side) && receives && op.asked <= self.ends.turned[2]
         });
-        unread.map(|link| link.unread_since).min()
+        let waits = link.reads_since.is_some_and(|since| since <= link.unread_since);
+        let is_unread = waits && !kept_back && link.sent_bytes > link.received_bytes;
+        is_unread.then_some(link.unread_since)
     }
 
     /// The worker begins to wait for bytes of a side, or has them.
@@ -241,7 +279,8 @@ impl End {
 
     /// The gateway ended it when nothing had come for long: a peer that is owed nothing sees FIN.
     pub fn is_orderly(&self) -> bool {
-        self.is_from_outside() && self.begun.rest >= REST_MILLIS + TICK_MILLIS
+        let Begun { rest, sends, .. } = self.begun;
+        self.is_from_outside() && rest >= REST_MILLIS + TICK_MILLIS && !sends
     }
 
     /// It was ended by more than its peers: a timeout, an order.
@@ -254,7 +293,7 @@ impl End {
 
     /// An end from outside has a cause, and its time had come.
     pub fn check(&self, name: &str, scenario: &Scenario, ordered: Option<u64>) {
-        let Begun { at, opened, moved, unread, .. } = self.begun;
+        let Begun { at, opened, moved, unread, unread_client, .. } = self.begun;
         let timeouts = &scenario.timeouts;
         let since = |moment: u64, timeout: Option<Duration>| {
             timeout.is_some_and(|timeout| at >= moment + timeout.as_millis() as u64)
@@ -278,6 +317,7 @@ impl End {
             Reason::HalfCloseTimeout => deadline(moved, timeouts.half_close),
             _ => return,
         };
+        let unread = if self.reason == Reason::FirstByteTimeout { unread_client } else { unread };
         let read = unread.is_none_or(|since| since > deadline);
         assert!(read, "{name} was ended for silence with bytes unread: {self:?}");
     }

@@ -75,3 +75,21 @@ fn what_came_before_a_pause_is_read_before_its_connection_counts_as_idle() {
 fn the_last_bytes_before_a_reset_may_make_no_way_for_so_long_and_no_longer() {
     holds(56);
 }
+
+#[test]
+fn a_reset_that_came_long_before_the_gateways_own_end_is_passed_on() {
+    holds(26_336);
+    holds(32_465);
+}
+
+#[test]
+fn an_unanswered_send_is_no_silence_of_the_peer() {
+    holds(6766);
+    holds(8896);
+}
+
+#[test]
+fn a_refused_client_leaves_no_permit_of_a_quota_at_a_gate_that_nobody_comes_to() {
+    holds(152_150);
+    holds(271_524);
+}

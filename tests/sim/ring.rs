@@ -45,6 +45,8 @@ pub struct Op {
     pub cancelled: Vec<u64>,
     /// When it was started, by the clock of patience.
     pub started: u64,
+    /// The same by the worker's clock.
+    pub asked: u64,
 }
 
 /// A completion that the worker has not seen.
@@ -350,6 +352,7 @@ impl Ring for SimRing {
             bits: 0,
             cancelled: Vec::new(),
             started: self.patient,
+            asked: self.now(),
         };
         self.ops.push(op);
         let now = self.now();

@@ -27,7 +27,8 @@ use crate::random::Random;
 use crate::ring::SimRing;
 use crate::scenario::{Access, Scenario, Steer, Stop};
 
-/// How long everything may take once nothing goes wrong any more, in virtual time and in turns.
+/// How long nothing may move once nothing goes wrong any more, in virtual time, and how many turns
+/// everything may take.
 const PATIENCE_MILLIS: u64 = 120_000;
 const MOST_TURNS: u64 = 40_000;
 /// How long a stop may take, however its peers behave.
@@ -65,11 +66,11 @@ struct Run {
     orders: Vec<Sender<Order>>,
     running: Vec<bool>,
     random: Random,
-    calm_since: Option<u64>,
+    calm: bool,
     asker: Asker,
     /// By worker.
     resets: Vec<Resets>,
-    /// What had moved, and since when nothing more.
+    /// What had moved, and since when nothing more, jumps of the clock left out.
     still_since: (u64, u64),
     /// Some were here when the run was stopped.
     held: bool,
@@ -141,7 +142,7 @@ impl Run {
             orders: Vec::new(),
             running: vec![true; scenario.workers],
             random,
-            calm_since: None,
+            calm: false,
             resets: (0..scenario.workers).map(|_| Resets::default()).collect(),
             still_since: (0, 0),
             held: false,
@@ -299,13 +300,19 @@ impl Run {
     /// Calms the run down and stops it when it is time, and sees to it that it ends.
     fn direct(&mut self) {
         let now = self.now();
-        let late = self.calm_since.is_some_and(|since| now > since + PATIENCE_MILLIS);
+        let steady = self.steady();
+        let moved = self.rings().map(|ring| ring.progress()).sum();
+        if moved != self.still_since.0 {
+            self.still_since = (moved, steady);
+        }
+        let patient_until = self.still_since.1 + PATIENCE_MILLIS;
+        let late = self.calm && steady > patient_until;
         assert!(!late && self.turns < MOST_TURNS, "still going: {}", self.dump());
-        if self.calm_since.is_none() && now >= self.scenario.calm_at {
-            self.calm_since = Some(now);
+        if !self.calm && now >= self.scenario.calm_at {
+            self.calm = true;
+            self.still_since.1 = steady;
             self.rings().for_each(SimRing::calm_down);
         }
-        let steady = self.steady();
         if let Some(since) = self.stopped {
             let drain = self.scenario.drain.map_or(0, |within| within.as_millis() as u64);
             assert!(steady <= since + drain + STOP_MILLIS, "still stopping: {}", self.dump());
@@ -313,11 +320,11 @@ impl Run {
         }
         let quiet = self.rings().all(|ring| ring.is_quiet());
         let stops = match self.scenario.stop {
-            Stop::WhenQuiet => self.calm_since.is_some() && (quiet || self.is_held()),
+            Stop::WhenQuiet => self.calm && (quiet || self.is_held()),
             Stop::At(at) => now >= at,
             Stop::After(fault) => {
                 let happened = self.rings().any(|ring| ring.faults.fired[fault as usize] > 0);
-                happened || quiet || (self.calm_since.is_some() && self.is_held())
+                happened || quiet || (self.calm && self.is_held())
             }
         };
         if stops {
@@ -346,13 +353,9 @@ impl Run {
         if self.scenario.shape.holders == 0 {
             return false;
         }
-        let now = self.now();
-        let moved = self.rings().map(|ring| ring.progress()).sum();
-        if moved != self.still_since.0 {
-            self.still_since = (moved, now);
-        }
+        let steady = self.steady();
         let scenario = self.scenario.clone();
-        let still = now > self.still_since.1 + HELD_MILLIS;
+        let still = steady > self.still_since.1 + HELD_MILLIS;
         let held = |run: &mut Run| {
             let rings = run.rings();
             let held: Vec<bool> = rings.map(|ring| ring.check_held(&scenario)).collect();
