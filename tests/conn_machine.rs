@@ -3,12 +3,14 @@
 
 use std::collections::HashSet;
 
-use portcullis::base::{Buffer, BySide, Chunk, Errno, InFlight, OpKind, Side};
-use portcullis::conn::{Action, Actions, Connection, Event, Op, Patience, Phase, Reason, Wiring};
+use portcullis::base::{Buffer, BySide, Chunk, Errno, InFlight, OpKind, Operation, ServerId, Side};
+use portcullis::conn::{Action, Actions, Connection, Event, Patience, Phase, Reason, Wiring};
 use proptest::prelude::*;
 
 /// What tells a pipe from a buffer here.
 const PIPE: u32 = 1 << 30;
+/// And memory beside the pool.
+const PARKED: u32 = 1 << 29;
 
 /// Servers that an upstream has to offer.
 const SERVERS: u32 = 2;
@@ -16,7 +18,7 @@ const SERVERS: u32 = 2;
 /// A kernel that completes what is in flight by chance.
 struct Bench {
     conn: Connection,
-    in_flight: Vec<(Side, Op)>,
+    in_flight: Vec<(Side, Operation)>,
     /// Sides whose peer sent RST: nothing waits there any more.
     reset: BySide<bool>,
     /// Sides whose receive said 0.
@@ -65,18 +67,28 @@ impl Bench {
         for action in actions.list {
             assert!(!self.vacated, "{action:?} after the end");
             match action {
-                Action::Start(_, Op::Open) if self.opened == SERVERS => {
-                    self.apply(Event::ServersExhausted);
+                Action::Open if self.opened == SERVERS => {
+                    let event = [Event::ServersExhausted, Event::NoPort][self.choose(2)];
+                    self.apply(event);
                 }
+                Action::Open => {
+                    self.opened += 1;
+                    self.start(Side::Upstream, Operation::Open(ServerId(0)));
+                }
+                Action::Connect => self.start(Side::Upstream, Operation::Connect(ServerId(0))),
+                Action::Stalled(sink, chunk) => self.park(sink, chunk),
                 Action::Start(side, op) => self.start(side, op),
                 Action::Release(buffer) => {
                     assert!(self.held.remove(&buffer), "{buffer:?} released but not held");
-                    let sends = |op: &Op| matches!(op, Op::Send(chunk) if chunk.buffer == buffer);
-                    assert!(!self.in_flight.iter().any(|(_, op)| sends(op)), "under a send");
+                    let sends = |(_, op): &(Side, Operation)| match op {
+                        Operation::Send(chunk) => chunk.buffer == buffer,
+                        _ => false,
+                    };
+                    assert!(!self.in_flight.iter().any(sends), "under a send");
                 }
                 Action::AwaitBuffer(source) => self.starved.push(source),
                 Action::EndSplices => {
-                    let splices = self.in_flight.iter().any(|(_, op)| *op == Op::Splice);
+                    let splices = self.in_flight.iter().any(|(_, op)| *op == Operation::Splice);
                     let piped = self.held.iter().any(|buffer| buffer.0 & PIPE != 0);
                     assert!(!splices && !piped, "ended with {:?}, {:?}", self.in_flight, self.held);
                 }
@@ -85,15 +97,26 @@ impl Bench {
         }
     }
 
-    fn start(&mut self, side: Side, op: Op) {
-        self.opened += u32::from(op == Op::Open);
+    fn start(&mut self, side: Side, op: Operation) {
         let mut here = self.in_flight.iter().filter(|(on, _)| *on == side);
-        if op == Op::Close {
+        if op == Operation::Close {
             assert!(here.next().is_none(), "{side:?} is closed with {:?}", self.in_flight);
         } else {
             assert!(!here.any(|(_, other)| other.kind() == op.kind()), "two of {op:?}");
         }
         self.in_flight.push((side, op));
+    }
+
+    /// Moves a chunk that waits elsewhere, perhaps.
+    fn park(&mut self, sink: Side, chunk: Chunk) {
+        if self.choose(2) == 0 {
+            return;
+        }
+        let parked = Buffer(self.next_buffer | PARKED);
+        self.next_buffer += 1;
+        assert!(self.held.remove(&chunk.buffer), "{chunk:?} waits but is not held");
+        self.held.insert(parked);
+        self.apply(Event::ChunkMoved(sink, Chunk { buffer: parked, start_bytes: 0, ..chunk }));
     }
 
     fn receive(&mut self, side: Side) -> (Result<u32, Errno>, Option<Buffer>) {
@@ -156,33 +179,33 @@ impl Bench {
         let cancelled = self.cancelled[side].has(op.kind()) && self.choose(2) == 0;
         let (mut buffer, mut more) = (None, false);
         let result = match op {
-            Op::Cancel(kinds) => {
+            Operation::Cancel(kinds) => {
                 self.cancelled[side] = kinds;
                 [Ok(1), Err(Errno::ENOENT), Err(Errno::EALREADY)][self.choose(3)]
             }
-            Op::Reset | Op::Close | Op::Addresses => Ok(0),
+            Operation::Reset | Operation::Close | Operation::Addresses => Ok(0),
             _ if cancelled => Err(Errno::ECANCELED),
-            Op::Open => [Ok(0), Err(Errno::ENFILE)][self.choose(2)],
-            Op::Connect => [Ok(0), Err(Errno::ECONNREFUSED)][self.choose(2)],
-            Op::Receive => {
+            Operation::Open(_) => [Ok(0), Err(Errno::ENFILE)][self.choose(2)],
+            Operation::Connect(_) => [Ok(0), Err(Errno::ECONNREFUSED)][self.choose(2)],
+            Operation::Receive => {
                 let (result, filled) = self.receive(side);
                 buffer = filled;
                 result
             }
-            Op::Splice => {
+            Operation::Splice => {
                 let (result, filled) = self.splice(side);
                 buffer = filled;
                 result
             }
-            Op::Send(chunk) => self.send(side, chunk),
-            Op::WaitReadable => Ok([0x1, 0x2001, 0x2019][self.choose(3)]),
-            Op::WaitWritable(_) => Ok(0x4),
-            Op::Shutdown => [Ok(0), Ok(0), Err(Errno::ENOTCONN)][self.choose(3)],
-            Op::WatchHangup => {
+            Operation::Send(chunk) => self.send(side, chunk),
+            Operation::WaitReadable => Ok([0x1, 0x2001, 0x2019][self.choose(3)]),
+            Operation::WaitWritable => Ok(0x4),
+            Operation::Shutdown => [Ok(0), Ok(0), Err(Errno::ENOTCONN)][self.choose(3)],
+            Operation::WatchHangup => {
                 more = self.choose(2) == 0;
                 Ok([0x2000, 0x2010, 0x2018][self.choose(3)])
             }
-            Op::Unacknowledged => Ok(self.choose(3) as u32),
+            Operation::Unacknowledged => Ok(self.choose(3) as u32),
         };
         if !more {
             self.in_flight.remove(at);
@@ -190,7 +213,7 @@ impl Bench {
         let full = buffer.is_some() && self.choose(4) > 0;
         self.apply(Event::Completed { side, kind: op.kind(), result, buffer, full, more });
         let goes_on = matches!(self.conn.phase(), Phase::Joined | Phase::Delivering { .. });
-        if let (Op::Send(_), Err(Errno::EPIPE | Errno::ECONNRESET)) = (op, result)
+        if let (Operation::Send(_), Err(Errno::EPIPE | Errno::ECONNRESET)) = (op, result)
             && goes_on
         {
             self.check_is_read(side.other());
@@ -200,7 +223,9 @@ impl Bench {
     /// A side is read to its end although nobody can be sent its bytes: its peer may not read
     /// before its own are taken.
     fn check_is_read(&self, side: Side) {
-        let reads = |op: &Op| matches!(op, Op::WaitReadable | Op::Receive | Op::Splice);
+        let reads = |op: &Operation| {
+            matches!(op, Operation::WaitReadable | Operation::Receive | Operation::Splice)
+        };
         let is_read = self.in_flight.iter().any(|(on, op)| *on == side && reads(op))
             || self.starved.contains(&side);
         let over = self.ended[side] || self.reset[side];
@@ -260,8 +285,9 @@ impl Bench {
                 matches!(op, Connect | Receive | WaitReadable | WaitWritable | WatchHangup)
             };
             let cancelled = self.cancelled;
-            let ready =
-                |(side, op): &(Side, Op)| cancelled[*side].has(op.kind()) || !waits(op.kind());
+            let ready = |(side, op): &(Side, Operation)| {
+                cancelled[*side].has(op.kind()) || !waits(op.kind())
+            };
             match self.in_flight.iter().position(ready) {
                 Some(at) => self.complete(at),
                 None => self.apply(Event::Expired(Patience::Retirement)),

@@ -1,6 +1,7 @@
 //! The words that every other module speaks.
 
 pub mod chunk;
+pub mod id;
 pub mod op;
 pub mod side;
 pub mod sync;
@@ -8,8 +9,9 @@ pub mod time;
 pub mod version;
 
 pub use chunk::{Buffer, Chunk, PIPE_BYTES};
+pub use id::{ConnIndex, GateId, Id, IdMap, ListenerId, RouteId, ServerId, UpstreamId, WorkerId};
 pub use nix::errno::Errno;
-pub use op::{InFlight, OpKind};
+pub use op::{InFlight, OpKind, Operation};
 pub use side::{BySide, Side};
 pub use time::{Clock, Micros, Millis, Tick};
 

@@ -1,4 +1,80 @@
-//! The kinds of operations that a connection has in flight.
+//! The operations on one side of a connection, and which of them are in flight.
+
+use super::{Chunk, ServerId};
+
+/// What may be asked for one side of a connection. Its kind is an [`OpKind`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operation {
+    /// Makes a socket for `ServerId`'s family in the side's slot, with the server's options. A
+    /// client slot can be opened only on a ring without gates.
+    Open(ServerId),
+    /// Connects an opened slot to the server. 0 when connected; `SELF_CONNECT` when the
+    /// socket reached itself.
+    Connect(ServerId),
+    /// Completes with poll(2) bits when there is something to read, an end or an error.
+    WaitReadable,
+    /// Receives once into a buffer that the ring picks when data is there. `Ok(0)` is a FIN (or
+    /// a reset whose error another operation got). `ENOBUFS`: no buffer was free.
+    ///
+    /// After the first of them the ring may receive ahead, until a wait for the other side to be
+    /// writable: a few pieces, an end, or an error, which is gone from the socket then. The next
+    /// receive or splice has them in their order, and waits see them. A close discards them, and
+    /// their sender gets RST.
+    Receive,
+    /// As [`Operation::Receive`], but what is there goes into a pipe, unless it was received ahead,
+    /// and it never waits: `EAGAIN` when nothing is there, and once after a splice that took all
+    /// there was, so that a wait comes before the next. `EMFILE`: no pipe or descriptor is left for
+    /// this, or the kernel cannot do it; to be copied instead. What the ring sets aside for a
+    /// connection that splices, it keeps until `Ring::end_splices`.
+    Splice,
+    /// Sends what fits into the socket now and never waits: `EAGAIN` when nothing fits. The bytes
+    /// of a pipe go out in their order, each once.
+    Send(Chunk),
+    /// Completes with poll(2) bits when a send can make progress or the socket failed. Not because
+    /// the peer has ended its direction.
+    WaitWritable,
+    /// Ends our direction (FIN). The peer's direction goes on.
+    Shutdown,
+    /// Multishot, edge-triggered: completes with poll(2) bits once for what holds already and
+    /// again at each change among RDHUP, HUP and ERR.
+    WatchHangup,
+    /// Sends RST at once, discarding what was not sent. Every other operation of the side ends.
+    Reset,
+    /// Completes with the number of bytes that the peer has not acknowledged, or fails as its
+    /// socket did.
+    Unacknowledged,
+    /// Completes when `Ring::addresses` can be taken.
+    Addresses,
+    /// Cancels those of these kinds that are in flight on the side. Each still completes by itself,
+    /// before or after this one, whose result says nothing about them: one may have completed
+    /// already, and one between two states may escape, so that it has to be cancelled again.
+    Cancel(InFlight),
+    /// Empties the slot. Nothing else may be in flight on the side. The slot can be taken by a new
+    /// client from the moment the kernel runs this, which may be before its completion is seen.
+    Close,
+}
+
+impl Operation {
+    /// Its kind, which its token names too.
+    pub fn kind(self) -> OpKind {
+        match self {
+            Operation::Open(_) => OpKind::Open,
+            Operation::Connect(_) => OpKind::Connect,
+            Operation::WaitReadable => OpKind::WaitReadable,
+            Operation::Receive => OpKind::Receive,
+            Operation::Splice => OpKind::Splice,
+            Operation::Send(_) => OpKind::Send,
+            Operation::WaitWritable => OpKind::WaitWritable,
+            Operation::Shutdown => OpKind::Shutdown,
+            Operation::WatchHangup => OpKind::WatchHangup,
+            Operation::Reset => OpKind::Reset,
+            Operation::Unacknowledged => OpKind::Unacknowledged,
+            Operation::Addresses => OpKind::Addresses,
+            Operation::Cancel(_) => OpKind::Cancel,
+            Operation::Close => OpKind::Close,
+        }
+    }
+}
 
 /// The kinds of operations, one bit each in a side's in-flight set: a side never has two of a kind
 /// in flight.

@@ -2,7 +2,7 @@
 
 use arrayvec::ArrayVec;
 
-use crate::base::{Buffer, BySide, Chunk, Errno, InFlight, OpKind, Side};
+use crate::base::{Buffer, BySide, Chunk, Errno, OpKind, Operation, Side};
 use crate::conn::Reason;
 
 /// What happened to a connection.
@@ -25,6 +25,10 @@ pub enum Event {
     },
     /// No server is left to try.
     ServersExhausted,
+    /// No source port is free towards any server that is left, and some are in use.
+    NoPort,
+    /// The chunk that waits for this side lies elsewhere now.
+    ChunkMoved(Side, Chunk),
     /// A buffer is free again for the starved lane that this side is the source of.
     BufferFreed(Side),
     /// What the connection waited for did not come in time.
@@ -98,7 +102,15 @@ impl Patience {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
     /// Start an operation on one side.
-    Start(Side, Op),
+    Start(Side, Operation),
+    /// Make an upstream socket for the next server not yet tried: [`Operation::Open`]. Where there
+    /// is none, that is an event.
+    Open,
+    /// Connect it to that server: [`Operation::Connect`].
+    Connect,
+    /// This chunk waits until this side can be written to. It may be moved meanwhile:
+    /// [`Event::ChunkMoved`].
+    Stalled(Side, Chunk),
     /// Give a buffer back.
     Release(Buffer),
     /// Put the lane of this source into the queue for a free buffer.
@@ -107,63 +119,6 @@ pub enum Action {
     EndSplices,
     /// The slots are empty, nothing is in flight: the connection is over.
     Vacate(Reason),
-}
-
-/// An operation that a connection asks for. The kinds are those of [`OpKind`]; who the server is,
-/// the worker knows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Op {
-    /// Make a socket for the next server not yet tried.
-    Open,
-    /// Connect it to that server.
-    Connect,
-    /// Wait for something to read.
-    WaitReadable,
-    /// Receive.
-    Receive,
-    /// Move what is there into a pipe.
-    Splice,
-    /// Send what fits.
-    Send(Chunk),
-    /// Wait until a send can go on. The chunk is what waits.
-    WaitWritable(Chunk),
-    /// Pass a FIN on.
-    Shutdown,
-    /// Watch for a reset of a side from which nothing is read: it has sent its FIN, or its lane
-    /// stands still.
-    WatchHangup,
-    /// Pass a reset on.
-    Reset,
-    /// Ask what the peer has not acknowledged.
-    Unacknowledged,
-    /// Ask for the addresses at both ends.
-    Addresses,
-    /// Cancel these.
-    Cancel(InFlight),
-    /// Empty the slot.
-    Close,
-}
-
-impl Op {
-    /// Its kind.
-    pub fn kind(self) -> OpKind {
-        match self {
-            Op::Open => OpKind::Open,
-            Op::Connect => OpKind::Connect,
-            Op::WaitReadable => OpKind::WaitReadable,
-            Op::Receive => OpKind::Receive,
-            Op::Splice => OpKind::Splice,
-            Op::Send(_) => OpKind::Send,
-            Op::WaitWritable(_) => OpKind::WaitWritable,
-            Op::Shutdown => OpKind::Shutdown,
-            Op::WatchHangup => OpKind::WatchHangup,
-            Op::Reset => OpKind::Reset,
-            Op::Unacknowledged => OpKind::Unacknowledged,
-            Op::Addresses => OpKind::Addresses,
-            Op::Cancel(_) => OpKind::Cancel,
-            Op::Close => OpKind::Close,
-        }
-    }
 }
 
 /// The most actions that one event can bring: at an end, splices are over, a buffer of each lane is

@@ -1,7 +1,7 @@
 //! From the end of the bytes to the empty slot.
 
-use super::{Action, Actions, Connection, Input, Lane, Op, Patience, Phase, Reason, Stage, Wiring};
-use crate::base::{BySide, InFlight, OpKind, Side};
+use super::{Action, Actions, Connection, Input, Lane, Patience, Phase, Reason, Stage, Wiring};
+use crate::base::{BySide, InFlight, OpKind, Operation, Side};
 
 impl Connection {
     /// The first cause counts: a later one is its consequence.
@@ -39,7 +39,7 @@ impl Connection {
     /// Asks for the addresses of `side`, unless somebody has asked already: one answer will do.
     fn name_at_end(&mut self, side: Side, actions: &mut Actions) {
         if !self.in_flight[side].has(OpKind::Addresses) {
-            self.start(side, Op::Addresses, actions);
+            self.start(side, Operation::Addresses, actions);
         }
     }
 
@@ -88,7 +88,7 @@ impl Connection {
         }
         self.resets[sink] = true;
         if stage != Stage::Naming {
-            self.start(sink, Op::Reset, actions);
+            self.start(sink, Operation::Reset, actions);
             self.phase = Phase::Ending(Stage::Resetting);
         }
     }
@@ -136,7 +136,7 @@ impl Connection {
     pub(super) fn cancel(&mut self, side: Side, actions: &mut Actions) {
         let waiting = self.in_flight[side].and(InFlight::WAITING);
         if !waiting.is_empty() && !self.in_flight[side].has(OpKind::Cancel) {
-            self.start(side, Op::Cancel(waiting), actions);
+            self.start(side, Operation::Cancel(waiting), actions);
         }
     }
 
@@ -149,7 +149,7 @@ impl Connection {
                 Stage::Naming => {
                     for side in Side::BOTH {
                         if self.resets[side] {
-                            self.start(side, Op::Reset, actions);
+                            self.start(side, Operation::Reset, actions);
                         }
                     }
                     Stage::Resetting
@@ -168,7 +168,7 @@ impl Connection {
                 }
                 Stage::Retiring => {
                     let first = if self.upstream_open { Side::Upstream } else { Side::Client };
-                    self.start(first, Op::Close, actions);
+                    self.start(first, Operation::Close, actions);
                     Stage::Closing
                 }
                 Stage::Closing => return,
@@ -187,7 +187,7 @@ impl Connection {
             (Phase::Ending(stage), Side::Upstream) => {
                 self.upstream_open = false;
                 if stage == Stage::Closing {
-                    self.start(Side::Client, Op::Close, actions);
+                    self.start(Side::Client, Operation::Close, actions);
                 }
             }
             (Phase::Ending(Stage::Closing), Side::Client) => {

@@ -35,14 +35,14 @@ mod passage;
 mod reason;
 mod relay;
 
-pub use action::{Action, Actions, Event, MAX_ACTIONS, Op, Patience};
+pub use action::{Action, Actions, Event, MAX_ACTIONS, Patience};
 pub use lane::{Input, Lane};
 pub use opening::is_pressure;
 pub use reason::Reason;
 
 use passage::Passage;
 
-use crate::base::{BySide, Chunk, InFlight, OpKind, Side};
+use crate::base::{BySide, InFlight, OpKind, Operation, Side};
 
 /// What a client is joined to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -150,6 +150,8 @@ impl Connection {
                 self.completed(event, &mut actions);
             }
             Event::ServersExhausted => self.servers_exhausted(&mut actions),
+            Event::NoPort => self.no_port(),
+            Event::ChunkMoved(sink, chunk) => self.chunk_moved(sink, chunk),
             Event::BufferFreed(source) => self.buffer_freed(source, &mut actions),
             Event::Expired(patience) => self.expired(patience, &mut actions),
             Event::Ended { reason, at_rest } => {
@@ -197,18 +199,6 @@ impl Connection {
         }
     }
 
-    /// Tells a stalled lane that its chunk lies elsewhere now.
-    ///
-    /// # Panics
-    /// When nothing is stalled towards `sink`.
-    pub fn chunk_moved(&mut self, sink: Side, chunk: Chunk) {
-        let source = self.source_of(sink);
-        match &mut self.lanes[source] {
-            Lane::Stalled(held) => *held = chunk,
-            lane => panic!("a chunk of {lane:?} towards {sink:?} was moved"),
-        }
-    }
-
     /// What it waits for now.
     pub fn patience(&self) -> Patience {
         match self.phase {
@@ -249,7 +239,7 @@ impl Connection {
 
     fn name(&mut self, side: Side, actions: &mut Actions) {
         assert!(self.can_name(side), "{side:?} was to be named in {:?}", self.phase);
-        self.start(side, Op::Addresses, actions);
+        self.start(side, Operation::Addresses, actions);
     }
 
     /// Whether something is kept for a lane that [`Patience::Quiet`] gives back.
@@ -292,9 +282,9 @@ impl Connection {
         self.sink_of(sink)
     }
 
-    fn start(&mut self, side: Side, op: Op, actions: &mut Actions) {
-        self.in_flight[side].start(op.kind());
-        actions.list.push(Action::Start(side, op));
+    fn start(&mut self, side: Side, operation: Operation, actions: &mut Actions) {
+        self.in_flight[side].start(operation.kind());
+        actions.list.push(Action::Start(side, operation));
     }
 }
 

@@ -1,8 +1,8 @@
 //! From the accept to the join.
 
 use super::relay::is_gone;
-use super::{Actions, Connection, Input, Lane, Op, Phase, Reason, Wiring};
-use crate::base::{BySide, Errno, OpKind, Side};
+use super::{Action, Actions, Connection, Input, Lane, Phase, Reason, Wiring};
+use crate::base::{BySide, Errno, OpKind, Operation, Side};
 
 /// Whether the kernel refuses for want of files or memory, of which it may have some later.
 pub fn is_pressure(error: Errno) -> bool {
@@ -16,14 +16,14 @@ impl Connection {
         let mut conn = Connection { phase: Phase::Joined, wiring, named, ..Connection::VACANT };
         let mut actions = Actions::default();
         match wiring {
-            Wiring::Hold => conn.start(Side::Client, Op::WatchHangup, &mut actions),
+            Wiring::Hold => conn.start(Side::Client, Operation::WatchHangup, &mut actions),
             Wiring::Echo | Wiring::Discard => conn.wait_readable(Side::Client, &mut actions),
             Wiring::Pair => {
                 conn.phase = Phase::Opening;
                 // The wait comes before the socket: a client that is gone already is known to be
                 // so when the socket is there, and no server ever hears of it.
                 conn.wait_readable(Side::Client, &mut actions);
-                conn.start(Side::Upstream, Op::Open, &mut actions);
+                conn.open(&mut actions);
             }
         }
         (conn, actions)
@@ -49,7 +49,8 @@ impl Connection {
             Ok(_) => {
                 self.phase = Phase::Connecting;
                 self.connect_begun = true;
-                self.start(Side::Upstream, Op::Connect, actions);
+                self.in_flight[Side::Upstream].start(OpKind::Connect);
+                actions.list.push(Action::Connect);
             }
             // Not the server's fault: the next one would fare no better.
             Err(error) if is_pressure(error) => self.phase = Phase::Pressed,
@@ -60,10 +61,15 @@ impl Connection {
         }
     }
 
+    fn open(&mut self, actions: &mut Actions) {
+        self.in_flight[Side::Upstream].start(OpKind::Open);
+        actions.list.push(Action::Open);
+    }
+
     /// The kernel may have files and memory again.
     pub(super) fn open_again(&mut self, actions: &mut Actions) {
         self.phase = Phase::Opening;
-        self.start(Side::Upstream, Op::Open, actions);
+        self.open(actions);
     }
 
     /// A connect completed: by an answer, an error or its cancel.
@@ -97,17 +103,27 @@ impl Connection {
             return;
         }
         if self.upstream_open {
-            self.start(Side::Upstream, Op::Close, actions);
+            self.start(Side::Upstream, Operation::Close, actions);
         } else {
             self.open_again(actions);
         }
     }
 
-    /// The [`Op::Open`] just asked for found no server left, so it was never started.
+    /// The [`Action::Open`] just asked for found no server left, so nothing was started.
     pub(super) fn servers_exhausted(&mut self, actions: &mut Actions) {
+        self.not_opened();
+        self.end(Reason::NoServer, BySide([true, false]), actions);
+    }
+
+    /// It found no source port. To the client it is as if the kernel had no memory for a socket.
+    pub(super) fn no_port(&mut self) {
+        self.not_opened();
+        self.phase = Phase::Pressed;
+    }
+
+    fn not_opened(&mut self) {
         assert_eq!(self.phase, Phase::Opening, "servers are looked for only while opening");
         self.in_flight[Side::Upstream].retire(OpKind::Open);
-        self.end(Reason::NoServer, BySide([true, false]), actions);
     }
 
     /// The client's readiness before the join: data can wait, a reset ends it.

@@ -1,7 +1,7 @@
 //! Bytes, FINs and resets between two joined sides.
 
-use super::{Actions, Connection, Input, Lane, Op, Passage, Phase, Reason, Wiring};
-use crate::base::{Buffer, BySide, Chunk, Errno, InFlight, OpKind, Side};
+use super::{Action, Actions, Connection, Input, Lane, Passage, Phase, Reason, Wiring};
+use crate::base::{Buffer, BySide, Chunk, Errno, InFlight, OpKind, Operation, Side};
 
 /// poll(2): the socket has an error that nobody has been told.
 const POLL_ERROR: u32 = 0x0008;
@@ -28,20 +28,20 @@ fn says_nothing(error: Errno) -> bool {
 impl Connection {
     pub(super) fn wait_readable(&mut self, source: Side, actions: &mut Actions) {
         self.lanes[source] = Lane::Waiting;
-        self.start(source, Op::WaitReadable, actions);
+        self.start(source, Operation::WaitReadable, actions);
     }
 
     /// Takes what comes next: by a splice in a lane of bulk, else by a receive.
     pub(super) fn receive(&mut self, source: Side, actions: &mut Actions) {
         if self.passages[source].is_spliced() {
             self.lanes[source] = Lane::Splicing;
-            return self.start(source, Op::Splice, actions);
+            return self.start(source, Operation::Splice, actions);
         }
         if !self.passages[source].is_copied() {
             self.stop_splicing(source, Passage::COPIED, actions);
         }
         self.lanes[source] = Lane::Receiving;
-        self.start(source, Op::Receive, actions);
+        self.start(source, Operation::Receive, actions);
     }
 
     /// A splice brought nothing: the ring can do none now, or none was there.
@@ -58,14 +58,28 @@ impl Connection {
 
     fn send(&mut self, source: Side, chunk: Chunk, actions: &mut Actions) {
         self.lanes[source] = Lane::Sending(chunk);
-        self.start(self.sink_of(source), Op::Send(chunk), actions);
+        self.start(self.sink_of(source), Operation::Send(chunk), actions);
     }
 
     fn stall(&mut self, source: Side, chunk: Chunk, actions: &mut Actions) {
+        let sink = self.sink_of(source);
         self.lanes[source] = Lane::Stalled(chunk);
-        self.start(self.sink_of(source), Op::WaitWritable(chunk), actions);
+        actions.list.push(Action::Stalled(sink, chunk));
+        self.start(sink, Operation::WaitWritable, actions);
         if self.wiring == Wiring::Pair {
             self.watch(source, actions);
+        }
+    }
+
+    /// A stalled lane's chunk lies elsewhere now.
+    ///
+    /// # Panics
+    /// When nothing is stalled towards `sink`.
+    pub(super) fn chunk_moved(&mut self, sink: Side, chunk: Chunk) {
+        let source = self.source_of(sink);
+        match &mut self.lanes[source] {
+            Lane::Stalled(held) => *held = chunk,
+            lane => panic!("a chunk of {lane:?} towards {sink:?} was moved"),
         }
     }
 
@@ -73,7 +87,7 @@ impl Connection {
     /// connection goes quiet: a lane that stalled once does so again.
     fn watch(&mut self, side: Side, actions: &mut Actions) {
         if !self.in_flight[side].has(OpKind::WatchHangup) {
-            self.start(side, Op::WatchHangup, actions);
+            self.start(side, Operation::WatchHangup, actions);
         }
     }
 
@@ -90,7 +104,7 @@ impl Connection {
                 self.receive(source, actions);
             }
             Phase::Joined | Phase::Delivering { .. } if self.lanes[source] == Lane::Dropping => {
-                self.start(source, Op::Receive, actions);
+                self.start(source, Operation::Receive, actions);
             }
             Phase::Opening | Phase::Pressed | Phase::Connecting | Phase::Retrying => {
                 self.readable_early(result, actions);
@@ -120,7 +134,7 @@ impl Connection {
         }
         if self.phase != Phase::Joined || !matches!(lane, Lane::Receiving | Lane::Splicing) {
             // Cancelled, or its lane died: the data beat the cancel and has nowhere to go.
-            actions.list.extend(buffer.map(super::Action::Release));
+            actions.list.extend(buffer.map(Action::Release));
             if buffer.is_some() || result == Err(Errno::ENOBUFS) {
                 self.cut_off(source, actions);
             }
@@ -131,7 +145,7 @@ impl Connection {
                 actions.moved = true;
                 if self.wiring == Wiring::Discard {
                     self.delivered(source, length_bytes, actions);
-                    actions.list.push(super::Action::Release(buffer));
+                    actions.list.push(Action::Release(buffer));
                     return self.receive(source, actions);
                 }
                 if self.wiring == Wiring::Pair {
@@ -145,7 +159,7 @@ impl Connection {
             (Ok(0), None) => self.input_ended(source, actions),
             (Err(Errno::ENOBUFS), None) => {
                 self.lanes[source] = Lane::Starved;
-                actions.list.push(super::Action::AwaitBuffer(source));
+                actions.list.push(Action::AwaitBuffer(source));
                 self.watch(source, actions);
             }
             (Err(Errno::EINTR), None) => self.receive(source, actions),
@@ -183,7 +197,7 @@ impl Connection {
             }
             let kept = self.in_flight[side].and(GIVEN_BACK);
             if !kept.is_empty() && !self.in_flight[side].has(OpKind::Cancel) {
-                self.start(side, Op::Cancel(kept), actions);
+                self.start(side, Operation::Cancel(kept), actions);
             }
         }
     }
@@ -197,7 +211,7 @@ impl Connection {
         buffer: Option<Buffer>,
         actions: &mut Actions,
     ) {
-        actions.list.extend(buffer.map(super::Action::Release));
+        actions.list.extend(buffer.map(Action::Release));
         self.stop_splicing(source, Passage::COPIED, actions);
         match result {
             Ok(0) => {
@@ -206,9 +220,13 @@ impl Connection {
                     self.input[source] = Input::Ended;
                 }
             }
-            Ok(_) | Err(Errno::EINTR | Errno::EMFILE) => self.start(source, Op::Receive, actions),
-            Err(Errno::ENOBUFS) => actions.list.push(super::Action::AwaitBuffer(source)),
-            Err(Errno::EAGAIN | Errno::ECANCELED) => self.start(source, Op::WaitReadable, actions),
+            Ok(_) | Err(Errno::EINTR | Errno::EMFILE) => {
+                self.start(source, Operation::Receive, actions)
+            }
+            Err(Errno::ENOBUFS) => actions.list.push(Action::AwaitBuffer(source)),
+            Err(Errno::EAGAIN | Errno::ECANCELED) => {
+                self.start(source, Operation::WaitReadable, actions)
+            }
             Err(_) => self.mark_reset(source, actions),
         }
     }
@@ -217,7 +235,7 @@ impl Connection {
     fn stop_splicing(&mut self, source: Side, passage: Passage, actions: &mut Actions) {
         let before = std::mem::replace(&mut self.passages[source], passage);
         if !before.is_copied() && self.passages[source.other()].is_copied() {
-            actions.list.push(super::Action::EndSplices);
+            actions.list.push(Action::EndSplices);
         }
     }
 
@@ -247,7 +265,7 @@ impl Connection {
             Ok(_) | Err(Errno::EAGAIN | Errno::EINTR | Errno::ENOBUFS | Errno::ENOMEM)
         );
         let Some(rest) = rest.filter(|_| self.phase == Phase::Joined && !failed) else {
-            actions.list.push(super::Action::Release(chunk.buffer));
+            actions.list.push(Action::Release(chunk.buffer));
             return self.chunk_gone(source, sink, failed, actions);
         };
         self.stall(source, rest, actions);
@@ -319,7 +337,7 @@ impl Connection {
             return self.end(Reason::Closed, BySide([false; 2]), actions);
         }
         self.lanes[source] = Lane::Finishing;
-        self.start(sink, Op::Shutdown, actions);
+        self.start(sink, Operation::Shutdown, actions);
     }
 
     /// One direction has been over for a while. A side that was read to its end shows a later
@@ -328,7 +346,7 @@ impl Connection {
     pub(super) fn watch_who_ended(&mut self, actions: &mut Actions) {
         for side in Side::BOTH {
             if self.input[side] == Input::Ended && !self.in_flight[side].has(OpKind::WatchHangup) {
-                self.start(side, Op::WatchHangup, actions);
+                self.start(side, Operation::WatchHangup, actions);
             }
         }
     }
@@ -378,7 +396,7 @@ impl Connection {
         } else if self.wiring == Wiring::Hold && result.is_ok_and(|bits| bits & POLL_ENDED != 0) {
             self.end(Reason::Closed, BySide([false; 2]), actions);
         } else if !self.in_flight[side].has(OpKind::WatchHangup) {
-            self.start(side, Op::WatchHangup, actions);
+            self.start(side, Operation::WatchHangup, actions);
         }
     }
 
@@ -419,7 +437,7 @@ impl Connection {
         match self.lanes[source] {
             // It is released by its completion, which comes back here.
             Lane::Sending(_) => return,
-            Lane::Stalled(chunk) => actions.list.push(super::Action::Release(chunk.buffer)),
+            Lane::Stalled(chunk) => actions.list.push(Action::Release(chunk.buffer)),
             // Nothing comes any more.
             Lane::Finishing | Lane::Finished => return,
             _ => {}
@@ -436,7 +454,7 @@ impl Connection {
     fn go_on_dropping(&mut self, source: Side, actions: &mut Actions) {
         let reads = [OpKind::WaitReadable, OpKind::Receive, OpKind::Splice];
         if !reads.iter().any(|&kind| self.in_flight[source].has(kind)) {
-            self.start(source, Op::Receive, actions);
+            self.start(source, Operation::Receive, actions);
         }
     }
 
@@ -454,7 +472,7 @@ impl Connection {
     /// Asks what `side` has not acknowledged, unless the question is open.
     pub(super) fn ask(&mut self, side: Side, actions: &mut Actions) {
         if !self.in_flight[side].has(OpKind::Unacknowledged) {
-            self.start(side, Op::Unacknowledged, actions);
+            self.start(side, Operation::Unacknowledged, actions);
         }
     }
 
@@ -466,7 +484,7 @@ impl Connection {
                 actions.moved |= now_bytes < left_bytes;
                 self.phase = Phase::Delivering { to, left_bytes: now_bytes };
                 if !self.in_flight[to].has(OpKind::WatchHangup) {
-                    self.start(to, Op::WatchHangup, actions);
+                    self.start(to, Operation::WatchHangup, actions);
                 }
             }
         }

@@ -106,13 +106,13 @@ fn happening(out: &mut String, Happening { at, what }: &Happening) -> fmt::Resul
     let (seconds, micros) = (at.0 / 1_000_000, at.0 % 1_000_000);
     write!(out, "{seconds}.{micros:06} ")?;
     match what {
-        What::Completed(Completion::Accepted { listener, conn, more }) => {
+        What::Completed(Completion::Accepted { gate: listener, conn, more }) => {
             writeln!(out, "{} accepted at={} more={more}", conn.0, listener.0)
         }
-        What::Completed(Completion::QueueReady { listener }) => {
+        What::Completed(Completion::QueueReady { gate: listener }) => {
             writeln!(out, "queue-ready at={}", listener.0)
         }
-        What::Completed(Completion::AcceptEnded { listener, error }) => {
+        What::Completed(Completion::AcceptEnded { gate: listener, error }) => {
             writeln!(out, "accept-ended at={} error={error:?}", listener.0)
         }
         What::Completed(Completion::Done(Done { token, result, more, .. })) => writeln!(

@@ -3,20 +3,8 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::base::{Buffer, Chunk, Errno, InFlight, OpKind};
+use crate::base::{Buffer, Chunk, ConnIndex, Errno, GateId, Operation};
 use crate::ring::token::Token;
-
-/// Index of a connection: its client's slot, counted over all kernel rings of the worker.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ConnIndex(pub u32);
-
-/// Index of a passive socket in the ring that owns it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct ListenerId(pub u16);
-
-/// Index of a server address in the ring's list of them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct ServerId(pub u16);
 
 /// How to accept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,80 +13,6 @@ pub enum AcceptMode {
     Multishot,
     /// Exactly one client: a credit.
     Single,
-}
-
-/// What may be asked for one side of a connection. See [`crate::ring::OpKind`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Operation {
-    /// Makes a socket for `ServerId`'s family in the side's slot, with the server's options. A
-    /// client slot can be opened only on a ring without listeners.
-    Open(ServerId),
-    /// Connects an opened slot to the server. 0 when connected; `SELF_CONNECT` when the
-    /// socket reached itself.
-    Connect(ServerId),
-    /// Completes with poll(2) bits when there is something to read, an end or an error.
-    WaitReadable,
-    /// Receives once into a buffer that the ring picks when data is there. `Ok(0)` is a FIN (or
-    /// a reset whose error another operation got). `ENOBUFS`: no buffer was free.
-    ///
-    /// After the first of them the ring may receive ahead, until a wait for the other side to be
-    /// writable: a few pieces, an end, or an error, which is gone from the socket then. The next
-    /// receive or splice has them in their order, and waits see them. A close discards them, and
-    /// their sender gets RST.
-    Receive,
-    /// As [`Operation::Receive`], but what is there goes into a pipe, unless it was received ahead,
-    /// and it never waits: `EAGAIN` when nothing is there, and once after a splice that took all
-    /// there was, so that a wait comes before the next. `EMFILE`: no pipe or descriptor is left for
-    /// this, or the kernel cannot do it; to be copied instead. What the ring sets aside for a
-    /// connection that splices, it keeps until [`Ring::end_splices`].
-    Splice,
-    /// Sends what fits into the socket now and never waits: `EAGAIN` when nothing fits. The bytes
-    /// of a pipe go out in their order, each once.
-    Send(Chunk),
-    /// Completes with poll(2) bits when a send can make progress or the socket failed. Not because
-    /// the peer has ended its direction.
-    WaitWritable,
-    /// Ends our direction (FIN). The peer's direction goes on.
-    Shutdown,
-    /// Multishot, edge-triggered: completes with poll(2) bits once for what holds already and
-    /// again at each change among RDHUP, HUP and ERR.
-    WatchHangup,
-    /// Sends RST at once, discarding what was not sent. Every other operation of the side ends.
-    Reset,
-    /// Completes with the number of bytes that the peer has not acknowledged, or fails as its
-    /// socket did.
-    Unacknowledged,
-    /// Completes when [`Ring::addresses`] can be taken.
-    Addresses,
-    /// Cancels those of these kinds that are in flight on the side. Each still completes by itself,
-    /// before or after this one, whose result says nothing about them: one may have completed
-    /// already, and one between two states may escape, so that it has to be cancelled again.
-    Cancel(InFlight),
-    /// Empties the slot. Nothing else may be in flight on the side. The slot can be taken by a new
-    /// client from the moment the kernel runs this, which may be before its completion is seen.
-    Close,
-}
-
-impl Operation {
-    /// Its kind, which its token names too.
-    pub fn kind(self) -> OpKind {
-        match self {
-            Operation::Open(_) => OpKind::Open,
-            Operation::Connect(_) => OpKind::Connect,
-            Operation::WaitReadable => OpKind::WaitReadable,
-            Operation::Receive => OpKind::Receive,
-            Operation::Splice => OpKind::Splice,
-            Operation::Send(_) => OpKind::Send,
-            Operation::WaitWritable => OpKind::WaitWritable,
-            Operation::Shutdown => OpKind::Shutdown,
-            Operation::WatchHangup => OpKind::WatchHangup,
-            Operation::Reset => OpKind::Reset,
-            Operation::Unacknowledged => OpKind::Unacknowledged,
-            Operation::Addresses => OpKind::Addresses,
-            Operation::Cancel(_) => OpKind::Cancel,
-            Operation::Close => OpKind::Close,
-        }
-    }
 }
 
 /// An operation's completion.
@@ -124,7 +38,7 @@ pub enum Completion {
     /// A client was accepted into `conn`'s client slot.
     Accepted {
         /// Where it knocked.
-        listener: ListenerId,
+        gate: GateId,
         /// Its slot.
         conn: ConnIndex,
         /// The accept goes on; false: it is retired.
@@ -132,15 +46,15 @@ pub enum Completion {
     },
     /// An accept is retired without a client: cancelled (`ECANCELED`) or refused by the kernel.
     AcceptEnded {
-        /// Which listener's.
-        listener: ListenerId,
+        /// Whose accept it was.
+        gate: GateId,
         /// Why.
         error: Errno,
     },
-    /// A client waits in the listener's queue, or did: what [`Ring::watch_queue`] asked for.
+    /// A client waits in the gate's queue, or did: what [`Ring::watch_queue`] asked for.
     QueueReady {
         /// Whose queue.
-        listener: ListenerId,
+        gate: GateId,
     },
     /// A connection's operation.
     Done(Done),
@@ -212,19 +126,19 @@ pub trait Ring {
     /// When an accept is still armed.
     fn retarget_accepts(&mut self);
 
-    /// Arms an accept. Single accepts of a listener may be armed many times over.
-    fn accept(&mut self, listener: ListenerId, mode: AcceptMode);
+    /// Arms an accept. Single accepts of a gate may be armed many times over.
+    fn accept(&mut self, gate: GateId, mode: AcceptMode);
 
-    /// Cancels every accept armed on `listener`. Each still retires by a completion of its own,
+    /// Cancels every accept armed on `gate`. Each still retires by a completion of its own,
     /// and clients may be accepted until it has.
-    fn cancel_accepts(&mut self, listener: ListenerId);
+    fn cancel_accepts(&mut self, gate: GateId);
 
-    /// Completed handshakes that wait in the listener's queue.
-    fn accept_queue(&self, listener: ListenerId) -> Result<u32, Errno>;
+    /// Completed handshakes that wait in the gate's queue.
+    fn accept_queue(&self, gate: GateId) -> Result<u32, Errno>;
 
-    /// Tells, once, that a client waits in the listener's queue: at once, or when one comes. One
-    /// watch of a listener at a time.
-    fn watch_queue(&mut self, listener: ListenerId);
+    /// Tells, once, that a client waits in the gate's queue: at once, or when one comes. One
+    /// watch of a gate at a time.
+    fn watch_queue(&mut self, gate: GateId);
 
     /// Starts `operation`; `token.kind` is its kind.
     fn start(&mut self, token: Token, operation: Operation);

@@ -7,10 +7,7 @@ pub mod contract;
 pub mod kernel;
 pub mod token;
 
-pub use contract::{
-    AcceptMode, Completion, ConnIndex, Done, FourTuple, ListenerId, Operation, Ring, RingCounters,
-    ServerId,
-};
+pub use contract::{AcceptMode, Completion, Done, FourTuple, Ring, RingCounters};
 pub use kernel::locked::{lockable_bytes, patient};
 pub use kernel::options::{steer_clients, take_no_hops};
 pub use kernel::probe::{Features, ProbeError, probe};
@@ -19,4 +16,4 @@ pub use kernel::{
 };
 pub use token::Token;
 
-pub use crate::base::OpKind;
+pub use crate::base::{ConnIndex, GateId, OpKind, Operation, ServerId};

@@ -1,7 +1,6 @@
 //! What travels in `user_data`: which life of which connection an operation belongs to.
 
-use crate::base::{OpKind, Side};
-use crate::ring::contract::ConnIndex;
+use crate::base::{ConnIndex, OpKind, Side};
 
 /// Names one operation of one life of one connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

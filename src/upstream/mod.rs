@@ -12,22 +12,27 @@ pub use crate::config::Balance;
 pub struct Servers {
     balance: Balance,
     /// Over all workers.
-    shared: Arc<Shared>,
+    pool: Arc<Pool>,
     /// Where the next search begins, so that equals take turns.
     cursor: usize,
     /// By server: turns that it has coming, while weights differ.
     credit: Vec<i64>,
 }
 
+/// How the servers of an upstream stand, over all workers.
 #[derive(Debug)]
-struct Shared {
-    servers: Box<[CachePadded<Server>]>,
+pub struct Pool {
+    servers: Box<[Arc<Standing>]>,
     /// Every weight is the same and none is 0: the cursor alone shares evenly.
     even: AtomicBool,
 }
 
+/// How one server stands, over all workers.
 #[derive(Debug)]
-struct Server {
+pub struct Standing(CachePadded<Numbers>);
+
+#[derive(Debug)]
+struct Numbers {
     /// Connections to it.
     open: AtomicU32,
     /// Its share of new connections; 0: none.
@@ -36,25 +41,75 @@ struct Server {
     full_weight: AtomicU32,
 }
 
+/// Which servers a connection has tried. It goes on where it was when others come or go meanwhile.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tried {
+    first: u16,
+    /// From this step on they are still to be tried; 0 before the first.
+    steps: u16,
+}
+
+impl Tried {
+    /// None of them.
+    pub const NONE: Tried = Tried { first: 0, steps: 0 };
+
+    /// The last one was not tried after all.
+    ///
+    /// # Panics
+    /// When there is none.
+    pub fn take_back(&mut self) {
+        self.steps -= 1;
+    }
+}
+
+impl Standing {
+    /// Of a server without connections.
+    pub fn new(weight: u32) -> Standing {
+        Standing(CachePadded::new(Numbers {
+            open: AtomicU32::new(0),
+            weight: AtomicU32::new(weight),
+            full_weight: AtomicU32::new(weight.max(1)),
+        }))
+    }
+
+    /// Counts a connection to it.
+    pub fn opened(&self) {
+        self.0.open.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts one less.
+    ///
+    /// # Panics
+    /// When there was none.
+    pub fn closed(&self) {
+        let before = self.0.open.fetch_sub(1, Ordering::Relaxed);
+        assert!(before > 0, "a server lost a connection that it did not have");
+    }
+
+    /// Connections to it now.
+    pub fn open(&self) -> u32 {
+        self.0.open.load(Ordering::Relaxed)
+    }
+
+    /// The share of new connections that it gets; 0: none, it drains.
+    pub fn weight(&self) -> u32 {
+        self.0.weight.load(Ordering::Relaxed)
+    }
+}
+
 impl Servers {
-    /// An upstream of a server for each weight, without connections. Clones share the counts and
-    /// the weights.
+    /// An upstream of a server for each weight, without connections.
     ///
     /// # Panics
     /// When there is no weight: the config does not let that through.
     pub fn new(balance: Balance, weights: impl IntoIterator<Item = u32>) -> Servers {
-        let server = |weight: u32| {
-            CachePadded::new(Server {
-                open: AtomicU32::new(0),
-                weight: AtomicU32::new(weight),
-                full_weight: AtomicU32::new(weight.max(1)),
-            })
-        };
-        let servers: Box<[_]> = weights.into_iter().map(server).collect();
-        assert!(!servers.is_empty(), "an upstream has at least one server");
-        let shared = Shared { servers, even: AtomicBool::new(false) };
-        shared.compare_weights();
-        Servers { balance, shared: Arc::new(shared), cursor: 0, credit: Vec::new() }
+        let standings = weights.into_iter().map(|weight| Arc::new(Standing::new(weight)));
+        Servers::over(balance, Arc::new(Pool::new(standings)))
+    }
+
+    /// A view of this pool. Views share the counts and the weights.
+    pub fn over(balance: Balance, pool: Arc<Pool>) -> Servers {
+        Servers { balance, pool, cursor: 0, credit: Vec::new() }
     }
 
     /// This view with its turns begun at `offset`, so that workers do not move in step.
@@ -65,7 +120,7 @@ impl Servers {
 
     /// How many servers there are.
     pub fn count(&self) -> usize {
-        self.shared.servers.len()
+        self.pool.servers.len()
     }
 
     /// The server that a new connection tries first; `None` when each has the weight 0.
@@ -74,7 +129,7 @@ impl Servers {
     /// weights. Least connections divides a server's connections by its weight, and equals take
     /// turns by weight.
     pub fn choose(&mut self) -> Option<usize> {
-        if !self.shared.even.load(Ordering::Relaxed) {
+        if !self.pool.even.load(Ordering::Relaxed) {
             return self.choose_by_weight();
         }
         self.credit.clear();
@@ -135,46 +190,71 @@ impl Servers {
         Load { open: u64::from(self.open(server)), weight: u64::from(self.weight(server)) }
     }
 
+    /// The next server that a connection has not tried, the first of them by [`Servers::choose`].
+    /// From there on connections go round, each from a place of its own by its `turn`: what a
+    /// server that is down does not take is shared by all others, instead of coming to its
+    /// neighbour on top of its own.
+    pub fn next(&mut self, tried: &mut Tried, turn: usize) -> Option<usize> {
+        if tried.steps == 0 {
+            tried.first = self.choose()? as u16;
+        }
+        let count = self.count();
+        let first = usize::from(tried.first) % count;
+        let place = |step: usize| match step {
+            0 => first,
+            _ => (first + 1 + (turn + step) % (count - 1)) % count,
+        };
+        let mut untried = usize::from(tried.steps)..count;
+        // The first was just chosen; a later one may drain.
+        let step = untried.find(|&step| step == 0 || self.weight(place(step)) > 0)?;
+        tried.steps = step as u16 + 1;
+        Some(place(step))
+    }
+
+    /// How a server stands.
+    pub fn standing(&self, server: usize) -> &Arc<Standing> {
+        &self.pool.servers[server]
+    }
+
     /// Counts a connection to `server`.
     pub fn opened(&self, server: usize) {
-        self.shared.servers[server].open.fetch_add(1, Ordering::Relaxed);
+        self.standing(server).opened();
     }
 
     /// Counts one less.
     pub fn closed(&self, server: usize) {
-        let before = self.shared.servers[server].open.fetch_sub(1, Ordering::Relaxed);
-        assert!(before > 0, "server {server} lost a connection it did not have");
+        self.standing(server).closed();
     }
 
     /// Whether any server has a connection.
     pub fn any_open(&self) -> bool {
-        (0..self.count()).any(|server| self.open(server) > 0)
+        self.pool.servers.iter().any(|server| server.open() > 0)
     }
 
     /// Connections to `server` now.
     pub fn open(&self, server: usize) -> u32 {
-        self.shared.servers[server].open.load(Ordering::Relaxed)
+        self.standing(server).open()
     }
 
     /// The share of new connections that `server` gets; 0: none, it drains.
     pub fn weight(&self, server: usize) -> u32 {
-        self.shared.servers[server].weight.load(Ordering::Relaxed)
+        self.standing(server).weight()
     }
 
     /// Gives `server` another share, for all workers. Only one thread may.
     pub fn set_weight(&self, server: usize, weight: u32) {
-        let state = &self.shared.servers[server];
-        state.weight.store(weight, Ordering::Relaxed);
+        let Standing(numbers) = &**self.standing(server);
+        numbers.weight.store(weight, Ordering::Relaxed);
         if weight > 0 {
-            state.full_weight.store(weight, Ordering::Relaxed);
+            numbers.full_weight.store(weight, Ordering::Relaxed);
         }
-        self.shared.compare_weights();
+        self.pool.compare_weights();
     }
 
     /// Gives `server` the share back that it had before it drained. Only one thread may.
     pub fn restore_weight(&self, server: usize) {
-        let weight = self.shared.servers[server].full_weight.load(Ordering::Relaxed);
-        self.set_weight(server, weight);
+        let Standing(numbers) = &**self.standing(server);
+        self.set_weight(server, numbers.full_weight.load(Ordering::Relaxed));
     }
 }
 
@@ -189,12 +269,23 @@ fn weighs_anything(load: Load) -> bool {
     load.weight > 0
 }
 
-impl Shared {
+impl Pool {
+    /// Of these servers.
+    ///
+    /// # Panics
+    /// When there is none: the config does not let that through.
+    pub fn new(servers: impl IntoIterator<Item = Arc<Standing>>) -> Pool {
+        let servers: Box<[_]> = servers.into_iter().collect();
+        assert!(!servers.is_empty(), "an upstream has at least one server");
+        let pool = Pool { servers, even: AtomicBool::new(false) };
+        pool.compare_weights();
+        pool
+    }
+
     /// Works out whether weights differ.
     fn compare_weights(&self) {
-        let weight = |server: &CachePadded<Server>| server.weight.load(Ordering::Relaxed);
-        let first = weight(&self.servers[0]);
-        let even = first > 0 && self.servers.iter().all(|server| weight(server) == first);
+        let first = self.servers[0].weight();
+        let even = first > 0 && self.servers.iter().all(|server| server.weight() == first);
         self.even.store(even, Ordering::Relaxed);
     }
 }

@@ -8,10 +8,10 @@ use crossbeam::queue::ArrayQueue;
 
 use super::Worker;
 use super::table::CountedServer;
-use crate::base::{BySide, Micros, Side};
+use crate::base::{BySide, ConnIndex, Micros, Side};
 use crate::conn::{Event, Reason};
 use crate::query::ConnId;
-use crate::ring::{ConnIndex, FourTuple, Ring};
+use crate::ring::{FourTuple, Ring};
 
 /// What is noted, and where it goes.
 #[derive(Clone, Debug)]

@@ -3,16 +3,16 @@
 use super::leaving::Leaving;
 use super::table::{ConnectTime, CountedServer};
 use super::{Verdict, Worker};
-use crate::base::{BySide, Errno, OpKind, Side};
+use crate::base::{BySide, ConnIndex, Errno, GateId, OpKind, Side};
 use crate::conn::{Phase, Reason};
 use crate::metrics::{ConnectFailure, OfListener, OfServer, REASONS};
-use crate::ring::{ConnIndex, ListenerId, Ring, RingCounters};
+use crate::ring::{Ring, RingCounters};
 
 const _: () = assert!(Reason::ALL.len() == REASONS);
 
 impl<R: Ring> Worker<R> {
     /// A client was accepted.
-    pub(super) fn count_accept(&mut self, gate: ListenerId, verdict: Verdict) {
+    pub(super) fn count_accept(&mut self, gate: GateId, verdict: Verdict) {
         let counters = self.of_listener(gate.0);
         counters.accepted.add(1);
         if let Verdict::Refuse(limit) = verdict {

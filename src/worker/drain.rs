@@ -3,8 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use crate::base::Millis;
-use crate::ring::ConnIndex;
+use crate::base::{ConnIndex, Millis};
 
 /// The share of the drain's time over which connections are closed; the rest is for their endings.
 const WINDOW_TENTHS: u32 = 9;

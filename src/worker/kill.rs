@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use super::Worker;
 use super::walk::{Answer, Reply, Task};
-use crate::base::Millis;
+use crate::base::{ConnIndex, Millis};
 use crate::conn::Reason;
 use crate::query::ConnId;
-use crate::ring::{ConnIndex, Ring};
+use crate::ring::Ring;
 
 /// Connections that are killed per second at most.
 const KILLED_PER_SECOND: u32 = 1000;

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use super::drain::{Candidate, Drain};
 use super::{Order, Worker};
-use crate::base::Millis;
+use crate::base::{ConnIndex, Millis};
 use crate::conn::{Phase, Reason};
 use crate::metrics::Refusal;
-use crate::ring::{ConnIndex, Ring};
+use crate::ring::Ring;
 
 /// Connections that are ended per turn at most, so that turns stay short.
 const ENDED_PER_TURN: u32 = 1024;

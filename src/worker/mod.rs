@@ -24,11 +24,11 @@ pub use walk::{Answer, Candidate, Purpose, Reply, Row, Task};
 
 pub use crate::config::Timeouts;
 
-use crate::base::{Clock, Errno, Micros, Millis, Side, Tick};
+use crate::base::{Clock, ConnIndex, Errno, Micros, Millis, Side, Tick};
 use crate::budget::Budget;
 use crate::conn::{Event, Patience, Wiring};
 use crate::metrics::WorkerCounters;
-use crate::ring::{Completion, ConnIndex, Ring};
+use crate::ring::{Completion, Ring};
 use crate::upstream::Servers;
 use access::Departure;
 pub use admission::GatePlan;
@@ -356,14 +356,14 @@ impl<R: Ring> Worker<R> {
     fn route(&mut self, completion: Completion) {
         self.recent.keep(self.moment, What::Completed(completion));
         match completion {
-            Completion::Accepted { listener, conn, more } => {
+            Completion::Accepted { gate: listener, conn, more } => {
                 let verdict = self.admission.accepted(listener, more);
                 self.admit(listener, conn, verdict);
             }
-            Completion::AcceptEnded { listener, error } => {
+            Completion::AcceptEnded { gate: listener, error } => {
                 self.admission.ended(listener, error, self.now);
             }
-            Completion::QueueReady { listener } => self.admission.queue_ready(listener),
+            Completion::QueueReady { gate: listener } => self.admission.queue_ready(listener),
             Completion::Done(done) => self.done(done),
         }
     }

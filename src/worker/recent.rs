@@ -1,8 +1,8 @@
 //! What came out of a worker's ring a moment ago: kept for whoever looks for a fault.
 
-use crate::base::Micros;
+use crate::base::{ConnIndex, Micros};
 use crate::conn::Reason;
-use crate::ring::{Completion, ConnIndex};
+use crate::ring::Completion;
 
 /// How many happenings are kept. At most 40 bytes each they take 80 KiB of a worker's memory.
 const KEPT: usize = 2048;

@@ -4,9 +4,12 @@ use std::time::Duration;
 
 use super::table::{ConnectTime, CountedServer};
 use super::{UpstreamPlan, Verdict, What, Worker};
-use crate::base::{BySide, Chunk, Errno, Millis, OpKind, Side, Tick};
-use crate::conn::{Action, Connection, Event, Op, Patience, Phase, Reason, Wiring, is_pressure};
-use crate::ring::{ConnIndex, Done, FourTuple, ListenerId, Operation, Ring, ServerId, Token};
+use crate::base::{
+    BySide, Chunk, ConnIndex, Errno, GateId, Millis, OpKind, Operation, ServerId, Side, Tick,
+};
+use crate::conn::{Action, Connection, Event, Patience, Phase, Reason, Wiring, is_pressure};
+use crate::ring::{Done, FourTuple, Ring, Token};
+use crate::upstream::Tried;
 
 /// When cancelled operations that have not ended are cancelled again.
 const RETIREMENT_PATIENCE: Duration = Duration::from_secs(1);
@@ -27,7 +30,7 @@ const REST: Duration = Duration::from_secs(5);
 
 impl<R: Ring> Worker<R> {
     /// Begins a connection in the slot of a client just accepted.
-    pub(super) fn admit(&mut self, listener: ListenerId, index: ConnIndex, verdict: Verdict) {
+    pub(super) fn admit(&mut self, listener: GateId, index: ConnIndex, verdict: Verdict) {
         let entry = self.table.entry(index);
         if entry.conn.phase() != Phase::Vacant {
             // The slot's close was carried out, but this overtook its completion.
@@ -52,7 +55,7 @@ impl<R: Ring> Worker<R> {
         entry.waits_since = entry.active;
         entry.listener = listener.0;
         entry.connect = ConnectTime::NONE;
-        entry.servers_tried = 0;
+        entry.tried = Tried::NONE;
         entry.out_of_ports = false;
         for action in actions.list {
             self.perform(index, action);
@@ -92,7 +95,7 @@ impl<R: Ring> Worker<R> {
                 self.leave_server(index);
                 if let Some(error) = done.result.err().filter(|error| is_pressure(*error)) {
                     // The server was not tried, and new clients would fare no better.
-                    self.table.entry(index).servers_tried -= 1;
+                    self.table.entry(index).tried.take_back();
                     self.admission.press(error, self.now);
                 }
             }
@@ -137,7 +140,10 @@ impl<R: Ring> Worker<R> {
 
     fn perform(&mut self, index: ConnIndex, action: Action) {
         match action {
-            Action::Start(side, op) => self.start(index, side, op),
+            Action::Start(side, operation) => self.start(index, side, operation),
+            Action::Open => self.open(index),
+            Action::Connect => self.connect(index),
+            Action::Stalled(sink, chunk) => self.park_if_scarce(index, sink, chunk),
             Action::Release(buffer) => self.ring.release(buffer),
             Action::AwaitBuffer(source) => {
                 let generation = self.table.entry(index).generation;
@@ -149,34 +155,23 @@ impl<R: Ring> Worker<R> {
         }
     }
 
-    fn start(&mut self, index: ConnIndex, side: Side, op: Op) {
-        let operation = match op {
-            Op::Open => match self.next_server(index) {
-                Some(server) => Operation::Open(server),
-                None => return self.no_server(index),
-            },
-            Op::Connect => {
-                self.table.entry(index).connect = ConnectTime::began(self.moment);
-                Operation::Connect(self.server_of(index))
-            }
-            Op::WaitWritable(chunk) => {
-                self.park_if_scarce(index, side, chunk);
-                Operation::WaitWritable
-            }
-            Op::WaitReadable => Operation::WaitReadable,
-            Op::Receive => Operation::Receive,
-            Op::Splice => Operation::Splice,
-            Op::Send(chunk) => Operation::Send(chunk),
-            Op::Shutdown => Operation::Shutdown,
-            Op::WatchHangup => Operation::WatchHangup,
-            Op::Reset => Operation::Reset,
-            Op::Unacknowledged => Operation::Unacknowledged,
-            Op::Addresses => Operation::Addresses,
-            Op::Cancel(kinds) => Operation::Cancel(kinds),
-            Op::Close => Operation::Close,
-        };
+    fn start(&mut self, index: ConnIndex, side: Side, operation: Operation) {
         let generation = self.table.entry(index).generation;
-        self.ring.start(Token { conn: index, generation, side, kind: op.kind() }, operation);
+        let token = Token { conn: index, generation, side, kind: operation.kind() };
+        self.ring.start(token, operation);
+    }
+
+    fn open(&mut self, index: ConnIndex) {
+        match self.next_server(index) {
+            Some(server) => self.start(index, Side::Upstream, Operation::Open(server)),
+            None => self.no_server(index),
+        }
+    }
+
+    fn connect(&mut self, index: ConnIndex) {
+        self.table.entry(index).connect = ConnectTime::began(self.moment);
+        let server = self.server_of(index);
+        self.start(index, Side::Upstream, Operation::Connect(server));
     }
 
     /// A peer that does not read may keep a pool buffer only while half of the pool is free:
@@ -186,7 +181,7 @@ impl<R: Ring> Worker<R> {
             return;
         }
         if let Some(parked) = self.ring.park(chunk) {
-            self.table.entry(index).conn.chunk_moved(sink, parked);
+            self.apply(index, Event::ChunkMoved(sink, parked));
         }
     }
 
@@ -197,22 +192,7 @@ impl<R: Ring> Worker<R> {
         let UpstreamPlan::Servers { first, servers } = &mut self.plan.upstreams[upstream] else {
             panic!("a builtin upstream was asked for a server");
         };
-        if entry.servers_tried == 0 {
-            entry.first_server = servers.choose()? as u16;
-        }
-        let (tried_first, count) = (usize::from(entry.first_server), servers.count());
-        // Connections begin the rest at different servers: what one that is down does not take is
-        // shared by all others, instead of coming to its neighbour on top of its own.
-        let turn = index.0 as usize;
-        let place = |step: usize| match step {
-            0 => tried_first,
-            _ => (tried_first + 1 + (turn + step) % (count - 1)) % count,
-        };
-        let mut untried = usize::from(entry.servers_tried)..count;
-        // The first was just chosen; a later one may drain.
-        let step = untried.find(|&step| step == 0 || servers.weight(place(step)) > 0)?;
-        let chosen = place(step);
-        entry.servers_tried = step as u16 + 1;
+        let chosen = servers.next(&mut entry.tried, index.0 as usize)?;
         let server = ServerId(*first + chosen as u16);
         entry.server = Some(CountedServer::new(server));
         servers.opened(chosen);
@@ -224,7 +204,7 @@ impl<R: Ring> Worker<R> {
     /// new ones wait in the backlog; else there is nobody to serve it.
     fn no_server(&mut self, index: ConnIndex) {
         let entry = self.table.entry(index);
-        entry.servers_tried = 0;
+        entry.tried = Tried::NONE;
         let upstream = self.plan.listeners[usize::from(entry.listener)].upstream;
         // Ports are taken where connections hold them; otherwise the host has no address to
         // connect from, and waiting would not help.
@@ -236,18 +216,7 @@ impl<R: Ring> Worker<R> {
             return self.apply(index, Event::ServersExhausted);
         }
         self.admission.press(Errno::EADDRNOTAVAIL, self.now);
-        self.apply(
-            index,
-            Event::Completed {
-                side: Side::Upstream,
-                kind: OpKind::Open,
-                // To the connection it is as if the kernel had no memory for a socket.
-                result: Err(Errno::ENOBUFS),
-                buffer: None,
-                full: false,
-                more: false,
-            },
-        );
+        self.apply(index, Event::NoPort);
     }
 
     fn server_of(&mut self, index: ConnIndex) -> ServerId {
@@ -282,11 +251,11 @@ impl<R: Ring> Worker<R> {
         self.timers.clear(&mut self.table, index);
         let entry = self.table.entry(index);
         if reason != Reason::Refused {
-            self.admission.left(ListenerId(entry.listener));
+            self.admission.left(GateId(entry.listener));
         }
         entry.generation = (entry.generation + 1) % Token::GENERATIONS;
         if let Some((listener, verdict)) = entry.successor.take() {
-            self.admit(ListenerId(listener), index, verdict);
+            self.admit(GateId(listener), index, verdict);
         }
     }
 

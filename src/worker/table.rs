@@ -3,9 +3,9 @@
 use std::num::NonZeroU16;
 use std::time::Duration;
 
-use crate::base::{Micros, Tick};
+use crate::base::{ConnIndex, Micros, ServerId, Tick};
 use crate::conn::Connection;
-use crate::ring::{ConnIndex, ServerId};
+use crate::upstream::Tried;
 use crate::worker::admission::Verdict;
 
 /// A connection and what the worker keeps beside it.
@@ -31,10 +31,8 @@ pub struct Entry {
     pub connect: ConnectTime,
     /// The server it counts for.
     pub server: Option<CountedServer>,
-    /// The server that was tried first.
-    pub first_server: u16,
-    /// From this step on they are still to be tried; 0 before the first.
-    pub servers_tried: u16,
+    /// Which servers were tried.
+    pub tried: Tried,
     /// One of them could not be tried: no source port towards it was free.
     pub out_of_ports: bool,
 }
@@ -150,8 +148,7 @@ impl Entry {
             successor: None,
             connect: ConnectTime::NONE,
             server: None,
-            first_server: 0,
-            servers_tried: 0,
+            tried: Tried::NONE,
             out_of_ports: false,
         }
     }

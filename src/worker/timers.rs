@@ -1,8 +1,7 @@
 //! Deadlines without allocation: a wheel whose lists run through the table's entries.
 
 use super::table::Table;
-use crate::base::Tick;
-use crate::ring::ConnIndex;
+use crate::base::{ConnIndex, Tick};
 
 /// Slots in a level, and the factor between levels.
 const SLOTS: u32 = 64;

@@ -7,10 +7,10 @@ use tokio::sync::oneshot;
 
 use super::Worker;
 use super::kill::Kill;
-use crate::base::{BySide, Millis, Side};
+use crate::base::{BySide, ConnIndex, Millis, Side};
 use crate::conn::{Event, Phase};
 use crate::query::{ConnId, Facts, Query, State};
-use crate::ring::{ConnIndex, FourTuple, Ring, Token};
+use crate::ring::{FourTuple, Ring, Token};
 
 /// Entries looked at per turn: at two cache misses each, 100 ns or so, that is 0.05 ms. Messages of
 /// other connections wait for so long, at each turn of a walk.

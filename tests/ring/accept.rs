@@ -5,13 +5,11 @@ use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
 
 use portcullis::base::{Errno, Side};
-use portcullis::ring::{
-    AcceptMode, Completion, KernelRing, ListenerId, Operation, Ring, RingSetup,
-};
+use portcullis::ring::{AcceptMode, Completion, GateId, KernelRing, Operation, Ring, RingSetup};
 
 use crate::harness::{Rig, V4, passive, setup};
 
-const LISTENER: ListenerId = ListenerId(0);
+const LISTENER: GateId = GateId(0);
 
 fn clients(rig: &Rig, count: usize) -> Vec<TcpStream> {
     (0..count).map(|_| TcpStream::connect(rig.listeners[0]).expect("a client")).collect()
@@ -63,7 +61,7 @@ fn cancelled_accepts_retire_one_by_one() {
     rig.ring.cancel_accepts(LISTENER);
     for _ in 0..4 {
         let ended = rig.wait(|completion| match completion {
-            Completion::AcceptEnded { listener, error } => Some((*listener, *error)),
+            Completion::AcceptEnded { gate: listener, error } => Some((*listener, *error)),
             _ => None,
         });
         assert_eq!(ended, (LISTENER, Errno::ECANCELED));
@@ -146,14 +144,14 @@ fn no_turn_accepts_more_than_the_burst() {
     while accepted < streams.len() {
         for (index, armed) in armed.iter_mut().enumerate() {
             if !std::mem::replace(armed, true) {
-                rig.ring.accept(ListenerId(index as u16), AcceptMode::Multishot);
+                rig.ring.accept(GateId(index as u16), AcceptMode::Multishot);
             }
         }
         rig.turn(Duration::ZERO);
         let completions = rig.unseen();
         assert!(completions.len() <= burst, "{} in one turn", completions.len());
         for completion in completions {
-            let Completion::Accepted { listener, more, .. } = completion else {
+            let Completion::Accepted { gate: listener, more, .. } = completion else {
                 panic!("{completion:?}");
             };
             accepted += 1;
@@ -233,20 +231,20 @@ fn a_watched_queue_tells_of_a_client_once_and_takes_none() {
     let mut rig = Rig::new(small_tables(), &[V4, V4]);
     let told = |rig: &mut Rig| {
         rig.wait(|completion| match completion {
-            Completion::QueueReady { listener } => Some(*listener),
+            Completion::QueueReady { gate: listener } => Some(*listener),
             _ => None,
         })
     };
-    rig.ring.watch_queue(ListenerId(0));
-    rig.ring.watch_queue(ListenerId(1));
+    rig.ring.watch_queue(GateId(0));
+    rig.ring.watch_queue(GateId(1));
     rig.turn(Duration::ZERO);
     assert_eq!(rig.unseen(), []);
     let _first = TcpStream::connect(rig.listeners[1]).expect("a client");
     let _second = TcpStream::connect(rig.listeners[1]).expect("a client");
-    assert_eq!(told(&mut rig), ListenerId(1));
+    assert_eq!(told(&mut rig), GateId(1));
     rig.turn(Duration::from_millis(50));
     assert_eq!(rig.unseen(), [], "once");
-    assert_eq!(rig.ring.accept_queue(ListenerId(1)), Ok(2));
-    rig.ring.watch_queue(ListenerId(1));
-    assert_eq!(told(&mut rig), ListenerId(1), "those that wait already are told of at once");
+    assert_eq!(rig.ring.accept_queue(GateId(1)), Ok(2));
+    rig.ring.watch_queue(GateId(1));
+    assert_eq!(told(&mut rig), GateId(1), "those that wait already are told of at once");
 }

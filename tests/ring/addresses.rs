@@ -6,7 +6,7 @@ use std::os::fd::AsFd;
 use nix::sys::socket::{setsockopt, sockopt};
 use portcullis::base::{Errno, Side};
 use portcullis::ring::{
-    FourTuple, KernelRing, ListenerId, Operation, Ring, RingSetup, ServerId, ServerSocket,
+    FourTuple, GateId, KernelRing, Operation, Ring, RingSetup, ServerId, ServerSocket,
 };
 
 use crate::harness::{Newer, Rig, V4, V6, does, setup};
@@ -26,7 +26,7 @@ fn both_ends_of_both_sides_are_known_over_both_families() {
     }
     let mut rig = Rig::new(setup(4), &[V4, V6]);
     for index in 0..2 {
-        let (client, conn) = rig.client_of(ListenerId(index));
+        let (client, conn) = rig.client_of(GateId(index));
         let found = ask(&mut rig, conn, Side::Client);
         assert_eq!(found.local, rig.listeners[usize::from(index)]);
         assert_eq!(found.peer, client.local_addr().ok());

@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 
 use portcullis::base::{Chunk, Errno, Side};
-use portcullis::ring::{ConnIndex, ListenerId, Operation, Ring, RingSetup, ServerId};
+use portcullis::ring::{ConnIndex, GateId, Operation, Ring, RingSetup, ServerId};
 
 use crate::harness::{Rig, V4, V6, setup};
 
@@ -23,7 +23,7 @@ pub(crate) fn move_once(rig: &mut Rig, conn: ConnIndex, from: Side, to: Side) ->
 }
 
 fn both_ways(rig: &mut Rig, index: u16) {
-    let (mut client, conn) = rig.client_of(ListenerId(index));
+    let (mut client, conn) = rig.client_of(GateId(index));
     let mut server = rig.upstream(conn, index);
     let mut bytes = [0; 5];
     for round in 0..3 {

@@ -14,8 +14,8 @@ use nix::sys::socket::{
 };
 use portcullis::base::{Errno, Side};
 use portcullis::ring::{
-    AcceptMode, Completion, ConnIndex, Done, KernelRing, ListenerId, Operation, PassiveSocket,
-    Ring, RingSetup, ServerId, ServerSocket, Token, probe,
+    AcceptMode, Completion, ConnIndex, Done, GateId, KernelRing, Operation, PassiveSocket, Ring,
+    RingSetup, ServerId, ServerSocket, Token, probe,
 };
 
 /// Turns after which a wait has failed; each lasts at most [`PATIENCE`]: 60 s.
@@ -196,11 +196,11 @@ impl Rig {
 
     /// A client of listener 0, and the slot it was accepted into by a credit.
     pub(crate) fn client(&mut self) -> (TcpStream, ConnIndex) {
-        self.client_of(ListenerId(0))
+        self.client_of(GateId(0))
     }
 
     /// A client of a listener, accepted by a credit.
-    pub(crate) fn client_of(&mut self, listener: ListenerId) -> (TcpStream, ConnIndex) {
+    pub(crate) fn client_of(&mut self, listener: GateId) -> (TcpStream, ConnIndex) {
         let address = self.listeners[usize::from(listener.0)];
         let stream = TcpStream::connect(address).expect("a client");
         stream.set_nodelay(true).expect("an option");
@@ -209,9 +209,9 @@ impl Rig {
     }
 
     /// Waits for an accepted client.
-    pub(crate) fn accepted(&mut self) -> (ListenerId, ConnIndex, bool) {
+    pub(crate) fn accepted(&mut self) -> (GateId, ConnIndex, bool) {
         self.wait(|completion| match completion {
-            Completion::Accepted { listener, conn, more } => Some((*listener, *conn, *more)),
+            Completion::Accepted { gate: listener, conn, more } => Some((*listener, *conn, *more)),
             Completion::AcceptEnded { error, .. } => panic!("accept ended: {error}"),
             Completion::QueueReady { .. } | Completion::Done(_) => None,
         })

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use portcullis::base::Side;
 use portcullis::ring::{
-    AcceptMode, Completion, ConnIndex, ListenerId, Operation, Ring, RingSetup, Token,
+    AcceptMode, Completion, ConnIndex, GateId, Operation, Ring, RingSetup, Token,
 };
 
 use crate::harness::{Rig, V4, setup, token};
@@ -26,7 +26,7 @@ fn crowd() -> (Rig, Vec<(TcpStream, ConnIndex)>) {
     let mut armed = false;
     while accepted < CONNECTIONS {
         if !armed {
-            rig.ring.accept(ListenerId(0), AcceptMode::Multishot);
+            rig.ring.accept(GateId(0), AcceptMode::Multishot);
         }
         let (_, conn, more) = rig.accepted();
         armed = more;

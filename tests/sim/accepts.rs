@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use portcullis::base::Errno;
 use portcullis::conn::Wiring;
-use portcullis::ring::{AcceptMode, Completion, ConnIndex, ListenerId};
+use portcullis::ring::{AcceptMode, Completion, ConnIndex, GateId};
 
 use crate::fault::Fault;
 use crate::link::Link;
@@ -112,8 +112,8 @@ impl SimRing {
             let Listener { queue, watched, .. } = &mut self.listeners[index];
             if *watched && !queue.is_empty() {
                 *watched = false;
-                let (key, listener) = (self.key(), ListenerId(index as u16));
-                self.post(key, Completion::QueueReady { listener }, true);
+                let (key, listener) = (self.key(), GateId(index as u16));
+                self.post(key, Completion::QueueReady { gate: listener }, true);
             }
         }
     }
@@ -154,12 +154,12 @@ impl SimRing {
 
     fn accept_one(&mut self, index: usize) {
         let Accept { listener, mode, key, .. } = self.accepts[index];
-        let id = ListenerId(listener as u16);
+        let id = GateId(listener as u16);
         if self.faults.strikes(Fault::AcceptNoFile, &mut self.random) {
             self.accepts[index].over = true;
             return self.post(
                 key,
-                Completion::AcceptEnded { listener: id, error: Errno::ENFILE },
+                Completion::AcceptEnded { gate: id, error: Errno::ENFILE },
                 true,
             );
         }
@@ -179,7 +179,7 @@ impl SimRing {
         self.accepts[index].over = !more;
         self.note(|| format!("client {link} is accepted into slot {slot}"));
         let conn = ConnIndex(slot);
-        self.post(key, Completion::Accepted { listener: id, conn, more }, !more);
+        self.post(key, Completion::Accepted { gate: id, conn, more }, !more);
     }
 
     /// A free client slot where accepts land; by preference one whose close the worker has not
@@ -236,8 +236,8 @@ impl SimRing {
             }
             let key = self.accepts[index].key;
             self.accepts[index].over = true;
-            let id = ListenerId(listener as u16);
-            let ended = Completion::AcceptEnded { listener: id, error: Errno::ECANCELED };
+            let id = GateId(listener as u16);
+            let ended = Completion::AcceptEnded { gate: id, error: Errno::ECANCELED };
             self.post(key, ended, true);
         }
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use portcullis::base::{Buffer, Chunk, Errno, OpKind, Side};
 use portcullis::ring::{
-    AcceptMode, Completion, ConnIndex, Done, FourTuple, ListenerId, Operation, Ring, RingCounters,
+    AcceptMode, Completion, ConnIndex, Done, FourTuple, GateId, Operation, Ring, RingCounters,
     Token,
 };
 
@@ -371,7 +371,7 @@ impl Ring for Mutant {
         self.inner.retarget_accepts();
     }
 
-    fn accept(&mut self, listener: ListenerId, mode: AcceptMode) {
+    fn accept(&mut self, listener: GateId, mode: AcceptMode) {
         if self.mutation == Mutation::DropsAccept {
             return;
         }
@@ -381,17 +381,17 @@ impl Ring for Mutant {
         }
     }
 
-    fn cancel_accepts(&mut self, listener: ListenerId) {
+    fn cancel_accepts(&mut self, listener: GateId) {
         if self.mutation != Mutation::KeepsAccepting {
             self.inner.cancel_accepts(listener);
         }
     }
 
-    fn accept_queue(&self, listener: ListenerId) -> Result<u32, Errno> {
+    fn accept_queue(&self, listener: GateId) -> Result<u32, Errno> {
         self.inner.accept_queue(listener)
     }
 
-    fn watch_queue(&mut self, listener: ListenerId) {
+    fn watch_queue(&mut self, listener: GateId) {
         self.inner.watch_queue(listener);
     }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use portcullis::base::{Buffer, Chunk, Errno, InFlight, OpKind, Side};
 use portcullis::conn::Wiring;
 use portcullis::ring::{
-    AcceptMode, Completion, ConnIndex, Done, FourTuple, ListenerId, Operation, Ring, RingCounters,
+    AcceptMode, Completion, ConnIndex, Done, FourTuple, GateId, Operation, Ring, RingCounters,
     Token,
 };
 
@@ -315,22 +315,22 @@ impl Ring for SimRing {
         self.target = best.unwrap_or(0);
     }
 
-    fn accept(&mut self, listener: ListenerId, mode: AcceptMode) {
+    fn accept(&mut self, listener: GateId, mode: AcceptMode) {
         self.note(|| format!("accept {mode:?} on {listener:?}"));
         self.arm_accept(usize::from(listener.0), mode);
     }
 
-    fn watch_queue(&mut self, listener: ListenerId) {
+    fn watch_queue(&mut self, listener: GateId) {
         self.note(|| format!("watch {listener:?}"));
         self.arm_watch(usize::from(listener.0));
     }
 
-    fn cancel_accepts(&mut self, listener: ListenerId) {
+    fn cancel_accepts(&mut self, listener: GateId) {
         self.note(|| format!("cancel accepts of {listener:?}"));
         self.submitted.push(Submitted::CancelAccepts(usize::from(listener.0)));
     }
 
-    fn accept_queue(&self, listener: ListenerId) -> Result<u32, Errno> {
+    fn accept_queue(&self, listener: GateId) -> Result<u32, Errno> {
         Ok(self.listeners[usize::from(listener.0)].queue.len() as u32)
     }
 

@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 use std::hint::black_box;
 
 use criterion::Criterion;
-use portcullis::base::{Buffer, Errno, InFlight, OpKind, Side};
-use portcullis::conn::{Action, Actions, Connection, Event, Op, Phase, Wiring};
+use portcullis::base::{Buffer, Errno, InFlight, OpKind, Operation, ServerId, Side};
+use portcullis::conn::{Action, Actions, Connection, Event, Phase, Wiring};
 
 /// poll(2): there is something to read.
 const READABLE: u32 = 1;
@@ -75,7 +75,7 @@ fn live() -> Phase {
 /// As much of a kernel as such a connection needs.
 #[derive(Default)]
 struct Kernel {
-    asked: VecDeque<(Side, Op)>,
+    asked: VecDeque<(Side, Operation)>,
     /// A watch goes on until it is cancelled.
     watched: Vec<Side>,
 }
@@ -84,13 +84,20 @@ impl Kernel {
     fn start(&mut self, actions: Actions) {
         for action in actions.list {
             match action {
-                Action::Start(side, Op::WatchHangup) => self.watched.push(side),
-                Action::Start(side, Op::Cancel(kinds)) => {
+                Action::Start(side, Operation::WatchHangup) => self.watched.push(side),
+                Action::Start(side, Operation::Cancel(kinds)) => {
                     self.cancel(side, kinds);
-                    self.asked.push_back((side, Op::Cancel(kinds)));
+                    self.asked.push_back((side, Operation::Cancel(kinds)));
                 }
                 Action::Start(side, op) => self.asked.push_back((side, op)),
-                Action::Release(_)
+                Action::Open => {
+                    self.asked.push_back((Side::Upstream, Operation::Open(ServerId(0))))
+                }
+                Action::Connect => {
+                    self.asked.push_back((Side::Upstream, Operation::Connect(ServerId(0))));
+                }
+                Action::Stalled(..)
+                | Action::Release(_)
                 | Action::AwaitBuffer(_)
                 | Action::EndSplices
                 | Action::Vacate(_) => {}
@@ -101,15 +108,15 @@ impl Kernel {
     fn cancel(&mut self, side: Side, kinds: InFlight) {
         if kinds.has(OpKind::WatchHangup) {
             self.watched.retain(|watched| *watched != side);
-            self.asked.push_back((side, Op::WatchHangup));
+            self.asked.push_back((side, Operation::WatchHangup));
         }
     }
 
     fn complete(&mut self) -> Option<Event> {
         let (side, op) = self.asked.pop_front()?;
         let result = match op {
-            Op::WaitReadable => Ok(READABLE),
-            Op::WatchHangup => Err(Errno::ECANCELED),
+            Operation::WaitReadable => Ok(READABLE),
+            Operation::WatchHangup => Err(Errno::ECANCELED),
             _ => Ok(0),
         };
         Some(completed(side, op.kind(), result))

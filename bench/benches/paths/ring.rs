@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use portcullis::base::{Buffer, Chunk, Errno, OpKind, Side};
 use portcullis::ring::{
-    AcceptMode, Completion, ConnIndex, Done, FourTuple, ListenerId, Operation, Ring, RingCounters,
+    AcceptMode, Completion, ConnIndex, Done, FourTuple, GateId, Operation, Ring, RingCounters,
     Token,
 };
 
@@ -92,14 +92,14 @@ impl InstantRing {
     /// Tells who waits, and lets them in.
     fn take(&mut self) {
         if self.queue > 0 && std::mem::take(&mut self.watched) {
-            self.later.push_back(Completion::QueueReady { listener: ListenerId(0) });
+            self.later.push_back(Completion::QueueReady { gate: GateId(0) });
         }
         while self.queue > 0 && (self.multishot || self.credits > 0) {
             let Some(conn) = self.free.pop() else { return };
             self.queue -= 1;
             self.credits -= u32::from(!self.multishot);
-            let (listener, more) = (ListenerId(0), self.multishot);
-            self.later.push_back(Completion::Accepted { listener, conn, more });
+            let (listener, more) = (GateId(0), self.multishot);
+            self.later.push_back(Completion::Accepted { gate: listener, conn, more });
         }
     }
 
@@ -164,7 +164,7 @@ impl Ring for InstantRing {
 
     fn retarget_accepts(&mut self) {}
 
-    fn accept(&mut self, _: ListenerId, mode: AcceptMode) {
+    fn accept(&mut self, _: GateId, mode: AcceptMode) {
         match mode {
             AcceptMode::Multishot => self.multishot = true,
             AcceptMode::Single => self.credits += 1,
@@ -172,18 +172,18 @@ impl Ring for InstantRing {
         self.take();
     }
 
-    fn cancel_accepts(&mut self, listener: ListenerId) {
+    fn cancel_accepts(&mut self, listener: GateId) {
         let armed = std::mem::take(&mut self.credits) + u32::from(self.multishot);
         self.multishot = false;
-        let ended = Completion::AcceptEnded { listener, error: Errno::ECANCELED };
+        let ended = Completion::AcceptEnded { gate: listener, error: Errno::ECANCELED };
         self.later.extend(std::iter::repeat_n(ended, armed as usize));
     }
 
-    fn accept_queue(&self, _: ListenerId) -> Result<u32, Errno> {
+    fn accept_queue(&self, _: GateId) -> Result<u32, Errno> {
         Ok(self.queue)
     }
 
-    fn watch_queue(&mut self, _: ListenerId) {
+    fn watch_queue(&mut self, _: GateId) {
         self.watched = true;
         self.take();
     }

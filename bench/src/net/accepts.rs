@@ -1,6 +1,6 @@
 //! Accepts that never bring more clients than there are slots.
 
-use portcullis::ring::{AcceptMode, KernelRing, ListenerId, Ring};
+use portcullis::ring::{AcceptMode, GateId, KernelRing, Ring};
 
 /// Single accepts armed for one listener, at most: what one turn takes from its queue.
 const CREDITS_MAX: u32 = 256;
@@ -38,11 +38,11 @@ impl Accepts {
         Accepts { mode, armed: vec![0; listeners].into_boxed_slice(), turning: 0, first: 0 }
     }
 
-    pub(super) fn accepted(&mut self, listener: ListenerId, more: bool) {
+    pub(super) fn accepted(&mut self, listener: GateId, more: bool) {
         self.armed[usize::from(listener.0)] -= u32::from(!more);
     }
 
-    pub(super) fn ended(&mut self, listener: ListenerId) {
+    pub(super) fn ended(&mut self, listener: GateId) {
         self.armed[usize::from(listener.0)] -= 1;
     }
 
@@ -94,7 +94,7 @@ impl Accepts {
         let many = self.armed.len();
         for index in (0..many).map(|step| (self.first + step) % many) {
             while self.armed[index] < each && room > 0 {
-                ring.accept(ListenerId(index as u16), mode);
+                ring.accept(GateId(index as u16), mode);
                 (self.armed[index], room) = (self.armed[index] + 1, room - 1);
             }
         }
@@ -102,14 +102,14 @@ impl Accepts {
 
     /// Clients wait at a listener without a credit, and the others' credits hold every slot.
     fn starves(&self, ring: &KernelRing) -> bool {
-        let waits = |index| ring.accept_queue(ListenerId(index as u16)).is_ok_and(|many| many > 0);
+        let waits = |index| ring.accept_queue(GateId(index as u16)).is_ok_and(|many| many > 0);
         ring.best_accept_room() > 0
             && (0..self.armed.len()).any(|index| self.armed[index] == 0 && waits(index))
     }
 
     fn cancel(&mut self, ring: &mut KernelRing, mode: Mode) {
         for index in 0..self.armed.len() {
-            ring.cancel_accepts(ListenerId(index as u16));
+            ring.cancel_accepts(GateId(index as u16));
         }
         (self.mode, self.turning) = (mode, 0);
     }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use portcullis::base::{Chunk, Errno, OpKind, Side};
 use portcullis::ring::{
-    ConnIndex, KernelRing, ListenerId, Operation, PassiveSocket, Ring, RingSetup, ServerId,
+    ConnIndex, GateId, KernelRing, Operation, PassiveSocket, Ring, RingSetup, ServerId,
     ServerSocket, Token,
 };
 
@@ -44,7 +44,7 @@ pub(crate) struct NetSetup {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Event {
     /// A client came.
-    Accepted(ListenerId),
+    Accepted(GateId),
     /// It is connected.
     Opened,
     /// Bytes came. They are given back when the script has seen the event.

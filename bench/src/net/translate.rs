@@ -10,7 +10,7 @@ impl Net {
     /// The event in a completion, if it is one.
     pub(super) fn translate(&mut self, completion: Completion) -> Option<(ConnIndex, Event)> {
         match completion {
-            Completion::Accepted { listener, conn, more } => {
+            Completion::Accepted { gate: listener, conn, more } => {
                 self.accepts.accepted(listener, more);
                 let link = &mut self.links[conn.0 as usize];
                 if link.stage == Stage::Closing {
@@ -22,7 +22,7 @@ impl Net {
                 self.open += 1;
                 Some((conn, Event::Accepted(listener)))
             }
-            Completion::AcceptEnded { listener, .. } => {
+            Completion::AcceptEnded { gate: listener, .. } => {
                 self.accepts.ended(listener);
                 None
             }

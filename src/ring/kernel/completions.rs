@@ -5,8 +5,8 @@ use nix::libc;
 
 use super::entries::{self, Tag};
 use super::{KernelRing, Opening};
-use crate::base::{Buffer, Errno, OpKind, Side};
-use crate::ring::contract::{AcceptMode, Completion, ConnIndex, Done, ListenerId};
+use crate::base::{Buffer, ConnIndex, Errno, GateId, OpKind, Side};
+use crate::ring::contract::{AcceptMode, Completion, Done};
 use crate::ring::token::Token;
 
 impl KernelRing {
@@ -23,7 +23,7 @@ impl KernelRing {
         match tag {
             Tag::Operation => self.operation_done(table, payload, completion),
             Tag::Accept => Some(self.accept_done(table, payload, completion)),
-            Tag::Watch => Some(Completion::QueueReady { listener: ListenerId(payload as u16) }),
+            Tag::Watch => Some(Completion::QueueReady { gate: GateId(payload as u16) }),
             Tag::Swallowed => None,
             Tag::CancelStep => {
                 if result == Err(Errno::EALREADY) {
@@ -142,9 +142,9 @@ impl KernelRing {
                 assert!(local < table_ref.clients, "slot {local} is not a client's");
                 table_ref.free_clients -= 1;
                 let conn = ConnIndex(table as u32 * self.clients_per_ring + local);
-                Completion::Accepted { listener, conn, more }
+                Completion::Accepted { gate: listener, conn, more }
             }
-            Err(error) => Completion::AcceptEnded { listener, error },
+            Err(error) => Completion::AcceptEnded { gate: listener, error },
         }
     }
 

@@ -7,7 +7,8 @@ use io_uring::types::{CancelBuilder, DestinationSlot, Fd, Fixed};
 use io_uring::{opcode, types};
 use nix::sys::socket::{SockaddrLike, SockaddrStorage};
 
-use crate::ring::contract::{AcceptMode, ListenerId};
+use crate::base::GateId;
+use crate::ring::contract::AcceptMode;
 use crate::ring::token::Token;
 
 /// Where `optlen` is in an entry: the most bytes of a multishot receive (Linux 6.17). The crate
@@ -81,16 +82,16 @@ impl Tag {
 }
 
 /// The `user_data` of a listener's accepts in one mode.
-pub(super) fn accept_data(listener: ListenerId, mode: AcceptMode) -> u64 {
+pub(super) fn accept_data(listener: GateId, mode: AcceptMode) -> u64 {
     let mode = if mode == AcceptMode::Multishot { MULTISHOT_BIT } else { 0 };
     Tag::Accept.with(u64::from(listener.0) | mode)
 }
 
 /// The listener and mode in an accept's payload.
-pub(super) fn accept_of(payload: u64) -> (ListenerId, AcceptMode) {
+pub(super) fn accept_of(payload: u64) -> (GateId, AcceptMode) {
     let multishot = payload & MULTISHOT_BIT != 0;
     let mode = if multishot { AcceptMode::Multishot } else { AcceptMode::Single };
-    (ListenerId(payload as u16), mode)
+    (GateId(payload as u16), mode)
 }
 
 /// An accept into a slot of the kernel's choice. Flags stay 0: direct descriptors refuse
@@ -258,7 +259,7 @@ mod tests {
     #[test]
     fn an_accept_names_its_listener_and_mode() {
         for mode in [AcceptMode::Multishot, AcceptMode::Single] {
-            let listener = ListenerId(u16::MAX);
+            let listener = GateId(u16::MAX);
             let (tag, payload) = Tag::split(accept_data(listener, mode)).expect("a tag");
             assert_eq!((tag, accept_of(payload)), (Tag::Accept, (listener, mode)));
         }

@@ -182,7 +182,8 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::ring::contract::{ListenerId, Ring};
+    use crate::base::GateId;
+    use crate::ring::contract::Ring;
 
     fn ring(table_entries: u32) -> KernelRing {
         let socket = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
@@ -210,7 +211,7 @@ mod tests {
     fn a_ring_with_accepts_armed_ends_with_nothing_in_flight() {
         for table_entries in [64, 1024] {
             let mut ring = ring(table_entries);
-            ring.accept(ListenerId(0), AcceptMode::Multishot);
+            ring.accept(GateId(0), AcceptMode::Multishot);
             ring.turn(Some(Duration::ZERO)).expect("a turn");
             assert!(ring.quiesce());
         }
@@ -220,7 +221,7 @@ mod tests {
     fn a_ring_with_thousands_of_polls_ends_with_nothing_in_flight() {
         let mut ring = ring(1024);
         for _ in 0..4_000 {
-            ring.watch_queue(ListenerId(0));
+            ring.watch_queue(GateId(0));
         }
         ring.turn(Some(Duration::ZERO)).expect("a turn");
         assert!(ring.quiesce());

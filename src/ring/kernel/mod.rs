@@ -33,11 +33,8 @@ use self::self_connect::SelfConnects;
 pub use self::setup::{PassiveSocket, RingError, RingSetup, ServerSocket};
 use self::splices::{PIPE_BIT, Splices};
 pub use self::waker::Waker;
-use crate::base::{Buffer, Chunk, Errno, OpKind, Side};
-use crate::ring::contract::{
-    AcceptMode, Completion, ConnIndex, Done, FourTuple, ListenerId, Operation, Ring, RingCounters,
-    ServerId,
-};
+use crate::base::{Buffer, Chunk, ConnIndex, Errno, GateId, OpKind, Operation, ServerId, Side};
+use crate::ring::contract::{AcceptMode, Completion, Done, FourTuple, Ring, RingCounters};
 use crate::ring::token::Token;
 
 mod address;
@@ -320,14 +317,14 @@ impl Ring for KernelRing {
         self.target = most.expect("at least one ring");
     }
 
-    fn accept(&mut self, listener: ListenerId, mode: AcceptMode) {
+    fn accept(&mut self, listener: GateId, mode: AcceptMode) {
         let listening = &mut self.listeners[usize::from(listener.0)];
         *listening.armed(mode) += 1;
         let entry = entries::accept(listening.socket.as_raw_fd(), mode);
         self.push(self.target, entry, entries::accept_data(listener, mode));
     }
 
-    fn cancel_accepts(&mut self, listener: ListenerId) {
+    fn cancel_accepts(&mut self, listener: GateId) {
         for mode in [AcceptMode::Multishot, AcceptMode::Single] {
             if *self.listeners[usize::from(listener.0)].armed(mode) > 0 {
                 let entry = entries::cancel_data(entries::accept_data(listener, mode));
@@ -336,11 +333,11 @@ impl Ring for KernelRing {
         }
     }
 
-    fn accept_queue(&self, listener: ListenerId) -> Result<u32, Errno> {
+    fn accept_queue(&self, listener: GateId) -> Result<u32, Errno> {
         address::accept_queue(&self.listeners[usize::from(listener.0)].socket)
     }
 
-    fn watch_queue(&mut self, listener: ListenerId) {
+    fn watch_queue(&mut self, listener: GateId) {
         let entry =
             entries::watch_queue(self.listeners[usize::from(listener.0)].socket.as_raw_fd());
         // On the lead ring, which wakes the thread by itself.

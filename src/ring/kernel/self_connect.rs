@@ -17,8 +17,8 @@ use std::os::fd::{AsFd, OwnedFd};
 use super::entries::{self, Tag};
 use super::setup::ServerSocket;
 use super::{KernelRing, address};
-use crate::base::{Errno, SELF_CONNECT};
-use crate::ring::contract::{FourTuple, ServerId};
+use crate::base::{Errno, SELF_CONNECT, ServerId};
+use crate::ring::contract::FourTuple;
 use crate::ring::token::Token;
 
 /// Which connects are verified.
@@ -137,8 +137,7 @@ fn may_reach_itself(address: SocketAddr, source: Option<IpAddr>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::{OpKind, Side};
-    use crate::ring::contract::ConnIndex;
+    use crate::base::{ConnIndex, OpKind, Side};
 
     const CONNECT: Token =
         Token { conn: ConnIndex(0), generation: 0, side: Side::Upstream, kind: OpKind::Connect };

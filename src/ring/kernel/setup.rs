@@ -66,7 +66,7 @@ pub struct RingSetup {
     /// Ordinary descriptors of sockets and pipes that there may be at once; at least one is taken,
     /// for questions about addresses. Without one left, bulk is copied and FINs take longer.
     pub descriptors: u32,
-    /// Passive sockets; their index here is their `ListenerId`.
+    /// Passive sockets; their index here is their `GateId`.
     pub listeners: Vec<PassiveSocket>,
     /// Servers; their index here is their `ServerId`.
     pub servers: Vec<ServerSocket>,

@@ -14,8 +14,8 @@ use nix::unistd::pipe2;
 use socket2::SockRef;
 
 use super::queue::errno_of;
-use crate::base::{Buffer, BySide, Chunk, Errno, PIPE_BYTES, Side};
-use crate::ring::contract::{ConnIndex, Done};
+use crate::base::{Buffer, BySide, Chunk, ConnIndex, Errno, PIPE_BYTES, Side};
+use crate::ring::contract::Done;
 use crate::ring::token::Token;
 
 /// The bit of a [`Buffer`] that tells a pipe from everything else.

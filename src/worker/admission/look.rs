@@ -1,9 +1,9 @@
 //! Accepting by looking: a credit for each client that waits in a queue, and for nobody else.
 
 use super::{Admission, LOOK, LOOK_AT_LIMIT, LOOK_AT_QUIET, MAX_CREDITS, Mode};
-use crate::base::Millis;
+use crate::base::{GateId, Millis};
 use crate::config::AtLimit;
-use crate::ring::{ListenerId, Ring};
+use crate::ring::Ring;
 
 /// What a look at one queue came to.
 #[derive(Clone, Copy, Debug, Default)]
@@ -59,7 +59,7 @@ impl Admission {
     }
 
     /// A client came to a queue that was watched.
-    pub fn queue_ready(&mut self, listener: ListenerId) {
+    pub fn queue_ready(&mut self, listener: GateId) {
         self.gates[usize::from(listener.0)].watched = false;
         self.look_soon();
     }
@@ -97,7 +97,7 @@ impl Admission {
     }
 
     fn look_at<R: Ring>(&mut self, ring: &mut R, gate: usize) -> Seen {
-        let waiting = ring.accept_queue(ListenerId(gate as u16)).unwrap_or(0);
+        let waiting = ring.accept_queue(GateId(gate as u16)).unwrap_or(0);
         if waiting == 0 {
             // Whoever an accept was armed for is gone; nothing stays pinned here.
             self.cancel(ring, gate);
@@ -105,7 +105,7 @@ impl Admission {
             state.trim_quota();
             if !state.watched {
                 state.watched = true;
-                ring.watch_queue(ListenerId(gate as u16));
+                ring.watch_queue(GateId(gate as u16));
             }
             return Seen { restless: state.armed > 0, ..Seen::default() };
         }

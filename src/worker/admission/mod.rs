@@ -30,12 +30,12 @@ use std::time::Duration;
 
 pub use gate::GatePlan;
 
-use crate::base::{Errno, Millis};
+use crate::base::{Errno, GateId, Millis};
 use crate::budget::Budget;
 use crate::config::AtLimit;
 use crate::conn::is_pressure;
 use crate::metrics::{Refusal, WorkerCounters};
-use crate::ring::{ListenerId, Ring};
+use crate::ring::Ring;
 use gate::Gate;
 
 /// Credits armed on one listener at most: enough to keep a busy queue moving from turn to turn.
@@ -152,7 +152,7 @@ impl Admission {
     }
 
     /// A client was accepted; `more` as in the completion. Its permits are used.
-    pub fn accepted(&mut self, listener: ListenerId, more: bool) -> Verdict {
+    pub fn accepted(&mut self, listener: GateId, more: bool) -> Verdict {
         self.look_soon();
         let gate = &mut self.gates[usize::from(listener.0)];
         gate.heard = true;
@@ -196,7 +196,7 @@ impl Admission {
     }
 
     /// A client that was served is gone: its permits come back.
-    pub fn left(&mut self, listener: ListenerId) {
+    pub fn left(&mut self, listener: GateId) {
         self.budget.leave();
         self.permits += 1;
         if let Some(quota) = &self.gates[usize::from(listener.0)].plan.quota {
@@ -206,7 +206,7 @@ impl Admission {
     }
 
     /// An accept is retired without a client.
-    pub fn ended(&mut self, listener: ListenerId, error: Errno, now: Millis) {
+    pub fn ended(&mut self, listener: GateId, error: Errno, now: Millis) {
         self.look_soon();
         let gate = &mut self.gates[usize::from(listener.0)];
         gate.retire();
@@ -252,9 +252,9 @@ impl Admission {
     }
 
     /// Clients that wait in the accept queues which are ours to serve.
-    pub fn waiting<R: Ring>(&self, ring: &R) -> impl Iterator<Item = (ListenerId, u32)> {
+    pub fn waiting<R: Ring>(&self, ring: &R) -> impl Iterator<Item = (GateId, u32)> {
         let ours = (0..self.own).filter(|gate| !self.gates[*gate].plan.inherited);
-        ours.map(|gate| ListenerId(gate as u16))
+        ours.map(|gate| GateId(gate as u16))
             .map(|gate| (gate, ring.accept_queue(gate).unwrap_or(0)))
     }
 
@@ -418,7 +418,7 @@ impl Admission {
         let state = &mut self.gates[gate];
         if state.armed > 0 && !state.cancelled {
             state.cancelled = true;
-            ring.cancel_accepts(ListenerId(gate as u16));
+            ring.cancel_accepts(GateId(gate as u16));
         }
     }
 

@@ -1,8 +1,8 @@
 //! A listener that takes no client for a while: those who come wait in its queues.
 
 use super::Admission;
-use crate::base::Millis;
-use crate::ring::{ListenerId, Ring};
+use crate::base::{GateId, Millis};
+use crate::ring::Ring;
 
 impl Admission {
     /// Arms no accept on these gates, those of one listener, and cancels those that are armed. Who
@@ -43,7 +43,7 @@ impl Admission {
         let state = &mut self.gates[gate];
         state.cancelled = state.armed > 0;
         if state.cancelled {
-            ring.cancel_accepts(ListenerId(gate as u16));
+            ring.cancel_accepts(GateId(gate as u16));
         }
     }
 }

@@ -1,7 +1,8 @@
 //! What lies ready: accepts that are armed before anybody comes, each covered by permits and slots.
 
 use super::{Admission, MAX_CREDITS, Mode};
-use crate::ring::{AcceptMode, ListenerId, Ring};
+use crate::base::GateId;
+use crate::ring::{AcceptMode, Ring};
 
 impl Admission {
     pub(super) fn arm_multishot<R: Ring>(&mut self, ring: &mut R) {
@@ -10,7 +11,7 @@ impl Admission {
                 gate.armed = 1;
                 gate.cancelled = false;
                 self.outstanding += 1;
-                ring.accept(ListenerId(listener as u16), AcceptMode::Multishot);
+                ring.accept(GateId(listener as u16), AcceptMode::Multishot);
             }
         }
     }
@@ -62,7 +63,7 @@ impl Admission {
         state.armed += count;
         self.outstanding += count;
         for _ in 0..count {
-            ring.accept(ListenerId(gate as u16), AcceptMode::Single);
+            ring.accept(GateId(gate as u16), AcceptMode::Single);
         }
     }
 

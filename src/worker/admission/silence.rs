@@ -2,7 +2,8 @@
 
 use super::gate::Pause;
 use super::{Admission, Mode};
-use crate::ring::{ListenerId, Ring};
+use crate::base::GateId;
+use crate::ring::Ring;
 
 impl Admission {
     /// Once a second: a gate that has clients in its queue, accepts armed and nobody heard for
@@ -11,7 +12,7 @@ impl Admission {
         let mut rearm = false;
         for (listener, gate) in self.gates.iter_mut().enumerate() {
             let silent = !std::mem::take(&mut gate.heard) && gate.armed > 0;
-            let waiting = silent && ring.accept_queue(ListenerId(listener as u16)).unwrap_or(0) > 0;
+            let waiting = silent && ring.accept_queue(GateId(listener as u16)).unwrap_or(0) > 0;
             if waiting && gate.suspected {
                 self.counters.accepts_rearmed.add(1);
                 rearm = true;

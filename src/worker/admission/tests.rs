@@ -3,9 +3,9 @@
 use std::sync::atomic::Ordering;
 
 use super::*;
-use crate::base::{Buffer, Chunk};
+use crate::base::{Buffer, Chunk, Operation};
 use crate::metrics::Extent;
-use crate::ring::{AcceptMode, Completion, FourTuple, Operation, RingCounters, Token};
+use crate::ring::{AcceptMode, Completion, FourTuple, RingCounters, Token};
 
 /// A ring that only accepts: it notes what was armed and says what waits.
 #[derive(Default)]
@@ -38,19 +38,19 @@ impl Ring for Door {
     fn retarget_accepts(&mut self) {
         assert_eq!(self.armed, [0, 0], "accepts are armed");
     }
-    fn accept(&mut self, listener: ListenerId, mode: AcceptMode) {
+    fn accept(&mut self, listener: GateId, mode: AcceptMode) {
         assert_eq!(mode, AcceptMode::Single, "no room for a burst");
         self.armed[usize::from(listener.0)] += 1;
     }
-    fn cancel_accepts(&mut self, listener: ListenerId) {
+    fn cancel_accepts(&mut self, listener: GateId) {
         let listener = usize::from(listener.0);
         self.ending[listener] += std::mem::take(&mut self.armed[listener]);
     }
-    fn accept_queue(&self, listener: ListenerId) -> Result<u32, Errno> {
+    fn accept_queue(&self, listener: GateId) -> Result<u32, Errno> {
         self.looks.set(self.looks.get() + 1);
         Ok(self.queues[usize::from(listener.0)])
     }
-    fn watch_queue(&mut self, listener: ListenerId) {
+    fn watch_queue(&mut self, listener: GateId) {
         let twice = std::mem::replace(&mut self.watched[usize::from(listener.0)], true);
         assert!(!twice, "{listener:?} is watched twice");
     }
@@ -109,7 +109,7 @@ fn settle(admission: &mut Admission, door: &mut Door, now: Millis) {
             return;
         }
         for (listener, count) in (0..).zip(ending) {
-            (0..count).for_each(|_| admission.ended(ListenerId(listener), Errno::ECANCELED, now));
+            (0..count).for_each(|_| admission.ended(GateId(listener), Errno::ECANCELED, now));
         }
     }
     panic!("it goes on cancelling");
@@ -119,7 +119,7 @@ fn settle(admission: &mut Admission, door: &mut Door, now: Millis) {
 fn come(admission: &mut Admission, door: &mut Door, listener: u16, clients: u32) {
     door.queues[usize::from(listener)] = clients;
     if std::mem::take(&mut door.watched[usize::from(listener)]) {
-        admission.queue_ready(ListenerId(listener));
+        admission.queue_ready(GateId(listener));
     }
 }
 
@@ -137,7 +137,7 @@ fn clients_of_a_worker_without_a_slot_are_taken_by_one_that_has_room() {
     assert_eq!(door.armed[1], 30, "one credit for each client that waits there");
     assert!(door.armed.iter().sum::<u32>() <= door.room, "{:?} armed", door.armed);
 
-    let served = (0..30).map(|_| admission.accepted(ListenerId(1), false));
+    let served = (0..30).map(|_| admission.accepted(GateId(1), false));
     assert!(served.into_iter().all(|verdict| verdict == Verdict::Serve));
     (door.armed[1], door.queues[1], door.room) = (0, 0, 70);
     budget.set_full(1, false);
@@ -210,7 +210,7 @@ fn a_paused_gate_has_no_accept_until_it_is_resumed_and_its_permits_go_back() {
     admission.pause(&mut door, 0..2);
     assert_eq!((door.armed, still()), ([0, 0], vec![0, 0]), "cancels are on their way");
     door.ending[0] -= 1;
-    assert_eq!(admission.accepted(ListenerId(0), false), Verdict::Serve, "it came before");
+    assert_eq!(admission.accepted(GateId(0), false), Verdict::Serve, "it came before");
     for now in [1_000, 2_000, 60_000] {
         settle(&mut admission, &mut door, Millis(now));
         assert_eq!((door.armed, still()), ([0, 0], vec![1, 1]));
@@ -256,7 +256,7 @@ fn an_empty_queue_is_not_looked_at_before_a_client_comes() {
     admission.arm(&mut door, Millis(20_000));
     assert_eq!(door.armed, [0, 1], "at once");
     (door.queues[1], door.armed[1]) = (0, 0);
-    assert_eq!(admission.accepted(ListenerId(1), false), Verdict::Serve);
+    assert_eq!(admission.accepted(GateId(1), false), Verdict::Serve);
     admission.arm(&mut door, Millis(20_010));
     assert!(door.watched[1], "the next one is told of too");
 
@@ -265,7 +265,7 @@ fn an_empty_queue_is_not_looked_at_before_a_client_comes() {
     let (wakes, looks) = idle(&mut admission, &mut door, Millis(30_000));
     assert!(looks <= wakes && (10..=120).contains(&wakes), "{wakes} times, {looks} looks");
     assert!(!door.watched[0]);
-    admission.left(ListenerId(1));
+    admission.left(GateId(1));
     settle(&mut admission, &mut door, Millis(50_000));
     assert_eq!(door.armed, [1, 0]);
 }
@@ -289,7 +289,7 @@ fn a_client_that_is_refused_uses_up_no_quota() {
     // Its permit goes to somebody else before it is accepted.
     admission.budget.give_back(std::mem::take(&mut admission.permits));
     assert_eq!(budget.lease(1), 1);
-    let verdict = admission.accepted(ListenerId(0), false);
+    let verdict = admission.accepted(GateId(0), false);
     assert_eq!(verdict, Verdict::Refuse(Refusal::GatewayLimit));
     assert_eq!((quota.free(), admission.gates[0].quota_permits), (1, 0));
 }
