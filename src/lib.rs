@@ -11,6 +11,7 @@
 //!   log and the access log, runtime files
 //! - `summary/` — what readings say to a person: figures and tables for terminal and page
 //! - `worker/` — the fast plane: the loop on one screen; route, admission, timers, mailbox
+//! - `topology/` — listeners, gates, routes, upstreams and servers by id; what differs between two
 //! - `conn/` — one connection as a pure state machine: no clock, no ring, no allocation
 //! - `upstream/` — servers and the choice among them, pure
 //! - `doctor/` — what this host and config can hold: every limit, its arithmetic, its remedy
@@ -49,5 +50,6 @@ pub mod query;
 pub mod ring;
 pub mod summary;
 pub mod top;
+pub mod topology;
 pub mod upstream;
 pub mod worker;

@@ -3,7 +3,7 @@
 use crate::code::Code;
 
 /// Every module of `src/` with its rank: it sees only modules of a lower one.
-const RANKS: [(&str, u8); 19] = [
+const RANKS: [(&str, u8); 20] = [
     ("base", 0),
     ("budget", 1),
     ("metrics", 1),
@@ -16,13 +16,14 @@ const RANKS: [(&str, u8); 19] = [
     ("listener", 2),
     ("doctor", 2),
     ("summary", 3),
-    ("worker", 3),
-    ("control", 4),
-    ("gateway", 5),
-    ("top", 5),
-    ("cli", 6),
-    ("main", 7), // above cli: the one line that calls it
-    ("lib", 7),
+    ("topology", 3),
+    ("worker", 4),
+    ("control", 5),
+    ("gateway", 6),
+    ("top", 6),
+    ("cli", 7),
+    ("main", 8), // above cli: the one line that calls it
+    ("lib", 8),
 ];
 
 /// Modules that see less than their rank allows: pure ones.

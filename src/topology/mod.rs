@@ -1,0 +1,171 @@
+//! What the gateway is made of, by id: listeners, gates, routes, upstreams and servers.
+//!
+//! A [`Topology`] never changes: a change makes another one that shares what stays, `diff` says
+//! what differs, and the workers adopt it. [`Register`] gives ids by name.
+
+pub mod diff;
+pub mod register;
+mod shared;
+#[cfg(test)]
+mod tests;
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
+
+pub use diff::{Change, Edit, apply, diff};
+pub use register::{Asked, GateSpec, Register};
+pub use shared::Shared;
+
+use crate::base::{GateId, IdMap, ListenerId, RouteId, ServerId, UpstreamId, WorkerId};
+use crate::budget::Budget;
+use crate::config::{AtLimit, Balance, Timeouts};
+use crate::conn::Wiring;
+use crate::upstream::{Pool, Standing};
+
+/// Everything, at one time. What it names by an id is in it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Topology {
+    /// Named sets of addresses.
+    pub listeners: IdMap<ListenerId, Arc<Listener>>,
+    /// Passive sockets.
+    pub gates: IdMap<GateId, Arc<Gate>>,
+    /// Where clients go.
+    pub routes: IdMap<RouteId, Arc<Route>>,
+    /// Named groups of servers.
+    pub upstreams: IdMap<UpstreamId, Arc<Upstream>>,
+    /// Servers of all upstreams.
+    pub servers: IdMap<ServerId, Arc<Server>>,
+}
+
+/// A named set of addresses with one policy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listener {
+    /// Its name in the config.
+    pub name: String,
+    /// What becomes of its next client.
+    pub route: RouteId,
+    /// What becomes of clients beyond a limit.
+    pub at_limit: AtLimit,
+    /// The most that it may hold by the config.
+    pub max_connections: Option<u32>,
+    /// The same as a bound that all workers share.
+    pub quota: Option<Shared<Budget>>,
+    /// How many of its gates, over all workers, a pause keeps still: nothing is armed on them.
+    pub still: Shared<AtomicU32>,
+}
+
+/// A passive socket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Gate {
+    /// Whose clients come here.
+    pub listener: ListenerId,
+    /// The worker that serves it. Others do only while that one has no slot left.
+    pub owner: WorkerId,
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Somebody else has it too, and serves its queue when we no longer do.
+    pub inherited: bool,
+}
+
+/// What becomes of clients, from the accept on. A connection keeps its route to the end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// Where they are counted.
+    pub listener: ListenerId,
+    /// Where they go.
+    pub upstream: UpstreamId,
+    /// When their connections end by themselves.
+    pub timeouts: Timeouts,
+}
+
+/// Where clients are joined to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Upstream {
+    /// Its name in the config.
+    pub name: String,
+    /// Who answers.
+    pub kind: UpstreamKind,
+}
+
+/// Who answers a client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum UpstreamKind {
+    /// One of these servers, at least one, in the order of the config.
+    Servers {
+        /// How it is chosen.
+        balance: Balance,
+        /// Among whom.
+        servers: Vec<ServerId>,
+        /// How these stand, in the same order.
+        pool: Shared<Pool>,
+    },
+    /// The gateway itself, so.
+    Builtin(Wiring),
+}
+
+/// One server of one upstream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Server {
+    /// Whose it is.
+    pub upstream: UpstreamId,
+    /// Its name, which no other of the upstream has.
+    pub name: String,
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// The local address to connect from.
+    pub source: Option<IpAddr>,
+    /// Its share of new connections by the config.
+    pub weight: u32,
+    /// Its connections and its share now, which all workers share.
+    pub standing: Shared<Standing>,
+}
+
+impl Topology {
+    /// The route of a gate's next client.
+    pub fn route_of(&self, gate: GateId) -> RouteId {
+        self.listeners[self.gates[gate].listener].route
+    }
+
+    /// How clients of an upstream are joined.
+    pub fn wiring_of(&self, upstream: UpstreamId) -> Wiring {
+        match self.upstreams[upstream].kind {
+            UpstreamKind::Servers { .. } => Wiring::Pair,
+            UpstreamKind::Builtin(wiring) => wiring,
+        }
+    }
+
+    /// Whether everything that it names is in it, and what it names is what it says: a server is in
+    /// its upstream's list, and a route is its listener's. What breaks this is a fault of ours.
+    ///
+    /// # Errors
+    /// What is named and is not there.
+    pub fn check(&self) -> Result<(), String> {
+        let lost = |what: String| Err(what);
+        for (id, listener) in self.listeners.iter() {
+            if self.routes.get(listener.route).is_none_or(|route| route.listener != id) {
+                return lost(format!("{:?} of {id:?}", listener.route));
+            }
+        }
+        for (id, gate) in self.gates.iter() {
+            if self.listeners.get(gate.listener).is_none() {
+                return lost(format!("{:?} of {id:?}", gate.listener));
+            }
+        }
+        for (id, route) in self.routes.iter() {
+            if self.upstreams.get(route.upstream).is_none() {
+                return lost(format!("{:?} of {id:?}", route.upstream));
+            }
+        }
+        for (id, upstream) in self.upstreams.iter() {
+            let UpstreamKind::Servers { servers, .. } = &upstream.kind else { continue };
+            let is_its = |server: &ServerId| {
+                self.servers.get(*server).is_some_and(|server| server.upstream == id)
+            };
+            if let Some(server) = servers.iter().find(|server| !is_its(server)) {
+                return lost(format!("{server:?} of {id:?}"));
+            }
+        }
+        Ok(())
+    }
+}
