@@ -3,8 +3,8 @@
 use io_uring::cqueue;
 use nix::libc;
 
+use super::KernelRing;
 use super::entries::{self, Tag};
-use super::{KernelRing, Opening};
 use crate::base::{Buffer, ConnIndex, Errno, GateId, OpKind, Side};
 use crate::ring::contract::{AcceptMode, Completion, Done};
 use crate::ring::token::Token;
@@ -41,10 +41,7 @@ impl KernelRing {
                 None
             }
             Tag::OpenSocket | Tag::OpenStep => self.open_step(table, tag, payload, result),
-            Tag::OpenUndo => {
-                let opening = self.take_opening(table, payload)?;
-                Some(done(opening.token, Err(opening.error.unwrap_or(Errno::EIO))))
-            }
+            Tag::OpenUndo => self.open_undone(table, payload),
             Tag::Install => self.installed(payload, result),
         }
     }
@@ -146,52 +143,6 @@ impl KernelRing {
             }
             Err(error) => Completion::AcceptEnded { gate: listener, error },
         }
-    }
-
-    /// Notes the end of one step; the last one ends the open, or undoes what it made.
-    fn open_step(
-        &mut self,
-        table: usize,
-        tag: Tag,
-        payload: u64,
-        result: Result<u32, Errno>,
-    ) -> Option<Completion> {
-        let opens = &mut self.tables[table].opens;
-        let Some(opening) = opens.iter_mut().find(|one| one.token == payload) else {
-            self.counters.unknown_completions += 1;
-            return None;
-        };
-        opening.steps_left -= 1;
-        opening.made |= tag == Tag::OpenSocket && result.is_ok();
-        // The first error is the cause; without a socket the others fail too, with EBADF.
-        opening.error = opening.error.or(result.err());
-        if opening.steps_left > 0 {
-            return None;
-        }
-        if opening.error.is_some() && opening.made {
-            let token = Token::unpack(payload)?;
-            let (_, local) = self.locate(token.conn);
-            let slot = self.slot(table, local, token.side);
-            self.push(table, entries::close(slot), Tag::OpenUndo.with(payload));
-            return None;
-        }
-        let opening = self.take_opening(table, payload)?;
-        Some(done(payload, opening.error.map_or(Ok(0), Err)))
-    }
-
-    fn take_opening(&mut self, table: usize, payload: u64) -> Option<Opening> {
-        let opens = &mut self.tables[table].opens;
-        let place = opens.iter().position(|one| one.token == payload);
-        if place.is_none() {
-            self.counters.unknown_completions += 1;
-        }
-        let opening = opens.remove(place?)?;
-        if opening.error.is_some()
-            && Token::unpack(opening.token).is_some_and(|token| token.side == Side::Client)
-        {
-            self.tables[table].free_clients += 1;
-        }
-        Some(opening)
     }
 
     fn unknown(&mut self, table: usize, completion: &cqueue::Entry) -> Option<Completion> {

@@ -2,8 +2,8 @@
 //!
 //! `queue` is one kernel ring, `pool` and `parked` hold bytes, `entries` words requests,
 //! `completions` reads answers, `ahead` keeps receives going, `splices` moves bulk, `address` asks
-//! for what the ring cannot, `installs` lends both descriptors, `self_connect` tells a server from
-//! an echo of ourselves, `setup` does arithmetic, `life` makes and ends the set, `own` is for
+//! for what the ring cannot, `installs` lends both descriptors, `opens` makes sockets in steps,
+//! `self_connect` tells a server from an echo of ourselves, `setup` does arithmetic, `life` makes and ends the set, `own` is for
 //! programs with bytes of their own, `probe` and `closes` try what this kernel does, `locked` waits
 //! for memory that the dead still hold, `options` are passive sockets'.
 //!
@@ -26,6 +26,7 @@ pub use self::address::AcceptQueue;
 use self::ahead::Receives;
 use self::entries::Tag;
 use self::installs::Installs;
+use self::opens::Opening;
 use self::parked::Parked;
 use self::pool::{Group, Pool};
 use self::queue::{Queue, Wait};
@@ -33,7 +34,7 @@ use self::self_connect::SelfConnects;
 pub use self::setup::{PassiveSocket, RingError, RingSetup, ServerSocket};
 use self::splices::{PIPE_BIT, Splices};
 pub use self::waker::Waker;
-use crate::base::{Buffer, Chunk, ConnIndex, Errno, GateId, OpKind, Operation, ServerId, Side};
+use crate::base::{Buffer, Chunk, ConnIndex, Errno, GateId, OpKind, Operation, Side};
 use crate::ring::contract::{AcceptMode, Completion, Done, FourTuple, Ring, RingCounters};
 use crate::ring::token::Token;
 
@@ -46,6 +47,7 @@ mod installs;
 mod life;
 pub mod locked;
 mod memory;
+mod opens;
 pub mod options;
 mod own;
 mod parked;
@@ -101,14 +103,6 @@ struct Table {
     receives: Receives,
     /// Opens in flight, oldest first.
     opens: VecDeque<Opening>,
-}
-
-/// An open under way. Its steps are queued together and run in order; it ends with the last.
-struct Opening {
-    token: u64,
-    steps_left: u8,
-    made: bool,
-    error: Option<Errno>,
 }
 
 /// All memory that the kernel reads or writes for requests of this ring.
@@ -174,36 +168,6 @@ impl KernelRing {
     fn arm_wake(&mut self) {
         let entry = entries::read_event(self.waker.fd(), self.memory.wake_count.get());
         self.push(0, entry, Tag::Wake.with(0));
-    }
-
-    fn start_open(&mut self, table: usize, slot: u32, token: Token, server: ServerId) {
-        if token.side == Side::Client {
-            assert!(self.listeners.is_empty(), "client slots belong to accepts");
-            self.tables[table].free_clients -= 1;
-        }
-        let server = &self.memory.servers[usize::from(server.0)];
-        let mut steps = arrayvec::ArrayVec::<squeue::Entry, 4>::new();
-        steps.push(entries::socket(slot, &server.address));
-        steps.push(entries::set_option(slot, libc::IPPROTO_TCP, libc::TCP_NODELAY));
-        if let Some(source) = &server.source {
-            // The port is chosen at connect, when the whole four-tuple counts (Linux 4.2).
-            let no_port = libc::IP_BIND_ADDRESS_NO_PORT;
-            steps.push(entries::set_option(slot, libc::IPPROTO_IP, no_port));
-            steps.push(entries::bind(slot, source));
-        }
-        let token = token.pack();
-        self.tables[table].opens.push_back(Opening {
-            token,
-            steps_left: steps.len() as u8,
-            made: false,
-            error: None,
-        });
-        for (index, step) in steps.into_iter().enumerate() {
-            // Each is complete when it has been submitted, so they run in order without a link,
-            // at half of its price; a step that ran too early would fail the open.
-            let tag = if index == 0 { Tag::OpenSocket } else { Tag::OpenStep };
-            self.push(table, step, tag.with(token));
-        }
     }
 
     fn cancel_one(&mut self, table: usize, target: Token) {
