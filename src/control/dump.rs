@@ -112,6 +112,9 @@ fn happening(out: &mut String, Happening { at, what }: &Happening) -> fmt::Resul
         What::Completed(Completion::QueueReady { gate: listener }) => {
             writeln!(out, "queue-ready at={}", listener.0)
         }
+        What::Completed(Completion::GateRemoved { gate }) => {
+            writeln!(out, "gate-removed at={}", gate.0)
+        }
         What::Completed(Completion::AcceptEnded { gate: listener, error }) => {
             writeln!(out, "accept-ended at={} error={error:?}", listener.0)
         }

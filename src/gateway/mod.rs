@@ -29,7 +29,7 @@ pub use host::diagnose;
 pub use inherit::InheritError;
 pub use lock::LockError;
 
-use crate::base::{Clock, Millis, version};
+use crate::base::{Clock, GateId, Millis, ServerId, version};
 use crate::budget::{Bell, Budget};
 use crate::config::{
     AtLimit, Builtin, Config, ConfigErrors, Listener, Log, LogFormat, Status, UpstreamKind,
@@ -413,12 +413,16 @@ fn spare_slots(config: &Config) -> u32 {
 fn setup(
     config: &Config,
     host: &Host,
-    listeners: Vec<PassiveSocket>,
+    gates: Vec<PassiveSocket>,
     servers: &[ServerSocket],
 ) -> RingSetup {
+    // More than 65,535 of either are refused by the ring, whatever their ids.
+    let gates = gates.into_iter().enumerate();
+    let with_upstream = !servers.is_empty();
+    let servers = servers.iter().cloned().enumerate();
     RingSetup {
         connections: host.shape.slots_per_worker + spare_slots(config),
-        with_upstream: !servers.is_empty(),
+        with_upstream,
         table_entries: host.shape.table_entries,
         submission_entries: config.ring.submission_entries,
         completion_entries: config.ring.completion_entries,
@@ -430,8 +434,8 @@ fn setup(
         splice_pipes: host.shape.pipes_per_worker,
         ephemeral_ports: host.facts.network.ports,
         descriptors: host.shape.descriptors_per_worker,
-        listeners,
-        servers: servers.to_vec(),
+        gates: gates.map(|(index, gate)| (GateId(index as u16), gate)).collect(),
+        servers: servers.map(|(index, server)| (ServerId(index as u16), server)).collect(),
     }
 }
 

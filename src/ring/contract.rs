@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::base::{Buffer, Chunk, ConnIndex, Errno, GateId, Operation};
+use crate::base::{Buffer, Chunk, ConnIndex, Errno, GateId, Operation, ServerId};
 use crate::ring::token::Token;
 
 /// How to accept.
@@ -54,6 +54,11 @@ pub enum Completion {
     /// A client waits in the gate's queue, or did: what [`Ring::watch_queue`] asked for.
     QueueReady {
         /// Whose queue.
+        gate: GateId,
+    },
+    /// A gate is gone: nothing of it is left in the ring.
+    GateRemoved {
+        /// Which one.
         gate: GateId,
     },
     /// A connection's operation.
@@ -139,6 +144,33 @@ pub trait Ring {
     /// Tells, once, that a client waits in the gate's queue: at once, or when one comes. One
     /// watch of a gate at a time.
     fn watch_queue(&mut self, gate: GateId);
+
+    /// Takes a gate in: the passive socket that was handed over under this id (see
+    /// `KernelRing::supplier`). Accepts may be armed on it at once.
+    ///
+    /// # Panics
+    /// When the id is in use, or nothing was handed over under it.
+    fn add_gate(&mut self, gate: GateId);
+
+    /// Gives a gate up. A watch of its queue tells nothing any more.
+    /// [`Completion::GateRemoved`] comes when nothing is left of it; its id may be used again then.
+    ///
+    /// # Panics
+    /// When there is none, or an accept of it is armed.
+    fn remove_gate(&mut self, gate: GateId);
+
+    /// Takes a server in: the address that was handed over under this id.
+    ///
+    /// # Panics
+    /// As [`Ring::add_gate`].
+    fn add_server(&mut self, server: ServerId);
+
+    /// Gives a server up, towards which nothing is being opened or connected. Its id may be used
+    /// again at once.
+    ///
+    /// # Panics
+    /// When there is none.
+    fn remove_server(&mut self, server: ServerId);
 
     /// Starts `operation`; `token.kind` is its kind.
     fn start(&mut self, token: Token, operation: Operation);

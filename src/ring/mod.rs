@@ -1,7 +1,8 @@
 //! The worker's ring: slots, buffers and queues behind one contract, and the kernel below it.
 //!
-//! A caller names everything by index: connections, sides, servers, listeners, buffers. No address,
-//! length or descriptor passes this interface, which is what makes it safe to call.
+//! A caller names everything by index: connections, sides, servers, gates, buffers. No address,
+//! length or descriptor passes this interface, which is what makes it safe to call. A [`Supplier`]
+//! hands over, beside it, what a ring is to take in while it runs.
 
 pub mod contract;
 pub mod kernel;
@@ -12,7 +13,7 @@ pub use kernel::locked::{lockable_bytes, patient};
 pub use kernel::options::{steer_clients, take_no_hops};
 pub use kernel::probe::{Features, ProbeError, probe};
 pub use kernel::{
-    AcceptQueue, KernelRing, PassiveSocket, RingError, RingSetup, ServerSocket, Waker,
+    AcceptQueue, KernelRing, PassiveSocket, RingError, RingSetup, ServerSocket, Supplier, Waker,
 };
 pub use token::Token;
 

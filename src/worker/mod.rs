@@ -364,6 +364,8 @@ impl<R: Ring> Worker<R> {
                 self.admission.ended(listener, error, self.now);
             }
             Completion::QueueReady { gate: listener } => self.admission.queue_ready(listener),
+            // No worker gives a gate up.
+            Completion::GateRemoved { .. } => {}
             Completion::Done(done) => self.done(done),
         }
     }

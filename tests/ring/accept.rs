@@ -171,8 +171,8 @@ fn a_non_blocking_listener_is_waited_for_as_any_other() {
     listener.set_nonblocking(true).expect("an option");
     let inherited = std::sync::Arc::new(listener.into());
     let mut rig = Rig::v4(2);
-    rig.ring =
-        KernelRing::new(RingSetup { listeners: vec![inherited], ..setup(2) }).expect("a ring");
+    rig.ring = KernelRing::new(RingSetup { gates: vec![(LISTENER, inherited)], ..setup(2) })
+        .expect("a ring");
     rig.ring.accept(LISTENER, AcceptMode::Single);
     rig.turn(Duration::from_millis(10));
     assert_eq!(rig.unseen(), []);

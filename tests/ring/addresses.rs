@@ -69,7 +69,7 @@ fn with_source(source: IpAddr) -> (Rig, RingSetup) {
     let rig = Rig::v4(1);
     let address = rig.servers[0].local_addr().expect("an address");
     let server = ServerSocket { address, source: Some(source) };
-    (rig, RingSetup { servers: vec![server], ..setup(1) })
+    (rig, RingSetup { servers: vec![(ServerId(0), server)], ..setup(1) })
 }
 
 #[test]
@@ -102,7 +102,7 @@ fn a_source_that_is_not_ours_fails_the_open_and_leaves_the_slot_empty() {
 fn a_source_of_the_other_family_is_refused_at_setup() {
     let address: SocketAddr = "[::1]:80".parse().expect("an address");
     let server = ServerSocket { address, source: Some(IpAddr::V4(Ipv4Addr::LOCALHOST)) };
-    let refused = KernelRing::new(RingSetup { servers: vec![server], ..setup(1) });
+    let refused = KernelRing::new(RingSetup { servers: vec![(ServerId(0), server)], ..setup(1) });
     let error = refused.err().expect("a refusal").to_string();
     assert!(error.contains("[::1]:80") && error.contains("family"), "{error}");
 }

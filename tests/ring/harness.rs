@@ -12,7 +12,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::socket::{
     AddressFamily, Backlog, SockFlag, SockType, SockaddrStorage, bind, listen, socket,
 };
-use portcullis::base::{Errno, Side};
+use portcullis::base::{Errno, Id, Side};
 use portcullis::ring::{
     AcceptMode, Completion, ConnIndex, Done, GateId, KernelRing, Operation, PassiveSocket, Ring,
     RingSetup, ServerId, ServerSocket, Token, probe,
@@ -41,7 +41,7 @@ pub(crate) fn setup(connections: u32) -> RingSetup {
         splice_pipes: 4,
         ephemeral_ports: None,
         descriptors: 64,
-        listeners: Vec::new(),
+        gates: Vec::new(),
         servers: Vec::new(),
     }
 }
@@ -118,11 +118,12 @@ impl Rig {
         let mut servers = Vec::new();
         for family in families {
             let (listener, address) = passive(*family, 4096);
-            setup.listeners.push(listener);
+            setup.gates.push((GateId::at(setup.gates.len()), listener));
             listeners.push(address);
             let server = TcpListener::bind(*family).expect("a server");
             let address = server.local_addr().expect("its address");
-            setup.servers.push(ServerSocket { address, source: None });
+            let id = ServerId::at(setup.servers.len());
+            setup.servers.push((id, ServerSocket { address, source: None }));
             servers.push(server);
         }
         let ring = KernelRing::new(setup).expect("a ring");
@@ -213,7 +214,9 @@ impl Rig {
         self.wait(|completion| match completion {
             Completion::Accepted { gate: listener, conn, more } => Some((*listener, *conn, *more)),
             Completion::AcceptEnded { error, .. } => panic!("accept ended: {error}"),
-            Completion::QueueReady { .. } | Completion::Done(_) => None,
+            Completion::QueueReady { .. }
+            | Completion::GateRemoved { .. }
+            | Completion::Done(_) => None,
         })
     }
 

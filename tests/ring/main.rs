@@ -7,6 +7,7 @@ mod buffers;
 mod data;
 mod descriptors;
 mod endings;
+mod gates;
 mod harness;
 mod own;
 mod pressure;

@@ -13,7 +13,7 @@ fn rig(connections: u32, sources: &[Ipv4Addr]) -> (Rig, TcpListener) {
     let server = TcpListener::bind(V4).expect("a server");
     let address = server.local_addr().expect("its address");
     let from = |source: &Ipv4Addr| ServerSocket { address, source: Some(IpAddr::V4(*source)) };
-    let servers = sources.iter().map(from).collect();
+    let servers = (0..).map(ServerId).zip(sources.iter().map(from)).collect();
     let setup = RingSetup { with_upstream: false, servers, ..setup(connections) };
     (Rig::new(setup, &[]), server)
 }

@@ -41,7 +41,7 @@ fn a_connect_that_reaches_itself_fails_and_leaves_the_port_free() {
         return;
     }
     let address = deserted();
-    let servers = vec![ServerSocket { address, source: None }];
+    let servers = vec![(ServerId(0), ServerSocket { address, source: None })];
     let mut rig = Rig::new(RingSetup { servers, ..setup(1) }, &[V4]);
     let (_client, conn) = rig.client();
     let (first, last) = local_ports();

@@ -7,7 +7,7 @@ use std::time::Duration;
 use portcullis::base::{Buffer, Chunk, Errno, OpKind, Side};
 use portcullis::ring::{
     AcceptMode, Completion, ConnIndex, Done, FourTuple, GateId, Operation, Ring, RingCounters,
-    Token,
+    ServerId, Token,
 };
 
 use crate::link::{OUT, RDHUP};
@@ -393,6 +393,19 @@ impl Ring for Mutant {
 
     fn watch_queue(&mut self, listener: GateId) {
         self.inner.watch_queue(listener);
+    }
+
+    fn add_gate(&mut self, gate: GateId) {
+        self.inner.add_gate(gate);
+    }
+    fn remove_gate(&mut self, gate: GateId) {
+        self.inner.remove_gate(gate);
+    }
+    fn add_server(&mut self, server: ServerId) {
+        self.inner.add_server(server);
+    }
+    fn remove_server(&mut self, server: ServerId) {
+        self.inner.remove_server(server);
     }
 
     fn start(&mut self, token: Token, operation: Operation) {

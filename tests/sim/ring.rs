@@ -9,7 +9,7 @@ use portcullis::base::{Buffer, Chunk, Errno, InFlight, OpKind, Side};
 use portcullis::conn::Wiring;
 use portcullis::ring::{
     AcceptMode, Completion, ConnIndex, Done, FourTuple, GateId, Operation, Ring, RingCounters,
-    Token,
+    ServerId, Token,
 };
 
 use crate::accepts::{Accept, Listener};
@@ -211,7 +211,7 @@ impl SimRing {
             Completion::AcceptEnded { .. } => {
                 self.accepts.retain(|accept| accept.key != posted.key);
             }
-            Completion::QueueReady { .. } => {}
+            Completion::QueueReady { .. } | Completion::GateRemoved { .. } => {}
             Completion::Done(done) => self.show_done(done, &posted),
         }
         posted.completion
@@ -328,6 +328,22 @@ impl Ring for SimRing {
     fn cancel_accepts(&mut self, listener: GateId) {
         self.note(|| format!("cancel accepts of {listener:?}"));
         self.submitted.push(Submitted::CancelAccepts(usize::from(listener.0)));
+    }
+
+    fn add_gate(&mut self, gate: GateId) {
+        panic!("{gate:?} in a ring whose gates stay");
+    }
+
+    fn remove_gate(&mut self, gate: GateId) {
+        panic!("{gate:?} in a ring whose gates stay");
+    }
+
+    fn add_server(&mut self, server: ServerId) {
+        panic!("{server:?} in a ring whose servers stay");
+    }
+
+    fn remove_server(&mut self, server: ServerId) {
+        panic!("{server:?} in a ring whose servers stay");
     }
 
     fn accept_queue(&self, listener: GateId) -> Result<u32, Errno> {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use portcullis::base::{Buffer, Chunk, Errno, OpKind, Side};
 use portcullis::ring::{
     AcceptMode, Completion, ConnIndex, Done, FourTuple, GateId, Operation, Ring, RingCounters,
-    Token,
+    ServerId, Token,
 };
 
 /// poll(2): there is something to read.
@@ -186,6 +186,22 @@ impl Ring for InstantRing {
     fn watch_queue(&mut self, _: GateId) {
         self.watched = true;
         self.take();
+    }
+
+    fn add_gate(&mut self, gate: GateId) {
+        panic!("{gate:?} in a ring whose gates stay");
+    }
+
+    fn remove_gate(&mut self, gate: GateId) {
+        panic!("{gate:?} in a ring whose gates stay");
+    }
+
+    fn add_server(&mut self, server: ServerId) {
+        panic!("{server:?} in a ring whose servers stay");
+    }
+
+    fn remove_server(&mut self, server: ServerId) {
+        panic!("{server:?} in a ring whose servers stay");
     }
 
     fn start(&mut self, token: Token, operation: Operation) {

@@ -118,8 +118,8 @@ impl Net {
             splice_pipes: 0,
             ephemeral_ports: None,
             descriptors: DESCRIPTORS_MAX,
-            listeners: setup.listeners,
-            servers: setup.servers,
+            gates: (0..).map(GateId).zip(setup.listeners).collect(),
+            servers: (0..).map(ServerId).zip(setup.servers).collect(),
         })
         .map_err(io::Error::other)?;
         Ok(Net {

@@ -26,7 +26,7 @@ impl Net {
                 self.accepts.ended(listener);
                 None
             }
-            Completion::QueueReady { .. } => None,
+            Completion::QueueReady { .. } | Completion::GateRemoved { .. } => None,
             Completion::Done(done) => {
                 let conn = done.token.conn;
                 let link = &mut self.links[conn.0 as usize];

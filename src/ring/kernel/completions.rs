@@ -23,7 +23,7 @@ impl KernelRing {
         match tag {
             Tag::Operation => self.operation_done(table, payload, completion),
             Tag::Accept => Some(self.accept_done(table, payload, completion)),
-            Tag::Watch => Some(Completion::QueueReady { gate: GateId(payload as u16) }),
+            Tag::Watch => self.gates.watch_ended(GateId(payload as u16)),
             Tag::Swallowed => None,
             Tag::CancelStep => {
                 if result == Err(Errno::EALREADY) {
@@ -128,10 +128,10 @@ impl KernelRing {
         payload: u64,
         completion: &cqueue::Entry,
     ) -> Completion {
-        let (listener, mode) = entries::accept_of(payload);
+        let (gate, mode) = entries::accept_of(payload);
         let more = mode == AcceptMode::Multishot && cqueue::more(completion.flags());
         if !more {
-            *self.listeners[usize::from(listener.0)].armed(mode) -= 1;
+            *self.gates[gate].armed(mode) -= 1;
         }
         match result_of(completion) {
             Ok(local) => {
@@ -139,9 +139,9 @@ impl KernelRing {
                 assert!(local < table_ref.clients, "slot {local} is not a client's");
                 table_ref.free_clients -= 1;
                 let conn = ConnIndex(table as u32 * self.clients_per_ring + local);
-                Completion::Accepted { gate: listener, conn, more }
+                Completion::Accepted { gate, conn, more }
             }
-            Err(error) => Completion::AcceptEnded { gate: listener, error },
+            Err(error) => Completion::AcceptEnded { gate, error },
         }
     }
 

@@ -31,9 +31,9 @@ const MULTISHOT_BIT: u64 = 1 << 16;
 pub(super) enum Tag {
     /// A worker's operation, which completes as it is.
     Operation,
-    /// An accept; the payload is a listener and a mode.
+    /// An accept; the payload is a gate and a mode.
     Accept,
-    /// The watch of a listener's queue; the payload is the listener.
+    /// The watch of a gate's queue; the payload is the gate.
     Watch,
     /// A cancel whose own answer nobody needs.
     Swallowed,
@@ -81,13 +81,18 @@ impl Tag {
     }
 }
 
-/// The `user_data` of a listener's accepts in one mode.
-pub(super) fn accept_data(listener: GateId, mode: AcceptMode) -> u64 {
+/// The `user_data` of a gate's accepts in one mode.
+pub(super) fn accept_data(gate: GateId, mode: AcceptMode) -> u64 {
     let mode = if mode == AcceptMode::Multishot { MULTISHOT_BIT } else { 0 };
-    Tag::Accept.with(u64::from(listener.0) | mode)
+    Tag::Accept.with(u64::from(gate.0) | mode)
 }
 
-/// The listener and mode in an accept's payload.
+/// The `user_data` of the watches of a gate's queue.
+pub(super) fn watch_data(gate: GateId) -> u64 {
+    Tag::Watch.with(u64::from(gate.0))
+}
+
+/// The gate and mode in an accept's payload.
 pub(super) fn accept_of(payload: u64) -> (GateId, AcceptMode) {
     let multishot = payload & MULTISHOT_BIT != 0;
     let mode = if multishot { AcceptMode::Multishot } else { AcceptMode::Single };
@@ -96,13 +101,13 @@ pub(super) fn accept_of(payload: u64) -> (GateId, AcceptMode) {
 
 /// An accept into a slot of the kernel's choice. Flags stay 0: direct descriptors refuse
 /// SOCK_CLOEXEC with EINVAL.
-pub(super) fn accept(listener: RawFd, mode: AcceptMode) -> Entry {
+pub(super) fn accept(passive: RawFd, mode: AcceptMode) -> Entry {
     match mode {
         AcceptMode::Multishot => {
-            opcode::AcceptMulti::new(Fd(listener)).allocate_file_index(true).build()
+            opcode::AcceptMulti::new(Fd(passive)).allocate_file_index(true).build()
         }
         AcceptMode::Single => {
-            opcode::Accept::new(Fd(listener), std::ptr::null_mut(), std::ptr::null_mut())
+            opcode::Accept::new(Fd(passive), std::ptr::null_mut(), std::ptr::null_mut())
                 .file_index(Some(DestinationSlot::auto_target()))
                 .build()
         }
@@ -110,8 +115,8 @@ pub(super) fn accept(listener: RawFd, mode: AcceptMode) -> Entry {
 }
 
 /// Polls a passive socket once. Unlike an accept it takes no client.
-pub(super) fn watch_queue(listener: RawFd) -> Entry {
-    opcode::PollAdd::new(Fd(listener), libc::POLLIN as u32).build()
+pub(super) fn watch_queue(passive: RawFd) -> Entry {
+    opcode::PollAdd::new(Fd(passive), libc::POLLIN as u32).build()
 }
 
 /// Cancels every request with `user_data`.
@@ -257,11 +262,11 @@ mod tests {
     }
 
     #[test]
-    fn an_accept_names_its_listener_and_mode() {
+    fn an_accept_names_its_gate_and_mode() {
         for mode in [AcceptMode::Multishot, AcceptMode::Single] {
-            let listener = GateId(u16::MAX);
-            let (tag, payload) = Tag::split(accept_data(listener, mode)).expect("a tag");
-            assert_eq!((tag, accept_of(payload)), (Tag::Accept, (listener, mode)));
+            let gate = GateId(u16::MAX);
+            let (tag, payload) = Tag::split(accept_data(gate, mode)).expect("a tag");
+            assert_eq!((tag, accept_of(payload)), (Tag::Accept, (gate, mode)));
         }
     }
 }

@@ -3,21 +3,23 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::mem::ManuallyDrop;
-use std::net::SocketAddr;
 
 use super::ahead::{RECEIVE_BUFFERS, Receives};
 use super::entries::{self, Tag};
+use super::gates::Gates;
 use super::installs::{self, Installs};
 use super::locked::patient;
 use super::parked::Parked;
 use super::pool::{Group, Pool};
 use super::queue::{Queue, errno_of};
 use super::self_connect::SelfConnects;
-use super::setup::{PassiveSocket, Plan, RingError, RingSetup, ServerSocket};
+use super::servers::Servers;
+use super::setup::{Plan, RingError, RingSetup};
 use super::splices::Splices;
+use super::supplier::Supplies;
 use super::waker::Waker;
-use super::{IO_WQ_WORKERS, KernelRing, Listening, Memory, Server, Table, probe};
-use crate::ring::contract::{AcceptMode, RingCounters};
+use super::{IO_WQ_WORKERS, KernelRing, Memory, Table, probe};
+use crate::ring::contract::RingCounters;
 
 impl KernelRing {
     /// Makes the rings for the calling thread, which alone can use them.
@@ -25,6 +27,9 @@ impl KernelRing {
     /// # Errors
     /// When the setup breaks a rule or the kernel refuses a part; the message says which and what
     /// to do.
+    ///
+    /// # Panics
+    /// When two gates or two servers have the same id.
     pub fn new(setup: RingSetup) -> Result<KernelRing, RingError> {
         let plan = Plan::new(&setup)?;
         let waker = Waker::new()
@@ -42,13 +47,14 @@ impl KernelRing {
                 RingError::refused(format!("{} buffer groups", plan.rings), errno)
             })?,
             parked: Parked::new(setup.parked_bytes_max),
-            servers: setup.servers.iter().map(Server::new).collect(),
+            servers: Servers::new(&setup.servers),
             wake_count: Box::default(),
         };
         let mut ring = KernelRing {
             tables: ManuallyDrop::new(Vec::new()),
             memory: ManuallyDrop::new(memory),
-            listeners: setup.listeners.into_iter().map(Listening::new).collect(),
+            gates: Gates::new(setup.gates),
+            supplies: Supplies::new(),
             connections: setup.connections,
             clients_per_ring: plan.clients_per_ring,
             target: 0,
@@ -71,7 +77,7 @@ impl KernelRing {
         for index in 0..plan.rings {
             ring.add_table(&plan, index)?;
         }
-        if setup.servers.iter().any(|server| server.source.is_some()) {
+        if setup.servers.iter().any(|(_, server)| server.source.is_some()) {
             probe::require_bind(ring.tables[0].queue.ring())?;
         }
         if !setup.batch_wait.is_zero() {
@@ -156,26 +162,6 @@ impl Drop for KernelRing {
     }
 }
 
-impl Listening {
-    fn new(socket: PassiveSocket) -> Listening {
-        Listening { socket, multishot_armed: 0, single_armed: 0 }
-    }
-
-    pub(super) fn armed(&mut self, mode: AcceptMode) -> &mut u32 {
-        match mode {
-            AcceptMode::Multishot => &mut self.multishot_armed,
-            AcceptMode::Single => &mut self.single_armed,
-        }
-    }
-}
-
-impl Server {
-    fn new(server: &ServerSocket) -> Server {
-        let source = server.source.map(|source| SocketAddr::new(source, 0).into());
-        Server { address: server.address.into(), source }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::net::{Ipv4Addr, TcpListener};
@@ -183,7 +169,7 @@ mod tests {
 
     use super::*;
     use crate::base::GateId;
-    use crate::ring::contract::Ring;
+    use crate::ring::contract::{AcceptMode, Ring};
 
     fn ring(table_entries: u32) -> KernelRing {
         let socket = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
@@ -201,7 +187,7 @@ mod tests {
             splice_pipes: 0,
             ephemeral_ports: None,
             descriptors: 1,
-            listeners: vec![std::sync::Arc::new(socket.into())],
+            gates: vec![(GateId(0), std::sync::Arc::new(socket.into()))],
             servers: Vec::new(),
         })
         .expect("a ring")

@@ -1,9 +1,10 @@
 //! The kernel's rings behind the contract: one worker's set of them.
 //!
-//! `queue` is one kernel ring, `pool` and `parked` hold bytes, `entries` words requests,
-//! `completions` reads answers, `ahead` keeps receives going, `splices` moves bulk, `address` asks
-//! for what the ring cannot, `installs` lends both descriptors, `opens` makes sockets in steps,
-//! `self_connect` tells a server from an echo of ourselves, `setup` does arithmetic, `life` makes and ends the set, `own` is for
+//! `queue` is one kernel ring, `pool` and `parked` hold bytes, `gates` and `servers` what ids name,
+//! `supplier` brings what is added later, `entries` words requests, `completions` reads answers,
+//! `ahead` keeps receives going, `splices` moves bulk, `address` asks for what the ring cannot,
+//! `installs` lends both descriptors, `opens` makes sockets in steps, `self_connect` tells a server
+//! from an echo of ourselves, `setup` does arithmetic, `life` makes and ends the set, `own` is for
 //! programs with bytes of their own, `probe` and `closes` try what this kernel does, `locked` waits
 //! for memory that the dead still hold, `options` are passive sockets'.
 //!
@@ -15,26 +16,28 @@ use std::cell::UnsafeCell;
 use std::cmp::Reverse;
 use std::collections::{HashMap, VecDeque};
 use std::mem::ManuallyDrop;
-use std::os::fd::{AsRawFd, OwnedFd};
-use std::sync::Arc;
+use std::os::fd::AsRawFd;
 use std::time::Duration;
 
 use io_uring::squeue;
-use nix::sys::socket::SockaddrStorage;
 
 pub use self::address::AcceptQueue;
 use self::ahead::Receives;
 use self::entries::Tag;
+use self::gates::Gates;
 use self::installs::Installs;
 use self::opens::Opening;
 use self::parked::Parked;
 use self::pool::{Group, Pool};
 use self::queue::{Queue, Wait};
 use self::self_connect::SelfConnects;
+use self::servers::Servers;
 pub use self::setup::{PassiveSocket, RingError, RingSetup, ServerSocket};
 use self::splices::{PIPE_BIT, Splices};
+pub use self::supplier::Supplier;
+use self::supplier::Supplies;
 pub use self::waker::Waker;
-use crate::base::{Buffer, Chunk, ConnIndex, Errno, GateId, OpKind, Operation, Side};
+use crate::base::{Buffer, Chunk, ConnIndex, Errno, GateId, OpKind, Operation, ServerId, Side};
 use crate::ring::contract::{AcceptMode, Completion, Done, FourTuple, Ring, RingCounters};
 use crate::ring::token::Token;
 
@@ -43,6 +46,7 @@ mod ahead;
 mod closes;
 mod completions;
 mod entries;
+mod gates;
 mod installs;
 mod life;
 pub mod locked;
@@ -56,8 +60,10 @@ pub mod probe;
 mod queue;
 mod rest;
 mod self_connect;
+mod servers;
 mod setup;
 mod splices;
+mod supplier;
 #[cfg(test)]
 mod tests;
 mod waker;
@@ -74,7 +80,8 @@ pub struct KernelRing {
     /// Dropped, and so closed, before the memory below is given back: see `Drop`.
     tables: ManuallyDrop<Vec<Table>>,
     memory: ManuallyDrop<Memory>,
-    listeners: Vec<Listening>,
+    gates: Gates,
+    supplies: Supplies,
     connections: u32,
     clients_per_ring: u32,
     /// The table that accepts land in.
@@ -110,26 +117,20 @@ struct Memory {
     pool: Pool,
     groups: Vec<Group>,
     parked: Parked,
-    servers: Box<[Server]>,
+    servers: Servers,
     /// Where the read on the waker's eventfd puts a count that nobody needs.
     wake_count: Box<UnsafeCell<u64>>,
-}
-
-struct Server {
-    address: SockaddrStorage,
-    source: Option<SockaddrStorage>,
-}
-
-struct Listening {
-    socket: Arc<OwnedFd>,
-    multishot_armed: u32,
-    single_armed: u32,
 }
 
 impl KernelRing {
     /// What wakes this ring from another thread.
     pub fn waker(&self) -> Waker {
         self.waker.clone()
+    }
+
+    /// What hands gates and servers over to this ring, from any thread, before they are added.
+    pub fn supplier(&self) -> Supplier {
+        self.supplies.supplier()
     }
 
     fn locate(&self, conn: ConnIndex) -> (usize, u32) {
@@ -151,10 +152,11 @@ impl KernelRing {
             self.tables[table].queue.submit();
         }
         // SAFETY: `entries` builds every entry, from slots, the program's constants, and memory of
-        // `self.memory`: servers never change, pool buffers are never unmapped or aliased while
-        // rings exist, parked ones outlive the submission of their sends (`Parked::forget` in
-        // `turn`), the wake count has one read at a time (`arm_wake`). `Drop` gives that memory
-        // back only when no request is left.
+        // `self.memory`: pool buffers are never unmapped or aliased while rings exist; parked ones
+        // and addresses of servers, which the kernel reads while it takes an entry, neither move
+        // nor change and outlive the submission of what names them (`Parked::forget` and
+        // `Servers::forget` in `open_turn`); the wake count has one read at a time (`arm_wake`).
+        // `Drop` gives that memory back only when no request is left.
         unsafe { self.tables[table].queue.push(entry.user_data(user_data)) };
     }
 
@@ -245,6 +247,7 @@ impl KernelRing {
         self.counters.lost_completions = lost;
         if self.tables.iter_mut().all(|table| table.queue.is_submitted()) {
             self.memory.parked.forget();
+            self.memory.servers.forget();
         }
     }
 }
@@ -262,18 +265,15 @@ impl Ring for KernelRing {
         self.tables.iter().map(|table| table.free_clients).max().unwrap_or(0)
     }
 
-    /// A queue full of completions, and one client more that each listener's accept took before it
+    /// A queue full of completions, and one client more that each gate's accept took before it
     /// found the queue full and ended. The backlogs are no bound: clients who arrive while a
     /// queue is emptied are accepted by the same call.
     fn accept_burst(&self) -> u32 {
-        self.tables[self.target].queue.completion_entries() + self.listeners.len() as u32
+        self.tables[self.target].queue.completion_entries() + self.gates.len() as u32
     }
 
     fn retarget_accepts(&mut self) {
-        assert!(
-            self.listeners.iter().all(|one| one.multishot_armed + one.single_armed == 0),
-            "accepts are armed"
-        );
+        assert!(!self.gates.are_armed(), "accepts are armed");
         // The first of equals: what happens on the lead ring wakes the thread by itself, and
         // nothing has to be read from an eventfd.
         let most =
@@ -281,31 +281,56 @@ impl Ring for KernelRing {
         self.target = most.expect("at least one ring");
     }
 
-    fn accept(&mut self, listener: GateId, mode: AcceptMode) {
-        let listening = &mut self.listeners[usize::from(listener.0)];
-        *listening.armed(mode) += 1;
-        let entry = entries::accept(listening.socket.as_raw_fd(), mode);
-        self.push(self.target, entry, entries::accept_data(listener, mode));
+    fn accept(&mut self, gate: GateId, mode: AcceptMode) {
+        let armed = &mut self.gates[gate];
+        *armed.armed(mode) += 1;
+        let entry = entries::accept(armed.socket.as_raw_fd(), mode);
+        self.push(self.target, entry, entries::accept_data(gate, mode));
     }
 
-    fn cancel_accepts(&mut self, listener: GateId) {
+    fn cancel_accepts(&mut self, gate: GateId) {
         for mode in [AcceptMode::Multishot, AcceptMode::Single] {
-            if *self.listeners[usize::from(listener.0)].armed(mode) > 0 {
-                let entry = entries::cancel_data(entries::accept_data(listener, mode));
+            if *self.gates[gate].armed(mode) > 0 {
+                let entry = entries::cancel_data(entries::accept_data(gate, mode));
                 self.push(self.target, entry, Tag::Swallowed.with(0));
             }
         }
     }
 
-    fn accept_queue(&self, listener: GateId) -> Result<u32, Errno> {
-        address::accept_queue(&self.listeners[usize::from(listener.0)].socket)
+    fn accept_queue(&self, gate: GateId) -> Result<u32, Errno> {
+        address::accept_queue(&self.gates[gate].socket)
     }
 
-    fn watch_queue(&mut self, listener: GateId) {
-        let entry =
-            entries::watch_queue(self.listeners[usize::from(listener.0)].socket.as_raw_fd());
+    fn watch_queue(&mut self, gate: GateId) {
+        let watched = &mut self.gates[gate];
+        watched.watches += 1;
+        let entry = entries::watch_queue(watched.socket.as_raw_fd());
         // On the lead ring, which wakes the thread by itself.
-        self.push(0, entry, Tag::Watch.with(u64::from(listener.0)));
+        self.push(0, entry, entries::watch_data(gate));
+    }
+
+    fn add_gate(&mut self, gate: GateId) {
+        let socket = self.supplies.gate(gate);
+        self.gates.add(gate, socket);
+    }
+
+    fn remove_gate(&mut self, gate: GateId) {
+        if self.gates.remove(gate) {
+            // A general cancel: a poll that is just completing, and might go on, ends too.
+            let entry = entries::cancel_data(entries::watch_data(gate));
+            self.push(0, entry, Tag::Swallowed.with(0));
+        }
+    }
+
+    fn add_server(&mut self, server: ServerId) {
+        let socket = self.supplies.server(server);
+        self.memory.servers.add(server, &socket);
+        self.self_connects.add(server, &socket);
+    }
+
+    fn remove_server(&mut self, server: ServerId) {
+        self.memory.servers.remove(server);
+        self.self_connects.remove(server);
     }
 
     fn start(&mut self, token: Token, operation: Operation) {
@@ -321,7 +346,7 @@ impl Ring for KernelRing {
             }
             Operation::Connect(server) => {
                 self.self_connects.begun(token, server);
-                entries::connect(slot, &self.memory.servers[usize::from(server.0)].address)
+                entries::connect(slot, &self.memory.servers.get(server).address)
             }
             Operation::WaitReadable | Operation::Splice => {
                 return self.start_after_receives(table, slot, token);
@@ -422,6 +447,7 @@ impl Ring for KernelRing {
     fn turn(&mut self, wait: Option<Duration>) -> Result<(), Errno> {
         let wait = match wait {
             _ if self.splices.is_busy() || !self.told.is_empty() => Wait::No,
+            _ if self.gates.has_gone() => Wait::No,
             None => Wait::Forever,
             Some(Duration::ZERO) => Wait::No,
             Some(limit) => Wait::AtMost(limit),
@@ -448,6 +474,9 @@ impl Ring for KernelRing {
         }
         if let Some(done) = self.told.pop_front() {
             return Some(Completion::Done(done));
+        }
+        if let Some(removed) = self.gates.next_gone() {
+            return Some(removed);
         }
         let room = self.descriptors_for_splices();
         self.splices.next(room).map(Completion::Done)

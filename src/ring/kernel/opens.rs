@@ -21,10 +21,10 @@ impl KernelRing {
     /// Starts an open.
     pub(super) fn start_open(&mut self, table: usize, slot: u32, token: Token, server: ServerId) {
         if token.side == Side::Client {
-            assert!(self.listeners.is_empty(), "client slots belong to accepts");
+            assert!(self.gates.len() == 0, "client slots belong to accepts");
             self.tables[table].free_clients -= 1;
         }
-        let server = &self.memory.servers[usize::from(server.0)];
+        let server = self.memory.servers.get(server);
         let mut steps = arrayvec::ArrayVec::<squeue::Entry, 4>::new();
         steps.push(entries::socket(slot, &server.address));
         steps.push(entries::set_option(slot, libc::IPPROTO_TCP, libc::TCP_NODELAY));

@@ -17,13 +17,13 @@ use std::os::fd::{AsFd, OwnedFd};
 use super::entries::{self, Tag};
 use super::setup::ServerSocket;
 use super::{KernelRing, address};
-use crate::base::{Errno, SELF_CONNECT, ServerId};
+use crate::base::{Errno, IdMap, SELF_CONNECT, ServerId};
 use crate::ring::contract::FourTuple;
 use crate::ring::token::Token;
 
 /// Which connects are verified.
 pub(super) struct SelfConnects {
-    servers: Box<[Reached]>,
+    servers: IdMap<ServerId, Reached>,
     /// Source ports that the kernel chose from at the start; `None`: any.
     ports: Option<(u16, u16)>,
     /// Connects under way whose end is to be verified.
@@ -42,23 +42,37 @@ struct Reached {
 }
 
 impl SelfConnects {
-    pub(super) fn new(servers: &[ServerSocket], ports: Option<(u16, u16)>) -> SelfConnects {
-        let reached = |server: &ServerSocket| {
-            let source = server.source.filter(|source| !source.is_unspecified());
-            Reached { address: server.address, source, known: None }
-        };
-        SelfConnects {
-            servers: servers.iter().map(reached).collect(),
+    pub(super) fn new(
+        servers: &[(ServerId, ServerSocket)],
+        ports: Option<(u16, u16)>,
+    ) -> SelfConnects {
+        let mut connects = SelfConnects {
+            servers: IdMap::new(),
             ports,
             suspects: HashSet::new(),
             refused: false,
             age: 0,
+        };
+        for (id, server) in servers {
+            connects.add(*id, server);
         }
+        connects
+    }
+
+    /// A server is there.
+    pub(super) fn add(&mut self, id: ServerId, server: &ServerSocket) {
+        let source = server.source.filter(|source| !source.is_unspecified());
+        self.servers.insert(id, Reached { address: server.address, source, known: None });
+    }
+
+    /// A server is gone, and no connect to it is under way.
+    pub(super) fn remove(&mut self, id: ServerId) {
+        self.servers.remove(id);
     }
 
     /// A connect begins.
     pub(super) fn begun(&mut self, token: Token, server: ServerId) {
-        let server = &mut self.servers[usize::from(server.0)];
+        let server = &mut self.servers[server];
         let is_chosen = |(first, last)| (first..=last).contains(&server.address.port());
         let may_be_source = self.age > 0 || self.ports.is_none_or(is_chosen);
         if may_be_source && server.may_reach_itself(self.age) {
@@ -160,10 +174,11 @@ mod tests {
     #[test]
     fn what_is_known_of_a_server_is_asked_again_after_a_refusal() {
         let address = "192.0.2.1:30000".parse().expect("an address");
-        let mut connects = SelfConnects::new(&[ServerSocket { address, source: None }], None);
-        connects.servers[0].known = Some((0, false));
+        let server = (ServerId(0), ServerSocket { address, source: None });
+        let mut connects = SelfConnects::new(&[server], None);
+        connects.servers[ServerId(0)].known = Some((0, false));
         // The address is this host's from here on.
-        connects.servers[0].address = "127.0.0.1:30000".parse().expect("an address");
+        connects.servers[ServerId(0)].address = "127.0.0.1:30000".parse().expect("an address");
         connects.begun(CONNECT, ServerId(0));
         assert!(!connects.over(CONNECT, Ok(0)));
         assert!(!connects.over(CONNECT, Err(Errno::ECONNREFUSED)));
@@ -175,11 +190,11 @@ mod tests {
 
     #[test]
     fn a_port_that_no_connect_comes_from_is_verified_only_after_a_refusal() {
-        let server = |port| ServerSocket {
-            address: SocketAddr::from((Ipv4Addr::LOCALHOST, port)),
-            source: None,
+        let server = |id, port| {
+            let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+            (ServerId(id), ServerSocket { address, source: None })
         };
-        let servers = [server(9000), server(40_000)];
+        let servers = [server(0, 9000), server(1, 40_000)];
         let mut connects = SelfConnects::new(&servers, Some((32_768, 60_999)));
         let is_verified = |connects: &mut SelfConnects, server| {
             connects.begun(CONNECT, ServerId(server));

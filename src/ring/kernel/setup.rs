@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::pool::BUFFERS_MAX;
-use crate::base::Errno;
+use crate::base::{Errno, GateId, ServerId};
 use crate::ring::token::Token;
 
 /// The fewest entries of a submission queue: less, and every lap would submit many times.
@@ -66,10 +66,10 @@ pub struct RingSetup {
     /// Ordinary descriptors of sockets and pipes that there may be at once; at least one is taken,
     /// for questions about addresses. Without one left, bulk is copied and FINs take longer.
     pub descriptors: u32,
-    /// Passive sockets; their index here is their `GateId`.
-    pub listeners: Vec<PassiveSocket>,
-    /// Servers; their index here is their `ServerId`.
-    pub servers: Vec<ServerSocket>,
+    /// Passive sockets.
+    pub gates: Vec<(GateId, PassiveSocket)>,
+    /// Servers.
+    pub servers: Vec<(ServerId, ServerSocket)>,
 }
 
 /// Why a ring could not be made.
@@ -179,18 +179,17 @@ fn check_counts(setup: &RingSetup, clients_max: u32) -> Result<(), RingError> {
             "set gateway.max_connections accordingly",
         );
     }
-    if setup.listeners.len() > usize::from(u16::MAX) || setup.servers.len() > usize::from(u16::MAX)
-    {
+    if setup.gates.len() > usize::from(u16::MAX) || setup.servers.len() > usize::from(u16::MAX) {
         return broken(
-            format!("{} listeners and {} servers", setup.listeners.len(), setup.servers.len()),
+            format!("{} listeners and {} servers", setup.gates.len(), setup.servers.len()),
             "a worker knows at most 65,535 of each",
             "divide the config among several gateways",
         );
     }
-    let mixed = |server: &&ServerSocket| {
+    let mixed = |(_, server): &&(ServerId, ServerSocket)| {
         server.source.is_some_and(|source| source.is_ipv4() != server.address.is_ipv4())
     };
-    if let Some(server) = setup.servers.iter().find(mixed) {
+    if let Some((_, server)) = setup.servers.iter().find(mixed) {
         return broken(
             format!("server {} from {:?}", server.address, server.source),
             "a source address is of its server's family",
@@ -239,7 +238,7 @@ mod tests {
             splice_pipes: 0,
             ephemeral_ports: None,
             descriptors: 1,
-            listeners: Vec::new(),
+            gates: Vec::new(),
             servers: Vec::new(),
         }
     }

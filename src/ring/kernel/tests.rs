@@ -18,7 +18,7 @@ fn two_rings(receive_ahead: bool) -> KernelRing {
         splice_pipes: 0,
         ephemeral_ports: None,
         descriptors: 1,
-        listeners: Vec::new(),
+        gates: Vec::new(),
         servers: Vec::new(),
     });
     let ring = ring.expect("a ring");

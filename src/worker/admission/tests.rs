@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use super::*;
 use crate::base::{Buffer, Chunk, Operation};
 use crate::metrics::Extent;
-use crate::ring::{AcceptMode, Completion, FourTuple, RingCounters, Token};
+use crate::ring::{AcceptMode, Completion, FourTuple, RingCounters, ServerId, Token};
 
 /// A ring that only accepts: it notes what was armed and says what waits.
 #[derive(Default)]
@@ -53,6 +53,18 @@ impl Ring for Door {
     fn watch_queue(&mut self, listener: GateId) {
         let twice = std::mem::replace(&mut self.watched[usize::from(listener.0)], true);
         assert!(!twice, "{listener:?} is watched twice");
+    }
+    fn add_gate(&mut self, gate: GateId) {
+        panic!("{gate:?} in a ring whose gates stay");
+    }
+    fn remove_gate(&mut self, gate: GateId) {
+        panic!("{gate:?} in a ring whose gates stay");
+    }
+    fn add_server(&mut self, server: ServerId) {
+        panic!("{server:?} in a ring whose servers stay");
+    }
+    fn remove_server(&mut self, server: ServerId) {
+        panic!("{server:?} in a ring whose servers stay");
     }
     fn start(&mut self, token: Token, _: Operation) {
         panic!("{token:?} in a ring that only accepts");

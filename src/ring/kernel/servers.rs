@@ -1,0 +1,90 @@
+//! The servers' addresses, in memory that queued entries name.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+
+use nix::sys::socket::SockaddrStorage;
+
+use super::setup::ServerSocket;
+use crate::base::{IdMap, ServerId};
+
+/// Servers by id. An address neither moves nor changes from [`Servers::add`] until
+/// [`Servers::forget`], for which it is behind an `Rc` whose clones nobody has.
+pub(super) struct Servers {
+    present: IdMap<ServerId, Rc<Server>>,
+    /// Removed, but an entry not submitted yet may still name them.
+    leaving: Vec<Rc<Server>>,
+}
+
+/// Where a server listens, and the address that its sockets are bound to.
+pub(super) struct Server {
+    pub(super) address: SockaddrStorage,
+    pub(super) source: Option<SockaddrStorage>,
+}
+
+impl Servers {
+    /// # Panics
+    /// When two have the same id.
+    pub(super) fn new(servers: &[(ServerId, ServerSocket)]) -> Servers {
+        let mut known = Servers { present: IdMap::new(), leaving: Vec::new() };
+        for (id, server) in servers {
+            known.add(*id, server);
+        }
+        known
+    }
+
+    /// Takes a server in.
+    ///
+    /// # Panics
+    /// When its id is in use.
+    pub(super) fn add(&mut self, id: ServerId, server: &ServerSocket) {
+        let source = server.source.map(|source| SocketAddr::new(source, 0).into());
+        let server = Rc::new(Server { address: server.address.into(), source });
+        assert!(self.present.insert(id, server).is_none(), "{id:?} is in use");
+    }
+
+    /// Gives a server up. Its address lives until [`Servers::forget`].
+    ///
+    /// # Panics
+    /// When there is none.
+    pub(super) fn remove(&mut self, id: ServerId) {
+        let server = self.present.remove(id).unwrap_or_else(|| panic!("there is no {id:?}"));
+        self.leaving.push(server);
+    }
+
+    /// Frees what was removed. Every entry that named it must have been submitted: the kernel
+    /// copies an address when it takes the entry (io_connect_prep, io_bind_prep).
+    pub(super) fn forget(&mut self) {
+        self.leaving.clear();
+    }
+
+    /// The server of this id.
+    ///
+    /// # Panics
+    /// When there is none.
+    pub(super) fn get(&self, id: ServerId) -> &Server {
+        &self.present[id]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_stays_where_it_is_until_it_is_forgotten() {
+        let server = |port| {
+            let address = SocketAddr::from(([127, 0, 0, 1], port));
+            ServerSocket { address, source: None }
+        };
+        let mut servers = Servers::new(&[(ServerId(3), server(1))]);
+        let address = &raw const servers.get(ServerId(3)).address;
+        servers.remove(ServerId(3));
+        servers.add(ServerId(3), &server(2));
+        servers.add(ServerId(500), &server(3));
+        assert!(std::ptr::eq(address, &raw const servers.leaving[0].address));
+        assert!(!std::ptr::eq(address, &raw const servers.get(ServerId(3)).address));
+        servers.forget();
+        assert!(servers.leaving.is_empty());
+    }
+}
