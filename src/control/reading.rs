@@ -7,7 +7,7 @@ use super::WorkerHandle;
 use super::access::AccessLog;
 use super::process::{self, Birth};
 use super::steer::Steering;
-use crate::base::{Clock, Millis, version};
+use crate::base::{Clock, Id, ListenerId, Millis, ServerId, UpstreamId, version};
 use crate::budget::Budget;
 use crate::config::Config;
 use crate::conn::Reason;
@@ -137,7 +137,8 @@ impl Books {
     }
 
     fn listener(&self, index: usize, book: &ListenerBook) -> reading::Listener {
-        let counters = || self.counters().map(|counters| &*counters.listeners[index]);
+        let counters =
+            || self.counters().map(|counters| &**counters.listeners[ListenerId::at(index)]);
         let sum = |number: fn(&OfListener) -> u64| counters().map(number).sum::<u64>();
         // What has ended is read before what was accepted, so that there is never more of it.
         let closed = counts(Reason::ALL.map(|reason| (reason.word(), reason as usize)), |reason| {
@@ -170,14 +171,15 @@ impl Books {
             name: book.name.clone(),
             servers: (0..book.servers.len()).map(|nth| self.server(index, first, nth)).collect(),
             connect: Durations::of(
-                self.counters().map(|counters| &counters.upstreams[index].connect),
+                self.counters().map(|counters| &counters.upstreams[UpstreamId::at(index)].connect),
             ),
         }
     }
 
     fn server(&self, upstream: usize, first: usize, nth: usize) -> reading::Server {
         let (name, address) = &self.upstreams[upstream].servers[nth];
-        let counters = || self.counters().map(|counters| &*counters.servers[first + nth]);
+        let counters =
+            || self.counters().map(|counters| &**counters.servers[ServerId::at(first + nth)]);
         let sum = |number: fn(&OfServer) -> u64| counters().map(number).sum::<u64>();
         let failures = ConnectFailure::ALL.map(|failure| (failure.word(), failure as usize));
         let failed =

@@ -10,6 +10,7 @@ use tokio::time::{sleep, timeout};
 
 use super::LOOK;
 use super::view::{Stage, View};
+use crate::base::{Id, ListenerId};
 use crate::query::QueryError;
 use crate::upstream::Servers;
 use crate::worker::Order;
@@ -165,7 +166,7 @@ impl View {
         let listener = &steering.listeners[index];
         if listener.paused.swap(paused, Ordering::SeqCst) != paused {
             let order = if paused { Order::Pause } else { Order::Resume };
-            self.workers().iter().for_each(|worker| worker.order(order(index)));
+            self.workers().iter().for_each(|worker| worker.order(order(ListenerId::at(index))));
             match paused {
                 true => tracing::info!(listener = name, "paused; its clients wait in the backlog"),
                 false => tracing::info!(listener = name, "resumed"),

@@ -10,14 +10,15 @@ use super::host::Host;
 use super::sockets::Passive;
 use crate::base::Clock;
 use crate::budget::Budget;
-use crate::config::{Config, Upstream, UpstreamKind};
+use crate::config::{self, Config, Upstream};
 use crate::control::WorkerHandle;
 use crate::control::process::Birth;
 use crate::control::reading::{Books, ListenerBook, UpstreamBook};
 use crate::control::steer::{SteeredListener, Steering};
 use crate::doctor::{Facts, Given};
 use crate::ring::PassiveSocket;
-use crate::worker::{Plan, UpstreamPlan};
+use crate::topology::{Topology, UpstreamKind};
+use crate::upstream::Servers;
 
 /// Opens the books of a gateway whose workers turn.
 pub(super) fn open(
@@ -78,27 +79,24 @@ fn queues(sockets: impl Iterator<Item = PassiveSocket>) -> Vec<PassiveSocket> {
 
 fn upstream(upstream: &Upstream) -> UpstreamBook {
     let servers = match &upstream.kind {
-        UpstreamKind::Servers { servers, .. } => {
+        config::UpstreamKind::Servers { servers, .. } => {
             servers.iter().map(|one| (one.name.clone(), one.address.to_string())).collect()
         }
-        UpstreamKind::Builtin(_) => Vec::new(),
+        config::UpstreamKind::Builtin(_) => Vec::new(),
     };
     UpstreamBook { name: upstream.name.clone(), servers }
 }
 
-/// What operators may change of what is planned.
-pub(super) fn steering(config: &Config, plan: &Plan, workers: usize) -> Steering {
-    let listeners = (0..config.listeners.len()).map(|index| {
-        let sockets = plan.listeners.iter().filter(|socket| socket.listener == index);
-        let stills: Vec<_> = sockets.map(|socket| socket.gate.still.clone()).collect();
+/// What operators may change of what there is.
+pub(super) fn steering(topology: &Topology, workers: usize) -> Steering {
+    let listeners = topology.listeners.iter().map(|(id, listener)| {
+        let gates = topology.gates.values().filter(|gate| gate.listener == id).count();
         // Every worker has a gate for each socket.
-        let gates = (stills.len() * workers) as u32;
-        let still = stills.into_iter().next().unwrap_or_default();
-        SteeredListener::new(gates, still)
+        SteeredListener::new((gates * workers) as u32, listener.still.arc())
     });
-    let upstreams = plan.upstreams.iter().map(|upstream| match upstream {
-        UpstreamPlan::Servers { servers, .. } => Some(servers.clone()),
-        UpstreamPlan::Builtin(_) => None,
+    let upstreams = topology.upstreams.values().map(|upstream| match &upstream.kind {
+        UpstreamKind::Servers { balance, pool, .. } => Some(Servers::over(*balance, pool.arc())),
+        UpstreamKind::Builtin(_) => None,
     });
     Steering::new(listeners.collect(), upstreams.collect())
 }

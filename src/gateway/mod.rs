@@ -1,6 +1,7 @@
 //! Builds all parts from a config, starts the workers, drains and joins them.
 
 mod access;
+mod assemble;
 mod books;
 mod error;
 mod holders;
@@ -29,12 +30,10 @@ pub use host::diagnose;
 pub use inherit::InheritError;
 pub use lock::LockError;
 
-use crate::base::{Clock, GateId, Millis, ServerId, version};
+use crate::base::{Clock, Id, Millis, version};
 use crate::budget::{Bell, Budget};
-use crate::config::{
-    AtLimit, Builtin, Config, ConfigErrors, Listener, Log, LogFormat, Status, UpstreamKind,
-};
-use crate::conn::{Reason, Wiring};
+use crate::config::{AtLimit, Config, ConfigErrors, Log, LogFormat, Status};
+use crate::conn::Reason;
 use crate::control::access::{LAST_LINES, Sink, Writing};
 use crate::control::admin::AdminDoor;
 use crate::control::directory::runtime_directory;
@@ -42,12 +41,10 @@ use crate::control::reading::Books;
 use crate::control::status::StatusDoor;
 use crate::control::{Doors, Ending, Exit, Outcome, WorkerHandle};
 use crate::listener::{Bound, Decoys, stop_syns};
-use crate::metrics::{Extent, Refusal, WorkerCounters};
+use crate::metrics::{Refusal, WorkerCounters};
 use crate::ring::{KernelRing, PassiveSocket, RingError, RingSetup, ServerSocket, Waker};
-use crate::upstream::Servers;
-use crate::worker::{
-    GatePlan, ListenerPlan, Mailbox, Plan, QuietPlan, UpstreamPlan, Worker, mailbox,
-};
+use crate::topology::Topology;
+use crate::worker::{Mailbox, Plan, Worker, mailbox};
 use host::Host;
 use inherit::Inherited;
 use lock::Lock;
@@ -98,9 +95,6 @@ fn announce(config: &Config, path: Option<&Path>) {
         "starting"
     );
 }
-
-/// Connections that a worker makes quiet in one turn.
-const QUIETED_PER_TURN: u32 = 100;
 
 /// A gateway whose workers accept.
 struct Gateway {
@@ -153,24 +147,26 @@ impl Gateway {
     ) -> Result<Gateway, GatewayError> {
         let clock = Clock::system();
         let budget = Arc::new(Budget::new(host.max_connections, host.workers()));
-        let (plan, servers) = plan(config, &bound);
-        let extent = extent(config, &servers);
         let sockets = passive_sockets(bound);
+        let topology = Arc::new(assemble::topology(config, &sockets));
         let notes = access::queues(config, host.workers());
         let (exit_sender, exits) = unbounded_channel();
         let (ready_sender, ready) = std::sync::mpsc::channel();
         let (mut handles, mut threads, mut gates) = (Vec::new(), Vec::new(), Vec::new());
         for index in 0..host.workers() {
             let (orders, mailbox) = mailbox();
-            let counters = Arc::new(WorkerCounters::new(extent));
+            let counters = Arc::new(assemble::counters(&topology));
             let (opener, gate) = std::sync::mpsc::channel();
             gates.push(opener);
             let recruit = Recruit {
                 index,
                 gate,
                 core: host.cores.as_ref().map(|cores| cores[index % cores.len()]),
-                setup: setup(config, host, sockets_of(&sockets, index), &servers),
-                plan: Plan { access: access::plan(config, &notes, index), ..plan_of(&plan, index) },
+                setup: setup(config, host, &topology, &sockets),
+                plan: Plan {
+                    access: access::plan(config, &notes, index),
+                    ..assemble::plan(config, &topology, index)
+                },
                 clock: clock.clone(),
                 mailbox,
                 budget: budget.clone(),
@@ -189,7 +185,7 @@ impl Gateway {
             handles.push(WorkerHandle { orders, waker, counters });
         }
         budget.hang_bells(handles.iter().map(bell).collect());
-        let steering = books::steering(config, &plan, host.workers());
+        let steering = books::steering(&topology, host.workers());
         let mut books = books::open(config, host, clock, budget, &sockets, handles, steering);
         let writing = access::start(config, sink, notes, &mut books)?;
         let sockets = sockets::own_by_address(sockets);
@@ -295,92 +291,6 @@ fn words_of(panic: &(dyn std::any::Any + Send)) -> String {
     words.or_else(|| panic.downcast_ref::<&str>().map(|&text| text.to_owned())).unwrap_or_default()
 }
 
-/// The workers' plan and the addresses that its servers' indices mean.
-fn plan(config: &Config, bound: &[(usize, Bound)]) -> (Plan, Vec<ServerSocket>) {
-    let mut addresses = Vec::new();
-    let upstreams = config.upstreams.iter().map(|upstream| match &upstream.kind {
-        UpstreamKind::Builtin(Builtin::Echo) => UpstreamPlan::Builtin(Wiring::Echo),
-        UpstreamKind::Builtin(Builtin::Discard) => UpstreamPlan::Builtin(Wiring::Discard),
-        UpstreamKind::Builtin(Builtin::Hold) => UpstreamPlan::Builtin(Wiring::Hold),
-        UpstreamKind::Servers { servers, balance } => {
-            let first = addresses.len() as u16;
-            addresses.extend(
-                servers
-                    .iter()
-                    .map(|server| ServerSocket { address: server.address, source: server.source }),
-            );
-            let weights = servers.iter().map(|server| server.weight);
-            UpstreamPlan::Servers { first, servers: Servers::new(*balance, weights) }
-        }
-    });
-    let gates: Vec<GatePlan> = config.listeners.iter().map(gate_plan).collect();
-    let plan = Plan {
-        upstreams: upstreams.collect(),
-        listeners: bound
-            .iter()
-            .flat_map(|(listener, bound)| {
-                let gate = GatePlan { inherited: bound.inherited, ..gates[*listener].clone() };
-                let plan = listener_plan(&config.listeners[*listener], *listener, gate);
-                (0..bound.sockets.len()).map(plan)
-            })
-            .collect(),
-        worker: 0,
-        logged: config.log.level >= crate::config::Level::Debug,
-        access: None,
-        quiet: QuietPlan { after: config.ring.quiet_after, per_turn: QUIETED_PER_TURN },
-    };
-    (plan, addresses)
-}
-
-/// How much there is to count.
-fn extent(config: &Config, servers: &[ServerSocket]) -> Extent {
-    Extent {
-        listeners: config.listeners.len(),
-        upstreams: config.upstreams.len(),
-        servers: servers.len(),
-    }
-}
-
-/// What the gates of a listener share.
-fn gate_plan(listener: &Listener) -> GatePlan {
-    GatePlan {
-        owner: 0,
-        quota: listener.max_connections.map(|limit| Arc::new(Budget::new(limit, 0))),
-        at_limit: listener.at_limit,
-        inherited: false,
-        still: Arc::default(),
-    }
-}
-
-/// The plan of a listener's passive socket, by the worker that it belongs to.
-fn listener_plan(
-    listener: &Listener,
-    index: usize,
-    gate: GatePlan,
-) -> impl Fn(usize) -> ListenerPlan + use<> {
-    let (upstream, timeouts) = (listener.upstream, listener.timeouts.clone());
-    move |owner| ListenerPlan {
-        listener: index,
-        upstream,
-        timeouts: timeouts.clone(),
-        gate: GatePlan { owner, ..gate.clone() },
-    }
-}
-
-/// The plan of one worker: its own gates first, and its turns among equal servers begun elsewhere
-/// than its neighbours'.
-fn plan_of(plan: &Plan, worker: usize) -> Plan {
-    let mut plan = Plan { worker, ..plan.clone() };
-    // Stable: the order among the others' gates is that of their sockets.
-    plan.listeners.sort_by_key(|listener| listener.gate.owner != worker);
-    for upstream in &mut plan.upstreams {
-        if let UpstreamPlan::Servers { servers, .. } = upstream {
-            *servers = servers.clone().beginning_at(worker);
-        }
-    }
-    plan
-}
-
 /// Before a drain: no client comes that the drain would not serve any more. What comes back is to
 /// be dropped after the sockets.
 fn turn_new_clients_away(sockets: &[(SocketAddr, Vec<PassiveSocket>)]) -> Vec<Decoys> {
@@ -396,13 +306,6 @@ fn turn_new_clients_away(sockets: &[(SocketAddr, Vec<PassiveSocket>)]) -> Vec<De
     decoys.collect()
 }
 
-/// The sockets in the order of `worker`'s plan.
-fn sockets_of(sockets: &[Passive], worker: usize) -> Vec<PassiveSocket> {
-    let mut sockets: Vec<_> = sockets.iter().collect();
-    sockets.sort_by_key(|passive| passive.owner != worker);
-    sockets.into_iter().map(|passive| passive.socket.clone()).collect()
-}
-
 /// Slots beyond the permits, for clients who are accepted only to be reset.
 fn spare_slots(config: &Config) -> u32 {
     const SPARE: u32 = 256;
@@ -410,19 +313,10 @@ fn spare_slots(config: &Config) -> u32 {
     if resets { SPARE } else { 0 }
 }
 
-fn setup(
-    config: &Config,
-    host: &Host,
-    gates: Vec<PassiveSocket>,
-    servers: &[ServerSocket],
-) -> RingSetup {
-    // More than 65,535 of either are refused by the ring, whatever their ids.
-    let gates = gates.into_iter().enumerate();
-    let with_upstream = !servers.is_empty();
-    let servers = servers.iter().cloned().enumerate();
+fn setup(config: &Config, host: &Host, topology: &Topology, sockets: &[Passive]) -> RingSetup {
     RingSetup {
         connections: host.shape.slots_per_worker + spare_slots(config),
-        with_upstream,
+        with_upstream: !topology.servers.is_empty(),
         table_entries: host.shape.table_entries,
         submission_entries: config.ring.submission_entries,
         completion_entries: config.ring.completion_entries,
@@ -434,8 +328,14 @@ fn setup(
         splice_pipes: host.shape.pipes_per_worker,
         ephemeral_ports: host.facts.network.ports,
         descriptors: host.shape.descriptors_per_worker,
-        gates: gates.map(|(index, gate)| (GateId(index as u16), gate)).collect(),
-        servers: servers.map(|(index, server)| (ServerId(index as u16), server)).collect(),
+        gates: topology.gates.ids().map(|id| (id, sockets[id.place()].socket.clone())).collect(),
+        servers: topology
+            .servers
+            .iter()
+            .map(|(id, server)| {
+                (id, ServerSocket { address: server.address, source: server.source })
+            })
+            .collect(),
     }
 }
 

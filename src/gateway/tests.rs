@@ -21,29 +21,29 @@ fn host() -> Host {
     Host { shape, cores: None, max_connections: 8, bound_by: "memory", facts }
 }
 
-/// A worker whose plan sends its clients to an upstream that does not exist: it panics at the
-/// first client.
+/// A worker whose topology names a server that its ring does not have: it panics at the first
+/// client.
 fn broken_recruit(address: &mut SocketAddr) -> Recruit {
-    let config = Config::embedded();
+    let text = "[listener.edge]\nbind = [\"127.0.0.1:0\"]\nupstream = \"app\"\n\
+                [upstream.app]\nservers = [\"127.0.0.1:1\"]\n";
+    let config = Config::parse(text, "test.toml", &|_| None).expect("a config");
     let bound = listen_on("127.0.0.1:0".parse().expect("an address"), 1, 16).expect("a free port");
     *address = bound.address;
-    let bound = vec![(0, bound)];
-    let (mut plan, servers) = plan(&config, &bound);
-    plan.listeners[0].upstream = usize::MAX;
+    let sockets = passive_sockets(vec![(0, bound)]);
+    let topology = Arc::new(assemble::topology(&config, &sockets));
     let host = host();
-    let sockets = sockets_of(&passive_sockets(bound), 0);
     let (opener, gate) = std::sync::mpsc::channel();
     opener.send(()).expect("the gate waits");
     Recruit {
         index: 0,
         gate,
         core: None,
-        setup: setup(&config, &host, sockets, &servers),
-        plan,
+        setup: RingSetup { servers: Vec::new(), ..setup(&config, &host, &topology, &sockets) },
+        plan: assemble::plan(&config, &topology, 0),
         clock: Clock::system(),
         mailbox: mailbox().1,
         budget: Arc::new(Budget::new(8, 1)),
-        counters: Arc::new(WorkerCounters::new(extent(&config, &[]))),
+        counters: Arc::new(assemble::counters(&topology)),
     }
 }
 

@@ -1,11 +1,13 @@
 //! One worker's counters: written by it alone, read by anybody, without a lock.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crossbeam::utils::CachePadded;
 
 use super::histogram::{CONNECT_BOUNDS, Histogram, LIFETIME_BOUNDS};
 use super::kinds::{CONNECT_FAILURES, ConnectFailure, REFUSALS};
+use crate::base::{Id, IdMap, ListenerId, ServerId, UpstreamId};
 
 /// A number that one thread changes and any may read.
 #[derive(Debug, Default)]
@@ -31,7 +33,7 @@ impl Counter {
 /// How many reasons a connection can end for.
 pub const REASONS: usize = 13;
 
-/// How many of each the config has; the counters of one are found by its index.
+/// How many of each there are, where their ids are the first ones.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Extent {
     /// Listeners.
@@ -42,27 +44,46 @@ pub struct Extent {
     pub servers: usize,
 }
 
+/// Counters on cache lines of their worker's own. They go with their id from one topology to the
+/// next, and stay for as long as somebody counts there.
+pub type Counted<T> = Arc<CachePadded<T>>;
+
 /// One worker's counters. What belongs to a connection is counted once, at its listener and its
-/// server; totals are sums. All of it lies on cache lines of the worker's own.
-#[derive(Debug)]
+/// server; totals are sums.
+#[derive(Debug, Default)]
 pub struct WorkerCounters {
-    worker: CachePadded<OfWorker>,
-    /// By listener of the config.
-    pub listeners: Box<[CachePadded<OfListener>]>,
-    /// By upstream of the config.
-    pub upstreams: Box<[CachePadded<OfUpstream>]>,
-    /// By server, in the order of the ring's list.
-    pub servers: Box<[CachePadded<OfServer>]>,
+    worker: Counted<OfWorker>,
+    /// By listener.
+    pub listeners: IdMap<ListenerId, Counted<OfListener>>,
+    /// By upstream.
+    pub upstreams: IdMap<UpstreamId, Counted<OfUpstream>>,
+    /// By server.
+    pub servers: IdMap<ServerId, Counted<OfServer>>,
 }
 
 impl WorkerCounters {
     /// Counters that stand at 0.
     pub fn new(extent: Extent) -> WorkerCounters {
+        let Extent { listeners, upstreams, servers } = extent;
+        WorkerCounters::default().next(
+            (0..listeners).map(Id::at),
+            (0..upstreams).map(Id::at),
+            (0..servers).map(Id::at),
+        )
+    }
+
+    /// Counters for these; those that are here already are the same.
+    pub fn next(
+        &self,
+        listeners: impl Iterator<Item = ListenerId>,
+        upstreams: impl Iterator<Item = UpstreamId>,
+        servers: impl Iterator<Item = ServerId>,
+    ) -> WorkerCounters {
         WorkerCounters {
-            worker: CachePadded::default(),
-            listeners: (0..extent.listeners).map(|_| CachePadded::default()).collect(),
-            upstreams: (0..extent.upstreams).map(|_| CachePadded::default()).collect(),
-            servers: (0..extent.servers).map(|_| CachePadded::default()).collect(),
+            worker: self.worker.clone(),
+            listeners: kept(&self.listeners, listeners),
+            upstreams: kept(&self.upstreams, upstreams),
+            servers: kept(&self.servers, servers),
         }
     }
 
@@ -73,13 +94,20 @@ impl WorkerCounters {
         let failed = |server: &OfServer| -> u64 {
             failures.clone().map(|failure| server.failed[failure as usize].get()).sum()
         };
-        self.servers.iter().map(|server| failed(server)).sum()
+        self.servers.values().map(|server| failed(server)).sum()
     }
 
     /// Sums a counter over all listeners.
     pub fn over_listeners(&self, counter: impl Fn(&OfListener) -> u64) -> u64 {
-        self.listeners.iter().map(|listener| counter(listener)).sum()
+        self.listeners.values().map(|listener| counter(listener)).sum()
     }
+}
+
+fn kept<I: Id, T: Default>(
+    before: &IdMap<I, Counted<T>>,
+    ids: impl Iterator<Item = I>,
+) -> IdMap<I, Counted<T>> {
+    ids.map(|id| (id, before.get(id).cloned().unwrap_or_default())).collect()
 }
 
 impl std::ops::Deref for WorkerCounters {

@@ -13,7 +13,7 @@ mod text;
 
 pub use catalogue::{Family, Kind, Sink, Unit, Value, families};
 pub use counters::{
-    Counter, Extent, OfListener, OfServer, OfUpstream, OfWorker, REASONS, WorkerCounters,
+    Counted, Counter, Extent, OfListener, OfServer, OfUpstream, OfWorker, REASONS, WorkerCounters,
 };
 pub use histogram::{Bounds, Histogram};
 pub use kinds::{ConnectFailure, Refusal};

@@ -139,8 +139,10 @@ proptest! {
                 (a.upstream, &a.name, a.address) == (b.upstream, &b.name, b.address)
             };
             prop_assert!(keeps_ids(&old.servers, &new.servers, same));
+            let bound = |topology: &Topology, id| topology.listeners[id].max_connections;
             let same = |a: &Route, b: &Route| {
                 (a.listener, a.upstream) == (b.listener, b.upstream)
+                    && bound(old, a.listener) == bound(new, b.listener)
             };
             prop_assert!(keeps_ids(&old.routes, &new.routes, same));
             for (id, server) in new.servers.iter() {

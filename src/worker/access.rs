@@ -7,7 +7,6 @@ use std::time::Duration;
 use crossbeam::queue::ArrayQueue;
 
 use super::Worker;
-use super::table::CountedServer;
 use crate::base::{BySide, ConnIndex, Micros, Side};
 use crate::conn::{Event, Reason};
 use crate::query::ConnId;
@@ -104,7 +103,8 @@ pub enum AccessEvent {
 #[derive(Debug, Default)]
 pub(super) struct Departure {
     pub(super) names: BySide<Option<FourTuple>>,
-    pub(super) server: Option<CountedServer>,
+    /// The server's place within its upstream.
+    pub(super) server: Option<u16>,
 }
 
 impl<R: Ring> Worker<R> {
@@ -136,7 +136,7 @@ impl<R: Ring> Worker<R> {
         if !access.empty && client_left && moved.0 == [0; 2] {
             return;
         }
-        let server = self.plan.server_within(entry.listener, departure.server);
+        let server = departure.server;
         let event = AccessEvent::Ended {
             opened: entry.opened,
             server,
@@ -157,13 +157,13 @@ impl<R: Ring> Worker<R> {
     ) {
         let Some(access) = &self.plan.access else { return };
         let entry = self.table.entry(index);
-        let plan = &self.plan.listeners[usize::from(entry.listener)];
-        let worker = self.plan.worker as u16;
+        let route = &self.routes.line(entry.route).route;
+        let worker = self.plan.worker.0;
         access.notes.put(AccessNote {
             at,
             id: ConnId { worker, slot: index.0, generation: entry.generation },
-            listener: plan.listener as u16,
-            upstream: plan.upstream as u16,
+            listener: route.listener.0,
+            upstream: route.upstream.0,
             names,
             event,
         });

@@ -3,17 +3,17 @@
 use super::leaving::Leaving;
 use super::table::{ConnectTime, CountedServer};
 use super::{Verdict, Worker};
-use crate::base::{BySide, ConnIndex, Errno, GateId, OpKind, Side};
+use crate::base::{BySide, ConnIndex, Errno, OpKind, RouteId, Side};
 use crate::conn::{Phase, Reason};
-use crate::metrics::{ConnectFailure, OfListener, OfServer, REASONS};
+use crate::metrics::{ConnectFailure, OfServer, REASONS};
 use crate::ring::{Ring, RingCounters};
 
 const _: () = assert!(Reason::ALL.len() == REASONS);
 
 impl<R: Ring> Worker<R> {
     /// A client was accepted.
-    pub(super) fn count_accept(&mut self, gate: GateId, verdict: Verdict) {
-        let counters = self.of_listener(gate.0);
+    pub(super) fn count_accept(&mut self, route: RouteId, verdict: Verdict) {
+        let counters = &self.routes.line(route).counters;
         counters.accepted.add(1);
         if let Verdict::Refuse(limit) = verdict {
             counters.refused[limit as usize].add(1);
@@ -24,8 +24,8 @@ impl<R: Ring> Worker<R> {
     /// A connection's slots are empty.
     pub(super) fn count_end(&mut self, index: ConnIndex, reason: Reason) {
         let entry = self.table.entry(index);
-        let (gate, opened) = (entry.listener, entry.opened);
-        let counters = self.of_listener(gate);
+        let (route, opened) = (entry.route, entry.opened);
+        let counters = &self.routes.line(route).counters;
         counters.ended[reason as usize].add(1);
         counters.lifetime.observe(self.moment.since(opened));
         self.open -= 1;
@@ -35,17 +35,17 @@ impl<R: Ring> Worker<R> {
     /// on lines that this worker alone writes to.
     pub(super) fn count_bytes(
         &self,
-        gate: u16,
+        route: RouteId,
         server: Option<CountedServer>,
         delivered_bytes: BySide<u32>,
     ) {
         let to_upstream_bytes = u64::from(delivered_bytes[Side::Client]);
         let to_client_bytes = u64::from(delivered_bytes[Side::Upstream]);
-        let listener = self.of_listener(gate);
+        let listener = &self.routes.line(route).counters;
         listener.to_upstream_bytes.add(to_upstream_bytes);
         listener.to_client_bytes.add(to_client_bytes);
         if let Some(server) = server {
-            let server = &self.counters.servers[usize::from(server.id().0)];
+            let server = &self.routes.place(server.id()).counters;
             server.to_upstream_bytes.add(to_upstream_bytes);
             server.to_client_bytes.add(to_client_bytes);
         }
@@ -60,7 +60,7 @@ impl<R: Ring> Worker<R> {
     ) {
         let entry = self.table.entry(index);
         let Some(server) = entry.server else { return };
-        let (gate, opened) = (entry.listener, entry.opened);
+        let (route, opened) = (entry.route, entry.opened);
         let failure = match (entry.conn.phase(), kind, result) {
             (Phase::Opening, OpKind::Open, Ok(_)) => return,
             (Phase::Connecting, OpKind::Connect, Ok(_)) => None,
@@ -69,16 +69,16 @@ impl<R: Ring> Worker<R> {
             _ => Some(ConnectFailure::Abandoned),
         };
         let began = entry.waits_since.moment(entry.connect.last_bits());
-        let counters: &OfServer = &self.counters.servers[usize::from(server.id().0)];
+        let counters: &OfServer = &self.routes.place(server.id()).counters;
         let took = self.moment.since(began);
         entry.connect = failure.map_or(ConnectTime::done(took), |_| ConnectTime::NONE);
         match failure {
             Some(failure) => counters.failed[failure as usize].add(1),
             None => {
                 counters.joined.add(1);
-                let upstream = self.plan.listeners[usize::from(gate)].upstream;
-                self.counters.upstreams[upstream].connect.observe(took);
-                self.of_listener(gate).join.observe(self.moment.since(opened));
+                self.routes.of_upstream(route).connect.observe(took);
+                let listener = &self.routes.line(route).counters;
+                listener.join.observe(self.moment.since(opened));
             }
         }
     }
@@ -112,10 +112,5 @@ impl<R: Ring> Worker<R> {
         counters.spliced_bytes.set(ring.spliced_bytes);
         counters.parked_bytes.set(ring.parked_bytes);
         counters.splicing.set(u64::from(ring.splicing));
-    }
-
-    /// The counters of a passive socket's listener.
-    fn of_listener(&self, gate: u16) -> &OfListener {
-        &self.counters.listeners[self.plan.listeners[usize::from(gate)].listener]
     }
 }

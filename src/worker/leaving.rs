@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::drain::{Candidate, Drain};
-use super::{Order, Worker};
+use super::{Adoption, Order, Worker};
 use crate::base::{ConnIndex, Millis};
 use crate::conn::{Phase, Reason};
 use crate::metrics::Refusal;
@@ -46,12 +46,21 @@ impl<R: Ring> Worker<R> {
                 }
                 // A drain serves every queue, paused or not.
                 Order::Pause(_) if !matches!(self.leaving, Leaving::No) => {}
-                Order::Pause(listener) => {
-                    self.admission.pause(&mut self.ring, self.plan.gates_of(listener));
-                }
-                Order::Resume(listener) => self.admission.resume(self.plan.gates_of(listener)),
+                Order::Pause(listener) => self.admission.pause(&mut self.ring, listener),
+                Order::Resume(listener) => self.admission.resume(listener),
+                // Who leaves takes nothing new on.
+                Order::Adopt(_) if !matches!(self.leaving, Leaving::No) => {}
+                Order::Adopt(adoption) => self.adopt(adoption),
             }
         }
+    }
+
+    /// Goes by another topology: what it adds is served from here on, what it takes away goes with
+    /// the last connection that is on it.
+    fn adopt(&mut self, Adoption { topology, counters }: Adoption) {
+        self.admission.adopt(&mut self.ring, &topology);
+        self.routes.adopt(&mut self.ring, topology, &counters);
+        self.counters = counters;
     }
 
     fn begin_drain(&mut self, within: Duration) {
@@ -84,8 +93,7 @@ impl<R: Ring> Worker<R> {
     /// Accepts no more. Who still waits is reset when the passive sockets close.
     fn stop_accepting(&mut self) {
         for (gate, clients) in self.admission.waiting(&self.ring) {
-            let listener = self.plan.listeners[usize::from(gate.0)].listener;
-            let refused = &self.counters.listeners[listener].refused;
+            let refused = &self.routes.of_gate(gate).counters.refused;
             refused[Refusal::DrainEnd as usize].add(u64::from(clients));
         }
         self.admission.stop(&mut self.ring);

@@ -1,5 +1,6 @@
 //! What passes between the control plane and a worker: orders in, signs of life out.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam::channel::{Receiver, Sender, unbounded};
@@ -7,6 +8,9 @@ use tokio::sync::oneshot;
 
 use super::recent::Happening;
 use super::walk::Task;
+use crate::base::ListenerId;
+use crate::metrics::WorkerCounters;
+use crate::topology::Topology;
 
 /// What the control plane may tell a worker.
 #[derive(Debug)]
@@ -20,10 +24,21 @@ pub enum Order {
     Walk(Box<Task>),
     /// Say what happened last.
     Recall(oneshot::Sender<Vec<Happening>>),
-    /// Accept no more on the listener of this index until it is resumed. Its clients wait.
-    Pause(usize),
+    /// Accept no more on this listener until it is resumed. Its clients wait.
+    Pause(ListenerId),
     /// Accept there again.
-    Resume(usize),
+    Resume(ListenerId),
+    /// Go by another topology from here on.
+    Adopt(Adoption),
+}
+
+/// Another topology. What is new in it was handed over to the worker's ring before.
+#[derive(Clone, Debug)]
+pub struct Adoption {
+    /// What it is.
+    pub topology: Arc<Topology>,
+    /// The worker's counters, with those of everything that is in it.
+    pub counters: Arc<WorkerCounters>,
 }
 
 /// A worker's end of its mailbox.

@@ -9,6 +9,7 @@ mod leaving;
 mod mailbox;
 mod recent;
 mod route;
+mod routes;
 mod table;
 mod timers;
 mod walk;
@@ -18,37 +19,36 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use access::{AccessEvent, AccessNote, AccessPlan, AccessQueue};
-pub use mailbox::{Mailbox, Order, mailbox};
+pub use mailbox::{Adoption, Mailbox, Order, mailbox};
 pub use recent::{Happening, What};
 pub use walk::{Answer, Candidate, Purpose, Reply, Row, Task};
 
 pub use crate::config::Timeouts;
 
-use crate::base::{Clock, ConnIndex, Errno, Micros, Millis, Side, Tick};
+use crate::base::{Clock, ConnIndex, Errno, Micros, Millis, Side, Tick, WorkerId};
 use crate::budget::Budget;
-use crate::conn::{Event, Patience, Wiring};
+use crate::conn::{Event, Patience};
 use crate::metrics::WorkerCounters;
 use crate::ring::{Completion, Ring};
-use crate::upstream::Servers;
+use crate::topology::Topology;
 use access::Departure;
-pub use admission::GatePlan;
 use admission::{Admission, Verdict};
 use kill::Kill;
 use leaving::Leaving;
 use recent::Recent;
-use table::{CountedServer, Table};
+use routes::Routes;
+use table::Table;
 use timers::Timers;
 use walk::Walk;
 
 /// What a worker needs to know.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// By passive socket: what becomes of its clients.
-    pub listeners: Vec<ListenerPlan>,
-    /// By upstream.
-    pub upstreams: Vec<UpstreamPlan>,
     /// Which of the workers that share the budget this is.
-    pub worker: usize,
+    pub worker: WorkerId,
+    /// What becomes of clients, until another one is adopted. Its gates and servers are in the
+    /// worker's ring.
+    pub topology: Arc<Topology>,
     /// The log has a line for every connection that ends.
     pub logged: bool,
     /// For the access log.
@@ -73,47 +73,6 @@ impl Plan {
     fn named(&self) -> bool {
         self.logged || self.access.is_some()
     }
-
-    /// What a client of this passive socket counts for, as an index within its upstream.
-    fn server_within(&self, gate: u16, server: Option<CountedServer>) -> Option<u16> {
-        match &self.upstreams[self.listeners[usize::from(gate)].upstream] {
-            UpstreamPlan::Servers { first, .. } => server.map(|server| server.id().0 - *first),
-            UpstreamPlan::Builtin(_) => None,
-        }
-    }
-
-    /// The passive sockets of a listener.
-    fn gates_of(&self, listener: usize) -> impl Iterator<Item = usize> {
-        let gates = self.listeners.iter().enumerate();
-        gates.filter(move |(_, plan)| plan.listener == listener).map(|(gate, _)| gate)
-    }
-}
-
-/// What becomes of a passive socket's clients.
-#[derive(Clone, Debug)]
-pub struct ListenerPlan {
-    /// Index of their listener in the config: where they are counted, and by which it is paused.
-    pub listener: usize,
-    /// Index of their upstream in the plan.
-    pub upstream: usize,
-    /// Their timeouts.
-    pub timeouts: Timeouts,
-    /// How they are let in.
-    pub gate: GatePlan,
-}
-
-/// Where an upstream's clients are joined to.
-#[derive(Clone, Debug)]
-pub enum UpstreamPlan {
-    /// Servers; `first` is the ring's index of the first, the others follow.
-    Servers {
-        /// Index of the first server in the ring's list.
-        first: u16,
-        /// The choice among them.
-        servers: Servers,
-    },
-    /// The gateway itself.
-    Builtin(Wiring),
 }
 
 /// The longest sleep: often enough for the heartbeat and the checks that come once a second.
@@ -132,6 +91,7 @@ pub struct Worker<R: Ring> {
     plan: Plan,
     counters: Arc<WorkerCounters>,
     admission: Admission,
+    routes: Routes,
     table: Table,
     timers: Timers,
     /// Lanes that found no buffer, oldest first.
@@ -178,12 +138,8 @@ impl<R: Ring> Worker<R> {
         let moment = clock.micros();
         let now = moment.millis();
         let worker = Worker {
-            admission: Admission::new(
-                budget,
-                counters.clone(),
-                plan.worker,
-                plan.listeners.iter().map(|listener| listener.gate.clone()).collect(),
-            ),
+            admission: Admission::new(budget, counters.clone(), plan.worker, &plan.topology),
+            routes: Routes::new(plan.worker, plan.topology.clone(), &counters),
             table: Table::new(ring.slots()),
             timers: Timers::new(Tick::at(now)),
             starved: VecDeque::new(),
@@ -243,6 +199,7 @@ impl<R: Ring> Worker<R> {
         self.walk_on();
         self.kill_due();
         self.check_once_a_second();
+        self.routes.sweep(&mut self.ring);
         self.publish();
         let over = self.is_over();
         if over {
@@ -356,16 +313,18 @@ impl<R: Ring> Worker<R> {
     fn route(&mut self, completion: Completion) {
         self.recent.keep(self.moment, What::Completed(completion));
         match completion {
-            Completion::Accepted { gate: listener, conn, more } => {
-                let verdict = self.admission.accepted(listener, more);
-                self.admit(listener, conn, verdict);
+            Completion::Accepted { gate, conn, more } => {
+                let verdict = self.admission.accepted(gate, more);
+                self.admit(gate, conn, verdict);
             }
-            Completion::AcceptEnded { gate: listener, error } => {
-                self.admission.ended(listener, error, self.now);
+            Completion::AcceptEnded { gate, error } => {
+                self.admission.ended(gate, error, self.now);
             }
-            Completion::QueueReady { gate: listener } => self.admission.queue_ready(listener),
-            // No worker gives a gate up.
-            Completion::GateRemoved { .. } => {}
+            Completion::QueueReady { gate } => self.admission.queue_ready(gate),
+            Completion::GateRemoved { gate } => {
+                self.admission.gate_removed(gate);
+                self.routes.close_gate(gate);
+            }
             Completion::Done(done) => self.done(done),
         }
     }

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use super::table::{ConnectTime, CountedServer};
-use super::{UpstreamPlan, Verdict, What, Worker};
+use super::{Verdict, What, Worker};
 use crate::base::{
     BySide, Chunk, ConnIndex, Errno, GateId, Millis, OpKind, Operation, ServerId, Side, Tick,
 };
-use crate::conn::{Action, Connection, Event, Patience, Phase, Reason, Wiring, is_pressure};
+use crate::conn::{Action, Connection, Event, Patience, Phase, Reason, is_pressure};
 use crate::ring::{Done, FourTuple, Ring, Token};
 use crate::upstream::Tried;
 
@@ -30,20 +30,17 @@ const REST: Duration = Duration::from_secs(5);
 
 impl<R: Ring> Worker<R> {
     /// Begins a connection in the slot of a client just accepted.
-    pub(super) fn admit(&mut self, listener: GateId, index: ConnIndex, verdict: Verdict) {
+    pub(super) fn admit(&mut self, gate: GateId, index: ConnIndex, verdict: Verdict) {
         let entry = self.table.entry(index);
         if entry.conn.phase() != Phase::Vacant {
             // The slot's close was carried out, but this overtook its completion.
             assert!(entry.successor.is_none(), "two clients in slot {}", index.0);
-            entry.successor = Some((listener.0, verdict));
+            entry.successor = Some((gate, verdict));
             return;
         }
-        self.count_accept(listener, verdict);
-        let plan = &self.plan.listeners[usize::from(listener.0)];
-        let wiring = match self.plan.upstreams[plan.upstream] {
-            UpstreamPlan::Builtin(wiring) => wiring,
-            UpstreamPlan::Servers { .. } => Wiring::Pair,
-        };
+        let route = self.routes.enter(gate);
+        self.count_accept(route, verdict);
+        let wiring = self.routes.line(route).wiring;
         let (conn, actions) = match verdict {
             Verdict::Serve => Connection::accepted(wiring, self.plan.named()),
             Verdict::Refuse(_) => Connection::refused(self.plan.named()),
@@ -53,7 +50,7 @@ impl<R: Ring> Worker<R> {
         entry.opened = self.moment;
         entry.active = Tick::not_before(self.now);
         entry.waits_since = entry.active;
-        entry.listener = listener.0;
+        entry.route = route;
         entry.connect = ConnectTime::NONE;
         entry.tried = Tried::NONE;
         entry.out_of_ports = false;
@@ -119,9 +116,9 @@ impl<R: Ring> Worker<R> {
         if changed {
             entry.waits_since = Tick::not_before(self.now);
         }
-        let (gate, server) = (entry.listener, entry.server);
+        let (route, server) = (entry.route, entry.server);
         if actions.moved {
-            self.count_bytes(gate, server, actions.delivered_bytes);
+            self.count_bytes(route, server, actions.delivered_bytes);
         }
         for action in actions.list {
             self.perform(index, action);
@@ -188,15 +185,9 @@ impl<R: Ring> Worker<R> {
     /// The next server that this connection has not tried.
     fn next_server(&mut self, index: ConnIndex) -> Option<ServerId> {
         let entry = self.table.entry(index);
-        let upstream = self.plan.listeners[usize::from(entry.listener)].upstream;
-        let UpstreamPlan::Servers { first, servers } = &mut self.plan.upstreams[upstream] else {
-            panic!("a builtin upstream was asked for a server");
-        };
-        let chosen = servers.next(&mut entry.tried, index.0 as usize)?;
-        let server = ServerId(*first + chosen as u16);
+        let turn = index.0 as usize;
+        let server = self.routes.next_server(entry.route, &mut entry.tried, turn)?;
         entry.server = Some(CountedServer::new(server));
-        servers.opened(chosen);
-        self.counters.servers[usize::from(server.0)].attempts.add(1);
         Some(server)
     }
 
@@ -205,14 +196,10 @@ impl<R: Ring> Worker<R> {
     fn no_server(&mut self, index: ConnIndex) {
         let entry = self.table.entry(index);
         entry.tried = Tried::NONE;
-        let upstream = self.plan.listeners[usize::from(entry.listener)].upstream;
         // Ports are taken where connections hold them; otherwise the host has no address to
         // connect from, and waiting would not help.
-        let held = match &self.plan.upstreams[upstream] {
-            UpstreamPlan::Servers { servers, .. } => servers.any_open(),
-            UpstreamPlan::Builtin(_) => false,
-        };
-        if !(std::mem::take(&mut entry.out_of_ports) && held) {
+        let is_short = std::mem::take(&mut entry.out_of_ports);
+        if !(is_short && self.routes.any_open(entry.route)) {
             return self.apply(index, Event::ServersExhausted);
         }
         self.admission.press(Errno::EADDRNOTAVAIL, self.now);
@@ -226,17 +213,12 @@ impl<R: Ring> Worker<R> {
     /// The connection no longer counts as one of its server's.
     fn leave_server(&mut self, index: ConnIndex) {
         let entry = self.table.entry(index);
-        let upstream = self.plan.listeners[usize::from(entry.listener)].upstream;
-        if let (Some(server), UpstreamPlan::Servers { first, servers }) =
-            (entry.server.take(), &self.plan.upstreams[upstream])
-        {
-            let id = server.id().0;
-            servers.closed(usize::from(id - first));
-            self.counters.servers[usize::from(id)].left.add(1);
-            if self.plan.named() && matches!(entry.conn.phase(), Phase::Ending(_)) {
-                self.departures.entry(index).or_default().server = Some(server);
-            }
+        let Some(server) = entry.server.take() else { return };
+        if self.plan.named() && matches!(entry.conn.phase(), Phase::Ending(_)) {
+            let within = self.routes.within(Some(server.id()));
+            self.departures.entry(index).or_default().server = within;
         }
+        self.routes.leave_server(server.id());
     }
 
     fn vacate(&mut self, index: ConnIndex, reason: Reason) {
@@ -251,11 +233,12 @@ impl<R: Ring> Worker<R> {
         self.timers.clear(&mut self.table, index);
         let entry = self.table.entry(index);
         if reason != Reason::Refused {
-            self.admission.left(GateId(entry.listener));
+            self.admission.left(&self.routes.line(entry.route).listener);
         }
+        self.routes.leave(entry.route);
         entry.generation = (entry.generation + 1) % Token::GENERATIONS;
-        if let Some((listener, verdict)) = entry.successor.take() {
-            self.admit(GateId(listener), index, verdict);
+        if let Some((gate, verdict)) = entry.successor.take() {
+            self.admit(gate, index, verdict);
         }
     }
 
@@ -304,7 +287,7 @@ impl<R: Ring> Worker<R> {
     /// The earliest deadline of a connection, and what ends its patience then.
     pub(super) fn deadline(&mut self, index: ConnIndex) -> Option<(Millis, Patience)> {
         let entry = self.table.entry(index);
-        let timeouts = &self.plan.listeners[usize::from(entry.listener)].timeouts;
+        let timeouts = &self.routes.line(entry.route).route.timeouts;
         let idle_since = entry.active.begins();
         let since = entry.waits_since.begins();
         let byte = timeouts.idle.map(|idle| (idle_since.after(idle), Patience::Byte));

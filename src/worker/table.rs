@@ -3,7 +3,7 @@
 use std::num::NonZeroU16;
 use std::time::Duration;
 
-use crate::base::{ConnIndex, Micros, ServerId, Tick};
+use crate::base::{ConnIndex, GateId, Micros, RouteId, ServerId, Tick};
 use crate::conn::Connection;
 use crate::upstream::Tried;
 use crate::worker::admission::Verdict;
@@ -23,10 +23,10 @@ pub struct Entry {
     pub generation: u32,
     /// Its place in the timer wheel.
     pub timer: super::timers::Link,
-    /// Where the client knocked: index of the passive socket.
-    pub listener: u16,
+    /// What becomes of the client.
+    pub route: RouteId,
     /// A client accepted into this slot before its close was heard of.
-    pub successor: Option<(u16, Verdict)>,
+    pub successor: Option<(GateId, Verdict)>,
     /// Its connect, while that is under way and afterwards.
     pub connect: ConnectTime,
     /// The server it counts for.
@@ -144,7 +144,7 @@ impl Entry {
             waits_since: Tick(0),
             generation: 0,
             timer: super::timers::Link::UNLINKED,
-            listener: 0,
+            route: RouteId(0),
             successor: None,
             connect: ConnectTime::NONE,
             server: None,

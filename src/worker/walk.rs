@@ -7,6 +7,7 @@ use tokio::sync::oneshot;
 
 use super::Worker;
 use super::kill::Kill;
+use super::table::CountedServer;
 use crate::base::{BySide, ConnIndex, Millis, Side};
 use crate::conn::{Event, Phase};
 use crate::query::{ConnId, Facts, Query, State};
@@ -372,7 +373,7 @@ impl<R: Ring> Worker<R> {
     /// The connection is not gone.
     fn is_there(&mut self, id: ConnId) -> bool {
         let index = ConnIndex(id.slot);
-        let ours = usize::from(id.worker) == self.plan.worker;
+        let ours = id.worker == self.plan.worker.0;
         // An id may name a slot that never was, and none is made for it.
         ours && self.table.used_from(id.slot) == Some(index) && {
             let entry = self.table.entry(index);
@@ -399,13 +400,13 @@ impl<R: Ring> Worker<R> {
             Phase::Delivering { .. } => State::Delivering,
             Phase::Ending(_) => State::Ending,
         };
-        let listener = &self.plan.listeners[usize::from(entry.listener)];
-        let server = self.plan.server_within(entry.listener, entry.server);
+        let route = &self.routes.line(entry.route).route;
+        let server = self.routes.within(entry.server.map(CountedServer::id));
         let moved = entry.conn.moved_bytes();
         Some(Facts {
-            worker: self.plan.worker as u16,
-            listener: listener.listener as u16,
-            upstream: listener.upstream as u16,
+            worker: self.plan.worker.0,
+            listener: route.listener.0,
+            upstream: route.upstream.0,
             server,
             state,
             seen: self.heard,

@@ -3,8 +3,10 @@
 use std::collections::VecDeque;
 
 use portcullis::base::Errno;
+use portcullis::base::{ConnIndex, GateId, Id};
 use portcullis::conn::Wiring;
-use portcullis::ring::{AcceptMode, Completion, ConnIndex, GateId};
+use portcullis::ring::{AcceptMode, Completion};
+use portcullis::topology::Topology;
 
 use crate::fault::Fault;
 use crate::link::Link;
@@ -15,6 +17,8 @@ use crate::scenario::Knock;
 /// A passive socket.
 #[derive(Debug, Default)]
 pub struct Listener {
+    /// What the worker knows it by, if it does.
+    pub gate: Option<GateId>,
     /// Links whose handshake is done.
     pub queue: VecDeque<usize>,
     /// The worker is told when a client waits.
@@ -37,6 +41,23 @@ pub struct Accept {
 }
 
 impl SimRing {
+    /// Has the gates of this topology from the start, one for each listener.
+    pub fn take_over(&mut self, topology: &Topology) {
+        for (id, gate) in topology.gates.iter() {
+            self.listeners[gate.listener.place()].gate = Some(id);
+        }
+    }
+
+    /// The listener of a gate that the worker knows.
+    pub fn listener_of(&self, gate: GateId) -> usize {
+        let found = self.listeners.iter().position(|listener| listener.gate == Some(gate));
+        found.unwrap_or_else(|| panic!("the worker means {gate:?}, which is not there"))
+    }
+
+    fn gate_of(&self, listener: usize) -> GateId {
+        self.listeners[listener].gate.expect("the worker knows it")
+    }
+
     /// Client slots that the kernel has filled.
     pub fn live_clients(&self) -> u32 {
         self.live
@@ -112,8 +133,8 @@ impl SimRing {
             let Listener { queue, watched, .. } = &mut self.listeners[index];
             if *watched && !queue.is_empty() {
                 *watched = false;
-                let (key, listener) = (self.key(), GateId(index as u16));
-                self.post(key, Completion::QueueReady { gate: listener }, true);
+                let (key, gate) = (self.key(), self.gate_of(index));
+                self.post(key, Completion::QueueReady { gate }, true);
             }
         }
     }
@@ -154,7 +175,7 @@ impl SimRing {
 
     fn accept_one(&mut self, index: usize) {
         let Accept { listener, mode, key, .. } = self.accepts[index];
-        let id = GateId(listener as u16);
+        let id = self.gate_of(listener);
         if self.faults.strikes(Fault::AcceptNoFile, &mut self.random) {
             self.accepts[index].over = true;
             return self.post(
@@ -236,7 +257,7 @@ impl SimRing {
             }
             let key = self.accepts[index].key;
             self.accepts[index].over = true;
-            let id = GateId(listener as u16);
+            let id = self.gate_of(listener);
             let ended = Completion::AcceptEnded { gate: id, error: Errno::ECANCELED };
             self.post(key, ended, true);
         }

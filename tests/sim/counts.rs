@@ -1,7 +1,8 @@
 //! What a worker counted must be what the network saw, once everything is over.
 
+use portcullis::base::Id;
 use portcullis::conn::Wiring;
-use portcullis::metrics::{ConnectFailure, Counter, OfListener, Refusal, WorkerCounters};
+use portcullis::metrics::{ConnectFailure, Counter, OfListener, OfServer, Refusal, WorkerCounters};
 
 use crate::link::Link;
 use crate::ring::SimRing;
@@ -14,7 +15,7 @@ pub const RARE: usize = 6 + Refusal::ALL.len() + ConnectFailure::ALL.len();
 pub fn rare(counters: &WorkerCounters) -> [(String, u64); RARE] {
     let refused = |refusal| counters.over_listeners(|one| one.refused[refusal as usize].get());
     let failed = |failure| -> u64 {
-        counters.servers.iter().map(|server| server.failed[failure as usize].get()).sum()
+        counters.servers.values().map(|server| server.failed[failure as usize].get()).sum()
     };
     let of_worker = [
         ("stale_completions", &counters.stale_completions),
@@ -32,7 +33,8 @@ pub fn rare(counters: &WorkerCounters) -> [(String, u64); RARE] {
 
 /// Compares a worker's counters with the links of its ring.
 pub fn judge(ring: &SimRing, counters: &WorkerCounters, scenario: &Scenario) {
-    for (listener, counted) in counters.listeners.iter().enumerate() {
+    for (id, counted) in counters.listeners.iter() {
+        let listener = id.place();
         let clients: Vec<&Link> = (ring.origin.iter())
             .filter(|(_, origin)| **origin == listener)
             .map(|(client, _)| &ring.links[*client])
@@ -75,35 +77,36 @@ fn judge_bytes(ring: &SimRing, listener: usize, counted: &OfListener, wiring: Wi
 }
 
 fn judge_servers(ring: &SimRing, counters: &WorkerCounters, scenario: &Scenario) {
-    let over = |counter: fn(&WorkerCounters, usize) -> u64| -> u64 {
-        (0..counters.servers.len()).map(|server| counter(counters, server)).sum()
+    let over = |counter: fn(&OfServer) -> u64| -> u64 {
+        counters.servers.values().map(|server| counter(server)).sum()
     };
-    for server in &counters.servers {
+    for server in counters.servers.values() {
         let (joined, failed) = (server.joined.get(), sum(&server.failed));
         assert_eq!(server.attempts.get(), joined + failed, "attempts were miscounted");
         assert_eq!(server.attempts.get(), server.left.get(), "attempts did not come home");
     }
     let joined = ring.joined.len() as u64;
-    assert_eq!(over(|counters, at| counters.servers[at].joined.get()), joined);
+    assert_eq!(over(|server| server.joined.get()), joined);
     let joins = |counted: &OfListener| counted.join.counts().sum::<u64>();
     assert_eq!(counters.over_listeners(joins), joined, "joins were miscounted");
-    let connects = counters.upstreams.iter().map(|upstream| upstream.connect.counts().sum::<u64>());
+    let connects =
+        counters.upstreams.values().map(|upstream| upstream.connect.counts().sum::<u64>());
     assert_eq!(connects.sum::<u64>(), joined, "connect times were miscounted");
     let paired = |number: fn(&OfListener) -> u64| -> u64 {
-        let all = scenario.wirings.iter().zip(&counters.listeners);
+        let all = scenario.wirings.iter().zip(counters.listeners.values());
         all.filter(|(wiring, _)| **wiring == Wiring::Pair).map(|(_, counted)| number(counted)).sum()
     };
     assert_eq!(
-        over(|counters, at| counters.servers[at].to_upstream_bytes.get()),
+        over(|server| server.to_upstream_bytes.get()),
         paired(|counted| counted.to_upstream_bytes.get()),
         "bytes to servers were miscounted"
     );
     assert_eq!(
-        over(|counters, at| counters.servers[at].to_client_bytes.get()),
+        over(|server| server.to_client_bytes.get()),
         paired(|counted| counted.to_client_bytes.get()),
         "bytes from servers were miscounted"
     );
-    assert!(counters.connects_failed() <= over(|counters, at| sum(&counters.servers[at].failed)));
+    assert!(counters.connects_failed() <= over(|server| sum(&server.failed)));
 }
 
 /// Clients that a limit reset.

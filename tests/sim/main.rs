@@ -26,6 +26,7 @@ mod run;
 mod scenario;
 mod transfer;
 mod unkind;
+mod world;
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -407,7 +407,6 @@ impl Ring for Mutant {
     fn remove_server(&mut self, server: ServerId) {
         self.inner.remove_server(server);
     }
-
     fn start(&mut self, token: Token, operation: Operation) {
         let Token { conn, side, kind, .. } = token;
         if kind == OpKind::Splice && self.breaks(Mutation::ForgetsAhead) {

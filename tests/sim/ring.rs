@@ -315,19 +315,23 @@ impl Ring for SimRing {
         self.target = best.unwrap_or(0);
     }
 
-    fn accept(&mut self, listener: GateId, mode: AcceptMode) {
-        self.note(|| format!("accept {mode:?} on {listener:?}"));
-        self.arm_accept(usize::from(listener.0), mode);
+    fn accept(&mut self, gate: GateId, mode: AcceptMode) {
+        self.note(|| format!("accept {mode:?} on {gate:?}"));
+        self.arm_accept(self.listener_of(gate), mode);
     }
 
-    fn watch_queue(&mut self, listener: GateId) {
-        self.note(|| format!("watch {listener:?}"));
-        self.arm_watch(usize::from(listener.0));
+    fn watch_queue(&mut self, gate: GateId) {
+        self.note(|| format!("watch {gate:?}"));
+        self.arm_watch(self.listener_of(gate));
     }
 
-    fn cancel_accepts(&mut self, listener: GateId) {
-        self.note(|| format!("cancel accepts of {listener:?}"));
-        self.submitted.push(Submitted::CancelAccepts(usize::from(listener.0)));
+    fn cancel_accepts(&mut self, gate: GateId) {
+        self.note(|| format!("cancel accepts of {gate:?}"));
+        self.submitted.push(Submitted::CancelAccepts(self.listener_of(gate)));
+    }
+
+    fn accept_queue(&self, gate: GateId) -> Result<u32, Errno> {
+        Ok(self.listeners[self.listener_of(gate)].queue.len() as u32)
     }
 
     fn add_gate(&mut self, gate: GateId) {
@@ -335,7 +339,7 @@ impl Ring for SimRing {
     }
 
     fn remove_gate(&mut self, gate: GateId) {
-        panic!("{gate:?} in a ring whose gates stay");
+        panic!("{gate:?} of a ring whose gates stay");
     }
 
     fn add_server(&mut self, server: ServerId) {
@@ -343,11 +347,7 @@ impl Ring for SimRing {
     }
 
     fn remove_server(&mut self, server: ServerId) {
-        panic!("{server:?} in a ring whose servers stay");
-    }
-
-    fn accept_queue(&self, listener: GateId) -> Result<u32, Errno> {
-        Ok(self.listeners[usize::from(listener.0)].queue.len() as u32)
+        panic!("{server:?} of a ring whose servers stay");
     }
 
     fn start(&mut self, token: Token, operation: Operation) {

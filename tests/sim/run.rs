@@ -2,18 +2,16 @@
 
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Once};
 
 use crossbeam::channel::Sender;
-use portcullis::base::Clock;
+use portcullis::base::{Clock, Id, WorkerId};
 use portcullis::budget::Budget;
-use portcullis::conn::{Reason, Wiring};
-use portcullis::metrics::{Extent, WorkerCounters};
-use portcullis::upstream::{Balance, Servers};
-use portcullis::worker::{
-    AccessPlan, AccessQueue, GatePlan, ListenerPlan, Order, Plan, UpstreamPlan, Worker, mailbox,
-};
+use portcullis::config::Balance;
+use portcullis::conn::Reason;
+use portcullis::metrics::WorkerCounters;
+use portcullis::worker::{AccessPlan, AccessQueue, Order, Plan, Worker, mailbox};
 
 use crate::accepts::Listener;
 use crate::asker::Asker;
@@ -26,6 +24,7 @@ use crate::oracle;
 use crate::random::Random;
 use crate::ring::SimRing;
 use crate::scenario::{Access, Scenario, Steer, Stop};
+use crate::world::World;
 
 /// How long nothing may move once nothing goes wrong any more, in virtual time, and how many turns
 /// everything may take.
@@ -54,11 +53,7 @@ struct Run {
     mutation: Mutation,
     clock: Arc<AtomicU64>,
     budget: Arc<Budget>,
-    servers: Servers,
-    /// By listener.
-    quotas: Vec<Option<Arc<Budget>>>,
-    /// By listener: workers that its pause keeps still.
-    still: Vec<Arc<AtomicU32>>,
+    world: World,
     workers: Vec<Worker<Mutant>>,
     counters: Vec<Arc<WorkerCounters>>,
     /// By worker.
@@ -133,9 +128,7 @@ impl Run {
         let mut run = Run {
             asker,
             budget: Arc::new(Budget::new(scenario.budget, scenario.workers)),
-            servers: Servers::new(balance, vec![1; scenario.servers]),
-            quotas: quotas(&scenario),
-            still: scenario.wirings.iter().map(|_| Arc::default()).collect(),
+            world: World::new(&scenario, balance),
             workers: Vec::new(),
             counters: Vec::new(),
             notes: Vec::new(),
@@ -177,12 +170,9 @@ impl Run {
             knock.at += start;
             ring.insert_knock(knock);
         }
-        let extent = Extent {
-            listeners: scenario.wirings.len(),
-            upstreams: scenario.wirings.len(),
-            servers: scenario.servers,
-        };
-        let counters = Arc::new(WorkerCounters::new(extent));
+        let topology = Arc::new(self.world.of_worker(worker));
+        ring.take_over(&topology);
+        let counters = Arc::new(self.world.counters(&WorkerCounters::default()));
         ring.ends.counters = counters.clone();
         let (sender, mailbox) = mailbox();
         let notes = Arc::new(AccessQueue::new(scenario.access.map_or(1, |access| access.notes)));
@@ -192,14 +182,11 @@ impl Run {
             Clock::Simulated(self.clock.clone()),
             mailbox,
             Plan {
+                worker: WorkerId::at(worker),
+                topology,
+                logged: scenario.logged,
                 access: access_plan(scenario, &notes),
-                ..plan(
-                    scenario,
-                    worker,
-                    self.servers.clone().beginning_at(worker),
-                    &self.quotas,
-                    &self.still,
-                )
+                quiet: scenario.quiet.clone(),
             },
             self.budget.clone(),
             counters.clone(),
@@ -243,7 +230,7 @@ impl Run {
             let ring = &mut self.workers[worker].ring().inner;
             self.resets[worker].check(ring, steady);
             oracle::check_quiet(&self.workers[worker].ring().inner, self.scenario.quiet.after);
-            let (budget, quotas) = (self.budget.clone(), self.quotas.clone());
+            let (budget, quotas) = (self.budget.clone(), self.quotas());
             let at_limit = self.scenario.at_limit;
             let rings: Vec<&SimRing> = self.rings().map(|ring| &*ring).collect();
             oracle::check_permits(&rings, &budget, &quotas, at_limit);
@@ -251,9 +238,14 @@ impl Run {
         }
     }
 
+    /// By listener: its bound.
+    fn quotas(&self) -> Vec<Option<Arc<Budget>>> {
+        (0..self.scenario.wirings.len()).map(|listener| self.world.quota(listener)).collect()
+    }
+
     fn check_still(&mut self) {
-        for listener in 0..self.still.len() {
-            let still = self.still[listener].load(Ordering::SeqCst) as usize;
+        for listener in 0..self.scenario.wirings.len() {
+            let still = self.world.still(listener) as usize;
             let rings: Vec<&SimRing> = self.rings().map(|ring| &*ring).collect();
             if still == rings.len() && rings[0].listeners[listener].paused {
                 oracle::check_still(&rings, listener);
@@ -272,9 +264,10 @@ impl Run {
             let (_, steer) = self.scenario.steers.pop_front().expect("the front was looked at");
             let (listener, paused) = match steer {
                 Steer::Weigh(server, weight) => {
-                    self.servers.set_weight(server, weight);
-                    let weighs = |server| self.servers.weight(server) > 0;
-                    if self.servers.any_open() && !(0..self.servers.count()).any(weighs) {
+                    let Some(servers) = self.world.servers() else { continue };
+                    servers.set_weight(server, weight);
+                    let weighs = |server| servers.weight(server) > 0;
+                    if servers.any_open() && !(0..servers.count()).any(weighs) {
                         let ring = self.rings().next().expect("there is a worker");
                         ring.faults.note(Fault::AllServersDrained);
                     }
@@ -285,6 +278,7 @@ impl Run {
             };
             self.rings().for_each(|ring| ring.listeners[listener].paused = paused);
             let order = if paused { Order::Pause } else { Order::Resume };
+            let Some(listener) = self.world.id_of(listener) else { continue };
             for orders in &self.orders {
                 orders.send(order(listener)).expect("a worker listens");
             }
@@ -385,15 +379,14 @@ impl Run {
             self.budget.lease(1);
         }
         if self.mutation == Mutation::LeaksServer {
-            self.servers.opened(0);
+            self.world.servers().iter().for_each(|servers| servers.opened(0));
         }
-        for permits in self.quotas.iter().flatten().chain([&self.budget]) {
+        for permits in self.quotas().iter().flatten().chain([&self.budget]) {
             assert_eq!(permits.free(), permits.limit(), "permits did not come home");
             assert_eq!(permits.limit() == 0, permits.is_used_up(), "used permits were miscounted");
         }
-        for server in 0..self.servers.count() {
-            assert_eq!(self.servers.open(server), 0, "a server's connections did not come home");
-        }
+        let is_open = self.world.servers().is_some_and(|servers| servers.any_open());
+        assert!(!is_open, "a server's connections did not come home");
         let mut report =
             Report { fired: [0; KINDS], turns, millis, clients: 0, rare: [0; counts::RARE] };
         for worker in 0..self.workers.len() {
@@ -419,42 +412,4 @@ impl Run {
 fn access_plan(scenario: &Scenario, notes: &Arc<AccessQueue>) -> Option<AccessPlan> {
     let notes = notes.clone();
     scenario.access.map(|Access { openings, empty, .. }| AccessPlan { notes, openings, empty })
-}
-
-fn quotas(scenario: &Scenario) -> Vec<Option<Arc<Budget>>> {
-    let quota = |limit: Option<u32>| limit.map(|limit| Budget::new(limit, scenario.workers));
-    scenario.quotas.iter().map(|&limit| quota(limit).map(Arc::new)).collect()
-}
-
-fn plan(
-    scenario: &Scenario,
-    worker: usize,
-    servers: Servers,
-    quotas: &[Option<Arc<Budget>>],
-    still: &[Arc<AtomicU32>],
-) -> Plan {
-    let upstream = |wiring: &Wiring| match *wiring {
-        Wiring::Pair => UpstreamPlan::Servers { first: 0, servers: servers.clone() },
-        builtin => UpstreamPlan::Builtin(builtin),
-    };
-    let listener = |upstream: usize| ListenerPlan {
-        listener: upstream,
-        upstream,
-        timeouts: scenario.timeouts.clone(),
-        gate: GatePlan {
-            owner: worker,
-            inherited: false,
-            quota: quotas[upstream].clone(),
-            at_limit: scenario.at_limit,
-            still: still[upstream].clone(),
-        },
-    };
-    Plan {
-        listeners: (0..scenario.wirings.len()).map(listener).collect(),
-        upstreams: scenario.wirings.iter().map(upstream).collect(),
-        worker,
-        logged: scenario.logged,
-        access: None,
-        quiet: scenario.quiet.clone(),
-    }
 }

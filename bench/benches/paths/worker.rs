@@ -1,18 +1,19 @@
 //! A worker over a ring in memory: messages through it, and lives of connections.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use criterion::{Criterion, Throughput};
-use portcullis::base::Clock;
+use portcullis::base::{Clock, WorkerId};
 use portcullis::budget::Budget;
-use portcullis::config::{AtLimit, Timeouts};
+use portcullis::config::{self, AtLimit, Auto, Balance, Builtin, Timeouts, UpstreamKind};
 use portcullis::conn::Wiring;
 use portcullis::metrics::{Extent, WorkerCounters};
 use portcullis::ring::ConnIndex;
-use portcullis::upstream::{Balance, Servers};
-use portcullis::worker::{GatePlan, ListenerPlan, Plan, QuietPlan, UpstreamPlan, Worker, mailbox};
+use portcullis::topology::{Asked, GateSpec, Register, Topology};
+use portcullis::worker::{Plan, QuietPlan, Worker, mailbox};
 
 use crate::ring::InstantRing;
 
@@ -39,32 +40,52 @@ pub(crate) fn times(criterion: &mut Criterion) {
     group.finish();
 }
 
+/// One listener with one gate, and what answers its clients.
+fn topology(wiring: Wiring) -> Topology {
+    let server = |nth: u16| config::Server {
+        name: format!("server-{nth}"),
+        address: SocketAddr::from(([127, 0, 0, 1], 9000 + nth)),
+        source: None,
+        weight: 1,
+    };
+    let kind = match wiring {
+        Wiring::Pair => UpstreamKind::Servers {
+            servers: (0..4).map(server).collect(),
+            balance: Balance::RoundRobin,
+        },
+        _ => UpstreamKind::Builtin(Builtin::Echo),
+    };
+    let connect_timeout = Duration::from_secs(5);
+    let upstream = config::Upstream { name: "app".into(), kind, connect_timeout };
+    let listener = config::Listener {
+        name: "edge".into(),
+        bind: Vec::new(),
+        upstream: 0,
+        backlog: Auto::Auto,
+        max_connections: None,
+        at_limit: AtLimit::Queue,
+        timeouts: Timeouts::default(),
+    };
+    let gate = GateSpec {
+        listener: "edge".into(),
+        owner: WorkerId(0),
+        address: SocketAddr::from(([127, 0, 0, 1], 7000)),
+        inherited: false,
+    };
+    let asked = Asked { listeners: &[listener], upstreams: &[upstream], gates: &[gate] };
+    Register::default().next(&Topology::default(), asked)
+}
+
 struct Crowd {
     worker: Worker<InstantRing>,
 }
 
 impl Crowd {
     fn new(wiring: Wiring) -> Crowd {
-        let upstream = match wiring {
-            Wiring::Pair => {
-                let servers = Servers::new(Balance::RoundRobin, [1; 4]);
-                UpstreamPlan::Servers { first: 0, servers }
-            }
-            builtin => UpstreamPlan::Builtin(builtin),
-        };
-        let gate = GatePlan {
-            owner: 0,
-            inherited: false,
-            quota: None,
-            at_limit: AtLimit::Queue,
-            still: Arc::default(),
-        };
-        let listener =
-            ListenerPlan { listener: 0, upstream: 0, timeouts: Timeouts::default(), gate };
+        let topology = Arc::new(topology(wiring));
         let plan = Plan {
-            listeners: vec![listener],
-            upstreams: vec![upstream],
-            worker: 0,
+            worker: WorkerId(0),
+            topology,
             logged: false,
             access: None,
             quiet: QuietPlan { after: Duration::from_secs(10), per_turn: 100 },

@@ -1,26 +1,13 @@
 //! A passive socket as admission sees it: its accepts, its bound, its policy.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::Ordering;
 
+use crate::base::{GateId, ListenerId};
 use crate::budget::Budget;
 use crate::config::AtLimit;
-
-/// What admission is told of a passive socket.
-#[derive(Clone, Debug)]
-pub struct GatePlan {
-    /// The worker that serves it. Others do only while that one has no slot left.
-    pub owner: usize,
-    /// The bound of its listener, shared over its addresses and workers.
-    pub quota: Option<Arc<Budget>>,
-    /// What becomes of clients beyond a bound.
-    pub at_limit: AtLimit,
-    /// Somebody else has it too, and serves its queue when we no longer do.
-    pub inherited: bool,
-    /// How many gates of its listener, over all workers, a pause keeps still: nothing is armed on
-    /// them and nothing will be.
-    pub still: Arc<AtomicU32>,
-}
+use crate::topology;
+use crate::topology::{Listener, Topology};
 
 /// How far a pause of a gate's listener has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,7 +23,9 @@ pub(super) enum Pause {
 /// A passive socket and its accepts.
 #[derive(Debug)]
 pub(super) struct Gate {
-    pub(super) plan: GatePlan,
+    pub(super) id: GateId,
+    what: Arc<topology::Gate>,
+    pub(super) listener: Arc<Listener>,
     /// Accepts that are not retired.
     pub(super) armed: u32,
     /// Their cancel was asked for.
@@ -53,12 +42,18 @@ pub(super) struct Gate {
     /// leave its queue to a successor.
     pub(super) shut: bool,
     pub(super) pause: Pause,
+    /// The topology no longer has it.
+    pub(super) leaving: bool,
 }
 
 impl Gate {
-    pub(super) fn new(plan: GatePlan) -> Gate {
+    /// A gate of this topology, with nothing armed.
+    pub(super) fn new(topology: &Topology, id: GateId) -> Gate {
+        let what = topology.gates[id].clone();
         Gate {
-            plan,
+            id,
+            listener: topology.listeners[what.listener].clone(),
+            what,
             armed: 0,
             cancelled: false,
             quota_permits: 0,
@@ -67,12 +62,56 @@ impl Gate {
             suspected: false,
             shut: false,
             pause: Pause::No,
+            leaving: false,
+        }
+    }
+
+    /// It stays, and is what this topology says.
+    pub(super) fn stay(&mut self, topology: &Topology) {
+        let what = topology.gates[self.id].clone();
+        let listener = topology.listeners[what.listener].clone();
+        if listener.max_connections != self.listener.max_connections {
+            // Its accepts go on without permits of the new bound; who comes takes one.
+            self.give_quota_back(self.quota_permits);
+        }
+        (self.what, self.listener) = (what, listener);
+    }
+
+    /// Whose clients come here.
+    pub(super) fn listener_id(&self) -> ListenerId {
+        self.what.listener
+    }
+
+    /// The worker that serves it.
+    pub(super) fn owner(&self) -> usize {
+        self.what.owner.0.into()
+    }
+
+    /// Somebody else has it too.
+    pub(super) fn is_inherited(&self) -> bool {
+        self.what.inherited
+    }
+
+    /// The bound of its listener, if it has one of its own.
+    pub(super) fn quota(&self) -> Option<&Budget> {
+        self.listener.quota.as_deref()
+    }
+
+    /// What becomes of clients beyond a bound.
+    pub(super) fn at_limit(&self) -> AtLimit {
+        self.listener.at_limit
+    }
+
+    fn give_quota_back(&mut self, permits: u32) {
+        self.quota_permits -= permits;
+        if let Some(quota) = self.quota() {
+            quota.give_back(permits);
         }
     }
 
     /// No accept may be armed on it.
     pub(super) fn is_closed(&self) -> bool {
-        self.shut || self.pause != Pause::No
+        self.shut || self.leaving || self.pause != Pause::No
     }
 
     /// Its queue was empty, and the ring tells when it no longer is.
@@ -82,7 +121,7 @@ impl Gate {
 
     /// Accepts may lie ready on it without a look at any quota.
     pub(super) fn is_ready(&self) -> bool {
-        self.plan.quota.is_none() && !self.is_closed()
+        self.quota().is_none() && !self.is_closed()
     }
 
     pub(super) fn pause(&mut self) {
@@ -96,33 +135,30 @@ impl Gate {
         if self.pause == Pause::Begun && self.armed == 0 {
             self.pause = Pause::Still;
             self.trim_quota();
-            self.plan.still.fetch_add(1, Ordering::SeqCst);
+            self.listener.still.fetch_add(1, Ordering::SeqCst);
         }
         self.pause != Pause::Begun
     }
 
     pub(super) fn resume(&mut self) {
         if self.pause == Pause::Still {
-            self.plan.still.fetch_sub(1, Ordering::SeqCst);
+            self.listener.still.fetch_sub(1, Ordering::SeqCst);
         }
         self.pause = Pause::No;
     }
 
     /// Leases from the quota for `wanted` more accepts; says how many it covers.
     pub(super) fn lease_quota(&mut self, wanted: u32) -> u32 {
-        let Some(quota) = &self.plan.quota else { return wanted };
+        let Some(quota) = self.quota() else { return wanted };
         let missing = (self.armed + wanted).saturating_sub(self.quota_permits);
-        self.quota_permits += quota.lease(missing);
+        let leased = quota.lease(missing);
+        self.quota_permits += leased;
         self.quota_permits.saturating_sub(self.armed).min(wanted)
     }
 
     /// Gives back what its accepts do not need.
     pub(super) fn trim_quota(&mut self) {
-        let surplus = self.quota_permits.saturating_sub(self.armed);
-        self.quota_permits -= surplus;
-        if let Some(quota) = &self.plan.quota {
-            quota.give_back(surplus);
-        }
+        self.give_quota_back(self.quota_permits.saturating_sub(self.armed));
     }
 
     /// How many accepts may lie ready on it by its quota: for each of `workers` a small part of
@@ -138,8 +174,8 @@ impl Gate {
     }
 
     fn quota_left(&self) -> u32 {
-        let quota = self.plan.quota.as_ref().filter(|_| !self.is_closed());
-        quota.map_or(0, |quota| quota.free())
+        let quota = self.quota().filter(|_| !self.is_closed());
+        quota.map_or(0, Budget::free)
     }
 
     /// An accept is retired.
@@ -153,7 +189,7 @@ impl Gate {
 
     /// Takes one permit of the quota for a client; false when there is none.
     pub(super) fn take_quota(&mut self) -> bool {
-        let Some(quota) = &self.plan.quota else { return true };
+        let Some(quota) = self.quota() else { return true };
         if self.quota_permits > 0 {
             self.quota_permits -= 1;
             return true;
@@ -163,6 +199,6 @@ impl Gate {
 
     /// Whether its listener holds as many clients as it may.
     pub(super) fn quota_is_used_up(&self) -> bool {
-        self.plan.quota.as_ref().is_some_and(|quota| quota.is_used_up())
+        self.quota().is_some_and(Budget::is_used_up)
     }
 }

@@ -59,8 +59,8 @@ impl Admission {
     }
 
     /// A client came to a queue that was watched.
-    pub fn queue_ready(&mut self, listener: GateId) {
-        self.gates[usize::from(listener.0)].watched = false;
+    pub fn queue_ready(&mut self, gate: GateId) {
+        self.gates[self.places[gate]].watched = false;
         self.look_soon();
     }
 
@@ -85,7 +85,7 @@ impl Admission {
             return false;
         }
         if !is_own {
-            return self.budget.is_full(gate.plan.owner) || gate.armed > 0;
+            return self.budget.is_full(gate.owner()) || gate.armed > 0;
         }
         self.mode == Mode::Scarce || self.is_quota_looked_at(index)
     }
@@ -93,11 +93,11 @@ impl Admission {
     /// Whether a gate of ours has a quota and no credits that lie ready by it.
     pub(super) fn is_quota_looked_at(&self, gate: usize) -> bool {
         let gate = &self.gates[gate];
-        gate.plan.quota.is_some() && !gate.is_closed() && !gate.keeps_ready(self.budget.workers())
+        gate.quota().is_some() && !gate.is_closed() && !gate.keeps_ready(self.budget.workers())
     }
 
     fn look_at<R: Ring>(&mut self, ring: &mut R, gate: usize) -> Seen {
-        let waiting = ring.accept_queue(GateId(gate as u16)).unwrap_or(0);
+        let waiting = ring.accept_queue(self.gates[gate].id).unwrap_or(0);
         if waiting == 0 {
             // Whoever an accept was armed for is gone; nothing stays pinned here.
             self.cancel(ring, gate);
@@ -105,7 +105,7 @@ impl Admission {
             state.trim_quota();
             if !state.watched {
                 state.watched = true;
-                ring.watch_queue(GateId(gate as u16));
+                ring.watch_queue(state.id);
             }
             return Seen { restless: state.armed > 0, ..Seen::default() };
         }
@@ -121,7 +121,7 @@ impl Admission {
             self.budget.wake_others(self.worker);
         }
         let at_limit = self.budget.is_used_up() || self.gates[gate].quota_is_used_up();
-        if left > 0 && at_limit && self.gates[gate].plan.at_limit == AtLimit::Reset {
+        if left > 0 && at_limit && self.gates[gate].at_limit() == AtLimit::Reset {
             let bound = self.bound(ring.accept_burst());
             let slots = ring.accept_room().saturating_sub(bound);
             self.arm_singles(ring, gate, left.min(slots));

@@ -17,6 +17,7 @@
 //! A client beyond a limit waits in its queue, or, by its listener's policy, is accepted without a
 //! permit and reset.
 
+mod change;
 mod gate;
 mod look;
 mod pause;
@@ -28,14 +29,13 @@ mod tests;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use gate::GatePlan;
-
-use crate::base::{Errno, GateId, Millis};
+use crate::base::{Errno, GateId, IdMap, Millis, WorkerId};
 use crate::budget::Budget;
 use crate::config::AtLimit;
 use crate::conn::is_pressure;
 use crate::metrics::{Refusal, WorkerCounters};
 use crate::ring::Ring;
+use crate::topology::{Listener, Topology};
 use gate::Gate;
 
 /// Credits armed on one listener at most: enough to keep a busy queue moving from turn to turn.
@@ -100,6 +100,12 @@ pub struct Admission {
     /// Our own first, so that most loops end with them.
     gates: Vec<Gate>,
     own: usize,
+    /// Where a gate is among them.
+    places: IdMap<GateId, usize>,
+    /// Some gate is to be given up once nothing is armed on it.
+    leaving: bool,
+    /// Gates that the ring has not let go of.
+    going: IdMap<GateId, Gate>,
     /// Accepts that are not retired, over all gates.
     outstanding: u32,
     /// Some own gate has a quota.
@@ -121,40 +127,45 @@ struct Rest {
 }
 
 impl Admission {
-    /// Admission through `gates`, its own first, for one of the workers that share the budget.
+    /// Admission through the gates of a topology, for one of the workers that share the budget.
+    /// The ring has them.
     pub fn new(
         budget: Arc<Budget>,
         counters: Arc<WorkerCounters>,
-        worker: usize,
-        gates: Vec<GatePlan>,
+        worker: WorkerId,
+        topology: &Topology,
     ) -> Admission {
-        let own = gates.iter().take_while(|gate| gate.owner == worker).count();
-        Admission {
-            own,
+        let mut admission = Admission {
+            own: 0,
+            places: IdMap::new(),
+            leaving: false,
+            going: IdMap::new(),
             outstanding: 0,
-            has_quotas: gates[..own].iter().any(|gate| gate.quota.is_some()),
+            has_quotas: false,
             budget,
             counters,
             permits: 0,
-            worker,
+            worker: worker.0.into(),
             mode: Mode::Changing,
             looked: Millis(0),
             look: Millis(0),
             pinched: None,
             hungry: false,
-            gates: gates.into_iter().map(Gate::new).collect(),
+            gates: topology.gates.ids().map(|id| Gate::new(topology, id)).collect(),
             full: false,
             turn: 0,
             rest: None,
             pausing: false,
             stopping: false,
-        }
+        };
+        admission.arrange();
+        admission
     }
 
     /// A client was accepted; `more` as in the completion. Its permits are used.
-    pub fn accepted(&mut self, listener: GateId, more: bool) -> Verdict {
+    pub fn accepted(&mut self, gate: GateId, more: bool) -> Verdict {
         self.look_soon();
-        let gate = &mut self.gates[usize::from(listener.0)];
+        let gate = &mut self.gates[self.places[gate]];
         gate.heard = true;
         if self.permits == 0 {
             self.permits += self.budget.lease(1);
@@ -166,8 +177,8 @@ impl Admission {
             self.outstanding -= 1;
         }
         if !(has_permit && has_quota) {
-            if gate.plan.at_limit == AtLimit::Reset {
-                if let Some(quota) = gate.plan.quota.as_ref().filter(|_| has_quota) {
+            if gate.at_limit() == AtLimit::Reset {
+                if let Some(quota) = gate.quota().filter(|_| has_quota) {
                     // Not kept for the gate, which may be quiet for ever.
                     quota.give_back(1);
                 }
@@ -183,39 +194,40 @@ impl Admission {
                 self.budget.overdraw();
                 self.permits += 1;
             }
-            if let Some(quota) = gate.plan.quota.as_ref().filter(|_| !has_quota) {
+            if let Some(quota) = gate.quota().filter(|_| !has_quota) {
                 quota.overdraw();
             }
         }
         self.permits -= 1;
         self.budget.enter();
-        if let Some(quota) = &gate.plan.quota {
+        if let Some(quota) = gate.quota() {
             quota.enter();
         }
         Verdict::Serve
     }
 
-    /// A client that was served is gone: its permits come back.
-    pub fn left(&mut self, listener: GateId) {
+    /// A client of this listener that was served is gone: its permits come back.
+    pub fn left(&mut self, listener: &Listener) {
         self.budget.leave();
         self.permits += 1;
-        if let Some(quota) = &self.gates[usize::from(listener.0)].plan.quota {
+        if let Some(quota) = &listener.quota {
             quota.leave();
             quota.give_back(1);
         }
     }
 
     /// An accept is retired without a client.
-    pub fn ended(&mut self, listener: GateId, error: Errno, now: Millis) {
+    pub fn ended(&mut self, gate: GateId, error: Errno, now: Millis) {
         self.look_soon();
-        let gate = &mut self.gates[usize::from(listener.0)];
+        let gate = &mut self.gates[self.places[gate]];
         gate.retire();
         self.outstanding -= 1;
         match error {
             error if is_pressure(error) => self.press(error, now),
             Errno::EINVAL | Errno::EBADF | Errno::ENOTSOCK | Errno::EOPNOTSUPP => {
                 gate.shut = true;
-                tracing::error!(%error, listener = listener.0, "a passive socket is unusable");
+                let listener = &gate.listener.name;
+                tracing::error!(%error, listener, "a passive socket is unusable");
             }
             // Cancelled, or an error of the one client that was to come.
             _ => {}
@@ -245,7 +257,7 @@ impl Admission {
     /// over: who waits in our own queues has nobody else to serve it.
     pub fn begin_drain<R: Ring>(&mut self, ring: &mut R) {
         for gate in &mut self.gates {
-            gate.shut |= gate.plan.inherited;
+            gate.shut |= gate.is_inherited();
             gate.resume();
         }
         self.cancel_all(ring);
@@ -253,9 +265,9 @@ impl Admission {
 
     /// Clients that wait in the accept queues which are ours to serve.
     pub fn waiting<R: Ring>(&self, ring: &R) -> impl Iterator<Item = (GateId, u32)> {
-        let ours = (0..self.own).filter(|gate| !self.gates[*gate].plan.inherited);
-        ours.map(|gate| GateId(gate as u16))
-            .map(|gate| (gate, ring.accept_queue(gate).unwrap_or(0)))
+        let ours = self.gates[..self.own].iter();
+        let ours = ours.filter(|gate| !gate.is_inherited() && !gate.leaving);
+        ours.map(|gate| (gate.id, ring.accept_queue(gate.id).unwrap_or(0)))
     }
 
     /// Stops accepting for good.
@@ -301,6 +313,7 @@ impl Admission {
     /// Brings the armed accepts in line with permits, slots and rests. Called once a turn.
     pub fn arm<R: Ring>(&mut self, ring: &mut R, now: Millis) {
         self.settle_pauses();
+        self.let_go(ring);
         if self.stopping {
             return;
         }
@@ -418,7 +431,7 @@ impl Admission {
         let state = &mut self.gates[gate];
         if state.armed > 0 && !state.cancelled {
             state.cancelled = true;
-            ring.cancel_accepts(GateId(gate as u16));
+            ring.cancel_accepts(state.id);
         }
     }
 

@@ -1,26 +1,31 @@
 //! A listener that takes no client for a while: those who come wait in its queues.
 
 use super::Admission;
-use crate::base::{GateId, Millis};
+use crate::base::{ListenerId, Millis};
 use crate::ring::Ring;
 
 impl Admission {
-    /// Arms no accept on these gates, those of one listener, and cancels those that are armed. Who
-    /// comes before the cancel has worked is served.
-    pub fn pause<R: Ring>(&mut self, ring: &mut R, gates: impl Iterator<Item = usize>) {
-        for gate in gates {
+    /// Arms no accept on a listener's gates, and cancels those that are armed. Who comes before the
+    /// cancel has worked is served.
+    pub fn pause<R: Ring>(&mut self, ring: &mut R, listener: ListenerId) {
+        for gate in self.gates_of(listener) {
             self.gates[gate].pause();
             self.cancel_anew(ring, gate);
             self.pausing = true;
         }
     }
 
-    /// Accepts on these gates again, from the next turn on.
-    pub fn resume(&mut self, gates: impl Iterator<Item = usize>) {
-        for gate in gates {
+    /// Accepts there again, from the next turn on.
+    pub fn resume(&mut self, listener: ListenerId) {
+        for gate in self.gates_of(listener) {
             self.gates[gate].resume();
             self.look = Millis(0);
         }
+    }
+
+    fn gates_of(&self, listener: ListenerId) -> Vec<usize> {
+        let is_its = |gate: &usize| self.gates[*gate].listener_id() == listener;
+        (0..self.gates.len()).filter(is_its).collect()
     }
 
     /// Sees which pauses are carried out: the last accept is retired.
@@ -43,7 +48,7 @@ impl Admission {
         let state = &mut self.gates[gate];
         state.cancelled = state.armed > 0;
         if state.cancelled {
-            ring.cancel_accepts(GateId(gate as u16));
+            ring.cancel_accepts(state.id);
         }
     }
 }

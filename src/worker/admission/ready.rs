@@ -1,17 +1,16 @@
 //! What lies ready: accepts that are armed before anybody comes, each covered by permits and slots.
 
 use super::{Admission, MAX_CREDITS, Mode};
-use crate::base::GateId;
 use crate::ring::{AcceptMode, Ring};
 
 impl Admission {
     pub(super) fn arm_multishot<R: Ring>(&mut self, ring: &mut R) {
-        for (listener, gate) in self.gates[..self.own].iter_mut().enumerate() {
+        for gate in &mut self.gates[..self.own] {
             if gate.armed == 0 && gate.is_ready() {
                 gate.armed = 1;
                 gate.cancelled = false;
                 self.outstanding += 1;
-                ring.accept(GateId(listener as u16), AcceptMode::Multishot);
+                ring.accept(gate.id, AcceptMode::Multishot);
             }
         }
     }
@@ -63,7 +62,7 @@ impl Admission {
         state.armed += count;
         self.outstanding += count;
         for _ in 0..count {
-            ring.accept(GateId(gate as u16), AcceptMode::Single);
+            ring.accept(state.id, AcceptMode::Single);
         }
     }
 

@@ -2,7 +2,6 @@
 
 use super::gate::Pause;
 use super::{Admission, Mode};
-use crate::base::GateId;
 use crate::ring::Ring;
 
 impl Admission {
@@ -10,9 +9,9 @@ impl Admission {
     /// two checks has lost its accept. Accepts are cancelled and armed anew.
     pub fn check_silence<R: Ring>(&mut self, ring: &mut R) {
         let mut rearm = false;
-        for (listener, gate) in self.gates.iter_mut().enumerate() {
+        for gate in &mut self.gates {
             let silent = !std::mem::take(&mut gate.heard) && gate.armed > 0;
-            let waiting = silent && ring.accept_queue(GateId(listener as u16)).unwrap_or(0) > 0;
+            let waiting = silent && ring.accept_queue(gate.id).unwrap_or(0) > 0;
             if waiting && gate.suspected {
                 self.counters.accepts_rearmed.add(1);
                 rearm = true;
@@ -25,7 +24,7 @@ impl Admission {
             self.cancel_all(ring);
         }
         for gate in 0..self.gates.len() {
-            if self.gates[gate].pause == Pause::Begun {
+            if self.gates[gate].pause == Pause::Begun || self.gates[gate].leaving {
                 self.cancel(ring, gate);
             }
         }

@@ -1,11 +1,12 @@
 //! How accepts are armed, over a ring that only accepts.
 
+use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
 
 use super::*;
-use crate::base::{Buffer, Chunk, Operation};
-use crate::metrics::Extent;
-use crate::ring::{AcceptMode, Completion, FourTuple, RingCounters, ServerId, Token};
+use crate::base::{Buffer, Chunk, Id, ListenerId, Operation, RouteId, ServerId};
+use crate::ring::{AcceptMode, Completion, FourTuple, RingCounters, Token};
+use crate::topology::{self, Shared};
 
 /// A ring that only accepts: it notes what was armed and says what waits.
 #[derive(Default)]
@@ -18,6 +19,7 @@ struct Door {
     ending: [u32; 2],
     /// Watches that the worker has not heard of yet, by listener.
     watched: [bool; 2],
+    removed: Vec<GateId>,
     /// How often a queue was looked at.
     looks: std::cell::Cell<u32>,
 }
@@ -50,26 +52,25 @@ impl Ring for Door {
         self.looks.set(self.looks.get() + 1);
         Ok(self.queues[usize::from(listener.0)])
     }
+    fn add_gate(&mut self, _: GateId) {}
+    fn remove_gate(&mut self, gate: GateId) {
+        assert_eq!(self.armed[usize::from(gate.0)], 0, "an accept is armed on {gate:?}");
+        self.removed.push(gate);
+    }
+    fn add_server(&mut self, server: ServerId) {
+        panic!("{server:?} in a ring that only accepts");
+    }
+    fn remove_server(&mut self, server: ServerId) {
+        panic!("{server:?} in a ring that only accepts");
+    }
     fn watch_queue(&mut self, listener: GateId) {
         let twice = std::mem::replace(&mut self.watched[usize::from(listener.0)], true);
         assert!(!twice, "{listener:?} is watched twice");
     }
-    fn add_gate(&mut self, gate: GateId) {
-        panic!("{gate:?} in a ring whose gates stay");
-    }
-    fn remove_gate(&mut self, gate: GateId) {
-        panic!("{gate:?} in a ring whose gates stay");
-    }
-    fn add_server(&mut self, server: ServerId) {
-        panic!("{server:?} in a ring whose servers stay");
-    }
-    fn remove_server(&mut self, server: ServerId) {
-        panic!("{server:?} in a ring whose servers stay");
-    }
     fn start(&mut self, token: Token, _: Operation) {
         panic!("{token:?} in a ring that only accepts");
     }
-    fn end_splices(&mut self, _: crate::ring::ConnIndex) {}
+    fn end_splices(&mut self, _: crate::base::ConnIndex) {}
     fn release(&mut self, _: Buffer) {}
     fn free_buffers(&self) -> u32 {
         0
@@ -99,17 +100,35 @@ impl Ring for Door {
     }
 }
 
+/// A topology of a listener with one gate for each owner.
+fn gates(owners: &[u16], quota: Option<&Arc<Budget>>, at_limit: AtLimit) -> Topology {
+    let mut topology = Topology::default();
+    for (nth, owner) in owners.iter().enumerate() {
+        let (gate, listener) = (GateId::at(nth), ListenerId::at(nth));
+        let what = topology::Listener {
+            name: format!("listener-{nth}"),
+            route: RouteId::at(nth),
+            at_limit,
+            max_connections: quota.map(|quota| quota.limit()),
+            quota: quota.filter(|_| nth == 0).map(|quota| quota.clone().into()),
+            still: Shared::default(),
+        };
+        topology.listeners.insert(listener, Arc::new(what));
+        let (owner, address) = (WorkerId(*owner), SocketAddr::from(([127, 0, 0, 1], 7000)));
+        let what = topology::Gate { listener, owner, address, inherited: false };
+        topology.gates.insert(gate, Arc::new(what));
+    }
+    topology
+}
+
+fn worker(budget: &Arc<Budget>, topology: &Topology) -> Admission {
+    let counters = Arc::new(WorkerCounters::default());
+    Admission::new(budget.clone(), counters, WorkerId(0), topology)
+}
+
 /// Worker 0 of two, with its own gate and the other's.
 fn worker_zero(budget: &Arc<Budget>) -> Admission {
-    let gate = |owner| GatePlan {
-        owner,
-        quota: None,
-        at_limit: AtLimit::Queue,
-        inherited: false,
-        still: Arc::default(),
-    };
-    let counters = Arc::new(WorkerCounters::new(Extent::default()));
-    Admission::new(budget.clone(), counters, 0, vec![gate(0), gate(1)])
+    worker(budget, &gates(&[0, 1], None, AtLimit::Queue))
 }
 
 /// Turns until nothing is being cancelled any more.
@@ -163,9 +182,7 @@ fn credits_lie_ready_by_a_quota_with_plenty_and_none_by_one_that_is_scarce() {
     let budget = Arc::new(Budget::new(1_000, 2));
     let quota = Arc::new(Budget::new(100, 0));
     let mut door = Door { room: 500, ..Door::default() };
-    let mut admission = worker_zero(&budget);
-    admission.has_quotas = true;
-    admission.gates[0].plan.quota = Some(quota.clone());
+    let mut admission = worker(&budget, &gates(&[0, 1], Some(&quota), AtLimit::Queue));
     settle(&mut admission, &mut door, Millis(0));
     let ready = door.armed[0];
     assert!((1..=50).contains(&ready), "{ready} of 100 permits lie with one of two workers");
@@ -207,19 +224,25 @@ fn a_worker_says_when_it_has_no_slot_and_when_it_has_one_again() {
     assert!(!budget.is_full(0));
 }
 
+fn pause(admission: &mut Admission, door: &mut Door) {
+    for listener in [0, 1] {
+        admission.pause(door, ListenerId(listener));
+    }
+}
+
 #[test]
 fn a_paused_gate_has_no_accept_until_it_is_resumed_and_its_permits_go_back() {
     let budget = Arc::new(Budget::new(200, 2));
     let mut door = Door { room: 100, queues: [5, 30], ..Door::default() };
     let mut admission = worker_zero(&budget);
-    let still: Vec<_> = admission.gates.iter().map(|gate| gate.plan.still.clone()).collect();
+    let still: Vec<_> = admission.gates.iter().map(|gate| gate.listener.still.arc()).collect();
     let still = || still.iter().map(|still| still.load(Ordering::SeqCst)).collect::<Vec<_>>();
     budget.set_full(1, true);
     settle(&mut admission, &mut door, Millis(0));
     settle(&mut admission, &mut door, Millis(1_000));
     assert_eq!(door.armed, [5, 30], "a credit for each client, the full worker's among them");
 
-    admission.pause(&mut door, 0..2);
+    pause(&mut admission, &mut door);
     assert_eq!((door.armed, still()), ([0, 0], vec![0, 0]), "cancels are on their way");
     door.ending[0] -= 1;
     assert_eq!(admission.accepted(GateId(0), false), Verdict::Serve, "it came before");
@@ -228,11 +251,12 @@ fn a_paused_gate_has_no_accept_until_it_is_resumed_and_its_permits_go_back() {
         assert_eq!((door.armed, still()), ([0, 0], vec![1, 1]));
         assert_eq!(budget.free(), 199, "only the client's permit is taken");
     }
-    admission.pause(&mut door, 0..2);
+    pause(&mut admission, &mut door);
     settle(&mut admission, &mut door, Millis(60_000));
     assert_eq!(still(), [1, 1], "twice is once");
 
-    admission.resume(0..2);
+    admission.resume(ListenerId(0));
+    admission.resume(ListenerId(1));
     assert_eq!(still(), [0, 0]);
     settle(&mut admission, &mut door, Millis(60_000));
     assert_eq!(door.armed[1], 30, "at once");
@@ -256,8 +280,7 @@ fn idle(admission: &mut Admission, door: &mut Door, from: Millis) -> (u32, u32) 
 fn an_empty_queue_is_not_looked_at_before_a_client_comes() {
     let budget = Arc::new(Budget::new(1, 1));
     let mut door = Door { room: 100, ..Door::default() };
-    let mut admission = worker_zero(&budget);
-    admission.own = 2;
+    let mut admission = worker(&budget, &gates(&[0, 0], None, AtLimit::Queue));
     // Two gates and one permit.
     settle(&mut admission, &mut door, Millis(0));
     assert_eq!((admission.mode, door.watched), (Mode::Scarce, [true, true]));
@@ -277,7 +300,8 @@ fn an_empty_queue_is_not_looked_at_before_a_client_comes() {
     let (wakes, looks) = idle(&mut admission, &mut door, Millis(30_000));
     assert!(looks <= wakes && (10..=120).contains(&wakes), "{wakes} times, {looks} looks");
     assert!(!door.watched[0]);
-    admission.left(GateId(1));
+    let listener = admission.gates[1].listener.clone();
+    admission.left(&listener);
     settle(&mut admission, &mut door, Millis(50_000));
     assert_eq!(door.armed, [1, 0]);
 }
@@ -286,15 +310,7 @@ fn an_empty_queue_is_not_looked_at_before_a_client_comes() {
 fn a_client_that_is_refused_uses_up_no_quota() {
     let budget = Arc::new(Budget::new(1, 1));
     let quota = Arc::new(Budget::new(1, 1));
-    let gate = GatePlan {
-        owner: 0,
-        quota: Some(quota.clone()),
-        at_limit: AtLimit::Reset,
-        inherited: false,
-        still: Arc::default(),
-    };
-    let counters = Arc::new(WorkerCounters::new(Extent::default()));
-    let mut admission = Admission::new(budget.clone(), counters, 0, vec![gate]);
+    let mut admission = worker(&budget, &gates(&[0], Some(&quota), AtLimit::Reset));
     let mut door = Door { room: 10, queues: [1, 0], ..Door::default() };
     settle(&mut admission, &mut door, Millis(0));
     assert_eq!(door.armed, [1, 0]);
@@ -304,4 +320,31 @@ fn a_client_that_is_refused_uses_up_no_quota() {
     let verdict = admission.accepted(GateId(0), false);
     assert_eq!(verdict, Verdict::Refuse(Refusal::GatewayLimit));
     assert_eq!((quota.free(), admission.gates[0].quota_permits), (1, 0));
+}
+
+#[test]
+fn a_gate_that_the_topology_no_longer_has_goes_once_its_last_accept_is_over() {
+    let budget = Arc::new(Budget::new(200, 1));
+    let both = gates(&[0, 0], None, AtLimit::Queue);
+    let mut one = both.clone();
+    one.gates.remove(GateId(1));
+    let mut door = Door { room: 100, ..Door::default() };
+    let mut admission = worker(&budget, &both);
+    settle(&mut admission, &mut door, Millis(0));
+    assert!(door.armed.iter().all(|armed| *armed > 0), "credits lie ready on both");
+
+    admission.adopt(&mut door, &one);
+    assert!(door.removed.is_empty(), "its cancels are on their way");
+    door.ending[1] -= 1;
+    assert_eq!(admission.accepted(GateId(1), false), Verdict::Serve, "it came before");
+    settle(&mut admission, &mut door, Millis(1_000));
+    assert_eq!(door.removed, [GateId(1)]);
+    assert!(door.armed[0] > 0 && door.armed[1] == 0, "{:?} armed", door.armed);
+
+    // The ring has let go of it, and the same id means another socket.
+    admission.gate_removed(GateId(1));
+    admission.adopt(&mut door, &both);
+    settle(&mut admission, &mut door, Millis(2_000));
+    assert!(door.armed.iter().all(|armed| *armed > 0), "{:?} armed", door.armed);
+    assert_eq!(door.removed, [GateId(1)]);
 }

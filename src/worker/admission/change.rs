@@ -1,0 +1,64 @@
+//! Gates that come and go.
+
+use super::Admission;
+use super::gate::Gate;
+use crate::base::GateId;
+use crate::ring::Ring;
+use crate::topology::Topology;
+
+impl Admission {
+    /// Accepts by the gates of this topology from here on. Those that are not in it are given up
+    /// once nothing is armed on them; who comes by them before is served.
+    pub fn adopt<R: Ring>(&mut self, ring: &mut R, topology: &Topology) {
+        for gate in 0..self.gates.len() {
+            if topology.gates.get(self.gates[gate].id).is_some() {
+                self.gates[gate].stay(topology);
+            } else {
+                self.gates[gate].leaving = true;
+                self.leaving = true;
+                self.cancel_anew(ring, gate);
+            }
+        }
+        for id in topology.gates.ids() {
+            if self.places.get(id).is_none() {
+                ring.add_gate(id);
+                self.gates.push(Gate::new(topology, id));
+            }
+        }
+        self.arrange();
+        // Slots and permits are spread over other gates, and new ones are heard of by a look.
+        self.cancel_all(ring);
+        self.let_go(ring);
+    }
+
+    /// Brings the gates in order: our own first, each kind in the order of its ids.
+    pub(super) fn arrange(&mut self) {
+        let worker = self.worker;
+        self.gates.sort_by_key(|gate| (gate.owner() != worker, gate.id));
+        let is_own = |gate: &&Gate| gate.owner() == worker;
+        self.own = self.gates.iter().take_while(is_own).count();
+        self.has_quotas = self.gates[..self.own].iter().any(|gate| gate.quota().is_some());
+        self.places = self.gates.iter().enumerate().map(|(at, gate)| (gate.id, at)).collect();
+    }
+
+    /// Gives up the gates that leave and have nothing armed.
+    pub(super) fn let_go<R: Ring>(&mut self, ring: &mut R) {
+        if !self.leaving {
+            return;
+        }
+        let is_over = |gate: &mut Gate| gate.leaving && gate.armed == 0;
+        for mut gate in self.gates.extract_if(.., is_over) {
+            gate.trim_quota();
+            gate.resume();
+            ring.remove_gate(gate.id);
+            self.going.insert(gate.id, gate);
+        }
+        self.leaving = self.gates.iter().any(|gate| gate.leaving);
+        self.arrange();
+    }
+
+    /// The ring has let go of a gate.
+    pub fn gate_removed(&mut self, gate: GateId) {
+        self.going.remove(gate);
+    }
+}
