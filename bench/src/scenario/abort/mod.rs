@@ -76,7 +76,7 @@ pub(crate) struct Abort {
     /// How long servers, target and kernel have after the last abort until everything must be over
     #[arg(long, default_value = "8s", value_parser = amount::span)]
     within: Duration,
-    /// The target's [status] bind: what the target still holds is asked there after each round
+    /// The target's status.bind: what the target still holds is asked there after each round
     #[arg(long, value_name = "HOST:PORT", value_parser = parse_address)]
     status: Option<SocketAddr>,
     /// Another seed makes other moments
