@@ -115,21 +115,21 @@ fn escapes(inside: &str, code: &Code) -> Vec<String> {
         .collect()
 }
 
-/// How the map in `lib.rs` differs from what stands in `src/`.
-pub(crate) fn map_differences(lib: &str, on_disk: &[String]) -> Vec<String> {
-    let entries = lib.lines().filter_map(|line| line.strip_prefix("//! - `"));
+/// How the map in `architecture.md` differs from what stands in `src/`.
+pub(crate) fn map_differences(map: &str, on_disk: &[String]) -> Vec<String> {
+    let entries = map.lines().filter_map(|line| line.strip_prefix("- `"));
     let mapped: Vec<(&str, &str)> = entries.filter_map(|entry| entry.split_once("` — ")).collect();
     let mut findings = Vec::new();
     for (path, sentence) in &mapped {
         if !on_disk.iter().any(|entry| entry == path) {
-            findings.push(format!("{path} is in lib.rs's map and not in src/"));
+            findings.push(format!("{path} is in the map and not in src/"));
         }
         if sentence.split_whitespace().count() < 3 {
-            findings.push(format!("{path} has no sentence in lib.rs's map"));
+            findings.push(format!("{path} has no sentence in the map"));
         }
     }
     for entry in on_disk.iter().filter(|entry| !mapped.iter().any(|(path, _)| path == entry)) {
-        findings.push(format!("{entry} is in src/ and not in lib.rs's map"));
+        findings.push(format!("{entry} is in src/ and not in the map of architecture.md"));
     }
     findings
 }
@@ -180,11 +180,11 @@ mod tests {
     #[test]
     fn a_map_that_lies_is_found() {
         let disk = ["base/".to_owned(), "cli.rs".to_owned()];
-        let good = "//! - `base/` — words of everyone\n//! - `cli.rs` — flags to command\n";
+        let good = "- `base/` — words of everyone\n- `cli.rs` — flags to command\n";
         assert!(map_differences(good, &disk).is_empty());
-        let gone = format!("{good}//! - `ring/` — slots and buffers\n");
+        let gone = format!("{good}- `ring/` — slots and buffers\n");
         assert_eq!(map_differences(&gone, &disk).len(), 1);
-        assert_eq!(map_differences("//! - `base/` — words of everyone", &disk).len(), 1);
+        assert_eq!(map_differences("- `base/` — words of everyone", &disk).len(), 1);
         assert_eq!(map_differences(&good.replace("flags to command", "flags"), &disk).len(), 1);
     }
 }
