@@ -4,6 +4,8 @@
 //! fail; here they meet the disk.
 
 mod code;
+mod crates;
+mod documents;
 mod manifest;
 mod shape;
 mod size;
@@ -11,6 +13,8 @@ mod words;
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::LazyLock;
 
 use code::Code;
 
@@ -30,6 +34,20 @@ const TOP_LEVEL: [&str; 9] = [
     "tests",
     "config",
 ];
+/// Hidden folders that are the repository's own.
+const HIDDEN_FOLDERS: [&str; 3] = [".ci", ".cargo", ".github"];
+/// Documents for people.
+const DOCUMENTS: [&str; 7] = [
+    "README.md",
+    "config/manual.md",
+    "bench/README.md",
+    "src/architecture.md",
+    ".github/CONTRIBUTING.md",
+    ".github/SECURITY.md",
+    ".github/CHANGELOG.md",
+];
+/// Lines of the README: the rest is the manual's.
+const README_LINES: usize = 120;
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
@@ -52,8 +70,9 @@ fn name(path: &Path) -> String {
 /// Files below `folder` with their paths from the root, without the build's output.
 fn files_below(folder: &Path, found: &mut Vec<(String, String)>) {
     for path in entries(folder) {
-        let hidden = name(&path).starts_with('.');
-        if path.is_dir() && !hidden && name(&path) != "target" {
+        let name = name(&path);
+        let foreign = name.starts_with('.') && !HIDDEN_FOLDERS.contains(&name.as_str());
+        if path.is_dir() && !foreign && name != "target" {
             files_below(&path, found);
         } else if let Ok(text) = fs::read_to_string(&path) {
             let short = path.strip_prefix(root()).expect("below the root");
@@ -62,27 +81,30 @@ fn files_below(folder: &Path, found: &mut Vec<(String, String)>) {
     }
 }
 
-fn all_files() -> Vec<(String, String)> {
+/// Every file, read once for all checks: path and text.
+static ALL_FILES: LazyLock<Vec<(String, String)>> = LazyLock::new(|| {
     let mut found = Vec::new();
     files_below(&root(), &mut found);
     found
-}
+});
 
-/// Every Rust file in the code folders: path and text.
-fn code_files() -> Vec<(String, String)> {
+/// Every Rust file in the code folders: path, text, and the code in it.
+static CODE_FILES: LazyLock<Vec<(&str, &str, Code)>> = LazyLock::new(|| {
     let of_code = |path: &str| {
         path.ends_with(".rs") && CODE_FOLDERS.iter().any(|f| path.starts_with(&format!("{f}/")))
     };
-    let files: Vec<_> = all_files().into_iter().filter(|(path, _)| of_code(path)).collect();
+    let files = ALL_FILES.iter().filter(|(path, _)| of_code(path));
+    let files: Vec<_> =
+        files.map(|(path, text)| (path.as_str(), text.as_str(), Code::of(text))).collect();
     assert!(files.len() > 20, "only {} Rust files were found", files.len());
     files
-}
+});
 
 /// Runs `check` on each Rust file and fails with everything it finds.
 fn hold(check: impl Fn(&str, &str, &Code) -> Vec<String>) {
     let mut findings = Vec::new();
-    for (path, text) in code_files() {
-        let found = check(&path, &text, &Code::of(&text));
+    for (path, text, code) in &*CODE_FILES {
+        let found = check(path, text, code);
         findings.extend(found.into_iter().map(|finding| format!("{path}:{finding}")));
     }
     assert!(findings.is_empty(), "\n{}", findings.join("\n"));
@@ -114,8 +136,8 @@ fn words_stay_where_they_belong() {
 fn nothing_is_left_to_be_done() {
     hold(|_, _, code| words::unfinished_code(code));
     let mut findings = Vec::new();
-    for (path, text) in all_files() {
-        let found = words::notes_to_self(&text);
+    for (path, text) in &*ALL_FILES {
+        let found = words::notes_to_self(text);
         findings.extend(found.into_iter().map(|finding| format!("{path}:{finding}")));
     }
     assert!(findings.is_empty(), "\n{}", findings.join("\n"));
@@ -126,9 +148,47 @@ fn every_file_says_its_purpose_first() {
     hold(|_, text, _| words::missing_purpose(text));
 }
 
+fn text_of(path: &str) -> String {
+    fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// Runs `check` on each document and fails with everything it finds.
+fn hold_documents(check: impl Fn(&str, &str) -> Vec<String>) {
+    let mut findings = Vec::new();
+    for path in DOCUMENTS {
+        let found = check(path, &text_of(path));
+        findings.extend(found.into_iter().map(|finding| format!("{path}:{finding}")));
+    }
+    assert!(findings.is_empty(), "\n{}", findings.join("\n"));
+}
+
+#[test]
+fn documents_use_plain_words() {
+    hold_documents(|_, text| documents::heavy_words(text));
+}
+
+#[test]
+fn documents_refer_to_what_is_there() {
+    hold_documents(|path, text| {
+        documents::dead_references(path, text, |place| root().join(place).exists())
+    });
+}
+
+#[test]
+fn the_lexicon_is_in_order() {
+    let findings = documents::lexicon_disorder(&text_of("src/architecture.md"));
+    assert!(findings.is_empty(), "{findings:?}");
+}
+
+#[test]
+fn the_readme_is_short() {
+    let lines = text_of("README.md").lines().count();
+    assert!(lines <= README_LINES, "{lines} lines: the manual takes more");
+}
+
 #[test]
 fn the_map_equals_the_disk() {
-    let text = fs::read_to_string(root().join("src/architecture.md")).expect("the map");
+    let text = text_of("src/architecture.md");
     let on_disk: Vec<String> = entries(&root().join("src"))
         .iter()
         .map(|path| name(path) + if path.is_dir() { "/" } else { "" })
@@ -149,13 +209,58 @@ fn the_top_level_holds_nothing_else() {
 #[test]
 fn every_dependency_is_argued_beside_it() {
     let mut findings = Vec::new();
-    for (path, text) in all_files() {
+    for (path, text) in &*ALL_FILES {
         if path.ends_with("Cargo.toml") {
-            let found = manifest::unargued_dependencies(&text);
+            let found = manifest::unargued_dependencies(text);
             findings.extend(found.into_iter().map(|finding| format!("{path}:{finding}")));
         }
     }
     assert!(findings.is_empty(), "\n{}", findings.join("\n"));
+}
+
+/// What cargo says of every crate that this host's build takes. It needs no network where all of
+/// them are there, as they are after a build of the workspace.
+fn packages() -> Vec<crates::Package> {
+    let target = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.current_dir(root()).args(["metadata", "--format-version=1", "--locked"]);
+    let output = cargo.args(["--filter-platform", &target]).output().expect("cargo runs");
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{complaint}");
+    let packages = crates::packages(&String::from_utf8(output.stdout).expect("it is UTF-8"));
+    assert!(packages.len() > 100, "only {} crates were found", packages.len());
+    packages
+}
+
+#[test]
+fn every_crate_may_be_used_here() {
+    let packages = packages();
+    let oldest = crates::field(&text_of("Cargo.toml"), "rust-version").map(str::to_owned);
+    let mut findings = crates::other_licences(&packages);
+    findings.extend(crates::newer_toolchains(&packages, &oldest.expect("the manifest says it")));
+    let lock = text_of("Cargo.lock");
+    findings.extend(crates::unargued_doubles(&lock));
+    findings.extend(crates::other_sources(&lock));
+    assert!(findings.is_empty(), "\n{}", findings.join("\n"));
+}
+
+/// The toolchain that the manifest names is the one that is tested, and the one that the documents
+/// ask for.
+#[test]
+fn the_declared_toolchain_is_the_tested_one() {
+    let manifest = text_of("Cargo.toml");
+    let declared = crates::field(&manifest, "rust-version").expect("the manifest says it");
+    let workflow = text_of(".github/workflows/ci.yml");
+    assert!(
+        workflow.contains(&format!("image: rust:{declared}-")),
+        "another image than {declared}"
+    );
+    assert!(workflow.contains(".ci/run"), "the workflow runs what is run before a push");
+    for document in ["README.md", "config/manual.md"] {
+        let asked = format!("Rust {declared} or");
+        let text = text_of(document).replace('\n', " ");
+        assert!(text.contains(&asked), "{document} does not ask for {asked}");
+    }
 }
 
 #[test]
