@@ -6,9 +6,10 @@
 //! - `cli/` — the command line: flags become a command, and its outcome an exit code
 //! - `top/` — a gateway's figures on a terminal, kept current until a key ends it
 //! - `gateway/` — gets the sockets, builds all parts, starts the workers, drains and joins them
-//! - `control/` — the slow plane: signals, the admin and status servers and their client, the
-//!   status page, connections listed and ended, steering, the dump, the watch over the workers, the
-//!   log and the access log, runtime files
+//! - `control/` — the slow plane: signals, the admin and status servers, the status page,
+//!   connections listed and ended, steering, the dump, the watch over the workers, the log
+//! - `access_log/` — a line for each connection, written by a thread of its own
+//! - `client/` — the admin socket from outside: finds a gateway, asks it, takes its answer
 //! - `summary/` — what readings say to a person: figures and tables for terminal and page
 //! - `worker/` — the fast plane: the loop on one screen; route, admission, timers, mailbox
 //! - `conn/` — one connection as a pure state machine: no clock, no ring, no allocation
@@ -19,6 +20,7 @@
 //! - `ring/` — slots, buffers and queues behind one contract, and the kernel below it
 //! - `config/` — text becomes one checked, typed, immutable config
 //! - `metrics/` — what is counted, by worker; the catalogue of it, readings, and their text
+//! - `host/` — the gateway's place on its host: runtime directory, lock files, socket files
 //! - `budget.rs` — what the process may still hold, leased to workers
 //! - `base/` — the words that every other module speaks
 //!
@@ -35,14 +37,17 @@
 //! - `setsockopt` per client: options are set on the passive socket and inherited.
 //! - An epoll fallback: where io_uring is refused, the start says so and ends.
 
+pub mod access_log;
 pub mod base;
 pub mod budget;
 pub mod cli;
+pub mod client;
 pub mod config;
 pub mod conn;
 pub mod control;
 pub mod doctor;
 pub mod gateway;
+pub mod host;
 pub mod listener;
 pub mod metrics;
 pub mod query;

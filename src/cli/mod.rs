@@ -19,8 +19,8 @@ use ratatui::crossterm;
 use serde_json::{Value, json};
 
 use crate::base::version;
+use crate::client::{Client, ClientError};
 use crate::config::{Config, ConfigErrors, LogFormat, MAX_WEIGHT};
-use crate::control::client::{Client, ClientError};
 use crate::doctor::count;
 use crate::summary::{Summary, listing, plain, plain_word, screenful};
 use crate::top::TopError;

@@ -3,8 +3,8 @@
 use std::io::{self, Write};
 use std::process::ExitCode;
 
+use crate::client::ClientError;
 use crate::config::ConfigErrors;
-use crate::control::client::ClientError;
 use crate::summary::plain;
 
 /// It is done.

@@ -14,12 +14,12 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::net::{UnixListener, UnixStream};
 
-use super::socket_file::{SocketError, SocketFile, auto_path, clear, listen_at};
 use super::status::status;
 use super::steer::{Share, SteerError};
 use super::view::View;
 use super::{conns, dump, http};
 use crate::config::{Admin, AdminSocket, MAX_WEIGHT};
+use crate::host::socket_file::{SocketError, SocketFile, auto_path, clear, listen_at};
 
 /// The version of every answer's shape.
 pub const SCHEMA: u32 = 1;
@@ -204,8 +204,8 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
     use std::path::PathBuf;
 
-    use super::super::socket_file::{pid_of, sockets_in};
     use super::*;
+    use crate::host::socket_file::{pid_of, sockets_in};
 
     fn at(path: PathBuf, mode: u32) -> Admin {
         Admin { socket: AdminSocket::At(path), mode, group: None }

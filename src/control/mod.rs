@@ -3,16 +3,12 @@
 //!
 //! It never touches a connection, and nothing here makes a worker wait.
 
-pub mod access;
 pub mod admin;
-pub mod client;
 mod conns;
-pub mod directory;
 mod dump;
 mod events;
 mod hosts;
 mod http;
-pub mod lock_file;
 pub mod log;
 mod page;
 mod places;
@@ -20,7 +16,6 @@ pub mod process;
 pub mod reading;
 mod redact;
 pub mod signals;
-mod socket_file;
 pub mod status;
 pub mod steer;
 mod view;

@@ -4,9 +4,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::WorkerHandle;
-use super::access::AccessLog;
 use super::process::{self, Birth};
 use super::steer::Steering;
+use crate::access_log::AccessLog;
 use crate::base::{Clock, Millis, version};
 use crate::budget::Budget;
 use crate::config::Config;

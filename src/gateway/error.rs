@@ -9,8 +9,8 @@ use super::others::LONGEST_WAIT;
 use super::{Holder, InheritError, LockError, Use};
 use crate::config::AccessPath;
 use crate::control::admin::AdminError;
-use crate::control::directory::DirectoryError;
 use crate::doctor::{Lack, count};
+use crate::host::directory::DirectoryError;
 use crate::listener::{BindError, remedy};
 use crate::ring::{ProbeError, RingError};
 

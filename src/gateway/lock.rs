@@ -8,7 +8,7 @@ use std::time::SystemTime;
 
 use humantime_serde::re::humantime::format_rfc3339_seconds;
 
-use crate::control::lock_file::{LockFile, LockFileError};
+use crate::host::lock_file::{LockFile, LockFileError};
 
 /// Held for the process's life. The kernel drops it with the process, so a dead holder's is free;
 /// the file stays, because removing it would let two others each lock a file of that name.

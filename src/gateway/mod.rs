@@ -29,18 +29,18 @@ pub use host::diagnose;
 pub use inherit::InheritError;
 pub use lock::LockError;
 
+use crate::access_log::{LAST_LINES, Sink, Writing};
 use crate::base::{Clock, Millis, version};
 use crate::budget::{Bell, Budget};
 use crate::config::{
     AtLimit, Builtin, Config, ConfigErrors, Listener, Log, LogFormat, Status, UpstreamKind,
 };
 use crate::conn::{Reason, Wiring};
-use crate::control::access::{LAST_LINES, Sink, Writing};
 use crate::control::admin::AdminDoor;
-use crate::control::directory::runtime_directory;
 use crate::control::reading::Books;
 use crate::control::status::StatusDoor;
 use crate::control::{Doors, Ending, Exit, Outcome, WorkerHandle};
+use crate::host::directory::runtime_directory;
 use crate::listener::{Bound, Decoys, stop_syns};
 use crate::metrics::{Extent, Refusal, WorkerCounters};
 use crate::ring::{KernelRing, PassiveSocket, RingError, RingSetup, ServerSocket, Waker};

@@ -15,8 +15,8 @@ use super::lock::Lock;
 use super::others::{Others, lock};
 use super::{GatewayError, ListenError};
 use crate::config::{Config, Listener};
-use crate::control::directory::runtime_directory;
 use crate::doctor::effective_backlog;
+use crate::host::directory::runtime_directory;
 use crate::listener::{BindError, Bound, adopt, listen_on};
 use crate::ring::PassiveSocket;
 

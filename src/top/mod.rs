@@ -20,7 +20,7 @@ use std::time::Duration;
 use ratatui::crossterm::event::{self, Event};
 use serde_json::Value;
 
-use crate::control::client::{Client, ClientError};
+use crate::client::{Client, ClientError};
 use crate::metrics::Reading;
 use end::{end_on_signals, end_with_the_terminal};
 use state::{Flow, State};

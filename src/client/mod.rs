@@ -13,8 +13,8 @@ use nix::unistd::{Uid, User, geteuid};
 use serde_json::Value;
 use tokio::net::UnixStream;
 
-use super::directory::{candidates, distrusted, trusted_users};
-use super::socket_file::{is_living, pid_of, sockets_in};
+use crate::host::directory::{candidates, distrusted, trusted_users};
+use crate::host::socket_file::{is_living, pid_of, sockets_in};
 use crate::metrics::{Reading, reading::SCHEMA};
 
 /// How long a gateway may take to answer: longer than it waits for others and its workers, so that
