@@ -21,6 +21,7 @@
 //! - `config/` — text becomes one checked, typed, immutable config
 //! - `metrics/` — what is counted, by worker; the catalogue of it, readings, and their text
 //! - `host/` — the gateway's place on its host: runtime directory, lock files, socket files
+//! - `api/` — what the admin socket is asked and answers, as types of both its ends
 //! - `budget.rs` — what the process may still hold, leased to workers
 //! - `base/` — the words that every other module speaks
 //!
@@ -38,6 +39,7 @@
 //! - An epoll fallback: where io_uring is refused, the start says so and ends.
 
 pub mod access_log;
+pub mod api;
 pub mod base;
 pub mod budget;
 pub mod cli;

@@ -10,19 +10,19 @@ use axum::http::StatusCode;
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use nix::unistd::Group;
-use serde::Deserialize;
-use serde_json::{Value, json};
 use tokio::net::{UnixListener, UnixStream};
 
 use super::status::status;
-use super::steer::{Share, SteerError};
+use super::steer::SteerError;
 use super::view::View;
 use super::{conns, dump, http};
+use crate::api::conns::{Kill, ListConns};
+use crate::api::steer::{
+    Drain, Draining, ListenerState, Receiving, ServerState, SetListener, SetServer, Share,
+};
+use crate::api::{DUMP_PATH, Request, SCHEMA, STATUS_PATH};
 use crate::config::{Admin, AdminSocket, MAX_WEIGHT};
 use crate::host::socket_file::{SocketError, SocketFile, auto_path, clear, listen_at};
-
-/// The version of every answer's shape.
-pub const SCHEMA: u32 = 1;
 
 /// Why there is no admin socket.
 #[derive(Debug)]
@@ -113,74 +113,48 @@ impl AdminDoor {
 /// Every route.
 fn routes(view: View) -> Router {
     Router::new()
-        .route("/drain", post(drain))
-        .route("/status.json", get(status))
-        .route("/conns", get(conns::list))
-        .route("/dump", get(dump::dump))
-        .route("/kill", post(conns::kill))
-        .route("/listener", post(listener))
-        .route("/server", post(server))
+        .route(Drain::PATH, post(drain))
+        .route(STATUS_PATH, get(status))
+        .route(ListConns::PATH, get(conns::list))
+        .route(DUMP_PATH, get(dump::dump))
+        .route(Kill::PATH, post(conns::kill))
+        .route(SetListener::PATH, post(set_listener))
+        .route(SetServer::PATH, post(set_server))
         .with_state(view)
 }
 
-/// What is done about a wish, or why nothing is.
-type Answer = Result<Json<Value>, (StatusCode, String)>;
+/// What is done about a request, or why nothing is.
+type Answer<R> = Result<Json<<R as Request>::Answer>, (StatusCode, String)>;
 
-async fn drain(State(view): State<View>) -> Json<Value> {
+/// The request has no fields, so its body may be empty.
+async fn drain(State(view): State<View>) -> Answer<Drain> {
     view.drain();
-    Json(json!({ "schema": SCHEMA, "draining": true, "open": view.open() }))
+    Ok(Json(Draining { draining: true, open: view.open(), schema: SCHEMA }))
 }
 
-/// What a listener is to do.
-#[derive(Deserialize)]
-struct ListenerWish {
-    listener: String,
-    paused: bool,
-}
-
-async fn listener(State(view): State<View>, Json(wish): Json<ListenerWish>) -> Answer {
-    let state = view.set_paused(&wish.listener, wish.paused).await.map_err(refusal)?;
+async fn set_listener(
+    State(view): State<View>,
+    Json(request): Json<SetListener>,
+) -> Answer<SetListener> {
+    let SetListener { listener, paused } = request;
+    let state = view.set_paused(&listener, paused).await.map_err(refusal)?;
     view.forget_reading();
-    let state = state.word();
-    Ok(Json(json!({ "schema": SCHEMA, "listener": wish.listener, "state": state })))
+    Ok(Json(ListenerState { listener, schema: SCHEMA, state }))
 }
 
-/// What a server is to get.
-#[derive(Deserialize)]
-struct ServerWish {
-    /// `UPSTREAM/NAME`.
-    server: String,
-    share: ShareWish,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum ShareWish {
-    Drain,
-    Ready,
-    Weight(u32),
-}
-
-async fn server(State(view): State<View>, Json(wish): Json<ServerWish>) -> Answer {
-    let share = match wish.share {
-        ShareWish::Drain => Share::Drain,
-        ShareWish::Ready => Share::Ready,
-        ShareWish::Weight(weight @ 0..=MAX_WEIGHT) => Share::Weight(weight),
-        ShareWish::Weight(weight) => {
-            let words = format!("weight {weight}: must be 0 to {MAX_WEIGHT}");
-            return Err((StatusCode::BAD_REQUEST, words));
-        }
-    };
-    let server = view.set_share(&wish.server, share).await.map_err(refusal)?;
+async fn set_server(State(view): State<View>, Json(request): Json<SetServer>) -> Answer<SetServer> {
+    let SetServer { server: name, share } = request;
+    if let Share::Weight(weight) = share
+        && weight > MAX_WEIGHT
+    {
+        let words = format!("weight {weight}: must be 0 to {MAX_WEIGHT}");
+        return Err((StatusCode::BAD_REQUEST, words));
+    }
+    let server = view.set_share(&name, share).await.map_err(refusal)?;
+    let (open, weight) = (server.open(), server.weight());
     view.forget_reading();
-    let weight = server.weight();
-    Ok(Json(json!({
-        "schema": SCHEMA,
-        "server": wish.server,
-        "state": if weight > 0 { "ready" } else { "draining" },
-        "weight": weight,
-        "open": server.open(),
-    })))
+    let state = if weight > 0 { Receiving::Ready } else { Receiving::Draining };
+    Ok(Json(ServerState { open, schema: SCHEMA, server: name, state, weight }))
 }
 
 fn refusal(error: SteerError) -> (StatusCode, String) {

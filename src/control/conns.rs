@@ -1,30 +1,23 @@
 //! Connections listed and ended: asks the workers, and puts their answers together.
 
 use std::cmp::Reverse;
-use std::time::Duration;
 
 use axum::Json;
 use axum::extract::{Query as Parameters, State};
 use axum::http::StatusCode;
-use serde::Deserialize;
-use serde_json::{Value, json};
+use axum::response::{IntoResponse, Response};
 use tokio::sync::oneshot::{self, Receiver};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{sleep, timeout};
 
-use super::admin::SCHEMA;
 use super::view::View;
 use super::{Ended, LOOK, WorkerHandle, answer_of};
+use crate::api::conns::{Conn, Conns, Kill, Killed, ListConns, WouldKill};
+use crate::api::{SCHEMA, patience};
 use crate::base::Side;
 use crate::doctor::count;
 use crate::query::{ConnId, MOST_ROWS, Names, Query, QueryError};
 use crate::worker::{Answer, Order, Purpose, Reply, Row, Task};
-
-/// How long an asker may wait for its turn: another's kill may end 10,000 at 1,000 a second.
-const TURN_PATIENCE: Duration = Duration::from_secs(12);
-/// How long workers may take for all that one request asks of them. With the wait for the turn it
-/// is less than the patience of `client.rs`.
-const PATIENCE: Duration = Duration::from_secs(25);
 
 /// A request that is not carried out, and why.
 type Refusal = (StatusCode, String);
@@ -37,22 +30,11 @@ fn not_now(words: &str) -> Refusal {
     (StatusCode::SERVICE_UNAVAILABLE, words.to_owned())
 }
 
-/// Which connections to show.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Listing {
-    /// Words separated by blanks.
-    #[serde(default)]
-    filter: String,
-    sort: Option<String>,
-    limit: Option<u32>,
-}
-
 pub(super) async fn list(
     State(view): State<View>,
-    Parameters(listing): Parameters<Listing>,
-) -> Result<Json<Value>, Refusal> {
-    let Listing { filter, sort, limit } = listing;
+    Parameters(request): Parameters<ListConns>,
+) -> Result<Json<Conns>, Refusal> {
+    let ListConns { filter, sort, limit } = request;
     let query = Query::parse(&filter, sort.as_deref(), limit, view.names()).map_err(wrong)?;
     let _turn = in_turn(view.turns().show()).await?;
     let answer = in_time(ask(&view, &query, None, Purpose::Show)).await?;
@@ -61,40 +43,39 @@ pub(super) async fn list(
 
 /// The rows, what they were chosen from, and what tells how old another answer is: the times are
 /// those of readings.
-fn shown(view: &View, answer: &Answer) -> Value {
-    let rows: Vec<Value> = answer.rows.iter().map(|one| row_of(view.names(), &one.row)).collect();
-    json!({
-        "schema": SCHEMA,
-        "at_seconds": view.books().clock.micros().0 as f64 / 1e6,
-        "start_time_seconds": view.books().birth.start_time_seconds,
-        "open": view.open(),
-        "matched": answer.matched,
-        "nameless": answer.nameless,
-        "rows": rows,
-    })
+fn shown(view: &View, answer: &Answer) -> Conns {
+    Conns {
+        at_seconds: view.books().clock.micros().0 as f64 / 1e6,
+        matched: answer.matched,
+        nameless: answer.nameless,
+        open: view.open(),
+        rows: answer.rows.iter().map(|one| row_of(view.names(), &one.row)).collect(),
+        schema: SCHEMA,
+        start_time_seconds: view.books().birth.start_time_seconds,
+    }
 }
 
-fn row_of(names: &Names, row: &Row) -> Value {
+fn row_of(names: &Names, row: &Row) -> Conn {
     let Row { id, facts, names: found } = row;
     let upstream = &names.upstreams[usize::from(facts.upstream)];
     let local = |side: Side| found[side].map(|found| found.local.to_string());
     let peer = |side: Side| found[side].and_then(|found| found.peer).map(|peer| peer.to_string());
-    json!({
-        "id": id.to_string(),
-        "worker": facts.worker,
-        "listener": names.listeners[usize::from(facts.listener)],
-        "upstream": upstream.name,
-        "server": facts.server.map(|server| &upstream.servers[usize::from(server)]),
-        "state": facts.state.word(),
-        "age_millis": facts.age().as_millis() as u64,
-        "idle_millis": facts.idle().as_millis() as u64,
-        "to_upstream_bytes": facts.to_upstream_bytes,
-        "to_client_bytes": facts.to_client_bytes,
-        "client": peer(Side::Client),
-        "local": local(Side::Client),
-        "source": local(Side::Upstream),
-        "server_address": peer(Side::Upstream),
-    })
+    Conn {
+        age_millis: facts.age().as_millis() as u64,
+        client: peer(Side::Client),
+        id: id.to_string(),
+        idle_millis: facts.idle().as_millis() as u64,
+        listener: names.listeners[usize::from(facts.listener)].clone(),
+        local: local(Side::Client),
+        server: facts.server.map(|server| upstream.servers[usize::from(server)].clone()),
+        server_address: peer(Side::Upstream),
+        source: local(Side::Upstream),
+        state: facts.state.word().to_owned(),
+        to_client_bytes: facts.to_client_bytes,
+        to_upstream_bytes: facts.to_upstream_bytes,
+        upstream: upstream.name.clone(),
+        worker: facts.worker,
+    }
 }
 
 /// Whose turn it is to ask the workers: each walks for one asker at a time, in the order of their
@@ -121,8 +102,8 @@ impl Turns {
 
 /// The turn that is waited for, unless others take too long.
 async fn in_turn<T>(turn: impl Future<Output = T>) -> Result<T, Refusal> {
-    timeout(TURN_PATIENCE, turn).await.map_err(|_| {
-        let seconds = TURN_PATIENCE.as_secs();
+    timeout(patience::PERMIT, turn).await.map_err(|_| {
+        let seconds = patience::PERMIT.as_secs();
         not_now(&format!(
             "others ask for connections or end some, and had not finished within {seconds} s; try \
              again"
@@ -133,7 +114,7 @@ async fn in_turn<T>(turn: impl Future<Output = T>) -> Result<T, Refusal> {
 /// What the workers answer, unless they take too long.
 async fn in_time<T>(asked: impl Future<Output = Result<T, Refusal>>) -> Result<T, Refusal> {
     let late = || not_now("the workers did not answer in time; the log says if one stands still");
-    timeout(PATIENCE, asked).await.map_err(|_| late())?
+    timeout(patience::WORKERS, asked).await.map_err(|_| late())?
 }
 
 /// Asks every worker that can have one of those meant, and waits for all answers. The asker has its
@@ -213,25 +194,13 @@ fn gather(all: &mut Answer, mut one: Answer) {
 /// Connections that may be ended without a confirmation; a dry run shows as many.
 const UNCONFIRMED: u32 = 1000;
 
-/// Which connections to end.
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(super) struct Killing {
-    ids: Vec<String>,
-    /// Words separated by blanks.
-    filter: String,
-    dry_run: bool,
-    /// Also if they are many.
-    yes: bool,
-}
-
 /// Ends connections: at a pace, and no more than [`MOST_ROWS`] of each worker, so that the answer
 /// comes in time. What is left is said, and ended by the next request.
 pub(super) async fn kill(
     State(view): State<View>,
-    Json(killing): Json<Killing>,
-) -> Result<Json<Value>, Refusal> {
-    let Killing { ids, filter, dry_run, yes } = killing;
+    Json(request): Json<Kill>,
+) -> Result<Response, Refusal> {
+    let Kill { ids, filter, dry_run, yes } = request;
     let query = Query::parse(&filter, None, Some(MOST_ROWS), view.names()).map_err(wrong)?;
     let mut ids: Vec<ConnId> =
         ids.iter().map(|id| id.parse()).collect::<Result<_, _>>().map_err(wrong)?;
@@ -251,9 +220,8 @@ pub(super) async fn kill(
         query.limit = UNCONFIRMED;
         let _turn = in_turn(view.turns().show()).await?;
         let found = in_time(ask(&view, &query, only, Purpose::Show)).await?;
-        let mut answer = shown(&view, &found);
-        answer["stale"] = words(&found.stale);
-        return Ok(Json(answer));
+        let would = WouldKill { conns: shown(&view, &found), stale: words(&found.stale) };
+        return Ok(Json(would).into_response());
     }
     let answer = match yes {
         true => {
@@ -263,13 +231,9 @@ pub(super) async fn kill(
         false => kill_unconfirmed(&view, &query, only).await?,
     };
     tracing::info!(killed = answer.killed, ids = ids.len(), filter, "connections killed");
-    Ok(Json(json!({
-        "schema": SCHEMA,
-        "matched": answer.matched,
-        "killed": answer.killed,
-        "left": answer.matched.saturating_sub(answer.killed),
-        "stale": words(&answer.stale),
-    })))
+    let Answer { matched, killed, stale, .. } = answer;
+    let (left, stale) = (matched.saturating_sub(killed), words(&stale));
+    Ok(Json(Killed { killed, left, matched, schema: SCHEMA, stale }).into_response())
 }
 
 /// Ends connections if they are few. Two walks have no more time than one.
@@ -299,6 +263,6 @@ async fn kill_unconfirmed(
     .await
 }
 
-fn words(ids: &[ConnId]) -> Value {
+fn words(ids: &[ConnId]) -> Vec<String> {
     ids.iter().map(ConnId::to_string).collect()
 }

@@ -3,7 +3,6 @@
 
 use std::fmt::{self, Write};
 use std::path::Path;
-use std::time::Duration;
 
 use axum::extract::State;
 use tokio::sync::oneshot;
@@ -12,14 +11,12 @@ use tokio::time::sleep;
 use super::redact::redact;
 use super::view::View;
 use super::{Ended, WorkerHandle, answer_of};
+use crate::api::patience;
 use crate::base::Millis;
 use crate::doctor::{Diagnosis, Facts};
 use crate::metrics::plain_text;
 use crate::ring::{Completion, Done};
 use crate::worker::{Happening, Order, What};
-
-/// How long workers may take to say what happened last. One that stands still says nothing.
-const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Collects everything.
 pub(super) async fn dump(State(view): State<View>) -> String {
@@ -50,7 +47,7 @@ async fn pasts(workers: &[WorkerHandle]) -> Vec<Past> {
         })
     };
     let answers: Vec<_> = workers.iter().map(ask).collect();
-    let over = sleep(PATIENCE);
+    let over = sleep(patience::RECALL);
     tokio::pin!(over);
     let mut pasts = Vec::new();
     for answer in answers {
@@ -94,7 +91,7 @@ fn write(out: &mut String, view: &View, pasts: &[Past]) -> fmt::Result {
             Ok(happenings) => happenings.iter().try_for_each(|one| happening(out, one))?,
             Err(Silence::Ended) => writeln!(out, "it has ended")?,
             Err(Silence::Late) => {
-                writeln!(out, "it did not answer within {} s", PATIENCE.as_secs())?;
+                writeln!(out, "it did not answer within {} s", patience::RECALL.as_secs())?;
             }
         }
     }

@@ -12,8 +12,8 @@ use hyper::body::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
-use super::http::CONNECTION_LIFE;
 use super::view::View;
+use crate::api::patience;
 
 /// Streams at one time.
 const STREAMS: usize = 8;
@@ -21,7 +21,7 @@ const STREAMS: usize = 8;
 const PERIOD: Duration = Duration::from_secs(1);
 /// What a stream may last: half of what its connection may, which may be older, so that it ends in
 /// order.
-const LIFE: Duration = Duration::from_secs(CONNECTION_LIFE.as_secs() / 2);
+const LIFE: Duration = Duration::from_secs(patience::CONNECTION.as_secs() / 2);
 /// Tells the client to come again at once, in milliseconds, when a stream has ended.
 const AGAIN: &str = "retry: 500\n\n";
 

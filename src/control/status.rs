@@ -20,6 +20,7 @@ use tokio::time::timeout;
 use super::hosts::Hosts;
 use super::view::{Stage, View};
 use super::{events, http, page};
+use crate::api::STATUS_PATH;
 use crate::config::Status;
 use crate::metrics::Format;
 
@@ -104,7 +105,7 @@ fn routes(view: View, hosts: Hosts) -> Router {
         .route("/", get(page))
         .route("/events", get(move |view| events::stream(view, places)))
         .route("/metrics", get(metrics))
-        .route("/status.json", get(status))
+        .route(STATUS_PATH, get(status))
         .route_layer(from_fn(move |request, next| named(hosts.clone(), request, next)))
         .route("/healthz", get(health))
         .route("/readyz", get(readiness))

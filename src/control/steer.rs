@@ -3,19 +3,17 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::time::Duration;
 
 use tokio::sync::{Mutex, MutexGuard};
 use tokio::time::{sleep, timeout};
 
 use super::LOOK;
 use super::view::{Stage, View};
+use crate::api::patience;
+use crate::api::steer::{Accepting, Share};
 use crate::query::QueryError;
 use crate::upstream::Servers;
 use crate::worker::Order;
-
-/// How long an answer waits for the workers to carry a change out; then it says that they have not.
-const PATIENCE: Duration = Duration::from_secs(2);
 
 /// A listener as an operator sees it.
 #[derive(Debug)]
@@ -25,31 +23,6 @@ pub struct SteeredListener {
     /// How many of them a pause keeps still; the workers count.
     pub still: Arc<AtomicU32>,
     paused: AtomicBool,
-}
-
-/// How far a pause or its end has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Accepting {
-    /// Clients are let in.
-    Open,
-    /// No client will be let in once every worker has heard of it.
-    Pausing,
-    /// Clients wait in the backlog.
-    Paused,
-    /// Clients are let in again by the workers that have heard of it.
-    Resuming,
-}
-
-impl Accepting {
-    /// The word for answers.
-    pub fn word(self) -> &'static str {
-        match self {
-            Accepting::Open => "open",
-            Accepting::Pausing => "pausing",
-            Accepting::Paused => "paused",
-            Accepting::Resuming => "resuming",
-        }
-    }
 }
 
 impl SteeredListener {
@@ -87,17 +60,6 @@ impl SteeredServer<'_> {
     pub fn open(&self) -> u32 {
         self.servers.open(self.index)
     }
-}
-
-/// What is to become of a server's share of new connections.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Share {
-    /// None.
-    Drain,
-    /// What it had before it drained.
-    Ready,
-    /// This weight.
-    Weight(u32),
 }
 
 /// Everything that can be steered. A restart forgets what was done with it.
@@ -177,7 +139,7 @@ impl View {
             }
         };
         // Whether they have is in the answer.
-        let _ = timeout(PATIENCE, carried_out).await;
+        let _ = timeout(patience::CHANGE, carried_out).await;
         Ok(listener.accepting())
     }
 
