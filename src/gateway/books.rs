@@ -11,10 +11,9 @@ use super::sockets::Passive;
 use crate::base::Clock;
 use crate::budget::Budget;
 use crate::config::{Config, Upstream, UpstreamKind};
-use crate::control::WorkerHandle;
-use crate::control::process::Birth;
-use crate::control::reading::{Books, ListenerBook, UpstreamBook};
-use crate::control::steer::{SteeredListener, Steering};
+use crate::control::{
+    Birth, Books, ListenerBook, SteeredListener, Steering, UpstreamBook, WorkerHandle,
+};
 use crate::doctor::{Facts, Given};
 use crate::ring::PassiveSocket;
 use crate::worker::{Plan, UpstreamPlan};

@@ -5,10 +5,10 @@ use std::net::SocketAddr;
 
 use nix::errno::Errno;
 
-use super::others::LONGEST_WAIT;
+use super::wait::LONGEST_WAIT;
 use super::{Holder, InheritError, LockError, Use};
 use crate::config::AccessPath;
-use crate::control::admin::AdminError;
+use crate::control::AdminError;
 use crate::doctor::{Lack, count};
 use crate::host::directory::DirectoryError;
 use crate::listener::{BindError, remedy};

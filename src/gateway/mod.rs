@@ -11,6 +11,7 @@ mod others;
 mod sockets;
 #[cfg(test)]
 mod tests;
+mod wait;
 
 use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
@@ -36,10 +37,7 @@ use crate::config::{
     AtLimit, Builtin, Config, ConfigErrors, Listener, Log, LogFormat, Status, UpstreamKind,
 };
 use crate::conn::{Reason, Wiring};
-use crate::control::admin::AdminDoor;
-use crate::control::reading::Books;
-use crate::control::status::StatusDoor;
-use crate::control::{Doors, Ending, Exit, Outcome, WorkerHandle};
+use crate::control::{AdminDoor, Books, Doors, Ending, Exit, Outcome, StatusDoor, WorkerHandle};
 use crate::host::directory::runtime_directory;
 use crate::listener::{Bound, Decoys, stop_syns};
 use crate::metrics::{Extent, Refusal, WorkerCounters};
@@ -59,7 +57,7 @@ use sockets::{Passive, Sockets, passive_sockets};
 /// # Errors
 /// When the gateway could not start, or broke.
 pub fn run(config: Config, path: Option<&Path>) -> Result<(), GatewayError> {
-    crate::control::signals::hold_wishes();
+    crate::host::signals::hold_wishes();
     // Before the log, which has a thread and descriptors of its own.
     let inherited = Inherited::from_environment().map_err(GatewayError::Inherit);
     // The log's writer is started by a crate that panics where there is no thread to be had.
@@ -79,7 +77,7 @@ pub fn run(config: Config, path: Option<&Path>) -> Result<(), GatewayError> {
 
 /// Logs what is wrong with a config file, a line for each.
 pub fn log_config_errors(format: LogFormat, errors: &ConfigErrors) {
-    crate::control::signals::hold_wishes();
+    crate::host::signals::hold_wishes();
     let _log = crate::control::log::start(&Log { format, ..Log::default() });
     for error in errors.iter() {
         tracing::error!("{error}");
@@ -137,7 +135,7 @@ impl Gateway {
         let host = Host::prepare(config)?;
         let Sockets { bound, locks } = sockets::bind_all(config, &host, inherited)?;
         let doors = doors(config)?;
-        crate::control::signals::hold_ends();
+        crate::host::signals::hold_ends();
         let sink = access::open(config)?;
         let runtime = crate::control::runtime().map_err(GatewayError::Control)?;
         Ok(Gateway { locks, doors, ..Gateway::recruit(config, &host, bound, sink, runtime)? })

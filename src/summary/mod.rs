@@ -30,7 +30,7 @@ use crate::metrics::reading::Counts;
 /// Rates of less time than this are noise.
 const SECONDS_MIN: f64 = 0.05;
 /// A worker turns once a second when idle: one that has not for so long stands still.
-const STALLED_SECONDS: f64 = 5.0;
+pub const STALLED_AFTER: Duration = Duration::from_secs(5);
 
 /// The name of a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

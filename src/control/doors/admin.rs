@@ -1,27 +1,17 @@
-//! The unix socket for what changes something: who may connect to it may do everything.
+//! The unix socket of the admin API: a user that may connect to it may do everything.
 
 use std::fmt;
 use std::io;
 use std::os::unix::net::UnixListener as StdListener;
 use std::path::Path;
 
-use axum::extract::State;
-use axum::http::StatusCode;
-use axum::routing::{get, post};
-use axum::{Json, Router};
 use nix::unistd::Group;
 use tokio::net::{UnixListener, UnixStream};
 
-use super::status::status;
-use super::steer::SteerError;
-use super::view::View;
-use super::{conns, dump, http};
-use crate::api::conns::{Kill, ListConns};
-use crate::api::steer::{
-    Drain, Draining, ListenerState, Receiving, ServerState, SetListener, SetServer, Share,
-};
-use crate::api::{DUMP_PATH, Request, SCHEMA, STATUS_PATH};
-use crate::config::{Admin, AdminSocket, MAX_WEIGHT};
+use super::http;
+use crate::config::{Admin, AdminSocket};
+use crate::control::state::ControlState;
+use crate::control::verbs;
 use crate::host::socket_file::{SocketError, SocketFile, auto_path, clear, listen_at};
 
 /// Why there is no admin socket.
@@ -99,70 +89,15 @@ impl AdminDoor {
     }
 
     /// Answers until the runtime ends.
-    pub(super) async fn serve(self, view: View) -> io::Result<()> {
+    pub(super) async fn serve(self, state: ControlState) -> io::Result<()> {
         let AdminDoor { listener, file: _file } = self;
         let listener = UnixListener::from_std(listener)?;
         let accept = async || -> io::Result<Option<UnixStream>> {
             listener.accept().await.map(|(stream, _)| Some(stream))
         };
-        http::serve(accept, routes(view), Admin::CONNECTIONS).await;
+        http::serve(accept, verbs::routes(state), Admin::CONNECTIONS).await;
         Ok(())
     }
-}
-
-/// Every route.
-fn routes(view: View) -> Router {
-    Router::new()
-        .route(Drain::PATH, post(drain))
-        .route(STATUS_PATH, get(status))
-        .route(ListConns::PATH, get(conns::list))
-        .route(DUMP_PATH, get(dump::dump))
-        .route(Kill::PATH, post(conns::kill))
-        .route(SetListener::PATH, post(set_listener))
-        .route(SetServer::PATH, post(set_server))
-        .with_state(view)
-}
-
-/// What is done about a request, or why nothing is.
-type Answer<R> = Result<Json<<R as Request>::Answer>, (StatusCode, String)>;
-
-/// The request has no fields, so its body may be empty.
-async fn drain(State(view): State<View>) -> Answer<Drain> {
-    view.drain();
-    Ok(Json(Draining { draining: true, open: view.open(), schema: SCHEMA }))
-}
-
-async fn set_listener(
-    State(view): State<View>,
-    Json(request): Json<SetListener>,
-) -> Answer<SetListener> {
-    let SetListener { listener, paused } = request;
-    let state = view.set_paused(&listener, paused).await.map_err(refusal)?;
-    view.forget_reading();
-    Ok(Json(ListenerState { listener, schema: SCHEMA, state }))
-}
-
-async fn set_server(State(view): State<View>, Json(request): Json<SetServer>) -> Answer<SetServer> {
-    let SetServer { server: name, share } = request;
-    if let Share::Weight(weight) = share
-        && weight > MAX_WEIGHT
-    {
-        let words = format!("weight {weight}: must be 0 to {MAX_WEIGHT}");
-        return Err((StatusCode::BAD_REQUEST, words));
-    }
-    let server = view.set_share(&name, share).await.map_err(refusal)?;
-    let (open, weight) = (server.open(), server.weight());
-    view.forget_reading();
-    let state = if weight > 0 { Receiving::Ready } else { Receiving::Draining };
-    Ok(Json(ServerState { open, schema: SCHEMA, server: name, state, weight }))
-}
-
-fn refusal(error: SteerError) -> (StatusCode, String) {
-    let status = match error {
-        SteerError::Unknown(_) => StatusCode::NOT_FOUND,
-        SteerError::Draining => StatusCode::CONFLICT,
-    };
-    (status, error.to_string())
 }
 
 fn group_id(group: &str) -> Option<u32> {

@@ -3,14 +3,14 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::WorkerHandle;
 use super::process::{self, Birth};
-use super::steer::Steering;
+use super::steering::Steering;
 use crate::access_log::AccessLog;
 use crate::base::{Clock, Millis, version};
 use crate::budget::Budget;
 use crate::config::Config;
 use crate::conn::Reason;
+use crate::control::handle::WorkerHandle;
 use crate::doctor::Given;
 use crate::metrics::reading::{self, ConfigText, Counts, Drain, Durations, Leaving, Reading};
 use crate::metrics::{ConnectFailure, Counter, OfListener, OfServer, Refusal, WorkerCounters};

@@ -4,25 +4,31 @@
 use std::fmt::{self, Write};
 use std::path::Path;
 
+use axum::Router;
 use axum::extract::State;
+use axum::routing::get;
 use tokio::sync::oneshot;
 use tokio::time::sleep;
 
 use super::redact::redact;
-use super::view::View;
-use super::{Ended, WorkerHandle, answer_of};
-use crate::api::patience;
+use crate::api::{DUMP_PATH, patience};
 use crate::base::Millis;
+use crate::control::handle::{Ended, WorkerHandle, answer_of};
+use crate::control::state::ControlState;
 use crate::doctor::{Diagnosis, Facts};
 use crate::metrics::plain_text;
 use crate::ring::{Completion, Done};
 use crate::worker::{Happening, Order, What};
 
+pub(super) fn routes() -> Router<ControlState> {
+    Router::new().route(DUMP_PATH, get(dump))
+}
+
 /// Collects everything.
-pub(super) async fn dump(State(view): State<View>) -> String {
-    let pasts = pasts(view.workers()).await;
+async fn dump(State(state): State<ControlState>) -> String {
+    let pasts = pasts(state.workers()).await;
     let mut text = String::new();
-    write(&mut text, &view, &pasts).expect("memory takes every line");
+    write(&mut text, &state, &pasts).expect("memory takes every line");
     redact(&text)
 }
 
@@ -65,10 +71,10 @@ async fn pasts(workers: &[WorkerHandle]) -> Vec<Past> {
     pasts
 }
 
-fn write(out: &mut String, view: &View, pasts: &[Past]) -> fmt::Result {
-    let books = view.books();
-    let reading = view.reading();
-    let Millis(now) = view.now();
+fn write(out: &mut String, state: &ControlState, pasts: &[Past]) -> fmt::Result {
+    let books = state.books();
+    let reading = state.reading();
+    let Millis(now) = state.now();
     writeln!(out, "# portcullis {}, {} s after its start", reading.build.version, now / 1000)?;
     writeln!(
         out,

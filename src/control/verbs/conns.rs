@@ -2,56 +2,49 @@
 
 use std::cmp::Reverse;
 
-use axum::Json;
 use axum::extract::{Query as Parameters, State};
-use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
 use tokio::sync::oneshot::{self, Receiver};
-use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{sleep, timeout};
 
-use super::view::View;
-use super::{Ended, LOOK, WorkerHandle, answer_of};
+use super::refusal::{self, Refusal, conflict, not_now, wrong};
 use crate::api::conns::{Conn, Conns, Kill, Killed, ListConns, WouldKill};
-use crate::api::{SCHEMA, patience};
+use crate::api::{Request, SCHEMA, patience};
 use crate::base::Side;
+use crate::control::handle::{Ended, POLL, WorkerHandle, answer_of};
+use crate::control::state::ControlState;
 use crate::doctor::count;
-use crate::query::{ConnId, MOST_ROWS, Names, Query, QueryError};
+use crate::query::{ConnId, MOST_ROWS, Names, Query};
 use crate::worker::{Answer, Order, Purpose, Reply, Row, Task};
 
-/// A request that is not carried out, and why.
-type Refusal = (StatusCode, String);
-
-fn wrong(error: QueryError) -> Refusal {
-    (StatusCode::BAD_REQUEST, error.to_string())
+pub(super) fn routes() -> Router<ControlState> {
+    Router::new().route(ListConns::PATH, get(list)).route(Kill::PATH, post(kill))
 }
 
-fn not_now(words: &str) -> Refusal {
-    (StatusCode::SERVICE_UNAVAILABLE, words.to_owned())
-}
-
-pub(super) async fn list(
-    State(view): State<View>,
+async fn list(
+    State(state): State<ControlState>,
     Parameters(request): Parameters<ListConns>,
-) -> Result<Json<Conns>, Refusal> {
+) -> refusal::Answer<ListConns> {
     let ListConns { filter, sort, limit } = request;
-    let query = Query::parse(&filter, sort.as_deref(), limit, view.names()).map_err(wrong)?;
-    let _turn = in_turn(view.turns().show()).await?;
-    let answer = in_time(ask(&view, &query, None, Purpose::Show)).await?;
-    Ok(Json(shown(&view, &answer)))
+    let query = Query::parse(&filter, sort.as_deref(), limit, state.names()).map_err(wrong)?;
+    let _permit = permitted(state.permits().show()).await?;
+    let answer = in_time(ask(&state, &query, None, Purpose::Show)).await?;
+    Ok(Json(shown(&state, &answer)))
 }
 
 /// The rows, what they were chosen from, and what tells how old another answer is: the times are
 /// those of readings.
-fn shown(view: &View, answer: &Answer) -> Conns {
+fn shown(state: &ControlState, answer: &Answer) -> Conns {
     Conns {
-        at_seconds: view.books().clock.micros().0 as f64 / 1e6,
+        at_seconds: state.books().clock.micros().0 as f64 / 1e6,
         matched: answer.matched,
         nameless: answer.nameless,
-        open: view.open(),
-        rows: answer.rows.iter().map(|one| row_of(view.names(), &one.row)).collect(),
+        open: state.open(),
+        rows: answer.rows.iter().map(|one| row_of(state.names(), &one.row)).collect(),
         schema: SCHEMA,
-        start_time_seconds: view.books().birth.start_time_seconds,
+        start_time_seconds: state.books().birth.start_time_seconds,
     }
 }
 
@@ -78,33 +71,11 @@ fn row_of(names: &Names, row: &Row) -> Conn {
     }
 }
 
-/// Whose turn it is to ask the workers: each walks for one asker at a time, in the order of their
-/// coming, while another one's kill goes on.
-#[derive(Debug)]
-pub(super) struct Turns {
-    show: Semaphore,
-    kill: Semaphore,
-}
-
-impl Turns {
-    pub(super) fn new() -> Turns {
-        Turns { show: Semaphore::new(1), kill: Semaphore::new(1) }
-    }
-
-    async fn show(&self) -> SemaphorePermit<'_> {
-        self.show.acquire().await.expect("it is never closed")
-    }
-
-    async fn kill(&self) -> SemaphorePermit<'_> {
-        self.kill.acquire().await.expect("it is never closed")
-    }
-}
-
-/// The turn that is waited for, unless others take too long.
-async fn in_turn<T>(turn: impl Future<Output = T>) -> Result<T, Refusal> {
-    timeout(patience::PERMIT, turn).await.map_err(|_| {
+/// The permit that is waited for, unless other requests hold it too long.
+async fn permitted<T>(permit: impl Future<Output = T>) -> Result<T, Refusal> {
+    timeout(patience::PERMIT, permit).await.map_err(|_| {
         let seconds = patience::PERMIT.as_secs();
-        not_now(&format!(
+        not_now(format!(
             "others ask for connections or end some, and had not finished within {seconds} s; try \
              again"
         ))
@@ -117,17 +88,17 @@ async fn in_time<T>(asked: impl Future<Output = Result<T, Refusal>>) -> Result<T
     timeout(patience::WORKERS, asked).await.map_err(|_| late())?
 }
 
-/// Asks every worker that can have one of those meant, and waits for all answers. The asker has its
-/// turn.
+/// Asks every worker that can have one of those meant, and waits for all answers. The request holds
+/// its permit.
 async fn ask(
-    view: &View,
+    state: &ControlState,
     query: &Query,
     only: Option<&[ConnId]>,
     purpose: Purpose,
 ) -> Result<Answer, Refusal> {
     let mut asked = Vec::new();
     let mut all = Answer::default();
-    let workers = view.workers();
+    let workers = state.workers();
     for (index, worker) in workers.iter().enumerate().filter(|(i, _)| query.admits_worker(*i)) {
         let here = |id: &&ConnId| usize::from(id.worker) == index;
         let only: Option<Vec<_>> = only.map(|ids| ids.iter().filter(here).copied().collect());
@@ -174,7 +145,7 @@ impl Question<'_> {
             match answer_of(answer).await {
                 Ok(Reply::Done(answer)) => return Ok(answer),
                 Ok(Reply::Busy) => {
-                    sleep(LOOK).await;
+                    sleep(POLL).await;
                     answer = self.put();
                 }
                 Err(Ended) => return Err(not_now("a worker has ended")),
@@ -196,12 +167,12 @@ const UNCONFIRMED: u32 = 1000;
 
 /// Ends connections: at a pace, and no more than [`MOST_ROWS`] of each worker, so that the answer
 /// comes in time. What is left is said, and ended by the next request.
-pub(super) async fn kill(
-    State(view): State<View>,
+async fn kill(
+    State(state): State<ControlState>,
     Json(request): Json<Kill>,
 ) -> Result<Response, Refusal> {
     let Kill { ids, filter, dry_run, yes } = request;
-    let query = Query::parse(&filter, None, Some(MOST_ROWS), view.names()).map_err(wrong)?;
+    let query = Query::parse(&filter, None, Some(MOST_ROWS), state.names()).map_err(wrong)?;
     let mut ids: Vec<ConnId> =
         ids.iter().map(|id| id.parse()).collect::<Result<_, _>>().map_err(wrong)?;
     ids.sort_unstable_by_key(|id| (id.worker, id.slot, id.generation));
@@ -212,23 +183,23 @@ pub(super) async fn kill(
         } else {
             "ids and a filter: write one of them"
         };
-        return Err((StatusCode::BAD_REQUEST, words.to_owned()));
+        return Err(wrong(words));
     }
     let only = (!ids.is_empty()).then_some(&ids[..]);
     let mut query = query.living();
     if dry_run {
         query.limit = UNCONFIRMED;
-        let _turn = in_turn(view.turns().show()).await?;
-        let found = in_time(ask(&view, &query, only, Purpose::Show)).await?;
-        let would = WouldKill { conns: shown(&view, &found), stale: words(&found.stale) };
+        let _permit = permitted(state.permits().show()).await?;
+        let found = in_time(ask(&state, &query, only, Purpose::Show)).await?;
+        let would = WouldKill { conns: shown(&state, &found), stale: words(&found.stale) };
         return Ok(Json(would).into_response());
     }
     let answer = match yes {
         true => {
-            let _turn = in_turn(view.turns().kill()).await?;
-            in_time(ask(&view, &query, only, Purpose::Kill)).await?
+            let _permit = permitted(state.permits().kill()).await?;
+            in_time(ask(&state, &query, only, Purpose::Kill)).await?
         }
-        false => kill_unconfirmed(&view, &query, only).await?,
+        false => kill_unconfirmed(&state, &query, only).await?,
     };
     tracing::info!(killed = answer.killed, ids = ids.len(), filter, "connections killed");
     let Answer { matched, killed, stale, .. } = answer;
@@ -238,27 +209,28 @@ pub(super) async fn kill(
 
 /// Ends connections if they are few. Two walks have no more time than one.
 async fn kill_unconfirmed(
-    view: &View,
+    state: &ControlState,
     query: &Query,
     only: Option<&[ConnId]>,
 ) -> Result<Answer, Refusal> {
     let mut shows = query.clone();
     shows.limit = 0;
-    // Whoever only asks holds no turn to kill, so that neither waits for the other for ever.
-    let turns = async { (view.turns().kill().await, view.turns().show().await) };
-    let (_turn, show_turn) = in_turn(turns).await?;
+    // A request that only shows holds no permit to kill, so that neither waits for the other for
+    // ever.
+    let permits = async { (state.permits().kill().await, state.permits().show().await) };
+    let (_permit, show_permit) = permitted(permits).await?;
     in_time(async move {
-        let found = ask(view, &shows, only, Purpose::Show).await?;
-        drop(show_turn);
+        let found = ask(state, &shows, only, Purpose::Show).await?;
+        drop(show_permit);
         if found.matched > u64::from(UNCONFIRMED) {
             let words = format!(
                 "{} match, and more than {UNCONFIRMED} are ended only when confirmed: \
                  write --yes, look first with --dry-run, or narrow the filter",
                 count(found.matched, "connection")
             );
-            return Err((StatusCode::CONFLICT, words));
+            return Err(conflict(words));
         }
-        ask(view, query, only, Purpose::Kill).await
+        ask(state, query, only, Purpose::Kill).await
     })
     .await
 }
