@@ -16,10 +16,11 @@ use super::Cli;
 use super::outcome::Outcome;
 use crate::api::conns::{DryRun, Kill, ListConns};
 use crate::api::steer::{Drain, SetListener, SetServer, Share};
+use crate::base::{plain, plain_word};
 use crate::client::{Client, ClientError, KillOutcome};
 use crate::config::MAX_WEIGHT;
 use crate::doctor::count;
-use crate::summary::{Summary, listing, plain, plain_word, screenful};
+use crate::summary::{Summary, listing, screenful};
 use crate::top::TopError;
 use crate::{query, top};
 

@@ -3,9 +3,9 @@
 use std::io::{self, Write};
 use std::process::ExitCode;
 
+use crate::base::plain;
 use crate::client::ClientError;
 use crate::config::ConfigErrors;
-use crate::summary::plain;
 
 /// It is done.
 pub(super) const DONE: u8 = 0;

@@ -5,9 +5,9 @@ use std::io::{self, Write};
 use tracing_appender::non_blocking::{NonBlocking, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::filter::LevelFilter;
 
+use crate::base::plain;
 use crate::config::{Level, Log, LogFormat};
 use crate::host::signals;
-use crate::summary::plain;
 
 /// Lines that may wait for stderr; more are dropped. At 200 bytes a line: 3 MB.
 const LINES_WAITING: usize = 16_384;

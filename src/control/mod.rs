@@ -20,4 +20,4 @@ mod verbs;
 pub use doors::{AdminDoor, AdminError, Doors, StatusDoor};
 pub use handle::{Ending, Exit, WorkerHandle};
 pub use plane::{Outcome, run, runtime};
-pub use state::{Birth, Books, ListenerBook, SteeredListener, Steering, UpstreamBook};
+pub use state::{Books, ListenerBook, SteeredListener, Steering, UpstreamBook};

@@ -6,7 +6,6 @@ use std::fmt::Write;
 use serde::Serialize;
 
 use super::checks::{Check, Verdict, ports_of};
-use super::facts::Facts;
 use super::limits::{
     CONNECTIONS_MAX, Force, Kind, Limit, MEMORY_PERCENT, Scope, buffers_bytes, connection_bytes,
     pairs,
@@ -15,6 +14,7 @@ use super::remedy::{PORTS_WIDEST, Remedy, exposed_ports};
 use super::shape::{Means, TABLE_ENTRIES_MAX, WORKER_CONNECTIONS_MAX};
 use super::words::{count, size, thousands};
 use crate::config::{Auto, Config};
+use crate::host::facts::Facts;
 
 /// Rings of a worker that were measured to cost little more than one.
 const FEW_RINGS: u32 = 64;

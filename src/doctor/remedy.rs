@@ -2,8 +2,8 @@
 
 use serde::Serialize;
 
-use super::facts::Facts;
 use super::limits::{FILES_RESERVED, Scope};
+use crate::host::facts::Facts;
 
 /// The widest range of ports to connect from that leaves the privileged ones alone.
 pub const PORTS_WIDEST: (u16, u16) = (1024, 65_535);

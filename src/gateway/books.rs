@@ -11,10 +11,9 @@ use super::sockets::Passive;
 use crate::base::Clock;
 use crate::budget::Budget;
 use crate::config::{Config, Upstream, UpstreamKind};
-use crate::control::{
-    Birth, Books, ListenerBook, SteeredListener, Steering, UpstreamBook, WorkerHandle,
-};
-use crate::doctor::{Facts, Given};
+use crate::control::{Books, ListenerBook, SteeredListener, Steering, UpstreamBook, WorkerHandle};
+use crate::host::facts::{Facts, Given};
+use crate::host::usage::ProcessStart;
 use crate::ring::PassiveSocket;
 use crate::worker::{Plan, UpstreamPlan};
 
@@ -50,7 +49,7 @@ pub(super) fn open(
         upstreams: config.upstreams.iter().map(upstream).collect(),
         steering,
         access_log: None,
-        birth: Birth::read(Path::new("/")),
+        birth: ProcessStart::read(Path::new("/")),
     }
 }
 

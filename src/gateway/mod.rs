@@ -3,7 +3,6 @@
 mod access;
 mod books;
 mod error;
-mod holders;
 mod host;
 mod inherit;
 mod lock;
@@ -25,7 +24,6 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio_uring::Runtime;
 
 pub use error::{GatewayError, ListenError};
-pub use holders::{Holder, Process, Use};
 pub use host::diagnose;
 pub use inherit::InheritError;
 pub use lock::LockError;

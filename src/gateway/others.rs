@@ -4,9 +4,9 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use super::ListenError;
-use super::holders::{Holder, Listening, holder_of, is_ending, is_living, use_of};
 use super::lock::{Lock, LockError};
 use super::wait::{LOOK, Wait};
+use crate::host::holders::{Holder, Listening, holder_of, is_ending, is_living, use_of};
 use crate::listener::BindError;
 
 /// Looks that find a lock held by a process that is not on its way out, before it is believed: one

@@ -8,7 +8,6 @@ use std::sync::Arc;
 
 use nix::errno::Errno;
 
-use super::holders::listening_on;
 use super::host::Host;
 use super::inherit::Inherited;
 use super::lock::Lock;
@@ -17,6 +16,7 @@ use super::{GatewayError, ListenError};
 use crate::config::{Config, Listener};
 use crate::doctor::effective_backlog;
 use crate::host::directory::runtime_directory;
+use crate::host::holders::listening_on;
 use crate::listener::{BindError, Bound, adopt, listen_on};
 use crate::ring::PassiveSocket;
 

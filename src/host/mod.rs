@@ -1,7 +1,13 @@
-//! The gateway's place on its host: the runtime directory, lock files, unix socket files,
-//! signals.
+//! The host: what the kernel says in /proc and /sys, the limits of this process, its signals, and
+//! the gateway's own files.
 
+pub mod cgroup;
 pub mod directory;
+pub mod facts;
+pub mod holders;
+pub mod kernel_files;
+pub mod limits;
 pub mod lock_file;
 pub mod signals;
 pub mod socket_file;
+pub mod usage;

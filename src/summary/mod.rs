@@ -7,7 +7,6 @@
 mod busiest;
 mod cell;
 mod conns;
-mod plain;
 #[cfg(test)]
 pub(crate) mod sample;
 mod tables;
@@ -20,9 +19,9 @@ use std::time::Duration;
 pub use busiest::busiest;
 pub use cell::{Cell, Kind, Level, span};
 pub use conns::{conns, listing};
-pub use plain::{plain, plain_word};
 pub use text::{FIGURE_GAP, figure_lines, laid_out, screenful};
 
+use crate::base::plain_word;
 use crate::doctor::count;
 use crate::metrics::Reading;
 use crate::metrics::reading::Counts;

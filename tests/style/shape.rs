@@ -35,7 +35,7 @@ const SEES_ONLY: [(&str, &[&str]); 6] = [
     ("conn", &["base"]),
     ("query", &["base"]),
     ("host", &["base"]),
-    ("doctor", &["base", "config"]),
+    ("doctor", &["base", "config", "host"]),
     ("client", &["api", "host", "metrics"]),
 ];
 

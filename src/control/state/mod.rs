@@ -1,7 +1,6 @@
 //! What the parts of the control plane share: the workers, readings, how far the gateway is.
 
 mod permits;
-mod process;
 mod reading;
 mod steering;
 mod watch;
@@ -14,7 +13,6 @@ use axum::body::Bytes;
 use tokio::sync::mpsc::UnboundedSender;
 
 pub(super) use permits::Permits;
-pub use process::Birth;
 pub use reading::{Books, ListenerBook, UpstreamBook};
 pub use steering::{SteeredListener, Steering};
 
