@@ -20,8 +20,8 @@
 //! - `ring/` — slots, buffers and queues behind one contract, and the kernel below it
 //! - `config/` — text becomes one checked, typed, immutable config
 //! - `metrics/` — what is counted, by worker; the catalogue of it, readings, and their text
-//! - `host/` — what the kernel says in /proc and /sys, limits, signals, the gateway's own files
-//! - `api/` — what the admin socket is asked and answers, as types of both its ends
+//! - `host/` — the one reader of /proc and /sys; limits, signals, the gateway's own files
+//! - `api/` — requests to the admin socket and its answers, as types of both its ends
 //! - `budget.rs` — what the process may still hold, leased to workers
 //! - `base/` — the words that every other module speaks
 //!

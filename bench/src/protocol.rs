@@ -10,7 +10,7 @@ const RECEIPT: [u8; 8] = *b"PCRECPT2";
 /// Magic, run, seed and length, eight bytes each, little-endian.
 pub(crate) const HEADER_BYTES: usize = 32;
 
-/// What a server that speaks first says: so many bytes of the pattern of [`HELLO_SEED`].
+/// The length of the greeting of a server that speaks first, in the pattern of [`HELLO_SEED`].
 pub(crate) const HELLO_BYTES: u32 = 32;
 
 /// Takes a piece of a greeting of which so many bytes are missing; whether it is whole now.

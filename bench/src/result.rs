@@ -1,4 +1,4 @@
-//! What is the same in every line of results.
+//! The parts that every line of results has.
 
 /// The version of the result's shape.
 pub(crate) const SCHEMA: u32 = 2;

@@ -1,4 +1,4 @@
-//! Connections: which ones to list or to end, and what came of it.
+//! Lists of connections, and their ends by order.
 
 use serde::{Deserialize, Serialize};
 
@@ -51,7 +51,7 @@ pub struct Conn {
     pub age_millis: u64,
     /// The address of its client.
     pub client: Option<String>,
-    /// What a kill names it by.
+    /// Its id, as a kill takes it.
     pub id: String,
     /// Since its last byte.
     pub idle_millis: u64,
@@ -65,7 +65,7 @@ pub struct Conn {
     pub server_address: Option<String>,
     /// The address that the gateway connected from.
     pub source: Option<String>,
-    /// Where it stands, in a word of the filter.
+    /// Its state, in a word of the filter.
     pub state: String,
     /// Bytes delivered to its client.
     pub to_client_bytes: u64,
@@ -133,7 +133,7 @@ impl Request for DryRun {
 /// The connections that a kill would end.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 pub struct WouldKill {
-    /// Those that match.
+    /// The connections that match.
     #[serde(flatten)]
     pub conns: Conns,
     /// Ids that name no connection any more.

@@ -1,4 +1,4 @@
-//! What the admin socket is asked and what it answers, as types that both of its ends share.
+//! Requests to the admin socket and its answers, as types that both of its ends share.
 //!
 //! Fields of answers stand in alphabetical order, which is their order on the wire. A field may be
 //! added; one that changes its meaning or goes away raises [`SCHEMA`].

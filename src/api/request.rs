@@ -1,4 +1,4 @@
-//! What a request is: a method, a path, the type of its answer.
+//! A request: its method, its path, the type of its answer.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -6,9 +6,9 @@ use serde::de::DeserializeOwned;
 /// The version of every answer's shape.
 pub const SCHEMA: u32 = 1;
 
-/// Where the status document is; its type is `metrics::Reading`.
+/// The path of the status document; its type is `metrics::Reading`.
 pub const STATUS_PATH: &str = "/status.json";
-/// Where the text for a bug report is.
+/// The path of the text for a bug report.
 pub const DUMP_PATH: &str = "/dump";
 
 /// How a request is sent.
@@ -26,6 +26,6 @@ pub trait Request: Serialize {
     const METHOD: Method;
     /// Where to.
     const PATH: &'static str;
-    /// What a gateway answers that carries it out. A refusal is a status other than 200 and a text.
+    /// The answer of a gateway that carries it out. A refusal is a text, its status not 200.
     type Answer: Serialize + DeserializeOwned;
 }

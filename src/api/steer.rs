@@ -1,4 +1,4 @@
-//! What operators change while the gateway runs: its end, listeners that pause, servers that drain.
+//! Changes while the gateway runs: its end, listeners that pause, servers that drain.
 
 use serde::{Deserialize, Serialize};
 
@@ -82,7 +82,7 @@ impl Accepting {
 pub struct SetServer {
     /// `UPSTREAM/NAME`.
     pub server: String,
-    /// What it is to get.
+    /// The share that it is to get.
     pub share: Share,
 }
 
@@ -98,7 +98,7 @@ impl Request for SetServer {
 pub enum Share {
     /// None.
     Drain,
-    /// What the server had before it drained.
+    /// The share that the server had before it drained.
     Ready,
     /// This weight.
     Weight(u32),

@@ -27,7 +27,7 @@ use crate::{query, top};
 /// Between the two readings that rates are made of.
 const RATE_SPAN: Duration = Duration::from_secs(1);
 
-/// What a running gateway can be asked or told.
+/// Commands to a running gateway.
 #[derive(Debug, Subcommand)]
 pub enum AdminCommand {
     /// Say in a screenful how a running gateway does
@@ -152,7 +152,7 @@ pub enum AdminCommand {
     },
 }
 
-/// What a listener can be told.
+/// Orders to a listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum ListenerAction {
     /// Accept no client
@@ -161,7 +161,7 @@ pub enum ListenerAction {
     Resume,
 }
 
-/// What a server can be told.
+/// Orders to a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum ServerAction {
     /// No new connections
@@ -262,7 +262,7 @@ fn dump(output: Option<&Path>, instance: &Instance) -> Outcome {
     }
 }
 
-/// What a running gateway answers.
+/// The answer of a running gateway.
 fn asked(
     instance: &Instance,
     json: bool,

@@ -24,10 +24,10 @@ use crate::host::directory::{candidates, distrusted, trusted_users};
 use crate::host::socket_file::{is_living, pid_of, sockets_in};
 use crate::metrics::reading::{self, Reading};
 
-/// What came of a kill.
+/// The outcome of a kill.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct KillOutcome {
-    /// Why it ended before all were ended.
+    /// The reason why it stopped before all were ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
     /// Over all requests that it took.
@@ -98,7 +98,7 @@ impl Client {
         self.parsed(&text?)
     }
 
-    /// What the gateway says about itself now.
+    /// A reading of the gateway.
     ///
     /// # Errors
     /// As [`Client::ask`].
@@ -106,7 +106,7 @@ impl Client {
         self.understood(self.status()?, reading::SCHEMA)
     }
 
-    /// What the gateway says about itself now, as it came.
+    /// The status document, as it came.
     ///
     /// # Errors
     /// As [`Client::document`].

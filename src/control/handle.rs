@@ -1,4 +1,4 @@
-//! What the control plane holds of a worker: where its orders go, and the last word of its thread.
+//! The control plane's end of a worker: the queue of its orders, its counters, its thread's exit.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,14 +13,14 @@ use crate::worker::Order;
 /// Orders that may wait for a worker when it is asked something.
 const ORDERS_WAITING: usize = 16;
 
-/// What the control plane holds of a worker.
+/// The control plane's end of a worker.
 #[derive(Debug)]
 pub struct WorkerHandle {
-    /// Where its orders go.
+    /// The queue of its orders.
     pub orders: Sender<Order>,
     /// Wakes it to read them.
     pub waker: Waker,
-    /// What it counts, its heartbeat among it.
+    /// Its counters, the heartbeat among them.
     pub counters: Arc<WorkerCounters>,
 }
 
@@ -44,8 +44,8 @@ pub(super) const POLL: Duration = Duration::from_millis(2);
 #[derive(Debug)]
 pub(super) struct Ended;
 
-/// What a worker answers; never, where it stands still. The answer is polled, because a worker that
-/// wakes another thread takes a lock.
+/// The answer of a worker; none ever comes of one that stands still. The answer is polled, because
+/// a worker that wakes another thread takes a lock.
 pub(super) async fn answer_of<T>(mut answer: Receiver<T>) -> Result<T, Ended> {
     loop {
         match answer.try_recv() {

@@ -4,9 +4,9 @@
 //! It never touches a connection, and nothing here makes a worker wait. A part sees those that
 //! stand before it in this list:
 //!
-//! - `handle` — what is held of a worker, and the last word of its thread
-//! - `state/` — what all parts share: how far the gateway is, readings, steering, permits
-//! - `verbs/` — what the admin socket can be asked, each verb beside its route
+//! - `handle` — the end of a worker: the queue of its orders, its counters, its thread's exit
+//! - `state/` — the state that all parts share: stage, readings, steering, permits
+//! - `verbs/` — the requests of the admin socket, each beside its route
 //! - `doors/` — the sockets: HTTP with everything bounded, the admin and the status server
 //! - `plane` — the loop
 

@@ -1,4 +1,4 @@
-//! What lifts the limits that a number of connections exceeds, with fragments for sysctl.d and
+//! The changes that lift the limits of a number of connections, with fragments for sysctl.d and
 //! systemd.
 
 use std::fmt::Write;

@@ -41,9 +41,9 @@ const EXITING: u64 = 0x4;
 /// A socket in LISTEN.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Listening {
-    /// Where it listens.
+    /// The address that it listens on.
     pub address: SocketAddr,
-    /// What names the socket.
+    /// The number that identifies the socket.
     pub inode: u64,
     /// The user that made it.
     pub user: u32,

@@ -1,29 +1,29 @@
-//! Reads what the kernel says in /proc and /sys, below a root so that a test can build one.
+//! The one reader of /proc and /sys, below a root so that a test can build one.
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-/// The files of the kernel below a root. `None` of what it returns: the kernel does not say.
+/// The files of the kernel below a root. A method returns `None` where the kernel does not say.
 #[derive(Clone, Copy, Debug)]
 pub struct KernelFiles<'a> {
     root: &'a Path,
 }
 
 impl KernelFiles<'static> {
-    /// Those of this host.
+    /// The files of this host.
     pub fn of_this_host() -> KernelFiles<'static> {
         KernelFiles { root: Path::new("/") }
     }
 }
 
 impl<'a> KernelFiles<'a> {
-    /// Those whose proc and sys stand below `root`.
+    /// The files of which proc and sys stand below `root`.
     pub fn below(root: &'a Path) -> KernelFiles<'a> {
         KernelFiles { root }
     }
 
-    /// Where a file is.
+    /// The path of a file.
     pub fn path(self, file: impl AsRef<Path>) -> PathBuf {
         self.root.join(file)
     }
@@ -39,7 +39,7 @@ impl<'a> KernelFiles<'a> {
         Some(BufReader::new(file).lines().map_while(Result::ok))
     }
 
-    /// What a file says that has one word.
+    /// The only word of a file.
     pub fn word<T: FromStr>(self, file: impl AsRef<Path>) -> Option<T> {
         self.text(file)?.parse().ok()
     }
@@ -49,12 +49,12 @@ impl<'a> KernelFiles<'a> {
         numbers(&self.text(file)?)
     }
 
-    /// What stands behind `key` in a line of a file that begins with it, without blanks around it.
+    /// The rest of the first line of a file that begins with `key`, without blanks around it.
     pub fn field(self, file: impl AsRef<Path>, key: &str) -> Option<String> {
         field(&self.text(file)?, key).map(str::to_owned)
     }
 
-    /// What a symbolic link contains.
+    /// The target of a symbolic link.
     pub fn link(self, file: impl AsRef<Path>) -> Option<String> {
         std::fs::read_link(self.path(file)).ok()?.into_os_string().into_string().ok()
     }
@@ -70,12 +70,12 @@ pub(super) fn numbers<const N: usize>(text: &str) -> Option<[u64; N]> {
     Some(found)
 }
 
-/// What stands behind `key` in a line of `text` that begins with it, without blanks around it.
+/// The rest of the first line of `text` that begins with `key`, without blanks around it.
 pub(super) fn field<'t>(text: &'t str, key: &str) -> Option<&'t str> {
     text.lines().find_map(|line| line.strip_prefix(key)).map(str::trim)
 }
 
-/// What /proc/PID/stat says, by the numbers of proc_pid_stat(5).
+/// The fields of /proc/PID/stat, by their numbers in proc_pid_stat(5).
 #[derive(Clone, Debug)]
 pub(super) struct Stat {
     /// The words from the state on, the third field.

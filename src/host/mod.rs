@@ -1,5 +1,4 @@
-//! The host: what the kernel says in /proc and /sys, the limits of this process, its signals, and
-//! the gateway's own files.
+//! The host: its /proc and /sys, the limits and signals of this process, the gateway's own files.
 
 pub mod cgroup;
 pub mod directory;

@@ -1,4 +1,4 @@
-//! What this process and its host use, as the kernel says it.
+//! The use of the host's resources by this process, and by all together.
 
 use std::path::Path;
 
@@ -12,7 +12,7 @@ const USER_TIME: usize = 14;
 const SYSTEM_TIME: usize = 15;
 const START_TIME: usize = 22;
 
-/// What does not change while the process lives.
+/// The facts that do not change while the process lives.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct ProcessStart {
     /// In seconds since 1970.
@@ -32,7 +32,7 @@ impl ProcessStart {
     }
 }
 
-/// What the process uses now.
+/// The use of resources by the process now.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct ProcessUsage {
     /// Of all cores, in user and in kernel mode.

@@ -146,7 +146,7 @@ fn uses(module: &[String], text: &str) -> Vec<Path> {
             found.extend(paths(&text[at..]).iter().filter_map(|path| absolute(&within, path)));
         }
     }
-    // What leads into a module of the same file leads nowhere else.
+    // A path into a module of the same file leads to no other file.
     found.retain(|path| !path.iter().any(|word| word.ends_with('{')));
     found
 }
@@ -196,7 +196,7 @@ fn paths(text: &str) -> Vec<Path> {
     if tails.is_empty() { vec![whole(Path::new())] } else { tails.into_iter().map(whole).collect() }
 }
 
-/// What stands between the commas of a group, behind its first brace.
+/// The texts between the commas of a group, which begins behind its first brace.
 fn members(group: &str) -> Vec<&str> {
     let mut depth = 0;
     let mut members = Vec::new();

@@ -1,4 +1,4 @@
-//! What the parts of the control plane share: the workers, readings, how far the gateway is.
+//! The state that the parts of the control plane share: workers, readings, the gateway's stage.
 
 mod permits;
 mod reading;
@@ -146,7 +146,7 @@ impl ControlState {
         &self.0.names
     }
 
-    /// What a request needs before it queries the workers.
+    /// Permits to query the workers.
     pub(super) fn permits(&self) -> &Permits {
         &self.0.permits
     }

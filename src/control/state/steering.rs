@@ -1,4 +1,4 @@
-//! What operators change while the gateway runs: listeners that pause, servers that drain.
+//! The state that operators change: listeners that pause, servers that drain.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};

@@ -82,7 +82,7 @@ async fn permitted<T>(permit: impl Future<Output = T>) -> Result<T, Refusal> {
     })
 }
 
-/// What the workers answer, unless they take too long.
+/// The answer of the workers, unless they take too long.
 async fn in_time<T>(asked: impl Future<Output = Result<T, Refusal>>) -> Result<T, Refusal> {
     let late = || not_now("the workers did not answer in time; the log says if one stands still");
     timeout(patience::WORKERS, asked).await.map_err(|_| late())?
@@ -118,7 +118,7 @@ async fn ask(
     Ok(all)
 }
 
-/// What one worker is asked.
+/// A question to one worker.
 struct Question<'a> {
     worker: &'a WorkerHandle,
     query: &'a Query,

@@ -1,4 +1,4 @@
-//! What the admin socket can be asked: each verb beside its route.
+//! The requests that the admin socket takes: each verb beside its route.
 //!
 //! A command of operators stands in three files: the types of its request and answer in `api/`, its
 //! verb here, its flags and its words in `cli/admin.rs`. The client sends any request of `api/`.

@@ -7,10 +7,10 @@ use axum::http::StatusCode;
 
 use crate::api::Request;
 
-/// What a request brings, or why it is not carried out.
+/// The answer to a request, or the reason why it is not carried out.
 pub(super) type Answer<R> = Result<Json<<R as Request>::Answer>, Refusal>;
 
-/// Why a request is not carried out.
+/// A reason why a request is not carried out.
 pub(super) type Refusal = (StatusCode, String);
 
 /// The request itself is wrong.

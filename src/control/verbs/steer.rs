@@ -1,4 +1,4 @@
-//! What operators change while the gateway runs: its end, listeners that pause, servers that drain.
+//! Changes while the gateway runs: its end, listeners that pause, servers that drain.
 
 use axum::extract::State;
 use axum::routing::post;
