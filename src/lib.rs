@@ -2,14 +2,18 @@
 //!
 #![doc = include_str!("architecture.md")]
 
+pub mod access_log;
+pub mod api;
 pub mod base;
 pub mod budget;
 pub mod cli;
+pub mod client;
 pub mod config;
 pub mod conn;
 pub mod control;
 pub mod doctor;
 pub mod gateway;
+pub mod host;
 pub mod listener;
 pub mod metrics;
 pub mod query;

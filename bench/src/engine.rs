@@ -1,7 +1,7 @@
 //! Threads that each drive a script over their connections, phase by phase.
 
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
 
@@ -9,8 +9,11 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigSet, Signal};
 use portcullis::ring::ConnIndex;
 
+pub(crate) use crate::phase::{Phase, Until};
+
 use crate::account::Snapshot;
 use crate::net::{Event, Net, NetSetup};
+use crate::phase::{Shown, Totals};
 use crate::progress::Progress;
 use crate::sysctl::Applied;
 use crate::tally::Tally;
@@ -42,50 +45,6 @@ pub(crate) struct Tick {
     pub(crate) progress: u64,
     /// When something is due next.
     pub(crate) wait: Duration,
-}
-
-/// A part of a run; all threads are in the same one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Phase {
-    Open,
-    /// Everything that is open is used once.
-    Warm,
-    /// Nothing moves until the kernel has given back what it gives back.
-    Settle,
-    Run,
-    /// What came of it is counted, and nothing moves.
-    Count,
-    /// What was begun is waited for, and what stayed is checked.
-    Check,
-    /// Where an interrupt leads, and the last that it leaves.
-    Close,
-    /// Nothing is open any more; the target is given time to notice.
-    Linger,
-}
-
-impl Phase {
-    /// As results and progress lines name it.
-    pub(crate) fn word(self) -> &'static str {
-        match self {
-            Phase::Open => "open",
-            Phase::Warm => "warm",
-            Phase::Settle => "settle",
-            Phase::Run => "run",
-            Phase::Count => "count",
-            Phase::Check => "check",
-            Phase::Close => "close",
-            Phase::Linger => "linger",
-        }
-    }
-}
-
-/// When a phase is over.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Until {
-    /// When every thread has done its work.
-    Done,
-    /// After so long.
-    Elapsed(Duration),
 }
 
 /// A run.
@@ -126,49 +85,6 @@ impl Outcome {
     /// The snapshots before everything and at the end of a phase.
     pub(crate) fn until(&self, phase: Phase) -> Option<(&Snapshot, &Snapshot)> {
         Some((&self.snapshots[0].1, self.around(phase)?.1))
-    }
-}
-
-/// What a thread shows to the others.
-#[derive(Default)]
-pub(crate) struct Shown {
-    thread_id: AtomicUsize,
-    open: AtomicU64,
-    /// Index of the phase that the progress is of.
-    phase: AtomicUsize,
-    progress: AtomicU64,
-    failed: AtomicU64,
-    /// The longest that the present phase kept it from looking at its connections.
-    lag_nanos: AtomicU64,
-    /// Phases that it has done.
-    done: AtomicUsize,
-    /// One more than the index of the phase in which nothing is open for it.
-    dead: AtomicUsize,
-    /// Connections that it established.
-    established: AtomicU64,
-}
-
-/// What all threads show together.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Totals {
-    pub(crate) open: u64,
-    /// Progress of the present phase.
-    pub(crate) done: u64,
-    pub(crate) failed: u64,
-}
-
-impl Totals {
-    /// Of threads that are in the phase of this index, or come to it.
-    pub(crate) fn of(threads: &[Shown], phase: usize) -> Totals {
-        let sum = |of: fn(&Shown) -> &AtomicU64| {
-            threads.iter().map(|one| of(one).load(Ordering::Relaxed)).sum()
-        };
-        let there = threads.iter().filter(|one| one.phase.load(Ordering::Acquire) == phase);
-        Totals {
-            open: sum(|one| &one.open),
-            done: there.map(|one| one.progress.load(Ordering::Relaxed)).sum(),
-            failed: sum(|one| &one.failed),
-        }
     }
 }
 

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::{fmt, io};
 
 use clap::Args;
-use portcullis::doctor::{Facts, PORTS_WIDEST};
+use portcullis::doctor::PORTS_WIDEST;
+use portcullis::host::facts::Facts;
 use portcullis::ring::ServerSocket;
 
 use crate::sysctl::{self, Applied, Demand, Need};

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::engine::{Phase, Totals, Until};
+use crate::phase::{Phase, Totals, Until};
 
 const INTERVAL: Duration = Duration::from_secs(1);
 /// What is to last longer has no end that anybody waits for.

@@ -1,7 +1,7 @@
 //! What scenarios and `serve` say to each other before and after the bytes that count.
 
 use crate::pattern::Pattern;
-use crate::wrong::{self, Wrong};
+use crate::wrong::{self, HELLO_SEED, Wrong};
 
 /// What a request for `serve` begins with: one that bytes follow, and one for a receipt.
 const TRANSFER: [u8; 8] = *b"PCBENCH2";
@@ -10,10 +10,8 @@ const RECEIPT: [u8; 8] = *b"PCRECPT2";
 /// Magic, run, seed and length, eight bytes each, little-endian.
 pub(crate) const HEADER_BYTES: usize = 32;
 
-/// What a server that speaks first says: so many bytes of this seed's pattern, which is the last
-/// that a word of it can name.
+/// The length of the greeting of a server that speaks first, in the pattern of [`HELLO_SEED`].
 pub(crate) const HELLO_BYTES: u32 = 32;
-pub(crate) const HELLO_SEED: u64 = (1 << 28) - 1;
 
 /// Takes a piece of a greeting of which so many bytes are missing; whether it is whole now.
 pub(crate) fn greeted(missing_bytes: &mut u32, arrived: &[u8]) -> Result<bool, String> {

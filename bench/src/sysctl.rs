@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::{fs, io};
 
-use portcullis::doctor::{FILES_RESERVED, Facts, Given, Kernel, Remedy, thousands};
+use portcullis::doctor::{FILES_RESERVED, Remedy, thousands};
+use portcullis::host::facts::{Facts, Given, Kernel};
 
 /// Files that a connection to this very machine takes, if the target is a proxy and its servers
 /// are here, too.
@@ -247,7 +248,10 @@ mod tests {
             ]
         );
         let cookies = Facts {
-            network: portcullis::doctor::Network { tcp_syncookies: Some(1), ..small().network },
+            network: portcullis::host::facts::Network {
+                tcp_syncookies: Some(1),
+                ..small().network
+            },
             ..small()
         };
         assert_eq!(needed(&cookies, 200, 200, local), ["net.core.somaxconn=200"]);

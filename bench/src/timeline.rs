@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::engine::{Phase, Totals};
+use crate::phase::{Phase, Totals};
 
 /// Between two points of a run that is not long.
 const EVERY: Duration = Duration::from_millis(250);

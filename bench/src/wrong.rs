@@ -6,7 +6,10 @@
 use std::fmt;
 
 use crate::pattern::{GOLDEN, INDEX_BITS, Pattern, mix};
-use crate::protocol::HELLO_SEED;
+
+/// The seed of the greeting of a server that speaks first: the last that a word of a pattern can
+/// name.
+pub(crate) const HELLO_SEED: u64 = (1 << 28) - 1;
 
 /// How many bytes from the first wrong one on are looked at.
 const LOOK_BYTES: usize = 16 << 10;

@@ -3,6 +3,7 @@
 pub mod chunk;
 pub mod id;
 pub mod op;
+pub mod plain;
 pub mod side;
 pub mod sync;
 pub mod time;
@@ -12,6 +13,7 @@ pub use chunk::{Buffer, Chunk, PIPE_BYTES};
 pub use id::{ConnIndex, GateId, Id, IdMap, ListenerId, RouteId, ServerId, UpstreamId, WorkerId};
 pub use nix::errno::Errno;
 pub use op::{InFlight, OpKind, Operation};
+pub use plain::{plain, plain_word};
 pub use side::{BySide, Side};
 pub use time::{Clock, Micros, Millis, Tick};
 

@@ -3,9 +3,9 @@
 use std::io::{self, Write};
 use std::process::ExitCode;
 
+use crate::base::plain;
+use crate::client::ClientError;
 use crate::config::ConfigErrors;
-use crate::control::client::ClientError;
-use crate::summary::plain;
 
 /// It is done.
 pub(super) const DONE: u8 = 0;
@@ -41,6 +41,15 @@ impl From<ClientError> for Outcome {
 }
 
 impl Outcome {
+    /// A text for a program or for people, and whether it is a yes.
+    pub(super) fn of(text: String, json: bool, yes: bool) -> Outcome {
+        match (json, yes) {
+            (true, _) => Outcome::Verbatim(text, if yes { DONE } else { FAILED }),
+            (false, true) => Outcome::Answer(text),
+            (false, false) => Outcome::Denial(text),
+        }
+    }
+
     /// Says it on stdout or stderr.
     pub(super) fn report(self) -> ExitCode {
         match self {

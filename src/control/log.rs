@@ -5,9 +5,9 @@ use std::io::{self, Write};
 use tracing_appender::non_blocking::{NonBlocking, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::filter::LevelFilter;
 
-use super::signals;
+use crate::base::plain;
 use crate::config::{Level, Log, LogFormat};
-use crate::summary::plain;
+use crate::host::signals;
 
 /// Lines that may wait for stderr; more are dropped. At 200 bytes a line: 3 MB.
 const LINES_WAITING: usize = 16_384;

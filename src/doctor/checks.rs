@@ -2,13 +2,13 @@
 
 use serde::Serialize;
 
-use super::facts::Facts;
 use super::lacks::Lack;
 use super::limits::{Scope, pairs};
 use super::remedy::{Remedy, reserve_ports};
 use super::shape::{Means, Shape};
 use super::words::{count, size, thousands};
 use crate::config::{Auto, Config, Listener};
+use crate::host::facts::Facts;
 
 /// Threads beside the workers: the control plane, the log, and the kernel's own for each worker.
 const OTHER_THREADS: u64 = 16;

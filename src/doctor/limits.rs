@@ -5,10 +5,10 @@ use std::net::{IpAddr, SocketAddr};
 
 use serde::Serialize;
 
-use super::facts::{Facts, Namespace};
 use super::shape::{DESCRIPTORS_RESERVED, Means, WORKER_CONNECTIONS_MAX};
 use super::words::{count, size, thousands};
 use crate::config::{AccessPath, Auto, Config, UpstreamKind};
+use crate::host::facts::{Facts, Namespace};
 
 /// Kernel memory of one established TCP socket, in slab, on Linux 6.18: 3,860 bytes, and a poll
 /// armed on it 260.

@@ -1,32 +1,32 @@
 //! What this host and config can hold: every limit with its arithmetic, and which of them binds.
 //!
-//! `facts` reads the host, `lacks` finds what it does not have, `limits` and `checks` are the
-//! rules, `shape` divides connections among rings, `remedy` says what lifts a limit, `report` is
-//! text and JSON. The gateway's start and `portcullis doctor` ask the same questions here.
+//! `host::facts` is what the host says, `lacks` finds what it does not have, `limits` and `checks`
+//! are the rules, `shape` divides connections among rings, `remedy` is a change, `prescription`
+//! says which changes lift the limits, `report` is text and JSON. The gateway's start and
+//! `portcullis doctor` ask the same questions here.
 
-mod cgroup;
 mod checks;
-mod facts;
 mod lacks;
 mod limits;
+mod prescription;
 mod remedy;
 mod report;
 mod shape;
 mod words;
 
-pub use cgroup::{Cgroup, Room};
 pub use checks::{Check, Verdict, effective_backlog};
-pub use facts::{Facts, Given, Host, Kernel, Namespace, Network, Process};
 pub use lacks::{Lack, lacks, lacks_beside_binds};
 pub use limits::{
     CONNECTIONS_MAX, ENTRY_BYTES, FILES_RESERVED, Force, Kind, Limit, SOCKET_BYTES, Scope,
 };
-pub use remedy::{PORTS_WIDEST, Prescription, Remedy};
+pub use prescription::Prescription;
+pub use remedy::{PORTS_WIDEST, Remedy};
 pub use report::SCHEMA;
 pub use shape::{Means, Shape};
 pub use words::{count, thousands};
 
 use crate::config::{Auto, Config};
+use crate::host::facts::Facts;
 
 /// What was found out about a host and a config.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -113,6 +113,6 @@ impl Diagnosis {
     /// Advisory limits that `max_connections` exceeds.
     pub fn exceeded(&self) -> impl Iterator<Item = &Limit> {
         let held = u64::from(self.max_connections());
-        remedy::exceeded(&self.limits, &self.facts, held)
+        prescription::exceeded(&self.limits, &self.facts, held)
     }
 }

@@ -6,12 +6,12 @@ use serde::Serialize;
 
 use super::Diagnosis;
 use super::checks::{Check, Verdict};
-use super::facts::Facts;
 use super::lacks::Lack;
 use super::limits::{Force, Limit};
 use super::remedy::Remedy;
 use super::shape::Shape;
 use super::words::{count, thousands};
+use crate::host::facts::Facts;
 
 /// Raised when a field of the JSON answer changes its meaning or goes.
 pub const SCHEMA: u32 = 1;

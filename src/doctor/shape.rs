@@ -1,8 +1,8 @@
 //! How connections are divided among workers and kernel rings, and what those take.
 
-use super::facts::Facts;
 use crate::base::PIPE_BYTES;
 use crate::config::{Admin, Auto, Config, Status, UpstreamKind};
+use crate::host::facts::Facts;
 
 /// Most entries of a ring's table of files, whatever RLIMIT_NOFILE says (IORING_MAX_FIXED_FILES).
 pub(super) const TABLE_ENTRIES_MAX: u64 = 1 << 20;

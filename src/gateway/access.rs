@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use super::GatewayError;
+use crate::access_log::{AccessLog, Sink, Writing};
 use crate::config::{AccessPath, Config};
-use crate::control::access::{AccessLog, Sink, Writing};
-use crate::control::reading::Books;
+use crate::control::Books;
 use crate::worker::{AccessPlan, AccessQueue};
 
 /// Whether there is an access log.

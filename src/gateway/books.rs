@@ -11,11 +11,9 @@ use super::sockets::Passive;
 use crate::base::Clock;
 use crate::budget::Budget;
 use crate::config::{self, Config, Upstream};
-use crate::control::WorkerHandle;
-use crate::control::process::Birth;
-use crate::control::reading::{Books, ListenerBook, UpstreamBook};
-use crate::control::steer::{SteeredListener, Steering};
-use crate::doctor::{Facts, Given};
+use crate::control::{Books, ListenerBook, SteeredListener, Steering, UpstreamBook, WorkerHandle};
+use crate::host::facts::{Facts, Given};
+use crate::host::usage::ProcessStart;
 use crate::ring::PassiveSocket;
 use crate::topology::{Topology, UpstreamKind};
 use crate::upstream::Servers;
@@ -52,7 +50,7 @@ pub(super) fn open(
         upstreams: config.upstreams.iter().map(upstream).collect(),
         steering,
         access_log: None,
-        birth: Birth::read(Path::new("/")),
+        birth: ProcessStart::read(Path::new("/")),
     }
 }
 

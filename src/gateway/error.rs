@@ -5,12 +5,13 @@ use std::net::SocketAddr;
 
 use nix::errno::Errno;
 
-use super::others::LONGEST_WAIT;
-use super::{Holder, InheritError, LockError, Use};
+use super::wait::LONGEST_WAIT;
+use super::{InheritError, LockError};
 use crate::config::AccessPath;
-use crate::control::admin::AdminError;
-use crate::control::directory::DirectoryError;
+use crate::control::AdminError;
 use crate::doctor::{Lack, count};
+use crate::host::directory::DirectoryError;
+use crate::host::holders::{Holder, Use};
 use crate::listener::{BindError, remedy};
 use crate::ring::{ProbeError, RingError};
 

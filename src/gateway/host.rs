@@ -2,13 +2,11 @@
 
 use std::path::Path;
 
-use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit};
-
 use super::GatewayError;
 use crate::config::{Auto, Config};
-use crate::doctor::{
-    Diagnosis, Facts, Given, Kernel, Shape, Verdict, lacks, lacks_beside_binds, thousands,
-};
+use crate::doctor::{Diagnosis, Shape, Verdict, lacks, lacks_beside_binds, thousands};
+use crate::host::facts::{Facts, Given, Kernel};
+use crate::host::limits;
 use crate::ring::{Features, ProbeError, lockable_bytes, probe};
 
 /// Memory for parked bytes per worker: what thousands of peers that do not read may take of ours.
@@ -31,7 +29,7 @@ pub(super) struct Host {
 /// What this process on this host can hold with `config`: as many as `connections`, or as the
 /// config says. And what the host lacks for it. Changes nothing.
 pub fn diagnose(config: &Config, connections: Option<u64>) -> Diagnosis {
-    let (files, memlock_bytes) = (limit(Resource::RLIMIT_NOFILE), limit(Resource::RLIMIT_MEMLOCK));
+    let (files, memlock_bytes) = (limits::files(), limits::locked_memory());
     let kernel = kernel(probe());
     let given = Given { files, memlock_bytes, locked_elsewhere_bytes: 0, kernel };
     diagnosis(config, connections, given).lacking(lacks(config))
@@ -74,8 +72,8 @@ impl Host {
             return Err(GatewayError::Lacks(lacks));
         }
         let given = Given {
-            files: raise(Resource::RLIMIT_NOFILE),
-            memlock_bytes: raise(Resource::RLIMIT_MEMLOCK),
+            files: limits::raise_files(),
+            memlock_bytes: limits::raise_locked_memory(),
             locked_elsewhere_bytes: 0,
             kernel: kernel(Ok(features)),
         };
@@ -156,20 +154,4 @@ fn cores(config: &Config, diagnosis: &Diagnosis) -> Option<Vec<core_affinity::Co
         Auto::Fixed(pinned) => pinned && !cores.is_empty(),
     };
     pinned.then_some(cores)
-}
-
-/// A limit of this process, soft and hard; `u64::MAX` is no limit.
-fn limit(resource: Resource) -> (u64, u64) {
-    let plain = |limit| if limit == RLIM_INFINITY { u64::MAX } else { limit };
-    getrlimit(resource).map_or((1024, 1024), |(soft, hard)| (plain(soft), plain(hard)))
-}
-
-/// Raises a soft limit to the hard one. What comes back is what is in force: where the kernel
-/// refuses (a hard limit above fs.nr_open), the soft limit is all there is.
-fn raise(resource: Resource) -> (u64, u64) {
-    let (soft, hard) = limit(resource);
-    match setrlimit(resource, hard, hard) {
-        Ok(()) => (soft, hard),
-        Err(_) => (soft, soft),
-    }
 }

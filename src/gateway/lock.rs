@@ -8,7 +8,8 @@ use std::time::SystemTime;
 
 use humantime_serde::re::humantime::format_rfc3339_seconds;
 
-use crate::control::lock_file::{LockFile, LockFileError};
+use crate::host::kernel_files::network_namespace;
+use crate::host::lock_file::{LockFile, LockFileError};
 
 /// Held for the process's life. The kernel drops it with the process, so a dead holder's is free;
 /// the file stays, because removing it would let two others each lock a file of that name.
@@ -87,7 +88,7 @@ impl Lock {
 
     /// Takes the lock of `address`, or says at once who has it.
     pub(super) fn take(directory: &Path, address: SocketAddr) -> Result<Lock, LockError> {
-        let path = directory.join(file_name(address, network().as_deref()));
+        let path = directory.join(file_name(address, network_namespace().as_deref()));
         match LockFile::take(&path) {
             Ok(file) => Ok(Lock { file }),
             Err(LockFileError::Held { pid, note }) => {
@@ -105,12 +106,6 @@ fn file_name(address: SocketAddr, network: Option<&str>) -> String {
         Some(network) => format!("{address}@{network}.lock"),
         None => format!("{address}.lock"),
     }
-}
-
-/// The number of this thread's network namespace: of `net:[4026531840]` the digits.
-fn network() -> Option<String> {
-    let link = std::fs::read_link("/proc/thread-self/ns/net").ok()?;
-    Some(link.to_str()?.strip_prefix("net:[")?.strip_suffix(']')?.to_owned())
 }
 
 #[cfg(test)]

@@ -4,7 +4,6 @@ mod access;
 mod assemble;
 mod books;
 mod error;
-mod holders;
 mod host;
 mod inherit;
 mod lock;
@@ -12,6 +11,7 @@ mod others;
 mod sockets;
 #[cfg(test)]
 mod tests;
+mod wait;
 
 use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
@@ -25,21 +25,17 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio_uring::Runtime;
 
 pub use error::{GatewayError, ListenError};
-pub use holders::{Holder, Process, Use};
 pub use host::diagnose;
 pub use inherit::InheritError;
 pub use lock::LockError;
 
+use crate::access_log::{LAST_LINES, Sink, Writing};
 use crate::base::{Clock, Id, Millis, version};
 use crate::budget::{Bell, Budget};
 use crate::config::{AtLimit, Config, ConfigErrors, Log, LogFormat, Status};
 use crate::conn::Reason;
-use crate::control::access::{LAST_LINES, Sink, Writing};
-use crate::control::admin::AdminDoor;
-use crate::control::directory::runtime_directory;
-use crate::control::reading::Books;
-use crate::control::status::StatusDoor;
-use crate::control::{Doors, Ending, Exit, Outcome, WorkerHandle};
+use crate::control::{AdminDoor, Books, Doors, Ending, Exit, Outcome, StatusDoor, WorkerHandle};
+use crate::host::directory::runtime_directory;
 use crate::listener::{Bound, Decoys, stop_syns};
 use crate::metrics::{Refusal, WorkerCounters};
 use crate::ring::{KernelRing, PassiveSocket, RingError, RingSetup, ServerSocket, Waker};
@@ -56,7 +52,7 @@ use sockets::{Passive, Sockets, passive_sockets};
 /// # Errors
 /// When the gateway could not start, or broke.
 pub fn run(config: Config, path: Option<&Path>) -> Result<(), GatewayError> {
-    crate::control::signals::hold_wishes();
+    crate::host::signals::hold_wishes();
     // Before the log, which has a thread and descriptors of its own.
     let inherited = Inherited::from_environment().map_err(GatewayError::Inherit);
     // The log's writer is started by a crate that panics where there is no thread to be had.
@@ -76,7 +72,7 @@ pub fn run(config: Config, path: Option<&Path>) -> Result<(), GatewayError> {
 
 /// Logs what is wrong with a config file, a line for each.
 pub fn log_config_errors(format: LogFormat, errors: &ConfigErrors) {
-    crate::control::signals::hold_wishes();
+    crate::host::signals::hold_wishes();
     let _log = crate::control::log::start(&Log { format, ..Log::default() });
     for error in errors.iter() {
         tracing::error!("{error}");
@@ -131,7 +127,7 @@ impl Gateway {
         let host = Host::prepare(config)?;
         let Sockets { bound, locks } = sockets::bind_all(config, &host, inherited)?;
         let doors = doors(config)?;
-        crate::control::signals::hold_ends();
+        crate::host::signals::hold_ends();
         let sink = access::open(config)?;
         let runtime = crate::control::runtime().map_err(GatewayError::Control)?;
         Ok(Gateway { locks, doors, ..Gateway::recruit(config, &host, bound, sink, runtime)? })

@@ -2,21 +2,13 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
-use std::time::Duration;
 
 use super::ListenError;
-use super::holders::{Holder, Listening, holder_of, is_ending, is_living, use_of};
 use super::lock::{Lock, LockError};
-use crate::base::{Clock, Millis};
+use super::wait::{LOOK, Wait};
+use crate::host::holders::{Holder, Listening, holder_of, is_ending, is_living, use_of};
 use crate::listener::BindError;
 
-/// How long a dead predecessor's listeners are waited for. Its 600,000 connections took the kernel
-/// ten seconds. After that it is an error, not a start beside them: they would go on taking their
-/// share of the clients after the log has said `ready`, and a listener that nobody seems to have
-/// open may belong to a living gateway in another PID namespace.
-pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(60);
-/// How often they are looked at.
-const LOOK: Duration = Duration::from_millis(50);
 /// Looks that find a lock held by a process that is not on its way out, before it is believed: one
 /// that was killed a moment ago may not know it yet.
 const STEADY_LOOKS: u32 = 2;
@@ -139,31 +131,5 @@ impl Others<'_> {
                 "the dead predecessor's listeners are gone"
             );
         }
-    }
-}
-
-/// A bounded wait for what is dying.
-struct Wait {
-    clock: Clock,
-    began: Millis,
-}
-
-impl Wait {
-    fn new() -> Wait {
-        let clock = Clock::system();
-        Wait { began: clock.now(), clock }
-    }
-
-    fn so_far(&self) -> Duration {
-        self.clock.now().since(self.began)
-    }
-
-    /// Sleeps, and says whether to look again.
-    fn goes_on(&self) -> bool {
-        let goes_on = self.so_far() < LONGEST_WAIT;
-        if goes_on {
-            std::thread::sleep(LOOK);
-        }
-        goes_on
     }
 }

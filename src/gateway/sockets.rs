@@ -8,15 +8,15 @@ use std::sync::Arc;
 
 use nix::errno::Errno;
 
-use super::holders::listening_on;
 use super::host::Host;
 use super::inherit::Inherited;
 use super::lock::Lock;
 use super::others::{Others, lock};
 use super::{GatewayError, ListenError};
 use crate::config::{Config, Listener};
-use crate::control::directory::runtime_directory;
 use crate::doctor::effective_backlog;
+use crate::host::directory::runtime_directory;
+use crate::host::holders::listening_on;
 use crate::listener::{BindError, Bound, adopt, listen_on};
 use crate::ring::PassiveSocket;
 

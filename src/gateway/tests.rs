@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 
 use super::*;
-use crate::control::steer::Steering;
+use crate::control::Steering;
 use crate::doctor::Shape;
 use crate::listener::listen_on;
 

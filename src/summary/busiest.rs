@@ -2,12 +2,11 @@
 
 use std::collections::HashMap;
 
-use serde_json::Value;
-
 use super::cell::Cell;
 use super::cell::Kind::{ByteRate, Bytes, Word};
-use super::conns::{Conn, listed};
+use super::conns::{client, server};
 use super::{Head, Moment, Row, Table};
+use crate::api::conns::{Conn, Conns};
 
 const HEADS: &[Head] = &[
     Head::new("connection", "id", Word, 0),
@@ -19,34 +18,38 @@ const HEADS: &[Head] = &[
 ];
 
 /// Rows of an answer that lists connections, the fastest first. Rates are those since an earlier
-/// answer, unless that is another process's or none (`null`).
-pub fn busiest(answer: &Value, earlier: &Value) -> Table {
-    let then: HashMap<&str, [u64; 2]> =
-        listed(earlier).map(|conn| (conn.word("id"), conn.moved())).collect();
-    let passed = moment(answer).zip(moment(earlier)).and_then(|(now, then)| now.since(then));
+/// answer, unless that is another process's or there is none.
+pub fn busiest(answer: &Conns, earlier: Option<&Conns>) -> Table {
+    let rows = earlier.into_iter().flat_map(|earlier| &earlier.rows);
+    let then: HashMap<&str, [u64; 2]> = rows.map(|conn| (conn.id.as_str(), moved(conn))).collect();
+    let passed = earlier.and_then(|earlier| moment(answer).since(moment(earlier)));
     let rate = |now: u64, then: Option<u64>| Some(now.saturating_sub(then?) as f64 / passed?);
-    let row = |conn: Conn<'_>| {
-        let (id, now) = (conn.word("id"), conn.moved());
-        let before = then.get(id);
+    let row = |conn: &Conn| {
+        let now = moved(conn);
+        let before = then.get(conn.id.as_str());
         let rates = [0, 1].map(|way| rate(now[way], before.map(|before| before[way])));
         let cells = vec![
-            Cell::Word(id.to_owned()),
-            Cell::Word(conn.word("client").to_owned()),
-            Cell::Word(conn.server()),
+            Cell::Word(conn.id.clone()),
+            Cell::Word(client(conn)),
+            Cell::Word(server(conn)),
             Cell::ByteRate(rates[0]),
             Cell::ByteRate(rates[1]),
             Cell::Bytes(now.iter().sum()),
         ];
-        (rates.into_iter().flatten().sum(), Row { key: id.to_owned(), cells })
+        (rates.into_iter().flatten().sum(), Row { key: conn.id.clone(), cells })
     };
-    let mut rows: Vec<(f64, Row)> = listed(answer).map(row).collect();
+    let mut rows: Vec<(f64, Row)> = answer.rows.iter().map(row).collect();
     rows.sort_by(|(one, _), (other, _)| other.total_cmp(one));
     let rows = rows.into_iter().map(|(_, row)| row).collect();
     Table { title: "Connections", path: "rows", heads: HEADS, rows }
 }
 
+/// Bytes to its server, and to its client.
+fn moved(conn: &Conn) -> [u64; 2] {
+    [conn.to_upstream_bytes, conn.to_client_bytes]
+}
+
 /// When an answer was given, and by which process.
-fn moment(answer: &Value) -> Option<Moment> {
-    let process = answer["start_time_seconds"].as_f64();
-    Some(Moment { process, at_seconds: answer["at_seconds"].as_f64()? })
+fn moment(answer: &Conns) -> Moment {
+    Moment { process: answer.start_time_seconds, at_seconds: answer.at_seconds }
 }

@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 use std::time::Duration;
 
-use super::plain_word;
+use crate::base::plain_word;
 use crate::doctor::thousands;
 
 /// Stands where there is no value yet.

@@ -2,45 +2,20 @@
 
 use std::time::Duration;
 
-use serde_json::Value;
-
 use super::cell::Cell;
 use super::cell::Kind::{Bytes, Span, Word};
 use super::{Head, Row, Table, laid_out};
+use crate::api::conns::{Conn, Conns};
 use crate::query::server_title;
 
-/// A connection in an answer that lists some.
-#[derive(Clone, Copy)]
-pub(super) struct Conn<'a>(&'a Value);
-
-/// Those that an answer lists.
-pub(super) fn listed(answer: &Value) -> impl Iterator<Item = Conn<'_>> {
-    answer["rows"].as_array().into_iter().flatten().map(Conn)
+/// The name of a connection's upstream, and of its server if it has one.
+pub(super) fn server(conn: &Conn) -> String {
+    server_title(&conn.upstream, conn.server.as_deref())
 }
 
-impl<'a> Conn<'a> {
-    /// A text, or a stroke.
-    pub(super) fn word(self, key: &str) -> &'a str {
-        self.0[key].as_str().unwrap_or("-")
-    }
-
-    /// Its upstream's name, and its server's if it has one.
-    pub(super) fn server(self) -> String {
-        server_title(self.word("upstream"), self.0["server"].as_str())
-    }
-
-    /// Bytes to its server, and to its client.
-    pub(super) fn moved(self) -> [u64; 2] {
-        ["to_upstream_bytes", "to_client_bytes"].map(|key| number(&self.0[key]))
-    }
-
-    fn span(self, key: &str) -> Duration {
-        Duration::from_millis(number(&self.0[key]))
-    }
-}
-
-fn number(value: &Value) -> u64 {
-    value.as_u64().unwrap_or(0)
+/// The address of a connection's client, or a stroke.
+pub(super) fn client(conn: &Conn) -> String {
+    conn.client.clone().unwrap_or_else(|| "-".to_owned())
 }
 
 const HEADS: &[Head] = &[
@@ -56,34 +31,32 @@ const HEADS: &[Head] = &[
 ];
 
 /// The rows of an answer, in its order.
-pub fn conns(answer: &Value) -> Table {
-    let row = |conn: Conn<'_>| {
-        let word = |key| Cell::Word(conn.word(key).to_owned());
-        let [to_server, to_client] = conn.moved();
+pub fn conns(answer: &Conns) -> Table {
+    let row = |conn: &Conn| {
         let cells = vec![
-            word("id"),
-            word("client"),
-            word("listener"),
-            Cell::Word(conn.server()),
-            word("state"),
-            Cell::Span(conn.span("idle_millis")),
-            Cell::Span(conn.span("age_millis")),
-            Cell::Bytes(to_server),
-            Cell::Bytes(to_client),
+            Cell::Word(conn.id.clone()),
+            Cell::Word(client(conn)),
+            Cell::Word(conn.listener.clone()),
+            Cell::Word(server(conn)),
+            Cell::Word(conn.state.clone()),
+            Cell::Span(Duration::from_millis(conn.idle_millis)),
+            Cell::Span(Duration::from_millis(conn.age_millis)),
+            Cell::Bytes(conn.to_upstream_bytes),
+            Cell::Bytes(conn.to_client_bytes),
         ];
-        Row { key: conn.word("id").to_owned(), cells }
+        Row { key: conn.id.clone(), cells }
     };
-    let rows = listed(answer).map(row).collect();
+    let rows = answer.rows.iter().map(row).collect();
     Table { title: "Connections", path: "rows", heads: HEADS, rows }
 }
 
 /// What the commands print: the table, and a line that says of how many.
-pub fn listing(answer: &Value, width: Option<usize>) -> String {
+pub fn listing(answer: &Conns, width: Option<usize>) -> String {
     let table = conns(answer);
     let mut text = if table.rows.is_empty() { String::new() } else { laid_out(&table, width) };
-    let (matched, open) = (number(&answer["matched"]), number(&answer["open"]));
+    let Conns { matched, open, nameless, .. } = answer;
     text += &format!("{} shown, {matched} matched, {open} open", table.rows.len());
-    if number(&answer["nameless"]) > 0 {
+    if *nameless > 0 {
         text += "\nsome addresses are not known: they need Linux 6.8 and a free descriptor";
     }
     text
@@ -91,23 +64,29 @@ pub fn listing(answer: &Value, width: Option<usize>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
-    fn row(id: &str, client: &str, server: Option<&str>) -> Value {
-        json!({
-            "id": id, "client": client, "listener": "edge", "upstream": "app", "server": server,
-            "state": "joined", "idle_millis": 350, "age_millis": 7_200_000,
-            "to_upstream_bytes": 1_258_291, "to_client_bytes": 7,
-        })
+    fn row(id: &str, client: &str, server: Option<&str>) -> Conn {
+        Conn {
+            id: id.to_owned(),
+            client: Some(client.to_owned()),
+            listener: "edge".to_owned(),
+            upstream: "app".to_owned(),
+            server: server.map(str::to_owned),
+            state: "joined".to_owned(),
+            idle_millis: 350,
+            age_millis: 7_200_000,
+            to_upstream_bytes: 1_258_291,
+            to_client_bytes: 7,
+            ..Conn::default()
+        }
     }
 
     #[test]
     fn columns_are_aligned_and_as_wide_as_they_must_be() {
         let rows =
-            [row("0-5-1", "10.0.0.1:2", Some("a")), row("1-16-22", "10.0.0.100:65535", None)];
-        let text = listing(&json!({ "matched": 7, "open": 9, "nameless": 0, "rows": rows }), None);
+            vec![row("0-5-1", "10.0.0.1:2", Some("a")), row("1-16-22", "10.0.0.100:65535", None)];
+        let text = listing(&Conns { matched: 7, open: 9, rows, ..Conns::default() }, None);
         let expected = "\
 id       client            listener  server  state     idle  age  to server  to client
 0-5-1    10.0.0.1:2        edge      app/a   joined  350 ms  2 h   1.20 MiB        7 B
@@ -119,7 +98,8 @@ id       client            listener  server  state     idle  age  to server  to 
     #[test]
     fn a_narrow_terminal_gets_what_tells_most_and_a_pipe_everything() {
         let wide = row("0-5-1", "[2001:db8:1:2:3:4:5:6]:65535", Some("10.0.0.1:8080"));
-        let answer = json!({ "matched": 1, "open": 1, "nameless": 1, "rows": [wide] });
+        let answer =
+            Conns { matched: 1, open: 1, nameless: 1, rows: vec![wide], ..Conns::default() };
         let heads = |width: Option<usize>| -> Vec<String> {
             let text = listing(&answer, width);
             assert!(text.contains("Linux 6.8"), "{text}");
@@ -137,7 +117,7 @@ id       client            listener  server  state     idle  age  to server  to 
 
     #[test]
     fn nobody_has_no_head() {
-        let answer = json!({ "matched": 0, "open": 3 });
+        let answer = Conns { open: 3, ..Conns::default() };
         assert_eq!(listing(&answer, None), "0 shown, 0 matched, 3 open");
     }
 }

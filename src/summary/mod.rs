@@ -7,7 +7,6 @@
 mod busiest;
 mod cell;
 mod conns;
-mod plain;
 #[cfg(test)]
 pub(crate) mod sample;
 mod tables;
@@ -20,9 +19,9 @@ use std::time::Duration;
 pub use busiest::busiest;
 pub use cell::{Cell, Kind, Level, span};
 pub use conns::{conns, listing};
-pub use plain::{plain, plain_word};
 pub use text::{FIGURE_GAP, figure_lines, laid_out, screenful};
 
+use crate::base::plain_word;
 use crate::doctor::count;
 use crate::metrics::Reading;
 use crate::metrics::reading::Counts;
@@ -30,7 +29,7 @@ use crate::metrics::reading::Counts;
 /// Rates of less time than this are noise.
 const SECONDS_MIN: f64 = 0.05;
 /// A worker turns once a second when idle: one that has not for so long stands still.
-const STALLED_SECONDS: f64 = 5.0;
+pub const STALLED_AFTER: Duration = Duration::from_secs(5);
 
 /// The name of a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use super::cell::Kind::{Balance, ByteRate, Bytes, Count, Rate, Word};
 use super::cell::{Cell, span};
-use super::{Head, Pace, Row, STALLED_SECONDS, Table, open, seconds, sum};
+use super::{Head, Pace, Row, STALLED_AFTER, Table, open, seconds, sum};
 use crate::conn::Reason;
 use crate::metrics::Reading;
 use crate::metrics::reading::{Counts, Leaving, Listener, Server, Worker};
@@ -188,7 +188,7 @@ pub(super) fn workers(now: &Reading, pace: Pace<'_>) -> Table {
 
 fn state(worker: &Worker) -> String {
     match worker.leaving {
-        _ if worker.silent_seconds > STALLED_SECONDS => {
+        _ if worker.silent_seconds > STALLED_AFTER.as_secs_f64() => {
             format!("silent for {}", span(seconds(worker.silent_seconds)))
         }
         Leaving::No => "serves".into(),

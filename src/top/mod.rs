@@ -18,9 +18,9 @@ use std::thread;
 use std::time::Duration;
 
 use ratatui::crossterm::event::{self, Event};
-use serde_json::Value;
 
-use crate::control::client::{Client, ClientError};
+use crate::api::conns::{Conns, ListConns};
+use crate::client::{Client, ClientError};
 use crate::metrics::Reading;
 use end::{end_on_signals, end_with_the_terminal};
 use state::{Flow, State};
@@ -62,7 +62,7 @@ enum Message {
     /// How it does.
     Reading(Box<Reading>),
     /// The connections that moved most; nothing, where the gateway cannot say.
-    Conns(Value),
+    Conns(Option<Conns>),
     /// The gateway does not answer, for this reason.
     Lost(String),
     /// A signal asks for the end.
@@ -94,13 +94,15 @@ pub fn run(
     });
     thread::spawn(move || {
         let wanted = || wanted.load(Ordering::Relaxed);
-        let conns = |answer: Result<Value, ClientError>| match answer {
-            Ok(conns) => Some(Message::Conns(conns)),
-            Err(ClientError::Refused(_)) => Some(Message::Conns(Value::Null)),
+        let conns = |answer: Result<Conns, ClientError>| match answer {
+            Ok(conns) => Some(Message::Conns(Some(conns))),
+            Err(ClientError::Refused(_)) => Some(Message::Conns(None)),
             // The readings say so, and what was true last is still to be seen.
             Err(_) => None,
         };
-        ask(find_again, wanted, |client| client.list("", "bytes", CONNS), conns, &conns_sender);
+        let sort = Some("bytes".to_owned());
+        let request = ListConns { filter: String::new(), sort, limit: Some(CONNS) };
+        ask(find_again, wanted, |client| client.ask(&request), conns, &conns_sender);
     });
     end_with_the_terminal();
     // Also puts the terminal back before the words of a panic.

@@ -4,8 +4,8 @@
 use std::cmp::Ordering;
 
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
-use serde_json::Value;
 
+use crate::api::conns::Conns;
 use crate::metrics::Reading;
 use crate::summary::{Cell, Row, Summary, Table, busiest};
 
@@ -48,7 +48,7 @@ pub(super) enum Link {
 pub(super) struct State {
     latest: Reading,
     pub(super) summary: Summary,
-    conns: Value,
+    conns: Option<Conns>,
     /// The table at [`BUSIEST`].
     busiest: Table,
     /// Whether there is room for that table, were there a row in it.
@@ -67,8 +67,8 @@ impl State {
     pub(super) fn new(first: Reading) -> State {
         State {
             summary: Summary::of(&first, None),
-            conns: Value::Null,
-            busiest: busiest(&Value::Null, &Value::Null),
+            conns: None,
+            busiest: busiest(&Conns::default(), None),
             conns_have_room: false,
             latest: first,
             link: Link::Live,
@@ -90,11 +90,12 @@ impl State {
     }
 
     /// The next list of connections is there; nothing, where the gateway cannot make one now.
-    pub(super) fn on_conns(&mut self, conns: Value) {
+    pub(super) fn on_conns(&mut self, conns: Option<Conns>) {
         if self.link == Link::Paused {
             return;
         }
-        self.busiest = busiest(&conns, &self.conns);
+        let none = Conns::default();
+        self.busiest = busiest(conns.as_ref().unwrap_or(&none), self.conns.as_ref());
         self.conns = conns;
     }
 

@@ -4,10 +4,9 @@ use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
-use serde_json::{Value, json};
-
 use super::frame::draw;
 use super::state::{Flow, Link, State};
+use crate::api::conns::{Conn, Conns};
 use crate::summary::sample::{later, reading};
 
 fn busy() -> State {
@@ -157,23 +156,25 @@ fn keys_end_it_or_pause_it() {
 
 #[test]
 fn the_busiest_connections_come_first_by_what_they_move_now() {
-    let row = |id: &str, up: u64, down: u64| {
-        json!({
-            "id": id, "client": "192.0.2.7:4000", "upstream": "app", "server": "a",
-            "to_upstream_bytes": up, "to_client_bytes": down
-        })
+    let row = |id: &str, to_upstream_bytes: u64, to_client_bytes: u64| Conn {
+        id: id.to_owned(),
+        client: Some("192.0.2.7:4000".to_owned()),
+        upstream: "app".to_owned(),
+        server: Some("a".to_owned()),
+        to_upstream_bytes,
+        to_client_bytes,
+        ..Conn::default()
     };
-    let answer = |at: f64, process: u64, rows: &[Value]| {
-        let mut answer = json!({ "at_seconds": at, "start_time_seconds": process });
-        answer["rows"] = rows.into();
-        answer
+    let answer = |at_seconds: f64, process: f64, rows: &[Conn]| {
+        let (rows, start_time_seconds) = (rows.to_vec(), Some(process));
+        Some(Conns { at_seconds, rows, start_time_seconds, ..Conns::default() })
     };
     let mut state = State::new(reading());
     let now = [row("0-1-0", 9 << 20, 100), row("1-5-2", 4 << 20, 8 << 20), row("1-7-0", 5, 5)];
     let mut before = now.clone();
     before[1] = row("1-5-2", 4 << 20, 4 << 20);
-    state.on_conns(answer(10.0, 1, &before));
-    state.on_conns(answer(14.0, 1, &now));
+    state.on_conns(answer(10.0, 1.0, &before));
+    state.on_conns(answer(14.0, 1.0, &now));
     let lines = screen(&mut state, 100, 40);
     let first = lines.iter().position(|line| line.contains("connection ")).expect("a head") + 1;
     assert!(lines[first].starts_with("1-5-2 ") && lines[first].contains("1.00 MiB"), "{lines:?}");
@@ -181,7 +182,7 @@ fn the_busiest_connections_come_first_by_what_they_move_now() {
     // In little room it is one table more, and the last.
     assert!(line(&screen(&mut state, 80, 24), "connection of 3").contains("client"));
     // What a successor counts has nothing to do with what was counted before.
-    state.on_conns(answer(20.0, 2, &before));
+    state.on_conns(answer(20.0, 2.0, &before));
     let lines = screen(&mut state, 100, 40);
     assert!(line(&lines, "1-5-2 ").contains(" – "), "{lines:?}");
 }

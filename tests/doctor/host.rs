@@ -5,7 +5,8 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 
 use portcullis::config::Config;
-use portcullis::doctor::{Diagnosis, Facts, Given, Kernel, Limit};
+use portcullis::doctor::{Diagnosis, Limit};
+use portcullis::host::facts::{Facts, Given, Kernel};
 
 /// A plain machine of 4 cores, 16 GiB free and a million files, where root may do everything.
 const PLAIN: &[(&str, &str)] = &[

@@ -301,7 +301,7 @@ fn an_empty_host_is_bounded_by_what_is_assumed() {
     let mut host = Host::plain();
     host.given.files = (1024, 1024);
     let root = tempfile::tempdir().expect("a directory");
-    let facts = portcullis::doctor::Facts::read(root.path(), host.given.clone());
+    let facts = portcullis::host::facts::Facts::read(root.path(), host.given.clone());
     assert!(facts.unread.len() > 5, "{:?}", facts.unread);
     let diagnosis = Diagnosis::new(facts, &echo(""), None);
     assert_eq!(diagnosis.binding().name, "memory", "{diagnosis}");

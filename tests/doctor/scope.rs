@@ -1,6 +1,7 @@
 //! Whose a limit is: the host's, the network namespace's, the container's, the process's.
 
-use portcullis::doctor::{Namespace, Scope};
+use portcullis::doctor::Scope;
+use portcullis::host::facts::Namespace;
 
 use crate::host::{Host, limit, relay};
 

@@ -3,6 +3,7 @@
 //! Each check is a pure function of text in a module beside this one, where it is also shown to
 //! fail; here they meet the disk.
 
+mod circles;
 mod code;
 mod crates;
 mod documents;
@@ -20,6 +21,8 @@ use code::Code;
 
 /// Folders of Rust code.
 const CODE_FOLDERS: [&str; 3] = ["src", "tests", "bench"];
+/// Roots of crates whose modules have no circle inside.
+const CRATES: [&str; 2] = ["src", "bench/src"];
 /// Files that may be longer than [`size::MAX_FILE_LINES`], each with the reason.
 const LONG_FILES: [(&str, &str); 0] = [];
 /// What the top level holds besides dotfiles and the build's output.
@@ -125,6 +128,24 @@ fn files_functions_and_lines_are_short() {
 #[test]
 fn dependencies_go_strictly_downwards() {
     hold(|path, _, code| shape::upward_uses(path, code));
+}
+
+#[test]
+fn no_module_has_a_circle_inside() {
+    let mut found = Vec::new();
+    for root in CRATES {
+        let below = |(path, text, _): &(&str, &str, Code)| {
+            let path = path.strip_prefix(root)?.strip_prefix('/')?.to_owned();
+            Some((path, Code::of(text)))
+        };
+        let files: Vec<_> = CODE_FILES.iter().filter_map(below).collect();
+        found.extend(circles::circles(root, &files));
+    }
+    let known = |circle: &String| circles::KNOWN.contains(&circle.as_str());
+    let new: Vec<_> = found.iter().filter(|circle| !known(circle)).collect();
+    assert!(new.is_empty(), "these parts need each other: {new:?}");
+    let gone = circles::KNOWN.iter().find(|known| !found.iter().any(|circle| circle == *known));
+    assert_eq!(gone, None, "there is no such circle any more: take it out of the known ones");
 }
 
 #[test]

@@ -17,8 +17,8 @@ use super::port::{FreePorts, loopback};
 use super::process::Process;
 use super::target::{Place, Proxy, Target};
 use super::work::{Backend, Work};
+use crate::result::SCHEMA;
 use crate::rivals::Room;
-use crate::scenario::SCHEMA;
 
 /// Ports of a backend: each is known to the proxies as a server, and gives them another 28,000
 /// ports of their own.

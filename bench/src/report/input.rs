@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::model::{About, Input, Outcome, Run, Series};
-use crate::scenario::SCHEMA;
+use crate::result::SCHEMA;
 
 /// A result of a run of many hours, with its timeline, stays well below.
 const MAX_LINE_BYTES: u64 = 16 << 20;

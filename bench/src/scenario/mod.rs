@@ -26,6 +26,7 @@ use crate::amount;
 use crate::engine::{Job, Outcome, Phase, Until, hold_signals};
 use crate::net::NetSetup;
 use crate::plan::{Plan, Reach, Size};
+use crate::result::SCHEMA;
 
 /// A thread of ours that ran for more than this share of the time was the bottleneck.
 const BUSY_SHARE: f64 = 0.95;
@@ -45,9 +46,6 @@ const ANSWERED: [&str; 9] = [
 /// Failures that something else than an echo makes.
 const UNLIKE_AN_ECHO: [&str; 6] =
     ["wrong bytes", "nobody asked for", "(hung)", "ended early", "FIN before", "bytes were lost"];
-
-/// The version of the result's shape.
-pub(crate) const SCHEMA: u32 = 2;
 
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Common {

@@ -19,7 +19,7 @@ use crate::amount;
 use crate::engine::{self, Job, Phase, Until};
 use crate::net::NetSetup;
 use crate::plan::{Targets, parse_address, parse_targets};
-use crate::scenario::SCHEMA;
+use crate::result::SCHEMA;
 use receipts::Receipts;
 use serving::Serving;
 use stats::Counters;

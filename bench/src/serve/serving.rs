@@ -12,9 +12,9 @@ use super::{BUFFER_BYTES, Mode};
 use crate::engine::{Phase, Script, Tick};
 use crate::net::{End, Event, Net};
 use crate::pattern::Pattern;
-use crate::protocol::{Asked, HELLO_BYTES, HELLO_SEED, Header, Receipt, Request};
+use crate::protocol::{Asked, HELLO_BYTES, Header, Receipt, Request};
 use crate::tally::Tally;
-use crate::wrong::{self, Wrong};
+use crate::wrong::{self, HELLO_SEED, Wrong};
 
 /// With more connections than this a thread waits for bytes without a buffer: an armed receive
 /// costs the kernel some 600 bytes more than a poll, a poll one completion more for each message.

@@ -49,7 +49,7 @@ fn told(threads: &[Arc<Counters>]) -> Value {
     let counts: BTreeMap<_, _> =
         NAMES.iter().enumerate().map(|(index, name)| (*name, count(index))).collect();
     let open = sum(&|one| one.open.load(Ordering::Relaxed));
-    json!({"schema": crate::scenario::SCHEMA, "scenario": "serve", "open": open, "counts": counts})
+    json!({"schema": crate::result::SCHEMA, "scenario": "serve", "open": open, "counts": counts})
 }
 
 /// Answers each connection to `address` with one line, until the program ends.

@@ -110,7 +110,7 @@ fn make(path: &Path) -> io::Result<()> {
 
 /// Which users may run the gateway whose admin socket lies in `directory`: root and this user; the
 /// directory's owner as well where root has made it for that user, as a service manager does.
-pub(super) fn trusted_users(directory: &Path) -> Vec<Uid> {
+pub fn trusted_users(directory: &Path) -> Vec<Uid> {
     let mut users = vec![Uid::from_raw(0), geteuid()];
     let of_a_service = || -> io::Result<Option<Uid>> {
         let found = std::fs::symlink_metadata(directory)?;
@@ -123,7 +123,7 @@ pub(super) fn trusted_users(directory: &Path) -> Vec<Uid> {
 }
 
 /// Why a client does not look for gateways in `directory`: another user can put any socket there.
-pub(super) fn distrusted(directory: &Path) -> Option<String> {
+pub fn distrusted(directory: &Path) -> Option<String> {
     let owner = std::fs::metadata(directory).ok()?.uid();
     if trusted_users(directory)[2..].contains(&Uid::from_raw(owner)) {
         return None;
@@ -132,7 +132,10 @@ pub(super) fn distrusted(directory: &Path) -> Option<String> {
 }
 
 /// Why another user can change what lies in `directory`, if one can.
-pub(super) fn distrust(directory: &Path) -> io::Result<Option<String>> {
+///
+/// # Errors
+/// When the directory cannot be looked at.
+pub fn distrust(directory: &Path) -> io::Result<Option<String>> {
     let is_ours = |found: &Metadata| found.uid() == 0 || found.uid() == geteuid().as_raw();
     let link = std::fs::symlink_metadata(directory)?;
     // Root's own link is one that systemd makes for DynamicUser=.
@@ -171,7 +174,7 @@ fn others_write(found: &Metadata) -> bool {
 }
 
 /// Where a path's last name stands.
-pub(super) fn parent_of(path: &Path) -> &Path {
+pub fn parent_of(path: &Path) -> &Path {
     match path.parent() {
         Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
         Some(parent) => parent,

@@ -9,7 +9,7 @@ use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::unistd::geteuid;
 
-use super::super::directory::{distrust, parent_of};
+use crate::host::directory::{distrust, parent_of};
 
 /// The permissions of a file that is made: it says who was connected.
 const MODE: u32 = 0o640;

@@ -1,28 +1,18 @@
-//! The unix socket for what changes something: who may connect to it may do everything.
+//! The unix socket of the admin API: a user that may connect to it may do everything.
 
 use std::fmt;
 use std::io;
 use std::os::unix::net::UnixListener as StdListener;
 use std::path::Path;
 
-use axum::extract::State;
-use axum::http::StatusCode;
-use axum::routing::{get, post};
-use axum::{Json, Router};
 use nix::unistd::Group;
-use serde::Deserialize;
-use serde_json::{Value, json};
 use tokio::net::{UnixListener, UnixStream};
 
-use super::socket_file::{SocketError, SocketFile, auto_path, clear, listen_at};
-use super::status::status;
-use super::steer::{Share, SteerError};
-use super::view::View;
-use super::{conns, dump, http};
-use crate::config::{Admin, AdminSocket, MAX_WEIGHT};
-
-/// The version of every answer's shape.
-pub const SCHEMA: u32 = 1;
+use super::http;
+use crate::config::{Admin, AdminSocket};
+use crate::control::state::ControlState;
+use crate::control::verbs;
+use crate::host::socket_file::{SocketError, SocketFile, auto_path, clear, listen_at};
 
 /// Why there is no admin socket.
 #[derive(Debug)]
@@ -99,96 +89,15 @@ impl AdminDoor {
     }
 
     /// Answers until the runtime ends.
-    pub(super) async fn serve(self, view: View) -> io::Result<()> {
+    pub(super) async fn serve(self, state: ControlState) -> io::Result<()> {
         let AdminDoor { listener, file: _file } = self;
         let listener = UnixListener::from_std(listener)?;
         let accept = async || -> io::Result<Option<UnixStream>> {
             listener.accept().await.map(|(stream, _)| Some(stream))
         };
-        http::serve(accept, routes(view), Admin::CONNECTIONS).await;
+        http::serve(accept, verbs::routes(state), Admin::CONNECTIONS).await;
         Ok(())
     }
-}
-
-/// Every route.
-fn routes(view: View) -> Router {
-    Router::new()
-        .route("/drain", post(drain))
-        .route("/status.json", get(status))
-        .route("/conns", get(conns::list))
-        .route("/dump", get(dump::dump))
-        .route("/kill", post(conns::kill))
-        .route("/listener", post(listener))
-        .route("/server", post(server))
-        .with_state(view)
-}
-
-/// What is done about a wish, or why nothing is.
-type Answer = Result<Json<Value>, (StatusCode, String)>;
-
-async fn drain(State(view): State<View>) -> Json<Value> {
-    view.drain();
-    Json(json!({ "schema": SCHEMA, "draining": true, "open": view.open() }))
-}
-
-/// What a listener is to do.
-#[derive(Deserialize)]
-struct ListenerWish {
-    listener: String,
-    paused: bool,
-}
-
-async fn listener(State(view): State<View>, Json(wish): Json<ListenerWish>) -> Answer {
-    let state = view.set_paused(&wish.listener, wish.paused).await.map_err(refusal)?;
-    view.forget_reading();
-    let state = state.word();
-    Ok(Json(json!({ "schema": SCHEMA, "listener": wish.listener, "state": state })))
-}
-
-/// What a server is to get.
-#[derive(Deserialize)]
-struct ServerWish {
-    /// `UPSTREAM/NAME`.
-    server: String,
-    share: ShareWish,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum ShareWish {
-    Drain,
-    Ready,
-    Weight(u32),
-}
-
-async fn server(State(view): State<View>, Json(wish): Json<ServerWish>) -> Answer {
-    let share = match wish.share {
-        ShareWish::Drain => Share::Drain,
-        ShareWish::Ready => Share::Ready,
-        ShareWish::Weight(weight @ 0..=MAX_WEIGHT) => Share::Weight(weight),
-        ShareWish::Weight(weight) => {
-            let words = format!("weight {weight}: must be 0 to {MAX_WEIGHT}");
-            return Err((StatusCode::BAD_REQUEST, words));
-        }
-    };
-    let server = view.set_share(&wish.server, share).await.map_err(refusal)?;
-    view.forget_reading();
-    let weight = server.weight();
-    Ok(Json(json!({
-        "schema": SCHEMA,
-        "server": wish.server,
-        "state": if weight > 0 { "ready" } else { "draining" },
-        "weight": weight,
-        "open": server.open(),
-    })))
-}
-
-fn refusal(error: SteerError) -> (StatusCode, String) {
-    let status = match error {
-        SteerError::Unknown(_) => StatusCode::NOT_FOUND,
-        SteerError::Draining => StatusCode::CONFLICT,
-    };
-    (status, error.to_string())
 }
 
 fn group_id(group: &str) -> Option<u32> {
@@ -204,8 +113,8 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
     use std::path::PathBuf;
 
-    use super::super::socket_file::{pid_of, sockets_in};
     use super::*;
+    use crate::host::socket_file::{pid_of, sockets_in};
 
     fn at(path: PathBuf, mode: u32) -> Admin {
         Admin { socket: AdminSocket::At(path), mode, group: None }

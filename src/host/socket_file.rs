@@ -31,7 +31,7 @@ const SUFFIXES: (&str, &str) = ("~", ".lock");
 
 /// Why there is no socket.
 #[derive(Debug)]
-pub(super) enum SocketError {
+pub enum SocketError {
     /// The group cannot be given.
     Group(io::Error),
     /// The path cannot be had.
@@ -48,7 +48,7 @@ impl From<io::Error> for SocketError {
 
 /// A socket's file that is ours to remove.
 #[derive(Debug)]
-pub(super) struct SocketFile {
+pub struct SocketFile {
     path: PathBuf,
     /// Device and inode: another process's file may lie at the path later.
     identity: (u64, u64),
@@ -71,7 +71,10 @@ fn identity(path: &Path) -> Option<(u64, u64)> {
 
 /// Listens at `path`. Before the name is seen, the socket has its mode and group and takes
 /// connections. A dead process's socket is replaced, a living one's never.
-pub(super) fn listen_at(
+///
+/// # Errors
+/// When the path cannot be had or is in use, or the file cannot be given its group.
+pub fn listen_at(
     path: &Path,
     mode: u32,
     group: Option<u32>,
@@ -179,7 +182,7 @@ fn is_socket(path: &Path) -> bool {
 }
 
 /// Whether a process listens at `path`. Never waits.
-pub(super) fn is_living(path: &Path) -> bool {
+pub fn is_living(path: &Path) -> bool {
     let connect = || {
         let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
         socket.set_nonblocking(true)?;
@@ -201,12 +204,12 @@ fn beside(path: &Path, suffix: &str) -> PathBuf {
 }
 
 /// Where an "auto" socket of the process `pid` is.
-pub(super) fn auto_path(directory: &Path, pid: u32) -> PathBuf {
+pub fn auto_path(directory: &Path, pid: u32) -> PathBuf {
     directory.join(format!("{}{pid}{}", AUTO_NAME.0, AUTO_NAME.1))
 }
 
 /// The pid in the name of an "auto" socket.
-pub(super) fn pid_of(path: &Path) -> Option<u32> {
+pub fn pid_of(path: &Path) -> Option<u32> {
     pid_in(path.file_name()?.to_str()?)
 }
 
@@ -218,7 +221,7 @@ fn pid_in(name: &str) -> Option<u32> {
 ///
 /// # Errors
 /// When the directory cannot be read.
-pub(super) fn sockets_in(directory: &Path) -> io::Result<Vec<PathBuf>> {
+pub fn sockets_in(directory: &Path) -> io::Result<Vec<PathBuf>> {
     let entries = fs::read_dir(directory)?;
     let mut found: Vec<PathBuf> = entries
         .filter_map(|entry| Some(entry.ok()?.path()))
@@ -229,7 +232,7 @@ pub(super) fn sockets_in(directory: &Path) -> io::Result<Vec<PathBuf>> {
 }
 
 /// Removes what dead gateways left in the runtime directory: "auto" sockets, and their locks.
-pub(super) fn clear(directory: &Path) {
+pub fn clear(directory: &Path) {
     for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
         let name = entry.file_name();
         let Some(name) = name.to_str() else { continue };

@@ -4,12 +4,12 @@
 //! closed its rings: their inodes stand in the table of sockets and no process has them open.
 
 use std::fmt;
-use std::io::BufRead;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use nix::fcntl::readlinkat;
 
-use crate::summary::plain_word;
+use super::kernel_files::{KernelFiles, Stat};
+use crate::base::plain_word;
 
 /// How many processes are named when several share a listener.
 const NAMED_MAX: usize = 3;
@@ -32,16 +32,21 @@ const STATES: [&str; 12] = [
     "CLOSING",
     "SYN-RECV",
 ];
+/// Fields of /proc/PID/stat by their numbers in proc_pid_stat(5).
+const STATE: usize = 3;
+const FLAGS: usize = 9;
 /// PF_EXITING (include/linux/sched.h): the thread is on its way out.
 const EXITING: u64 = 0x4;
 
 /// A socket in LISTEN.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Listening {
-    pub(super) address: SocketAddr,
-    pub(super) inode: u64,
+pub struct Listening {
+    /// The address that it listens on.
+    pub address: SocketAddr,
+    /// The number that identifies the socket.
+    pub inode: u64,
     /// The user that made it.
-    pub(super) user: u32,
+    pub user: u32,
 }
 
 /// A connection that has a port.
@@ -96,9 +101,9 @@ impl fmt::Display for Holder {
 
 /// The sockets in LISTEN that a socket on `address` would share clients with, in the network of
 /// the calling thread.
-pub(super) fn listening_on(address: SocketAddr) -> Vec<Listening> {
+pub fn listening_on(address: SocketAddr) -> Vec<Listening> {
     let of_family = |table: &str| {
-        let rows = listening(&format!("/proc/thread-self/net/{table}"));
+        let rows = listening(&format!("proc/thread-self/net/{table}"));
         rows.into_iter().filter(|row| collide(row.address, address)).collect::<Vec<_>>()
     };
     let found = if address.is_ipv4() { of_family("tcp") } else { Vec::new() };
@@ -109,14 +114,12 @@ pub(super) fn listening_on(address: SocketAddr) -> Vec<Listening> {
 
 /// A connection whose own end is where a socket on `address` would be; one that lives before one
 /// that has ended.
-pub(super) fn use_of(address: SocketAddr) -> Option<Use> {
+pub fn use_of(address: SocketAddr) -> Option<Use> {
     let mut ended = None;
     for table in ["tcp", "tcp6"] {
-        let Ok(file) = std::fs::File::open(format!("/proc/thread-self/net/{table}")) else {
-            continue;
-        };
-        let lines = std::io::BufReader::new(file).lines().map_while(Result::ok).skip(1);
-        for (own, peer, state) in lines.take(ROWS_MAX).filter_map(|line| connection(&line)) {
+        let lines = KernelFiles::of_this_host().lines(format!("proc/thread-self/net/{table}"));
+        let rows = lines.into_iter().flatten().skip(1).take(ROWS_MAX);
+        for (own, peer, state) in rows.filter_map(|line| connection(&line)) {
             if !collide(own.address, address) {
                 continue;
             }
@@ -132,7 +135,7 @@ pub(super) fn use_of(address: SocketAddr) -> Option<Use> {
 /// Who keeps these sockets open, among the first `descriptors` of every process. Half a million
 /// clients on the same host have as many to look through, which takes seconds; a listener is among
 /// the first that its process opened.
-pub(super) fn holder_of(sockets: &[Listening], descriptors: usize) -> Holder {
+pub fn holder_of(sockets: &[Listening], descriptors: usize) -> Holder {
     let mut living = Vec::new();
     let mut unseen = None;
     for pid in processes() {
@@ -153,12 +156,12 @@ pub(super) fn holder_of(sockets: &[Listening], descriptors: usize) -> Holder {
 }
 
 /// Whether the process is on its way out: killed, and its files are about to be closed.
-pub(super) fn is_ending(pid: i32) -> bool {
+pub fn is_ending(pid: i32) -> bool {
     stage_of(pid) == Some(Stage::Ending)
 }
 
 /// Whether there is such a process, and it is not on its way out.
-pub(super) fn is_living(pid: i32) -> bool {
+pub fn is_living(pid: i32) -> bool {
     stage_of(pid) == Some(Stage::Living)
 }
 
@@ -170,20 +173,15 @@ enum Stage {
 
 /// `None`: there is no such process.
 fn stage_of(pid: i32) -> Option<Stage> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name, in parentheses, may hold anything; state and flags are the 1st and 7th after it.
-    let (_, after) = stat.rsplit_once(')')?;
-    let mut words = after.split_whitespace();
-    let state = words.next()?;
-    let flags = words.nth(5)?.parse::<u64>().ok()?;
-    let ending = matches!(state, "Z" | "X") || flags & EXITING != 0;
+    let stat = Stat::read(KernelFiles::of_this_host(), &pid.to_string())?;
+    let (state, flags) = (stat.field::<String>(STATE)?, stat.field::<u64>(FLAGS)?);
+    let ending = matches!(state.as_str(), "Z" | "X") || flags & EXITING != 0;
     Some(if ending { Stage::Ending } else { Stage::Living })
 }
 
 /// The kernel writes sockets in LISTEN before all others, of which there may be millions.
 fn listening(table: &str) -> Vec<Listening> {
-    let Ok(file) = std::fs::File::open(table) else { return Vec::new() };
-    let lines = std::io::BufReader::new(file).lines().map_while(Result::ok).skip(1);
+    let lines = KernelFiles::of_this_host().lines(table).into_iter().flatten().skip(1);
     lines.map_while(|line| row(&line)).collect()
 }
 
@@ -235,14 +233,15 @@ fn collide(theirs: SocketAddr, ours: SocketAddr) -> bool {
 }
 
 fn processes() -> impl Iterator<Item = i32> {
-    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let entries =
+        std::fs::read_dir(KernelFiles::of_this_host().path("proc")).into_iter().flatten().flatten();
     entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
 }
 
 /// Whether one of the process's first descriptors is one of these sockets; `None` when it is not
 /// for us to see, though it may have some.
 fn holds(pid: i32, sockets: &[Listening], descriptors: usize) -> Option<bool> {
-    let path = format!("/proc/{pid}/fd");
+    let path = KernelFiles::of_this_host().path(format!("proc/{pid}/fd"));
     let opened = std::fs::File::open(&path).and_then(|at| Ok((at, std::fs::read_dir(&path)?)));
     let (folder, entries) = match opened {
         Ok(opened) => opened,
@@ -268,14 +267,13 @@ fn user_of(pid: i32) -> Option<u32> {
 }
 
 fn status_of(pid: i32, key: &str) -> Option<String> {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    status.lines().find_map(|line| line.strip_prefix(key)).map(str::to_owned)
+    KernelFiles::of_this_host().field(format!("proc/{pid}/status"), key)
 }
 
 /// The process itself has chosen it.
 fn name_of(pid: i32) -> String {
-    let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-    plain_word(name.trim_end()).into_owned()
+    let name = KernelFiles::of_this_host().text(format!("proc/{pid}/comm")).unwrap_or_default();
+    plain_word(&name).into_owned()
 }
 
 #[cfg(test)]

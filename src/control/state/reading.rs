@@ -3,15 +3,15 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::WorkerHandle;
-use super::access::AccessLog;
-use super::process::{self, Birth};
-use super::steer::Steering;
+use super::steering::Steering;
+use crate::access_log::AccessLog;
 use crate::base::{Clock, Id, ListenerId, Millis, ServerId, UpstreamId, version};
 use crate::budget::Budget;
 use crate::config::Config;
 use crate::conn::Reason;
-use crate::doctor::Given;
+use crate::control::handle::WorkerHandle;
+use crate::host::facts::Given;
+use crate::host::usage::{OpenFiles, ProcessStart, ProcessUsage};
 use crate::metrics::reading::{self, ConfigText, Counts, Drain, Durations, Leaving, Reading};
 use crate::metrics::{ConnectFailure, Counter, OfListener, OfServer, Refusal, WorkerCounters};
 use crate::query::{Names, UpstreamNames};
@@ -43,7 +43,7 @@ pub struct Books {
     /// Lines for each connection.
     pub access_log: Option<AccessLog>,
     /// What does not change about the process.
-    pub birth: Birth,
+    pub birth: ProcessStart,
 }
 
 /// What is known of a listener from the start.
@@ -100,8 +100,8 @@ impl Books {
                 commit: version::COMMIT.map(str::to_owned),
             },
             config: ConfigText { sha256: self.config_sha256.clone() },
-            process: process::process(root, self.birth),
-            host: process::host(root),
+            process: self.process(root),
+            host: host(root),
             budget: reading::Budget {
                 limit: self.budget.limit().into(),
                 bound_by: self.bound_by.clone(),
@@ -118,6 +118,19 @@ impl Books {
                 .map(|(index, book)| self.listener(index, book))
                 .collect(),
             workers: self.counters().map(|counters| worker(counters, now.millis())).collect(),
+        }
+    }
+
+    fn process(&self, root: &Path) -> reading::Process {
+        let ProcessUsage { cpu_seconds, resident_memory_bytes, open_fds, max_fds } =
+            ProcessUsage::read(root);
+        let start_time_seconds = self.birth.start_time_seconds;
+        reading::Process {
+            cpu_seconds,
+            resident_memory_bytes,
+            open_fds,
+            max_fds,
+            start_time_seconds,
         }
     }
 
@@ -199,6 +212,11 @@ impl Books {
             to_client_bytes: sum(|server| server.to_client_bytes.get()),
         }
     }
+}
+
+fn host(root: &Path) -> reading::Host {
+    let OpenFiles { open, max } = OpenFiles::read(root);
+    reading::Host { open_files: open, max_files: max }
 }
 
 fn counts<const N: usize>(

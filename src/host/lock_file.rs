@@ -9,6 +9,8 @@ use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg, OFlag};
 use nix::unistd::geteuid;
 
+use super::kernel_files::KernelFiles;
+
 /// A file that another user can open can be locked by that user.
 const MODE: u32 = 0o600;
 /// Looks at a file that its holder removes meanwhile.
@@ -135,7 +137,7 @@ fn holder(file: &File) -> Option<i32> {
     let found = file.metadata().ok()?;
     let (major, minor) = (libc::major(found.dev()), libc::minor(found.dev()));
     let place = format!("{major:02x}:{minor:02x}:{}", found.ino());
-    holder_in(&fs::read_to_string("/proc/locks").ok()?, &place)
+    holder_in(&KernelFiles::of_this_host().text("proc/locks")?, &place)
 }
 
 /// Of `1: FLOCK  ADVISORY  WRITE 4711 fd:01:1234 0 EOF` (proc_locks(5)) the pid. Lines of those

@@ -5,12 +5,12 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use axum::{Json, Router};
 use ipnet::IpNet;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::AsyncWriteExt;
@@ -18,9 +18,11 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 
 use super::hosts::Hosts;
-use super::view::{Stage, View};
 use super::{events, http, page};
+use crate::api::STATUS_PATH;
 use crate::config::Status;
+use crate::control::state::{ControlState, Stage};
+use crate::control::verbs::status;
 use crate::metrics::Format;
 
 /// Connections that may wait to be accepted.
@@ -67,7 +69,7 @@ impl StatusDoor {
     }
 
     /// Answers until the runtime ends.
-    pub(super) async fn serve(self, view: View) -> io::Result<()> {
+    pub(super) async fn serve(self, state: ControlState) -> io::Result<()> {
         let listener = TcpListener::from_std(self.listener)?;
         let allow = self.allow;
         let accept = async || -> io::Result<Option<TcpStream>> {
@@ -78,7 +80,7 @@ impl StatusDoor {
             turn_away(stream).await;
             Ok(None)
         };
-        http::serve(accept, routes(view, self.hosts), Status::CONNECTIONS).await;
+        http::serve(accept, routes(state, self.hosts), Status::CONNECTIONS).await;
         Ok(())
     }
 }
@@ -97,18 +99,18 @@ fn listen(address: SocketAddr) -> io::Result<std::net::TcpListener> {
 
 /// Every route; all of them only read. Probes are answered under every name: they say nothing that
 /// a stranger could use.
-fn routes(view: View, hosts: Hosts) -> Router {
+fn routes(state: ControlState, hosts: Hosts) -> Router {
     let places = events::places();
     let hosts = Arc::new(hosts);
     Router::new()
         .route("/", get(page))
-        .route("/events", get(move |view| events::stream(view, places)))
+        .route("/events", get(move |state| events::stream(state, places)))
         .route("/metrics", get(metrics))
-        .route("/status.json", get(status))
+        .route(STATUS_PATH, get(status))
         .route_layer(from_fn(move |request, next| named(hosts.clone(), request, next)))
         .route("/healthz", get(health))
         .route("/readyz", get(readiness))
-        .with_state(view)
+        .with_state(state)
 }
 
 /// Answers a request that gives the host one of its names.
@@ -120,8 +122,8 @@ async fn named(hosts: Arc<Hosts>, request: Request, next: Next) -> Response {
 }
 
 /// 200 while every worker turns: otherwise the process should be started anew.
-async fn health(State(view): State<View>) -> (StatusCode, String) {
-    match view.stalled().next() {
+async fn health(State(state): State<ControlState>) -> (StatusCode, String) {
+    match state.stalled().next() {
         None => (StatusCode::OK, "ok\n".to_owned()),
         Some((worker, silent)) => {
             let words = format!("worker {worker} has not turned for {} s\n", silent.as_secs());
@@ -131,28 +133,23 @@ async fn health(State(view): State<View>) -> (StatusCode, String) {
 }
 
 /// 200 while clients should be sent here.
-async fn readiness(State(view): State<View>) -> (StatusCode, String) {
-    match view.stage() {
-        Stage::Ready => health(State(view)).await,
+async fn readiness(State(state): State<ControlState>) -> (StatusCode, String) {
+    match state.stage() {
+        Stage::Ready => health(State(state)).await,
         Stage::Starting => (StatusCode::SERVICE_UNAVAILABLE, "starting\n".to_owned()),
         Stage::Draining => (StatusCode::SERVICE_UNAVAILABLE, "draining\n".to_owned()),
     }
 }
 
 /// The exposition, in the format that the scraper prefers.
-async fn metrics(State(view): State<View>, headers: HeaderMap) -> impl IntoResponse {
+async fn metrics(State(state): State<ControlState>, headers: HeaderMap) -> impl IntoResponse {
     let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
     let format = Format::accepted(accept);
-    ([(header::CONTENT_TYPE, format.content_type())], view.exposition(format))
-}
-
-/// Everything, for programs.
-pub(super) async fn status(State(view): State<View>) -> Response {
-    Json(&*view.reading()).into_response()
+    ([(header::CONTENT_TYPE, format.content_type())], state.exposition(format))
 }
 
 /// Everything, for people.
-async fn page(State(view): State<View>) -> impl IntoResponse {
+async fn page(State(state): State<ControlState>) -> impl IntoResponse {
     let headers = [
         (header::CONTENT_TYPE, "text/html; charset=utf-8"),
         (header::CONTENT_SECURITY_POLICY, page::POLICY),
@@ -160,7 +157,7 @@ async fn page(State(view): State<View>) -> impl IntoResponse {
         (header::REFERRER_POLICY, "no-referrer"),
         (header::CACHE_CONTROL, "no-store"),
     ];
-    (headers, page::render(&view.reading()))
+    (headers, page::render(&state.reading()))
 }
 
 fn is_allowed(allow: &[IpNet], peer: SocketAddr) -> bool {

@@ -8,25 +8,26 @@ const ENDS: [Signal; 2] = [Signal::SIGTERM, Signal::SIGINT];
 /// end a gateway that starts, which may take minutes while a predecessor's sockets go.
 const WISHES: [Signal; 3] = [Signal::SIGHUP, Signal::SIGUSR1, Signal::SIGUSR2];
 
-/// Holds back, from the very start, what must not end it, until the control plane hears it. Threads
-/// that are started meanwhile hear none of it at all.
+/// Blocks, from the very start, the signals that ask for something else, until the control plane
+/// has handlers for them: by default they end the process. Threads that are started meanwhile
+/// inherit the mask.
 pub fn hold_wishes() {
     set(&WISHES).thread_block().expect("a set of known signals");
 }
 
-/// Holds back all else that the control plane hears: from now on clients may be served, and none of
-/// them is to be lost by a signal that nobody hears yet.
+/// Blocks the signals that ask for the end: from now on clients may be served, and none of them is
+/// to be lost by a signal that has no handler yet.
 pub fn hold_ends() {
     set(&ENDS).thread_block().expect("a set of known signals");
 }
 
 /// Lets a start be ended again.
-pub(super) fn release_ends() {
+pub fn release_ends() {
     set(&ENDS).thread_unblock().expect("a set of known signals");
 }
 
-/// Hears all of them, what was held back at first.
-pub(super) fn release() {
+/// Lets all of them through, those first that were blocked first.
+pub fn release() {
     set(&WISHES).thread_unblock().expect("a set of known signals");
     release_ends();
 }

@@ -1,9 +1,10 @@
 //! What the control groups above this process allow, of either version.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
+
+use super::kernel_files::KernelFiles;
 
 /// What the control groups above this process allow: at each resource the tightest of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -69,21 +70,21 @@ const TASKS: [Names; 2] = [
 const NO_LIMIT: u64 = 1 << 60;
 
 impl Cgroup {
-    /// Reads the groups of the process whose /proc and /sys stand below `root`.
-    pub fn read(root: &Path) -> Cgroup {
+    /// Reads the groups of the process.
+    pub(super) fn read(files: KernelFiles<'_>) -> Cgroup {
         let groups = Groups {
-            own: fs::read_to_string(root.join("proc/self/cgroup")).unwrap_or_default(),
-            mounts: fs::read_to_string(root.join("proc/self/mountinfo")).unwrap_or_default(),
-            root,
+            own: files.text("proc/self/cgroup").unwrap_or_default(),
+            mounts: files.text("proc/self/mountinfo").unwrap_or_default(),
+            files,
         };
         let quota_v2 = groups.folders("").into_iter().filter_map(|folder| {
-            let text = groups.text(&folder.join("cpu.max"))?;
+            let text = files.text(folder.join("cpu.max"))?;
             let (quota, period) = text.split_once(' ')?;
             thousandths(quota, period)
         });
         let quota_v1 = groups.folders("cpu").into_iter().filter_map(|folder| {
-            let quota = groups.text(&folder.join("cpu.cfs_quota_us"))?;
-            thousandths(&quota, &groups.text(&folder.join("cpu.cfs_period_us"))?)
+            let quota = files.text(folder.join("cpu.cfs_quota_us"))?;
+            thousandths(&quota, &files.text(folder.join("cpu.cfs_period_us"))?)
         });
         Cgroup {
             memory_bytes: groups.tightest(&MEMORY),
@@ -100,7 +101,7 @@ fn thousandths(quota: &str, period: &str) -> Option<u64> {
 }
 
 struct Groups<'a> {
-    root: &'a Path,
+    files: KernelFiles<'a>,
     /// /proc/self/cgroup.
     own: String,
     /// /proc/self/mountinfo.
@@ -154,16 +155,12 @@ impl Groups<'_> {
     }
 
     fn room(&self, folder: &Path, file: &str, names: &Names) -> Option<Room> {
-        let number = |name: &str| self.text(&folder.join(name))?.parse::<u64>().ok();
+        let number = |name: &str| self.files.text(folder.join(name))?.parse::<u64>().ok();
         let limit = number(file).filter(|&limit| limit < NO_LIMIT)?;
-        let stat = self.text(&folder.join("memory.stat")).unwrap_or_default();
+        let stat = self.files.text(folder.join("memory.stat")).unwrap_or_default();
         let cache = stat.lines().find_map(|line| line.strip_prefix(names.cache)?.strip_prefix(' '));
         let cache: u64 = cache.and_then(|bytes| bytes.trim().parse().ok()).unwrap_or(0);
         let used = number(names.used).unwrap_or(0).saturating_sub(cache);
         Some(Room { file: format!("/{}", folder.join(file).display()), limit, used })
-    }
-
-    fn text(&self, path: &Path) -> Option<String> {
-        Some(fs::read_to_string(self.root.join(path)).ok()?.trim().to_owned())
     }
 }

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::str::FromStr;
 
 use serde::Serialize;
 
 use super::cgroup::Cgroup;
+use super::kernel_files::{KernelFiles, field, numbers};
 
 /// Bits of `CapEff` in /proc/self/status (capabilities(7)).
 const CAP_IPC_LOCK: u64 = 1 << 14;
@@ -165,18 +165,18 @@ impl Network {
 impl Facts {
     /// Reads the host whose /proc and /sys stand below `root`.
     pub fn read(root: &Path, given: Given) -> Facts {
-        let mut tree = Tree { root, unread: BTreeSet::new() };
-        let status = tree.text("proc/self/status").unwrap_or_default();
-        let process = process(&tree, &status, &given);
+        let files = KernelFiles::below(root);
+        let mut tree = Tree { files, unread: BTreeSet::new() };
+        let process = process(files, &given);
         let host = host(&mut tree);
         let network = network(&mut tree);
         Facts {
-            release: tree.text("proc/sys/kernel/osrelease").unwrap_or_else(|| "(unknown)".into()),
+            release: files.text("proc/sys/kernel/osrelease").unwrap_or_else(|| "(unknown)".into()),
             kernel: given.kernel,
             process,
             host,
             network,
-            cgroup: Cgroup::read(root),
+            cgroup: Cgroup::read(files),
             unread: tree.unread.into_iter().map(str::to_owned).collect(),
         }
     }
@@ -196,25 +196,16 @@ impl Facts {
     }
 }
 
-/// Files below a root.
+/// The files of the kernel, and which of them should be there and could not be read.
 struct Tree<'a> {
-    root: &'a Path,
+    files: KernelFiles<'a>,
     unread: BTreeSet<&'static str>,
 }
 
 impl Tree<'_> {
-    fn text(&self, path: &str) -> Option<String> {
-        Some(std::fs::read_to_string(self.root.join(path)).ok()?.trim().to_owned())
-    }
-
-    /// A file that may be missing.
-    fn optional<T: FromStr>(&self, path: &str) -> Option<T> {
-        self.text(path)?.parse().ok()
-    }
-
     /// The numbers of a file that should be there.
     fn numbers<const N: usize>(&mut self, path: &'static str) -> Option<[u64; N]> {
-        let numbers = self.text(path).and_then(|text| numbers(&text));
+        let numbers = self.files.numbers(path);
         if numbers.is_none() {
             self.unread.insert(path);
         }
@@ -225,31 +216,16 @@ impl Tree<'_> {
         let [number] = self.numbers(path)?;
         T::try_from(number).ok()
     }
-
-    fn links_to(&self, path: &str, target: &str) -> Option<bool> {
-        let link = std::fs::read_link(self.root.join(path)).ok()?;
-        Some(link.as_os_str() == target)
-    }
 }
 
-/// The first `N` numbers of a text.
-fn numbers<const N: usize>(text: &str) -> Option<[u64; N]> {
-    let mut words = text.split_whitespace();
-    let mut found = [0; N];
-    for number in &mut found {
-        *number = words.next()?.parse().ok()?;
-    }
-    Some(found)
-}
-
-fn process(tree: &Tree<'_>, status: &str, given: &Given) -> Process {
-    let field = |key: &str| {
-        status.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':')).map(str::trim)
-    };
-    let capabilities = field("CapEff").and_then(|hex| u64::from_str_radix(hex, 16).ok());
-    let first_user = tree.links_to("proc/self/ns/user", FIRST_USER_NAMESPACE).unwrap_or(true);
-    let first_pid = tree.links_to("proc/self/ns/pid", FIRST_PID_NAMESPACE);
-    let marked = ["run/.containerenv", ".dockerenv"].iter().any(|m| tree.root.join(m).exists());
+fn process(files: KernelFiles<'_>, given: &Given) -> Process {
+    let status = files.text("proc/self/status").unwrap_or_default();
+    let field = |key: &str| field(&status, key);
+    let links_to = |path: &str, target: &str| files.link(path).map(|link| link == target);
+    let capabilities = field("CapEff:").and_then(|hex| u64::from_str_radix(hex, 16).ok());
+    let first_user = links_to("proc/self/ns/user", FIRST_USER_NAMESPACE).unwrap_or(true);
+    let first_pid = links_to("proc/self/ns/pid", FIRST_PID_NAMESPACE);
+    let marked = ["run/.containerenv", ".dockerenv"].iter().any(|m| files.path(m).exists());
     let has_one_of = |bits| first_user && capabilities.is_some_and(|all| all & bits != 0);
     let ipc_lock = has_one_of(CAP_IPC_LOCK);
     let memlock_bytes = given.memlock_bytes.1;
@@ -260,47 +236,47 @@ fn process(tree: &Tree<'_>, status: &str, given: &Given) -> Process {
         locked_elsewhere_bytes: given.locked_elsewhere_bytes,
         ipc_lock,
         many_pipes: has_one_of(CAP_SYS_RESOURCE | CAP_SYS_ADMIN),
-        cores: field("Cpus_allowed_list")
+        cores: field("Cpus_allowed_list:")
             .map_or(1, |list| ranges(list).map(|(a, b)| b - a + 1).sum()) as u32,
-        seccomp: field("Seccomp").and_then(|mode| mode.parse().ok()).unwrap_or(0),
+        seccomp: field("Seccomp:").and_then(|mode| mode.parse().ok()).unwrap_or(0),
         container: !first_user || first_pid.map_or(marked, |first| !first),
     }
 }
 
 fn host(tree: &mut Tree<'_>) -> Host {
     let file_nr: Option<[u64; 3]> = tree.numbers("proc/sys/fs/file-nr");
-    let available = tree.text("proc/meminfo").and_then(|text| {
-        let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
-        numbers(line).map(|[kib]: [u64; 1]| kib << 10)
-    });
+    let files = tree.files;
+    let available = files
+        .field("proc/meminfo", "MemAvailable:")
+        .and_then(|line| numbers(&line).map(|[kib]: [u64; 1]| kib << 10));
     if available.is_none() {
         tree.unread.insert("proc/meminfo");
     }
-    let tcp = tree.text("proc/net/sockstat").and_then(|text| {
-        let line = text.lines().find_map(|line| line.strip_prefix("TCP:"))?.to_owned();
-        numbers(line.split_once(" mem ")?.1).map(|[pages]: [u64; 1]| pages)
-    });
+    let tcp = files
+        .field("proc/net/sockstat", "TCP:")
+        .and_then(|line| numbers(line.split_once(" mem ")?.1).map(|[pages]: [u64; 1]| pages));
     Host {
         nr_open: tree.number("proc/sys/fs/nr_open"),
-        pipe_user_pages: tree.optional("proc/sys/fs/pipe-user-pages-soft"),
+        pipe_user_pages: files.word("proc/sys/fs/pipe-user-pages-soft"),
         files_max: file_nr.map(|[_, _, max]| max),
         files_used: file_nr.map(|[used, _, _]| used),
         memory_available_bytes: available,
-        tcp_mem_pages: tree.text("proc/sys/net/ipv4/tcp_mem").and_then(|text| numbers(&text)),
+        tcp_mem_pages: files.numbers("proc/sys/net/ipv4/tcp_mem"),
         tcp_mem_used_pages: tcp,
-        io_uring_disabled: tree.optional("proc/sys/kernel/io_uring_disabled"),
-        conntrack_max: tree.optional("proc/sys/net/netfilter/nf_conntrack_max"),
+        io_uring_disabled: files.word("proc/sys/kernel/io_uring_disabled"),
+        conntrack_max: files.word("proc/sys/net/netfilter/nf_conntrack_max"),
     }
 }
 
 fn network(tree: &mut Tree<'_>) -> Network {
+    let files = tree.files;
     let ports = tree.numbers("proc/sys/net/ipv4/ip_local_port_range").and_then(|[from, to]| {
         Some((u16::try_from(from).ok()?, u16::try_from(to).ok().filter(|&to| to >= from as u16)?))
     });
-    let reserved = tree.text("proc/sys/net/ipv4/ip_local_reserved_ports").unwrap_or_default();
+    let reserved = files.text("proc/sys/net/ipv4/ip_local_reserved_ports").unwrap_or_default();
     let somaxconn = tree.number("proc/sys/net/core/somaxconn");
     // Global figures of TCP are shown to the host's namespace alone (net/ipv4/sysctl_net_ipv4.c).
-    let global = tree.root.join("proc/sys/net/ipv4/tcp_mem").exists();
+    let global = files.path("proc/sys/net/ipv4/tcp_mem").exists();
     let namespace = match (global, somaxconn) {
         (true, _) => Namespace::Host,
         (false, Some(_)) => Namespace::Own,
@@ -311,14 +287,14 @@ fn network(tree: &mut Tree<'_>) -> Network {
         somaxconn,
         tcp_max_syn_backlog: tree.number("proc/sys/net/ipv4/tcp_max_syn_backlog"),
         // Absent in a kernel without CONFIG_SYN_COOKIES.
-        tcp_syncookies: tree.optional("proc/sys/net/ipv4/tcp_syncookies"),
+        tcp_syncookies: files.word("proc/sys/net/ipv4/tcp_syncookies"),
         tcp_tw_reuse: tree.number("proc/sys/net/ipv4/tcp_tw_reuse"),
-        tcp_migrate_req: tree.optional("proc/sys/net/ipv4/tcp_migrate_req"),
+        tcp_migrate_req: files.word("proc/sys/net/ipv4/tcp_migrate_req"),
         tcp_rmem_bytes: tree.numbers("proc/sys/net/ipv4/tcp_rmem"),
         tcp_wmem_bytes: tree.numbers("proc/sys/net/ipv4/tcp_wmem"),
         ports,
         ports_reserved: reserved,
-        conntrack_used: tree.optional("proc/sys/net/netfilter/nf_conntrack_count"),
+        conntrack_used: files.word("proc/sys/net/netfilter/nf_conntrack_count"),
     }
 }
 

@@ -12,8 +12,8 @@ use hyper::body::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
-use super::http::CONNECTION_LIFE;
-use super::view::View;
+use crate::api::patience;
+use crate::control::state::ControlState;
 
 /// Streams at one time.
 const STREAMS: usize = 8;
@@ -21,7 +21,7 @@ const STREAMS: usize = 8;
 const PERIOD: Duration = Duration::from_secs(1);
 /// What a stream may last: half of what its connection may, which may be older, so that it ends in
 /// order.
-const LIFE: Duration = Duration::from_secs(CONNECTION_LIFE.as_secs() / 2);
+const LIFE: Duration = Duration::from_secs(patience::CONNECTION.as_secs() / 2);
 /// Tells the client to come again at once, in milliseconds, when a stream has ended.
 const AGAIN: &str = "retry: 500\n\n";
 
@@ -31,14 +31,14 @@ pub(super) fn places() -> Arc<Semaphore> {
 }
 
 /// A stream, or the word that there is no place for another.
-pub(super) async fn stream(State(view): State<View>, places: Arc<Semaphore>) -> Response {
+pub(super) async fn stream(State(state): State<ControlState>, places: Arc<Semaphore>) -> Response {
     let Ok(place) = places.try_acquire_owned() else {
         let words = format!("{STREAMS} streams are open already; ask for /status.json\n");
         return (StatusCode::SERVICE_UNAVAILABLE, words).into_response();
     };
     // One frame waits at most: who reads slowly gets fewer readings, not old ones.
     let (sender, body) = Channel::<Bytes>::new(1);
-    tokio_uring::spawn(send(view, sender, place));
+    tokio_uring::spawn(send(state, sender, place));
     let headers = [
         (header::CONTENT_TYPE, "text/event-stream"),
         (header::CACHE_CONTROL, "no-store"),
@@ -49,18 +49,18 @@ pub(super) async fn stream(State(view): State<View>, places: Arc<Semaphore>) -> 
 }
 
 /// Until the time is over or nobody listens.
-async fn send(view: View, mut sender: Sender<Bytes>, _place: OwnedSemaphorePermit) {
-    let end = view.now().after(LIFE);
+async fn send(state: ControlState, mut sender: Sender<Bytes>, _place: OwnedSemaphorePermit) {
+    let end = state.now().after(LIFE);
     let mut every = interval(PERIOD);
     every.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut before = AGAIN;
-    while view.now() < end {
+    while state.now() < end {
         every.tick().await;
-        let reading = serde_json::to_string(&*view.reading()).expect("a reading is plain data");
+        let reading = serde_json::to_string(&*state.reading()).expect("a reading is plain data");
         let event = format!("{before}data: {reading}\n\n");
         before = "";
         // Who does not read keeps the place no longer than the others.
-        let left = end.since(view.now());
+        let left = end.since(state.now());
         if !matches!(timeout(left, sender.send_data(event.into())).await, Ok(Ok(()))) {
             return;
         }

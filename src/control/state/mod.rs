@@ -1,4 +1,9 @@
-//! What the control plane's parts share: the workers, and how far the gateway is.
+//! The state that the parts of the control plane share: workers, readings, the gateway's stage.
+
+mod permits;
+mod reading;
+mod steering;
+mod watch;
 
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex};
@@ -7,15 +12,17 @@ use std::time::Duration;
 use axum::body::Bytes;
 use tokio::sync::mpsc::UnboundedSender;
 
-use super::access::AccessLog;
-use super::conns::Turns;
-use super::reading::Books;
-use super::steer::Steering;
-use super::watch::Watch;
-use super::{STALLED_AFTER, WorkerHandle};
+pub(super) use permits::Permits;
+pub use reading::{Books, ListenerBook, UpstreamBook};
+pub use steering::{SteeredListener, Steering};
+
+use super::handle::WorkerHandle;
+use crate::access_log::AccessLog;
 use crate::base::Millis;
 use crate::metrics::{Format, Reading};
 use crate::query::Names;
+use crate::summary::STALLED_AFTER;
+use watch::Watch;
 
 /// However many ask, a reading is taken ten times per second at most: it looks at every listener's
 /// sockets and at /proc.
@@ -24,7 +31,7 @@ const READING_LIFE: Duration = Duration::from_millis(100);
 /// How far the gateway is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-pub enum Stage {
+pub(super) enum Stage {
     /// Not every part is there yet.
     Starting,
     /// Clients are served.
@@ -35,14 +42,14 @@ pub enum Stage {
 
 /// Shared by signals, the watch and every request; cheap to clone.
 #[derive(Clone, Debug)]
-pub struct View(Arc<Inside>);
+pub(super) struct ControlState(Arc<Inside>);
 
 #[derive(Debug)]
 struct Inside {
     books: Books,
     kept: Mutex<Option<Kept>>,
     names: Names,
-    turns: Turns,
+    permits: Permits,
     watch: Mutex<Watch>,
     stage: AtomicU8,
     drains: UnboundedSender<()>,
@@ -57,17 +64,17 @@ struct Kept {
     texts: Vec<(Format, Bytes)>,
 }
 
-impl View {
+impl ControlState {
     /// A gateway that is starting. `drains` takes the wish that it drain.
-    pub(super) fn new(books: Books, drains: UnboundedSender<()>) -> View {
+    pub(super) fn new(books: Books, drains: UnboundedSender<()>) -> ControlState {
         let stage = AtomicU8::new(Stage::Starting as u8);
         let names = books.names();
         let watch = Mutex::new(Watch::new(books.workers.len(), books.clock.now()));
-        View(Arc::new(Inside {
+        ControlState(Arc::new(Inside {
             books,
             kept: Mutex::default(),
             names,
-            turns: Turns::new(),
+            permits: Permits::new(),
             watch,
             stage,
             drains,
@@ -75,7 +82,7 @@ impl View {
     }
 
     /// The workers.
-    pub fn workers(&self) -> &[WorkerHandle] {
+    pub(super) fn workers(&self) -> &[WorkerHandle] {
         &self.0.books.workers
     }
 
@@ -85,7 +92,7 @@ impl View {
     }
 
     /// What operators may change.
-    pub fn steering(&self) -> &Steering {
+    pub(super) fn steering(&self) -> &Steering {
         &self.0.books.steering
     }
 
@@ -97,12 +104,12 @@ impl View {
     }
 
     /// The gateway's time.
-    pub fn now(&self) -> Millis {
+    pub(super) fn now(&self) -> Millis {
         self.0.books.clock.now()
     }
 
     /// How everything stands, or stood a moment ago.
-    pub fn reading(&self) -> Arc<Reading> {
+    pub(super) fn reading(&self) -> Arc<Reading> {
         self.with_kept(|kept| kept.reading.clone())
     }
 
@@ -135,17 +142,17 @@ impl View {
     }
 
     /// What the config's parts are called, by index.
-    pub fn names(&self) -> &Names {
+    pub(super) fn names(&self) -> &Names {
         &self.0.names
     }
 
-    /// Whose turn it is to ask for connections.
-    pub(super) fn turns(&self) -> &Turns {
-        &self.0.turns
+    /// Permits to query the workers.
+    pub(super) fn permits(&self) -> &Permits {
+        &self.0.permits
     }
 
     /// How far the gateway is.
-    pub fn stage(&self) -> Stage {
+    pub(super) fn stage(&self) -> Stage {
         match self.0.stage.load(Ordering::Relaxed) {
             0 => Stage::Starting,
             1 => Stage::Ready,
@@ -158,18 +165,18 @@ impl View {
     }
 
     /// Asks for a drain; it has begun soon after.
-    pub fn drain(&self) {
+    pub(super) fn drain(&self) {
         // Nobody listens any more when it drains already.
         let _ = self.0.drains.send(());
     }
 
     /// Connections open now.
-    pub fn open(&self) -> u64 {
+    pub(super) fn open(&self) -> u64 {
         self.workers().iter().map(|worker| worker.counters.open.get()).sum()
     }
 
     /// Workers whose heartbeat has stopped, and for how long.
-    pub fn stalled(&self) -> impl Iterator<Item = (usize, Duration)> {
+    pub(super) fn stalled(&self) -> impl Iterator<Item = (usize, Duration)> {
         let beats = self.workers().iter().map(|worker| worker.counters.beat_millis.get());
         let mut watch = self.0.watch.lock().expect("nobody panics while holding it");
         let silences = watch.look(self.now(), beats);

@@ -20,11 +20,10 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 use tower::ServiceExt;
 
 use super::places::{Asking, Place, Places};
+use crate::api::patience;
 
 /// From a connection's start, or an answer's end, to the end of the next request's head.
 const HEAD_WAIT: Duration = Duration::from_secs(5);
-/// What a connection may last. Whoever wants more connects again.
-pub(super) const CONNECTION_LIFE: Duration = Duration::from_secs(60);
 /// A request's head, and what is read of a body at one time.
 const HEAD_BYTES: usize = 16 << 10;
 /// A request's body.
@@ -127,7 +126,7 @@ where
         .serve_connection(TokioIo::new(stream), service);
     tokio::select! {
         // A client's mistake, or its patience, is its own affair.
-        _ = timeout(CONNECTION_LIFE, connection) => {}
+        _ = timeout(patience::CONNECTION, connection) => {}
         _ = leaves => tracing::debug!("a connection to the control plane leaves for another"),
     }
 }

@@ -3,29 +3,33 @@
 
 use std::fmt::{self, Write};
 use std::path::Path;
-use std::time::Duration;
 
+use axum::Router;
 use axum::extract::State;
+use axum::routing::get;
 use tokio::sync::oneshot;
 use tokio::time::sleep;
 
 use super::redact::redact;
-use super::view::View;
-use super::{Ended, WorkerHandle, answer_of};
+use crate::api::{DUMP_PATH, patience};
 use crate::base::Millis;
-use crate::doctor::{Diagnosis, Facts};
+use crate::control::handle::{Ended, WorkerHandle, answer_of};
+use crate::control::state::ControlState;
+use crate::doctor::Diagnosis;
+use crate::host::facts::Facts;
 use crate::metrics::plain_text;
 use crate::ring::{Completion, Done};
 use crate::worker::{Happening, Order, What};
 
-/// How long workers may take to say what happened last. One that stands still says nothing.
-const PATIENCE: Duration = Duration::from_secs(2);
+pub(super) fn routes() -> Router<ControlState> {
+    Router::new().route(DUMP_PATH, get(dump))
+}
 
 /// Collects everything.
-pub(super) async fn dump(State(view): State<View>) -> String {
-    let pasts = pasts(view.workers()).await;
+async fn dump(State(state): State<ControlState>) -> String {
+    let pasts = pasts(state.workers()).await;
     let mut text = String::new();
-    write(&mut text, &view, &pasts).expect("memory takes every line");
+    write(&mut text, &state, &pasts).expect("memory takes every line");
     redact(&text)
 }
 
@@ -50,7 +54,7 @@ async fn pasts(workers: &[WorkerHandle]) -> Vec<Past> {
         })
     };
     let answers: Vec<_> = workers.iter().map(ask).collect();
-    let over = sleep(PATIENCE);
+    let over = sleep(patience::RECALL);
     tokio::pin!(over);
     let mut pasts = Vec::new();
     for answer in answers {
@@ -68,10 +72,10 @@ async fn pasts(workers: &[WorkerHandle]) -> Vec<Past> {
     pasts
 }
 
-fn write(out: &mut String, view: &View, pasts: &[Past]) -> fmt::Result {
-    let books = view.books();
-    let reading = view.reading();
-    let Millis(now) = view.now();
+fn write(out: &mut String, state: &ControlState, pasts: &[Past]) -> fmt::Result {
+    let books = state.books();
+    let reading = state.reading();
+    let Millis(now) = state.now();
     writeln!(out, "# portcullis {}, {} s after its start", reading.build.version, now / 1000)?;
     writeln!(
         out,
@@ -94,7 +98,7 @@ fn write(out: &mut String, view: &View, pasts: &[Past]) -> fmt::Result {
             Ok(happenings) => happenings.iter().try_for_each(|one| happening(out, one))?,
             Err(Silence::Ended) => writeln!(out, "it has ended")?,
             Err(Silence::Late) => {
-                writeln!(out, "it did not answer within {} s", PATIENCE.as_secs())?;
+                writeln!(out, "it did not answer within {} s", patience::RECALL.as_secs())?;
             }
         }
     }

@@ -1,0 +1,11 @@
+//! Requests to the admin socket and its answers, as types that both of its ends share.
+//!
+//! Fields of answers stand in alphabetical order, which is their order on the wire. A field may be
+//! added; one that changes its meaning or goes away raises [`SCHEMA`].
+
+pub mod conns;
+pub mod patience;
+mod request;
+pub mod steer;
+
+pub use request::{DUMP_PATH, Method, Request, SCHEMA, STATUS_PATH};

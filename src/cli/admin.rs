@@ -1,0 +1,334 @@
+//! The commands that ask a running gateway, or change it: their flags, and what they print.
+
+use std::fs::OpenOptions;
+use std::io::{self, IsTerminal, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
+
+use clap::error::ErrorKind;
+use clap::{CommandFactory, Subcommand, ValueEnum};
+use ratatui::crossterm;
+use serde::Serialize;
+
+use super::Cli;
+use super::outcome::Outcome;
+use crate::api::conns::{DryRun, Kill, ListConns};
+use crate::api::steer::{Drain, SetListener, SetServer, Share};
+use crate::base::{plain, plain_word};
+use crate::client::{Client, ClientError, KillOutcome};
+use crate::config::MAX_WEIGHT;
+use crate::doctor::count;
+use crate::summary::{Summary, listing, screenful};
+use crate::top::TopError;
+use crate::{query, top};
+
+/// Between the two readings that rates are made of.
+const RATE_SPAN: Duration = Duration::from_secs(1);
+
+/// Commands to a running gateway.
+#[derive(Debug, Subcommand)]
+pub enum AdminCommand {
+    /// Say in a screenful how a running gateway does
+    Status {
+        /// Watch for a second, and say rates as well
+        #[arg(long, conflicts_with = "json")]
+        rates: bool,
+        /// Answer with one JSON object
+        #[arg(long)]
+        json: bool,
+        /// Which gateway.
+        #[command(flatten)]
+        instance: Instance,
+    },
+    /// Show a running gateway's rates, queues and bars on the terminal, until q
+    Top {
+        /// Which gateway.
+        #[command(flatten)]
+        instance: Instance,
+    },
+    /// End a gateway as SIGTERM does: no new client, and those who are there leave at a pace
+    #[command(after_help = "A SIGTERM or SIGINT during it counts as the first.\n\
+        Example: portcullis drain --admin /run/portcullis/admin.sock")]
+    Drain {
+        /// Which gateway.
+        #[command(flatten)]
+        instance: Instance,
+    },
+    /// Show connections: who they are, where they stand, how long idle, bytes each way
+    #[command(after_help = "Words of a filter, all of which must hold: src=10.0.0.0/8 idle>5m \
+        age<1h bytes>1MiB server=UPSTREAM/SERVER listener=NAME state=joined worker=0\n\
+        Quote them: the shell takes > and < for its own.\n\
+        Example: portcullis conns --filter 'src=10.0.0.0/8 idle>5m' --sort age")]
+    Conns {
+        /// Which connections, in quoted words [default: all]
+        #[arg(long, value_name = "WORDS", num_args = 1..)]
+        filter: Vec<String>,
+        /// Which come first: the longest idle, the oldest, those that moved most
+        #[arg(long, value_name = "ORDER", default_value = "idle",
+            value_parser = ["idle", "age", "bytes"])]
+        sort: String,
+        /// How many are shown
+        #[arg(long, value_name = "N", default_value_t = query::ROWS,
+            value_parser = clap::value_parser!(u32).range(1..=i64::from(query::MOST_ROWS)))]
+        limit: u32,
+        /// Answer with one JSON object, with the addresses at both ends of both sockets
+        #[arg(long)]
+        json: bool,
+        /// Which gateway.
+        #[command(flatten)]
+        instance: Instance,
+    },
+    /// End connections, by id or by filter, as max_lifetime would
+    #[command(after_help = "The words of a filter are those of conns. At most 1,000 a second and \
+        worker are ended, until all are or you interrupt it.\n\
+        Exits with 1 when an id names nobody any more.\n\
+        Example: portcullis kill --filter 'src=10.0.0.0/8 idle>1h' --dry-run")]
+    #[command(group(clap::ArgGroup::new("whom").required(true).args(["ids", "filter"])))]
+    Kill {
+        /// Which connections, as conns names them
+        ids: Vec<String>,
+        /// Which connections, in quoted words
+        #[arg(long, value_name = "WORDS", num_args = 1..)]
+        filter: Vec<String>,
+        /// Show whom it would end, and end nobody
+        #[arg(long)]
+        dry_run: bool,
+        /// End more than 1,000
+        #[arg(long)]
+        yes: bool,
+        /// Answer with one JSON object
+        #[arg(long)]
+        json: bool,
+        /// Which gateway.
+        #[command(flatten)]
+        instance: Instance,
+    },
+    /// Let a listener's clients wait in the backlog, or serve them again
+    #[command(after_help = "Connections that are open go on. A drain serves who waits, and a \
+        restart forgets the pause.\n\
+        Example: portcullis listener edge pause")]
+    Listener {
+        /// Its name in the config
+        name: String,
+        /// What to do
+        action: ListenerAction,
+        /// Which gateway.
+        #[command(flatten)]
+        instance: Instance,
+    },
+    /// Send a server no new connections, or its share of them
+    #[command(
+        after_help = "Connections that it has stay. When every server of an upstream drains, \
+        its clients are reset: no-server.\n\
+        A restart forgets it: weights are then those of the config.\n\
+        Example: portcullis server app/10.0.0.1:9000 weight 2"
+    )]
+    Server {
+        /// Its upstream and its name; without a name in the config, its address
+        #[arg(value_name = "UPSTREAM/NAME")]
+        name: String,
+        /// What to do
+        action: ServerAction,
+        /// The weight: its share in relation to the others', 0 to 100; 0: drain
+        #[arg(value_name = "N", required_if_eq("action", "weight"),
+            value_parser = clap::value_parser!(u32).range(0..=i64::from(MAX_WEIGHT)))]
+        weight: Option<u32>,
+        /// Which gateway.
+        #[command(flatten)]
+        instance: Instance,
+    },
+    /// Write one text for a bug report: doctor, config, metrics, what happened last; no addresses
+    #[command(after_help = "Look at it before you send it: names and paths are as they are.\n\
+        Example: portcullis dump --output dump.txt")]
+    Dump {
+        /// Into this new file [default: standard output]
+        #[arg(long, value_name = "FILE")]
+        output: Option<PathBuf>,
+        /// Which gateway.
+        #[command(flatten)]
+        instance: Instance,
+    },
+}
+
+/// Orders to a listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ListenerAction {
+    /// Accept no client
+    Pause,
+    /// Accept again
+    Resume,
+}
+
+/// Orders to a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ServerAction {
+    /// No new connections
+    Drain,
+    /// New connections again, with the weight that it had
+    Ready,
+    /// New connections with this weight
+    Weight,
+}
+
+/// Which gateway is meant.
+#[derive(Debug, clap::Args)]
+pub struct Instance {
+    /// Its admin socket [default: the only one in the runtime directory]
+    #[arg(long, value_name = "PATH")]
+    pub admin: Option<PathBuf>,
+}
+
+/// Does what `command` says.
+pub(super) fn perform(command: AdminCommand) -> Outcome {
+    match command {
+        AdminCommand::Status { rates, json, instance } => {
+            asked(&instance, json, |gateway| status(gateway, rates, json))
+        }
+        AdminCommand::Top { instance } => {
+            match top::run(move || Client::find(instance.admin.as_deref())) {
+                Ok(()) => Outcome::Done,
+                Err(TopError::Client(error)) => Outcome::from(error),
+                Err(error) => Outcome::Failed(error.to_string()),
+            }
+        }
+        AdminCommand::Drain { instance } => asked(&instance, false, |gateway| {
+            let answer = gateway.ask(&Drain {})?;
+            Ok(format!("draining, {} open", count(answer.open, "connection")))
+        }),
+        AdminCommand::Conns { filter, sort, limit, json, instance } => {
+            let filter = filter.join(" ");
+            let request = ListConns { filter, sort: Some(sort), limit: Some(limit) };
+            asked(&instance, json, |gateway| {
+                if json {
+                    return gateway.document(&request).map(|answer| answer.to_string());
+                }
+                Ok(listing(&gateway.ask(&request)?, columns()))
+            })
+        }
+        AdminCommand::Kill { ids, filter, dry_run, yes, json, instance } => {
+            let request = Kill { ids, filter: filter.join(" "), dry_run, yes };
+            let answer = Client::find(instance.admin.as_deref()).and_then(|gateway| {
+                if dry_run {
+                    would_kill(&gateway, request, json)
+                } else {
+                    kill(&gateway, &request, json)
+                }
+            });
+            answer.unwrap_or_else(Outcome::from)
+        }
+        AdminCommand::Listener { name, action, instance } => asked(&instance, false, |gateway| {
+            let paused = action == ListenerAction::Pause;
+            let answer = gateway.ask(&SetListener { listener: name.clone(), paused })?;
+            Ok(format!("{name}: {}", answer.state.word()))
+        }),
+        AdminCommand::Server { name, action, weight, instance } => {
+            server(&name, action, weight, &instance)
+        }
+        AdminCommand::Dump { output, instance } => dump(output.as_deref(), &instance),
+    }
+}
+
+fn server(name: &str, action: ServerAction, weight: Option<u32>, instance: &Instance) -> Outcome {
+    let share = match (action, weight) {
+        (ServerAction::Drain, None) => Share::Drain,
+        (ServerAction::Ready, None) => Share::Ready,
+        (ServerAction::Weight, Some(weight)) => Share::Weight(weight),
+        _ => {
+            let words = "a number belongs to \"weight\" and to nothing else\n";
+            return Outcome::Usage(Cli::command().error(ErrorKind::ArgumentConflict, words));
+        }
+    };
+    asked(instance, false, |gateway| {
+        let answer = gateway.ask(&SetServer { server: name.to_owned(), share })?;
+        let (state, open) = (answer.state.word(), count(answer.open.into(), "connection"));
+        Ok(format!("{name}: {state}, weight {}, {open} open", answer.weight))
+    })
+}
+
+/// A text for a bug report, on stdout or in a file that only this user may read.
+fn dump(output: Option<&Path>, instance: &Instance) -> Outcome {
+    let found = Client::find(instance.admin.as_deref()).and_then(|gateway| gateway.dump());
+    let text = match found {
+        Ok(text) => text,
+        Err(error) => return Outcome::from(error),
+    };
+    let Some(path) = output else { return Outcome::Answer(text.trim_end().to_owned()) };
+    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+    match file.and_then(|mut file| file.write_all(plain(&text).as_bytes())) {
+        Ok(()) => Outcome::Answer(format!("{}: look at it before you send it", path.display())),
+        Err(error) => Outcome::Failed(format!("cannot write {}: {error}", path.display())),
+    }
+}
+
+/// The answer of a running gateway.
+fn asked(
+    instance: &Instance,
+    json: bool,
+    ask: impl FnOnce(&Client) -> Result<String, ClientError>,
+) -> Outcome {
+    match Client::find(instance.admin.as_deref()).and_then(|gateway| ask(&gateway)) {
+        Ok(text) => Outcome::of(text, json, true),
+        Err(error) => Outcome::from(error),
+    }
+}
+
+/// Of the terminal. Whoever reads from a pipe gets all there is.
+fn columns() -> Option<usize> {
+    let terminal = io::stdout().is_terminal().then(|| crossterm::terminal::size().ok()).flatten();
+    terminal.map(|(columns, _)| usize::from(columns))
+}
+
+/// How a running gateway does.
+fn status(gateway: &Client, rates: bool, json: bool) -> Result<String, ClientError> {
+    if json {
+        return gateway.status().map(|answer| format!("{answer:#}"));
+    }
+    let mut now = gateway.reading()?;
+    let mut earlier = None;
+    if rates {
+        thread::sleep(RATE_SPAN);
+        earlier = Some(std::mem::replace(&mut now, gateway.reading()?));
+    }
+    Ok(screenful(&Summary::of(&now, earlier.as_ref()), columns()))
+}
+
+/// Ends connections. An id that names none, or an error before all were ended, makes it a denial.
+fn kill(gateway: &Client, request: &Kill, json: bool) -> Result<Outcome, ClientError> {
+    let outcome = gateway.kill(request)?;
+    let KillOutcome { error, killed } = &outcome;
+    let text = match json {
+        true => one_line(&outcome),
+        false => {
+            let mut text = format!("{} ended", count(killed.killed, "connection"));
+            text.push_str(&gone(&killed.stale));
+            text.extend(error.iter().map(|error| format!("\n{error}")));
+            text
+        }
+    };
+    Ok(Outcome::of(text, json, killed.stale.is_empty() && error.is_none()))
+}
+
+/// Shows the connections that a kill would end. An id that names none makes it a denial.
+fn would_kill(gateway: &Client, request: Kill, json: bool) -> Result<Outcome, ClientError> {
+    let answer = gateway.ask(&DryRun::from(request))?;
+    let text = match json {
+        true => one_line(&answer),
+        false => listing(&answer.conns, columns()) + &gone(&answer.stale),
+    };
+    Ok(Outcome::of(text, json, answer.stale.is_empty()))
+}
+
+/// A line for each id that names no connection.
+fn gone(stale: &[String]) -> String {
+    let lines = stale
+        .iter()
+        .map(|id| format!("\n{}: there is no such connection any more", plain_word(id)));
+    lines.collect()
+}
+
+/// One JSON object with its keys in alphabetical order, as they are on the wire.
+fn one_line(answer: &impl Serialize) -> String {
+    serde_json::to_value(answer).expect("an answer is plain data").to_string()
+}

@@ -1,0 +1,100 @@
+//! Why a gateway gives no answer, in words for the person that asked.
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+
+use nix::unistd::{Uid, User, geteuid};
+
+/// Why there is no answer.
+#[derive(Debug)]
+pub enum ClientError {
+    /// No gateway has its socket in any of these directories, each with the reason why it was not
+    /// looked into, if there is one.
+    Nobody(Vec<(PathBuf, Option<String>)>),
+    /// Several do.
+    Many(Vec<PathBuf>),
+    /// The socket cannot be used.
+    Socket(PathBuf, io::Error),
+    /// A user that is not to be trusted listens there.
+    Stranger(PathBuf, u32),
+    /// The conversation broke off.
+    Broken(PathBuf, String),
+    /// The gateway said no, in these words.
+    Refused(String),
+    /// The request is wrong: its words, or a name that this gateway does not have.
+    Wrong(String),
+    /// It answers in a shape that this program does not know.
+    Shape(PathBuf, String),
+}
+
+impl fmt::Display for ClientError {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ClientError::Nobody(directories) => {
+                let all: Vec<_> =
+                    directories.iter().map(|(one, _)| one.display().to_string()).collect();
+                write!(
+                    out,
+                    "no gateway has an admin socket that this user can see in {}; name it by \
+                     --admin PATH, or set RUNTIME_DIRECTORY as for the gateway",
+                    all.join(" or ")
+                )?;
+                directories.iter().try_for_each(|(one, because)| match because {
+                    Some(because) => write!(out, "\n  {} is passed over: {because}", one.display()),
+                    None => Ok(()),
+                })
+            }
+            ClientError::Many(paths) => {
+                write!(out, "several gateways run; choose one:")?;
+                paths.iter().try_for_each(|path| write!(out, "\n  --admin {}", path.display()))
+            }
+            ClientError::Socket(path, error) => {
+                let path = path.display();
+                match error.kind() {
+                    io::ErrorKind::PermissionDenied => write!(
+                        out,
+                        "{path}: {error}; be the gateway's user or in its admin.group, as \
+                         admin.mode allows"
+                    ),
+                    io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound => {
+                        write!(out, "{path}: {error}; no gateway runs there")
+                    }
+                    _ => write!(out, "{path}: {error}"),
+                }
+            }
+            ClientError::Stranger(path, uid) => {
+                let name = User::from_uid(Uid::from_raw(*uid)).ok().flatten();
+                let user = name.map_or(format!("#{uid}"), |user| user.name);
+                write!(
+                    out,
+                    "{}: the process that listens there runs as uid {uid}, not as root or uid {}; \
+                     if it is your gateway, ask it as its user: sudo -u {user} portcullis ...",
+                    path.display(),
+                    geteuid()
+                )
+            }
+            ClientError::Broken(path, because) => {
+                write!(out, "{}: the gateway did not answer: {because}", path.display())
+            }
+            ClientError::Shape(path, because) => write!(
+                out,
+                "{}: the gateway's answer is not understood ({because}); use the program of the \
+                 gateway's own version",
+                path.display()
+            ),
+            ClientError::Refused(words) | ClientError::Wrong(words) => {
+                write!(out, "{}", words.trim_end())
+            }
+        }
+    }
+}
+
+impl std::error::Error for ClientError {}
+
+impl ClientError {
+    /// Whether the command line must change before there can be an answer.
+    pub fn is_usage(&self) -> bool {
+        matches!(self, ClientError::Wrong(_) | ClientError::Many(_))
+    }
+}

@@ -1,0 +1,35 @@
+//! The sockets at which the control plane is spoken to.
+
+mod admin;
+mod events;
+mod hosts;
+mod http;
+mod page;
+mod places;
+mod status;
+
+pub use admin::{AdminDoor, AdminError};
+pub use status::StatusDoor;
+
+use super::state::ControlState;
+
+/// The sockets at which the control plane is spoken to.
+#[derive(Debug, Default)]
+pub struct Doors {
+    /// For what changes something.
+    pub admin: Option<AdminDoor>,
+    /// For what only reads.
+    pub status: Option<StatusDoor>,
+}
+
+impl Doors {
+    /// Answers at each until the runtime ends.
+    pub(super) fn serve(self, state: &ControlState) {
+        if let Some(admin) = self.admin {
+            tokio_uring::spawn(admin.serve(state.clone()));
+        }
+        if let Some(status) = self.status {
+            tokio_uring::spawn(status.serve(state.clone()));
+        }
+    }
+}

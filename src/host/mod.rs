@@ -1,0 +1,12 @@
+//! The host: its /proc and /sys, the limits and signals of this process, the gateway's own files.
+
+pub mod cgroup;
+pub mod directory;
+pub mod facts;
+pub mod holders;
+pub mod kernel_files;
+pub mod limits;
+pub mod lock_file;
+pub mod signals;
+pub mod socket_file;
+pub mod usage;
