@@ -5,7 +5,8 @@ use std::time::Duration;
 use super::table::{ConnectTime, CountedServer};
 use super::{Verdict, What, Worker};
 use crate::base::{
-    BySide, Chunk, ConnIndex, Errno, GateId, Millis, OpKind, Operation, ServerId, Side, Tick,
+    BySide, Chunk, ConnIndex, Errno, GateId, Millis, OpKind, Operation, RouteId, ServerId, Side,
+    Tick,
 };
 use crate::conn::{Action, Connection, Event, Patience, Phase, Reason, is_pressure};
 use crate::ring::{Done, FourTuple, Ring, Token};
@@ -29,16 +30,20 @@ const LAST_BYTES_PATIENCE: Duration = Duration::from_secs(5);
 const REST: Duration = Duration::from_secs(5);
 
 impl<R: Ring> Worker<R> {
-    /// Begins a connection in the slot of a client just accepted.
+    /// A client was accepted into this slot: its connection begins, or does so once the slot's
+    /// last one has ended.
     pub(super) fn admit(&mut self, gate: GateId, index: ConnIndex, verdict: Verdict) {
-        let entry = self.table.entry(index);
-        if entry.conn.phase() != Phase::Vacant {
-            // The slot's close was carried out, but this overtook its completion.
-            assert!(entry.successor.is_none(), "two clients in slot {}", index.0);
-            entry.successor = Some((gate, verdict));
-            return;
-        }
         let route = self.routes.enter(gate);
+        let entry = self.table.entry(index);
+        if entry.conn.phase() == Phase::Vacant {
+            return self.begin(route, index, verdict);
+        }
+        // The slot's close was carried out, but this overtook its completion.
+        assert!(entry.successor.is_none(), "two clients in slot {}", index.0);
+        entry.successor = Some((route, verdict));
+    }
+
+    fn begin(&mut self, route: RouteId, index: ConnIndex, verdict: Verdict) {
         self.count_accept(route, verdict);
         let wiring = self.routes.line(route).wiring;
         let (conn, actions) = match verdict {
@@ -237,8 +242,8 @@ impl<R: Ring> Worker<R> {
         }
         self.routes.leave(entry.route);
         entry.generation = (entry.generation + 1) % Token::GENERATIONS;
-        if let Some((gate, verdict)) = entry.successor.take() {
-            self.admit(gate, index, verdict);
+        if let Some((route, verdict)) = entry.successor.take() {
+            self.begin(route, index, verdict);
         }
     }
 

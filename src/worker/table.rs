@@ -3,7 +3,7 @@
 use std::num::NonZeroU16;
 use std::time::Duration;
 
-use crate::base::{ConnIndex, GateId, Micros, RouteId, ServerId, Tick};
+use crate::base::{ConnIndex, Micros, RouteId, ServerId, Tick};
 use crate::conn::Connection;
 use crate::upstream::Tried;
 use crate::worker::admission::Verdict;
@@ -25,8 +25,8 @@ pub struct Entry {
     pub timer: super::timers::Link,
     /// What becomes of the client.
     pub route: RouteId,
-    /// A client accepted into this slot before its close was heard of.
-    pub successor: Option<(GateId, Verdict)>,
+    /// A client accepted into this slot before its close was heard of, and its route.
+    pub successor: Option<(RouteId, Verdict)>,
     /// Its connect, while that is under way and afterwards.
     pub connect: ConnectTime,
     /// The server it counts for.

@@ -3,10 +3,9 @@
 use std::collections::VecDeque;
 
 use portcullis::base::Errno;
-use portcullis::base::{ConnIndex, GateId, Id};
+use portcullis::base::{ConnIndex, GateId};
 use portcullis::conn::Wiring;
 use portcullis::ring::{AcceptMode, Completion};
-use portcullis::topology::Topology;
 
 use crate::fault::Fault;
 use crate::link::Link;
@@ -22,7 +21,7 @@ pub struct Listener {
     /// Links whose handshake is done.
     pub queue: VecDeque<usize>,
     /// The worker is told when a client waits.
-    watched: bool,
+    pub watched: bool,
     /// An operator wants no client of it served.
     pub paused: bool,
 }
@@ -41,13 +40,6 @@ pub struct Accept {
 }
 
 impl SimRing {
-    /// Has the gates of this topology from the start, one for each listener.
-    pub fn take_over(&mut self, topology: &Topology) {
-        for (id, gate) in topology.gates.iter() {
-            self.listeners[gate.listener.place()].gate = Some(id);
-        }
-    }
-
     /// The listener of a gate that the worker knows.
     pub fn listener_of(&self, gate: GateId) -> usize {
         let found = self.listeners.iter().position(|listener| listener.gate == Some(gate));
@@ -83,6 +75,9 @@ impl SimRing {
         let now = self.now();
         while self.knocks.front().is_some_and(|knock| knock.at <= now) {
             let mut knock = self.knocks.pop_front().expect("the front was looked at");
+            if self.listeners[knock.listener].gate.is_none() {
+                continue; // Nobody listens there: it is refused.
+            }
             if self.listeners[knock.listener].queue.len() >= self.shape.backlog {
                 // Its SYN is dropped; it tries again.
                 self.faults.note(Fault::BacklogFull);
@@ -187,6 +182,7 @@ impl SimRing {
         if self.listeners[listener].paused {
             self.faults.note(Fault::AcceptAfterPause);
         }
+        self.note_late(listener);
         let link = self.listeners[listener].queue.pop_front().expect("it was looked at");
         let slot = self.free_slot().unwrap_or_else(|| {
             panic!("an accept was armed without a slot for its client: {mode:?}")

@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use portcullis::base::{Buffer, OpKind, Side};
 use portcullis::ring::{ConnIndex, FourTuple, Operation, Token};
 
+use crate::gates::server_of;
 use crate::ring::{Op, SimRing};
 
 /// 10.0.0.0: where the links' addresses begin.
@@ -28,6 +29,10 @@ impl SimRing {
         assert!(same.next().is_none(), "two of a kind are in flight: {token:?}");
         let closing = self.in_flight(conn, side).any(|op| op.token.kind == OpKind::Close);
         assert!(!closing, "{token:?} starts on a slot that is being closed");
+        if let Some(server) = server_of(operation) {
+            let is_there = self.supplies.servers.contains(&server);
+            assert!(is_there, "{token:?} goes to {server:?}, which is not in the ring");
+        }
         match operation {
             Operation::Close => {
                 let other = self.in_flight(conn, side).next();

@@ -1,22 +1,21 @@
 //! What a worker counted must be what the network saw, once everything is over.
 
-use portcullis::base::Id;
 use portcullis::conn::Wiring;
-use portcullis::metrics::{ConnectFailure, Counter, OfListener, OfServer, Refusal, WorkerCounters};
+use portcullis::metrics::{ConnectFailure, Counter, OfListener, OfServer, Refusal};
 
 use crate::link::Link;
 use crate::ring::SimRing;
 use crate::scenario::Scenario;
+use crate::tally::Tally;
 
 /// How many counts of what goes wrong [`rare`] gives.
 pub const RARE: usize = 6 + Refusal::ALL.len() + ConnectFailure::ALL.len();
 
 /// Counts of what goes wrong, with their names: each must move in some run.
-pub fn rare(counters: &WorkerCounters) -> [(String, u64); RARE] {
+pub fn rare(counters: &Tally) -> [(String, u64); RARE] {
     let refused = |refusal| counters.over_listeners(|one| one.refused[refusal as usize].get());
-    let failed = |failure| -> u64 {
-        counters.servers.values().map(|server| server.failed[failure as usize].get()).sum()
-    };
+    let failed =
+        |failure| -> u64 { counters.over_servers(|server| server.failed[failure as usize].get()) };
     let of_worker = [
         ("stale_completions", &counters.stale_completions),
         ("accepts_rearmed", &counters.accepts_rearmed),
@@ -32,20 +31,21 @@ pub fn rare(counters: &WorkerCounters) -> [(String, u64); RARE] {
 }
 
 /// Compares a worker's counters with the links of its ring.
-pub fn judge(ring: &SimRing, counters: &WorkerCounters, scenario: &Scenario) {
-    for (id, counted) in counters.listeners.iter() {
-        let listener = id.place();
+pub fn judge(ring: &SimRing, counters: &Tally, scenario: &Scenario) {
+    for (listener, &wiring) in scenario.wirings.iter().enumerate() {
         let clients: Vec<&Link> = (ring.origin.iter())
             .filter(|(_, origin)| **origin == listener)
             .map(|(client, _)| &ring.links[*client])
             .collect();
-        let (accepted, reset) = (clients.len() as u64, refused(counted));
-        assert_eq!(counted.accepted.get(), accepted, "clients accepted were miscounted");
-        assert_eq!(sum(&counted.ended), accepted, "clients ended were miscounted");
-        assert_eq!(counted.lifetime.counts().sum::<u64>(), accepted, "lives were miscounted");
+        let sum_of = |counter: fn(&OfListener) -> u64| counters.of_listener(listener, counter);
+        let (accepted, reset) = (clients.len() as u64, sum_of(refused));
+        assert_eq!(sum_of(|one| one.accepted.get()), accepted, "clients accepted were miscounted");
+        assert_eq!(sum_of(|one| sum(&one.ended)), accepted, "clients ended were miscounted");
+        let lives = sum_of(|one| one.lifetime.counts().sum());
+        assert_eq!(lives, accepted, "lives were miscounted");
         let unserved = clients.iter().filter(|link| !link.served).count() as u64;
         assert!(reset <= unserved, "{reset} refused, {unserved} not served");
-        judge_bytes(ring, listener, counted, scenario.wirings[listener]);
+        judge_bytes(ring, listener, counters, wiring);
     }
     judge_servers(ring, counters, scenario);
     assert_eq!(counters.open.get(), 0, "connections open were miscounted");
@@ -54,12 +54,13 @@ pub fn judge(ring: &SimRing, counters: &WorkerCounters, scenario: &Scenario) {
     assert_eq!(counters.overshoot.get(), 0, "clients were accepted without a permit");
 }
 
-fn judge_bytes(ring: &SimRing, listener: usize, counted: &OfListener, wiring: Wiring) {
+fn judge_bytes(ring: &SimRing, listener: usize, counters: &Tally, wiring: Wiring) {
     let clients = || ring.origin.iter().filter(|(_, origin)| **origin == listener);
     let taken = |link: usize| ring.links[link].taken_bytes;
     let to_clients: u64 = clients().map(|(client, _)| taken(*client)).sum();
-    let to_upstream = counted.to_upstream_bytes.get();
-    assert_eq!(counted.to_client_bytes.get(), to_clients, "bytes to clients were miscounted");
+    let to_upstream = counters.of_listener(listener, |one| one.to_upstream_bytes.get());
+    let to_client = counters.of_listener(listener, |one| one.to_client_bytes.get());
+    assert_eq!(to_client, to_clients, "bytes to clients were miscounted");
     match wiring {
         Wiring::Pair => {
             let servers = clients().filter_map(|(client, _)| ring.joined.get(client));
@@ -76,11 +77,9 @@ fn judge_bytes(ring: &SimRing, listener: usize, counted: &OfListener, wiring: Wi
     }
 }
 
-fn judge_servers(ring: &SimRing, counters: &WorkerCounters, scenario: &Scenario) {
-    let over = |counter: fn(&OfServer) -> u64| -> u64 {
-        counters.servers.values().map(|server| counter(server)).sum()
-    };
-    for server in counters.servers.values() {
+fn judge_servers(ring: &SimRing, counters: &Tally, scenario: &Scenario) {
+    let over = |counter: fn(&OfServer) -> u64| counters.over_servers(counter);
+    for server in &counters.servers {
         let (joined, failed) = (server.joined.get(), sum(&server.failed));
         assert_eq!(server.attempts.get(), joined + failed, "attempts were miscounted");
         assert_eq!(server.attempts.get(), server.left.get(), "attempts did not come home");
@@ -89,12 +88,12 @@ fn judge_servers(ring: &SimRing, counters: &WorkerCounters, scenario: &Scenario)
     assert_eq!(over(|server| server.joined.get()), joined);
     let joins = |counted: &OfListener| counted.join.counts().sum::<u64>();
     assert_eq!(counters.over_listeners(joins), joined, "joins were miscounted");
-    let connects =
-        counters.upstreams.values().map(|upstream| upstream.connect.counts().sum::<u64>());
+    let connects = counters.upstreams.iter().map(|upstream| upstream.connect.counts().sum::<u64>());
     assert_eq!(connects.sum::<u64>(), joined, "connect times were miscounted");
     let paired = |number: fn(&OfListener) -> u64| -> u64 {
-        let all = scenario.wirings.iter().zip(counters.listeners.values());
-        all.filter(|(wiring, _)| **wiring == Wiring::Pair).map(|(_, counted)| number(counted)).sum()
+        let pairs = scenario.wirings.iter().enumerate();
+        let pairs = pairs.filter(|(_, wiring)| **wiring == Wiring::Pair);
+        pairs.map(|(listener, _)| counters.of_listener(listener, number)).sum()
     };
     assert_eq!(
         over(|server| server.to_upstream_bytes.get()),

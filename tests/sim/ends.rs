@@ -1,16 +1,15 @@
 //! Why each connection ended, as its worker counted it, and how things stood when its end began.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 use portcullis::base::{OpKind, Side};
 use portcullis::conn::Reason;
-use portcullis::metrics::{Extent, WorkerCounters};
 use portcullis::ring::{ConnIndex, Done, Operation, Token};
 
 use crate::ring::{Op, QUIETS, SimRing};
 use crate::scenario::Scenario;
+use crate::tally::Tally;
 
 /// The share of `max_lifetime` that every connection has at least.
 const LEAST_SHARE: f64 = 0.9;
@@ -25,7 +24,7 @@ pub const LAST_BYTES_MILLIS: u64 = 5_000;
 #[derive(Debug)]
 pub struct Ends {
     /// The worker's, where it counts reasons.
-    pub counters: Arc<WorkerCounters>,
+    pub tally: Tally,
     counted: [u64; Reason::ALL.len()],
     /// The client whose slot the worker has just heard to be empty.
     emptied: Option<usize>,
@@ -88,7 +87,7 @@ pub struct End {
 impl Ends {
     pub fn new() -> Ends {
         Ends {
-            counters: Arc::new(WorkerCounters::new(Extent::default())),
+            tally: Tally::default(),
             counted: [0; Reason::ALL.len()],
             emptied: None,
             closing: BTreeMap::new(),
@@ -114,7 +113,7 @@ impl Ends {
     pub fn take_count(&mut self) {
         let Some(client) = self.emptied.take() else { return };
         let counted = Reason::ALL.map(|reason| {
-            self.counters.over_listeners(|listener| listener.ended[reason as usize].get())
+            self.tally.over_listeners(|listener| listener.ended[reason as usize].get())
         });
         let before = std::mem::replace(&mut self.counted, counted);
         let reason = Reason::ALL.into_iter().find(|&reason| {

@@ -188,6 +188,18 @@ faults! {
     ReadableForNothing,
     /// More than two workers shared the budget.
     ManyWorkers,
+    /// A listener was taken away while accepts were armed on it.
+    ClosedWhileArmed,
+    /// A client was accepted by a gate that the topology no longer had.
+    AcceptAfterClose,
+    /// A listener came again.
+    ListenerReturned,
+    /// A server was taken away while somebody connected to it.
+    DroppedWhileConnecting,
+    /// A listener with clients got another upstream.
+    RedirectedInFlight,
+    /// A server got another name while there were clients.
+    ServerRenamed,
 }
 
 impl Fault {

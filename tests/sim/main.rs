@@ -11,10 +11,12 @@ mod buffers;
 mod counts;
 mod ends;
 mod fault;
+mod gates;
 mod held;
 mod kernel;
 mod link;
 mod mutant;
+mod mutation;
 mod notes;
 mod oracle;
 mod peer;
@@ -24,6 +26,7 @@ mod regressions;
 mod ring;
 mod run;
 mod scenario;
+mod tally;
 mod transfer;
 mod unkind;
 mod world;
@@ -33,9 +36,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use fault::{Fault, KINDS};
-use mutant::Mutation;
-use portcullis::metrics::{Extent, WorkerCounters};
+use mutation::Mutation;
 use run::run;
+use tally::Tally;
 
 /// Seeds that a plain `cargo test` runs.
 const SEEDS: u64 = 2500;
@@ -105,7 +108,7 @@ fn every_seed_keeps_the_books_and_every_fault_fires() {
     }
     let idle: Vec<_> = Fault::ALL.iter().filter(|fault| fired[**fault as usize] == 0).collect();
     assert!(idle.is_empty(), "faults that never fired: {idle:?}");
-    let names = counts::rare(&WorkerCounters::new(Extent::default())).map(|(name, _)| name);
+    let names = counts::rare(&Tally::default()).map(|(name, _)| name);
     let rare = rare.into_inner().unwrap();
     names.iter().zip(rare).for_each(|(name, count)| println!("{count:>9} {name}"));
     let idle: Vec<_> = names.iter().zip(rare).filter(|(_, count)| *count == 0).collect();

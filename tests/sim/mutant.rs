@@ -11,193 +11,10 @@ use portcullis::ring::{
 };
 
 use crate::link::{OUT, RDHUP};
+use crate::mutation::Mutation;
 use crate::pipes::is_pipe;
 use crate::random::Random;
 use crate::ring::{QUIETS, SimRing};
-
-/// What is broken, by the invariant that is to notice.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mutation {
-    /// Nothing: the ring as it is.
-    None,
-    /// Buffers come home: a release is forgotten.
-    KeepsBuffer,
-    /// Buffers come home: the data of a completion is forgotten.
-    LosesData,
-    /// No buffer is released twice.
-    ReleasesTwice,
-    /// No buffer is released under a send.
-    ReleasesEarly,
-    /// A parked chunk is not used by its old name.
-    UsesOldChunk,
-    /// Never two of a kind in flight: sends.
-    SendsTwice,
-    /// Never two of a kind in flight: receives.
-    ReceivesTwice,
-    /// Bytes are a prefix: one is left out.
-    SkipsByte,
-    /// Bytes are a prefix: one is sent again.
-    RepeatsByte,
-    /// A clean end follows all bytes: the last ones are not sent.
-    DropsTail,
-    /// RST is RST: the reset is left out and the close sends FIN.
-    FinForReset,
-    /// RST is RST: a receive's error reads as an end.
-    HidesReset,
-    /// FIN is FIN: a shutdown becomes a reset.
-    ResetForFin,
-    /// FIN arrives: a shutdown is left out.
-    SkipsShutdown,
-    /// What was received is delivered before a reset is passed on.
-    AcknowledgesEarly,
-    /// Close only when nothing is in flight.
-    ClosesEarly,
-    /// No operation on an empty slot.
-    StartsOnEmpty,
-    /// Slots come home: a close is left out.
-    KeepsSlot,
-    /// Never an accept beyond the permits.
-    AcceptsTwice,
-    /// Never an accept beyond the slots.
-    LiesAboutRoom,
-    /// A stop ends: cancels of accepts are left out.
-    KeepsAccepting,
-    /// No client is left without service.
-    LosesClient,
-    /// A reset is passed on in time: bytes that are not acknowledged seem to make way for ever.
-    DeliversForEver,
-    /// No client waits for ever: accepts are not armed.
-    DropsAccept,
-    /// All ends: cancels are left out.
-    DropsCancel,
-    /// All ends: a readiness is forgotten.
-    DropsReadiness,
-    /// What the gateway cuts looks cut: its reset is left out.
-    FinAtOurEnd,
-    /// All ends: a question for addresses stays open.
-    DropsName,
-    /// No turn for nothing: a wait for room ends at once.
-    Spins,
-    /// No turn for nothing: a wait for room ends at once where the peer has sent FIN.
-    SpinsOnFin,
-    /// A quiet connection waits without a receive: its cancel is left out.
-    StaysAlert,
-    /// Bytes that beat the cancel of a quiet receive are delivered.
-    DropsBeaten,
-    /// Pipes come home: a release is forgotten.
-    KeepsPipe,
-    /// A clean end follows all bytes: those of a pipe are dropped.
-    DropsPipe,
-    /// A pipe holds what its splice said: one more is said.
-    MiscountsPipe,
-    /// What a quiet connection's splices took comes home.
-    KeepsDescriptors,
-    /// Bytes are a prefix: a splice begins without what was received ahead.
-    ForgetsAhead,
-    /// Bytes are a prefix: of what was received ahead, the first is told last.
-    SwapsAhead,
-    /// Bytes sent are counted, each once: some are reported as none (and an error).
-    HidesSent,
-    /// Completions of an earlier life are counted.
-    HidesStale,
-    /// Permits come home (broken by the run, not here).
-    LeaksPermit,
-    /// Connections per server come home (broken by the run, not here).
-    LeaksServer,
-}
-
-impl Mutation {
-    /// Everything that the oracle must notice.
-    pub const BROKEN: [Mutation; 42] = [
-        Mutation::KeepsBuffer,
-        Mutation::LosesData,
-        Mutation::ReleasesTwice,
-        Mutation::ReleasesEarly,
-        Mutation::UsesOldChunk,
-        Mutation::SendsTwice,
-        Mutation::ReceivesTwice,
-        Mutation::SkipsByte,
-        Mutation::RepeatsByte,
-        Mutation::DropsTail,
-        Mutation::FinForReset,
-        Mutation::HidesReset,
-        Mutation::ResetForFin,
-        Mutation::SkipsShutdown,
-        Mutation::AcknowledgesEarly,
-        Mutation::ClosesEarly,
-        Mutation::StartsOnEmpty,
-        Mutation::KeepsSlot,
-        Mutation::AcceptsTwice,
-        Mutation::LiesAboutRoom,
-        Mutation::KeepsAccepting,
-        Mutation::LosesClient,
-        Mutation::DeliversForEver,
-        Mutation::DropsAccept,
-        Mutation::DropsCancel,
-        Mutation::DropsReadiness,
-        Mutation::FinAtOurEnd,
-        Mutation::DropsName,
-        Mutation::Spins,
-        Mutation::SpinsOnFin,
-        Mutation::StaysAlert,
-        Mutation::DropsBeaten,
-        Mutation::KeepsPipe,
-        Mutation::DropsPipe,
-        Mutation::MiscountsPipe,
-        Mutation::KeepsDescriptors,
-        Mutation::ForgetsAhead,
-        Mutation::SwapsAhead,
-        Mutation::HidesSent,
-        Mutation::HidesStale,
-        Mutation::LeaksPermit,
-        Mutation::LeaksServer,
-    ];
-
-    /// What a failure must say, so that the invariant itself has noticed.
-    pub fn symptom(self) -> &'static str {
-        match self {
-            Mutation::None => "nothing",
-            Mutation::KeepsBuffer => "did not come home",
-            Mutation::LosesData => "clean end",
-            Mutation::ReleasesTwice => "released",
-            Mutation::ReleasesEarly => "was released while a send uses it",
-            Mutation::UsesOldChunk => "released",
-            Mutation::SendsTwice | Mutation::ReceivesTwice => "two of a kind",
-            Mutation::SkipsByte | Mutation::RepeatsByte => "is not byte",
-            Mutation::ForgetsAhead | Mutation::SwapsAhead => "is not byte",
-            Mutation::DropsTail => "a clean end after",
-            Mutation::FinForReset => "reset",
-            Mutation::HidesReset => "clean end that the source did not send",
-            Mutation::ResetForFin => "reset",
-            Mutation::SkipsShutdown => "still going",
-            Mutation::AcknowledgesEarly => "the reset overtook bytes",
-            Mutation::ClosesEarly => "is in flight",
-            Mutation::StartsOnEmpty => "on a slot that is filled: false",
-            Mutation::KeepsSlot => "slot",
-            Mutation::AcceptsTwice => "permits",
-            Mutation::LiesAboutRoom => "without a slot",
-            Mutation::KeepsAccepting => "still stopping",
-            Mutation::LosesClient => "still going",
-            Mutation::DeliversForEver => "was reset and its connection is held",
-            Mutation::DropsAccept => "still going",
-            Mutation::DropsCancel => "still going",
-            Mutation::DropsReadiness => "still going",
-            Mutation::FinAtOurEnd => "our own end in mid-stream looks like a FIN",
-            Mutation::DropsName => "still going",
-            Mutation::Spins | Mutation::SpinsOnFin => "turns for nothing",
-            Mutation::StaysAlert => "a receive waits on a quiet connection",
-            Mutation::DropsBeaten => "clean end",
-            Mutation::KeepsPipe => "while a pipe holds bytes",
-            Mutation::DropsPipe => "a clean end after",
-            Mutation::MiscountsPipe => "the pipe holds",
-            Mutation::KeepsDescriptors => "descriptors on a quiet connection",
-            Mutation::HidesSent => "were miscounted",
-            Mutation::HidesStale => "stale",
-            Mutation::LeaksPermit => "permits did not come home",
-            Mutation::LeaksServer => "connections did not come home",
-        }
-    }
-}
 
 /// A simulated ring between which and the worker something may be broken.
 #[derive(Debug)]
@@ -399,13 +216,19 @@ impl Ring for Mutant {
         self.inner.add_gate(gate);
     }
     fn remove_gate(&mut self, gate: GateId) {
-        self.inner.remove_gate(gate);
+        if self.mutation != Mutation::KeepsGate {
+            self.inner.remove_gate(gate);
+        }
     }
     fn add_server(&mut self, server: ServerId) {
-        self.inner.add_server(server);
+        if self.mutation != Mutation::MissesServer {
+            self.inner.add_server(server);
+        }
     }
     fn remove_server(&mut self, server: ServerId) {
-        self.inner.remove_server(server);
+        if self.mutation != Mutation::KeepsServer {
+            self.inner.remove_server(server);
+        }
     }
     fn start(&mut self, token: Token, operation: Operation) {
         let Token { conn, side, kind, .. } = token;

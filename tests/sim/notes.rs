@@ -3,14 +3,21 @@
 use std::collections::BTreeSet;
 
 use portcullis::conn::Reason;
-use portcullis::metrics::WorkerCounters;
 use portcullis::worker::{AccessEvent, AccessNote, AccessQueue};
 
 use crate::fault::{Fault, Faults};
 use crate::scenario::Access;
+use crate::tally::Tally;
 
-/// Compares a worker's notes with its counters.
-pub fn judge(access: &Access, queue: &AccessQueue, counters: &WorkerCounters, faults: &mut Faults) {
+/// Compares a worker's notes with its counters. `changes`: servers may have gone meanwhile, and are
+/// nobody's server any more.
+pub fn judge(
+    access: &Access,
+    queue: &AccessQueue,
+    counters: &Tally,
+    faults: &mut Faults,
+    changes: bool,
+) {
     let notes: Vec<AccessNote> = std::iter::from_fn(|| queue.take()).collect();
     let openings: BTreeSet<String> = ids(&notes, |event| event == AccessEvent::Opened);
     let ends: BTreeSet<String> = ids(&notes, |event| event != AccessEvent::Opened);
@@ -35,7 +42,7 @@ pub fn judge(access: &Access, queue: &AccessQueue, counters: &WorkerCounters, fa
             continue;
         };
         assert!(opened <= note.at, "{note:?} ended before it began");
-        assert!(connect.is_none() || server.is_some(), "{note:?} was joined to nobody");
+        assert!(connect.is_none() || server.is_some() || changes, "{note:?} was joined to nobody");
         to_upstream += to_upstream_bytes;
         to_client += to_client_bytes;
         carried += u64::from(to_upstream_bytes + to_client_bytes > 0);

@@ -1,7 +1,7 @@
 //! Seeds that once broke something, each named for what broke. A change of the scenarios gives
 //! their numbers another meaning; then the sweep still looks for what they found.
 
-use crate::mutant::Mutation;
+use crate::mutation::Mutation;
 use crate::run::run;
 
 fn holds(seed: u64) {

@@ -17,6 +17,7 @@ use crate::border::address_of;
 use crate::buffers::Buffers;
 use crate::ends::Ends;
 use crate::fault::{Fault, Faults};
+use crate::gates::Supplies;
 use crate::link::Link;
 use crate::pipes::{Pipes, is_pipe};
 use crate::random::Random;
@@ -88,6 +89,7 @@ pub struct SimRing {
     pub unheard_closes: BTreeSet<u32>,
     pub target: u32,
     pub listeners: Vec<Listener>,
+    pub supplies: Supplies,
     /// By listener: what its clients are joined to.
     pub wirings: Vec<Wiring>,
     /// Accepted links and their listener.
@@ -139,6 +141,7 @@ impl SimRing {
             unheard_closes: BTreeSet::new(),
             target: 0,
             listeners: Vec::new(),
+            supplies: Supplies::default(),
             wirings: Vec::new(),
             origin: BTreeMap::new(),
             joined: BTreeMap::new(),
@@ -335,19 +338,23 @@ impl Ring for SimRing {
     }
 
     fn add_gate(&mut self, gate: GateId) {
-        panic!("{gate:?} in a ring whose gates stay");
+        self.note(|| format!("add gate {gate:?}"));
+        self.take_gate_in(gate);
     }
 
     fn remove_gate(&mut self, gate: GateId) {
-        panic!("{gate:?} of a ring whose gates stay");
+        self.note(|| format!("remove gate {gate:?}"));
+        self.give_gate_up(gate);
     }
 
     fn add_server(&mut self, server: ServerId) {
-        panic!("{server:?} in a ring whose servers stay");
+        self.note(|| format!("add server {server:?}"));
+        self.take_server_in(server);
     }
 
     fn remove_server(&mut self, server: ServerId) {
-        panic!("{server:?} of a ring whose servers stay");
+        self.note(|| format!("remove server {server:?}"));
+        self.give_server_up(server);
     }
 
     fn start(&mut self, token: Token, operation: Operation) {

@@ -10,21 +10,22 @@ use portcullis::base::{Clock, Id, WorkerId};
 use portcullis::budget::Budget;
 use portcullis::config::Balance;
 use portcullis::conn::Reason;
-use portcullis::metrics::WorkerCounters;
-use portcullis::worker::{AccessPlan, AccessQueue, Order, Plan, Worker, mailbox};
+use portcullis::worker::{AccessPlan, AccessQueue, Adoption, Order, Plan, Worker, mailbox};
 
 use crate::accepts::Listener;
 use crate::asker::Asker;
 use crate::counts;
 use crate::fault::{Fault, KINDS};
 use crate::held::Resets;
-use crate::mutant::{Mutant, Mutation};
+use crate::mutant::Mutant;
+use crate::mutation::Mutation;
 use crate::notes;
 use crate::oracle;
 use crate::random::Random;
 use crate::ring::SimRing;
 use crate::scenario::{Access, Scenario, Steer, Stop};
-use crate::world::World;
+use crate::tally::Tally;
+use crate::world::{Change, World};
 
 /// How long nothing may move once nothing goes wrong any more, in virtual time, and how many turns
 /// everything may take.
@@ -55,7 +56,10 @@ struct Run {
     budget: Arc<Budget>,
     world: World,
     workers: Vec<Worker<Mutant>>,
-    counters: Vec<Arc<WorkerCounters>>,
+    /// By worker.
+    tallies: Vec<Tally>,
+    /// By worker: turns since it has been quiet and knows of every change.
+    settled: Vec<u32>,
     /// By worker.
     notes: Vec<Arc<AccessQueue>>,
     orders: Vec<Sender<Order>>,
@@ -130,7 +134,8 @@ impl Run {
             budget: Arc::new(Budget::new(scenario.budget, scenario.workers)),
             world: World::new(&scenario, balance),
             workers: Vec::new(),
-            counters: Vec::new(),
+            tallies: Vec::new(),
+            settled: vec![0; scenario.workers],
             notes: Vec::new(),
             orders: Vec::new(),
             running: vec![true; scenario.workers],
@@ -172,8 +177,9 @@ impl Run {
         }
         let topology = Arc::new(self.world.of_worker(worker));
         ring.take_over(&topology);
-        let counters = Arc::new(self.world.counters(&WorkerCounters::default()));
-        ring.ends.counters = counters.clone();
+        let mut tally = Tally::default();
+        let counters = tally.adopt(&self.world);
+        ring.ends.tally = tally.clone();
         let (sender, mailbox) = mailbox();
         let notes = Arc::new(AccessQueue::new(scenario.access.map_or(1, |access| access.notes)));
         let mutant = Mutant::new(ring, self.mutation, Random::new(self.random.next()));
@@ -189,9 +195,9 @@ impl Run {
                 quiet: scenario.quiet.clone(),
             },
             self.budget.clone(),
-            counters.clone(),
+            counters,
         ));
-        self.counters.push(counters);
+        self.tallies.push(tally);
         self.notes.push(notes);
         self.orders.push(sender);
     }
@@ -235,6 +241,7 @@ impl Run {
             let rings: Vec<&SimRing> = self.rings().map(|ring| &*ring).collect();
             oracle::check_permits(&rings, &budget, &quotas, at_limit);
             self.check_still();
+            self.check_topology(worker);
         }
     }
 
@@ -265,7 +272,7 @@ impl Run {
             let (listener, paused) = match steer {
                 Steer::Weigh(server, weight) => {
                     let Some(servers) = self.world.servers() else { continue };
-                    servers.set_weight(server, weight);
+                    servers.set_weight(server % servers.count(), weight);
                     let weighs = |server| servers.weight(server) > 0;
                     if servers.any_open() && !(0..servers.count()).any(weighs) {
                         let ring = self.rings().next().expect("there is a worker");
@@ -273,15 +280,65 @@ impl Run {
                     }
                     continue;
                 }
+                Steer::Change(change) => {
+                    self.change(change);
+                    continue;
+                }
                 Steer::Pause(listener) => (listener, true),
                 Steer::Resume(listener) => (listener, false),
             };
+            let Some(id) = self.world.id_of(listener) else { continue };
             self.rings().for_each(|ring| ring.listeners[listener].paused = paused);
             let order = if paused { Order::Pause } else { Order::Resume };
-            let Some(listener) = self.world.id_of(listener) else { continue };
             for orders in &self.orders {
-                orders.send(order(listener)).expect("a worker listens");
+                orders.send(order(id)).expect("a worker listens");
             }
+        }
+    }
+
+    /// Every worker is told of another topology, if this makes one.
+    fn change(&mut self, change: Change) {
+        if let Change::Open(listener) = change
+            && self.rings().any(|ring| ring.listeners[listener].gate.is_some())
+        {
+            // Its old sockets are not gone yet.
+            let again = (self.now() + 5, Steer::Change(change));
+            let steers = &mut self.scenario.steers;
+            let at = steers.partition_point(|(at, _)| *at <= again.0);
+            return steers.insert(at, again);
+        }
+        // Who stops takes no change any more.
+        if self.stopped.is_some() || !self.world.change(change) {
+            return;
+        }
+        for worker in 0..self.workers.len() {
+            let topology = Arc::new(self.world.of_worker(worker));
+            let counters = self.tallies[worker].adopt(&self.world);
+            let tally = self.tallies[worker].clone();
+            let listeners = 0..self.scenario.wirings.len();
+            let gates: Vec<_> =
+                listeners.map(|listener| self.world.gate_of(worker, listener)).collect();
+            self.settled[worker] = 0;
+            let ring = &mut self.workers[worker].ring().inner;
+            ring.ends.tally = tally;
+            ring.hand_over(change, &topology, &gates);
+            let order = Order::Adopt(Adoption { topology, counters });
+            self.orders[worker].send(order).expect("a worker listens");
+        }
+    }
+
+    /// A worker that has heard of everything and serves nobody has what the topology has, a few
+    /// turns later.
+    fn check_topology(&mut self, worker: usize) {
+        const SETTLED: u32 = 4;
+        let is_told = self.orders[worker].is_empty() && self.stopped.is_none();
+        let ring = &mut self.workers[worker].ring().inner;
+        let is_settled = is_told && ring.is_quiet() && ring.posted.is_empty();
+        let settled = if is_settled && !ring.is_closing() { self.settled[worker] + 1 } else { 0 };
+        self.settled[worker] = settled;
+        if settled >= SETTLED {
+            let topology = self.world.of_worker(worker);
+            self.workers[worker].ring().inner.check_topology(&topology);
         }
     }
 
@@ -385,18 +442,18 @@ impl Run {
             assert_eq!(permits.free(), permits.limit(), "permits did not come home");
             assert_eq!(permits.limit() == 0, permits.is_used_up(), "used permits were miscounted");
         }
-        let is_open = self.world.servers().is_some_and(|servers| servers.any_open());
-        assert!(!is_open, "a server's connections did not come home");
+        assert!(!self.world.any_open(), "a server's connections did not come home");
         let mut report =
             Report { fired: [0; KINDS], turns, millis, clients: 0, rare: [0; counts::RARE] };
+        let changes = self.world.has_changed();
         for worker in 0..self.workers.len() {
             let ring = &mut self.workers[worker].ring().inner;
-            let counters = &self.counters[worker];
+            let counters = &self.tallies[worker];
             counts::judge(ring, counters, &scenario);
             let rare = counts::rare(counters).into_iter();
             report.rare.iter_mut().zip(rare).for_each(|(sum, (_, one))| *sum += one);
             if let Some(access) = &scenario.access {
-                notes::judge(access, &self.notes[worker], counters, &mut ring.faults);
+                notes::judge(access, &self.notes[worker], counters, &mut ring.faults, changes);
             }
             let killed = counters.over_listeners(|one| one.ended[Reason::Killed as usize].get());
             assert!(killed <= self.asker.killed[worker], "connections killed were miscounted");

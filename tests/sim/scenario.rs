@@ -10,6 +10,7 @@ use portcullis::worker::{QuietPlan, Timeouts};
 use crate::fault::{Fault, Faults};
 use crate::peer::Peer;
 use crate::random::Random;
+use crate::world::Change;
 
 /// How large a ring is.
 #[derive(Clone, Debug)]
@@ -49,6 +50,8 @@ pub enum Steer {
     Resume(usize),
     /// A server and its new weight.
     Weigh(usize, u32),
+    /// The config changes.
+    Change(Change),
 }
 
 /// What the access log is told, and how much of it waits.
@@ -272,9 +275,10 @@ fn ahead(seed: u64) -> u8 {
 /// that seeds without them mean what they meant before there were any.
 fn steers(seed: u64, listeners: usize, servers: usize) -> VecDeque<(u64, Steer)> {
     let mut random = Random::new(!seed);
-    let mut steers = Vec::new();
+    let mut steers = changes(seed, listeners, servers);
     if ![2, 4, 6].contains(&(seed % 7)) {
-        return VecDeque::new();
+        steers.sort_by_key(|(at, _)| *at);
+        return steers.into();
     }
     for _ in 0..random.between(0, 4) {
         let listener = random.below(listeners as u64) as usize;
@@ -289,4 +293,30 @@ fn steers(seed: u64, listeners: usize, servers: usize) -> VecDeque<(u64, Steer)>
     }
     steers.sort_by_key(|(at, _)| *at);
     steers.into()
+}
+
+/// Changes of the config, each listener that goes with its return. Drawn apart, too.
+fn changes(seed: u64, listeners: usize, servers: usize) -> Vec<(u64, Steer)> {
+    let mut changes = Vec::new();
+    if ![3, 5, 9].contains(&(seed % 10)) {
+        return changes;
+    }
+    let mut random = Random::new(!seed.rotate_left(48));
+    for _ in 0..random.between(1, 8) {
+        let at = random.between(0, 1200);
+        let listener = random.below(listeners as u64) as usize;
+        let server = random.below(servers as u64) as usize;
+        let mut change = |at, change| changes.push((at, Steer::Change(change)));
+        match random.below(6) {
+            0 => {
+                change(at, Change::Close(listener));
+                change(at + random.pick(&[5, 100, 500]), Change::Open(listener));
+            }
+            1 | 2 => change(at, Change::Redirect(listener)),
+            3 => change(at, Change::DropServer(server)),
+            4 => change(at, Change::AddServer(server)),
+            _ => change(at, Change::Rename(server)),
+        }
+    }
+    changes
 }

@@ -8,22 +8,46 @@ use portcullis::budget::Budget;
 use portcullis::config::{self, Auto, Balance, Builtin};
 use portcullis::conn::Wiring;
 use portcullis::metrics::WorkerCounters;
-use portcullis::topology::{Asked, GateSpec, Register, Topology, UpstreamKind};
+use portcullis::topology::{Asked, Gate, GateSpec, Register, Topology, UpstreamKind};
 use portcullis::upstream::Servers;
 
 use crate::scenario::Scenario;
 
-/// The upstream of all listeners that have servers.
+/// The upstream of all listeners that have servers, and the one that they may be sent to instead.
 const POOL: &str = "pool";
+const OTHER_POOL: &str = "other-pool";
+
+/// What may become of the config while the gateway runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// A listener goes.
+    Close(usize),
+    /// It comes again.
+    Open(usize),
+    /// A listener's clients go to the other upstream, or back.
+    Redirect(usize),
+    /// A server goes.
+    DropServer(usize),
+    /// It comes again.
+    AddServer(usize),
+    /// A server is called otherwise, and so is another one, at the same address.
+    Rename(usize),
+}
 
 /// Everything that a topology is made from, and the one that was.
 #[derive(Debug)]
 pub struct World {
     register: Register,
-    listeners: Vec<config::Listener>,
+    /// Of the scenario, and whether the config names it now.
+    listeners: Vec<(config::Listener, bool)>,
     upstreams: Vec<config::Upstream>,
+    /// Those of all workers, of the listeners that ever were.
     gates: Vec<GateSpec>,
     topology: Topology,
+    /// Every choice of servers that there ever was.
+    pools: Vec<Servers>,
+    renamed: u32,
+    has_changed: bool,
 }
 
 impl World {
@@ -37,7 +61,7 @@ impl World {
             if known.is_none() {
                 upstreams.push(asked);
             }
-            listeners.push(config::Listener {
+            let listener = config::Listener {
                 name: name_of(nth),
                 bind: Vec::new(),
                 upstream,
@@ -45,7 +69,11 @@ impl World {
                 max_connections: scenario.quotas[nth],
                 at_limit: scenario.at_limit,
                 timeouts: scenario.timeouts.clone(),
-            });
+            };
+            listeners.push((listener, true));
+        }
+        if let Some(pool) = upstreams.iter().find(|one| one.name == POOL) {
+            upstreams.push(config::Upstream { name: OTHER_POOL.to_owned(), ..pool.clone() });
         }
         let workers = 0..scenario.workers;
         let gates = workers.flat_map(|owner| {
@@ -58,17 +86,114 @@ impl World {
             listeners,
             upstreams,
             topology: Topology::default(),
+            pools: Vec::new(),
+            renamed: 0,
+            has_changed: false,
         };
         world.renew();
         world
     }
 
-    /// Makes the topology that is asked for now.
+    /// Makes the topology that is asked for now: of the listeners that are there and the upstreams
+    /// that they go to.
     fn renew(&mut self) {
-        let World { listeners, upstreams, gates, .. } = self;
-        let asked = Asked { listeners, upstreams, gates };
+        let there = self.listeners.iter().filter(|(_, is_there)| *is_there);
+        let mut listeners: Vec<_> = there.map(|(listener, _)| listener.clone()).collect();
+        let mut upstreams: Vec<config::Upstream> = Vec::new();
+        for listener in &mut listeners {
+            let asked = &self.upstreams[listener.upstream];
+            let known = upstreams.iter().position(|one| one.name == asked.name);
+            listener.upstream = known.unwrap_or(upstreams.len());
+            if known.is_none() {
+                upstreams.push(asked.clone());
+            }
+        }
+        let is_there = |gate: &&GateSpec| listeners.iter().any(|one| one.name == gate.listener);
+        let gates: Vec<_> = self.gates.iter().filter(is_there).cloned().collect();
+        let asked = Asked { listeners: &listeners, upstreams: &upstreams, gates: &gates };
         self.topology = self.register.next(&self.topology, asked);
         assert_eq!(self.topology.check(), Ok(()), "a topology that does not hold together");
+        for upstream in self.topology.upstreams.values() {
+            if let UpstreamKind::Servers { balance, pool, .. } = &upstream.kind {
+                self.pools.push(Servers::over(*balance, pool.arc()));
+            }
+        }
+    }
+
+    /// Another topology, if this changes anything.
+    pub fn change(&mut self, change: Change) -> bool {
+        let is_new = match change {
+            Change::Close(nth) | Change::Open(nth) => {
+                let (listener, is_there) = &mut self.listeners[nth];
+                let opens = change == Change::Open(nth);
+                // Who is on an old life of it would count for another bound.
+                listener.max_connections.is_none() && std::mem::replace(is_there, opens) != opens
+            }
+            Change::Redirect(nth) => {
+                let upstream = &mut self.listeners[nth].0.upstream;
+                let to = match &*self.upstreams[*upstream].name {
+                    POOL => OTHER_POOL,
+                    OTHER_POOL => POOL,
+                    _ => return false,
+                };
+                let found = self.upstreams.iter().position(|one| one.name == to);
+                *upstream = found.expect("both are there, or none is");
+                true
+            }
+            Change::DropServer(nth) => self.with_servers(|servers, _| {
+                let name = name_of_server(nth);
+                let found = servers.iter().position(|server| server.name == name);
+                found.filter(|_| servers.len() > 1).map(|at| servers.remove(at)).is_some()
+            }),
+            Change::AddServer(nth) => self.with_servers(|servers, _| {
+                let is_there = servers.iter().any(|one| one.name == name_of_server(nth));
+                if !is_there {
+                    servers.push(server(nth));
+                }
+                !is_there
+            }),
+            Change::Rename(nth) => self.with_servers(|servers, renamed| {
+                let place = nth % servers.len();
+                *renamed += 1;
+                servers[place].name = format!("renamed-{renamed}");
+                true
+            }),
+        };
+        if is_new {
+            self.has_changed = true;
+            self.renew();
+        }
+        is_new
+    }
+
+    fn with_servers(
+        &mut self,
+        change: impl FnOnce(&mut Vec<config::Server>, &mut u32) -> bool,
+    ) -> bool {
+        let pool = self.upstreams.iter_mut().find(|one| one.name == POOL);
+        match pool.map(|pool| &mut pool.kind) {
+            Some(config::UpstreamKind::Servers { servers, .. }) => {
+                change(servers, &mut self.renamed)
+            }
+            _ => false,
+        }
+    }
+
+    /// It is not what it was at the start.
+    pub fn has_changed(&self) -> bool {
+        self.has_changed
+    }
+
+    /// A server has a connection.
+    pub fn any_open(&self) -> bool {
+        self.pools.iter().any(Servers::any_open)
+    }
+
+    /// The listener of the scenario that has this id now.
+    pub fn listener_of(&self, id: ListenerId) -> usize {
+        let name = &self.topology.listeners[id].name;
+        let found = self.listeners.iter().position(|(one, _)| one.name == *name);
+        found.expect("it is one of the scenario's")
     }
 
     /// What a worker is told: no ring has the gates of another.
@@ -83,6 +208,13 @@ impl World {
     pub fn counters(&self, before: &WorkerCounters) -> WorkerCounters {
         let Topology { listeners, upstreams, servers, .. } = &self.topology;
         before.next(listeners.ids(), upstreams.ids(), servers.ids())
+    }
+
+    /// The gate of a worker's listener.
+    pub fn gate_of(&self, worker: usize, listener: usize) -> Option<GateId> {
+        let listener = self.id_of(listener)?;
+        let is_its = |gate: &Gate| (gate.listener, gate.owner) == (listener, WorkerId::at(worker));
+        self.topology.gates.iter().find(|(_, gate)| is_its(gate)).map(|(id, _)| id)
     }
 
     /// What a listener is called now.
@@ -143,9 +275,13 @@ fn upstream(wiring: Wiring, scenario: &Scenario, balance: Balance) -> config::Up
     config::Upstream { name, kind, connect_timeout: scenario.timeouts.connect }
 }
 
+fn name_of_server(nth: usize) -> String {
+    format!("server-{nth}")
+}
+
 fn server(nth: usize) -> config::Server {
     config::Server {
-        name: format!("server-{nth}"),
+        name: name_of_server(nth),
         address: SocketAddr::from(([127, 0, 0, 2], 9000 + nth as u16)),
         source: None,
         weight: 1,
