@@ -176,10 +176,11 @@ fn an_id_that_is_used_again_means_the_new_socket_alone() {
         rig.turn(Duration::from_millis(20));
         assert_eq!(rig.unseen(), [], "{watch:?}: nobody waits at the new one");
         let client = TcpStream::connect(address).expect("a client");
-        rig.wait(|completion| match completion {
-            Completion::QueueReady { gate } => Some(assert_eq!(*gate, GATE)),
+        let ready = rig.wait(|completion| match completion {
+            Completion::QueueReady { gate } => Some(*gate),
             _ => None,
         });
+        assert_eq!(ready, GATE);
         rig.ring.accept(GATE, AcceptMode::Single);
         let (gate, conn, more) = rig.accepted();
         assert_eq!((gate, more), (GATE, false));
@@ -250,12 +251,12 @@ fn what_is_queued_names_the_server_that_was_there_then() {
     rig.ring.remove_server(id);
     let third = add_server(&mut rig, id, source(43));
     assert_eq!(rig.done(connect).result, Ok(0));
+    third.set_nonblocking(true).expect("an option");
+    assert_eq!(third.accept().expect_err("nobody").kind(), ErrorKind::WouldBlock);
     let (_, peer) = second.accept().expect("the server's end");
     if sources {
         assert_eq!(Some(peer.ip()), source(41), "the open was the first one's");
     }
-    third.set_nonblocking(true).expect("an option");
-    assert_eq!(third.accept().expect_err("nobody").kind(), ErrorKind::WouldBlock);
 }
 
 #[test]
