@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::Worker;
-use super::walk::{Answer, Reply, Task};
+use super::question::{Answer, Reply, Task};
 use crate::base::{ConnIndex, Millis};
 use crate::conn::Reason;
 use crate::query::ConnId;

@@ -6,8 +6,8 @@ use std::time::Duration;
 use crossbeam::channel::{Receiver, Sender, unbounded};
 use tokio::sync::oneshot;
 
+use super::question::Task;
 use super::recent::Happening;
-use super::walk::Task;
 use crate::base::ListenerId;
 use crate::metrics::WorkerCounters;
 use crate::topology::Topology;

@@ -6,7 +6,9 @@ mod count;
 mod drain;
 mod kill;
 mod leaving;
+mod link;
 mod mailbox;
+mod question;
 mod recent;
 mod route;
 mod routes;
@@ -20,8 +22,8 @@ use std::time::Duration;
 
 pub use access::{AccessEvent, AccessNote, AccessPlan, AccessQueue};
 pub use mailbox::{Adoption, Mailbox, Order, mailbox};
+pub use question::{Answer, Candidate, Purpose, Reply, Row, Task};
 pub use recent::{Happening, What};
-pub use walk::{Answer, Candidate, Purpose, Reply, Row, Task};
 
 pub use crate::config::Timeouts;
 
