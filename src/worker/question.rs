@@ -8,7 +8,7 @@ use crate::base::BySide;
 use crate::query::{ConnId, Facts, Query};
 use crate::ring::FourTuple;
 
-/// What a walk is for.
+/// What a scan is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
     /// To show connections, with their addresses.
@@ -26,23 +26,23 @@ pub struct Task {
     pub only: Option<Vec<ConnId>>,
     /// What for.
     pub purpose: Purpose,
-    /// Where the answer goes. When nobody listens there any more, the walk ends.
+    /// Where the answer goes. When nobody listens there any more, the scan ends.
     pub reply: oneshot::Sender<Reply>,
 }
 
 /// What a worker says.
 #[derive(Debug)]
 pub enum Reply {
-    /// Another walk is under way.
+    /// Another scan is under way.
     Busy,
     /// This came of it.
     Done(Answer),
 }
 
-/// What came of a walk.
+/// What came of a scan.
 #[derive(Debug, Default)]
 pub struct Answer {
-    /// Connections that matched when the walk came to them.
+    /// Connections that matched when the scan came to them.
     pub matched: u64,
     /// Addresses that the kernel did not tell: it is older than Linux 6.8, or short of descriptors.
     pub nameless: u64,
@@ -59,7 +59,7 @@ pub struct Answer {
 pub struct Row {
     /// What names it.
     pub id: ConnId,
-    /// What was known of it when the walk came to it.
+    /// What was known of it when the scan came to it.
     pub facts: Facts,
     /// The addresses at both ends of its sockets, where they could be had.
     pub names: BySide<Option<FourTuple>>,
