@@ -1,6 +1,6 @@
 //! What a worker counts, and where: at the listener, the server and itself.
 
-use super::leaving::Leaving;
+use super::errands::Farewell;
 use super::table::{ConnectTime, CountedServer};
 use super::{Verdict, Worker};
 use crate::base::{BySide, ConnIndex, Errno, OpKind, RouteId, Side};
@@ -94,10 +94,10 @@ impl<R: Ring> Worker<R> {
         counters.buffers.set(u64::from(self.ring.pool_buffers()));
         counters.free_buffers.set(u64::from(self.ring.free_buffers()));
         counters.timers.set(u64::from(self.timers.count()));
-        counters.leaving.set(match self.leaving {
-            Leaving::No => 0,
-            Leaving::Draining { .. } => 1,
-            Leaving::Walking(_) | Leaving::Walked => 2,
+        counters.leaving.set(match self.errands.farewell() {
+            Farewell::No => 0,
+            Farewell::Draining => 1,
+            Farewell::Stopping => 2,
         });
         let ring: RingCounters = self.ring.counters();
         counters.rings.set(u64::from(ring.rings));

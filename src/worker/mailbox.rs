@@ -1,4 +1,4 @@
-//! What passes between the control plane and a worker: orders in, signs of life out.
+//! Orders from the control plane to a worker, and what the worker begins for each.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,10 +6,13 @@ use std::time::Duration;
 use crossbeam::channel::{Receiver, Sender, unbounded};
 use tokio::sync::oneshot;
 
+use super::Worker;
+use super::errands::{Farewell, Reach};
+use super::question::Task;
 use super::recent::Happening;
-use super::walk::Task;
 use crate::base::ListenerId;
 use crate::metrics::WorkerCounters;
+use crate::ring::Ring;
 use crate::topology::Topology;
 
 /// What the control plane may tell a worker.
@@ -20,7 +23,7 @@ pub enum Order {
     Drain(Duration),
     /// Stop accepting, end every connection, and return when all are gone.
     Stop,
-    /// Walk over the connections, and answer.
+    /// Scan the connections, and answer.
     Walk(Box<Task>),
     /// Say what happened last.
     Recall(oneshot::Sender<Vec<Happening>>),
@@ -57,5 +60,51 @@ impl Mailbox {
     /// The next order, if one came.
     pub fn take(&self) -> Option<Order> {
         self.0.try_recv().ok()
+    }
+}
+
+impl<R: Ring> Worker<R> {
+    pub(super) fn read_mailbox(&mut self) {
+        while let Some(order) = self.mailbox.take() {
+            let stays = self.errands.farewell() == Farewell::No;
+            match order {
+                Order::Drain(within) if stays => self.begin_drain(within),
+                Order::Drain(_) => {}
+                Order::Stop => self.begin_stop(),
+                Order::Walk(task) => self.errands.begin_scan(*task, self.now),
+                Order::Recall(reply) => {
+                    // The asker may be gone.
+                    let _ = reply.send(self.recent.list());
+                }
+                // A drain serves every queue, paused or not.
+                Order::Pause(_) if !stays => {}
+                Order::Pause(listener) => self.admission.pause(&mut self.ring, listener),
+                Order::Resume(listener) => self.admission.resume(listener),
+                // A worker that leaves takes nothing new on.
+                Order::Adopt(_) if !stays => {}
+                Order::Adopt(adoption) => self.adopt(adoption),
+            }
+        }
+    }
+
+    /// Goes by another topology: what it adds is served from here on, what it takes away goes with
+    /// the last connection that is on it.
+    fn adopt(&mut self, Adoption { topology, counters }: Adoption) {
+        self.admission.adopt(&mut self.ring, &topology);
+        self.routes.adopt(&mut self.ring, topology, &counters);
+        self.counters = counters;
+    }
+
+    fn begin_drain(&mut self, within: Duration) {
+        let deadline = self.now.after(within);
+        self.admission.begin_drain(&mut self.ring);
+        self.counters.drain_deadline_millis.set(deadline.0);
+        self.errands.begin_drain(self.open, self.now, deadline);
+    }
+
+    fn begin_stop(&mut self) {
+        if self.errands.begin_stop(self.now) {
+            self.stop_accepting();
+        }
     }
 }

@@ -3,16 +3,16 @@
 mod access;
 mod admission;
 mod count;
-mod drain;
-mod kill;
-mod leaving;
+mod errands;
+mod link;
 mod mailbox;
+mod question;
+mod reach;
 mod recent;
 mod route;
 mod routes;
 mod table;
 mod timers;
-mod walk;
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
@@ -20,8 +20,8 @@ use std::time::Duration;
 
 pub use access::{AccessEvent, AccessNote, AccessPlan, AccessQueue};
 pub use mailbox::{Adoption, Mailbox, Order, mailbox};
+pub use question::{Answer, Candidate, Purpose, Reply, Row, Task};
 pub use recent::{Happening, What};
-pub use walk::{Answer, Candidate, Purpose, Reply, Row, Task};
 
 pub use crate::config::Timeouts;
 
@@ -33,13 +33,11 @@ use crate::ring::{Completion, Ring};
 use crate::topology::Topology;
 use access::Departure;
 use admission::{Admission, Verdict};
-use kill::Kill;
-use leaving::Leaving;
+use errands::{Errands, Farewell};
 use recent::Recent;
 use routes::Routes;
 use table::Table;
 use timers::Timers;
-use walk::Walk;
 
 /// What a worker needs to know.
 #[derive(Clone, Debug)]
@@ -118,11 +116,7 @@ pub struct Worker<R: Ring> {
     open: u32,
     /// [`QuietPlan::after`], in ticks.
     quiet_ticks: u32,
-    leaving: Leaving,
-    /// Over the connections, one at a time.
-    walk: Option<Box<Walk>>,
-    /// Of those that a walk has chosen, one at a time.
-    kill: Option<Box<Kill>>,
+    errands: Errands,
 }
 
 impl<R: Ring> Worker<R> {
@@ -150,9 +144,7 @@ impl<R: Ring> Worker<R> {
             checked: now,
             open: 0,
             quiet_ticks: Tick::not_before(Millis(0).after(plan.quiet.after)).0,
-            leaving: Leaving::No,
-            walk: None,
-            kill: None,
+            errands: Errands::default(),
             ring,
             clock,
             mailbox,
@@ -195,19 +187,13 @@ impl<R: Ring> Worker<R> {
         }
         self.expire();
         self.feed_starved();
-        self.leave();
-        self.walk_on();
-        self.kill_due();
+        self.run_errands();
         self.check_once_a_second();
         self.routes.sweep(&mut self.ring);
         self.publish();
         let over = self.is_over();
         if over {
-            // Whoever waits for an answer hears that there is none; a kill has ended some.
-            self.walk = None;
-            if let Some(kill) = self.kill.take() {
-                kill.answer();
-            }
+            self.errands.abandon();
         }
         Ok(!over)
     }
@@ -235,8 +221,7 @@ impl<R: Ring> Worker<R> {
         if self.timers.any_due() {
             return Duration::ZERO;
         }
-        let kill = self.kill.as_ref().map(|kill| kill.turn());
-        let looks = [self.admission.next_look(), self.next_departure(), self.next_step(), kill];
+        let looks = [self.admission.next_look(), self.errands.next()];
         let timers = self.timers.next_look().begins();
         let next = looks.into_iter().flatten().fold(timers, Millis::min);
         next.since(self.now).min(LONGEST_SLEEP)
@@ -297,6 +282,11 @@ impl<R: Ring> Worker<R> {
         }
         self.set_timer(index);
         Some(patience)
+    }
+
+    /// Every connection is gone and no client can come.
+    fn is_over(&mut self) -> bool {
+        self.errands.farewell() != Farewell::No && self.open == 0 && self.admission.is_over()
     }
 
     fn check_once_a_second(&mut self) {

@@ -64,7 +64,7 @@ impl<R: Ring> Worker<R> {
         }
         self.set_timer(index);
         self.ask_for_opening(index);
-        self.admit_late(index);
+        self.errands.arrived(index);
     }
 
     /// An operation of a connection completed.
@@ -248,7 +248,7 @@ impl<R: Ring> Worker<R> {
     }
 
     /// The addresses of a side were found, or could not be: for a line about its opening or its
-    /// end, for the walk that asked, or for several of these.
+    /// end, for the scan that asked, or for several of these.
     fn named(&mut self, token: Token) {
         let found = self.ring.addresses(token);
         let ends = matches!(self.table.entry(token.conn).conn.phase(), Phase::Ending(_));
@@ -258,7 +258,7 @@ impl<R: Ring> Worker<R> {
         if token.side == Side::Client {
             self.note_opening(token.conn, found);
         }
-        self.walk_named(token, found);
+        self.errands.named(token, found);
     }
 
     fn log_end(&mut self, index: ConnIndex, reason: Reason, names: &BySide<Option<FourTuple>>) {

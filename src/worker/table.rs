@@ -3,6 +3,7 @@
 use std::num::NonZeroU16;
 use std::time::Duration;
 
+use super::link::Link;
 use crate::base::{ConnIndex, Micros, RouteId, ServerId, Tick};
 use crate::conn::Connection;
 use crate::upstream::Tried;
@@ -22,7 +23,7 @@ pub struct Entry {
     /// Which life of the slot this is, modulo the token's bits.
     pub generation: u32,
     /// Its place in the timer wheel.
-    pub timer: super::timers::Link,
+    pub timer: Link,
     /// What becomes of the client.
     pub route: RouteId,
     /// A client accepted into this slot before its close was heard of, and its route.
@@ -143,7 +144,7 @@ impl Entry {
             active: Tick(0),
             waits_since: Tick(0),
             generation: 0,
-            timer: super::timers::Link::UNLINKED,
+            timer: Link::UNLINKED,
             route: RouteId(0),
             successor: None,
             connect: ConnectTime::NONE,

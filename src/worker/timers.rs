@@ -1,5 +1,6 @@
 //! Deadlines without allocation: a wheel whose lists run through the table's entries.
 
+use super::link::{Link, NOBODY};
 use super::table::Table;
 use crate::base::{ConnIndex, Tick};
 
@@ -9,27 +10,6 @@ const SLOT_BITS: u32 = 6;
 /// 64⁴ ticks of 50 ms: 9.7 days. What is due later is looked at then and put in again.
 const LEVELS: u32 = 4;
 const HORIZON: u32 = SLOTS.pow(LEVELS) - 1;
-
-const NOBODY: u32 = u32::MAX;
-
-/// A connection's place in the wheel.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Link {
-    previous: u32,
-    next: u32,
-    /// When it is looked at; `Tick(u32::MAX)` while it is in no list.
-    due: Tick,
-}
-
-impl Link {
-    /// In no list.
-    pub const UNLINKED: Link = Link { previous: NOBODY, next: NOBODY, due: Tick(u32::MAX) };
-
-    /// When the wheel comes to it, if it is in it.
-    pub fn due(&self) -> Option<Tick> {
-        (self.due.0 != u32::MAX).then_some(self.due)
-    }
-}
 
 /// The wheel: one deadline per connection at most.
 #[derive(Debug)]

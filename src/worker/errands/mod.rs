@@ -1,0 +1,240 @@
+//! Errands: visits to many connections, in bounded steps, while the worker serves the others.
+//!
+//! Every errand is a variant of [`Errand`], and all are run the same way. Once a turn
+//! (`Worker::run_errands`) each does one bounded step through [`Reach`], the only way from an
+//! errand to its worker, and says when it wants to go on ([`Step`]). [`Errands::next`] is the
+//! earliest of these moments, and a limit of the worker's sleep. An idle worker pays for a look at
+//! an empty list. `worker/mailbox.rs` turns orders into errands.
+//!
+//! | errand  | begun by       | visits                      | pace                 | then   |
+//! |---------|----------------|-----------------------------|----------------------|--------|
+//! | `Scan`  | `Order::Walk`  | every slot, or ids named    | 512 looks a step     | `Kill` |
+//! | `Kill`  | a scan         | the ids that a scan chose   | 1,000 ends a second  |        |
+//! | `Drain` | `Order::Drain` | all, the longest idle first | even over its window | `Stop` |
+//! | `Stop`  | `Order::Stop`  | every slot                  | 1,024 ends a step    |        |
+//!
+//! A connection is judged when an errand reaches it, by what it is then. What an errand keeps (a
+//! list of ids, an order of slots) says only where to look.
+//!
+//! A new errand takes a file with a struct and its `step`, a variant of [`Errand`] with an arm in
+//! each match below, and a `begin_…` in [`Errands`] that an order or the worker calls. It needs no
+//! field of the worker and no line in its loop:
+//!
+//! - A removal ends what is left of a route or a server. It visits slots from 0 on
+//!   ([`Reach::next_slot`]), compares [`Reach::facts`], ends at a [`pace::Rate`] or over a
+//!   [`pace::Spread`], looks at [`step::LOOKED_AT_PER_STEP`] slots a step at most, and is over
+//!   after the last slot. New connections must be kept from the route before it begins.
+//! - An eviction keeps its slot from one time to the next, as the hand of a clock: it looks at a
+//!   bounded number of slots from there on, ends the idle ones, and is over when enough are ended.
+//! - A handover visits as a removal does. Where a removal ends a connection, it exports one, for
+//!   which [`Reach`] gets one more method.
+
+mod drain;
+mod kill;
+mod pace;
+mod reach;
+mod scan;
+mod step;
+mod stop;
+#[cfg(test)]
+mod tests;
+
+use std::collections::VecDeque;
+
+use crate::base::{ConnIndex, Millis};
+use crate::ring::{FourTuple, Token};
+use crate::worker::question::{Purpose, Reply, Task};
+use drain::Drain;
+use kill::Kill;
+pub use reach::{Activity, Reach};
+use scan::Scan;
+use step::Step;
+use stop::Stop;
+
+/// An errand under way.
+#[derive(Debug)]
+pub enum Errand {
+    /// Looks for connections, to show or to kill them.
+    Scan(Box<Scan>),
+    /// Ends those chosen.
+    Kill(Box<Kill>),
+    /// Ends all, at a pace.
+    Drain(Box<Drain>),
+    /// Ends all, now.
+    Stop(Stop),
+}
+
+impl Errand {
+    /// Carries the errand on by one step. Says what is left to do, and when.
+    pub fn step<R: Reach>(mut self, reach: &mut R) -> Option<Running> {
+        let step = match &mut self {
+            Errand::Scan(scan) => scan.step(reach),
+            Errand::Kill(kill) => kill.step(reach),
+            Errand::Drain(drain) => drain.step(reach),
+            Errand::Stop(stop) => stop.step(reach),
+        };
+        match step {
+            Step::At(moment) => Some(Running { errand: self, next: Some(moment) }),
+            Step::Waits => Some(Running { errand: self, next: None }),
+            Step::Over => self.successor(reach.now())?.step(reach),
+        }
+    }
+
+    /// What an errand that is over leads to.
+    fn successor(self, now: Millis) -> Option<Errand> {
+        match self {
+            Errand::Scan(scan) => {
+                scan.finish().map(|chosen| Errand::Kill(Box::new(Kill::new(chosen, now))))
+            }
+            Errand::Kill(kill) => {
+                kill.answer();
+                None
+            }
+            Errand::Drain(_) => Some(Errand::Stop(Stop::new())),
+            Errand::Stop(_) => None,
+        }
+    }
+
+    fn farewell(&self) -> Farewell {
+        match self {
+            Errand::Scan(_) | Errand::Kill(_) => Farewell::No,
+            Errand::Drain(_) => Farewell::Draining,
+            Errand::Stop(_) => Farewell::Stopping,
+        }
+    }
+
+    /// It is a drain for which the worker still accepts.
+    fn accepts(&self) -> bool {
+        matches!(self, Errand::Drain(drain) if drain.accepts())
+    }
+
+    /// The worker is at its end: a kill says what it has done, the others have no answer.
+    fn abandon(self) {
+        match self {
+            Errand::Kill(kill) => kill.answer(),
+            Errand::Scan(_) | Errand::Drain(_) | Errand::Stop(_) => {}
+        }
+    }
+}
+
+/// An errand between two steps.
+#[derive(Debug)]
+pub struct Running {
+    errand: Errand,
+    /// When it wants to go on; `None`: when something completes.
+    next: Option<Millis>,
+}
+
+/// How far a worker's farewell is. It only ever goes on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Farewell {
+    /// The worker stays.
+    #[default]
+    No,
+    /// Connections are closed at a pace.
+    Draining,
+    /// Every connection is ended.
+    Stopping,
+}
+
+/// All errands of a worker: at most one scan, one kill, and one drain or stop.
+#[derive(Debug, Default)]
+pub struct Errands {
+    /// In the order in which they take their steps.
+    list: VecDeque<Running>,
+    farewell: Farewell,
+    /// Clients that came during a farewell, for its next step: at most those of one turn.
+    arrivals: Vec<ConnIndex>,
+}
+
+impl Errands {
+    /// How many are under way.
+    pub fn count(&self) -> usize {
+        self.list.len()
+    }
+
+    /// Takes out the errand that has waited longest for a step, for [`Errands::keep`] after it.
+    pub fn take(&mut self) -> Option<Errand> {
+        self.list.pop_front().map(|running| running.errand)
+    }
+
+    /// Keeps an errand that has more to do.
+    pub fn keep(&mut self, running: Running) {
+        self.farewell = self.farewell.max(running.errand.farewell());
+        self.list.push_back(running);
+    }
+
+    fn begin(&mut self, errand: Errand, now: Millis) {
+        self.keep(Running { errand, next: Some(now) });
+    }
+
+    /// When the first of them wants to go on though nothing completes.
+    pub fn next(&self) -> Option<Millis> {
+        self.list.iter().filter_map(|running| running.next).min()
+    }
+
+    /// How far the farewell is.
+    pub fn farewell(&self) -> Farewell {
+        self.farewell
+    }
+
+    /// Begins a scan, unless another one is under way, or a kill while this is for another.
+    pub fn begin_scan(&mut self, task: Task, now: Millis) {
+        let is_in_the_way = |errand: &Errand| match errand {
+            Errand::Scan(_) => true,
+            Errand::Kill(_) => task.purpose == Purpose::Kill,
+            Errand::Drain(_) | Errand::Stop(_) => false,
+        };
+        if self.list.iter().any(|running| is_in_the_way(&running.errand)) {
+            // The asker may be gone; then nobody needs the answer.
+            let _ = task.reply.send(Reply::Busy);
+            return;
+        }
+        self.begin(Errand::Scan(Box::new(Scan::new(task, now))), now);
+    }
+
+    /// Begins a drain of about `open` connections. No farewell may be under way.
+    pub fn begin_drain(&mut self, open: u32, now: Millis, deadline: Millis) {
+        assert_eq!(self.farewell, Farewell::No, "a farewell is not begun twice");
+        let drain = Drain::new(open, now, deadline);
+        self.begin(Errand::Drain(Box::new(drain)), now);
+    }
+
+    /// Begins a stop, in place of a drain. Says whether the worker still accepts.
+    pub fn begin_stop(&mut self, now: Millis) -> bool {
+        let accepts = match self.farewell {
+            Farewell::No => true,
+            Farewell::Draining => self.list.iter().any(|running| running.errand.accepts()),
+            Farewell::Stopping => false,
+        };
+        self.list.retain(|running| running.errand.farewell() == Farewell::No);
+        self.begin(Errand::Stop(Stop::new()), now);
+        accepts
+    }
+
+    /// A client came: a farewell deals with it in its next step.
+    pub fn arrived(&mut self, index: ConnIndex) {
+        if self.farewell > Farewell::No {
+            self.arrivals.push(index);
+        }
+    }
+
+    /// The clients that came, once.
+    pub fn take_arrivals(&mut self) -> Vec<ConnIndex> {
+        std::mem::take(&mut self.arrivals)
+    }
+
+    /// Addresses were found, or could not be: perhaps a scan asked for them.
+    pub fn named(&mut self, token: Token, found: Option<FourTuple>) {
+        for running in &mut self.list {
+            if let Errand::Scan(scan) = &mut running.errand {
+                scan.named(token, found);
+            }
+        }
+    }
+
+    /// The worker is at its end. An asker without an answer hears that there is none.
+    pub fn abandon(&mut self) {
+        self.list.drain(..).for_each(|running| running.errand.abandon());
+    }
+}

@@ -1,0 +1,60 @@
+//! What an errand may see of its worker, and do to it.
+
+use crate::base::{ConnIndex, Millis, Side, Tick};
+use crate::conn::Reason;
+use crate::query::{ConnId, Facts};
+
+/// The worker as an errand sees it. Every method is a bounded piece of work.
+pub trait Reach {
+    /// When this turn began.
+    fn now(&self) -> Millis;
+
+    /// What arrived by then has been read.
+    fn heard(&self) -> Millis;
+
+    /// The first slot at or after `from` that may hold a connection.
+    fn next_slot(&self, from: u32) -> Option<ConnIndex>;
+
+    /// When the connection in a slot was last active; `None` when none is there, or it is ending.
+    fn activity(&mut self, index: ConnIndex) -> Option<Activity>;
+
+    /// What is known of the connection in a slot, if there is one.
+    fn facts(&mut self, index: ConnIndex) -> Option<Facts>;
+
+    /// The id of the connection in a slot.
+    fn id(&mut self, index: ConnIndex) -> ConnId;
+
+    /// The connection is not gone.
+    fn is_there(&mut self, id: ConnId) -> bool;
+
+    /// The connection is there, and it is not ending.
+    fn is_living(&mut self, id: ConnId) -> bool;
+
+    /// Whether the addresses of a side can be found out: its socket is there.
+    fn has_name(&mut self, index: ConnIndex, side: Side) -> bool;
+
+    /// Asks for the addresses of a side; `Errands::named` brings them. A question that is open
+    /// already is answered once.
+    fn ask_name(&mut self, index: ConnIndex, side: Side);
+
+    /// Ends the connection in a slot, if there is one that is not ending.
+    fn end(&mut self, index: ConnIndex, reason: Reason);
+
+    /// Clients that wait in the worker's own accept queues.
+    fn queued_clients(&self) -> u32;
+
+    /// Accepts no more. Clients that still wait are reset when the passive sockets close.
+    fn stop_accepting(&mut self);
+
+    /// The slots of clients that came since a farewell last took them.
+    fn take_arrivals(&mut self) -> Vec<ConnIndex>;
+}
+
+/// When a connection was active.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Activity {
+    /// When it was accepted.
+    pub opened: Millis,
+    /// When a byte of it last moved, or it was accepted.
+    pub last: Tick,
+}

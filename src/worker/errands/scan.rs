@@ -1,0 +1,270 @@
+//! Looks for the connections that match a filter, and then finds out their addresses.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
+
+use super::reach::Reach;
+use super::step::{LOOKED_AT_PER_STEP, Step};
+use crate::base::{BySide, ConnIndex, Millis, Side};
+use crate::query::ConnId;
+use crate::ring::{FourTuple, Token};
+use crate::worker::question::{Answer, Candidate, Purpose, Reply, Row, Task};
+
+/// Sides whose addresses are asked for at one time: each is an ordinary descriptor for a moment.
+const ASKED_AT_ONCE: usize = 64;
+
+/// A scan under way.
+#[derive(Debug)]
+pub struct Scan {
+    task: Task,
+    /// What arrived before it is read before anybody is looked at.
+    began: Millis,
+    stage: Stage,
+    answer: Answer,
+    /// The best so far, the least of them on top.
+    best: BinaryHeap<Reverse<Candidate>>,
+    asked: Vec<Asked>,
+}
+
+/// How far a scan is.
+#[derive(Debug)]
+enum Stage {
+    /// Looking for connections: from this slot on, or this place among those named.
+    Looking(u32),
+    /// Asking for the addresses of the chosen; the number counts sides.
+    Naming(Vec<Candidate>, usize),
+    /// The asker is gone. Answers to questions that are still open are of no use.
+    Deserted,
+    /// All is known.
+    Over,
+}
+
+/// A question to the kernel that is open.
+#[derive(Debug)]
+struct Asked {
+    id: ConnId,
+    side: Side,
+    about: About,
+}
+
+#[derive(Debug)]
+enum About {
+    /// Its client's address decides whether it matches.
+    Candidate(Candidate),
+    /// The row at this place.
+    Row(usize),
+}
+
+/// Those that a scan has chosen to be ended.
+#[derive(Debug)]
+pub struct Chosen {
+    /// What was asked.
+    pub task: Task,
+    /// The answer as far as it is known.
+    pub answer: Answer,
+    /// Which connections are to be ended if they still match then.
+    pub ids: VecDeque<ConnId>,
+}
+
+impl Scan {
+    /// A scan that has looked at no connection yet.
+    pub fn new(task: Task, began: Millis) -> Scan {
+        Scan {
+            task,
+            began,
+            stage: Stage::Looking(0),
+            answer: Answer::default(),
+            best: BinaryHeap::new(),
+            asked: Vec::new(),
+        }
+    }
+
+    /// Looks at a bounded number of connections, or asks for a bounded number of addresses.
+    pub fn step<R: Reach>(&mut self, reach: &mut R) -> Step {
+        if self.task.reply.is_closed() {
+            self.stage = if self.is_asking() { Stage::Deserted } else { Stage::Over };
+        }
+        let goes_on = match self.stage {
+            // Until then nothing is known of them that is new enough.
+            Stage::Looking(_) if reach.heard() < self.began => true,
+            Stage::Looking(from) => self.look(reach, from),
+            Stage::Naming(..) => self.name_rows(reach),
+            Stage::Deserted | Stage::Over => false,
+        };
+        match self.stage {
+            Stage::Over => Step::Over,
+            _ if goes_on => Step::At(reach.now()),
+            _ => Step::Waits,
+        }
+    }
+
+    /// What came of a scan that is over: for a kill, those to end; else it answers.
+    pub fn finish(self) -> Option<Chosen> {
+        let Scan { task, answer, best, .. } = self;
+        if task.purpose == Purpose::Kill && !task.reply.is_closed() {
+            let ids = best.into_iter().map(|Reverse(candidate)| candidate.row.id).collect();
+            return Some(Chosen { task, answer, ids });
+        }
+        let _ = task.reply.send(Reply::Done(answer));
+        None
+    }
+
+    /// Addresses were found, or could not be: perhaps this scan asked for them.
+    pub fn named(&mut self, token: Token, found: Option<FourTuple>) {
+        let is_about = |asked: &Asked| {
+            let Asked { id, side, .. } = asked;
+            (id.slot, id.generation, *side) == (token.conn.0, token.generation, token.side)
+        };
+        // An id that was named twice waits twice for the one answer.
+        while let Some(place) = self.asked.iter().position(is_about) {
+            let asked = self.asked.swap_remove(place);
+            self.hear(asked, found);
+        }
+    }
+
+    /// Looks at a bounded number of connections from `from` on. Says whether it can go on before
+    /// the kernel answers.
+    fn look<R: Reach>(&mut self, reach: &mut R, mut from: u32) -> bool {
+        for _ in 0..LOOKED_AT_PER_STEP {
+            if self.asked.len() == ASKED_AT_ONCE {
+                self.stage = Stage::Looking(from);
+                return false;
+            }
+            let place = match &self.task.only {
+                Some(ids) => ids.get(from as usize).map(|_| from),
+                None => reach.next_slot(from).map(|index| index.0),
+            };
+            let Some(place) = place else {
+                self.stage = Stage::Looking(from);
+                return self.end_looking();
+            };
+            from = place + 1;
+            match self.task.only.as_ref().map(|ids| ids[place as usize]) {
+                None => self.consider(reach, ConnIndex(place)),
+                Some(id) if reach.is_living(id) => self.consider(reach, ConnIndex(id.slot)),
+                Some(id) => self.answer.stale.push(id),
+            }
+        }
+        self.stage = Stage::Looking(from);
+        true
+    }
+
+    /// Every connection was looked at. Goes on to the next stage unless an answer is missing; says
+    /// whether it did.
+    fn end_looking(&mut self) -> bool {
+        if self.is_asking() {
+            return false;
+        }
+        self.stage = match self.task.purpose {
+            Purpose::Show => {
+                let best = std::mem::take(&mut self.best).into_iter();
+                Stage::Naming(best.map(|Reverse(candidate)| candidate).collect(), 0)
+            }
+            Purpose::Kill => Stage::Over,
+        };
+        true
+    }
+
+    fn consider<R: Reach>(&mut self, reach: &mut R, index: ConnIndex) {
+        let Some(facts) = reach.facts(index) else { return };
+        if !self.task.query.admits(&facts) {
+            return;
+        }
+        let sort_key = self.task.query.sort_key(&facts);
+        let asks_source = self.task.query.asks_source();
+        if !asks_source && self.has_better_than(sort_key) {
+            self.answer.matched += 1;
+            return;
+        }
+        let id = reach.id(index);
+        let row = Box::new(Row { id, facts, names: BySide([None; 2]) });
+        let candidate = Candidate { sort_key, row };
+        if !asks_source {
+            self.take(candidate);
+        } else if reach.has_name(index, Side::Client) {
+            self.ask(reach, id, Side::Client, About::Candidate(candidate));
+        }
+        // Of a connection that is ending no address is asked any more, so it matches none.
+    }
+
+    /// Asks for the addresses of the chosen, a bounded number at a time. Says whether it can go on
+    /// before the kernel answers.
+    fn name_rows<R: Reach>(&mut self, reach: &mut R) -> bool {
+        for _ in 0..LOOKED_AT_PER_STEP {
+            let Stage::Naming(rows, next) = &mut self.stage else { return true };
+            let (place, side) = (*next / 2, Side::BOTH[*next % 2]);
+            let Some(Candidate { row, .. }) = rows.get(place) else {
+                if !self.asked.is_empty() {
+                    return false;
+                }
+                self.answer.rows = std::mem::take(rows);
+                self.stage = Stage::Over;
+                return true;
+            };
+            let (id, known) = (row.id, row.names[side].is_some());
+            if side == Side::BOTH[0] && !reach.is_there(id) {
+                // It has ended meanwhile. Of the one that takes its place nothing was asked yet.
+                rows.swap_remove(place);
+                continue;
+            }
+            if self.asked.len() == ASKED_AT_ONCE {
+                return false;
+            }
+            *next += 1;
+            if !known && reach.is_there(id) && reach.has_name(ConnIndex(id.slot), side) {
+                self.ask(reach, id, side, About::Row(place));
+            }
+        }
+        true
+    }
+
+    /// Asks for addresses, or listens to the answer to a question that is open already.
+    fn ask<R: Reach>(&mut self, reach: &mut R, id: ConnId, side: Side, about: About) {
+        self.asked.push(Asked { id, side, about });
+        reach.ask_name(ConnIndex(id.slot), side);
+    }
+
+    /// Whether a candidate of this sort key need only be counted: enough others come before it.
+    fn has_better_than(&self, sort_key: u64) -> bool {
+        let limit = self.task.query.limit as usize;
+        let is_better = |Reverse(least): &Reverse<Candidate>| least.sort_key > sort_key;
+        self.best.len() >= limit && self.best.peek().is_none_or(is_better)
+    }
+
+    fn is_asking(&self) -> bool {
+        !self.asked.is_empty()
+    }
+
+    /// A connection that matches; it is kept while no `limit` others come before it.
+    fn take(&mut self, candidate: Candidate) {
+        self.answer.matched += 1;
+        let limit = self.task.query.limit as usize;
+        if self.best.len() < limit {
+            return self.best.push(Reverse(candidate));
+        }
+        if let Some(mut least) = self.best.peek_mut()
+            && least.0 < candidate
+        {
+            *least = Reverse(candidate);
+        }
+    }
+
+    /// The kernel's answer about a candidate or a row.
+    fn hear(&mut self, asked: Asked, found: Option<FourTuple>) {
+        self.answer.nameless += u64::from(found.is_none());
+        match (asked.about, &mut self.stage) {
+            (About::Candidate(mut candidate), Stage::Looking(_)) => {
+                let source = found.and_then(|found| found.peer);
+                if source.is_some_and(|source| self.task.query.admits_source(source.ip())) {
+                    candidate.row.names[asked.side] = found;
+                    self.take(candidate);
+                }
+            }
+            (About::Row(place), Stage::Naming(rows, _)) => {
+                rows[place].row.names[asked.side] = found
+            }
+            // Nobody wants to know any more.
+            _ => {}
+        }
+    }
+}

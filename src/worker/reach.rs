@@ -1,0 +1,120 @@
+//! What errands may do to the worker, and their turn in its loop.
+
+use super::Worker;
+use super::errands::{Activity, Reach};
+use super::table::CountedServer;
+use crate::base::{ConnIndex, Millis, Side};
+use crate::conn::{Event, Phase, Reason};
+use crate::metrics::Refusal;
+use crate::query::{ConnId, Facts, State};
+use crate::ring::Ring;
+
+impl<R: Ring> Worker<R> {
+    /// Lets each errand do its step of this turn.
+    pub(super) fn run_errands(&mut self) {
+        for _ in 0..self.errands.count() {
+            let errand = self.errands.take();
+            if let Some(running) = errand.and_then(|errand| errand.step(self)) {
+                self.errands.keep(running);
+            }
+        }
+    }
+}
+
+impl<R: Ring> Reach for Worker<R> {
+    fn now(&self) -> Millis {
+        self.now
+    }
+
+    fn heard(&self) -> Millis {
+        self.heard
+    }
+
+    fn next_slot(&self, from: u32) -> Option<ConnIndex> {
+        self.table.used_from(from)
+    }
+
+    fn activity(&mut self, index: ConnIndex) -> Option<Activity> {
+        let entry = self.table.entry(index);
+        let is_living = !matches!(entry.conn.phase(), Phase::Vacant | Phase::Ending(_));
+        is_living.then(|| Activity { opened: entry.opened.millis(), last: entry.active })
+    }
+
+    fn facts(&mut self, index: ConnIndex) -> Option<Facts> {
+        let entry = self.table.entry(index);
+        let state = match entry.conn.phase() {
+            Phase::Vacant => return None,
+            Phase::Opening => State::Opening,
+            Phase::Connecting => State::Connecting,
+            Phase::Pressed => State::Pressed,
+            Phase::Retrying => State::Retrying,
+            Phase::Joined => State::Joined,
+            Phase::Delivering { .. } => State::Delivering,
+            Phase::Ending(_) => State::Ending,
+        };
+        let route = &self.routes.line(entry.route).route;
+        let server = self.routes.within(entry.server.map(CountedServer::id));
+        let moved = entry.conn.moved_bytes();
+        Some(Facts {
+            worker: self.plan.worker.0,
+            listener: route.listener.0,
+            upstream: route.upstream.0,
+            server,
+            state,
+            seen: self.heard,
+            opened: entry.opened.millis(),
+            active: entry.active.begins(),
+            to_upstream_bytes: moved[Side::Client],
+            to_client_bytes: moved[Side::Upstream],
+        })
+    }
+
+    fn id(&mut self, index: ConnIndex) -> ConnId {
+        let generation = self.table.entry(index).generation;
+        ConnId { worker: self.plan.worker.0, slot: index.0, generation }
+    }
+
+    fn is_there(&mut self, id: ConnId) -> bool {
+        let index = ConnIndex(id.slot);
+        let ours = id.worker == self.plan.worker.0;
+        // An id may name a slot that never was, and none is made for it.
+        ours && self.table.used_from(id.slot) == Some(index) && {
+            let entry = self.table.entry(index);
+            entry.generation == id.generation && entry.conn.phase() != Phase::Vacant
+        }
+    }
+
+    fn is_living(&mut self, id: ConnId) -> bool {
+        self.is_there(id) && self.activity(ConnIndex(id.slot)).is_some()
+    }
+
+    fn has_name(&mut self, index: ConnIndex, side: Side) -> bool {
+        self.table.entry(index).conn.has_name(side)
+    }
+
+    fn ask_name(&mut self, index: ConnIndex, side: Side) {
+        if self.table.entry(index).conn.can_name(side) {
+            self.apply(index, Event::NameWanted(side));
+        }
+    }
+
+    fn end(&mut self, index: ConnIndex, reason: Reason) {
+        Worker::end(self, index, reason);
+    }
+
+    fn queued_clients(&self) -> u32 {
+        self.admission.waiting(&self.ring).map(|(_, clients)| clients).sum()
+    }
+
+    fn stop_accepting(&mut self) {
+        for (gate, clients) in self.admission.waiting(&self.ring) {
+            let refused = &self.routes.of_gate(gate).counters.refused;
+            refused[Refusal::DrainEnd as usize].add(u64::from(clients));
+        }
+        self.admission.stop(&mut self.ring);
+    }
+
+    fn take_arrivals(&mut self) -> Vec<ConnIndex> {
+        self.errands.take_arrivals()
+    }
+}
