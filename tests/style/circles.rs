@@ -25,7 +25,7 @@ type Path = Vec<String>;
 type Needs = BTreeMap<Path, BTreeMap<String, BTreeSet<String>>>;
 
 /// Circles in the crate at `root`, of files with their paths below it: `src/worker: kill, walk`.
-pub(crate) fn circles(root: &str, files: &[(String, Code)]) -> Vec<String> {
+pub(crate) fn circles(root: &str, files: &[(&str, &Code)]) -> Vec<String> {
     let mut found = Vec::new();
     for (folder, needs) in needs(files) {
         let folder = [&[root.to_owned()], &folder[..]].concat().join("/");
@@ -43,7 +43,7 @@ pub(crate) fn circles(root: &str, files: &[(String, Code)]) -> Vec<String> {
     found
 }
 
-fn needs(files: &[(String, Code)]) -> Needs {
+fn needs(files: &[(&str, &Code)]) -> Needs {
     let crate_ = Crate::of(files);
     let mut needs = Needs::new();
     for (module, text) in &crate_.modules {
@@ -77,7 +77,7 @@ struct Crate {
 }
 
 impl Crate {
-    fn of(files: &[(String, Code)]) -> Crate {
+    fn of(files: &[(&str, &Code)]) -> Crate {
         let mut modules: BTreeMap<Path, String> = BTreeMap::new();
         for (path, code) in files {
             let mut words: Path =
@@ -223,8 +223,8 @@ mod tests {
     use super::*;
 
     fn found(files: &[(&str, &str)]) -> Vec<String> {
-        let files: Vec<_> =
-            files.iter().map(|(path, text)| ((*path).to_owned(), Code::of(text))).collect();
+        let files: Vec<_> = files.iter().map(|(path, text)| (*path, Code::of(text))).collect();
+        let files: Vec<_> = files.iter().map(|(path, code)| (*path, code)).collect();
         circles("src", &files)
     }
 
