@@ -2,6 +2,7 @@
 
 pub mod chunk;
 pub mod op;
+pub mod reason;
 pub mod side;
 pub mod sync;
 pub mod time;
@@ -10,6 +11,7 @@ pub mod version;
 pub use chunk::{Buffer, Chunk, PIPE_BYTES};
 pub use nix::errno::Errno;
 pub use op::{InFlight, OpKind};
+pub use reason::Reason;
 pub use side::{BySide, Side};
 pub use time::{Clock, Micros, Millis, Tick};
 
