@@ -11,12 +11,12 @@
 //!   log and the access log, runtime files
 //! - `summary/` — what readings say to a person: figures and tables for terminal and page
 //! - `worker/` — the fast plane: the loop on one screen; route, admission, timers, mailbox
+//! - `listener.rs` — makes passive sockets, or adopts them: one per worker and address
 //! - `conn/` — one connection as a pure state machine: no clock, no ring, no allocation
 //! - `upstream/` — servers and the choice among them, pure
 //! - `doctor/` — what this host and config can hold: every limit, its arithmetic, its remedy
-//! - `listener.rs` — makes passive sockets, or adopts them: one per worker and address
-//! - `query/` — which connections are meant: a filter's words become conditions, pure
 //! - `ring/` — slots, buffers and queues behind one contract, and the kernel below it
+//! - `query/` — which connections are meant: a filter's words become conditions, pure
 //! - `config/` — text becomes one checked, typed, immutable config
 //! - `metrics/` — what is counted, by worker; the catalogue of it, readings, and their text
 //! - `budget.rs` — what the process may still hold, leased to workers

@@ -8,8 +8,7 @@ pub mod kernel;
 pub mod token;
 
 pub use contract::{
-    AcceptMode, Completion, ConnIndex, Done, FourTuple, ListenerId, Operation, Ring, RingCounters,
-    ServerId,
+    AcceptMode, Completion, ConnIndex, Done, FourTuple, ListenerId, Operation, Ring, ServerId,
 };
 pub use kernel::locked::{lockable_bytes, patient};
 pub use kernel::options::{steer_clients, take_no_hops};
@@ -20,3 +19,4 @@ pub use kernel::{
 pub use token::Token;
 
 pub use crate::base::OpKind;
+pub use crate::metrics::RingCounters;

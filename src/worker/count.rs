@@ -5,10 +5,8 @@ use super::table::{ConnectTime, CountedServer};
 use super::{Verdict, Worker};
 use crate::base::{BySide, Errno, OpKind, Side};
 use crate::conn::{Phase, Reason};
-use crate::metrics::{ConnectFailure, OfListener, OfServer, REASONS};
-use crate::ring::{ConnIndex, ListenerId, Ring, RingCounters};
-
-const _: () = assert!(Reason::ALL.len() == REASONS);
+use crate::metrics::{ConnectFailure, OfListener, OfServer};
+use crate::ring::{ConnIndex, ListenerId, Ring};
 
 impl<R: Ring> Worker<R> {
     /// A client was accepted.
@@ -26,7 +24,7 @@ impl<R: Ring> Worker<R> {
         let entry = self.table.entry(index);
         let (gate, opened) = (entry.listener, entry.opened);
         let counters = self.of_listener(gate);
-        counters.ended[reason as usize].add(1);
+        counters.closed[reason as usize].add(1);
         counters.lifetime.observe(self.moment.since(opened));
         self.open -= 1;
     }
@@ -99,19 +97,7 @@ impl<R: Ring> Worker<R> {
             Leaving::Draining { .. } => 1,
             Leaving::Walking(_) | Leaving::Walked => 2,
         });
-        let ring: RingCounters = self.ring.counters();
-        counters.rings.set(u64::from(ring.rings));
-        counters.ring_enters.set(ring.enters);
-        counters.submissions.set(ring.submissions);
-        counters.completions.set(ring.completions);
-        counters.queue_overflows.set(ring.queue_overflows);
-        counters.lost_completions.set(ring.lost_completions);
-        counters.unknown_completions.set(ring.unknown_completions);
-        counters.receive_retries.set(ring.receive_retries);
-        counters.chunks_parked.set(ring.chunks_parked);
-        counters.spliced_bytes.set(ring.spliced_bytes);
-        counters.parked_bytes.set(ring.parked_bytes);
-        counters.splicing.set(u64::from(ring.splicing));
+        counters.take_over(self.ring.counters());
     }
 
     /// The counters of a passive socket's listener.

@@ -39,7 +39,7 @@ pub fn judge(ring: &SimRing, counters: &WorkerCounters, scenario: &Scenario) {
             .collect();
         let (accepted, reset) = (clients.len() as u64, refused(counted));
         assert_eq!(counted.accepted.get(), accepted, "clients accepted were miscounted");
-        assert_eq!(sum(&counted.ended), accepted, "clients ended were miscounted");
+        assert_eq!(sum(&counted.closed), accepted, "clients ended were miscounted");
         assert_eq!(counted.lifetime.counts().sum::<u64>(), accepted, "lives were miscounted");
         let unserved = clients.iter().filter(|link| !link.served).count() as u64;
         assert!(reset <= unserved, "{reset} refused, {unserved} not served");

@@ -9,12 +9,12 @@ const RANKS: [(&str, u8); 19] = [
     ("metrics", 1),
     ("wire", 1),
     ("config", 1),
-    ("ring", 1),
     ("query", 1),
+    ("ring", 2), // counts in metrics
     ("conn", 2),
     ("upstream", 2),
-    ("listener", 2),
     ("doctor", 2),
+    ("listener", 3),
     ("summary", 3),
     ("worker", 3),
     ("control", 4),
@@ -26,8 +26,12 @@ const RANKS: [(&str, u8); 19] = [
 ];
 
 /// Modules that see less than their rank allows: pure ones.
-const SEES_ONLY: [(&str, &[&str]); 3] =
-    [("conn", &["base"]), ("query", &["base"]), ("doctor", &["base", "config"])];
+const SEES_ONLY: [(&str, &[&str]); 4] = [
+    ("conn", &["base"]),
+    ("query", &["base"]),
+    ("ring", &["base", "metrics"]),
+    ("doctor", &["base", "config"]),
+];
 
 fn rank(module: &str) -> Option<u8> {
     RANKS.iter().find(|(name, _)| *name == module).map(|(_, rank)| *rank)

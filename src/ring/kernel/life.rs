@@ -17,7 +17,8 @@ use super::setup::{PassiveSocket, Plan, RingError, RingSetup, ServerSocket};
 use super::splices::Splices;
 use super::waker::Waker;
 use super::{IO_WQ_WORKERS, KernelRing, Listening, Memory, Server, Table, probe};
-use crate::ring::contract::{AcceptMode, RingCounters};
+use crate::metrics::RingCounters;
+use crate::ring::contract::AcceptMode;
 
 impl KernelRing {
     /// Makes the rings for the calling thread, which alone can use them.
@@ -62,11 +63,7 @@ impl KernelRing {
             told: VecDeque::new(),
             woken: HashMap::new(),
             waker,
-            counters: RingCounters {
-                rings: plan.rings,
-                clients_per_ring: plan.clients_per_ring,
-                ..RingCounters::default()
-            },
+            counters: RingCounters { rings: plan.rings.into(), ..RingCounters::default() },
         };
         for index in 0..plan.rings {
             ring.add_table(&plan, index)?;

@@ -34,9 +34,9 @@ pub use self::setup::{PassiveSocket, RingError, RingSetup, ServerSocket};
 use self::splices::{PIPE_BIT, Splices};
 pub use self::waker::Waker;
 use crate::base::{Buffer, Chunk, Errno, OpKind, Side};
+use crate::metrics::RingCounters;
 use crate::ring::contract::{
-    AcceptMode, Completion, ConnIndex, Done, FourTuple, ListenerId, Operation, Ring, RingCounters,
-    ServerId,
+    AcceptMode, Completion, ConnIndex, Done, FourTuple, ListenerId, Operation, Ring, ServerId,
 };
 use crate::ring::token::Token;
 
@@ -278,7 +278,7 @@ impl KernelRing {
             }
             lost += u64::from(table.queue.dropped());
             let (enters, submissions) = table.queue.take_enters();
-            self.counters.enters += enters;
+            self.counters.ring_enters += enters;
             self.counters.submissions += submissions;
         }
         self.counters.lost_completions = lost;
@@ -433,7 +433,7 @@ impl Ring for KernelRing {
     fn counters(&self) -> RingCounters {
         RingCounters {
             parked_bytes: self.memory.parked.held_bytes() as u64,
-            splicing: self.splices.connections(),
+            splicing: self.splices.connections().into(),
             spliced_bytes: self.splices.moved_bytes(),
             ..self.counters
         }
