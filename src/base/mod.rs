@@ -1,6 +1,7 @@
 //! The words that every other module speaks.
 
 pub mod chunk;
+pub mod limits;
 pub mod op;
 pub mod reason;
 pub mod side;

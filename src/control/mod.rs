@@ -45,9 +45,6 @@ use admin::AdminDoor;
 use reading::Books;
 use status::StatusDoor;
 
-/// A worker that has not turned for this long is reported: it turns once a second when idle.
-const STALLED_AFTER: Duration = Duration::from_secs(5);
-
 /// Orders that may wait for a worker when it is asked something.
 const ORDERS_WAITING: usize = 16;
 

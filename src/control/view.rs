@@ -7,13 +7,14 @@ use std::time::Duration;
 use axum::body::Bytes;
 use tokio::sync::mpsc::UnboundedSender;
 
+use super::WorkerHandle;
 use super::access::AccessLog;
 use super::conns::Turns;
 use super::reading::Books;
 use super::steer::Steering;
 use super::watch::Watch;
-use super::{STALLED_AFTER, WorkerHandle};
 use crate::base::Millis;
+use crate::base::limits::STALLED_AFTER;
 use crate::metrics::{Format, Reading};
 use crate::query::Names;
 

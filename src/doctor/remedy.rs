@@ -12,6 +12,7 @@ use super::limits::{
 };
 use super::shape::{Means, TABLE_ENTRIES_MAX, WORKER_CONNECTIONS_MAX};
 use super::words::{count, size, thousands};
+use crate::base::limits::BUFFERS;
 use crate::config::{Auto, Config};
 
 /// The widest range of ports to connect from that leaves the privileged ones alone.
@@ -19,7 +20,7 @@ pub const PORTS_WIDEST: (u16, u16) = (1024, 65_535);
 /// Rings of a worker that were measured to cost little more than one.
 const FEW_RINGS: u32 = 64;
 /// The most that ring.buffer_count may be.
-const BUFFERS_MAX: u64 = 32_768;
+const BUFFERS_MAX: u64 = *BUFFERS.end() as u64;
 const MIB: u64 = 1 << 20;
 
 /// One change.

@@ -23,14 +23,15 @@ pub use conns::{conns, listing};
 pub use plain::{plain, plain_word};
 pub use text::{FIGURE_GAP, figure_lines, laid_out, screenful};
 
+use crate::base::limits::STALLED_AFTER;
 use crate::doctor::count;
 use crate::metrics::Reading;
 use crate::metrics::reading::Counts;
 
 /// Rates of less time than this are noise.
 const SECONDS_MIN: f64 = 0.05;
-/// A worker turns once a second when idle: one that has not for so long stands still.
-const STALLED_SECONDS: f64 = 5.0;
+/// A worker that has not turned for so long stands still.
+const STALLED_SECONDS: f64 = STALLED_AFTER.as_secs() as f64;
 
 /// The name of a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -8,6 +8,7 @@ use crossbeam::queue::ArrayQueue;
 
 use super::Worker;
 use super::table::CountedServer;
+use crate::base::limits::ACCESS_LINE_BYTES;
 use crate::base::{BySide, Micros, Side};
 use crate::conn::{Event, Reason};
 use crate::query::ConnId;
@@ -76,7 +77,7 @@ pub struct AccessNote {
 }
 
 /// The config file says what a waiting line takes: a note and its place in the queue.
-const _: () = assert!(size_of::<AccessNote>() + size_of::<usize>() <= 256);
+const _: () = assert!(size_of::<AccessNote>() + size_of::<usize>() <= ACCESS_LINE_BYTES);
 
 /// What happens to a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
