@@ -19,7 +19,7 @@ use ratatui::crossterm;
 use serde_json::{Value, json};
 
 use crate::base::version;
-use crate::config::{Config, ConfigErrors, LogFormat, MAX_WEIGHT};
+use crate::config::{self, Config, ConfigErrors, LogFormat, MAX_WEIGHT};
 use crate::control::client::{Client, ClientError};
 use crate::doctor::count;
 use crate::summary::{Summary, listing, plain, plain_word, screenful};
@@ -212,6 +212,9 @@ pub enum Command {
         /// Where to write them
         #[arg(long, value_name = "DIRECTORY")]
         directory: Option<PathBuf>,
+        /// Print the page on the config file instead, portcullis.toml(5)
+        #[arg(long, conflicts_with = "directory")]
+        config: bool,
     },
 }
 
@@ -315,7 +318,8 @@ fn perform(command: Command) -> Outcome {
             clap_complete::generate(shell, &mut Cli::command(), "portcullis", &mut script);
             Outcome::Verbatim(String::from_utf8_lossy(&script).trim_end().to_owned(), DONE)
         }
-        Command::Man { directory } => man(directory.as_deref()),
+        Command::Man { config: true, .. } => Outcome::Verbatim(config::man_page(), DONE),
+        Command::Man { directory, .. } => man(directory.as_deref()),
     }
 }
 
