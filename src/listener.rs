@@ -7,6 +7,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use nix::errno::Errno;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
+use crate::config::SocketOptions;
 use crate::ring::{steer_clients, take_no_hops};
 
 /// How many bytes may wait unsent in a socket before a sender is told to wait. It bounds what a
@@ -94,14 +95,18 @@ impl std::error::Error for BindError {}
 ///
 /// # Errors
 /// When the address is taken or not ours, or a limit is reached.
-pub fn listen_on(address: SocketAddr, workers: usize, backlog: u32) -> Result<Bound, BindError> {
+pub fn listen_on(
+    address: SocketAddr,
+    workers: usize,
+    options: &SocketOptions,
+) -> Result<Bound, BindError> {
     refuse_if_taken(address)?;
-    let first = passive(address, backlog)?;
+    let first = passive(address, options)?;
     let name = first.local_addr().map_err(failed(address, "getsockname"))?;
     let address = name.as_socket().unwrap_or(address);
     let mut sockets = vec![OwnedFd::from(first)];
     for _ in 1..workers {
-        sockets.push(passive(address, backlog)?.into());
+        sockets.push(passive(address, options)?.into());
     }
     Ok(Bound { address, sockets, inherited: false })
 }
@@ -118,7 +123,7 @@ pub fn adopt(
     address: SocketAddr,
     inherited: Vec<TcpListener>,
     workers: usize,
-    backlog: u32,
+    options: &SocketOptions,
 ) -> Result<Vec<Bound>, BindError> {
     let failed = |tried| failed(address, tried);
     for socket in &inherited {
@@ -126,7 +131,7 @@ pub fn adopt(
         // systemd's sockets can come non-blocking; on such a one an accept of the ring does not
         // wait but fails with EAGAIN (io_uring: REQ_F_NOWAIT).
         socket.set_nonblocking(false).map_err(failed("O_NONBLOCK"))?;
-        set_options(&socket, backlog, address)?;
+        set_options(&socket, options, address)?;
     }
     let rows = inherited.chunks(workers).map(|row| {
         let shared = row.iter().cycle().take(workers).map(|socket| socket.try_clone());
@@ -143,21 +148,26 @@ fn refuse_if_taken(address: SocketAddr) -> Result<(), BindError> {
     tcp_socket(address)?.bind(&address.into()).map_err(failed(address, "bind"))
 }
 
-fn passive(address: SocketAddr, backlog: u32) -> Result<Socket, BindError> {
+fn passive(address: SocketAddr, options: &SocketOptions) -> Result<Socket, BindError> {
     let socket = tcp_socket(address)?;
     let failed = |tried| failed(address, tried);
     socket.set_reuse_port(true).map_err(failed("SO_REUSEPORT"))?;
     socket.bind(&address.into()).map_err(failed("bind"))?;
-    set_options(&socket, backlog, address)?;
+    set_options(&socket, options, address)?;
     Ok(socket)
 }
 
 /// What accepted sockets are to inherit, and the backlog; listening comes last.
-fn set_options(socket: &Socket, backlog: u32, address: SocketAddr) -> Result<(), BindError> {
+fn set_options(
+    socket: &Socket,
+    options: &SocketOptions,
+    address: SocketAddr,
+) -> Result<(), BindError> {
     let failed = |tried| failed(address, tried);
     socket.set_tcp_nodelay(true).map_err(failed("TCP_NODELAY"))?;
     socket.set_tcp_notsent_lowat(UNSENT_BYTES).map_err(failed("TCP_NOTSENT_LOWAT"))?;
-    socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX)).map_err(failed("listen"))
+    let backlog = i32::try_from(options.asked_backlog()).unwrap_or(i32::MAX);
+    socket.listen(backlog).map_err(failed("listen"))
 }
 
 /// A socket that may follow a dead predecessor's connections (SO_REUSEADDR), IPv6 only if IPv6.
@@ -229,12 +239,16 @@ mod tests {
 
     use super::*;
 
+    fn few() -> SocketOptions {
+        SocketOptions::with_backlog(16)
+    }
+
     #[test]
     fn an_address_that_somebody_listens_on_is_refused_by_name() {
         let any = "127.0.0.1:0".parse().expect("an address");
-        let bound = listen_on(any, 2, 16).expect("a free port");
+        let bound = listen_on(any, 2, &few()).expect("a free port");
         assert_eq!(bound.sockets.len(), 2);
-        let refused = listen_on(bound.address, 2, 16).expect_err("it is taken");
+        let refused = listen_on(bound.address, 2, &few()).expect_err("it is taken");
         assert_eq!((refused.address, refused.errno), (bound.address, Errno::EADDRINUSE));
     }
 
@@ -268,9 +282,10 @@ mod tests {
     fn an_ipv6_wildcard_leaves_the_ipv4_port_free() {
         // Another program may have just that port in IPv4: then another port.
         let free = (0..50).any(|_| {
-            let six = listen_on("[::]:0".parse().expect("an address"), 1, 16).expect("a free port");
+            let six =
+                listen_on("[::]:0".parse().expect("an address"), 1, &few()).expect("a free port");
             let four = SocketAddr::from(([0, 0, 0, 0], six.address.port()));
-            listen_on(four, 1, 16).is_ok()
+            listen_on(four, 1, &few()).is_ok()
         });
         assert!(free, "IPv4 is not taken by an IPv6-only socket");
     }
@@ -282,7 +297,7 @@ mod tests {
             one.set_nonblocking(true).expect("an option");
             let address = one.local_addr().expect("it is bound");
             let all = (0..handed).map(|_| one.try_clone().expect("a descriptor")).collect();
-            let bound = adopt(address, all, workers, 16).expect("they listen");
+            let bound = adopt(address, all, workers, &few()).expect("they listen");
             assert_eq!(bound.len(), rows, "{handed} for {workers}");
             for row in bound {
                 assert!(row.inherited && row.sockets.len() == workers && row.address == address);
@@ -300,7 +315,7 @@ mod tests {
         const WATCH: Duration = Duration::from_millis(200);
         for any in ["127.0.0.1:0", "[::1]:0"] {
             let Ok(Bound { address, sockets, .. }) =
-                listen_on(any.parse().expect("an address"), 3, 16)
+                listen_on(any.parse().expect("an address"), 3, &few())
             else {
                 continue; // A host without IPv6.
             };

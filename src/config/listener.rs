@@ -16,7 +16,7 @@ use crate::config::{AtLimit, Auto, Upstream, address};
 pub(super) const LISTENER: SectionKeys = SectionKeys {
     section: "listener.NAME",
     about: "A listener: any name of letters, digits, - and _, as often as needed.",
-    keys: &[BY_HAND, Listener::KEYS, Timeouts::KEYS],
+    keys: &[BY_HAND, SocketOptions::KEYS, Listener::KEYS, Timeouts::KEYS],
     later: &["per_source", "tls"],
 };
 
@@ -56,17 +56,9 @@ keys! {
         "At least one; no address twice over all listeners, but for port 0 (any free port). A \
          wildcard IPv6 address means IPv6 only.";
     with upstream: usize = 0, "Index into [`crate::config::Config::upstreams`].";
+    with sockets: SocketOptions = SocketOptions::default(), "How its passive sockets are made.";
     with timeouts: Timeouts = Timeouts::default(),
         "When a connection of this listener ends by itself.";
-
-    /// Completed handshakes that may wait for us, per address and worker. The kernel cuts it to
-    /// net.core.somaxconn, and the start warns where it cuts a number. "auto": what the kernel
-    /// allows, 65535 at most.
-    ///
-    /// Raise it (and somaxconn) when clients take a second or more to connect during bursts: their
-    /// SYNs were dropped and sent again.
-    "backlog" backlog: Auto<u32> = "auto", Live,
-        OrAuto(Number(1..=(1 << 31) - 1)), "write the number of handshakes that may wait";
 
     /// Clients that this listener may hold at once, over all its addresses; gateway.max_connections
     /// bounds it all the same. "off": only the gateway's limit counts.
@@ -82,6 +74,20 @@ keys! {
     ///
     /// Choose "reset" when your clients have somewhere else to go and should go there at once.
     "at_limit" at_limit: AtLimit = "queue", Live, AT_LIMITS, AS_IT_STANDS;
+}
+
+keys! {
+    /// How the passive sockets of a listener are made.
+    SocketOptions;
+
+    /// Completed handshakes that may wait for us, per address and worker. The kernel cuts it to
+    /// net.core.somaxconn, and the start warns where it cuts a number. "auto": what the kernel
+    /// allows, 65535 at most.
+    ///
+    /// Raise it (and somaxconn) when clients take a second or more to connect during bursts: their
+    /// SYNs were dropped and sent again.
+    "backlog" backlog: Auto<u32> = "auto", Live,
+        OrAuto(Number(1..=(1 << 31) - 1)), "write the number of handshakes that may wait";
 }
 
 keys! {
@@ -119,16 +125,30 @@ keys! {
     "max_lifetime" max_lifetime: Option<Duration> = "off", Live, OrOff(Span::Any), WRITE_SPAN;
 }
 
-impl Listener {
+impl SocketOptions {
     /// An "auto" backlog: more than any host's `net.core.somaxconn` by default, which cuts it.
     const BACKLOG: u32 = 65_535;
+
+    /// The defaults, but for the backlog.
+    pub fn with_backlog(clients: u32) -> SocketOptions {
+        SocketOptions { backlog: Auto::Fixed(clients), ..SocketOptions::default() }
+    }
 
     /// The backlog that the kernel is asked for.
     pub fn asked_backlog(&self) -> u32 {
         match self.backlog {
-            Auto::Auto => Listener::BACKLOG,
+            Auto::Auto => SocketOptions::BACKLOG,
             Auto::Fixed(clients) => clients,
         }
+    }
+}
+
+impl Listener {
+    /// The addresses that the host must have for this listener to start. Beside others a wildcard
+    /// is not among them: the listener goes without that family.
+    pub fn needed_addresses(&self) -> impl Iterator<Item = SocketAddr> {
+        let alone = self.bind.len() == 1;
+        self.bind.iter().copied().filter(move |bind| alone || !bind.ip().is_unspecified())
     }
 }
 
@@ -170,6 +190,7 @@ fn listener(
         name,
         bind,
         upstream,
+        sockets: SocketOptions::read(section, problems),
         timeouts: Timeouts { connect, ..timeouts },
         ..Listener::read(section, problems)
     }

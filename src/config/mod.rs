@@ -31,7 +31,7 @@ pub use check::SECTIONS;
 pub use error::{ConfigError, ConfigErrors};
 pub use gateway::Gateway;
 pub use keys::{Class, Key, SectionKeys};
-pub use listener::{Listener, Timeouts};
+pub use listener::{Listener, SocketOptions, Timeouts};
 pub use log::{AccessLog, Log};
 pub use manual::{documented, man_page};
 pub use ring::RingConfig;

@@ -69,6 +69,7 @@ impl Text {
     fn listener(&mut self, listener: &Listener, upstream_name: &str) {
         self.plain("bind", list(&listener.bind));
         self.word("upstream", upstream_name);
+        listener.sockets.write(self);
         listener.write(self);
         listener.timeouts.write(self);
     }

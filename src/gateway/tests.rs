@@ -4,6 +4,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 
 use super::*;
+use crate::config::SocketOptions;
 use crate::control::steer::Steering;
 use crate::doctor::Shape;
 use crate::listener::listen_on;
@@ -25,7 +26,8 @@ fn host() -> Host {
 /// first client.
 fn broken_recruit(address: &mut SocketAddr) -> Recruit {
     let config = Config::embedded();
-    let bound = listen_on("127.0.0.1:0".parse().expect("an address"), 1, 16).expect("a free port");
+    let any = "127.0.0.1:0".parse().expect("an address");
+    let bound = listen_on(any, 1, &SocketOptions::with_backlog(16)).expect("a free port");
     *address = bound.address;
     let bound = vec![(0, bound)];
     let (mut plan, servers) = plan(&config, &bound);
