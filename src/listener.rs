@@ -54,7 +54,8 @@ pub fn remedy(errno: Errno, address: SocketAddr) -> String {
         }
         Errno::EADDRNOTAVAIL => {
             "this host has no such address: write one that `ip address` lists, or, for one that \
-             comes later, set net.ipv4.ip_nonlocal_bind (or ipv6's) to 1"
+             comes later, write freebind = true in its listener, or set \
+             net.ipv4.ip_nonlocal_bind (or ipv6's) to 1"
         }
         Errno::EACCES if port < 1024 => {
             return format!(
@@ -100,7 +101,7 @@ pub fn listen_on(
     workers: usize,
     options: &SocketOptions,
 ) -> Result<Bound, BindError> {
-    refuse_if_taken(address)?;
+    refuse_if_taken(address, options)?;
     let first = passive(address, options)?;
     let name = first.local_addr().map_err(failed(address, "getsockname"))?;
     let address = name.as_socket().unwrap_or(address);
@@ -144,12 +145,12 @@ pub fn adopt(
 
 /// A bind with SO_REUSEPORT to a busy port of the same user succeeds in silence and takes half of
 /// the clients. One without it fails while anybody listens there.
-fn refuse_if_taken(address: SocketAddr) -> Result<(), BindError> {
-    tcp_socket(address)?.bind(&address.into()).map_err(failed(address, "bind"))
+fn refuse_if_taken(address: SocketAddr, options: &SocketOptions) -> Result<(), BindError> {
+    tcp_socket(address, options.freebind)?.bind(&address.into()).map_err(failed(address, "bind"))
 }
 
 fn passive(address: SocketAddr, options: &SocketOptions) -> Result<Socket, BindError> {
-    let socket = tcp_socket(address)?;
+    let socket = tcp_socket(address, options.freebind)?;
     let failed = |tried| failed(address, tried);
     socket.set_reuse_port(true).map_err(failed("SO_REUSEPORT"))?;
     socket.bind(&address.into()).map_err(failed("bind"))?;
@@ -171,7 +172,8 @@ fn set_options(
 }
 
 /// A socket that may follow a dead predecessor's connections (SO_REUSEADDR), IPv6 only if IPv6.
-fn tcp_socket(address: SocketAddr) -> Result<Socket, BindError> {
+/// With `freebind` it can be bound to an address that this host does not have (IP_FREEBIND, ip(7)).
+fn tcp_socket(address: SocketAddr, freebind: bool) -> Result<Socket, BindError> {
     let failed = |tried| failed(address, tried);
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))
         .map_err(failed("socket"))?;
@@ -179,6 +181,12 @@ fn tcp_socket(address: SocketAddr) -> Result<Socket, BindError> {
     if address.is_ipv6() {
         socket.set_only_v6(true).map_err(failed("IPV6_V6ONLY"))?;
     }
+    match address {
+        SocketAddr::V4(_) if freebind => socket.set_freebind_v4(true),
+        SocketAddr::V6(_) if freebind => socket.set_freebind_v6(true),
+        _ => Ok(()),
+    }
+    .map_err(failed("IP_FREEBIND"))?;
     Ok(socket)
 }
 
@@ -215,7 +223,8 @@ pub fn stop_syns(address: SocketAddr, sockets: &[impl AsFd]) -> Result<Decoys, B
     let Some(member) = sockets.first() else { return Ok(Decoys { _sockets: Vec::new() }) };
     let refused = |tried| move |errno| BindError { address, tried, errno };
     let decoy = || {
-        let socket = tcp_socket(address)?;
+        // The address may have gone again since the listener was bound to it.
+        let socket = tcp_socket(address, true)?;
         socket.set_reuse_port(true).map_err(failed(address, "SO_REUSEPORT"))?;
         socket.bind(&address.into()).map_err(failed(address, "bind"))?;
         take_no_hops(&socket, address.is_ipv4()).map_err(refused("IP_MINTTL"))?;
@@ -250,6 +259,30 @@ mod tests {
         assert_eq!(bound.sockets.len(), 2);
         let refused = listen_on(bound.address, 2, &few()).expect_err("it is taken");
         assert_eq!((refused.address, refused.errno), (bound.address, Errno::EADDRINUSE));
+    }
+
+    #[test]
+    fn an_address_that_the_host_does_not_have_is_bound_by_freebind_alone() {
+        // Reserved for documentation (RFC 5737, RFC 3849): no host has them.
+        for (any, nonlocal) in [
+            ("192.0.2.77:0", "/proc/sys/net/ipv4/ip_nonlocal_bind"),
+            ("[2001:db8::77]:0", "/proc/sys/net/ipv6/ip_nonlocal_bind"),
+        ] {
+            let Ok(nonlocal) = std::fs::read_to_string(nonlocal) else { continue };
+            let any = any.parse().expect("an address");
+            let plain = listen_on(any, 2, &few()).map_err(|error| error.errno);
+            if nonlocal.trim() == "0" {
+                let refused = plain.expect_err("the host does not have it");
+                assert!([Errno::EADDRNOTAVAIL, Errno::EAFNOSUPPORT].contains(&refused));
+            }
+            if std::net::UdpSocket::bind("[::1]:0").is_err() && any.is_ipv6() {
+                continue; // A host without IPv6.
+            }
+            let options = SocketOptions { freebind: true, ..few() };
+            let bound = listen_on(any, 2, &options).expect("an address of nobody's");
+            assert_eq!(bound.sockets.len(), 2);
+            stop_syns(bound.address, &bound.sockets).expect("decoys on it, too");
+        }
     }
 
     #[test]

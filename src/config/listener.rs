@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::base::limits::{CONNECTIONS_MAX, NAMED_MAX};
 use crate::config::error::ConfigError;
 use crate::config::file::{Section, Value};
-use crate::config::form::{AS_IT_STANDS, Choice, Form, Number, OrAuto, OrOff, Span};
+use crate::config::form::{AS_IT_STANDS, Choice, Form, Number, OrAuto, OrOff, Span, Switch};
 use crate::config::keys::{Key, SectionKeys, keys, keys_by_hand};
 use crate::config::loops::{self, Lead};
 use crate::config::read::{Rule, nearest};
@@ -88,6 +88,13 @@ keys! {
     /// SYNs were dropped and sent again.
     "backlog" backlog: Auto<u32> = "auto", Live,
         OrAuto(Number(1..=(1 << 31) - 1)), "write the number of handshakes that may wait";
+
+    /// Whether bind may have addresses that this host does not have yet (IP_FREEBIND). Clients
+    /// reach them as soon as an interface has them.
+    ///
+    /// Write true for an address that moves between hosts (VRRP, keepalived), so that the gateway
+    /// runs on the host that waits for it, too.
+    "freebind" freebind: bool = false, Live, Switch, "write it without quotes";
 }
 
 keys! {
@@ -147,8 +154,12 @@ impl Listener {
     /// The addresses that the host must have for this listener to start. Beside others a wildcard
     /// is not among them: the listener goes without that family.
     pub fn needed_addresses(&self) -> impl Iterator<Item = SocketAddr> {
-        let alone = self.bind.len() == 1;
-        self.bind.iter().copied().filter(move |bind| alone || !bind.ip().is_unspecified())
+        let (alone, freebind) = (self.bind.len() == 1, self.sockets.freebind);
+        let is_needed = move |bind: &SocketAddr| match bind.ip().is_unspecified() {
+            true => alone,
+            false => !freebind,
+        };
+        self.bind.iter().copied().filter(is_needed)
     }
 }
 

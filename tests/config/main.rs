@@ -346,6 +346,7 @@ splice_pipes = 7
 bind = ["*:7000", "[::1]:7001"]
 upstream = "two"
 backlog = 77
+freebind = true
 max_connections = 12
 at_limit = "reset"
 first_byte_timeout = "1s"
