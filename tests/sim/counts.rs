@@ -8,7 +8,7 @@ use crate::ring::SimRing;
 use crate::scenario::Scenario;
 
 /// How many counts of what goes wrong [`rare`] gives.
-pub const RARE: usize = 6 + Refusal::ALL.len() + ConnectFailure::ALL.len();
+pub const RARE: usize = 7 + Refusal::ALL.len() + ConnectFailure::ALL.len();
 
 /// Counts of what goes wrong, with their names: each must move in some run.
 pub fn rare(counters: &WorkerCounters) -> [(String, u64); RARE] {
@@ -23,6 +23,7 @@ pub fn rare(counters: &WorkerCounters) -> [(String, u64); RARE] {
         ("buffers_starved", &counters.buffers_starved),
         ("chunks_parked", &counters.chunks_parked),
         ("cancels_repeated", &counters.cancels_repeated),
+        ("cut_short", &counters.cut_short),
     ];
     let mut all = Vec::from(of_worker.map(|(name, counter)| (name.to_owned(), counter.get())));
     all.extend(Refusal::ALL.map(|one| (format!("refused {}", one.word()), refused(one))));

@@ -67,6 +67,9 @@ counters! {
     counted quieted: Counter,
         "Times that a connection went quiet: its receives gave way to waits without a buffer"
         => Counter "portcullis_worker_quieted";
+    counted cut_short: Counter,
+        "Resets passed on before all bytes ahead of them: the receiver took none for 5 seconds"
+        => Counter "portcullis_worker_cut_short";
     ring rings, "Kernel rings that the worker drives"
         => Gauge "portcullis_worker_rings";
     ring ring_enters,
