@@ -7,6 +7,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use nix::errno::Errno;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
+use crate::config::SocketOptions;
 use crate::ring::{steer_clients, take_no_hops};
 
 /// How many bytes may wait unsent in a socket before a sender is told to wait. It bounds what a
@@ -53,7 +54,8 @@ pub fn remedy(errno: Errno, address: SocketAddr) -> String {
         }
         Errno::EADDRNOTAVAIL => {
             "this host has no such address: write one that `ip address` lists, or, for one that \
-             comes later, set net.ipv4.ip_nonlocal_bind (or ipv6's) to 1"
+             comes later, write freebind = true in its listener, or set \
+             net.ipv4.ip_nonlocal_bind (or ipv6's) to 1"
         }
         Errno::EACCES if port < 1024 => {
             return format!(
@@ -94,14 +96,18 @@ impl std::error::Error for BindError {}
 ///
 /// # Errors
 /// When the address is taken or not ours, or a limit is reached.
-pub fn listen_on(address: SocketAddr, workers: usize, backlog: u32) -> Result<Bound, BindError> {
-    refuse_if_taken(address)?;
-    let first = passive(address, backlog)?;
+pub fn listen_on(
+    address: SocketAddr,
+    workers: usize,
+    options: &SocketOptions,
+) -> Result<Bound, BindError> {
+    refuse_if_taken(address, options)?;
+    let first = passive(address, options)?;
     let name = first.local_addr().map_err(failed(address, "getsockname"))?;
     let address = name.as_socket().unwrap_or(address);
     let mut sockets = vec![OwnedFd::from(first)];
     for _ in 1..workers {
-        sockets.push(passive(address, backlog)?.into());
+        sockets.push(passive(address, options)?.into());
     }
     Ok(Bound { address, sockets, inherited: false })
 }
@@ -118,7 +124,7 @@ pub fn adopt(
     address: SocketAddr,
     inherited: Vec<TcpListener>,
     workers: usize,
-    backlog: u32,
+    options: &SocketOptions,
 ) -> Result<Vec<Bound>, BindError> {
     let failed = |tried| failed(address, tried);
     for socket in &inherited {
@@ -126,7 +132,7 @@ pub fn adopt(
         // systemd's sockets can come non-blocking; on such a one an accept of the ring does not
         // wait but fails with EAGAIN (io_uring: REQ_F_NOWAIT).
         socket.set_nonblocking(false).map_err(failed("O_NONBLOCK"))?;
-        set_options(&socket, backlog, address)?;
+        set_options(&socket, options, address)?;
     }
     let rows = inherited.chunks(workers).map(|row| {
         let shared = row.iter().cycle().take(workers).map(|socket| socket.try_clone());
@@ -139,29 +145,35 @@ pub fn adopt(
 
 /// A bind with SO_REUSEPORT to a busy port of the same user succeeds in silence and takes half of
 /// the clients. One without it fails while anybody listens there.
-fn refuse_if_taken(address: SocketAddr) -> Result<(), BindError> {
-    tcp_socket(address)?.bind(&address.into()).map_err(failed(address, "bind"))
+fn refuse_if_taken(address: SocketAddr, options: &SocketOptions) -> Result<(), BindError> {
+    tcp_socket(address, options.freebind)?.bind(&address.into()).map_err(failed(address, "bind"))
 }
 
-fn passive(address: SocketAddr, backlog: u32) -> Result<Socket, BindError> {
-    let socket = tcp_socket(address)?;
+fn passive(address: SocketAddr, options: &SocketOptions) -> Result<Socket, BindError> {
+    let socket = tcp_socket(address, options.freebind)?;
     let failed = |tried| failed(address, tried);
     socket.set_reuse_port(true).map_err(failed("SO_REUSEPORT"))?;
     socket.bind(&address.into()).map_err(failed("bind"))?;
-    set_options(&socket, backlog, address)?;
+    set_options(&socket, options, address)?;
     Ok(socket)
 }
 
 /// What accepted sockets are to inherit, and the backlog; listening comes last.
-fn set_options(socket: &Socket, backlog: u32, address: SocketAddr) -> Result<(), BindError> {
+fn set_options(
+    socket: &Socket,
+    options: &SocketOptions,
+    address: SocketAddr,
+) -> Result<(), BindError> {
     let failed = |tried| failed(address, tried);
     socket.set_tcp_nodelay(true).map_err(failed("TCP_NODELAY"))?;
     socket.set_tcp_notsent_lowat(UNSENT_BYTES).map_err(failed("TCP_NOTSENT_LOWAT"))?;
-    socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX)).map_err(failed("listen"))
+    let backlog = i32::try_from(options.asked_backlog()).unwrap_or(i32::MAX);
+    socket.listen(backlog).map_err(failed("listen"))
 }
 
 /// A socket that may follow a dead predecessor's connections (SO_REUSEADDR), IPv6 only if IPv6.
-fn tcp_socket(address: SocketAddr) -> Result<Socket, BindError> {
+/// With `freebind` it can be bound to an address that this host does not have (IP_FREEBIND, ip(7)).
+fn tcp_socket(address: SocketAddr, freebind: bool) -> Result<Socket, BindError> {
     let failed = |tried| failed(address, tried);
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))
         .map_err(failed("socket"))?;
@@ -169,6 +181,12 @@ fn tcp_socket(address: SocketAddr) -> Result<Socket, BindError> {
     if address.is_ipv6() {
         socket.set_only_v6(true).map_err(failed("IPV6_V6ONLY"))?;
     }
+    match address {
+        SocketAddr::V4(_) if freebind => socket.set_freebind_v4(true),
+        SocketAddr::V6(_) if freebind => socket.set_freebind_v6(true),
+        _ => Ok(()),
+    }
+    .map_err(failed("IP_FREEBIND"))?;
     Ok(socket)
 }
 
@@ -205,7 +223,8 @@ pub fn stop_syns(address: SocketAddr, sockets: &[impl AsFd]) -> Result<Decoys, B
     let Some(member) = sockets.first() else { return Ok(Decoys { _sockets: Vec::new() }) };
     let refused = |tried| move |errno| BindError { address, tried, errno };
     let decoy = || {
-        let socket = tcp_socket(address)?;
+        // The address may have gone again since the listener was bound to it.
+        let socket = tcp_socket(address, true)?;
         socket.set_reuse_port(true).map_err(failed(address, "SO_REUSEPORT"))?;
         socket.bind(&address.into()).map_err(failed(address, "bind"))?;
         take_no_hops(&socket, address.is_ipv4()).map_err(refused("IP_MINTTL"))?;
@@ -229,13 +248,41 @@ mod tests {
 
     use super::*;
 
+    fn few() -> SocketOptions {
+        SocketOptions::with_backlog(16)
+    }
+
     #[test]
     fn an_address_that_somebody_listens_on_is_refused_by_name() {
         let any = "127.0.0.1:0".parse().expect("an address");
-        let bound = listen_on(any, 2, 16).expect("a free port");
+        let bound = listen_on(any, 2, &few()).expect("a free port");
         assert_eq!(bound.sockets.len(), 2);
-        let refused = listen_on(bound.address, 2, 16).expect_err("it is taken");
+        let refused = listen_on(bound.address, 2, &few()).expect_err("it is taken");
         assert_eq!((refused.address, refused.errno), (bound.address, Errno::EADDRINUSE));
+    }
+
+    #[test]
+    fn an_address_that_the_host_does_not_have_is_bound_by_freebind_alone() {
+        // Reserved for documentation (RFC 5737, RFC 3849): no host has them.
+        for (any, nonlocal) in [
+            ("192.0.2.77:0", "/proc/sys/net/ipv4/ip_nonlocal_bind"),
+            ("[2001:db8::77]:0", "/proc/sys/net/ipv6/ip_nonlocal_bind"),
+        ] {
+            let Ok(nonlocal) = std::fs::read_to_string(nonlocal) else { continue };
+            let any = any.parse().expect("an address");
+            let plain = listen_on(any, 2, &few()).map_err(|error| error.errno);
+            if nonlocal.trim() == "0" {
+                let refused = plain.expect_err("the host does not have it");
+                assert!([Errno::EADDRNOTAVAIL, Errno::EAFNOSUPPORT].contains(&refused));
+            }
+            if std::net::UdpSocket::bind("[::1]:0").is_err() && any.is_ipv6() {
+                continue; // A host without IPv6.
+            }
+            let options = SocketOptions { freebind: true, ..few() };
+            let bound = listen_on(any, 2, &options).expect("an address of nobody's");
+            assert_eq!(bound.sockets.len(), 2);
+            stop_syns(bound.address, &bound.sockets).expect("decoys on it, too");
+        }
     }
 
     #[test]
@@ -268,9 +315,10 @@ mod tests {
     fn an_ipv6_wildcard_leaves_the_ipv4_port_free() {
         // Another program may have just that port in IPv4: then another port.
         let free = (0..50).any(|_| {
-            let six = listen_on("[::]:0".parse().expect("an address"), 1, 16).expect("a free port");
+            let six =
+                listen_on("[::]:0".parse().expect("an address"), 1, &few()).expect("a free port");
             let four = SocketAddr::from(([0, 0, 0, 0], six.address.port()));
-            listen_on(four, 1, 16).is_ok()
+            listen_on(four, 1, &few()).is_ok()
         });
         assert!(free, "IPv4 is not taken by an IPv6-only socket");
     }
@@ -282,7 +330,7 @@ mod tests {
             one.set_nonblocking(true).expect("an option");
             let address = one.local_addr().expect("it is bound");
             let all = (0..handed).map(|_| one.try_clone().expect("a descriptor")).collect();
-            let bound = adopt(address, all, workers, 16).expect("they listen");
+            let bound = adopt(address, all, workers, &few()).expect("they listen");
             assert_eq!(bound.len(), rows, "{handed} for {workers}");
             for row in bound {
                 assert!(row.inherited && row.sockets.len() == workers && row.address == address);
@@ -300,7 +348,7 @@ mod tests {
         const WATCH: Duration = Duration::from_millis(200);
         for any in ["127.0.0.1:0", "[::1]:0"] {
             let Ok(Bound { address, sockets, .. }) =
-                listen_on(any.parse().expect("an address"), 3, 16)
+                listen_on(any.parse().expect("an address"), 3, &few())
             else {
                 continue; // A host without IPv6.
             };

@@ -152,6 +152,8 @@ fn completions_and_man_pages_know_every_command() {
     }
     let (code, page, _) = portcullis(&["man"]);
     assert!(code == 0 && page.contains(".TH portcullis 1"), "{page}");
+    let (code, page, _) = portcullis(&["man", "--config"]);
+    assert!(code == 0 && page.contains(".TH portcullis.toml 5"), "{page}");
     let directory = tempfile::tempdir().expect("a directory");
     let (code, _, stderr) =
         portcullis(&["man", "--directory", &directory.path().display().to_string()]);

@@ -2,8 +2,10 @@
 
 pub mod chunk;
 pub mod id;
+pub mod limits;
 pub mod op;
 pub mod plain;
+pub mod reason;
 pub mod side;
 pub mod sync;
 pub mod time;
@@ -14,6 +16,7 @@ pub use id::{ConnIndex, GateId, Id, IdMap, ListenerId, RouteId, ServerId, Upstre
 pub use nix::errno::Errno;
 pub use op::{InFlight, OpKind, Operation};
 pub use plain::{plain, plain_word};
+pub use reason::Reason;
 pub use side::{BySide, Side};
 pub use time::{Clock, Micros, Millis, Tick};
 

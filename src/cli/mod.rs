@@ -13,7 +13,7 @@ use clap_complete::Shell;
 pub use admin::{AdminCommand, Instance, ListenerAction, ServerAction};
 
 use crate::base::version;
-use crate::config::{Config, ConfigErrors, LogFormat};
+use crate::config::{self, Config, ConfigErrors, LogFormat};
 use crate::doctor::count;
 use crate::{doctor, gateway};
 use outcome::{DONE, FAILED, Outcome, USAGE, warn};
@@ -83,6 +83,9 @@ pub enum Command {
         /// Where to write them
         #[arg(long, value_name = "DIRECTORY")]
         directory: Option<PathBuf>,
+        /// Print the page on the config file instead, portcullis.toml(5)
+        #[arg(long, conflicts_with = "directory")]
+        config: bool,
     },
 }
 
@@ -122,7 +125,8 @@ fn perform(command: Command) -> Outcome {
             clap_complete::generate(shell, &mut Cli::command(), "portcullis", &mut script);
             Outcome::Verbatim(String::from_utf8_lossy(&script).trim_end().to_owned(), DONE)
         }
-        Command::Man { directory } => man(directory.as_deref()),
+        Command::Man { config: true, .. } => Outcome::Verbatim(config::man_page(), DONE),
+        Command::Man { directory, .. } => man(directory.as_deref()),
     }
 }
 

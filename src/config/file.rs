@@ -9,6 +9,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue, ValueDeserializer};
 
 use crate::config::address::Fault;
+use crate::config::check::ROOT;
 use crate::config::error::ConfigError;
 use crate::config::keys::SectionKeys;
 use crate::config::syntax::{self, Complaint, First};
@@ -87,6 +88,15 @@ pub(super) struct Value<'a> {
     data: Spanned<DeValue<'a>>,
 }
 
+/// A value that is neither a list nor a table.
+#[derive(Deserialize)]
+#[serde(untagged)]
+pub(super) enum Scalar {
+    Switch(bool),
+    Number(u64),
+    Text(String),
+}
+
 /// The file's top section, with every `${VAR}` expanded; `None` when the text is not TOML or
 /// names a variable that is not set.
 pub(super) fn read<'a>(
@@ -108,8 +118,26 @@ pub(super) fn read<'a>(
     if !problems.is_empty() {
         return None;
     }
-    let keys = &crate::config::keys::ROOT;
-    Some(Section::new(source, String::new(), None, keys, table.into_inner()))
+    Some(Section::new(source, String::new(), None, &ROOT, table.into_inner()))
+}
+
+/// What `read` takes from a section in which each key is set to its default.
+///
+/// # Panics
+/// When one of the defaults is wrong.
+pub(super) fn defaults<T>(
+    keys: &'static SectionKeys,
+    read: impl FnOnce(&Section<'_>, &mut Vec<ConfigError>) -> T,
+) -> T {
+    let set = keys.keys().filter_map(|key| Some(format!("{} = {}\n", key.name, key.default?)));
+    let text: String = set.collect();
+    let source = Source::new(&text, "the defaults");
+    let table = DeTable::parse(&text).expect("defaults are TOML");
+    let section = Section::new(&source, String::new(), None, keys, table.into_inner());
+    let mut problems = Vec::new();
+    let value = read(&section, &mut problems);
+    assert!(problems.is_empty(), "{problems:?}");
+    value
 }
 
 /// `text` as a file's string that stands for it.
@@ -221,7 +249,7 @@ impl<'a> Section<'a> {
     /// # Panics
     /// When `name` is not in the catalogue: it could be neither documented nor spelt wrongly.
     pub(super) fn get(&self, name: &str) -> Option<&Value<'a>> {
-        assert!(self.keys.known.contains(&name), "{name} is not in the catalogue");
+        assert!(self.keys.known().any(|known| known == name), "{name} is not in the catalogue");
         self.values.iter().find(|value| value.name == name)
     }
 

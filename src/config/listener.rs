@@ -1,21 +1,167 @@
 //! `[listener.NAME]`: where clients knock, and what happens to them.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
 
+use crate::base::limits::{CONNECTIONS_MAX, NAMED_MAX};
 use crate::config::error::ConfigError;
 use crate::config::file::{Section, Value};
+use crate::config::form::{AS_IT_STANDS, Choice, Form, Number, OrAuto, OrOff, Span, Switch};
+use crate::config::keys::{Key, SectionKeys, keys, keys_by_hand};
 use crate::config::loops::{self, Lead};
-use crate::config::read::{ANY_DURATION, Rule, nearest};
+use crate::config::read::{Rule, nearest};
 use crate::config::taken::Taken;
-use crate::config::{AtLimit, Listener, Timeouts, Upstream, address, keys};
+use crate::config::{AtLimit, Auto, Upstream, address};
 
-/// A worker names its passive sockets by 16 bits.
-const MAX_ADDRESSES: usize = 65_535;
+pub(super) const LISTENER: SectionKeys = SectionKeys {
+    section: "listener.NAME",
+    about: "A listener: any name of letters, digits, - and _, as often as needed.",
+    keys: &[BY_HAND, SocketOptions::KEYS, Listener::KEYS, Timeouts::KEYS],
+    later: &["per_source", "tls"],
+};
 
 const BIND_RULE: Rule<'_> = Rule {
     must: "must be a list of addresses, at least one",
     remedy: "write [\"127.0.0.1:7000\"]",
 };
+
+const AT_LIMITS: Choice<AtLimit> =
+    Choice { words: &[("queue", AtLimit::Queue), ("reset", AtLimit::Reset)], later: &["evict"] };
+
+const PROXIES: Choice<()> = Choice { words: &[("off", ())], later: &["from-trusted", "required"] };
+
+const WRITE_SPAN: &str = "write it as in \"30s\" or \"1h\"";
+
+const BY_HAND: &[Key] = keys_by_hand! {
+    /// Where clients knock. "[::]:7000" is IPv6 only, "*:7000" both families, or the one that the
+    /// host has; port 0 takes any free port, which the log names. A listener must say it.
+    ///
+    /// Change 127.0.0.1 when clients on other hosts are refused.
+    "bind" = ["127.0.0.1:7000"], Live, "a list of addresses, at least one";
+
+    /// The upstream that answers. A listener must say it.
+    "upstream" = "default", NewConnections, "the name of an upstream below";
+
+    /// Whether clients send a PROXY header: not in this version.
+    "accept_proxy" = "off", NewConnections, PROXIES.values();
+};
+
+keys! {
+    /// A named set of bound addresses with one policy.
+    Listener;
+
+    with name: String = "default".to_owned(),
+        "Letters, digits, `-` and `_`; no two listeners share one.";
+    with bind: Vec<SocketAddr> = vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 7000))],
+        "At least one; no address twice over all listeners, but for port 0 (any free port). A \
+         wildcard IPv6 address means IPv6 only.";
+    with upstream: usize = 0, "Index into [`crate::config::Config::upstreams`].";
+    with sockets: SocketOptions = SocketOptions::default(), "How its passive sockets are made.";
+    with timeouts: Timeouts = Timeouts::default(),
+        "When a connection of this listener ends by itself.";
+
+    /// Clients that this listener may hold at once, over all its addresses; gateway.max_connections
+    /// bounds it all the same. "off": only the gateway's limit counts.
+    ///
+    /// Set it when one listener's crowd must leave room for another's.
+    "max_connections" max_connections: Option<u32> = "off", Live,
+        OrOff(Number(1..=CONNECTIONS_MAX as u64)),
+        "write the clients that this listener may hold at once";
+
+    /// What happens to clients at a limit, this listener's or the gateway's. "queue": they wait in
+    /// the backlog, unaccepted, and are served as others leave. "reset": they are accepted and
+    /// reset at once, counted, and no server hears of them.
+    ///
+    /// Choose "reset" when your clients have somewhere else to go and should go there at once.
+    "at_limit" at_limit: AtLimit = "queue", Live, AT_LIMITS, AS_IT_STANDS;
+}
+
+keys! {
+    /// How the passive sockets of a listener are made.
+    SocketOptions;
+
+    /// Completed handshakes that may wait for us, per address and worker. The kernel cuts it to
+    /// net.core.somaxconn, and the start warns where it cuts a number. "auto": what the kernel
+    /// allows, 65535 at most.
+    ///
+    /// Raise it (and somaxconn) when clients take a second or more to connect during bursts: their
+    /// SYNs were dropped and sent again.
+    "backlog" backlog: Auto<u32> = "auto", Live,
+        OrAuto(Number(1..=(1 << 31) - 1)), "write the number of handshakes that may wait";
+
+    /// Whether bind may have addresses that this host does not have yet (IP_FREEBIND). Clients
+    /// reach them as soon as an interface has them.
+    ///
+    /// Write true for an address that moves between hosts (VRRP, keepalived), so that the gateway
+    /// runs on the host that waits for it, too.
+    "freebind" freebind: bool = false, Live, Switch, "write it without quotes";
+}
+
+keys! {
+    /// When a connection ends by itself; `None` is `"off"`. None is zero, none exceeds ten years.
+    Timeouts;
+
+    with connect: Duration = Upstream::default().connect_timeout,
+        "For the connection to a server to be made: the upstream's `connect_timeout`.";
+
+    /// A connection without a byte in either direction ends after this long; "off": never. Timeouts
+    /// end a connection by FIN when no byte moved for 5 seconds and none is owed, else by RST on
+    /// both sides, so that a stream which was cut never looks whole.
+    ///
+    /// Raise it above the interval of your clients' heartbeats when quiet but living clients are
+    /// cut; lower it when slots are held by clients that vanished.
+    "idle_timeout" idle: Option<Duration> = "1h", Live, OrOff(Span::Any), WRITE_SPAN;
+
+    /// From the accept to the client's first byte; "off": as long as idle_timeout allows.
+    ///
+    /// Set it, to "10s" say, when clients connect and say nothing, in a protocol where they speak
+    /// first.
+    "first_byte_timeout" first_byte: Option<Duration> = "off", Live, OrOff(Span::Any), WRITE_SPAN;
+
+    /// After one side has ended its direction, this long without a byte in the other ends both;
+    /// "off": as long as idle_timeout allows. A long upload or download is not cut: its bytes
+    /// count.
+    ///
+    /// Lower it when many connections stay half-closed; raise it when slow answers after a FIN are
+    /// lost.
+    "half_close_timeout" half_close: Option<Duration> = "1m", Live, OrOff(Span::Any), WRITE_SPAN;
+
+    /// From the accept to the end, whatever happens; "off": no limit.
+    ///
+    /// Set it, to "24h" say, when connections must be spread over servers again from time to time.
+    "max_lifetime" max_lifetime: Option<Duration> = "off", Live, OrOff(Span::Any), WRITE_SPAN;
+}
+
+impl SocketOptions {
+    /// An "auto" backlog: more than any host's `net.core.somaxconn` by default, which cuts it.
+    const BACKLOG: u32 = 65_535;
+
+    /// The defaults, but for the backlog.
+    pub fn with_backlog(clients: u32) -> SocketOptions {
+        SocketOptions { backlog: Auto::Fixed(clients), ..SocketOptions::default() }
+    }
+
+    /// The backlog that the kernel is asked for.
+    pub fn asked_backlog(&self) -> u32 {
+        match self.backlog {
+            Auto::Auto => SocketOptions::BACKLOG,
+            Auto::Fixed(clients) => clients,
+        }
+    }
+}
+
+impl Listener {
+    /// The addresses that the host must have for this listener to start. Beside others a wildcard
+    /// is not among them: the listener goes without that family.
+    pub fn needed_addresses(&self) -> impl Iterator<Item = SocketAddr> {
+        let (alone, freebind) = (self.bind.len() == 1, self.sockets.freebind);
+        let is_needed = move |bind: &SocketAddr| match bind.ip().is_unspecified() {
+            true => alone,
+            false => !freebind,
+        };
+        self.bind.iter().copied().filter(is_needed)
+    }
+}
 
 /// Every listener of the file, and the addresses that they take.
 pub(super) fn listeners(
@@ -23,7 +169,7 @@ pub(super) fn listeners(
     (upstreams, leads): (&[Upstream], &[Lead<'_>]),
     problems: &mut Vec<ConfigError>,
 ) -> (Vec<Listener>, Taken) {
-    let sections = root.named_sections("listener", &keys::LISTENER, problems);
+    let sections = root.named_sections("listener", &LISTENER, problems);
     if sections.is_empty() && root.get("listener").is_none() {
         let remedy = "write [listener.NAME] with bind and upstream";
         problems.push(root.error("there is no listener", remedy));
@@ -48,52 +194,16 @@ fn listener(
     problems: &mut Vec<ConfigError>,
 ) -> Listener {
     let bind = bind(&name, section, taken, problems);
-    let at_limit = section.choice(
-        problems,
-        "at_limit",
-        AtLimit::Queue,
-        &[("queue", AtLimit::Queue), ("reset", AtLimit::Reset)],
-        &["evict"],
-    );
-    let max_connections = section.number_or_off(
-        problems,
-        "max_connections",
-        1..=100_000_000,
-        "write the clients that this listener may hold at once",
-    );
-    section.choice(problems, "accept_proxy", (), &[("off", ())], &["from-trusted", "required"]);
+    section.value("accept_proxy", &PROXIES, AS_IT_STANDS, problems);
+    let timeouts = Timeouts::read(section, problems);
+    let connect = chosen.map_or(timeouts.connect, |upstream| upstream.connect_timeout);
     Listener {
         name,
         bind,
         upstream,
-        backlog: section.auto_number(
-            problems,
-            "backlog",
-            1..=(1 << 31) - 1,
-            "write the number of handshakes that may wait",
-        ),
-        max_connections,
-        at_limit,
-        timeouts: timeouts(section, chosen, problems),
-    }
-}
-
-fn timeouts(
-    section: &Section<'_>,
-    upstream: Option<&Upstream>,
-    problems: &mut Vec<ConfigError>,
-) -> Timeouts {
-    let default = Timeouts::default();
-    let mut read = |name, default| {
-        let remedy = "write it as in \"30s\" or \"1h\"";
-        section.duration_or_off(problems, name, default, ANY_DURATION, remedy)
-    };
-    Timeouts {
-        connect: upstream.map_or(default.connect, |upstream| upstream.connect_timeout),
-        first_byte: read("first_byte_timeout", default.first_byte),
-        idle: read("idle_timeout", default.idle),
-        half_close: read("half_close_timeout", default.half_close),
-        max_lifetime: read("max_lifetime", default.max_lifetime),
+        sockets: SocketOptions::read(section, problems),
+        timeouts: Timeouts { connect, ..timeouts },
+        ..Listener::read(section, problems)
     }
 }
 
@@ -156,8 +266,8 @@ fn conflict(
     address: SocketAddr,
     taken: &mut Taken,
 ) -> Option<ConfigError> {
-    if taken.len() >= MAX_ADDRESSES {
-        let rule = format!("is one address more than {MAX_ADDRESSES}");
+    if taken.len() >= NAMED_MAX {
+        let rule = format!("is one address more than {NAMED_MAX}");
         return Some(element.error(rule, "bind a wildcard address instead of single ones"));
     }
     let key = format!("listener.{name}");

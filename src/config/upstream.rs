@@ -2,15 +2,109 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
+use crate::base::limits::{NAMED_MAX, WEIGHT_MAX};
 use crate::config::error::ConfigError;
-use crate::config::file::{Section, Value};
+use crate::config::file::{Section, Value, quoted};
+use crate::config::form::{AS_IT_STANDS, Choice, Form, Number, Span};
+use crate::config::keys::{Key, SectionKeys, keys, keys_by_hand};
 use crate::config::loops::Lead;
 use crate::config::read::{LATER_RULE, Rule};
-use crate::config::{Balance, Builtin, MAX_WEIGHT, Server, Upstream, UpstreamKind, address, keys};
+use crate::config::written::{Text, list};
+use crate::config::{Balance, Builtin, Server, UpstreamKind, address};
 
-/// A worker names the servers of all upstreams by 16 bits.
-const MAX_SERVERS: usize = 65_535;
+pub(super) const UPSTREAM: SectionKeys = SectionKeys {
+    section: "upstream.NAME",
+    about: "An upstream: any name, as often as needed. Either servers or builtin, no defaults.",
+    keys: &[BY_HAND, Upstream::KEYS],
+    later: &["health", "lazy_wait", "tls"],
+};
+
+pub(super) const SERVER: SectionKeys = SectionKeys {
+    section: "upstream.NAME.servers",
+    about: "",
+    keys: &[OF_SERVER],
+    later: &["max_connections"],
+};
+
+const BALANCES: Choice<Balance> = Choice {
+    words: &[
+        ("round-robin", Balance::RoundRobin),
+        ("least-connections", Balance::LeastConnections),
+    ],
+    later: &["random-two", "maglev"],
+};
+
+const BUILTINS: Choice<Builtin> = Choice {
+    words: &[("echo", Builtin::Echo), ("discard", Builtin::Discard), ("hold", Builtin::Hold)],
+    later: &[],
+};
+
+const CONNECTS: Choice<()> = Choice { words: &[("eager", ())], later: &["lazy"] };
+
+const PROXIES: Choice<()> = Choice { words: &[("off", ())], later: &["v1", "v2"] };
+
+const WEIGHTS: Number = Number(0..=WEIGHT_MAX as u64);
+
+const BY_HAND: &[Key] = keys_by_hand! {
+    /// Answered by the gateway itself. "echo": every byte back; "discard": read and dropped;
+    /// "hold": nothing read, nothing sent.
+    ///
+    /// Change it to servers when clients hear only themselves.
+    "builtin" = "echo", NewConnections, BUILTINS.values();
+
+    /// Servers, by address: text, or a table that gives the server a name for logs and metrics, and
+    /// a weight: its share of new connections in relation to the others', 0 (none) to 100, by
+    /// default 1.
+    ///
+    /// Give a larger machine a larger weight; `portcullis server` changes weights while the gateway
+    /// runs.
+    "servers" as ["127.0.0.1:9000", { name = "b", address = "[::1]:9000", weight = 2 }],
+        NewConnections, "a list of servers, at least one";
+
+    /// How a server is chosen.
+    ///
+    /// Write "round-robin" when a server that has just come up is flooded by all new clients.
+    "balance" = "least-connections", NewConnections, BALANCES.values();
+
+    /// When a server is connected to: with the client's arrival, in this version.
+    "connect" = "eager", NewConnections, CONNECTS.values();
+
+    /// Whether the server gets a PROXY header: not in this version.
+    "send_proxy" = "off", NewConnections, PROXIES.values();
+
+    /// Local addresses to connect from; []: the kernel chooses.
+    ///
+    /// Set it when the servers' firewall wants one address of several that the host has. A start
+    /// refuses one that the host does not have, unless net.ipv4.ip_nonlocal_bind (or ipv6's) is 1.
+    "source_addresses" = [], NewConnections, "a list of addresses, at most one of each family";
+};
+
+const OF_SERVER: &[Key] = keys_by_hand! {
+    /// What logs and metrics call it; without a name its address.
+    "name" as "b", NewConnections, "1 to 64 letters, digits, and any of . : [ ] - _";
+    /// Where it listens.
+    "address" as "[::1]:9000", NewConnections, "an address with a port";
+    /// Its share of new connections in relation to the others'; 0: none.
+    "weight" = 1, NewConnections, Form::<u32>::values(&WEIGHTS);
+};
+
+keys! {
+    /// A named destination of connections.
+    Upstream;
+
+    with name: String = "default".to_owned(),
+        "Letters, digits, `-` and `_`; no two upstreams share one.";
+    with kind: UpstreamKind = UpstreamKind::Builtin(Builtin::Echo), "Who answers.";
+
+    /// For the connection to a server to be made.
+    ///
+    /// Raise it when distant servers are given up on; lower it when clients wait long for a dead
+    /// one.
+    "connect_timeout" connect_timeout: Duration = "5s", NewConnections,
+        Span::Any, "write it as in \"5s\"";
+}
 
 const SERVERS_RULE: Rule<'_> = Rule {
     must: "must be a list of servers, at least one",
@@ -29,15 +123,15 @@ pub(super) fn upstreams<'a>(
 ) -> (Vec<Upstream>, Vec<Lead<'a>>) {
     let mut server_count = 0;
     let (mut upstreams, mut leads) = (Vec::new(), Vec::new());
-    for (name, section) in root.named_sections("upstream", &keys::UPSTREAM, problems) {
+    for (name, section) in root.named_sections("upstream", &UPSTREAM, problems) {
         let places = &mut |address, value| {
             leads.push(Lead { upstream: upstreams.len(), address, value });
         };
         let upstream = upstream(name, &section, places, problems);
         if let UpstreamKind::Servers { servers, .. } = &upstream.kind {
             server_count += servers.len();
-            if server_count > MAX_SERVERS {
-                let rule = format!("brings the servers of all upstreams above {MAX_SERVERS}");
+            if server_count > NAMED_MAX {
+                let rule = format!("brings the servers of all upstreams above {NAMED_MAX}");
                 problems.push(section.error(rule, "remove servers"));
                 server_count = 0;
             }
@@ -56,14 +150,12 @@ fn upstream<'a>(
     places: Places<'_, 'a>,
     problems: &mut Vec<ConfigError>,
 ) -> Upstream {
-    let least = Balance::LeastConnections;
-    let balances = [("round-robin", Balance::RoundRobin), ("least-connections", least)];
-    let balance = section.choice(problems, "balance", least, &balances, &["random-two", "maglev"]);
-    let builtins =
-        [("echo", Builtin::Echo), ("discard", Builtin::Discard), ("hold", Builtin::Hold)];
-    let builtin = section.choice(problems, "builtin", Builtin::Echo, &builtins, &[]);
-    section.choice(problems, "connect", (), &[("eager", ())], &["lazy"]);
-    section.choice(problems, "send_proxy", (), &[("off", ())], &["v1", "v2"]);
+    let balance = section.value("balance", &BALANCES, AS_IT_STANDS, problems);
+    let balance = balance.unwrap_or(Balance::LeastConnections);
+    let builtin = section.value("builtin", &BUILTINS, AS_IT_STANDS, problems);
+    let builtin = builtin.unwrap_or(Builtin::Echo);
+    section.value("connect", &CONNECTS, AS_IT_STANDS, problems);
+    section.value("send_proxy", &PROXIES, AS_IT_STANDS, problems);
     let sources = sources(section, problems);
     let kind = match (section.get("servers"), section.get("builtin")) {
         (None, Some(_)) => UpstreamKind::Builtin(builtin),
@@ -82,16 +174,29 @@ fn upstream<'a>(
             UpstreamKind::Builtin(builtin)
         }
     };
-    Upstream {
-        name,
-        kind,
-        connect_timeout: section.duration(
-            problems,
-            "connect_timeout",
-            Upstream::CONNECT_TIMEOUT,
-            "write it as in \"5s\"",
-        ),
+    Upstream { name, kind, ..Upstream::read(section, problems) }
+}
+
+/// Writes what [`Upstream::write`] does not know.
+pub(super) fn write_by_hand(kind: &UpstreamKind, out: &mut Text) {
+    match kind {
+        UpstreamKind::Builtin(builtin) => out.word("builtin", BUILTINS.word(*builtin)),
+        UpstreamKind::Servers { servers, balance } => {
+            let lines: Vec<String> = servers.iter().map(written).collect();
+            out.plain("servers", format!("[\n    {},\n]", lines.join(",\n    ")));
+            let mut sources: Vec<IpAddr> = servers.iter().filter_map(|it| it.source).collect();
+            sources.sort_unstable();
+            sources.dedup();
+            out.plain("source_addresses", list(sources));
+            out.word("balance", BALANCES.word(*balance));
+        }
     }
+}
+
+fn written(server: &Server) -> String {
+    let Server { name, address, source: _, weight } = server;
+    let (name, address) = (quoted(name), quoted(&address.to_string()));
+    format!("{{ name = {name}, address = {address}, weight = {weight} }}")
 }
 
 /// The local addresses to connect from, one of each family at most, each where it stands.
@@ -149,7 +254,7 @@ fn server<'a>(
     places: Places<'_, 'a>,
     problems: &mut Vec<ConfigError>,
 ) -> Option<Server> {
-    let Some(table) = element.section(&keys::SERVER) else {
+    let Some(table) = element.section(&SERVER) else {
         return address_of(element, places, problems, |address| address.to_string());
     };
     table.check_keys(problems);
@@ -160,9 +265,8 @@ fn server<'a>(
         }
         name
     });
-    let range = 0..=u64::from(MAX_WEIGHT);
     let remedy = "write 2 for twice the share of a server of weight 1, 0 for none";
-    let weight = table.number(problems, "weight", 1, range, remedy);
+    let weight = table.value("weight", &WEIGHTS, remedy, problems).unwrap_or(1);
     let Some(value) = table.get("address") else {
         problems.push(table.error("a server has no address", "write address = \"127.0.0.1:9000\""));
         return None;

@@ -32,13 +32,12 @@ mod ending;
 mod lane;
 mod opening;
 mod passage;
-mod reason;
 mod relay;
 
+pub use crate::base::Reason;
 pub use action::{Action, Actions, Event, MAX_ACTIONS, Patience};
 pub use lane::{Input, Lane};
 pub use opening::is_pressure;
-pub use reason::Reason;
 
 use passage::Passage;
 

@@ -66,7 +66,7 @@ impl Check {
 
 /// How many completed handshakes may wait at one passive socket of `listener`.
 pub fn effective_backlog(facts: &Facts, listener: &Listener) -> u32 {
-    listener.asked_backlog().min(facts.network.somaxconn.unwrap_or(SOMAXCONN))
+    listener.sockets.asked_backlog().min(facts.network.somaxconn.unwrap_or(SOMAXCONN))
 }
 
 /// Every check that applies, in one fixed order.
@@ -208,7 +208,7 @@ fn backlog(facts: &Facts, listener: &Listener, means: &Means) -> Check {
         count(sockets, "passive socket"),
         thousands(sockets * u64::from(effective))
     );
-    let (value, asked) = match listener.backlog {
+    let (value, asked) = match listener.sockets.backlog {
         Auto::Auto => ("auto".to_owned(), effective),
         Auto::Fixed(clients) => (clients.to_string(), clients),
     };
@@ -222,7 +222,7 @@ fn backlog(facts: &Facts, listener: &Listener, means: &Means) -> Check {
 
 /// One warning for all listeners whose backlog somebody has chosen and the kernel cuts.
 fn cut_backlogs(facts: &Facts, config: &Config) -> Option<Check> {
-    let cut = config.listeners.iter().filter_map(|listener| match listener.backlog {
+    let cut = config.listeners.iter().filter_map(|listener| match listener.sockets.backlog {
         Auto::Fixed(asked) if effective_backlog(facts, listener) < asked => Some((listener, asked)),
         _ => None,
     });

@@ -58,12 +58,9 @@ pub fn lacks_beside_binds(config: &Config) -> Vec<Lack> {
     lacks
 }
 
-/// Of a listener with several addresses a wildcard is no lack: it goes without that family.
 fn of_binds(listener: &Listener) -> Vec<Lack> {
     let key = format!("listener.{}.bind", listener.name);
-    let alone = listener.bind.len() == 1;
-    let needed = listener.bind.iter().filter(|bind| alone || !bind.ip().is_unspecified());
-    needed.filter_map(|bind| of_bind(&key, *bind)).collect()
+    listener.needed_addresses().filter_map(|bind| of_bind(&key, bind)).collect()
 }
 
 fn of_bind(key: &str, address: SocketAddr) -> Option<Lack> {

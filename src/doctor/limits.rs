@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::shape::{DESCRIPTORS_RESERVED, Means, WORKER_CONNECTIONS_MAX};
 use super::words::{count, size, thousands};
+use crate::base::limits;
 use crate::config::{AccessPath, Auto, Config, UpstreamKind};
 use crate::host::facts::{Facts, Namespace};
 
@@ -14,13 +15,13 @@ use crate::host::facts::{Facts, Namespace};
 /// armed on it 260.
 pub const SOCKET_BYTES: u64 = 3_860 + 260;
 /// Our own memory per connection.
-pub const ENTRY_BYTES: u64 = 128;
-/// Memory of one line of the access log that waits to be written, as config/portcullis.toml says.
-const ACCESS_LINE_BYTES: u64 = 256;
+pub const ENTRY_BYTES: u64 = limits::CONN_BYTES_MAX as u64;
+/// Memory of one line of the access log that waits to be written.
+const ACCESS_LINE_BYTES: u64 = limits::ACCESS_LINE_BYTES as u64;
 /// Open files that the rest of the host keeps to itself.
 pub const FILES_RESERVED: u64 = 4_096;
 /// The most clients that a config file may ask for.
-pub const CONNECTIONS_MAX: u64 = 100_000_000;
+pub const CONNECTIONS_MAX: u64 = limits::CONNECTIONS_MAX as u64;
 /// What is taken for granted where the host does not say how much memory it has.
 const MEMORY_ASSUMED_BYTES: u64 = 1 << 30;
 /// Of a hundred bytes that are free, what `memory_limit = "auto"` gives to connections.

@@ -1,13 +1,15 @@
 //! How connections are divided among workers and kernel rings, and what those take.
 
-use crate::base::PIPE_BYTES;
+use std::ops::RangeInclusive;
+
+use crate::base::{PIPE_BYTES, limits};
 use crate::config::{Admin, Auto, Config, Status, UpstreamKind};
 use crate::host::facts::Facts;
 
-/// Most entries of a ring's table of files, whatever RLIMIT_NOFILE says (IORING_MAX_FIXED_FILES).
-pub(super) const TABLE_ENTRIES_MAX: u64 = 1 << 20;
-/// Connections that a worker can name: a token has 24 bits for them.
-pub(super) const WORKER_CONNECTIONS_MAX: u64 = 1 << 24;
+/// Most entries of a ring's table of files, whatever RLIMIT_NOFILE says.
+pub(super) const TABLE_ENTRIES_MAX: u64 = limits::TABLE_ENTRIES_MAX as u64;
+/// Connections that a worker can name.
+pub(super) const WORKER_CONNECTIONS_MAX: u64 = limits::WORKER_CONNECTIONS_MAX as u64;
 /// Connections of the control plane's servers for which there is a descriptor whatever else is.
 const CONNECTIONS_RESERVED: u64 = 40;
 /// Ordinary descriptors for stdio, the log, the control plane's ring and signals, its servers, some
@@ -172,11 +174,15 @@ impl Means {
         let shape = self.shape(connections);
         let rings = u64::from(shape.rings_per_worker).max(1);
         let clients = u64::from(shape.slots_per_worker).div_ceil(rings);
+        let within = |number: u64, range: RangeInclusive<u32>| {
+            number.clamp((*range.start()).into(), (*range.end()).into())
+        };
         let power = |number: u64| if number == 0 { 0 } else { 1u64 << number.ilog2() };
         let per_client = clients.next_power_of_two().min(8_192);
-        let completions = power(self.completion_entries / rings).max(per_client).clamp(256, 65_536);
-        let submissions =
-            power(self.submission_entries / rings).min(completions / 2).clamp(64, 32_768);
+        let completions = power(self.completion_entries / rings).max(per_client);
+        let completions = within(completions, limits::COMPLETION_ENTRIES);
+        let submissions = power(self.submission_entries / rings).min(completions / 2);
+        let submissions = within(submissions, limits::SUBMISSION_ENTRIES);
         let most = if rings == 1 { self.buffer_count } else { self.buffer_count / 2 };
         let most = most.min(clients * u64::from(self.sides));
         // 64 bytes a submission, 16 a completion behind one header, 16 a buffer; whole pages.

@@ -361,7 +361,7 @@ fn summarize(handles: &[WorkerHandle]) {
     );
     for reason in Reason::ALL {
         let ended = |handle: &WorkerHandle| {
-            handle.counters.over_listeners(|l| l.ended[reason as usize].get())
+            handle.counters.over_listeners(|l| l.closed[reason as usize].get())
         };
         let connections: u64 = handles.iter().map(ended).sum();
         if connections > 0 {

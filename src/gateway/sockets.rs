@@ -152,7 +152,7 @@ fn make(
     let early = (address.port() != 0).then(|| lock(directory, address)).transpose()?;
     let mut others = Others::new(&listener.name, address);
     let bound = loop {
-        match listen_on(address, workers, listener.asked_backlog()) {
+        match listen_on(address, workers, &listener.sockets) {
             Ok(bound) => break bound,
             Err(error) if error.errno == Errno::EADDRINUSE => {
                 others.look(listening_on(address), Some(error))?;
@@ -188,7 +188,7 @@ fn take_over(
         others.look(found, None)?;
     }
     others.say_gone();
-    adopt(address, handed, workers, listener.asked_backlog()).map_err(ListenError::Bind)
+    adopt(address, handed, workers, &listener.sockets).map_err(ListenError::Bind)
 }
 
 fn inode_of(socket: &TcpListener) -> Option<u64> {

@@ -4,6 +4,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 
 use super::*;
+use crate::config::SocketOptions;
 use crate::control::Steering;
 use crate::doctor::Shape;
 use crate::listener::listen_on;
@@ -27,7 +28,8 @@ fn broken_recruit(address: &mut SocketAddr) -> Recruit {
     let text = "[listener.edge]\nbind = [\"127.0.0.1:0\"]\nupstream = \"app\"\n\
                 [upstream.app]\nservers = [\"127.0.0.1:1\"]\n";
     let config = Config::parse(text, "test.toml", &|_| None).expect("a config");
-    let bound = listen_on("127.0.0.1:0".parse().expect("an address"), 1, 16).expect("a free port");
+    let any = "127.0.0.1:0".parse().expect("an address");
+    let bound = listen_on(any, 1, &SocketOptions::with_backlog(16)).expect("a free port");
     *address = bound.address;
     let sockets = passive_sockets(vec![(0, bound)]);
     let topology = Arc::new(assemble::topology(&config, &sockets));

@@ -1,12 +1,19 @@
 //! One worker's counters: written by it alone, read by anybody, without a lock.
 
+use std::marker::PhantomData;
+use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crossbeam::utils::CachePadded;
 
-use super::histogram::{CONNECT_BOUNDS, Histogram, LIFETIME_BOUNDS};
-use super::kinds::{CONNECT_FAILURES, ConnectFailure, REFUSALS};
+use super::catalogue::listener::OfListener;
+use super::catalogue::server::OfServer;
+use super::catalogue::upstream::OfUpstream;
+use super::catalogue::worker::OfWorker;
+use super::histogram::Histogram;
+use super::kinds::{Cause, ConnectFailure};
+use super::reading::{Counts, Durations};
 use crate::base::{Id, IdMap, ListenerId, ServerId, UpstreamId};
 
 /// A number that one thread changes and any may read.
@@ -30,8 +37,65 @@ impl Counter {
     }
 }
 
-/// How many reasons a connection can end for.
-pub const REASONS: usize = 13;
+/// A counter for each of `N` causes, found by the cause's number.
+#[derive(Debug)]
+pub struct By<C, const N: usize> {
+    counters: [Counter; N],
+    cause: PhantomData<C>,
+}
+
+impl<C, const N: usize> Default for By<C, N> {
+    fn default() -> By<C, N> {
+        By { counters: std::array::from_fn(|_| Counter::default()), cause: PhantomData }
+    }
+}
+
+impl<C, const N: usize> Deref for By<C, N> {
+    type Target = [Counter];
+
+    fn deref(&self) -> &[Counter] {
+        &self.counters
+    }
+}
+
+/// What workers count, each for itself, and what a reading says of all of it.
+pub trait Counted {
+    /// What the reading says.
+    type Read;
+
+    /// The sum of what `all` have counted.
+    fn sum<'a>(all: impl Iterator<Item = &'a Self> + Clone) -> Self::Read
+    where
+        Self: 'a;
+}
+
+impl Counted for Counter {
+    type Read = u64;
+
+    fn sum<'a>(all: impl Iterator<Item = &'a Counter> + Clone) -> u64 {
+        all.map(Counter::get).sum()
+    }
+}
+
+impl<C: Cause, const N: usize> Counted for By<C, N> {
+    type Read = Counts;
+
+    fn sum<'a>(all: impl Iterator<Item = &'a By<C, N>> + Clone) -> Counts
+    where
+        C: 'a,
+    {
+        let sum = |number: usize| all.clone().map(|by| by.counters[number].get()).sum();
+        C::words().enumerate().map(|(number, word)| (word.into(), sum(number))).collect()
+    }
+}
+
+impl Counted for Histogram {
+    type Read = Durations;
+
+    fn sum<'a>(all: impl Iterator<Item = &'a Histogram> + Clone) -> Durations {
+        Durations::of(all)
+    }
+}
 
 /// How many of each there are, where their ids are the first ones.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -46,19 +110,19 @@ pub struct Extent {
 
 /// Counters on cache lines of their worker's own. They go with their id from one topology to the
 /// next, and stay for as long as somebody counts there.
-pub type Counted<T> = Arc<CachePadded<T>>;
+pub type Kept<T> = Arc<CachePadded<T>>;
 
 /// One worker's counters. What belongs to a connection is counted once, at its listener and its
 /// server; totals are sums.
 #[derive(Debug, Default)]
 pub struct WorkerCounters {
-    worker: Counted<OfWorker>,
+    worker: Kept<OfWorker>,
     /// By listener.
-    pub listeners: IdMap<ListenerId, Counted<OfListener>>,
+    pub listeners: IdMap<ListenerId, Kept<OfListener>>,
     /// By upstream.
-    pub upstreams: IdMap<UpstreamId, Counted<OfUpstream>>,
+    pub upstreams: IdMap<UpstreamId, Kept<OfUpstream>>,
     /// By server.
-    pub servers: IdMap<ServerId, Counted<OfServer>>,
+    pub servers: IdMap<ServerId, Kept<OfServer>>,
 }
 
 impl WorkerCounters {
@@ -104,147 +168,16 @@ impl WorkerCounters {
 }
 
 fn kept<I: Id, T: Default>(
-    before: &IdMap<I, Counted<T>>,
+    before: &IdMap<I, Kept<T>>,
     ids: impl Iterator<Item = I>,
-) -> IdMap<I, Counted<T>> {
+) -> IdMap<I, Kept<T>> {
     ids.map(|id| (id, before.get(id).cloned().unwrap_or_default())).collect()
 }
 
-impl std::ops::Deref for WorkerCounters {
+impl Deref for WorkerCounters {
     type Target = OfWorker;
 
     fn deref(&self) -> &OfWorker {
         &self.worker
     }
-}
-
-/// What is counted of a listener's connections.
-#[derive(Debug)]
-pub struct OfListener {
-    /// Clients accepted, those that a limit then resets among them.
-    pub accepted: Counter,
-    /// Clients refused, by the number of [`super::Refusal`].
-    pub refused: [Counter; REFUSALS],
-    /// Connections ended, by the number of the reason.
-    pub ended: [Counter; REASONS],
-    /// Bytes delivered to servers (or taken by a builtin), as they are delivered.
-    pub to_upstream_bytes: Counter,
-    /// Bytes delivered to clients.
-    pub to_client_bytes: Counter,
-    /// From the accept to the join with a server.
-    pub join: Histogram,
-    /// From the accept to the end.
-    pub lifetime: Histogram,
-}
-
-impl Default for OfListener {
-    fn default() -> OfListener {
-        OfListener {
-            accepted: Counter::default(),
-            refused: Default::default(),
-            ended: Default::default(),
-            to_upstream_bytes: Counter::default(),
-            to_client_bytes: Counter::default(),
-            join: Histogram::new(&CONNECT_BOUNDS),
-            lifetime: Histogram::new(&LIFETIME_BOUNDS),
-        }
-    }
-}
-
-/// What is counted of an upstream.
-#[derive(Debug)]
-pub struct OfUpstream {
-    /// From the begin of a connect to the server's answer, where that was yes.
-    pub connect: Histogram,
-}
-
-impl Default for OfUpstream {
-    fn default() -> OfUpstream {
-        OfUpstream { connect: Histogram::new(&CONNECT_BOUNDS) }
-    }
-}
-
-/// What is counted of a server. Once an attempt is over it is one of the joined or the failed.
-#[derive(Debug, Default)]
-pub struct OfServer {
-    /// Attempts to connect to it.
-    pub attempts: Counter,
-    /// Those that succeeded: clients joined to it.
-    pub joined: Counter,
-    /// Those that did not, by the number of [`super::ConnectFailure`].
-    pub failed: [Counter; CONNECT_FAILURES],
-    /// Attempts and connections that no longer count as one of its own.
-    pub left: Counter,
-    /// Bytes delivered to it.
-    pub to_upstream_bytes: Counter,
-    /// Bytes of it delivered to clients.
-    pub to_client_bytes: Counter,
-}
-
-/// What is counted of the worker itself. What stands "now", and what the ring counted, is set once
-/// a turn.
-#[derive(Debug, Default)]
-pub struct OfWorker {
-    /// Connections open now.
-    pub open: Counter,
-    /// Connections that it has slots for.
-    pub slots: Counter,
-    /// Completions of an earlier life of their slot: never expected, ignored.
-    pub stale_completions: Counter,
-    /// Accepts that stayed silent while their queue was not empty, armed anew.
-    pub accepts_rearmed: Counter,
-    /// Accepts and sockets that the kernel refused for want of files, memory or ports.
-    pub accepts_pressed: Counter,
-    /// Clients accepted without a permit: never expected, served all the same.
-    pub overshoot: Counter,
-    /// Receives that found no buffer and waited for one.
-    pub buffers_starved: Counter,
-    /// Places in the queue for a buffer now; some may be of connections that ended meanwhile.
-    pub starved_lanes: Counter,
-    /// Chunks moved out of the pool because their peer does not read.
-    pub chunks_parked: Counter,
-    /// Bytes that were spliced out of their source, uncopied.
-    pub spliced_bytes: Counter,
-    /// Lanes of bulk that found no pipe or descriptor and went on copying.
-    pub splices_refused: Counter,
-    /// Connections that have descriptors for splices now.
-    pub splicing: Counter,
-    /// Bytes of memory that parked chunks take now.
-    pub parked_bytes: Counter,
-    /// Pool buffers.
-    pub buffers: Counter,
-    /// Those that no connection holds now.
-    pub free_buffers: Counter,
-    /// Connections with a deadline now.
-    pub timers: Counter,
-    /// Deadlines that came.
-    pub timers_expired: Counter,
-    /// Cancels asked for again because an operation had not ended.
-    pub cancels_repeated: Counter,
-    /// Connections whose receives gave way to waits without a buffer, because nothing moved.
-    pub quieted: Counter,
-    /// Turns of the worker's loop.
-    pub turns: Counter,
-    /// When the last turn began, in milliseconds of the gateway's clock: the heartbeat.
-    pub beat_millis: Counter,
-    /// How far its leave has come: 0 not begun, 1 it drains, 2 it ends what is left.
-    pub leaving: Counter,
-    /// When its drain must be over, in milliseconds of the gateway's clock; 0 before it drains.
-    pub drain_deadline_millis: Counter,
-    /// Kernel rings that it drives.
-    pub rings: Counter,
-    /// Calls into the kernel.
-    pub ring_enters: Counter,
-    /// Operations handed to the kernel.
-    pub submissions: Counter,
-    /// Completions read.
-    pub completions: Counter,
-    /// Turns in which a kernel ring kept completions back because its queue was full.
-    pub queue_overflows: Counter,
-    /// Completions that the kernel lost for want of memory: operations that will never end.
-    pub lost_completions: Counter,
-    /// Completions of operations that the ring never started.
-    pub unknown_completions: Counter,
-    /// Receives that found their ring's buffer group empty while the pool was not.
-    pub receive_retries: Counter,
 }

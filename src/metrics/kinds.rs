@@ -1,6 +1,30 @@
 //! Why a client was refused and why a connect failed: one word each, for metrics.
 
-use crate::base::{Errno, SELF_CONNECT};
+use crate::base::{Errno, Reason, SELF_CONNECT};
+
+/// Why something happened: what a number is counted by.
+pub trait Cause: 'static {
+    /// A word for each cause, in the order of its number.
+    fn words() -> impl Iterator<Item = &'static str>;
+}
+
+impl Cause for Reason {
+    fn words() -> impl Iterator<Item = &'static str> {
+        Reason::ALL.into_iter().map(Reason::word)
+    }
+}
+
+impl Cause for Refusal {
+    fn words() -> impl Iterator<Item = &'static str> {
+        Refusal::ALL.into_iter().map(Refusal::word)
+    }
+}
+
+impl Cause for ConnectFailure {
+    fn words() -> impl Iterator<Item = &'static str> {
+        ConnectFailure::ALL.into_iter().map(ConnectFailure::word)
+    }
+}
 
 /// How many kinds of refusals there are.
 pub const REFUSALS: usize = Refusal::ALL.len();

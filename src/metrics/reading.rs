@@ -7,6 +7,10 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::Histogram;
+pub use super::catalogue::listener::Listener;
+pub use super::catalogue::server::Server;
+pub use super::catalogue::upstream::Upstream;
+pub use super::catalogue::worker::Worker;
 
 /// The version of this document's shape. Fields may be added within one; a field that changes its
 /// meaning or goes away makes the next.
@@ -142,83 +146,16 @@ pub struct Failing {
 }
 
 /// How far a worker's leave has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Leaving {
     /// It serves.
+    #[default]
     No,
     /// It closes connections at a pace.
     Draining,
     /// It ends what is left.
     Ending,
-}
-
-/// A worker and its ring. What each number means stands in the catalogue.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[allow(missing_docs, reason = "the catalogue says what each is")]
-pub struct Worker {
-    pub open: u64,
-    pub slots: u64,
-    pub leaving: Leaving,
-    /// Since its last turn began.
-    pub silent_seconds: f64,
-    pub turns: u64,
-    pub timers: u64,
-    pub timers_expired: u64,
-    pub buffers: u64,
-    pub free_buffers: u64,
-    pub buffers_starved: u64,
-    pub starved_lanes: u64,
-    pub chunks_parked: u64,
-    pub parked_bytes: u64,
-    pub spliced_bytes: u64,
-    pub splices_refused: u64,
-    pub splicing: u64,
-    pub rings: u64,
-    pub ring_enters: u64,
-    pub submissions: u64,
-    pub completions: u64,
-    pub queue_overflows: u64,
-    pub lost_completions: u64,
-    pub unknown_completions: u64,
-    pub stale_completions: u64,
-    pub receive_retries: u64,
-    pub accepts_rearmed: u64,
-    pub accepts_pressed: u64,
-    pub overshoot: u64,
-    pub cancels_repeated: u64,
-    pub quieted: u64,
-}
-
-/// A listener, over all its addresses and workers.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Listener {
-    /// Its name in the config.
-    pub name: String,
-    /// Where it listens.
-    pub addresses: Vec<String>,
-    /// Clients accepted.
-    pub accepted: u64,
-    /// Connections open now.
-    pub open: u64,
-    /// An operator lets its clients wait.
-    pub paused: bool,
-    /// The most that it may hold; `None`: as many as the gateway.
-    pub limit: Option<u64>,
-    /// Clients refused, by reason.
-    pub refused: Counts,
-    /// Connections closed, by reason.
-    pub closed: Counts,
-    /// Bytes delivered to servers, or taken by a builtin.
-    pub to_upstream_bytes: u64,
-    /// Bytes delivered to clients.
-    pub to_client_bytes: u64,
-    /// Its accept queues.
-    pub accept_queue: AcceptQueue,
-    /// From the accept to the join with a server.
-    pub join: Durations,
-    /// From the accept to the end.
-    pub lifetime: Durations,
 }
 
 /// The accept queues of a listener, summed over its passive sockets.
@@ -232,42 +169,8 @@ pub struct AcceptQueue {
     pub dropped: u64,
 }
 
-/// An upstream.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Upstream {
-    /// Its name in the config.
-    pub name: String,
-    /// Its servers; none where the gateway itself answers.
-    pub servers: Vec<Server>,
-    /// How long connects took that succeeded.
-    pub connect: Durations,
-}
-
-/// A server of an upstream.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Server {
-    /// Its name in the config, or its address.
-    pub name: String,
-    /// Its address.
-    pub address: String,
-    /// Attempts to connect to it: once over, each was joined or failed.
-    pub attempts: u64,
-    /// Clients joined to it.
-    pub joined: u64,
-    /// Attempts that failed, by reason.
-    pub failed: Counts,
-    /// Its share of new connections in relation to the others'; 0: it drains.
-    pub weight: u64,
-    /// Connections to it now, those under way among them.
-    pub open: u64,
-    /// Bytes delivered to it.
-    pub to_upstream_bytes: u64,
-    /// Bytes of it delivered to clients.
-    pub to_client_bytes: u64,
-}
-
 /// How long something took.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Durations {
     /// Upper bounds of the buckets but the last, which has none.
     pub bounds_seconds: Vec<f64>,
@@ -280,8 +183,7 @@ pub struct Durations {
 impl Durations {
     /// The sum of histograms with the same bounds; nothing at all if there is none.
     pub fn of<'a>(histograms: impl Iterator<Item = &'a Histogram>) -> Durations {
-        let mut durations =
-            Durations { bounds_seconds: Vec::new(), counts: Vec::new(), sum_seconds: 0.0 };
+        let mut durations = Durations::default();
         let mut sum_micros = 0;
         for histogram in histograms {
             if durations.counts.is_empty() {

@@ -1,6 +1,7 @@
 //! The exposition: a reading as text for a monitoring system, in one of two formats.
 
 use std::fmt;
+use std::sync::Arc;
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet, text};
@@ -45,58 +46,54 @@ impl Format {
 
 /// The reading as OpenMetrics text.
 pub fn openmetrics(reading: &Reading) -> String {
+    let reading = Arc::new(reading.clone());
     let mut registry = Registry::default();
-    registry.register_collector(Box::new(Exposition(reading.clone())));
+    for family in families() {
+        registry.register_collector(Box::new(Exposition { family, reading: reading.clone() }));
+    }
     let mut exposition = String::new();
     text::encode(&mut exposition, &registry).expect("a string takes every write");
     exposition
 }
 
-/// The reading as Prometheus text. The samples are those of OpenMetrics; there a family is called
-/// as its samples are, units are no lines of their own, and nothing marks the end.
+/// The reading as Prometheus text: each family's samples are those of OpenMetrics, below a head of
+/// its own. There a family is called as its samples are, units are no lines of their own, and
+/// nothing marks the end.
 pub fn plain_text(reading: &Reading) -> String {
-    let mut text = String::new();
-    let mut all = families();
-    let mut family = None;
-    for line in openmetrics(reading).lines() {
-        if line.starts_with("# HELP ") {
-            family = all.next();
-        }
-        match (line.split(' ').nth(1).filter(|_| line.starts_with('#')), family) {
-            (Some("HELP"), Some(family)) => {
-                text += &format!("# HELP {} {}\n", family.sample_name(), family.help);
-            }
-            (Some("TYPE"), Some(family)) => {
-                let kind = if family.kind == Kind::Info { Kind::Gauge } else { family.kind };
-                text += &format!("# TYPE {} {}\n", family.sample_name(), kind.word());
-            }
-            (Some(_), _) => {}
-            (None, _) => {
-                text += line;
-                text.push('\n');
-            }
-        }
+    let reading = Arc::new(reading.clone());
+    let mut exposition = String::new();
+    for family in families() {
+        let (name, help) = (family.sample_name(), family.help);
+        let kind = if family.kind == Kind::Info { Kind::Gauge } else { family.kind };
+        exposition += &format!("# HELP {name} {help}\n# TYPE {name} {}\n", kind.word());
+        let mut registry = Registry::default();
+        registry.register_collector(Box::new(Exposition { family, reading: reading.clone() }));
+        let mut encoded = String::new();
+        text::encode_registry(&mut encoded, &registry).expect("a string takes every write");
+        let samples = encoded.split_inclusive('\n').filter(|line| !line.starts_with('#'));
+        exposition.extend(samples);
     }
-    text
+    exposition
 }
 
-/// A reading as the crate takes it: owned.
+/// A family of a reading as the crate takes it: owned.
 #[derive(Debug)]
-struct Exposition(Reading);
+struct Exposition {
+    family: &'static Family,
+    reading: Arc<Reading>,
+}
 
 impl Collector for Exposition {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
-        for family in families() {
-            let unit = family.unit.map(unit_of);
-            let name = match family.unit {
-                Some(unit) => family.name.trim_end_matches(unit.word()).trim_end_matches('_'),
-                None => family.name,
-            };
-            let help = format!("{}.", family.help);
-            let metric = encoder.encode_descriptor(name, &help, unit.as_ref(), kind_of(family))?;
-            encode_samples(family, &self.0, metric)?;
-        }
-        Ok(())
+        let family = self.family;
+        let unit = family.unit.map(unit_of);
+        let name = match family.unit {
+            Some(unit) => family.name.trim_end_matches(unit.word()).trim_end_matches('_'),
+            None => family.name,
+        };
+        let help = format!("{}.", family.help);
+        let metric = encoder.encode_descriptor(name, &help, unit.as_ref(), kind_of(family))?;
+        encode_samples(family, &self.reading, metric)
     }
 }
 

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::base::{Buffer, Chunk, ConnIndex, Errno, GateId, Operation, ServerId};
+use crate::metrics::RingCounters;
 use crate::ring::token::Token;
 
 /// How to accept.
@@ -72,37 +73,6 @@ pub struct FourTuple {
     pub local: SocketAddr,
     /// The peer's; `None` when the kernel no longer knows it.
     pub peer: Option<SocketAddr>,
-}
-
-/// What a ring counted since it was made, and what it is made of.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct RingCounters {
-    /// Kernel rings behind the contract.
-    pub rings: u32,
-    /// Client slots of each, the last one's perhaps fewer.
-    pub clients_per_ring: u32,
-    /// Calls into the kernel.
-    pub enters: u64,
-    /// Operations that those handed over.
-    pub submissions: u64,
-    /// Completions that were read.
-    pub completions: u64,
-    /// Turns in which a kernel ring kept completions back because its queue was full.
-    pub queue_overflows: u64,
-    /// Completions that the kernel lost for want of memory: operations that will never end.
-    pub lost_completions: u64,
-    /// Completions of operations that this ring never started.
-    pub unknown_completions: u64,
-    /// Receives that found their group empty while the pool was not, and were started again.
-    pub receive_retries: u64,
-    /// Chunks that were moved out of the pool.
-    pub chunks_parked: u64,
-    /// Bytes that splices took out of sockets.
-    pub spliced_bytes: u64,
-    /// Memory that parked chunks take now.
-    pub parked_bytes: u64,
-    /// Connections that have descriptors for splices now, or wait for them.
-    pub splicing: u32,
 }
 
 /// A worker's ring. One kernel ring, several, or a simulation: the worker cannot tell.

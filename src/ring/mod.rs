@@ -8,7 +8,7 @@ pub mod contract;
 pub mod kernel;
 pub mod token;
 
-pub use contract::{AcceptMode, Completion, Done, FourTuple, Ring, RingCounters};
+pub use contract::{AcceptMode, Completion, Done, FourTuple, Ring};
 pub use kernel::locked::{lockable_bytes, patient};
 pub use kernel::options::{steer_clients, take_no_hops};
 pub use kernel::probe::{Features, ProbeError, probe};
@@ -18,3 +18,4 @@ pub use kernel::{
 pub use token::Token;
 
 pub use crate::base::{ConnIndex, GateId, OpKind, Operation, ServerId};
+pub use crate::metrics::RingCounters;

@@ -1,5 +1,6 @@
 //! What travels in `user_data`: which life of which connection an operation belongs to.
 
+use crate::base::limits::{CONN_BITS, WORKER_CONNECTIONS_MAX};
 use crate::base::{ConnIndex, OpKind, Side};
 
 /// Names one operation of one life of one connection.
@@ -15,7 +16,6 @@ pub struct Token {
     pub kind: OpKind,
 }
 
-const CONN_BITS: u32 = 24;
 const GENERATION_BITS: u32 = 24;
 const SIDE_SHIFT: u32 = CONN_BITS + GENERATION_BITS;
 const KIND_SHIFT: u32 = SIDE_SHIFT + 1;
@@ -23,7 +23,7 @@ const KIND_BITS: u32 = 7;
 
 impl Token {
     /// Connections that a worker can name: 2²⁴ = 16,777,216.
-    pub const MAX_CONNECTIONS: u32 = 1 << CONN_BITS;
+    pub const MAX_CONNECTIONS: u32 = WORKER_CONNECTIONS_MAX;
     /// Lives that a slot goes through before its generation comes back.
     pub const GENERATIONS: u32 = 1 << GENERATION_BITS;
     /// The bits above a packed token, always 0 in it: what the ring uses for its own operations.

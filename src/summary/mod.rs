@@ -21,6 +21,7 @@ pub use cell::{Cell, Kind, Level, span};
 pub use conns::{conns, listing};
 pub use text::{FIGURE_GAP, figure_lines, laid_out, screenful};
 
+use crate::base::limits::STALLED_AFTER;
 use crate::base::plain_word;
 use crate::doctor::count;
 use crate::metrics::Reading;
@@ -28,8 +29,6 @@ use crate::metrics::reading::Counts;
 
 /// Rates of less time than this are noise.
 const SECONDS_MIN: f64 = 0.05;
-/// A worker turns once a second when idle: one that has not for so long stands still.
-pub const STALLED_AFTER: Duration = Duration::from_secs(5);
 
 /// The name of a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

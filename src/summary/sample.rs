@@ -1,8 +1,9 @@
 //! A busy gateway's readings, for tests of whatever shows them.
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::metrics::Reading;
+use crate::metrics::reading::Worker;
 
 /// Two workers, two listeners, three servers, one builtin.
 pub(crate) fn reading() -> Reading {
@@ -56,37 +57,18 @@ pub(crate) fn reading() -> Reading {
     serde_json::from_value(document).expect("a whole reading")
 }
 
-fn worker(open: u64) -> Value {
-    let mut worker = json!({
-        "open": open, "slots": 248_726, "leaving": "no", "silent_seconds": 0.01, "turns": 1_000_000,
-        "buffers": 1024, "free_buffers": 1000, "completions": 5_000_000, "rings": 25
-    });
-    for zero in [
-        "timers",
-        "timers_expired",
-        "buffers_starved",
-        "starved_lanes",
-        "chunks_parked",
-        "parked_bytes",
-        "spliced_bytes",
-        "splices_refused",
-        "splicing",
-        "ring_enters",
-        "submissions",
-        "queue_overflows",
-        "lost_completions",
-        "unknown_completions",
-        "stale_completions",
-        "receive_retries",
-        "accepts_rearmed",
-        "accepts_pressed",
-        "overshoot",
-        "cancels_repeated",
-        "quieted",
-    ] {
-        worker[zero] = json!(0);
+fn worker(open: u64) -> Worker {
+    Worker {
+        open,
+        slots: 248_726,
+        silent_seconds: 0.01,
+        turns: 1_000_000,
+        buffers: 1024,
+        free_buffers: 1000,
+        completions: 5_000_000,
+        rings: 25,
+        ..Worker::default()
     }
-    worker
 }
 
 /// Two seconds later.

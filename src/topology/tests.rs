@@ -8,7 +8,7 @@ use proptest::sample::subsequence;
 
 use super::*;
 use crate::base::Id;
-use crate::config::{self, Auto, Builtin};
+use crate::config::{self, Builtin, SocketOptions};
 
 /// What a config may ask for.
 #[derive(Clone, Debug)]
@@ -66,7 +66,7 @@ fn listener(name: &'static str) -> impl Strategy<Value = config::Listener> {
             name: name.into(),
             bind: ports.into_iter().map(|port| SocketAddr::from(([127, 0, 0, 1], port))).collect(),
             upstream,
-            backlog: Auto::Auto,
+            sockets: SocketOptions::default(),
             max_connections,
             at_limit: AtLimit::Queue,
             timeouts: Timeouts { idle: Some(Duration::from_secs(seconds)), ..Timeouts::default() },

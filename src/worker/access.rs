@@ -7,6 +7,7 @@ use std::time::Duration;
 use crossbeam::queue::ArrayQueue;
 
 use super::Worker;
+use crate::base::limits::ACCESS_LINE_BYTES;
 use crate::base::{BySide, ConnIndex, Micros, Side};
 use crate::conn::{Event, Reason};
 use crate::query::ConnId;
@@ -75,7 +76,7 @@ pub struct AccessNote {
 }
 
 /// The config file says what a waiting line takes: a note and its place in the queue.
-const _: () = assert!(size_of::<AccessNote>() + size_of::<usize>() <= 256);
+const _: () = assert!(size_of::<AccessNote>() + size_of::<usize>() <= ACCESS_LINE_BYTES);
 
 /// What happens to a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

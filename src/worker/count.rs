@@ -5,10 +5,8 @@ use super::table::{ConnectTime, CountedServer};
 use super::{Verdict, Worker};
 use crate::base::{BySide, ConnIndex, Errno, OpKind, RouteId, Side};
 use crate::conn::{Phase, Reason};
-use crate::metrics::{ConnectFailure, OfServer, REASONS};
-use crate::ring::{Ring, RingCounters};
-
-const _: () = assert!(Reason::ALL.len() == REASONS);
+use crate::metrics::{ConnectFailure, OfServer};
+use crate::ring::Ring;
 
 impl<R: Ring> Worker<R> {
     /// A client was accepted.
@@ -26,7 +24,7 @@ impl<R: Ring> Worker<R> {
         let entry = self.table.entry(index);
         let (route, opened) = (entry.route, entry.opened);
         let counters = &self.routes.line(route).counters;
-        counters.ended[reason as usize].add(1);
+        counters.closed[reason as usize].add(1);
         counters.lifetime.observe(self.moment.since(opened));
         self.open -= 1;
     }
@@ -99,18 +97,6 @@ impl<R: Ring> Worker<R> {
             Farewell::Draining => 1,
             Farewell::Stopping => 2,
         });
-        let ring: RingCounters = self.ring.counters();
-        counters.rings.set(u64::from(ring.rings));
-        counters.ring_enters.set(ring.enters);
-        counters.submissions.set(ring.submissions);
-        counters.completions.set(ring.completions);
-        counters.queue_overflows.set(ring.queue_overflows);
-        counters.lost_completions.set(ring.lost_completions);
-        counters.unknown_completions.set(ring.unknown_completions);
-        counters.receive_retries.set(ring.receive_retries);
-        counters.chunks_parked.set(ring.chunks_parked);
-        counters.spliced_bytes.set(ring.spliced_bytes);
-        counters.parked_bytes.set(ring.parked_bytes);
-        counters.splicing.set(u64::from(ring.splicing));
+        counters.take_over(self.ring.counters());
     }
 }

@@ -273,6 +273,7 @@ impl<R: Ring> Worker<R> {
         match patience {
             Patience::Retirement => self.counters.cancels_repeated.add(1),
             Patience::Quiet => self.counters.quieted.add(1),
+            Patience::LastBytes => self.counters.cut_short.add(1),
             _ => {}
         }
         self.table.entry(index).waits_since = Tick::not_before(self.now);

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crate::base::{GateId, IdMap, RouteId, ServerId, UpstreamId, WorkerId};
 use crate::conn::Wiring;
-use crate::metrics::{Counted, OfListener, OfServer, OfUpstream, WorkerCounters};
+use crate::metrics::{Kept, OfListener, OfServer, OfUpstream, WorkerCounters};
 use crate::ring::Ring;
 use crate::topology::{Listener, Route, Server, Topology, Upstream, UpstreamKind};
 use crate::upstream::{Servers, Standing, Tried};
@@ -33,7 +33,7 @@ pub(super) struct Line {
     pub(super) route: Arc<Route>,
     pub(super) listener: Arc<Listener>,
     pub(super) wiring: Wiring,
-    pub(super) counters: Counted<OfListener>,
+    pub(super) counters: Kept<OfListener>,
     /// Connections that are on it.
     open: u32,
 }
@@ -44,7 +44,7 @@ struct Group {
     upstream: Arc<Upstream>,
     /// `None` for a builtin.
     servers: Option<Servers>,
-    counters: Counted<OfUpstream>,
+    counters: Kept<OfUpstream>,
 }
 
 /// A server and those who count for it.
@@ -55,7 +55,7 @@ pub(super) struct Place {
     standing: Arc<Standing>,
     /// Its place in its upstream's list; `None` when it is no longer in it.
     within: Option<u16>,
-    pub(super) counters: Counted<OfServer>,
+    pub(super) counters: Kept<OfServer>,
     /// Connections that count for it.
     open: u32,
 }

@@ -4,6 +4,7 @@ use std::num::NonZeroU16;
 use std::time::Duration;
 
 use super::link::Link;
+use crate::base::limits::CONN_BYTES_MAX;
 use crate::base::{ConnIndex, Micros, RouteId, ServerId, Tick};
 use crate::conn::Connection;
 use crate::upstream::Tried;
@@ -96,7 +97,7 @@ const BLOCK: usize = 1024;
 
 /// DESIGN promises 128 bytes per connection, its share of every table included: an entry, and an
 /// eighth of a byte per entry for the directory of blocks (8 bytes for 1,024).
-const _: () = assert!(size_of::<Entry>() < 128);
+const _: () = assert!(size_of::<Entry>() < CONN_BYTES_MAX);
 
 /// All connections that the ring has slots for.
 #[derive(Debug)]
@@ -188,6 +189,6 @@ mod tests {
         }
         let entries: usize = table.blocks.iter().flatten().map(|b| size_of_val(&**b)).sum();
         let directory = table.blocks.capacity() * size_of::<Option<Box<[Entry]>>>();
-        assert!((entries + directory).div_ceil(table.slots as usize) <= 128);
+        assert!((entries + directory).div_ceil(table.slots as usize) <= CONN_BYTES_MAX);
     }
 }

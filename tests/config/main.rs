@@ -1,6 +1,5 @@
 //! What the config file promises: its defaults, and errors that name the line.
 
-use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
@@ -8,6 +7,7 @@ use portcullis::config::{Auto, Balance, Config, SECTIONS, UpstreamKind};
 use proptest::prelude::*;
 
 mod addresses;
+mod manual;
 mod syntax;
 mod types;
 
@@ -309,54 +309,10 @@ fn a_loaded_file_is_known_by_its_digest() {
     assert_eq!(parse(text).expect("it parses").file_sha256, None);
 }
 
+/// A file of the repository.
 fn repository_file(path: &str) -> String {
     let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
     std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
-}
-
-#[test]
-fn the_documented_file_means_the_same_as_no_file() {
-    let config = parse(&repository_file("config/portcullis.toml")).expect("it parses");
-    assert_eq!(config, Config::embedded());
-}
-
-#[test]
-fn what_the_documented_file_shows_as_an_alternative_parses() {
-    let text = repository_file("config/portcullis.toml");
-    let other = text.replace("\nbuiltin = ", "\n#builtin = ").replace("\n#servers", "\nservers");
-    let config = parse(&other).expect("it parses");
-    assert!(matches!(config.upstreams[0].kind, UpstreamKind::Servers { .. }), "{config:?}");
-}
-
-#[test]
-fn every_known_key_is_documented_and_nothing_else_is() {
-    let documented = documented_keys(&repository_file("config/portcullis.toml"));
-    let known: BTreeSet<String> = SECTIONS
-        .into_iter()
-        .filter(|one| !["", "upstream.NAME.servers"].contains(&one.section))
-        .flat_map(|one| one.known.iter().map(move |key| format!("{}.{key}", one.section)))
-        .collect();
-    assert_eq!(documented, known);
-    let undocumented = documented_keys("[log]\n# Why.\n\nlevel = 1\n# How.\n#format = 2");
-    assert_eq!(undocumented, BTreeSet::from(["log.format".to_owned()]));
-}
-
-/// Keys with their sections that are set, in force or after a `#`, right below a comment.
-fn documented_keys(text: &str) -> BTreeSet<String> {
-    let mut keys = BTreeSet::new();
-    let mut section = String::new();
-    let mut after_comment = false;
-    for line in text.lines() {
-        if let Some((name, _)) = line.strip_prefix('[').and_then(|line| line.split_once(']')) {
-            section = name.replace("default", "NAME");
-        }
-        let setting = line.trim_start_matches('#').split_once(" = ");
-        if let Some((key, _)) = setting.filter(|(key, _)| after_comment && !key.contains(' ')) {
-            keys.insert(format!("{section}.{key}"));
-        }
-        after_comment = line.starts_with("# ");
-    }
-    keys
 }
 
 #[test]
@@ -390,6 +346,7 @@ splice_pipes = 7
 bind = ["*:7000", "[::1]:7001"]
 upstream = "two"
 backlog = 77
+freebind = true
 max_connections = 12
 at_limit = "reset"
 first_byte_timeout = "1s"
@@ -439,8 +396,8 @@ fn a_config_that_is_written_is_the_same_when_it_is_read() {
         assert_eq!(again, config, "{written}");
     }
     let written = parse(ALL_OTHERWISE).expect("it is right").written();
-    for key in SECTIONS[1..].iter().flat_map(|section| section.known) {
-        let has_one_value = ["accept_proxy", "connect", "send_proxy"].contains(key);
+    for key in SECTIONS[1..].iter().flat_map(|section| section.known()) {
+        let has_one_value = ["accept_proxy", "connect", "send_proxy"].contains(&key);
         assert!(has_one_value || written.contains(&format!("{key} = ")), "{key}: {written}");
     }
 }
@@ -473,7 +430,7 @@ fn all_keys() -> Vec<(String, &'static str)> {
     let mut keys = Vec::new();
     for one in SECTIONS.into_iter().filter(|one| !one.section.is_empty()) {
         let path = one.section.replace("NAME.servers", "a.b").replace("NAME", "a");
-        keys.extend(one.known.iter().chain(one.later).map(|key| (path.clone(), *key)));
+        keys.extend(one.known().chain(one.later.iter().copied()).map(|key| (path.clone(), key)));
     }
     keys
 }

@@ -16,6 +16,7 @@ mod drain;
 mod dump;
 mod families;
 mod few_descriptors;
+mod freebind;
 mod half_close;
 mod half_closed_and_full;
 mod host_names;

@@ -19,10 +19,11 @@ use crate::support::unreachable::Refusing;
 use crate::support::{WATCH, wait_until};
 
 /// What only faults move: `tests/sim` and `tests/ring` make them happen, or show that they cannot.
-const RARE: [&str; 9] = [
+const RARE: [&str; 10] = [
     "portcullis_worker_accepts_pressed",
     "portcullis_worker_accepts_rearmed",
     "portcullis_worker_cancels_repeated",
+    "portcullis_worker_cut_short",
     "portcullis_worker_overshoot",
     "portcullis_ring_overflows",
     "portcullis_ring_completions_lost",

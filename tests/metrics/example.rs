@@ -1,9 +1,12 @@
 //! A reading of a gateway that never was, with every number another.
 
 use portcullis::metrics::reading::{
-    AcceptQueue, AccessLog, Budget, Build, ConfigText, Counts, Drain, Durations, Host, Leaving,
-    Listener, Process, Reading, SCHEMA, Server, Upstream, Worker,
+    AccessLog, Budget, Build, ConfigText, Counts, Drain, Durations, Host, Leaving, Listener,
+    Process, Reading, SCHEMA, Server, Upstream, Worker,
 };
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 /// Numbers that do not come twice.
 struct Numbers(u64);
@@ -27,25 +30,32 @@ impl Numbers {
         }
     }
 
+    /// A `T` whose every number is the next one; its texts, lists and maps are empty.
+    fn all<T: Default + Serialize + DeserializeOwned>(&mut self) -> T {
+        let mut document = serde_json::to_value(T::default()).expect("a document");
+        self.number(&mut document);
+        serde_json::from_value(document).expect("the same with other numbers")
+    }
+
+    fn number(&mut self, value: &mut Value) {
+        match value {
+            Value::Object(fields) => fields.values_mut().for_each(|value| self.number(value)),
+            Value::Number(number) if number.is_u64() => *value = self.next().into(),
+            _ => {}
+        }
+    }
+
     fn listener(&mut self, name: &str, limit: Option<u64>) -> Listener {
         Listener {
             name: name.to_owned(),
             addresses: vec!["127.0.0.1:7000".to_owned()],
-            accepted: self.next(),
-            open: self.next(),
             paused: true,
             limit,
             refused: self.counts(&["drain-end", "gateway-limit"]),
             closed: self.counts(&["closed", "client-reset"]),
-            to_upstream_bytes: self.next(),
-            to_client_bytes: self.next(),
-            accept_queue: AcceptQueue {
-                waiting: self.next(),
-                limit: self.next(),
-                dropped: self.next(),
-            },
             join: self.durations(),
             lifetime: self.durations(),
+            ..self.all()
         }
     }
 
@@ -53,48 +63,16 @@ impl Numbers {
         Server {
             name: name.to_owned(),
             address: "[::1]:9000".to_owned(),
-            attempts: self.next(),
-            joined: self.next(),
             failed: self.counts(&["refused", "timed-out"]),
-            weight: self.next(),
-            open: self.next(),
-            to_upstream_bytes: self.next(),
-            to_client_bytes: self.next(),
+            ..self.all()
         }
     }
 
     fn worker(&mut self) -> Worker {
         Worker {
-            open: self.next(),
-            slots: self.next(),
             leaving: Leaving::Draining,
             silent_seconds: self.next() as f64 / 4.0,
-            turns: self.next(),
-            timers: self.next(),
-            timers_expired: self.next(),
-            buffers: self.next(),
-            free_buffers: self.next(),
-            buffers_starved: self.next(),
-            starved_lanes: self.next(),
-            chunks_parked: self.next(),
-            parked_bytes: self.next(),
-            spliced_bytes: self.next(),
-            splices_refused: self.next(),
-            splicing: self.next(),
-            rings: self.next(),
-            ring_enters: self.next(),
-            submissions: self.next(),
-            completions: self.next(),
-            queue_overflows: self.next(),
-            lost_completions: self.next(),
-            unknown_completions: self.next(),
-            stale_completions: self.next(),
-            receive_retries: self.next(),
-            accepts_rearmed: self.next(),
-            accepts_pressed: self.next(),
-            overshoot: self.next(),
-            cancels_repeated: self.next(),
-            quieted: self.next(),
+            ..self.all()
         }
     }
 }

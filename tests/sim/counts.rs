@@ -9,7 +9,7 @@ use crate::scenario::Scenario;
 use crate::tally::Tally;
 
 /// How many counts of what goes wrong [`rare`] gives.
-pub const RARE: usize = 6 + Refusal::ALL.len() + ConnectFailure::ALL.len();
+pub const RARE: usize = 7 + Refusal::ALL.len() + ConnectFailure::ALL.len();
 
 /// Counts of what goes wrong, with their names: each must move in some run.
 pub fn rare(counters: &Tally) -> [(String, u64); RARE] {
@@ -23,6 +23,7 @@ pub fn rare(counters: &Tally) -> [(String, u64); RARE] {
         ("buffers_starved", &counters.buffers_starved),
         ("chunks_parked", &counters.chunks_parked),
         ("cancels_repeated", &counters.cancels_repeated),
+        ("cut_short", &counters.cut_short),
     ];
     let mut all = Vec::from(of_worker.map(|(name, counter)| (name.to_owned(), counter.get())));
     all.extend(Refusal::ALL.map(|one| (format!("refused {}", one.word()), refused(one))));
@@ -40,7 +41,7 @@ pub fn judge(ring: &SimRing, counters: &Tally, scenario: &Scenario) {
         let sum_of = |counter: fn(&OfListener) -> u64| counters.of_listener(listener, counter);
         let (accepted, reset) = (clients.len() as u64, sum_of(refused));
         assert_eq!(sum_of(|one| one.accepted.get()), accepted, "clients accepted were miscounted");
-        assert_eq!(sum_of(|one| sum(&one.ended)), accepted, "clients ended were miscounted");
+        assert_eq!(sum_of(|one| sum(&one.closed)), accepted, "clients ended were miscounted");
         let lives = sum_of(|one| one.lifetime.counts().sum());
         assert_eq!(lives, accepted, "lives were miscounted");
         let unserved = clients.iter().filter(|link| !link.served).count() as u64;

@@ -113,7 +113,7 @@ impl Ends {
     pub fn take_count(&mut self) {
         let Some(client) = self.emptied.take() else { return };
         let counted = Reason::ALL.map(|reason| {
-            self.tally.over_listeners(|listener| listener.ended[reason as usize].get())
+            self.tally.over_listeners(|listener| listener.closed[reason as usize].get())
         });
         let before = std::mem::replace(&mut self.counted, counted);
         let reason = Reason::ALL.into_iter().find(|&reason| {

@@ -48,7 +48,7 @@ pub fn judge(
         carried += u64::from(to_upstream_bytes + to_client_bytes > 0);
         ended[reason as usize] += 1;
     }
-    let counted = |reason: Reason| counters.over_listeners(|one| one.ended[reason as usize].get());
+    let counted = |reason: Reason| counters.over_listeners(|one| one.closed[reason as usize].get());
     for reason in Reason::ALL {
         let probes = matches!(reason, Reason::Closed | Reason::ClientReset) && !access.empty;
         let (noted, counted) = (ended[reason as usize], counted(reason));

@@ -455,7 +455,7 @@ impl Run {
             if let Some(access) = &scenario.access {
                 notes::judge(access, &self.notes[worker], counters, &mut ring.faults, changes);
             }
-            let killed = counters.over_listeners(|one| one.ended[Reason::Killed as usize].get());
+            let killed = counters.over_listeners(|one| one.closed[Reason::Killed as usize].get());
             assert!(killed <= self.asker.killed[worker], "connections killed were miscounted");
             report.clients += ring.origin.len() as u64;
             for (sum, fired) in report.fired.iter_mut().zip(ring.faults.fired) {

@@ -4,7 +4,7 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use portcullis::metrics::{
-    ConnectFailure, Counted, OfListener, OfServer, OfUpstream, OfWorker, WorkerCounters,
+    ConnectFailure, Kept, OfListener, OfServer, OfUpstream, OfWorker, WorkerCounters,
 };
 
 use crate::world::World;
@@ -14,9 +14,9 @@ use crate::world::World;
 pub struct Tally {
     latest: Arc<WorkerCounters>,
     /// Each with the listener of the scenario that it belongs to.
-    pub listeners: Vec<(usize, Counted<OfListener>)>,
-    pub upstreams: Vec<Counted<OfUpstream>>,
-    pub servers: Vec<Counted<OfServer>>,
+    pub listeners: Vec<(usize, Kept<OfListener>)>,
+    pub upstreams: Vec<Kept<OfUpstream>>,
+    pub servers: Vec<Kept<OfServer>>,
 }
 
 impl Tally {
@@ -58,7 +58,7 @@ impl Tally {
     }
 }
 
-fn add<'a, T: 'a>(all: &mut Vec<Counted<T>>, counters: impl Iterator<Item = &'a Counted<T>>) {
+fn add<'a, T: 'a>(all: &mut Vec<Kept<T>>, counters: impl Iterator<Item = &'a Kept<T>>) {
     for one in counters {
         if !all.iter().any(|known| Arc::ptr_eq(known, one)) {
             all.push(one.clone());

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use portcullis::base::{GateId, Id, ListenerId, WorkerId};
 use portcullis::budget::Budget;
-use portcullis::config::{self, Auto, Balance, Builtin};
+use portcullis::config::{self, Balance, Builtin, SocketOptions};
 use portcullis::conn::Wiring;
 use portcullis::metrics::WorkerCounters;
 use portcullis::topology::{Asked, Gate, GateSpec, Register, Topology, UpstreamKind};
@@ -65,7 +65,7 @@ impl World {
                 name: name_of(nth),
                 bind: Vec::new(),
                 upstream,
-                backlog: Auto::Auto,
+                sockets: SocketOptions::default(),
                 max_connections: scenario.quotas[nth],
                 at_limit: scenario.at_limit,
                 timeouts: scenario.timeouts.clone(),

@@ -11,12 +11,12 @@ const RANKS: [(&str, u8); 24] = [
     ("metrics", 1),
     ("wire", 1),
     ("config", 1),
-    ("ring", 1),
     ("query", 1),
+    ("ring", 2), // counts in metrics
     ("conn", 2),
     ("upstream", 2),
-    ("listener", 2),
     ("doctor", 2),
+    ("listener", 3),
     ("summary", 3),
     ("topology", 3),
     ("client", 4),
@@ -31,10 +31,11 @@ const RANKS: [(&str, u8); 24] = [
 ];
 
 /// Modules that see less than their rank allows: pure ones.
-const SEES_ONLY: [(&str, &[&str]); 6] = [
+const SEES_ONLY: [(&str, &[&str]); 7] = [
     ("api", &[]),
     ("conn", &["base"]),
     ("query", &["base"]),
+    ("ring", &["base", "metrics"]),
     ("host", &["base"]),
     ("doctor", &["base", "config", "host"]),
     ("client", &["api", "host", "metrics"]),

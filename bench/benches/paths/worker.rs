@@ -8,7 +8,7 @@ use std::time::Duration;
 use criterion::{Criterion, Throughput};
 use portcullis::base::{Clock, WorkerId};
 use portcullis::budget::Budget;
-use portcullis::config::{self, AtLimit, Auto, Balance, Builtin, Timeouts, UpstreamKind};
+use portcullis::config::{self, AtLimit, Balance, Builtin, SocketOptions, Timeouts, UpstreamKind};
 use portcullis::conn::Wiring;
 use portcullis::metrics::{Extent, WorkerCounters};
 use portcullis::ring::ConnIndex;
@@ -61,7 +61,7 @@ fn topology(wiring: Wiring) -> Topology {
         name: "edge".into(),
         bind: Vec::new(),
         upstream: 0,
-        backlog: Auto::Auto,
+        sockets: SocketOptions::default(),
         max_connections: None,
         at_limit: AtLimit::Queue,
         timeouts: Timeouts::default(),

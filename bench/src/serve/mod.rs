@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use portcullis::config::SocketOptions;
 use portcullis::listener::listen_on;
 use portcullis::ring::PassiveSocket;
 use serde_json::json;
@@ -79,8 +80,9 @@ impl Serve {
         let threads = self.threads.unwrap_or(cores).clamp(1, 256);
         let mut sockets: Vec<Vec<PassiveSocket>> = vec![Vec::new(); threads];
         let mut addresses = Vec::new();
+        let options = SocketOptions::with_backlog(self.backlog);
         for address in self.listen.iter().flat_map(Targets::iter) {
-            let bound = listen_on(address, threads, self.backlog).map_err(io::Error::other)?;
+            let bound = listen_on(address, threads, &options).map_err(io::Error::other)?;
             addresses.push(bound.address);
             for (mine, socket) in sockets.iter_mut().zip(bound.sockets) {
                 mine.push(Arc::new(socket));

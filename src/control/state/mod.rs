@@ -19,9 +19,9 @@ pub use steering::{SteeredListener, Steering};
 use super::handle::WorkerHandle;
 use crate::access_log::AccessLog;
 use crate::base::Millis;
+use crate::base::limits::STALLED_AFTER;
 use crate::metrics::{Format, Reading};
 use crate::query::Names;
-use crate::summary::STALLED_AFTER;
 use watch::Watch;
 
 /// However many ask, a reading is taken ten times per second at most: it looks at every listener's

@@ -8,12 +8,11 @@ use crate::access_log::AccessLog;
 use crate::base::{Clock, Id, ListenerId, Millis, ServerId, UpstreamId, version};
 use crate::budget::Budget;
 use crate::config::Config;
-use crate::conn::Reason;
 use crate::control::handle::WorkerHandle;
 use crate::host::facts::Given;
 use crate::host::usage::{OpenFiles, ProcessStart, ProcessUsage};
-use crate::metrics::reading::{self, ConfigText, Counts, Drain, Durations, Leaving, Reading};
-use crate::metrics::{ConnectFailure, Counter, OfListener, OfServer, Refusal, WorkerCounters};
+use crate::metrics::WorkerCounters;
+use crate::metrics::reading::{self, ConfigText, Drain, Leaving, Reading};
 use crate::query::{Names, UpstreamNames};
 use crate::ring::{AcceptQueue, PassiveSocket};
 
@@ -150,66 +149,43 @@ impl Books {
     }
 
     fn listener(&self, index: usize, book: &ListenerBook) -> reading::Listener {
-        let counters =
-            || self.counters().map(|counters| &**counters.listeners[ListenerId::at(index)]);
-        let sum = |number: fn(&OfListener) -> u64| counters().map(number).sum::<u64>();
-        // What has ended is read before what was accepted, so that there is never more of it.
-        let closed = counts(Reason::ALL.map(|reason| (reason.word(), reason as usize)), |reason| {
-            counters().map(|listener| listener.ended[reason].get()).sum()
-        });
-        let accepted = sum(|listener| listener.accepted.get());
-        let refused =
-            counts(Refusal::ALL.map(|refusal| (refusal.word(), refusal as usize)), |refusal| {
-                counters().map(|listener| listener.refused[refusal].get()).sum()
-            });
+        let id = ListenerId::at(index);
+        let counters: Vec<_> = self.counters().map(|counters| &**counters.listeners[id]).collect();
+        let counted = reading::Listener::counted(&counters);
         reading::Listener {
             name: book.name.clone(),
             addresses: book.addresses.clone(),
-            accepted,
-            open: accepted.saturating_sub(closed.values().sum()),
+            open: counted.accepted.saturating_sub(counted.closed.values().sum()),
             paused: self.steering.is_paused(index),
             limit: book.limit.map(u64::from),
-            refused,
-            closed,
-            to_upstream_bytes: sum(|listener| listener.to_upstream_bytes.get()),
-            to_client_bytes: sum(|listener| listener.to_client_bytes.get()),
             accept_queue: accept_queue(&book.sockets),
-            join: Durations::of(counters().map(|listener| &listener.join)),
-            lifetime: Durations::of(counters().map(|listener| &listener.lifetime)),
+            ..counted
         }
     }
 
     fn upstream(&self, index: usize, book: &UpstreamBook, first: usize) -> reading::Upstream {
+        let counters: Vec<_> =
+            self.counters().map(|counters| &**counters.upstreams[UpstreamId::at(index)]).collect();
         reading::Upstream {
             name: book.name.clone(),
             servers: (0..book.servers.len()).map(|nth| self.server(index, first, nth)).collect(),
-            connect: Durations::of(
-                self.counters().map(|counters| &counters.upstreams[UpstreamId::at(index)].connect),
-            ),
+            ..reading::Upstream::counted(&counters)
         }
     }
 
     fn server(&self, upstream: usize, first: usize, nth: usize) -> reading::Server {
         let (name, address) = &self.upstreams[upstream].servers[nth];
-        let counters =
-            || self.counters().map(|counters| &**counters.servers[ServerId::at(first + nth)]);
-        let sum = |number: fn(&OfServer) -> u64| counters().map(number).sum::<u64>();
-        let failures = ConnectFailure::ALL.map(|failure| (failure.word(), failure as usize));
-        let failed =
-            counts(failures, |failure| counters().map(|server| server.failed[failure].get()).sum());
-        let left = sum(|server| server.left.get());
-        let joined = sum(|server| server.joined.get());
-        let attempts = sum(|server| server.attempts.get());
+        let id = ServerId::at(first + nth);
+        let counters: Vec<_> = self.counters().map(|counters| &**counters.servers[id]).collect();
+        // What has left is read before what was attempted, so that there is never more of it.
+        let left: u64 = counters.iter().map(|counters| counters.left.get()).sum();
+        let counted = reading::Server::counted(&counters);
         reading::Server {
             name: name.clone(),
             address: address.clone(),
-            attempts,
-            joined,
-            failed,
             weight: self.steering.weight(upstream, nth),
-            open: attempts.saturating_sub(left),
-            to_upstream_bytes: sum(|server| server.to_upstream_bytes.get()),
-            to_client_bytes: sum(|server| server.to_client_bytes.get()),
+            open: counted.attempts.saturating_sub(left),
+            ..counted
         }
     }
 }
@@ -217,13 +193,6 @@ impl Books {
 fn host(root: &Path) -> reading::Host {
     let OpenFiles { open, max } = OpenFiles::read(root);
     reading::Host { open_files: open, max_files: max }
-}
-
-fn counts<const N: usize>(
-    words: [(&'static str, usize); N],
-    number: impl Fn(usize) -> u64,
-) -> Counts {
-    words.into_iter().map(|(word, index)| (word.into(), number(index))).collect()
 }
 
 /// A socket that is closed already has no queue.
@@ -246,41 +215,14 @@ fn leaving(counters: &WorkerCounters) -> Leaving {
 }
 
 fn worker(counters: &WorkerCounters, now: Millis) -> reading::Worker {
-    let (leaving, open) = (leaving(counters), counters.open.get());
+    let leaving = leaving(counters);
+    let counted = reading::Worker::counted(&[counters]);
     let silence = now.since(Millis(counters.beat_millis.get()));
     // Once everybody has left, it has returned and turns no more.
-    let is_over = leaving == Leaving::Ending && open == 0;
-    let get = Counter::get;
+    let is_over = leaving == Leaving::Ending && counted.open == 0;
     reading::Worker {
-        open,
-        slots: get(&counters.slots),
         leaving,
         silent_seconds: if is_over { 0.0 } else { silence.as_secs_f64() },
-        turns: get(&counters.turns),
-        timers: get(&counters.timers),
-        timers_expired: get(&counters.timers_expired),
-        buffers: get(&counters.buffers),
-        free_buffers: get(&counters.free_buffers),
-        buffers_starved: get(&counters.buffers_starved),
-        starved_lanes: get(&counters.starved_lanes),
-        chunks_parked: get(&counters.chunks_parked),
-        parked_bytes: get(&counters.parked_bytes),
-        spliced_bytes: get(&counters.spliced_bytes),
-        splices_refused: get(&counters.splices_refused),
-        splicing: get(&counters.splicing),
-        rings: get(&counters.rings),
-        ring_enters: get(&counters.ring_enters),
-        submissions: get(&counters.submissions),
-        completions: get(&counters.completions),
-        queue_overflows: get(&counters.queue_overflows),
-        lost_completions: get(&counters.lost_completions),
-        unknown_completions: get(&counters.unknown_completions),
-        stale_completions: get(&counters.stale_completions),
-        receive_retries: get(&counters.receive_retries),
-        accepts_rearmed: get(&counters.accepts_rearmed),
-        accepts_pressed: get(&counters.accepts_pressed),
-        overshoot: get(&counters.overshoot),
-        cancels_repeated: get(&counters.cancels_repeated),
-        quieted: get(&counters.quieted),
+        ..counted
     }
 }

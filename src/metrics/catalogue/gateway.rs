@@ -1,6 +1,6 @@
 //! Metrics of the gateway as a whole, its process and its host.
 
-use super::{Family, Kind, Sink, Value};
+use super::{Family, Kind, Shown, Value};
 use crate::metrics::reading::Reading;
 
 pub(super) const FAMILIES: &[Family] = &[
@@ -33,27 +33,26 @@ pub(super) const FAMILIES: &[Family] = &[
         "portcullis_budget_used",
         &[],
         "Permits that connections hold; at the limit clients wait or are reset",
-        |reading, out| count(Some(reading.budget.used), out),
+        |reading, out| reading.budget.used.show(&[], out),
     ),
     Family::gauge(
         "portcullis_budget_leased",
         &[],
         "Permits that workers have, those that lie ready for the next clients among them",
-        |reading, out| count(Some(reading.budget.leased), out),
+        |reading, out| reading.budget.leased.show(&[], out),
     ),
     Family::gauge(
         "portcullis_draining",
         &[],
         "1 from the signal to drain until the end, 0 before",
-        |reading, out| count(Some(reading.drain.draining.into()), out),
+        |reading, out| reading.drain.draining.show(&[], out),
     ),
     Family::gauge(
         "portcullis_drain_remaining_seconds",
         &[],
         "Until connections that are left will be ended; below 0 the drain is late; 0 before one",
-        |reading, out| number(Some(remaining_seconds(reading)), out),
-    )
-    .in_seconds(),
+        |reading, out| remaining_seconds(reading).show(&[], out),
+    ),
     Family::counter(
         "portcullis_access_log_lines",
         &["outcome"],
@@ -70,61 +69,46 @@ pub(super) const FAMILIES: &[Family] = &[
         "portcullis_host_open_files",
         &[],
         "Open files of the whole machine (fs.file-nr), each connection's sockets among them",
-        |reading, out| count(reading.host.open_files, out),
+        |reading, out| reading.host.open_files.show(&[], out),
     ),
     Family::gauge(
         "portcullis_host_max_files",
         &[],
         "The most open files of the whole machine (fs.file-max)",
-        |reading, out| count(reading.host.max_files, out),
+        |reading, out| reading.host.max_files.show(&[], out),
     ),
     Family::counter(
         "process_cpu_seconds",
         &[],
         "User and system time of all threads",
-        |reading, out| number(reading.process.cpu_seconds, out),
-    )
-    .in_seconds(),
+        |reading, out| reading.process.cpu_seconds.show(&[], out),
+    ),
     Family::gauge(
         "process_resident_memory_bytes",
         &[],
         "Memory of the process that is in RAM; the kernel's memory for sockets is not in it",
-        |reading, out| count(reading.process.resident_memory_bytes, out),
-    )
-    .in_bytes(),
+        |reading, out| reading.process.resident_memory_bytes.show(&[], out),
+    ),
     Family::gauge(
         "process_open_fds",
         &[],
         "Ordinary descriptors; connections live in the rings' tables and are not among them",
-        |reading, out| count(reading.process.open_fds, out),
+        |reading, out| reading.process.open_fds.show(&[], out),
     ),
     Family::gauge(
         "process_max_fds",
         &[],
         "The soft limit of ordinary descriptors (RLIMIT_NOFILE)",
-        |reading, out| count(reading.process.max_fds, out),
+        |reading, out| reading.process.max_fds.show(&[], out),
     ),
     Family::gauge(
         "process_start_time_seconds",
         &[],
         "When the process was started, in seconds since 1970",
-        |reading, out| number(reading.process.start_time_seconds, out),
-    )
-    .in_seconds(),
+        |reading, out| reading.process.start_time_seconds.show(&[], out),
+    ),
 ];
 
 fn remaining_seconds(reading: &Reading) -> f64 {
     reading.drain.deadline_seconds.map_or(0.0, |deadline| deadline - reading.at_seconds)
-}
-
-fn count(value: Option<u64>, out: &mut Sink<'_>) {
-    if let Some(value) = value {
-        out(&[], Value::Count(value));
-    }
-}
-
-fn number(value: Option<f64>, out: &mut Sink<'_>) {
-    if let Some(value) = value {
-        out(&[], Value::Number(value));
-    }
 }

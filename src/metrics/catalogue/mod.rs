@@ -1,9 +1,10 @@
 //! The one list of metrics: name, kind, unit, labels, meaning, and where in a reading the value is.
 
 mod gateway;
-mod listener;
-mod upstream;
-mod worker;
+pub mod listener;
+pub mod server;
+pub mod upstream;
+pub mod worker;
 
 use super::reading::{Counts, Durations, Reading};
 
@@ -27,6 +28,9 @@ pub struct Family {
 
 /// What takes samples.
 pub type Sink<'a> = dyn FnMut(&[&str], Value<'_>) + 'a;
+
+/// What takes the things that have a number each: the labels' values of one, and the thing.
+pub(super) type Show<'a, T> = dyn FnMut(&[&str], &T) + 'a;
 
 /// What kind of numbers a family has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,6 +67,18 @@ pub enum Unit {
 }
 
 impl Unit {
+    /// The unit of a family of this name.
+    const fn of(name: &str) -> Option<Unit> {
+        let name = name.as_bytes();
+        if ends_with(name, b"_seconds") {
+            Some(Unit::Seconds)
+        } else if ends_with(name, b"_bytes") {
+            Some(Unit::Bytes)
+        } else {
+            None
+        }
+    }
+
     /// The word at the end of the name.
     pub fn word(self) -> &'static str {
         match self {
@@ -70,6 +86,18 @@ impl Unit {
             Unit::Bytes => "bytes",
         }
     }
+}
+
+const fn ends_with(name: &[u8], suffix: &[u8]) -> bool {
+    let Some(start) = name.len().checked_sub(suffix.len()) else { return false };
+    let mut index = 0;
+    while index < suffix.len() {
+        if name[start + index] != suffix[index] {
+            return false;
+        }
+        index += 1;
+    }
+    true
 }
 
 /// The number of one sample.
@@ -85,20 +113,20 @@ pub enum Value<'a> {
 
 /// Every family, in the order of the exposition.
 pub fn families() -> impl Iterator<Item = &'static Family> {
-    [gateway::FAMILIES, listener::FAMILIES, upstream::FAMILIES, worker::FAMILIES]
-        .into_iter()
-        .flatten()
+    let declared = [listener::FAMILIES, server::FAMILIES, upstream::FAMILIES, worker::FAMILIES];
+    gateway::FAMILIES.iter().chain(declared.into_iter().flatten().flatten())
 }
 
 impl Family {
-    const fn new(
+    /// A family whose unit is the one that its name ends with.
+    pub(super) const fn new(
         kind: Kind,
         name: &'static str,
         labels: &'static [&'static str],
         help: &'static str,
         read: fn(&Reading, &mut Sink<'_>),
     ) -> Family {
-        Family { name, kind, unit: None, labels, help, read }
+        Family { name, kind, unit: Unit::of(name), labels, help, read }
     }
 
     const fn counter(
@@ -119,26 +147,6 @@ impl Family {
         Family::new(Kind::Gauge, name, labels, help, read)
     }
 
-    const fn histogram(
-        name: &'static str,
-        labels: &'static [&'static str],
-        help: &'static str,
-        read: fn(&Reading, &mut Sink<'_>),
-    ) -> Family {
-        Family {
-            unit: Some(Unit::Seconds),
-            ..Family::new(Kind::Histogram, name, labels, help, read)
-        }
-    }
-
-    const fn in_seconds(self) -> Family {
-        Family { unit: Some(Unit::Seconds), ..self }
-    }
-
-    const fn in_bytes(self) -> Family {
-        Family { unit: Some(Unit::Bytes), ..self }
-    }
-
     /// The name that its samples have; a histogram's have `_bucket`, `_sum` and `_count` besides.
     pub fn sample_name(&self) -> String {
         match self.kind {
@@ -149,11 +157,62 @@ impl Family {
     }
 }
 
-/// A sample for each reason, after the labels that are the same for all of them.
-fn by_reason<const N: usize>(labels: [&str; N], counts: &Counts, out: &mut Sink<'_>) {
-    for (reason, count) in counts {
-        let mut all = labels.to_vec();
-        all.push(reason);
-        out(&all, Value::Count(*count));
+/// What can be a metric's value.
+pub(super) trait Shown {
+    /// Hands its samples over: one with these labels' values, or several, each with one more label.
+    fn show(&self, labels: &[&str], out: &mut Sink<'_>);
+}
+
+impl Shown for u64 {
+    fn show(&self, labels: &[&str], out: &mut Sink<'_>) {
+        out(labels, Value::Count(*self));
+    }
+}
+
+impl Shown for f64 {
+    fn show(&self, labels: &[&str], out: &mut Sink<'_>) {
+        out(labels, Value::Number(*self));
+    }
+}
+
+impl Shown for bool {
+    fn show(&self, labels: &[&str], out: &mut Sink<'_>) {
+        u64::from(*self).show(labels, out);
+    }
+}
+
+/// Without a value there is no sample.
+impl<T: Shown> Shown for Option<T> {
+    fn show(&self, labels: &[&str], out: &mut Sink<'_>) {
+        if let Some(value) = self {
+            value.show(labels, out);
+        }
+    }
+}
+
+impl Shown for Durations {
+    fn show(&self, labels: &[&str], out: &mut Sink<'_>) {
+        out(labels, Value::Durations(self));
+    }
+}
+
+impl Shown for Counts {
+    fn show(&self, labels: &[&str], out: &mut Sink<'_>) {
+        for (reason, count) in self {
+            count.show(&[labels, &[reason]].concat(), out);
+        }
+    }
+}
+
+/// One number for each side of a connection.
+pub(super) struct Sides {
+    pub(super) client: u64,
+    pub(super) upstream: u64,
+}
+
+impl Shown for Sides {
+    fn show(&self, labels: &[&str], out: &mut Sink<'_>) {
+        self.client.show(&[labels, &["client"]].concat(), out);
+        self.upstream.show(&[labels, &["upstream"]].concat(), out);
     }
 }

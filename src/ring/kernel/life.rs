@@ -19,7 +19,7 @@ use super::splices::Splices;
 use super::supplier::Supplies;
 use super::waker::Waker;
 use super::{IO_WQ_WORKERS, KernelRing, Memory, Table, probe};
-use crate::ring::contract::RingCounters;
+use crate::metrics::RingCounters;
 
 impl KernelRing {
     /// Makes the rings for the calling thread, which alone can use them.
@@ -68,11 +68,7 @@ impl KernelRing {
             told: VecDeque::new(),
             woken: HashMap::new(),
             waker,
-            counters: RingCounters {
-                rings: plan.rings,
-                clients_per_ring: plan.clients_per_ring,
-                ..RingCounters::default()
-            },
+            counters: RingCounters { rings: plan.rings.into(), ..RingCounters::default() },
         };
         for index in 0..plan.rings {
             ring.add_table(&plan, index)?;

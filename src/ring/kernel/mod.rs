@@ -38,7 +38,8 @@ pub use self::supplier::Supplier;
 use self::supplier::Supplies;
 pub use self::waker::Waker;
 use crate::base::{Buffer, Chunk, ConnIndex, Errno, GateId, OpKind, Operation, ServerId, Side};
-use crate::ring::contract::{AcceptMode, Completion, Done, FourTuple, Ring, RingCounters};
+use crate::metrics::RingCounters;
+use crate::ring::contract::{AcceptMode, Completion, Done, FourTuple, Ring};
 use crate::ring::token::Token;
 
 mod address;
@@ -241,7 +242,7 @@ impl KernelRing {
             }
             lost += u64::from(table.queue.dropped());
             let (enters, submissions) = table.queue.take_enters();
-            self.counters.enters += enters;
+            self.counters.ring_enters += enters;
             self.counters.submissions += submissions;
         }
         self.counters.lost_completions = lost;
@@ -419,7 +420,7 @@ impl Ring for KernelRing {
     fn counters(&self) -> RingCounters {
         RingCounters {
             parked_bytes: self.memory.parked.held_bytes() as u64,
-            splicing: self.splices.connections(),
+            splicing: self.splices.connections().into(),
             spliced_bytes: self.splices.moved_bytes(),
             ..self.counters
         }

@@ -8,10 +8,9 @@ use io_uring::types::BufRingEntry;
 use super::memory::Mapping;
 use super::queue::Queue;
 use crate::base::Errno;
+use crate::base::limits::BUFFERS;
 
-/// Most buffers of a pool: a group's indices are 15 bits (io_uring_register_buf_ring(3)), and one
-/// group may come to hold the whole pool.
-pub(super) const BUFFERS_MAX: u32 = 32_768;
+pub(super) const BUFFERS_MAX: u32 = *BUFFERS.end();
 
 /// Buffers that a group starts to be stocked with while receives are armed on it.
 const FIRST_TARGET: u32 = 32;

@@ -7,20 +7,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::pool::BUFFERS_MAX;
+use crate::base::limits::{COMPLETION_ENTRIES, SUBMISSION_ENTRIES, TABLE_ENTRIES_MAX};
 use crate::base::{Errno, GateId, ServerId};
 use crate::ring::token::Token;
 
-/// The fewest entries of a submission queue: less, and every lap would submit many times.
-const SUBMISSION_ENTRIES_MIN: u32 = 64;
-/// The fewest entries of a completion queue.
-const COMPLETION_ENTRIES_MIN: u32 = 256;
 /// Completion entries at which the kernel's hash of polls is as large as it gets.
 const FULL_HASH_ENTRIES: u32 = 8_192;
-/// The most entries that the kernel grants (IORING_MAX_ENTRIES, IORING_MAX_CQ_ENTRIES).
-const SUBMISSION_ENTRIES_MAX: u32 = 32_768;
-const COMPLETION_ENTRIES_MAX: u32 = 65_536;
-/// The most entries of a fixed-file table (IORING_MAX_FIXED_FILES).
-const TABLE_ENTRIES_MAX: u32 = 1 << 20;
 
 /// A passive socket to accept from, already listening: an ordinary descriptor, from which any ring
 /// of the process may accept.
@@ -145,10 +137,10 @@ impl Plan {
         let per_client = clients_per_ring.next_power_of_two().min(FULL_HASH_ENTRIES);
         let completion_entries = floor_power_of_two(setup.completion_entries / rings)
             .max(per_client)
-            .clamp(COMPLETION_ENTRIES_MIN, COMPLETION_ENTRIES_MAX);
+            .clamp(*COMPLETION_ENTRIES.start(), *COMPLETION_ENTRIES.end());
         let submission_entries = floor_power_of_two(setup.submission_entries / rings)
             .min(completion_entries / 2)
-            .clamp(SUBMISSION_ENTRIES_MIN, SUBMISSION_ENTRIES_MAX);
+            .clamp(*SUBMISSION_ENTRIES.start(), *SUBMISSION_ENTRIES.end());
         Ok(Plan { rings, clients_per_ring, sides, submission_entries, completion_entries })
     }
 

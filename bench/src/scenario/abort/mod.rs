@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use clap::Args;
 use nix::sys::socket::{setsockopt, sockopt};
+use portcullis::config::SocketOptions;
 use portcullis::listener::listen_on;
 use portcullis::ring::{ConnIndex, PassiveSocket};
 use serde_json::{Map, Value, json};
@@ -176,8 +177,9 @@ impl Abort {
     /// The servers' sockets, by thread.
     fn sockets(&self, threads: usize) -> io::Result<Vec<Vec<PassiveSocket>>> {
         let mut sockets: Vec<Vec<PassiveSocket>> = vec![Vec::new(); threads];
+        let options = SocketOptions::with_backlog(BACKLOG);
         for address in self.listen.iter().flat_map(Targets::iter) {
-            let bound = listen_on(address, threads, BACKLOG).map_err(io::Error::other)?;
+            let bound = listen_on(address, threads, &options).map_err(io::Error::other)?;
             eprintln!("servers on {}", bound.address);
             for (mine, socket) in sockets.iter_mut().zip(bound.sockets) {
                 setsockopt(&socket, sockopt::SndBuf, &SERVER_BUFFER_BYTES)?;

@@ -1,0 +1,57 @@
+//! Limits that more than one part holds to, and how they relate.
+
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use crate::base::PIPE_BYTES;
+
+/// Bits of a connection's index in a worker.
+pub const CONN_BITS: u32 = 24;
+/// Connections that a worker can name.
+pub const WORKER_CONNECTIONS_MAX: u32 = 1 << CONN_BITS;
+/// The most clients that a config file may ask for; memory ends long before.
+pub const CONNECTIONS_MAX: u32 = 100_000_000;
+/// Worker threads.
+pub const WORKERS_MAX: u16 = 1024;
+/// Passive sockets of a worker, and servers over all upstreams: both are named by 16 bits.
+pub const NAMED_MAX: usize = u16::MAX as usize;
+
+/// The most entries of a ring's table of files (IORING_MAX_FIXED_FILES).
+pub const TABLE_ENTRIES_MAX: u32 = 1 << 20;
+
+/// Entries of a submission queue: fewer, and every lap would submit many times; more the kernel
+/// does not grant (IORING_MAX_ENTRIES).
+pub const SUBMISSION_ENTRIES: RangeInclusive<u32> = 64..=32_768;
+/// Entries of a ring's completion queue; more the kernel does not grant (IORING_MAX_CQ_ENTRIES).
+pub const COMPLETION_ENTRIES: RangeInclusive<u32> = 256..=65_536;
+/// Completion entries that a file may ask for: they are divided among several rings.
+pub const COMPLETION_ENTRIES_ASKED: RangeInclusive<u32> = 128..=131_072;
+
+/// Buffers of a worker's pool: a group's indices are 15 bits (io_uring_register_buf_ring(3)), and
+/// one group may come to hold the whole pool.
+pub const BUFFERS: RangeInclusive<u32> = 8..=32_768;
+/// Bytes of one of them.
+pub const BUFFER_BYTES: RangeInclusive<u32> = 1 << 10..=1 << 20;
+/// Pipes for splices.
+pub const PIPES_MAX: u32 = 4096;
+
+/// A server's largest share of new connections.
+pub const WEIGHT_MAX: u32 = 100;
+/// Our own memory per connection, its share of every table included.
+pub const CONN_BYTES_MAX: usize = 128;
+/// Memory of one line of the access log that waits to be written.
+pub const ACCESS_LINE_BYTES: usize = 256;
+
+/// A worker that has not turned for this long stands still: it turns once a second when idle.
+pub const STALLED_AFTER: Duration = Duration::from_secs(5);
+
+// A worker with one ring, both its sides in one table, fills less than its connections' names.
+const _: () = assert!(TABLE_ENTRIES_MAX < WORKER_CONNECTIONS_MAX);
+// All workers together can name what a file may ask for.
+const _: () = assert!((WORKERS_MAX as u64) << CONN_BITS >= CONNECTIONS_MAX as u64);
+// What every ring asks for in the end is granted.
+const _: () = assert!(*COMPLETION_ENTRIES.end() == 2 * *SUBMISSION_ENTRIES.end());
+const _: () = assert!(*COMPLETION_ENTRIES_ASKED.start() == 2 * *SUBMISSION_ENTRIES.start());
+// A pool's buffers fit a group's indices, and a pipe takes a whole buffer.
+const _: () = assert!(*BUFFERS.end() <= 1 << 15);
+const _: () = assert!(*BUFFER_BYTES.end() as usize <= PIPE_BYTES);

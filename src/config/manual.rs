@@ -1,0 +1,122 @@
+//! The manual of the config file, made of the keys' declarations: a file of defaults, and a page.
+
+use super::check::SECTIONS;
+use super::keys::{Class, Key, SectionKeys};
+
+/// Columns of a line of the documented file.
+const COLUMNS: usize = 100;
+
+/// What the documented file says before its first section; an empty line ends a paragraph.
+const HEAD: &str = "\
+Every key of this version. Each is set to its default, so this file and no file mean the same,
+and each says what tells you to change it. Lines that begin with \"#key\" are keys that cannot
+stand beside the ones that are set, or that have no default.
+
+Durations are written \"30s\", \"5m\", \"1h\", \"1500ms\"; sizes \"16KiB\", \"1MiB\"; \"off\"
+where a key says so. ${VAR} in quotes is replaced from the environment, and \"${VAR}\" by
+itself is a number or a truth value where the key is one; $${ stands for the two characters
+${. Errors never show what the environment says. A key that is not here is an error.
+`portcullis check --config F` says what is wrong with a file.
+
+The last line on a key says what its values are, and what a change of it would take while
+the gateway runs. \"live\": it could be made at once; \"new connections\": open ones would
+keep what they began with; \"restart\": the gateway must start again. This version reads its
+file at the start only.";
+
+/// The text of config/portcullis.toml: every key with its manual, set to its default.
+pub fn documented() -> String {
+    let mut out = paragraphs(HEAD).map(|part| comment(&part)).collect::<Vec<_>>().join("#\n");
+    for section in documented_sections() {
+        out.push('\n');
+        out += &comment(section.about);
+        out += &format!("[{}]\n", section.section.replace("NAME", "default"));
+        for (index, key) in section.keys().enumerate() {
+            if index > 0 {
+                out.push('\n');
+            }
+            out += &comment(key.text);
+            out += &comment(&facts(key));
+            out += &match (key.default, key.example) {
+                (Some(default), _) => format!("{} = {default}\n", key.name),
+                (None, Some(example)) => format!("#{} = {example}\n", key.name),
+                (None, None) => panic!("{} has neither a default nor an example", key.name),
+            };
+        }
+    }
+    out
+}
+
+/// Sections that stand in a file under a header of their own.
+fn documented_sections() -> impl Iterator<Item = &'static SectionKeys> {
+    let is_own = |section: &&SectionKeys| !["", "upstream.NAME.servers"].contains(&section.section);
+    SECTIONS.into_iter().filter(is_own)
+}
+
+/// What the values of a key are, and what a change takes.
+fn facts(key: &Key) -> String {
+    format!("Values: {}. Change: {}.", (key.values)(), key.class.words())
+}
+
+/// The paragraphs of `text`, each from a line of its own on, as a comment.
+fn comment(text: &str) -> String {
+    let mut out = String::new();
+    for paragraph in paragraphs(text) {
+        let mut line = String::from("#");
+        for word in paragraph.split_whitespace() {
+            if line.chars().count() + 1 + word.chars().count() > COLUMNS {
+                out += &line;
+                line = String::from("\n#");
+            }
+            line.push(' ');
+            line += word;
+        }
+        out += &line;
+        out.push('\n');
+    }
+    out
+}
+
+fn paragraphs(text: &str) -> impl Iterator<Item = String> {
+    let lines: Vec<&str> = text.lines().map(str::trim).collect();
+    let parts = lines.split(|line| line.is_empty()).map(|lines| lines.join(" "));
+    parts.filter(|part| !part.is_empty()).collect::<Vec<_>>().into_iter()
+}
+
+/// The manual page of the config file, portcullis.toml(5), for man(1).
+pub fn man_page() -> String {
+    let mut out = String::from(".TH portcullis.toml 5\n.SH NAME\n");
+    out += "portcullis.toml \\- the config file of portcullis(1)\n.SH DESCRIPTION\n";
+    for (index, paragraph) in paragraphs(HEAD).skip(1).enumerate() {
+        out += if index > 0 { ".PP\n" } else { "" };
+        out += &line(&paragraph);
+    }
+    for section in SECTIONS.into_iter().filter(|section| !section.section.is_empty()) {
+        out += &format!(".SH [{}]\n", section.section.to_uppercase());
+        out += &paragraphs(section.about).map(|about| line(&about)).collect::<String>();
+        for key in section.keys() {
+            let default = key.default.map(|default| format!(" = {default}")).unwrap_or_default();
+            out += &format!(".TP\n\\fB{}\\fR{}\n", escaped(key.name), escaped(&default));
+            for (index, paragraph) in paragraphs(key.text).enumerate() {
+                out += if index > 0 { "\n" } else { "" };
+                out += &line(&paragraph);
+            }
+            out += &format!(".br\n{}", line(&facts(key)));
+        }
+    }
+    out += ".SH CLASSES\n";
+    out += &Class::ALL
+        .map(|class| format!(".TP\n{}\n{}", class.words(), line(class.meaning())))
+        .concat();
+    out.trim_end().to_owned()
+}
+
+/// A line of text, which roff fills.
+fn line(text: &str) -> String {
+    format!("{}\n", escaped(text))
+}
+
+/// `text` without what roff would take for its own.
+fn escaped(text: &str) -> String {
+    let text = text.replace('\\', "\\e").replace('-', "\\-");
+    if text.starts_with(['.', '\'']) { format!("\\&{text}") } else { text }
+}
