@@ -7,6 +7,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use nix::errno::Errno;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
+use crate::base::errno_of;
 use crate::config::SocketOptions;
 use crate::ring::{steer_clients, take_no_hops};
 
@@ -192,10 +193,6 @@ fn tcp_socket(address: SocketAddr, freebind: bool) -> Result<Socket, BindError> 
 
 fn failed(address: SocketAddr, tried: &'static str) -> impl Fn(std::io::Error) -> BindError {
     move |error| BindError { address, tried, errno: errno_of(&error) }
-}
-
-fn errno_of(error: &std::io::Error) -> Errno {
-    Errno::from_raw(error.raw_os_error().unwrap_or(0))
 }
 
 /// Sockets that all new clients of an address come to, and none of them is answered.

@@ -1,6 +1,7 @@
 //! The words that every other module speaks.
 
 pub mod chunk;
+pub mod errno;
 pub mod id;
 pub mod limits;
 pub mod op;
@@ -12,6 +13,7 @@ pub mod time;
 pub mod version;
 
 pub use chunk::{Buffer, Chunk, PIPE_BYTES};
+pub use errno::errno_of;
 pub use id::{ConnIndex, GateId, Id, IdMap, ListenerId, RouteId, ServerId, UpstreamId, WorkerId};
 pub use nix::errno::Errno;
 pub use op::{InFlight, OpKind, Operation};

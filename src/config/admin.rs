@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use crate::config::AdminSocket;
 use crate::config::form::{Optional, Word};
-use crate::config::keys::{SectionKeys, keys};
+use crate::config::key::SectionKeys;
+use crate::config::keys::keys;
 
 pub(super) const ADMIN: SectionKeys =
     SectionKeys { section: "admin", about: "", keys: &[Admin::KEYS], later: &[] };

@@ -4,14 +4,15 @@ use crate::config::admin::ADMIN;
 use crate::config::error::ConfigError;
 use crate::config::file::Section;
 use crate::config::gateway::GATEWAY;
-use crate::config::keys::{Key, SectionKeys, keys_by_hand};
+use crate::config::key::{Key, SectionKeys};
+use crate::config::keys::keys_by_hand;
 use crate::config::listener::LISTENER;
 use crate::config::log::{ACCESS_LOG, LOG};
 use crate::config::ring::RING;
 use crate::config::status::STATUS;
 use crate::config::upstream::{SERVER, UPSTREAM};
 use crate::config::{
-    AccessLog, Admin, Config, Log, Status, gateway, listener, ring, status, upstream,
+    AccessLog, Admin, Config, Log, Status, gateway, listener, loops, ring, status, upstream,
 };
 
 /// Every kind of section with its keys, in the order of the manual; the first is the file's top.
@@ -51,7 +52,8 @@ pub(super) fn config(root: &Section<'_>, problems: &mut Vec<ConfigError>) -> Con
     let log = Log::read(&root.section(&LOG, problems), problems);
     let access_log = AccessLog::read(&root.section(&ACCESS_LOG, problems), problems);
     let (upstreams, leads) = upstream::upstreams(root, problems);
-    let (listeners, mut taken) = listener::listeners(root, (&upstreams, &leads), problems);
+    let (listeners, leading, mut taken) = listener::listeners(root, &upstreams, problems);
+    loops::report(&listeners, &leading, &upstreams, &leads, problems);
     status::own_address(&status_section, &status, &mut taken, problems);
     Config {
         gateway,

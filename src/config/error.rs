@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+pub(super) const LATER_RULE: &str = "is not in this version";
+
 /// One thing that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigError {

@@ -9,9 +9,8 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue, ValueDeserializer};
 
 use crate::config::address::Fault;
-use crate::config::check::ROOT;
 use crate::config::error::ConfigError;
-use crate::config::keys::SectionKeys;
+use crate::config::key::SectionKeys;
 use crate::config::syntax::{self, Complaint, First};
 
 /// Longer values are cut in messages.
@@ -101,6 +100,7 @@ pub(super) enum Scalar {
 /// names a variable that is not set.
 pub(super) fn read<'a>(
     source: &'a Source<'a>,
+    root: &'static SectionKeys,
     env: &dyn Fn(&str) -> Option<String>,
     problems: &mut Vec<ConfigError>,
 ) -> Option<Section<'a>> {
@@ -118,7 +118,7 @@ pub(super) fn read<'a>(
     if !problems.is_empty() {
         return None;
     }
-    Some(Section::new(source, String::new(), None, &ROOT, table.into_inner()))
+    Some(Section::new(source, String::new(), None, root, table.into_inner()))
 }
 
 /// What `read` takes from a section in which each key is set to its default.

@@ -8,9 +8,8 @@ use bytesize::ByteSize;
 use humantime_serde::re::humantime::{format_duration, parse_duration};
 
 use crate::config::Auto;
-use crate::config::error::ConfigError;
+use crate::config::error::{ConfigError, LATER_RULE};
 use crate::config::file::{Scalar, Value, quoted, read_as};
-use crate::config::read::LATER_RULE;
 
 /// What to write instead of a word that is none of several.
 pub(super) const AS_IT_STANDS: &str = "write it in quotes as it stands here";

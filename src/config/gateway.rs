@@ -7,7 +7,8 @@ use crate::config::Auto;
 use crate::config::error::ConfigError;
 use crate::config::file::Section;
 use crate::config::form::{Number, OrAuto, Size, Span, Switch};
-use crate::config::keys::{SectionKeys, keys};
+use crate::config::key::SectionKeys;
+use crate::config::keys::keys;
 
 pub(super) const GATEWAY: SectionKeys =
     SectionKeys { section: "gateway", about: "", keys: &[Gateway::KEYS], later: &[] };

@@ -1,83 +1,5 @@
 //! `keys!`: from one declaration of a key come its field, its default, its parser and its manual.
 
-/// When a change of a key takes effect, once a running gateway reads its file again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Class {
-    /// At once, and for connections that are open, too.
-    Live,
-    /// For connections that begin afterwards; open ones keep what they began with.
-    NewConnections,
-    /// Only when the gateway starts.
-    Restart,
-}
-
-impl Class {
-    /// Every class.
-    pub const ALL: [Class; 3] = [Class::Live, Class::NewConnections, Class::Restart];
-
-    /// What it means, as the manual says it.
-    pub fn meaning(self) -> &'static str {
-        match self {
-            Class::Live => "A change could be made at once, and for open connections, too.",
-            Class::NewConnections => {
-                "A change would hold for new connections; open ones keep what they began with."
-            }
-            Class::Restart => "A change takes a start.",
-        }
-    }
-
-    /// The words that stand in the manual.
-    pub fn words(self) -> &'static str {
-        match self {
-            Class::Live => "live",
-            Class::NewConnections => "new connections",
-            Class::Restart => "restart",
-        }
-    }
-}
-
-/// What is declared of one key, but for its type.
-#[derive(Clone, Copy, Debug)]
-pub struct Key {
-    /// As it is written.
-    pub name: &'static str,
-    /// When a change takes effect.
-    pub class: Class,
-    /// What it means, and the symptom that says to change it; an empty line ends a paragraph.
-    pub text: &'static str,
-    /// Its default as a file has it; `None`: without the key there is no value.
-    pub default: Option<&'static str>,
-    /// A value to show where there is no default.
-    pub example: Option<&'static str>,
-    /// What its values are, in words.
-    pub values: fn() -> String,
-}
-
-/// The keys of one kind of section.
-#[derive(Debug)]
-pub struct SectionKeys {
-    /// The section's path; `NAME` stands for a name that the file chooses.
-    pub section: &'static str,
-    /// What there is to say of the section.
-    pub about: &'static str,
-    /// What it may hold, in the order of the manual.
-    pub keys: &'static [&'static [Key]],
-    /// What it may hold one day, refused by name until then.
-    pub later: &'static [&'static str],
-}
-
-impl SectionKeys {
-    /// Every key that it may hold.
-    pub fn keys(&self) -> impl Iterator<Item = &'static Key> + use<> {
-        self.keys.iter().copied().flatten()
-    }
-
-    /// The names of these keys.
-    pub fn known(&self) -> impl Iterator<Item = &'static str> + use<> {
-        self.keys().map(|key| key.name)
-    }
-}
-
 /// Declares a section's keys as a struct with a field for each:
 ///
 /// ```text
@@ -114,10 +36,10 @@ macro_rules! keys {
         }
 
         impl $type {
-            pub(in crate::config) const KEYS: &'static [$crate::config::keys::Key] = &[$(
-                $crate::config::keys::Key {
+            pub(in crate::config) const KEYS: &'static [$crate::config::key::Key] = &[$(
+                $crate::config::key::Key {
                     name: $key,
-                    class: $crate::config::keys::Class::$class,
+                    class: $crate::config::key::Class::$class,
                     text: concat!($($text, "\n"),+),
                     default: [$(Some(stringify!($default)),)? None][0],
                     example: [$(Some(stringify!($example)),)? None][0],
@@ -140,7 +62,7 @@ macro_rules! keys {
             }
 
             /// Writes each key as a file has it.
-            pub(in crate::config) fn write(&self, out: &mut $crate::config::written::Text) {
+            pub(in crate::config) fn write(&self, out: &mut $crate::config::text::Text) {
                 $(
                     let value = $crate::config::form::Form::<$value>::written(&$form, &self.$field);
                     out.key($key, value);
@@ -150,7 +72,7 @@ macro_rules! keys {
 
         impl Default for $type {
             fn default() -> $type {
-                const OWN: $crate::config::keys::SectionKeys = $crate::config::keys::SectionKeys {
+                const OWN: $crate::config::key::SectionKeys = $crate::config::key::SectionKeys {
                     section: "",
                     about: "",
                     keys: &[$type::KEYS],
@@ -176,9 +98,9 @@ macro_rules! keys_by_hand {
         $key:literal $(= $default:tt)? $(as $example:tt)?, $class:ident, $values:expr;
     )*) => {
         &[$(
-            $crate::config::keys::Key {
+            $crate::config::key::Key {
                 name: $key,
-                class: $crate::config::keys::Class::$class,
+                class: $crate::config::key::Class::$class,
                 text: concat!($($text, "\n"),+),
                 default: [$(Some(stringify!($default)),)? None][0],
                 example: [$(Some(stringify!($example)),)? None][0],

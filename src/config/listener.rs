@@ -7,8 +7,8 @@ use crate::base::limits::{CONNECTIONS_MAX, NAMED_MAX};
 use crate::config::error::ConfigError;
 use crate::config::file::{Section, Value};
 use crate::config::form::{AS_IT_STANDS, Choice, Form, Number, OrAuto, OrOff, Span, Switch};
-use crate::config::keys::{Key, SectionKeys, keys, keys_by_hand};
-use crate::config::loops::{self, Lead};
+use crate::config::key::{Key, SectionKeys};
+use crate::config::keys::{keys, keys_by_hand};
 use crate::config::read::{Rule, nearest};
 use crate::config::taken::Taken;
 use crate::config::{AtLimit, Auto, Upstream, address};
@@ -163,12 +163,12 @@ impl Listener {
     }
 }
 
-/// Every listener of the file, and the addresses that they take.
+/// Every listener of the file, which of them have an upstream, and the addresses that they take.
 pub(super) fn listeners(
     root: &Section<'_>,
-    (upstreams, leads): (&[Upstream], &[Lead<'_>]),
+    upstreams: &[Upstream],
     problems: &mut Vec<ConfigError>,
-) -> (Vec<Listener>, Taken) {
+) -> (Vec<Listener>, Vec<bool>, Taken) {
     let sections = root.named_sections("listener", &LISTENER, problems);
     if sections.is_empty() && root.get("listener").is_none() {
         let remedy = "write [listener.NAME] with bind and upstream";
@@ -182,8 +182,7 @@ pub(super) fn listeners(
         let upstream = (upstream.unwrap_or(0), upstream.map(|index| &upstreams[index]));
         listeners.push(listener(name, &section, upstream, &mut taken, problems));
     }
-    loops::report(&listeners, &leading, upstreams, leads, problems);
-    (listeners, taken)
+    (listeners, leading, taken)
 }
 
 fn listener(

@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use crate::config::form::{AS_IT_STANDS, Choice, Number, Switch, Word};
-use crate::config::keys::{SectionKeys, keys};
+use crate::config::key::SectionKeys;
+use crate::config::keys::keys;
 use crate::config::{AccessPath, Level, LogFormat};
 
 pub(super) const LOG: SectionKeys =

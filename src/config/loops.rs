@@ -4,16 +4,8 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 
 use crate::config::error::ConfigError;
-use crate::config::file::Value;
+use crate::config::lead::Lead;
 use crate::config::{Listener, Upstream, address};
-
-/// A server's address where the file has it.
-pub(super) struct Lead<'a> {
-    /// Index of its upstream.
-    pub(super) upstream: usize,
-    pub(super) address: SocketAddr,
-    pub(super) value: Value<'a>,
-}
 
 /// From a listener to the next one: which, and by which lead.
 type Step = (usize, usize);

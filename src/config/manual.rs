@@ -1,7 +1,7 @@
 //! The manual of the config file, made of the keys' declarations: a file of defaults, and a page.
 
 use super::check::SECTIONS;
-use super::keys::{Class, Key, SectionKeys};
+use super::key::{Class, Key, SectionKeys};
 
 /// Columns of a line of the documented file.
 const COLUMNS: usize = 100;

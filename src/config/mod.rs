@@ -7,7 +7,9 @@ mod error;
 mod file;
 mod form;
 mod gateway;
+mod key;
 mod keys;
+mod lead;
 mod listener;
 mod log;
 mod loops;
@@ -17,6 +19,7 @@ mod ring;
 mod status;
 mod syntax;
 mod taken;
+mod text;
 mod upstream;
 mod written;
 
@@ -30,7 +33,7 @@ pub use admin::Admin;
 pub use check::SECTIONS;
 pub use error::{ConfigError, ConfigErrors};
 pub use gateway::Gateway;
-pub use keys::{Class, Key, SectionKeys};
+pub use key::{Class, Key, SectionKeys};
 pub use listener::{Listener, SocketOptions, Timeouts};
 pub use log::{AccessLog, Log};
 pub use manual::{documented, man_page};
@@ -252,8 +255,8 @@ impl Config {
     ) -> Result<Config, ConfigErrors> {
         let source = file::Source::new(text, file_name);
         let mut problems = Vec::new();
-        let config =
-            file::read(&source, env, &mut problems).map(|root| check::config(&root, &mut problems));
+        let config = file::read(&source, &check::ROOT, env, &mut problems)
+            .map(|root| check::config(&root, &mut problems));
         match config {
             Some(config) if problems.is_empty() => Ok(config),
             _ => Err(ConfigErrors::new(problems)),

@@ -1,13 +1,11 @@
 //! What a section holds: its keys, sections within it, typed values, lists.
 
-use crate::config::error::ConfigError;
+use crate::config::error::{ConfigError, LATER_RULE};
 use crate::config::file::{Section, Value};
 use crate::config::form::Form;
-use crate::config::keys::SectionKeys;
+use crate::config::key::SectionKeys;
 
 const NAME_RULE: &str = "a name has 1 to 64 letters, digits, - and _";
-pub(super) const LATER_RULE: &str = "is not in this version";
-
 /// Says what a value must be and what to write; both end up in the error.
 #[derive(Clone, Copy)]
 pub(super) struct Rule<'r> {

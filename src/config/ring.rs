@@ -8,7 +8,8 @@ use crate::base::limits::{
 use crate::config::error::ConfigError;
 use crate::config::file::Section;
 use crate::config::form::{Number, OrOff, PowerOfTwo, Size, Span, wide};
-use crate::config::keys::{SectionKeys, keys};
+use crate::config::key::SectionKeys;
+use crate::config::keys::keys;
 
 pub(super) const RING: SectionKeys = SectionKeys {
     section: "ring",

@@ -9,9 +9,10 @@ use crate::config::address::Fault;
 use crate::config::error::ConfigError;
 use crate::config::file::{Section, Value, quoted};
 use crate::config::form::Own;
-use crate::config::keys::{SectionKeys, keys};
+use crate::config::key::SectionKeys;
+use crate::config::keys::keys;
 use crate::config::taken::Taken;
-use crate::config::written::list;
+use crate::config::text::list;
 
 pub(super) const STATUS: SectionKeys =
     SectionKeys { section: "status", about: "", keys: &[Status::KEYS], later: &[] };

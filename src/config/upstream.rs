@@ -5,13 +5,14 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use crate::base::limits::{NAMED_MAX, WEIGHT_MAX};
-use crate::config::error::ConfigError;
+use crate::config::error::{ConfigError, LATER_RULE};
 use crate::config::file::{Section, Value, quoted};
 use crate::config::form::{AS_IT_STANDS, Choice, Form, Number, Span};
-use crate::config::keys::{Key, SectionKeys, keys, keys_by_hand};
-use crate::config::loops::Lead;
-use crate::config::read::{LATER_RULE, Rule};
-use crate::config::written::{Text, list};
+use crate::config::key::{Key, SectionKeys};
+use crate::config::keys::{keys, keys_by_hand};
+use crate::config::lead::Lead;
+use crate::config::read::Rule;
+use crate::config::text::{Text, list};
 use crate::config::{Balance, Builtin, Server, UpstreamKind, address};
 
 pub(super) const UPSTREAM: SectionKeys = SectionKeys {

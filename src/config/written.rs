@@ -1,8 +1,6 @@
 //! A config as the text of a file that means the same, every key in it.
 
-use std::fmt::Display;
-
-use super::file::quoted;
+use super::text::{Text, list};
 use super::{Config, Listener, upstream};
 
 impl Config {
@@ -25,7 +23,7 @@ impl Config {
         ring.write(out.section("ring"));
         for listener in listeners {
             out.section(&format!("listener.{}", listener.name));
-            out.listener(listener, &upstreams[listener.upstream].name);
+            write_listener(listener, &upstreams[listener.upstream].name, &mut out);
         }
         for upstream in upstreams {
             out.section(&format!("upstream.{}", upstream.name));
@@ -40,43 +38,10 @@ impl Config {
     }
 }
 
-/// What is written so far.
-#[derive(Default)]
-pub(super) struct Text(String);
-
-impl Text {
-    fn section(&mut self, path: &str) -> &mut Text {
-        self.0 += &format!("\n[{path}]\n");
-        self
-    }
-
-    /// A value that is TOML as it is shown.
-    pub(super) fn plain(&mut self, key: &str, value: impl Display) {
-        self.0 += &format!("{key} = {value}\n");
-    }
-
-    pub(super) fn word(&mut self, key: &str, word: &str) {
-        self.plain(key, quoted(word));
-    }
-
-    /// A value as its form writes it; `None`: the file leaves the key out.
-    pub(super) fn key(&mut self, key: &str, value: Option<String>) {
-        if let Some(value) = value {
-            self.plain(key, value);
-        }
-    }
-
-    fn listener(&mut self, listener: &Listener, upstream_name: &str) {
-        self.plain("bind", list(&listener.bind));
-        self.word("upstream", upstream_name);
-        listener.sockets.write(self);
-        listener.write(self);
-        listener.timeouts.write(self);
-    }
-}
-
-/// A list of texts.
-pub(super) fn list<T: Display>(texts: impl IntoIterator<Item = T>) -> String {
-    let quoted = texts.into_iter().map(|text| quoted(&text.to_string()));
-    format!("[{}]", quoted.collect::<Vec<_>>().join(", "))
+fn write_listener(listener: &Listener, upstream_name: &str, out: &mut Text) {
+    out.plain("bind", list(&listener.bind));
+    out.word("upstream", upstream_name);
+    listener.sockets.write(out);
+    listener.write(out);
+    listener.timeouts.write(out);
 }

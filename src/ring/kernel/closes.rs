@@ -12,9 +12,9 @@ use std::time::Duration;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::entries;
-use super::queue::{Queue, Wait, errno_of};
+use super::queue::{Queue, Wait};
 use super::waker::Waker;
-use crate::base::Errno;
+use crate::base::{Errno, errno_of};
 
 /// How long the end of a pipe is waited for. Where closes close it is there at once; a host that is
 /// so busy that it takes longer is not what the trial is to find.

@@ -11,7 +11,7 @@ use super::installs::{self, Installs};
 use super::locked::patient;
 use super::parked::Parked;
 use super::pool::{Group, Pool};
-use super::queue::{Queue, errno_of};
+use super::queue::Queue;
 use super::self_connect::SelfConnects;
 use super::servers::Servers;
 use super::setup::{Plan, RingError, RingSetup};
@@ -19,6 +19,7 @@ use super::splices::Splices;
 use super::supplier::Supplies;
 use super::waker::Waker;
 use super::{IO_WQ_WORKERS, KernelRing, Memory, Table, probe};
+use crate::base::errno_of;
 use crate::metrics::RingCounters;
 
 impl KernelRing {

@@ -10,8 +10,7 @@ use std::time::Duration;
 use io_uring::IoUring;
 
 use super::memory::{Mapping, page_bytes};
-use super::queue::errno_of;
-use crate::base::Errno;
+use crate::base::{Errno, errno_of};
 
 /// How often, and for how long, memory that is refused is asked for again: 5 s.
 const LOOKS: u32 = 100;

@@ -19,9 +19,9 @@ use socket2::SockRef;
 use super::closes::closes_close;
 use super::locked::patient;
 use super::pool::{Group, Pool};
-use super::queue::{Queue, Wait, errno_of};
+use super::queue::{Queue, Wait};
 use super::{RingError, entries};
-use crate::base::Errno;
+use crate::base::{Errno, errno_of};
 
 /// The first Linux on which a close of a direct descriptor waits for nothing.
 const FLOOR: &str = "6.13";

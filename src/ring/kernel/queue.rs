@@ -9,7 +9,7 @@ use io_uring::types::{CancelBuilder, Timespec};
 use io_uring::{EnterFlags, IoUring, cqueue, squeue};
 
 use super::locked::patient;
-use crate::base::Errno;
+use crate::base::{Errno, errno_of};
 
 /// `IORING_REGISTER_RING_FDS` and its opposite; the crate keeps what it registers in a borrowed
 /// `Submitter`, which cannot be stored beside its ring.
@@ -401,9 +401,4 @@ impl Drop for Queue {
             debug_assert_eq!(removed, Ok(()));
         }
     }
-}
-
-/// The errno of an error that came from a system call.
-pub(super) fn errno_of(error: &std::io::Error) -> Errno {
-    Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO))
 }

@@ -13,8 +13,7 @@ use nix::fcntl::{FcntlArg, OFlag, SpliceFFlags, fcntl, splice};
 use nix::unistd::pipe2;
 use socket2::SockRef;
 
-use super::queue::errno_of;
-use crate::base::{Buffer, BySide, Chunk, ConnIndex, Errno, PIPE_BYTES, Side};
+use crate::base::{Buffer, BySide, Chunk, ConnIndex, Errno, PIPE_BYTES, Side, errno_of};
 use crate::ring::contract::Done;
 use crate::ring::token::Token;
 
