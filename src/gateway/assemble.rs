@@ -5,7 +5,6 @@ use std::sync::Arc;
 use super::sockets::Passive;
 use crate::base::{Id, WorkerId};
 use crate::config::{Config, Level};
-use crate::metrics::WorkerCounters;
 use crate::topology::{Asked, GateSpec, Register, Topology};
 use crate::worker::{Plan, QuietPlan};
 
@@ -23,12 +22,6 @@ pub(super) fn topology(config: &Config, sockets: &[Passive]) -> Topology {
     let gates: Vec<GateSpec> = sockets.iter().map(gate).collect();
     let asked = Asked { listeners: &config.listeners, upstreams: &config.upstreams, gates: &gates };
     Register::default().next(&Topology::default(), asked)
-}
-
-/// A worker's counters for all that is in the topology.
-pub(super) fn counters(topology: &Topology) -> WorkerCounters {
-    let Topology { listeners, upstreams, servers, .. } = topology;
-    WorkerCounters::default().next(listeners.ids(), upstreams.ids(), servers.ids())
 }
 
 /// The plan of one worker.

@@ -151,7 +151,7 @@ impl Gateway {
         let (mut handles, mut threads, mut gates) = (Vec::new(), Vec::new(), Vec::new());
         for index in 0..host.workers() {
             let (orders, mailbox) = mailbox();
-            let counters = Arc::new(assemble::counters(&topology));
+            let counters = Arc::new(topology.counters(&WorkerCounters::default()));
             let (opener, gate) = std::sync::mpsc::channel();
             gates.push(opener);
             let recruit = Recruit {

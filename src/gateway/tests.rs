@@ -45,7 +45,7 @@ fn broken_recruit(address: &mut SocketAddr) -> Recruit {
         clock: Clock::system(),
         mailbox: mailbox().1,
         budget: Arc::new(Budget::new(8, 1)),
-        counters: Arc::new(assemble::counters(&topology)),
+        counters: Arc::new(topology.counters(&WorkerCounters::default())),
     }
 }
 

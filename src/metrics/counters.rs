@@ -97,23 +97,12 @@ impl Counted for Histogram {
     }
 }
 
-/// How many of each there are, where their ids are the first ones.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Extent {
-    /// Listeners.
-    pub listeners: usize,
-    /// Upstreams.
-    pub upstreams: usize,
-    /// Servers of all upstreams.
-    pub servers: usize,
-}
-
 /// Counters on cache lines of their worker's own. They go with their id from one topology to the
 /// next, and stay for as long as somebody counts there.
 pub type Kept<T> = Arc<CachePadded<T>>;
 
 /// One worker's counters. What belongs to a connection is counted once, at its listener and its
-/// server; totals are sums.
+/// server; totals are sums. By default there is nothing that a connection could be counted at.
 #[derive(Debug, Default)]
 pub struct WorkerCounters {
     worker: Kept<OfWorker>,
@@ -126,16 +115,6 @@ pub struct WorkerCounters {
 }
 
 impl WorkerCounters {
-    /// Counters that stand at 0.
-    pub fn new(extent: Extent) -> WorkerCounters {
-        let Extent { listeners, upstreams, servers } = extent;
-        WorkerCounters::default().next(
-            (0..listeners).map(Id::at),
-            (0..upstreams).map(Id::at),
-            (0..servers).map(Id::at),
-        )
-    }
-
     /// Counters for these; those that are here already are the same.
     pub fn next(
         &self,

@@ -18,7 +18,7 @@ pub use catalogue::server::OfServer;
 pub use catalogue::upstream::OfUpstream;
 pub use catalogue::worker::{OfWorker, RingCounters};
 pub use catalogue::{Family, Kind, Sink, Unit, Value, families};
-pub use counters::{By, Counted, Counter, Extent, Kept, WorkerCounters};
+pub use counters::{By, Counted, Counter, Kept, WorkerCounters};
 pub use histogram::{Bounds, Histogram};
 pub use kinds::{Cause, ConnectFailure, Refusal};
 pub use reading::Reading;

@@ -21,6 +21,7 @@ use crate::base::{GateId, IdMap, ListenerId, RouteId, ServerId, UpstreamId, Work
 use crate::budget::Budget;
 use crate::config::{AtLimit, Balance, Timeouts};
 use crate::conn::Wiring;
+use crate::metrics::WorkerCounters;
 use crate::upstream::{Pool, Standing};
 
 /// Everything, at one time. What it names by an id is in it.
@@ -133,6 +134,11 @@ impl Topology {
             UpstreamKind::Servers { .. } => Wiring::Pair,
             UpstreamKind::Builtin(wiring) => wiring,
         }
+    }
+
+    /// A worker's counters for all that is in it; what `before` has is the same.
+    pub fn counters(&self, before: &WorkerCounters) -> WorkerCounters {
+        before.next(self.listeners.ids(), self.upstreams.ids(), self.servers.ids())
     }
 
     /// Whether everything that it names is in it, and what it names is what it says: a server is in

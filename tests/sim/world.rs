@@ -206,8 +206,7 @@ impl World {
 
     /// A worker's counters, those of `before` among them.
     pub fn counters(&self, before: &WorkerCounters) -> WorkerCounters {
-        let Topology { listeners, upstreams, servers, .. } = &self.topology;
-        before.next(listeners.ids(), upstreams.ids(), servers.ids())
+        self.topology.counters(before)
     }
 
     /// The gate of a worker's listener.

@@ -10,7 +10,7 @@ use portcullis::base::{Clock, WorkerId};
 use portcullis::budget::Budget;
 use portcullis::config::{self, AtLimit, Balance, Builtin, SocketOptions, Timeouts, UpstreamKind};
 use portcullis::conn::Wiring;
-use portcullis::metrics::{Extent, WorkerCounters};
+use portcullis::metrics::WorkerCounters;
 use portcullis::ring::ConnIndex;
 use portcullis::topology::{Asked, GateSpec, Register, Topology};
 use portcullis::worker::{Plan, QuietPlan, Worker, mailbox};
@@ -83,6 +83,7 @@ struct Crowd {
 impl Crowd {
     fn new(wiring: Wiring) -> Crowd {
         let topology = Arc::new(topology(wiring));
+        let counters = topology.counters(&WorkerCounters::default());
         let plan = Plan {
             worker: WorkerId(0),
             topology,
@@ -98,7 +99,7 @@ impl Crowd {
             orders,
             plan,
             Arc::new(Budget::new(4 * CROWD, 1)),
-            Arc::new(WorkerCounters::new(Extent { listeners: 1, upstreams: 1, servers: 4 })),
+            Arc::new(counters),
         );
         Crowd { worker }
     }
