@@ -62,10 +62,10 @@ macro_rules! keys {
             }
 
             /// Writes each key as a file has it.
-            pub(in crate::config) fn write(&self, out: &mut $crate::config::text::Text) {
+            pub(in crate::config) fn write(&self, out: &mut $crate::config::text::Written) {
                 $(
                     let value = $crate::config::form::Form::<$value>::written(&$form, &self.$field);
-                    out.key($key, value);
+                    out.key($type::KEYS, $key, value);
                 )*
             }
         }

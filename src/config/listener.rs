@@ -32,7 +32,7 @@ const PROXIES: Choice<()> = Choice { words: &[("off", ())], later: &["from-trust
 
 const WRITE_SPAN: &str = "write it as in \"30s\" or \"1h\"";
 
-const BY_HAND: &[Key] = keys_by_hand! {
+pub(super) const BY_HAND: &[Key] = keys_by_hand! {
     /// Where clients knock. "[::]:7000" is IPv6 only, "*:7000" both families, or the one that the
     /// host has; port 0 takes any free port, which the log names. A listener must say it.
     ///

@@ -3,6 +3,7 @@
 mod address;
 mod admin;
 mod check;
+mod difference;
 mod error;
 mod file;
 mod form;
@@ -31,6 +32,7 @@ use sha2::{Digest, Sha256};
 
 pub use admin::Admin;
 pub use check::SECTIONS;
+pub use difference::Difference;
 pub use error::{ConfigError, ConfigErrors};
 pub use gateway::Gateway;
 pub use key::{Class, Key, SectionKeys};

@@ -1,33 +1,42 @@
-//! The text of a config file, made piece by piece.
+//! Sections and values as a file has them.
 
 use std::fmt::Display;
 
 use crate::config::file::quoted;
+use crate::config::key::Key;
 
-/// What is written so far.
-#[derive(Default)]
-pub(super) struct Text(pub(super) String);
+/// A section as a file has it, every key in it.
+#[derive(Debug)]
+pub(super) struct Written {
+    /// Its path, with its name.
+    pub(super) path: String,
+    /// Each key that has a value, and the value.
+    pub(super) values: Vec<(&'static Key, String)>,
+}
 
-impl Text {
-    pub(super) fn section(&mut self, path: &str) -> &mut Text {
-        self.0 += &format!("\n[{path}]\n");
+impl Written {
+    pub(super) fn new(path: impl Into<String>) -> Written {
+        Written { path: path.into(), values: Vec::new() }
+    }
+
+    /// Adds the value of the key that `keys` has under this name; `None`: a file leaves it out.
+    ///
+    /// # Panics
+    /// When `keys` has none.
+    pub(super) fn key(&mut self, keys: &'static [Key], name: &str, value: Option<String>) {
+        let key = keys.iter().find(|key| key.name == name);
+        let key = key.unwrap_or_else(|| panic!("{name} is written and not declared"));
+        self.values.extend(value.map(|value| (key, value)));
+    }
+
+    pub(super) fn with(mut self, write: impl FnOnce(&mut Written)) -> Written {
+        write(&mut self);
         self
     }
 
-    /// A value that is TOML as it is shown.
-    pub(super) fn plain(&mut self, key: &str, value: impl Display) {
-        self.0 += &format!("{key} = {value}\n");
-    }
-
-    pub(super) fn word(&mut self, key: &str, word: &str) {
-        self.plain(key, quoted(word));
-    }
-
-    /// A value as its form writes it; `None`: the file leaves the key out.
-    pub(super) fn key(&mut self, key: &str, value: Option<String>) {
-        if let Some(value) = value {
-            self.plain(key, value);
-        }
+    pub(super) fn text(&self) -> String {
+        let lines = self.values.iter().map(|(key, value)| format!("{} = {value}\n", key.name));
+        format!("[{}]\n{}", self.path, lines.collect::<String>())
     }
 }
 

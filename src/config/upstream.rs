@@ -12,7 +12,7 @@ use crate::config::key::{Key, SectionKeys};
 use crate::config::keys::{keys, keys_by_hand};
 use crate::config::lead::Lead;
 use crate::config::read::Rule;
-use crate::config::text::{Text, list};
+use crate::config::text::{Written, list};
 use crate::config::{Balance, Builtin, Server, UpstreamKind, address};
 
 pub(super) const UPSTREAM: SectionKeys = SectionKeys {
@@ -48,7 +48,7 @@ const PROXIES: Choice<()> = Choice { words: &[("off", ())], later: &["v1", "v2"]
 
 const WEIGHTS: Number = Number(0..=WEIGHT_MAX as u64);
 
-const BY_HAND: &[Key] = keys_by_hand! {
+pub(super) const BY_HAND: &[Key] = keys_by_hand! {
     /// Answered by the gateway itself. "echo": every byte back; "discard": read and dropped;
     /// "hold": nothing read, nothing sent.
     ///
@@ -82,7 +82,7 @@ const BY_HAND: &[Key] = keys_by_hand! {
     "source_addresses" = [], NewConnections, "a list of addresses, at most one of each family";
 };
 
-const OF_SERVER: &[Key] = keys_by_hand! {
+pub(super) const OF_SERVER: &[Key] = keys_by_hand! {
     /// What logs and metrics call it; without a name its address.
     "name" as "b", NewConnections, "1 to 64 letters, digits, and any of . : [ ] - _";
     /// Where it listens.
@@ -179,17 +179,19 @@ fn upstream<'a>(
 }
 
 /// Writes what [`Upstream::write`] does not know.
-pub(super) fn write_by_hand(kind: &UpstreamKind, out: &mut Text) {
+pub(super) fn write_by_hand(kind: &UpstreamKind, out: &mut Written) {
     match kind {
-        UpstreamKind::Builtin(builtin) => out.word("builtin", BUILTINS.word(*builtin)),
+        UpstreamKind::Builtin(builtin) => {
+            out.key(BY_HAND, "builtin", Some(quoted(BUILTINS.word(*builtin))));
+        }
         UpstreamKind::Servers { servers, balance } => {
             let lines: Vec<String> = servers.iter().map(written).collect();
-            out.plain("servers", format!("[\n    {},\n]", lines.join(",\n    ")));
+            out.key(BY_HAND, "servers", Some(format!("[\n    {},\n]", lines.join(",\n    "))));
             let mut sources: Vec<IpAddr> = servers.iter().filter_map(|it| it.source).collect();
             sources.sort_unstable();
             sources.dedup();
-            out.plain("source_addresses", list(sources));
-            out.word("balance", BALANCES.word(*balance));
+            out.key(BY_HAND, "source_addresses", Some(list(sources)));
+            out.key(BY_HAND, "balance", Some(quoted(BALANCES.word(*balance))));
         }
     }
 }

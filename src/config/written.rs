@@ -1,12 +1,19 @@
-//! A config as the text of a file that means the same, every key in it.
+//! A config as sections of keys and their values, and as the text of a file that means the same.
 
-use super::text::{Text, list};
-use super::{Config, Listener, upstream};
+use super::file::quoted;
+use super::text::{Written, list};
+use super::{Config, Listener, Upstream, listener, upstream};
 
 impl Config {
     /// The text of a file that gives this config again, but for the file's own digest: defaults are
     /// written, variables are what they stood for.
     pub fn written(&self) -> String {
+        let sections: Vec<String> = self.sections().iter().map(Written::text).collect();
+        sections.join("\n").trim_end().to_owned()
+    }
+
+    /// Every section, in the order of the manual.
+    pub(super) fn sections(&self) -> Vec<Written> {
         let Config {
             gateway,
             ring,
@@ -18,30 +25,37 @@ impl Config {
             access_log,
             file_sha256: _,
         } = self;
-        let mut out = Text::default();
-        gateway.write(out.section("gateway"));
-        ring.write(out.section("ring"));
+        let mut sections = vec![
+            Written::new("gateway").with(|out| gateway.write(out)),
+            Written::new("ring").with(|out| ring.write(out)),
+        ];
         for listener in listeners {
-            out.section(&format!("listener.{}", listener.name));
-            write_listener(listener, &upstreams[listener.upstream].name, &mut out);
+            sections.push(of_listener(listener, &upstreams[listener.upstream].name));
         }
-        for upstream in upstreams {
-            out.section(&format!("upstream.{}", upstream.name));
-            upstream::write_by_hand(&upstream.kind, &mut out);
-            upstream.write(&mut out);
-        }
-        admin.write(out.section("admin"));
-        status.write(out.section("status"));
-        log.write(out.section("log"));
-        access_log.write(out.section("access_log"));
-        out.0.trim_end().to_owned()
+        sections.extend(upstreams.iter().map(of_upstream));
+        sections.extend([
+            Written::new("admin").with(|out| admin.write(out)),
+            Written::new("status").with(|out| status.write(out)),
+            Written::new("log").with(|out| log.write(out)),
+            Written::new("access_log").with(|out| access_log.write(out)),
+        ]);
+        sections
     }
 }
 
-fn write_listener(listener: &Listener, upstream_name: &str, out: &mut Text) {
-    out.plain("bind", list(&listener.bind));
-    out.word("upstream", upstream_name);
-    listener.sockets.write(out);
-    listener.write(out);
-    listener.timeouts.write(out);
+fn of_listener(listener: &Listener, upstream_name: &str) -> Written {
+    let mut out = Written::new(format!("listener.{}", listener.name));
+    out.key(listener::BY_HAND, "bind", Some(list(&listener.bind)));
+    out.key(listener::BY_HAND, "upstream", Some(quoted(upstream_name)));
+    listener.sockets.write(&mut out);
+    listener.write(&mut out);
+    listener.timeouts.write(&mut out);
+    out
+}
+
+fn of_upstream(upstream: &Upstream) -> Written {
+    let mut out = Written::new(format!("upstream.{}", upstream.name));
+    upstream::write_by_hand(&upstream.kind, &mut out);
+    upstream.write(&mut out);
+    out
 }

@@ -7,6 +7,7 @@ use portcullis::config::{Auto, Balance, Config, SECTIONS, UpstreamKind};
 use proptest::prelude::*;
 
 mod addresses;
+mod differences;
 mod manual;
 mod syntax;
 mod types;
