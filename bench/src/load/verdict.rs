@@ -13,18 +13,6 @@ use crate::result::{SCHEMA, command, host};
 /// A thread of ours that ran for more than this share of the time was the bottleneck.
 const BUSY_SHARE: f64 = 0.95;
 
-/// Counts of which an echo alone makes any.
-const ANSWERED: [&str; 9] = [
-    "opened",
-    "answered",
-    "lives",
-    "arrived",
-    "new_served",
-    "established",
-    "half_closed",
-    "down",
-    "served",
-];
 /// Failures that something else than an echo makes.
 const UNLIKE_AN_ECHO: [&str; 6] =
     ["wrong bytes", "nobody asked for", "(hung)", "ended early", "FIN before", "bytes were lost"];
@@ -32,6 +20,8 @@ const UNLIKE_AN_ECHO: [&str; 6] =
 /// A result on its way to stdout.
 pub(crate) struct Verdict<'a> {
     pub(crate) scenario: &'static str,
+    /// Counts of which an echo alone makes any; none if the scenario asks for another server.
+    pub(crate) answers: &'static [&'static str],
     pub(crate) outcome: &'a Outcome,
     /// The phase that is measured.
     pub(crate) measured: Phase,
@@ -130,13 +120,10 @@ impl Verdict<'_> {
     /// What is wrong with a target that was reached and gave not one right answer.
     fn no_echo(&self) -> Option<String> {
         let tally = &self.outcome.tally;
-        let answered = ANSWERED.iter().any(|count| tally.get(count) > 0);
+        let answered = self.answers.iter().any(|count| tally.get(count) > 0);
         let kinds = |kind: &str| tally.failures.keys().any(|one| one.contains(kind));
         let echoes = !UNLIKE_AN_ECHO.iter().any(|kind| kinds(kind)) || kinds("greeting");
-        // What another server than an echo is asked for is none of this.
-        let other = ["up", "down"].contains(&self.asked["direction"].as_str().unwrap_or("both"))
-            || self.asked.get("first").is_some();
-        if answered || echoes || other {
+        if self.answers.is_empty() || answered || echoes {
             return None;
         }
         Some(

@@ -91,6 +91,7 @@ impl Bulk {
         }
         let verdict = Verdict {
             scenario: "bulk",
+            answers: if self.direction == Direction::Both { &["down"] } else { &[] },
             outcome: &outcome,
             measured: Phase::Run,
             asked: json!({

@@ -88,6 +88,7 @@ impl Churn {
         let lives = outcome.tally.get("lives_in_time") as f64;
         let verdict = Verdict {
             scenario: "churn",
+            answers: &["lives"],
             outcome: &outcome,
             measured: Phase::Run,
             asked: json!({
@@ -133,6 +134,7 @@ impl Storm {
         }
         let verdict = Verdict {
             scenario: "storm",
+            answers: &["arrived"],
             outcome: &outcome,
             measured: Phase::Run,
             asked: json!({"connections": self.connections, "bytes": self.bytes}),

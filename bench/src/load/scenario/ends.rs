@@ -72,6 +72,7 @@ impl Lives {
         })?;
         let verdict = Verdict {
             scenario,
+            answers: &["half_closed"],
             outcome: &outcome,
             measured: Phase::Run,
             asked: json!({

@@ -87,6 +87,8 @@ impl HalfClose {
         })?;
         let verdict = Verdict {
             scenario: "halfclose",
+            // Which server it asks for depends on `first`.
+            answers: &[],
             outcome: &outcome,
             measured: Phase::Run,
             asked: json!({

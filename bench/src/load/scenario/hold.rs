@@ -114,6 +114,7 @@ impl Hold {
         }
         Verdict {
             scenario: "hold",
+            answers: &["opened"],
             outcome,
             measured: Phase::Run,
             asked: json!({

@@ -63,6 +63,7 @@ impl Limit {
         }
         let verdict = Verdict {
             scenario: "limit",
+            answers: &["served"],
             outcome: &outcome,
             measured: Phase::Run,
             asked: json!({

@@ -77,6 +77,7 @@ impl PingPong {
         }
         let verdict = Verdict {
             scenario: "pingpong",
+            answers: &["answered"],
             outcome: &outcome,
             measured: Phase::Run,
             asked: json!({

@@ -66,6 +66,7 @@ impl Restart {
         })?;
         let verdict = Verdict {
             scenario: "restart",
+            answers: &["established", "new_served"],
             outcome: &outcome,
             measured: Phase::Run,
             asked: json!({

@@ -90,6 +90,7 @@ impl Slow {
         }
         let verdict = Verdict {
             scenario: "slow",
+            answers: &["down"],
             outcome: &outcome,
             measured: Phase::Run,
             asked,

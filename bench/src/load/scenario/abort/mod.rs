@@ -223,6 +223,7 @@ impl Abort {
         figures.insert("rounds".into(), json!(told));
         let verdict = Verdict {
             scenario: "abort",
+            answers: &["opened"],
             outcome: &outcome,
             measured: Phase::Run,
             asked: json!({
