@@ -1,26 +1,16 @@
 //! The `portcullis-bench` program: holds, checks and measures TCP servers and proxies.
 
-mod account;
-mod amount;
-mod charged;
 mod compare;
 mod engine;
-mod memory;
-mod net;
+mod flags;
+mod host;
+mod load;
+mod number;
 mod pattern;
-mod phase;
-mod plan;
-mod progress;
-mod protocol;
 mod report;
 mod result;
 mod rivals;
-mod scenario;
 mod serve;
-mod sysctl;
-mod tally;
-mod timeline;
-mod wrong;
 
 use std::process::ExitCode;
 
@@ -32,62 +22,31 @@ use clap::{Parser, Subcommand};
 #[command(name = "portcullis-bench", version)]
 struct Arguments {
     #[command(subcommand)]
-    scenario: Scenario,
+    command: Command,
 }
 
 #[derive(Subcommand)]
-enum Scenario {
+enum Command {
     /// A server for the other end: echo, sink, source and others, on many ports.
     Serve(serve::Serve),
-    /// Opens connections to something that echoes, holds them, checks each, closes them.
-    Hold(scenario::hold::Hold),
-    /// Small messages back and forth on every connection, each checked.
-    Pingpong(scenario::pingpong::PingPong),
-    /// Connect, one message, close, again and again.
-    Churn(scenario::churn::Churn),
-    /// All connect at once; then all drop and return.
-    Storm(scenario::churn::Storm),
-    /// One end says FIN first, or both at once, and still everything arrives.
-    #[command(name = "halfclose")]
-    HalfClose(scenario::halfclose::HalfClose),
-    /// Connections that abort at random points; afterwards the target must still serve.
-    Reset(scenario::ends::Reset),
-    /// Clients that abort while both directions are full: servers must see it, and nothing stays.
-    Abort(scenario::abort::Abort),
-    /// More clients than the target may hold: who is served, waits, or is turned away how.
-    Limit(scenario::limit::Limit),
-    /// Clients that do not read for a while, or dribble what they write; everything must arrive.
-    Slow(scenario::slow::Slow),
-    /// Established and new connections while the target reloads or upgrades: lost, reset, stalled.
-    Restart(scenario::restart::Restart),
-    /// As many bytes as go on few connections, each checked.
-    Bulk(scenario::bulk::Bulk),
+    #[command(flatten)]
+    Load(load::Scenario),
     /// Charts and tables from results: one page of HTML, or Markdown.
     Report(report::Report),
     /// Portcullis and other proxies at the same works, in turns.
     Compare(compare::Compare),
     /// Portcullis at one work, with one key of its config at many values.
-    Sweep(compare::sweep::Sweep),
+    Sweep(compare::Sweep),
 }
 
 fn main() -> ExitCode {
     engine::allow_large_tables();
-    let outcome = match Arguments::parse().scenario {
-        Scenario::Serve(serve) => serve.run(),
-        Scenario::Hold(hold) => hold.run(),
-        Scenario::Pingpong(pingpong) => pingpong.run(),
-        Scenario::Churn(churn) => churn.run(),
-        Scenario::Storm(storm) => storm.run(),
-        Scenario::HalfClose(halfclose) => halfclose.run(),
-        Scenario::Reset(reset) => reset.run(),
-        Scenario::Abort(abort) => abort.run(),
-        Scenario::Limit(limit) => limit.run(),
-        Scenario::Slow(slow) => slow.run(),
-        Scenario::Restart(restart) => restart.run(),
-        Scenario::Bulk(bulk) => bulk.run(),
-        Scenario::Report(report) => report.run(),
-        Scenario::Compare(compare) => compare.run(),
-        Scenario::Sweep(sweep) => sweep.run(),
+    let outcome = match Arguments::parse().command {
+        Command::Serve(serve) => serve.run(),
+        Command::Load(scenario) => scenario.run(),
+        Command::Report(report) => report.run(),
+        Command::Compare(compare) => compare.run(),
+        Command::Sweep(sweep) => sweep.run(),
     };
     outcome.unwrap_or_else(|error| {
         eprintln!("portcullis-bench: {error}");
@@ -122,6 +81,16 @@ mod tests {
                 count += 1;
             }
             assert!(count > 0, "the help of {name} has no example: {help}");
+        }
+    }
+
+    #[test]
+    fn every_work_of_a_comparison_is_one_that_its_scenario_understands() {
+        for (work, arguments) in compare::command_lines() {
+            let target = ["--target", "127.0.0.1:1"].map(str::to_owned);
+            let all = ["portcullis-bench".to_owned()].into_iter().chain(arguments).chain(target);
+            let parsed = Arguments::try_parse_from(all);
+            assert!(parsed.is_ok(), "{work}: {}", parsed.err().expect("checked"));
         }
     }
 }

@@ -8,6 +8,7 @@ mod code;
 mod crates;
 mod documents;
 mod manifest;
+mod parts;
 mod shape;
 mod size;
 mod words;
@@ -128,6 +129,14 @@ fn files_functions_and_lines_are_short() {
 #[test]
 fn dependencies_go_strictly_downwards() {
     hold(|path, _, code| shape::upward_uses(path, code));
+}
+
+#[test]
+fn the_parts_of_the_bench_see_only_what_they_stand_on() {
+    hold(|path, _, code| parts::strange_uses(path, code));
+    hold(|path, _, code| parts::open_modules(path, code));
+    let on_disk = entries(&root().join(parts::ROOT)).iter().map(|path| name(path)).collect();
+    assert_eq!(parts::absent(on_disk), [""; 0]);
 }
 
 #[test]

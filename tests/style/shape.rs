@@ -55,7 +55,7 @@ pub(crate) fn upward_uses(path: &str, code: &Code) -> Vec<String> {
         )];
     };
     let mut findings = Vec::new();
-    for (line, used) in uses(code) {
+    for (line, used) in uses(code, &["crate::", "portcullis::"]) {
         let refused = match rank(&used) {
             _ if used == module => None,
             None => Some("which has no rank"),
@@ -73,11 +73,11 @@ fn sees(module: &str, used: &str) -> bool {
     SEES_ONLY.iter().find(|(name, _)| *name == module).is_none_or(|(_, seen)| seen.contains(&used))
 }
 
-/// Modules that the code names from the crate's root, each with its line.
-fn uses(code: &Code) -> Vec<(usize, String)> {
+/// Modules that the code names behind one of `roots`, each with its line.
+pub(crate) fn uses(code: &Code, roots: &[&str]) -> Vec<(usize, String)> {
     let text = code.lines.join("\n");
     let mut found = Vec::new();
-    for root in ["crate::", "portcullis::"] {
+    for root in roots {
         for (at, _) in text.match_indices(root) {
             if text[..at].ends_with(|c: char| c.is_alphanumeric() || "_$:".contains(c)) {
                 continue;
@@ -112,7 +112,7 @@ fn heads(text: &str) -> Vec<String> {
 }
 
 /// Uses that leave their module through `super`, where no rank would be seen.
-fn escapes(inside: &str, code: &Code) -> Vec<String> {
+pub(crate) fn escapes(inside: &str, code: &Code) -> Vec<String> {
     let depth = inside.matches('/').count() + usize::from(!inside.ends_with("/mod.rs"));
     let out = "super::".repeat(depth);
     let leaves = |line: &str| {

@@ -8,8 +8,7 @@ use nix::sys::resource::{Resource, getrlimit};
 use serde_json::{Value, json};
 
 use super::target::{Skipped, Target};
-use crate::result::SCHEMA;
-use crate::scenario::{command, host};
+use crate::result::{SCHEMA, command, host};
 
 /// Settings of the kernel that results depend on.
 const SYSCTLS: [&str; 10] = [

@@ -4,7 +4,7 @@ use std::fs::{create_dir, read_to_string, remove_dir};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::charged::{V2, memory_cgroup};
+use crate::host::{V2, memory_cgroup};
 
 /// How often, and how far apart, an emptied cgroup is removed: its last process may still be dying.
 const TRIES: u32 = 50;

@@ -7,8 +7,7 @@ mod process;
 mod rig;
 mod series;
 mod setting;
-pub(crate) mod sweep;
-mod table;
+mod sweep;
 mod target;
 mod work;
 
@@ -27,12 +26,17 @@ use nix::sys::signal::SigSet;
 use portcullis::doctor::thousands;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
-use crate::amount;
-use crate::rivals::{OURS, Programs, Room};
+use crate::flags;
+use crate::result::OURS;
+use crate::rivals::{Programs, Room};
 use rig::{Manner, Rig};
 use series::Series;
 use target::{Skipped, Target};
 use work::Work;
+
+pub(crate) use sweep::Sweep;
+#[cfg(test)]
+pub(crate) use work::command_lines;
 
 /// Open files that a process is given where we may: enough for 100,000 proxied connections.
 const DESCRIPTORS: u64 = 202_000;
@@ -71,20 +75,20 @@ pub(crate) struct Compare {
 #[derive(Args)]
 struct Options {
     /// How often each is measured
-    #[arg(long, default_value_t = 5, value_parser = amount::count_u32::<1_000>)]
+    #[arg(long, default_value_t = 5, value_parser = flags::count_u32::<1_000>)]
     rounds: u32,
     /// How long each measurement lasts, where its work does not say itself when it is done
-    #[arg(long, default_value_t = 5, value_parser = amount::whole_seconds::<3_600>)]
+    #[arg(long, default_value_t = 5, value_parser = flags::whole_seconds::<3_600>)]
     seconds: u64,
     /// Threads of every proxy (nginx: processes) [default: 2]
-    #[arg(long, value_parser = amount::count_to::<64>)]
+    #[arg(long, value_parser = flags::count_to::<64>)]
     workers: Option<u64>,
     /// Threads of the generator; one for each core by default
-    #[arg(long, value_parser = amount::threads)]
+    #[arg(long, value_parser = flags::threads)]
     threads: Option<usize>,
     /// How long a thread of the generator may be kept from its connections, before a measurement
     /// is invalid
-    #[arg(long, default_value = "250ms", value_parser = amount::duration)]
+    #[arg(long, default_value = "250ms", value_parser = flags::duration)]
     max_lag: Duration,
     /// Ports to listen on: FIRST-LAST [default: free ones outside of ip_local_port_range]
     #[arg(long, value_parser = port::parse_range)]

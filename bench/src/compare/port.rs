@@ -4,7 +4,7 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::ops::RangeInclusive;
 
-use crate::sysctl;
+use crate::host;
 
 /// Ports below the range of connections that are looked at by default, if there are so many.
 const LOWEST: u16 = 10_000;
@@ -31,7 +31,7 @@ impl FreePorts {
             Some(range) => range,
             None => {
                 let unknown = || io::Error::other("net.ipv4.ip_local_port_range cannot be read");
-                quiet(sysctl::facts().network.ports.ok_or_else(unknown)?)
+                quiet(host::facts().network.ports.ok_or_else(unknown)?)
             }
         };
         // Runs side by side begin at different places.

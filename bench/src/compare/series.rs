@@ -8,12 +8,11 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::rig::{Rig, Stop};
-use super::table;
 use super::target::Target;
 use super::work::Work;
-use crate::report::model::{Input, Outcome};
-use crate::report::number;
-use crate::report::statistics::{self, Row};
+use crate::number;
+use crate::report;
+use crate::result::{Input, Outcome};
 
 /// How often a measurement whose generator was the bottleneck is made.
 const ATTEMPTS: u32 = 3;
@@ -57,13 +56,13 @@ impl<'a> Series<'a> {
             }
             if round < self.rounds {
                 eprintln!("after round {round} of {}:", self.rounds);
-                self.standings().iter().for_each(|work| eprintln!("  {}", table::brief(work)));
+                self.standings().iter().for_each(|work| eprintln!("  {}", report::brief(work)));
             }
         }
         let works = self.standings();
-        works.iter().for_each(|work| eprint!("\n{}", table::render(work)));
+        works.iter().for_each(|work| eprint!("\n{}", report::table(work)));
         let rows = || works.iter().flat_map(|work| &work.rows);
-        let failed = rows().any(Row::failed);
+        let failed = rows().any(report::Row::failed);
         let invalid = rows().any(|row| row.doubts().next().is_some());
         match end {
             Err(Stop::Broken(error)) => Err(error),
@@ -168,15 +167,15 @@ impl<'a> Series<'a> {
     }
 
     /// Every work with what its targets reached.
-    fn standings(&self) -> Vec<statistics::Work<'_>> {
-        self.results.series.iter().flat_map(statistics::Work::all).collect()
+    fn standings(&self) -> Vec<report::Work<'_>> {
+        self.results.series.iter().flat_map(report::Work::all).collect()
     }
 }
 
 /// What came of one measurement.
 fn said(work: &Work, outcome: &Outcome) -> String {
     if outcome.failed() {
-        return format!("failed: {}", table::named(outcome.failures()));
+        return format!("failed: {}", report::named(outcome.failures()));
     }
     if let Some(doubt) = outcome.doubt() {
         return format!("invalid: {doubt}");

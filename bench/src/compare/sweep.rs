@@ -11,7 +11,7 @@ use super::setting::{self, Setting};
 use super::target::{self, Target};
 use super::work::Work;
 use super::{Options, about, notes, usage};
-use crate::rivals::OURS;
+use crate::result::OURS;
 
 #[derive(Args)]
 #[command(

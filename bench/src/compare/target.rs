@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 
 use super::setting::Setting;
 use super::work::Work;
-use crate::rivals::template::{Words, render, replace};
-use crate::rivals::{BOUNDS, DIRECT, Found, Programs, RIVALS, Rival, Room};
+use crate::result::DIRECT;
+use crate::rivals::{BOUNDS, Found, Programs, RIVALS, Rival, Room, Words, render, replace};
 
 /// The limit that configs are given where the host allows it: many more than a work needs, as
 /// whoever runs a gateway would write it.

@@ -5,14 +5,13 @@ mod html;
 mod input;
 mod markdown;
 mod memory;
-pub(crate) mod model;
-pub(crate) mod number;
-pub(crate) mod page;
+mod page;
 mod palette;
 mod parts;
-pub(crate) mod series;
+mod series;
 mod single;
-pub(crate) mod statistics;
+mod statistics;
+mod terminal;
 mod timeline;
 
 use std::io::{self, ErrorKind, Write};
@@ -21,9 +20,13 @@ use std::process::ExitCode;
 
 use clap::{ArgGroup, Args};
 
-use self::model::{Input, Series};
-use self::page::{Block, Page, Section};
-use self::palette::Palette;
+use crate::number;
+use crate::result::{Input, Series};
+use page::{Block, Page, Section};
+use palette::Palette;
+
+pub(crate) use statistics::{Row, Work};
+pub(crate) use terminal::{brief, named, table};
 
 #[derive(Args)]
 #[command(group(ArgGroup::new("output").required(true).multiple(true).args(["html", "markdown"])))]

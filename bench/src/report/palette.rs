@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::statistics::{Role, role};
+use crate::result::{Role, role};
 
 /// What the style sheet knows a colour by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,12 +3,12 @@
 use super::chart::latency::{Curve, PERCENTILES};
 use super::chart::timeline::{self, Scales};
 use super::chart::{self};
-use super::model::Outcome;
-use super::number;
 use super::page::{Block, Cell, Column, Mark, Size, Table};
 use super::palette::{Colour, Palette};
 use super::statistics::Row;
 use super::timeline::Timeline;
+use crate::number;
+use crate::result::Outcome;
 
 /// More timelines than this say nothing any more.
 const MAX_TIMELINES: usize = 12;

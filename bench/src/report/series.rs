@@ -3,12 +3,12 @@
 use super::chart::bars::{self, Bar};
 use super::chart::values::{self, Line};
 use super::memory;
-use super::model::{About, Figure, Series, text};
-use super::number;
 use super::page::{Block, Cell, Column, Mark, Section, Table};
 use super::palette::{Colour, Palette};
 use super::parts::{self, name, transposed};
 use super::statistics::{Row, Spread, Standing, Work};
+use crate::number;
+use crate::result::{About, Figure, Series, text};
 
 pub(crate) fn sections(series: &Series, palette: &Palette, suffix: &str) -> Vec<Section> {
     let mut works = Work::all(series);
@@ -165,7 +165,7 @@ fn sweep_summary(works: &[&Work<'_>], palette: &Palette) -> Table {
             let mut known: Vec<(&Row<'_>, Spread)> =
                 of_target.filter_map(|row| Some((row, row.spread(&figure.pointer)?))).collect();
             known.sort_by(|a, b| a.1.median.total_cmp(&b.1.median));
-            if figure.better == Some(super::model::Better::More) {
+            if figure.better == Some(crate::result::Better::More) {
                 known.reverse();
             }
             let (Some(best), Some(worst)) = (known.first(), known.last()) else { continue };

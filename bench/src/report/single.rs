@@ -4,12 +4,12 @@ use serde_json::Value;
 
 use super::chart::latency::{self, Curve};
 use super::memory;
-use super::model::{Outcome, text};
-use super::number;
 use super::page::{Block, Cell, Column, Mark, Section, Table};
 use super::palette::{Colour, Palette, in_turn};
 use super::parts::{GENERATOR_LAG, Percentiles, in_words, keys, percentile_table, timelines};
 use super::statistics::Row;
+use crate::number;
+use crate::result::{Outcome, text};
 
 /// Parts of `measured` that are shown otherwise than as numbers in a table.
 const SHOWN_ELSEWHERE: [&str; 3] = ["latency_us", "timeline", "states"];

@@ -2,25 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::model::{Better, Figure, Outcome, Run, Series};
-use crate::rivals::{BOUNDS, DIRECT, OURS};
-
-/// How a target takes part.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Role {
-    Ours,
-    Bound,
-    Rival,
-}
-
-pub(crate) fn role(target: &str) -> Role {
-    match target {
-        OURS => Role::Ours,
-        DIRECT => Role::Bound,
-        _ if BOUNDS.iter().any(|bound| bound.name == target) => Role::Bound,
-        _ => Role::Rival,
-    }
-}
+use crate::result::{Better, Figure, Outcome, Role, Run, Series, role};
 
 /// What several rounds gave for one figure.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -259,12 +241,6 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-
-    #[test]
-    fn a_variant_of_portcullis_is_a_rival_of_it() {
-        let roles = ["portcullis-batch", "portcullis", "haproxy", "direct"].map(role);
-        assert_eq!(roles, [Role::Rival, Role::Ours, Role::Rival, Role::Bound]);
-    }
 
     #[test]
     fn a_bound_is_never_best() {

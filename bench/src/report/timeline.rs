@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::model::Outcome;
+use crate::result::Outcome;
 
 /// More moments than this are not told apart in a chart.
 const MAX_MOMENTS: usize = 240;

@@ -1,6 +1,7 @@
 //! The least that a proxy's work takes of the kernel on io_uring: a bound, and no rival.
 
 use super::{Rival, Room, any_build};
+use crate::result::FLOORS;
 
 /// The most that `floor.c` gives a thread's table of sockets; a connection takes two.
 const SLOTS: u64 = 19_000;
@@ -9,7 +10,7 @@ const FILL_PERCENT: u64 = 80;
 
 /// It asks for each receive anew.
 pub(super) const SINGLE: Rival = Rival {
-    name: "floor",
+    name: FLOORS[0],
     program: "cc",
     install: "apt-get install -y --no-install-recommends gcc libc6-dev",
     config: "floor.c",
@@ -40,7 +41,7 @@ pub(super) const SINGLE: Rival = Rival {
 
 /// It receives until it is told otherwise.
 pub(super) const MULTI: Rival = Rival {
-    name: "floor-multi",
+    name: FLOORS[1],
     start: &["@listen_port@", "@server_ports@", "@workers@", "multi"],
     compiled: Some("multi"),
     ..SINGLE

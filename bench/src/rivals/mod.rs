@@ -7,12 +7,14 @@ mod floor;
 mod haproxy;
 mod nginx;
 mod portcullis;
-pub(crate) mod template;
+mod template;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use clap::Args;
+
+pub(crate) use template::{Words, render, replace};
 
 /// All of them, in the order of the tables.
 pub(crate) const RIVALS: [&Rival; 6] = [
@@ -24,10 +26,6 @@ pub(crate) const RIVALS: [&Rival; 6] = [
     &envoy::ENVOY,
 ];
 
-/// The target that the others are compared with, and only it: not its variants.
-pub(crate) const OURS: &str = portcullis::DEFAULT.name;
-/// The target without a proxy: a bound, and no rival.
-pub(crate) const DIRECT: &str = "direct";
 /// What is measured only when it is asked for by name: it bounds the rivals, and is none.
 pub(crate) const BOUNDS: [&Rival; 2] = [&floor::SINGLE, &floor::MULTI];
 

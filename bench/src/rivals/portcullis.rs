@@ -1,9 +1,10 @@
 //! Portcullis, the one that the others are rivals of, with its defaults and waiting for batches.
 
 use super::{Rival, any_build};
+use crate::result::OURS;
 
 pub(super) const DEFAULT: Rival = Rival {
-    name: "portcullis",
+    name: OURS,
     program: "portcullis",
     install: "cargo build --release --workspace, or --portcullis PATH",
     config: "portcullis.toml",

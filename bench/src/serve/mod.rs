@@ -16,10 +16,8 @@ use portcullis::listener::listen_on;
 use portcullis::ring::PassiveSocket;
 use serde_json::json;
 
-use crate::amount;
-use crate::engine::{self, Job, Phase, Until};
-use crate::net::NetSetup;
-use crate::plan::{Targets, parse_address, parse_targets};
+use crate::engine::{self, Job, NetSetup, Phase, Until};
+use crate::flags::{self, Targets, parse_address, parse_targets};
 use crate::result::SCHEMA;
 use receipts::Receipts;
 use serving::Serving;
@@ -59,13 +57,13 @@ pub(crate) struct Serve {
     #[arg(long, value_enum, default_value_t = Mode::Echo)]
     mode: Mode,
     /// Clients that are held at once; more wait in the accept queues
-    #[arg(long, default_value_t = 100_000, value_parser = amount::count_u32::<100_000_000>)]
+    #[arg(long, default_value_t = 100_000, value_parser = flags::count_u32::<100_000_000>)]
     connections: u32,
     /// Threads, each with its own rings; one for each core by default
-    #[arg(long, value_parser = amount::threads)]
+    #[arg(long, value_parser = flags::threads)]
     threads: Option<usize>,
     /// How many completed handshakes may wait on each socket
-    #[arg(long, default_value_t = 65_535, value_parser = amount::count_u32::<0x7fff_ffff>)]
+    #[arg(long, default_value_t = 65_535, value_parser = flags::count_u32::<0x7fff_ffff>)]
     backlog: u32,
     /// Where each connection is answered with one line of JSON: the counters, and who is there now
     #[arg(long, value_name = "HOST:PORT", value_parser = parse_address)]

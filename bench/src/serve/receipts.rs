@@ -3,7 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use crate::protocol::{Asked, Receipt};
+use crate::pattern::{Asked, Receipt};
 
 /// Receipts that nobody has asked for, at most; beyond it the oldest go.
 const RECEIPTS_MAX: usize = 65_536;

@@ -9,12 +9,10 @@ use portcullis::ring::ConnIndex;
 use super::receipts::{Receipts, locked};
 use super::stats::Counters;
 use super::{BUFFER_BYTES, Mode};
-use crate::engine::{Phase, Script, Tick};
-use crate::net::{End, Event, Net};
-use crate::pattern::Pattern;
-use crate::protocol::{Asked, HELLO_BYTES, Header, Receipt, Request};
-use crate::tally::Tally;
-use crate::wrong::{self, HELLO_SEED, Wrong};
+use crate::engine::{End, Event, Net, Phase, Script, Tally, Tick};
+use crate::pattern::{
+    self, Asked, HELLO_BYTES, HELLO_SEED, Header, Pattern, Receipt, Request, Wrong,
+};
 
 /// With more connections than this a thread waits for bytes without a buffer: an armed receive
 /// costs the kernel some 600 bytes more than a poll, a poll one completion more for each message.
@@ -60,7 +58,7 @@ impl Served {
         }
         self.received_bytes += rest.len() as u64;
         if self.header.asked().is_some() && self.wrong.is_none() {
-            self.wrong = wrong::check(&mut self.incoming, rest).err();
+            self.wrong = pattern::check(&mut self.incoming, rest).err();
         }
         asked
     }

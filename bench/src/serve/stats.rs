@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::tally::Tally;
+use crate::engine::Tally;
+use crate::result::SCHEMA;
 
 /// What is counted, beside who is there now.
 const NAMES: [&str; 7] = [
@@ -49,7 +50,7 @@ fn told(threads: &[Arc<Counters>]) -> Value {
     let counts: BTreeMap<_, _> =
         NAMES.iter().enumerate().map(|(index, name)| (*name, count(index))).collect();
     let open = sum(&|one| one.open.load(Ordering::Relaxed));
-    json!({"schema": crate::result::SCHEMA, "scenario": "serve", "open": open, "counts": counts})
+    json!({"schema": SCHEMA, "scenario": "serve", "open": open, "counts": counts})
 }
 
 /// Answers each connection to `address` with one line, until the program ends.

@@ -1,6 +1,6 @@
 //! What the tests of the running gateway stand on: the program, its clients, its servers.
 
-#[path = "../../../bench/src/pattern.rs"]
+#[path = "../../../bench/src/pattern/run.rs"]
 pub(crate) mod pattern;
 
 pub(crate) mod client;

@@ -2,10 +2,10 @@
 
 use maud::{Markup, html};
 
-use super::super::number;
 use super::super::page::{Chart, Size};
 use super::super::palette::Colour;
 use super::{LETTER, cut, drawing, line, log_ends, log_ticks, marker, n, path, placed, words};
+use crate::number;
 
 const WIDTH: f64 = 460.0;
 const HEIGHT: f64 = 270.0;

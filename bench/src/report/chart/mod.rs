@@ -1,10 +1,10 @@
 //! What all charts are drawn with: SVG without a colour of its own, so that the page decides.
 
-pub(crate) mod bars;
-pub(crate) mod latency;
-pub(crate) mod stack;
-pub(crate) mod timeline;
-pub(crate) mod values;
+pub(super) mod bars;
+pub(super) mod latency;
+pub(super) mod stack;
+pub(super) mod timeline;
+pub(super) mod values;
 
 use maud::{Markup, html};
 

@@ -2,10 +2,10 @@
 
 use maud::{Markup, html};
 
-use super::super::number;
 use super::super::page::{Chart, Size};
 use super::super::palette::Colour;
 use super::{LETTER, cut, drawing, line, n, ticks, words};
+use crate::number;
 
 const WIDTH: f64 = 360.0;
 const ROW: f64 = 34.0;

@@ -2,11 +2,11 @@
 
 use maud::{Markup, html};
 
-use super::super::number;
 use super::super::page::{Chart, Size};
 use super::super::palette::Colour;
 use super::super::timeline::{Moment, Timeline};
 use super::{drawing, line, n, path, ticks, words};
+use crate::number;
 
 const LEFT: f64 = 50.0;
 /// Above it stand the names of the phases and of the panel.

@@ -2,12 +2,12 @@
 
 use maud::{Markup, html};
 
-use super::super::model::Figure;
-use super::super::number;
 use super::super::page::{Chart, Size};
 use super::super::palette::Colour;
 use super::super::statistics::Spread;
 use super::{LETTER, cut, drawing, line, marker, path, placed, ticks, words};
+use crate::number;
+use crate::result::Figure;
 
 const WIDTH: f64 = 460.0;
 const HEIGHT: f64 = 260.0;

@@ -1,0 +1,10 @@
+//! Values of flags, with one grammar for every command.
+
+mod address;
+mod amount;
+
+pub(crate) use address::{Targets, parse_address, parse_targets};
+pub(crate) use amount::{
+    connections, count, count_to, count_u32, duration, seconds, size_to, size_u32, span, threads,
+    whole_seconds,
+};
