@@ -14,8 +14,8 @@ use nix::sys::socket::{
 };
 use portcullis::base::{Errno, Id, Side};
 use portcullis::ring::{
-    AcceptMode, Completion, ConnIndex, Done, GateId, KernelRing, Operation, PassiveSocket, Ring,
-    RingSetup, ServerId, ServerSocket, Token, probe,
+    AcceptMode, Accepts, Completion, ConnIndex, Done, GateId, KernelRing, Operation, Operations,
+    PassiveSocket, Ring, RingSetup, ServerId, ServerSocket, Token, probe,
 };
 
 /// Turns after which a wait has failed; each lasts at most [`PATIENCE`]: 60 s.

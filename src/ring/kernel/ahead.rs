@@ -18,11 +18,11 @@ use std::collections::{HashMap, VecDeque};
 use io_uring::cqueue;
 use nix::libc;
 
+use super::KernelRing;
 use super::completions::{done_of, result_of};
 use super::entries::{self, Tag};
-use super::{KernelRing, Memory};
 use crate::base::{Buffer, Chunk, Errno, OpKind};
-use crate::ring::contract::{Completion, Done, Ring};
+use crate::ring::contract::{Buffers, Completion, Done};
 use crate::ring::token::Token;
 
 /// Pieces that wait for somebody to ask before their receive is cancelled. It may bring more until
@@ -350,21 +350,15 @@ impl KernelRing {
         }
         match piece.result {
             Err(Errno::ECANCELED) if before.has(State::STOPPING) => {}
-            Err(Errno::ENOBUFS) if self.stock_for_one_more(table) => {
+            Err(Errno::ENOBUFS)
+                if self.memory.stock_for_one_more(table, self.tables[table].receives.armed) =>
+            {
                 self.counters.receive_retries += 1;
             }
             _ => return false,
         }
         self.arm_receive(table, slot, token);
         true
-    }
-
-    fn stock_for_one_more(&mut self, table: usize) -> bool {
-        let wanted = self.tables[table].receives.armed + 1;
-        let Memory { pool, groups, .. } = &mut *self.memory;
-        groups[table].widen();
-        groups[table].restock(pool, wanted);
-        groups[table].stock() > 0
     }
 
     fn done_with(&self, token: Token, Piece { result, buffer }: Piece) -> Done {

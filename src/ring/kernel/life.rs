@@ -9,6 +9,7 @@ use super::entries::{self, Tag};
 use super::gates::Gates;
 use super::installs::{self, Installs};
 use super::locked::patient;
+use super::memory::Memory;
 use super::parked::Parked;
 use super::pool::{Group, Pool};
 use super::queue::Queue;
@@ -18,7 +19,7 @@ use super::setup::{Plan, RingError, RingSetup};
 use super::splices::Splices;
 use super::supplier::Supplies;
 use super::waker::Waker;
-use super::{IO_WQ_WORKERS, KernelRing, Memory, Table, probe};
+use super::{IO_WQ_WORKERS, KernelRing, Table, probe};
 use crate::base::errno_of;
 use crate::metrics::RingCounters;
 
@@ -166,7 +167,7 @@ mod tests {
 
     use super::*;
     use crate::base::GateId;
-    use crate::ring::contract::{AcceptMode, Ring};
+    use crate::ring::contract::{AcceptMode, Accepts, Ring};
 
     fn ring(table_entries: u32) -> KernelRing {
         let socket = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");

@@ -1,6 +1,7 @@
 //! What a set of rings gives back once a second, and what it must have heard of before it may.
 
-use super::{KernelRing, Memory};
+use super::KernelRing;
+use super::memory::Memory;
 use crate::base::Errno;
 
 /// What lost completions end a turn with: operations and buffers are gone with them for good, their

@@ -1,6 +1,12 @@
 //! What the set of rings must not do while the kernel has not told, or not been told, everything.
 
+use std::time::Duration;
+
+use super::queue::Wait;
+use super::splices::PIPE_BIT;
 use super::*;
+use crate::base::{Buffer, Chunk, Errno, OpKind, Operation};
+use crate::ring::contract::{Buffers, Operations, Ring};
 
 /// Connections on two kernel rings.
 fn two_rings(receive_ahead: bool) -> KernelRing {
@@ -114,4 +120,11 @@ fn parked_bytes_live_until_a_send_that_names_them_is_submitted() {
 fn a_lost_completion_ends_the_ring() {
     assert_eq!(rest::require_all(0), Ok(()));
     assert_eq!(rest::require_all(1), Err(Errno::EOVERFLOW));
+}
+
+#[test]
+#[should_panic(expected = "lies in a pipe")]
+fn a_pipe_has_no_bytes() {
+    let chunk = Chunk { buffer: Buffer(PIPE_BIT), start_bytes: 0, length_bytes: 1 };
+    two_rings(true).bytes(chunk);
 }
