@@ -1,6 +1,5 @@
 //! Clients: accepts into the slots of one kernel ring at a time, gates, and their queues.
 
-use std::cmp::Reverse;
 use std::os::fd::AsRawFd;
 
 use super::entries::{self, Tag};
@@ -10,45 +9,41 @@ use crate::ring::contract::{AcceptMode, Accepts};
 
 impl Accepts for KernelRing {
     fn slots(&self) -> u32 {
-        self.connections
+        self.tables.connections()
     }
 
     fn accept_room(&self) -> u32 {
-        self.tables[self.target].free_clients
+        self.tables.room()
     }
 
     fn best_accept_room(&self) -> u32 {
-        self.tables.iter().map(|table| table.free_clients).max().unwrap_or(0)
+        self.tables.best_room()
     }
 
     /// A queue full of completions, and one client more that each gate's accept took before it
     /// found the queue full and ended. The backlogs are no bound: clients who arrive while a
     /// queue is emptied are accepted by the same call.
     fn accept_burst(&self) -> u32 {
-        self.tables[self.target].queue.completion_entries() + self.gates.len() as u32
+        self.tables[self.tables.target()].queue.completion_entries() + self.gates.len() as u32
     }
 
     fn retarget_accepts(&mut self) {
         assert!(!self.gates.are_armed(), "accepts are armed");
-        // The first of equals: what happens on the lead ring wakes the thread by itself, and
-        // nothing has to be read from an eventfd.
-        let most =
-            (0..self.tables.len()).min_by_key(|index| Reverse(self.tables[*index].free_clients));
-        self.target = most.expect("at least one ring");
+        self.tables.retarget();
     }
 
     fn accept(&mut self, gate: GateId, mode: AcceptMode) {
         let armed = &mut self.gates[gate];
         *armed.armed(mode) += 1;
         let entry = entries::accept(armed.socket.as_raw_fd(), mode);
-        self.push(self.target, entry, entries::accept_data(gate, mode));
+        self.push(self.tables.target(), entry, entries::accept_data(gate, mode));
     }
 
     fn cancel_accepts(&mut self, gate: GateId) {
         for mode in [AcceptMode::Multishot, AcceptMode::Single] {
             if *self.gates[gate].armed(mode) > 0 {
                 let entry = entries::cancel_data(entries::accept_data(gate, mode));
-                self.push(self.target, entry, Tag::Swallowed.with(0));
+                self.push(self.tables.target(), entry, Tag::Swallowed.with(0));
             }
         }
     }

@@ -2,6 +2,7 @@
 
 use super::KernelRing;
 use super::entries::{self, Tag};
+use super::layout::Place;
 use super::splices::PIPE_BIT;
 use crate::base::{ConnIndex, OpKind, Operation, ServerId};
 use crate::ring::contract::{FourTuple, Operations};
@@ -20,24 +21,24 @@ impl Operations for KernelRing {
     }
 
     fn start(&mut self, token: Token, operation: Operation) {
-        let (table, local) = self.locate(token.conn);
-        let slot = self.slot(table, local, token.side);
+        let at = self.tables.place(token.conn, token.side);
+        let Place { table, slot } = at;
         debug_assert_eq!(token.kind, operation.kind());
         let user_data = token.pack();
         let entry = match operation {
-            Operation::Open(server) => return self.start_open(table, slot, token, server),
-            Operation::Addresses => return self.start_name(token),
+            Operation::Open(server) => return self.start_open(at, token, server),
+            Operation::Addresses => return self.start_addresses(token),
             Operation::Send(chunk) if chunk.buffer.0 & PIPE_BIT != 0 => {
-                return self.splices.send(token, chunk);
+                return self.installs.send_pipe(token, chunk);
             }
             Operation::Connect(server) => {
                 self.self_connects.begun(token, server);
                 entries::connect(slot, &self.memory.servers.get(server).address)
             }
             Operation::WaitReadable | Operation::Splice => {
-                return self.start_after_receives(table, slot, token);
+                return self.start_after_receives(at, token);
             }
-            Operation::Receive => return self.start_receive(table, slot, token),
+            Operation::Receive => return self.start_receive(at, token),
             Operation::Send(chunk) => {
                 entries::send(slot, self.memory.bytes(chunk).as_ptr(), chunk.length_bytes)
             }
@@ -57,25 +58,21 @@ impl Operations for KernelRing {
                 entries::nothing()
             }
             Operation::Close => {
-                if !self.addresses.is_empty() {
-                    let other = |one: Token| (one.conn, one.side) != (token.conn, token.side);
-                    self.addresses.retain(|(one, _)| other(*one));
-                }
-                self.splices.close(token.conn, token.side);
+                self.addresses.forget(token.conn, token.side);
+                self.installs.close(token.conn, token.side);
                 self.ask_waiting();
-                return self.start_after_receives(table, slot, token);
+                return self.start_after_receives(at, token);
             }
         };
         self.push(table, entry, user_data);
     }
 
     fn addresses(&mut self, token: Token) -> Option<FourTuple> {
-        let place = self.addresses.iter().position(|(one, _)| *one == token)?;
-        self.addresses.remove(place).map(|(_, found)| found)
+        self.addresses.take(token)
     }
 
     fn end_splices(&mut self, conn: ConnIndex) {
-        self.splices.end(conn);
+        self.installs.end_splices(conn);
         self.ask_waiting();
     }
 }
