@@ -6,8 +6,9 @@ use super::GatewayError;
 use crate::config::{Auto, Config};
 use crate::doctor::{Diagnosis, Shape, Verdict, lacks, lacks_beside_binds, thousands};
 use crate::host::facts::{Facts, Given, Kernel};
+use crate::host::kernel_files::KernelFiles;
 use crate::host::limits;
-use crate::ring::{Features, ProbeError, lockable_bytes, probe};
+use crate::ring::{Features, HostSays, ProbeError, lockable_bytes, probe};
 
 /// Memory for parked bytes per worker: what thousands of peers that do not read may take of ours.
 pub(super) const PARKED_BYTES_MAX: usize = 256 << 20;
@@ -30,7 +31,7 @@ pub(super) struct Host {
 /// config says. And what the host lacks for it. Changes nothing.
 pub fn diagnose(config: &Config, connections: Option<u64>) -> Diagnosis {
     let (files, memlock_bytes) = (limits::files(), limits::locked_memory());
-    let kernel = kernel(probe());
+    let kernel = kernel(probe(&host_says()));
     let given = Given { files, memlock_bytes, locked_elsewhere_bytes: 0, kernel };
     diagnosis(config, connections, given).lacking(lacks(config))
 }
@@ -52,6 +53,16 @@ fn diagnosis(config: &Config, connections: Option<u64>, mut given: Given) -> Dia
     }
 }
 
+fn host_says() -> HostSays {
+    let files = KernelFiles::of_this_host();
+    let mode = files.field("proc/self/status", "Seccomp:");
+    HostSays {
+        release: files.text("proc/sys/kernel/osrelease").unwrap_or_else(|| "(unknown)".into()),
+        io_uring_disabled: files.word("proc/sys/kernel/io_uring_disabled"),
+        seccomp_mode: mode.and_then(|mode| mode.parse().ok()),
+    }
+}
+
 fn kernel(probed: Result<Features, ProbeError>) -> Kernel {
     match probed {
         Ok(Features { addresses, source_addresses, .. }) => {
@@ -66,7 +77,7 @@ fn kernel(probed: Result<Features, ProbeError>) -> Kernel {
 impl Host {
     /// Raises the limits of this process, and refuses what the host lacks or cannot hold.
     pub(super) fn prepare(config: &Config) -> Result<Host, GatewayError> {
-        let features = probe().map_err(GatewayError::IoUring)?;
+        let features = probe(&host_says()).map_err(GatewayError::IoUring)?;
         let lacks = lacks_beside_binds(config);
         if !lacks.is_empty() {
             return Err(GatewayError::Lacks(lacks));

@@ -1,4 +1,8 @@
 //! What a worker may ask of its ring, and what it hears back.
+//!
+//! The contract has a trait for each concern: [`Accepts`] for clients, [`Buffers`] for bytes,
+//! [`Operations`] for sockets, and [`Ring`] for all of them and the turn. A part of a worker asks
+//! for the concern that it needs. A ring over a ring is a [`Layer`](crate::ring::Layer).
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -25,7 +29,7 @@ pub struct Done {
     pub result: Result<u32, Errno>,
     /// The buffer that a [`Operation::Receive`] or [`Operation::Splice`] filled. Whoever takes the
     /// completion owns it, even when the operation was cancelled, and gives it back by
-    /// [`Ring::release`].
+    /// [`Buffers::release`].
     pub buffer: Option<Buffer>,
     /// It brought at least as many bytes as a pool buffer holds.
     pub full: bool,
@@ -52,7 +56,7 @@ pub enum Completion {
         /// Why.
         error: Errno,
     },
-    /// A client waits in the gate's queue, or did: what [`Ring::watch_queue`] asked for.
+    /// A client waits in the gate's queue, or did: what [`Accepts::watch_queue`] asked for.
     QueueReady {
         /// Whose queue.
         gate: GateId,
@@ -75,20 +79,16 @@ pub struct FourTuple {
     pub peer: Option<SocketAddr>,
 }
 
-/// A worker's ring. One kernel ring, several, or a simulation: the worker cannot tell.
-///
-/// Starting an operation cannot fail: what the kernel refuses comes back as a completion. At most
-/// one operation of a kind is in flight per side, and an operation is retired only by a completion
-/// without `more`.
-pub trait Ring {
+/// Slots for clients, and the accepts that fill them.
+pub trait Accepts {
     /// Slots for connections, over the whole table.
     fn slots(&self) -> u32;
 
     /// Free client slots where accepts land at present, all of it usable by accepts armed now.
     fn accept_room(&self) -> u32;
 
-    /// Free client slots where they are most: what [`Ring::accept_room`] would be after a
-    /// [`Ring::retarget_accepts`].
+    /// Free client slots where they are most: what [`Accepts::accept_room`] would be after an
+    /// [`Accepts::retarget_accepts`].
     fn best_accept_room(&self) -> u32;
 
     /// The most clients that multishot accepts can bring in one turn: more than any cancel can
@@ -128,11 +128,75 @@ pub trait Ring {
     /// # Panics
     /// When there is none, or an accept of it is armed.
     fn remove_gate(&mut self, gate: GateId);
+}
 
+/// Memory for bytes on their way: a pool of buffers, and parked chunks beside it.
+///
+/// A chunk belongs to the caller from the completion or the call that brought it until
+/// [`Buffers::release`]. A chunk that [`Operation::Splice`] brought may lie in a pipe, which has
+/// no bytes in memory: a caller that reads bytes takes them by [`Operation::Receive`].
+pub trait Buffers {
+    /// The bytes of a chunk.
+    ///
+    /// # Panics
+    /// When the caller does not hold its buffer, the buffer is shorter than the chunk says, or the
+    /// chunk lies in a pipe.
+    fn bytes(&self, chunk: Chunk) -> &[u8];
+
+    /// The bytes of a chunk, to be changed in place. No operation on it may be in flight.
+    ///
+    /// # Panics
+    /// As [`Buffers::bytes`].
+    fn bytes_mut(&mut self, chunk: Chunk) -> &mut [u8];
+
+    /// Takes a pool buffer and has `write` put `length_bytes` into it; what it held before is
+    /// unspecified. `None`, without a call of `write`, when the pool has none left: what is lent to
+    /// receives in flight does not count, although [`Buffers::free_buffers`] counts it.
+    ///
+    /// # Panics
+    /// When `length_bytes` is 0 or exceeds [`Buffers::buffer_bytes`].
+    fn fill(&mut self, length_bytes: u32, write: impl FnOnce(&mut [u8])) -> Option<Chunk>;
+
+    /// Moves a chunk out of the pool into memory of exactly its size, so that a peer who does not
+    /// read holds no pool buffer. A chunk that lies there or in a pipe stays as it is. `None` when
+    /// that memory is at its bound; the chunk stays valid. No operation on it may be in flight.
+    fn park(&mut self, chunk: Chunk) -> Option<Chunk>;
+
+    /// Gives a buffer back, with whatever is left in it.
+    fn release(&mut self, buffer: Buffer);
+
+    /// Bytes of a pool buffer.
+    fn buffer_bytes(&self) -> u32;
+
+    /// Pool buffers in all.
+    fn pool_buffers(&self) -> u32;
+
+    /// Pool buffers that no connection holds.
+    fn free_buffers(&self) -> u32;
+
+    /// Pool buffers that came back since this was last asked.
+    fn returned_buffers(&mut self) -> u32;
+
+    /// Pool buffers are so few that nobody may keep one who only waits.
+    fn is_scarce(&self) -> bool {
+        2 * self.free_buffers() < self.pool_buffers()
+    }
+
+    /// Gives memory back that nobody has needed since this was last called: for whoever calls it
+    /// about once a second.
+    fn trim(&mut self);
+}
+
+/// What is done to the sockets of connections.
+///
+/// Starting an operation cannot fail: what the kernel refuses comes back as a completion. At most
+/// one operation of a kind is in flight per side, and an operation is retired only by a completion
+/// without `more`.
+pub trait Operations {
     /// Takes a server in: the address that was handed over under this id.
     ///
     /// # Panics
-    /// As [`Ring::add_gate`].
+    /// As [`Accepts::add_gate`].
     fn add_server(&mut self, server: ServerId);
 
     /// Gives a server up, towards which nothing is being opened or connected. Its id may be used
@@ -145,42 +209,16 @@ pub trait Ring {
     /// Starts `operation`; `token.kind` is its kind.
     fn start(&mut self, token: Token, operation: Operation);
 
-    /// Gives back what is set aside for the splices of `conn`, if anything is. None may be in
-    /// flight, and no pipe of its may be held.
-    fn end_splices(&mut self, conn: ConnIndex);
-
-    /// Gives a buffer back, with whatever is left in it.
-    fn release(&mut self, buffer: Buffer);
-
-    /// Pool buffers that no connection holds.
-    fn free_buffers(&self) -> u32;
-
-    /// Pool buffers that came back since this was last asked.
-    fn returned_buffers(&mut self) -> u32;
-
-    /// Pool buffers in all.
-    fn pool_buffers(&self) -> u32;
-
-    /// Pool buffers are so few that nobody may keep one who only waits.
-    fn is_scarce(&self) -> bool {
-        2 * self.free_buffers() < self.pool_buffers()
-    }
-
-    /// Gives memory back that nobody has needed since this was last called: for whoever calls it
-    /// about once a second.
-    fn trim(&mut self);
-
-    /// What happened so far.
-    fn counters(&self) -> RingCounters;
-
-    /// Moves a chunk out of the pool into memory of exactly its size, so that a peer who does not
-    /// read holds no pool buffer. A chunk that lies there or in a pipe stays as it is. `None` when
-    /// that memory is at its bound; the chunk stays valid. No operation on it may be in flight.
-    fn park(&mut self, chunk: Chunk) -> Option<Chunk>;
-
     /// The addresses that a completed [`Operation::Addresses`] found; each can be taken once.
     fn addresses(&mut self, token: Token) -> Option<FourTuple>;
 
+    /// Gives back what is set aside for the splices of `conn`, if anything is. None may be in
+    /// flight, and no pipe of its may be held.
+    fn end_splices(&mut self, conn: ConnIndex);
+}
+
+/// A worker's ring. One kernel ring, several, or a simulation: the worker cannot tell.
+pub trait Ring: Accepts + Buffers + Operations {
     /// Submits what was started and waits until something completed, the waker was used, or `wait`
     /// is over. `None` waits for ever.
     ///
@@ -188,11 +226,14 @@ pub trait Ring {
     /// When the kernel refuses the ring itself; the worker cannot go on.
     fn turn(&mut self, wait: Option<Duration>) -> Result<(), Errno>;
 
+    /// The next completion of this turn.
+    fn next(&mut self) -> Option<Completion>;
+
     /// Whether more had arrived than this turn brings.
     fn is_behind(&mut self) -> bool {
         false
     }
 
-    /// The next completion of this turn.
-    fn next(&mut self) -> Option<Completion>;
+    /// What happened so far.
+    fn counters(&self) -> RingCounters;
 }

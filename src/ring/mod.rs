@@ -6,15 +6,17 @@
 
 pub mod contract;
 pub mod kernel;
+pub mod layer;
 pub mod token;
 
-pub use contract::{AcceptMode, Completion, Done, FourTuple, Ring};
+pub use contract::{AcceptMode, Accepts, Buffers, Completion, Done, FourTuple, Operations, Ring};
 pub use kernel::locked::{lockable_bytes, patient};
 pub use kernel::options::{steer_clients, take_no_hops};
-pub use kernel::probe::{Features, ProbeError, probe};
+pub use kernel::probe::{Features, HostSays, ProbeError, probe};
 pub use kernel::{
     AcceptQueue, KernelRing, PassiveSocket, RingError, RingSetup, ServerSocket, Supplier, Waker,
 };
+pub use layer::Layer;
 pub use token::Token;
 
 pub use crate::base::{ConnIndex, GateId, OpKind, Operation, ServerId};

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use crate::base::{GateId, IdMap, RouteId, ServerId, UpstreamId, WorkerId};
 use crate::conn::Wiring;
 use crate::metrics::{Kept, OfListener, OfServer, OfUpstream, WorkerCounters};
-use crate::ring::Ring;
+use crate::ring::Operations;
 use crate::topology::{Listener, Route, Server, Topology, Upstream, UpstreamKind};
 use crate::upstream::{Servers, Standing, Tried};
 
@@ -81,7 +81,7 @@ impl Routes {
     }
 
     /// Goes by another topology from here on. Its ring takes the servers in that are new.
-    pub(super) fn adopt<R: Ring>(
+    pub(super) fn adopt<R: Operations>(
         &mut self,
         ring: &mut R,
         topology: Arc<Topology>,
@@ -153,7 +153,7 @@ impl Routes {
     }
 
     /// Lets go of what the topology no longer has and nobody is on.
-    pub(super) fn sweep<R: Ring>(&mut self, ring: &mut R) {
+    pub(super) fn sweep<R: Operations>(&mut self, ring: &mut R) {
         if !std::mem::take(&mut self.leaving) {
             return;
         }

@@ -5,7 +5,9 @@ use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
 
 use portcullis::base::{Errno, Side};
-use portcullis::ring::{AcceptMode, Completion, GateId, KernelRing, Operation, Ring, RingSetup};
+use portcullis::ring::{
+    AcceptMode, Accepts, Completion, GateId, KernelRing, Operation, Ring, RingSetup,
+};
 
 use crate::harness::{Rig, V4, passive, setup};
 

@@ -6,7 +6,7 @@ use std::os::fd::AsFd;
 use nix::sys::socket::{setsockopt, sockopt};
 use portcullis::base::{Errno, Side};
 use portcullis::ring::{
-    FourTuple, GateId, KernelRing, Operation, Ring, RingSetup, ServerId, ServerSocket,
+    FourTuple, GateId, KernelRing, Operation, Operations, RingSetup, ServerId, ServerSocket,
 };
 
 use crate::harness::{Newer, Rig, V4, V6, does, setup};

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use nix::libc::{POLLERR, POLLIN, POLLRDHUP};
 use portcullis::base::{Chunk, Errno, InFlight, OpKind, Side};
-use portcullis::ring::{ConnIndex, Done, Operation, Ring, RingSetup};
+use portcullis::ring::{Accepts, Buffers, ConnIndex, Done, Operation, Ring, RingSetup};
 
 use crate::endings::reset_by;
 use crate::harness::{Newer, Rig, V4, does, setup};

@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::time::Duration;
 
 use portcullis::base::{Chunk, Errno, InFlight, Side};
-use portcullis::ring::{Completion, Operation, Ring, RingSetup};
+use portcullis::ring::{Accepts, Buffers, Completion, Operation, Operations, Ring, RingSetup};
 
 use crate::harness::{Rig, V4, setup};
 

@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 
 use portcullis::base::{Chunk, Errno, Side};
-use portcullis::ring::{ConnIndex, GateId, Operation, Ring, RingSetup, ServerId};
+use portcullis::ring::{Accepts, Buffers, ConnIndex, GateId, Operation, Ring, RingSetup, ServerId};
 
 use crate::harness::{Rig, V4, V6, setup};
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use nix::sys::socket::{SockaddrStorage, getpeername, getsockname};
 
 use portcullis::base::{Errno, Side};
-use portcullis::ring::{Operation, Ring, RingSetup};
+use portcullis::ring::{Operation, Operations, Ring, RingSetup};
 
 use crate::harness::{Newer, Rig, V4, does, setup};
 

@@ -7,7 +7,7 @@ use std::os::fd::AsFd;
 use nix::libc::{POLLHUP, POLLIN, POLLRDHUP};
 use nix::sys::socket::{setsockopt, sockopt};
 use portcullis::base::{Errno, InFlight, Side};
-use portcullis::ring::{Operation, Ring};
+use portcullis::ring::{Accepts, Buffers, Operation};
 
 use crate::harness::Rig;
 

@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 use nix::sys::socket::{SockaddrStorage, getsockname};
 use portcullis::base::{Errno, Side};
 use portcullis::ring::{
-    AcceptMode, Completion, ConnIndex, GateId, Operation, PassiveSocket, Ring, RingSetup, ServerId,
-    ServerSocket,
+    AcceptMode, Accepts, Completion, ConnIndex, GateId, Operation, Operations, PassiveSocket, Ring,
+    RingSetup, ServerId, ServerSocket,
 };
 
 use crate::harness::{Newer, Rig, V4, V6, does, passive, setup};

@@ -13,9 +13,10 @@ use nix::sys::socket::{
     AddressFamily, Backlog, SockFlag, SockType, SockaddrStorage, bind, listen, socket,
 };
 use portcullis::base::{Errno, Id, Side};
+use portcullis::host::kernel_files::KernelFiles;
 use portcullis::ring::{
-    AcceptMode, Completion, ConnIndex, Done, GateId, KernelRing, Operation, PassiveSocket, Ring,
-    RingSetup, ServerId, ServerSocket, Token, probe,
+    AcceptMode, Accepts, Completion, ConnIndex, Done, GateId, HostSays, KernelRing, Operation,
+    Operations, PassiveSocket, Ring, RingSetup, ServerId, ServerSocket, Token, probe,
 };
 
 /// Turns after which a wait has failed; each lasts at most [`PATIENCE`]: 60 s.
@@ -62,7 +63,10 @@ pub(crate) enum Newer {
 /// Whether this kernel does it. If not, the test that asks says so and checks nothing; past what
 /// captures the words of tests that pass.
 pub(crate) fn does(newer: Newer) -> bool {
-    let features = probe().expect("tests need Linux 6.13 or newer");
+    let release = KernelFiles::of_this_host().text("proc/sys/kernel/osrelease");
+    let release = release.unwrap_or_default();
+    let host = HostSays { release, io_uring_disabled: None, seccomp_mode: None };
+    let features = probe(&host).expect("tests need Linux 6.13 or newer");
     let (does, since) = match newer {
         Newer::Descriptors => (features.addresses, "6.8"),
         Newer::SourceAddresses => (features.source_addresses, "6.11"),
@@ -70,7 +74,7 @@ pub(crate) fn does(newer: Newer) -> bool {
         Newer::ReceivesAhead => (features.receives_ahead, "6.17"),
     };
     if !does {
-        let (thread, release) = (thread::current(), features.release);
+        let (thread, release) = (thread::current(), host.release);
         let test = thread.name().unwrap_or("a test");
         let words = format!("{test} checks nothing: Linux {release} is older than {since}\n");
         stderr().write_all(words.as_bytes()).expect("stderr");

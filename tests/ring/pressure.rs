@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use portcullis::base::Side;
 use portcullis::ring::{
-    AcceptMode, Completion, ConnIndex, GateId, Operation, Ring, RingSetup, Token,
+    AcceptMode, Accepts, Completion, ConnIndex, GateId, Operation, Operations, Ring, RingSetup,
+    Token,
 };
 
 use crate::harness::{Rig, V4, setup, token};

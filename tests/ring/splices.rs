@@ -6,7 +6,7 @@ use std::net::TcpStream;
 use nix::libc;
 use nix::sys::socket::{MsgFlags, send, setsockopt, sockopt};
 use portcullis::base::{Chunk, Errno, Side};
-use portcullis::ring::{ConnIndex, Done, Operation, Ring, RingSetup};
+use portcullis::ring::{Buffers, ConnIndex, Done, Operation, Operations, RingSetup};
 
 use crate::harness::{Newer, Rig, V4, does, setup};
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use nix::libc::POLLOUT;
 use portcullis::base::{Chunk, Errno, InFlight, OpKind, Side};
-use portcullis::ring::{ConnIndex, Operation, Ring};
+use portcullis::ring::{Buffers, ConnIndex, Operation, Ring};
 
 use crate::endings::reset_by;
 use crate::harness::Rig;

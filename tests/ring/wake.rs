@@ -7,7 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use portcullis::base::Side;
-use portcullis::ring::{Operation, Ring, RingSetup, Waker};
+use portcullis::ring::{Accepts, Operation, Ring, RingSetup, Waker};
 
 use crate::harness::{Newer, Rig, V4, does, setup};
 

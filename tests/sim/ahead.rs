@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use portcullis::base::{Buffer, OpKind, Side};
-use portcullis::ring::{ConnIndex, Ring, Token};
+use portcullis::ring::{Buffers, ConnIndex, Token};
 
 use crate::fault::Fault;
 use crate::kernel::Outcome;

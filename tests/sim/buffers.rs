@@ -125,6 +125,27 @@ impl Buffers {
         &all[start..start + length]
     }
 
+    /// The same, to be changed in place.
+    pub fn bytes_mut(&mut self, chunk: Chunk) -> &mut [u8] {
+        let Chunk { buffer: Buffer(id), start_bytes, length_bytes } = chunk;
+        self.bytes(chunk);
+        let all = match self.parked.get_mut(&id) {
+            Some(parked) => parked,
+            None => &mut self.pool[id as usize].1,
+        };
+        &mut all[start_bytes as usize..][..length_bytes as usize]
+    }
+
+    /// The worker fills a free buffer; what it held before is unspecified.
+    pub fn fill_by(&mut self, length_bytes: u32, write: impl FnOnce(&mut [u8])) -> Chunk {
+        let fits = (1..=self.buffer_bytes).contains(&length_bytes);
+        assert!(fits, "{length_bytes} bytes for a buffer of {}", self.buffer_bytes);
+        let mut bytes = vec![0xA5; length_bytes as usize];
+        write(&mut bytes);
+        let buffer = self.fill_for(Holder::Worker, bytes);
+        Chunk { buffer, start_bytes: 0, length_bytes }
+    }
+
     /// `None` when there is no room. A chunk that is parked already stays where it is.
     pub fn park(&mut self, chunk: Chunk) -> Option<Chunk> {
         let bytes = self.bytes(chunk).to_vec();

@@ -8,6 +8,7 @@ mod ahead;
 mod asker;
 mod border;
 mod buffers;
+mod contract;
 mod counts;
 mod ends;
 mod fault;

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use portcullis::base::{Buffer, Chunk, Errno, OpKind, Side};
 use portcullis::ring::{
-    AcceptMode, Completion, ConnIndex, Done, FourTuple, GateId, Operation, Ring, RingCounters,
-    ServerId, Token,
+    AcceptMode, Accepts, Buffers, Completion, ConnIndex, Done, GateId, Layer, Operation,
+    Operations, Ring, ServerId, Token,
 };
 
 use crate::link::{OUT, RDHUP};
@@ -165,9 +165,15 @@ impl Mutant {
     }
 }
 
-impl Ring for Mutant {
-    fn slots(&self) -> u32 {
-        self.inner.slots()
+impl Layer for Mutant {
+    type Below = SimRing;
+
+    fn below(&self) -> &SimRing {
+        &self.inner
+    }
+
+    fn below_mut(&mut self) -> &mut SimRing {
+        &mut self.inner
     }
 
     fn accept_room(&self) -> u32 {
@@ -180,56 +186,56 @@ impl Ring for Mutant {
         self.inner.best_accept_room() + lie
     }
 
-    fn accept_burst(&self) -> u32 {
-        self.inner.accept_burst()
-    }
-
-    fn retarget_accepts(&mut self) {
-        self.inner.retarget_accepts();
-    }
-
-    fn accept(&mut self, listener: GateId, mode: AcceptMode) {
+    fn accept(&mut self, gate: GateId, mode: AcceptMode) {
         if self.mutation == Mutation::DropsAccept {
             return;
         }
-        self.inner.accept(listener, mode);
+        self.inner.accept(gate, mode);
         if mode == AcceptMode::Single && self.breaks(Mutation::AcceptsTwice) {
-            self.inner.accept(listener, mode);
+            self.inner.accept(gate, mode);
         }
     }
 
-    fn cancel_accepts(&mut self, listener: GateId) {
+    fn cancel_accepts(&mut self, gate: GateId) {
         if self.mutation != Mutation::KeepsAccepting {
-            self.inner.cancel_accepts(listener);
+            self.inner.cancel_accepts(gate);
         }
     }
 
-    fn accept_queue(&self, listener: GateId) -> Result<u32, Errno> {
-        self.inner.accept_queue(listener)
-    }
-
-    fn watch_queue(&mut self, listener: GateId) {
-        self.inner.watch_queue(listener);
-    }
-
-    fn add_gate(&mut self, gate: GateId) {
-        self.inner.add_gate(gate);
-    }
     fn remove_gate(&mut self, gate: GateId) {
         if self.mutation != Mutation::KeepsGate {
             self.inner.remove_gate(gate);
         }
     }
+
+    fn park(&mut self, chunk: Chunk) -> Option<Chunk> {
+        let parked = self.inner.park(chunk);
+        if self.breaks(Mutation::UsesOldChunk) { parked.map(|_| chunk) } else { parked }
+    }
+
+    fn release(&mut self, buffer: Buffer) {
+        let pipe = is_pipe(buffer);
+        if pipe && self.breaks(Mutation::KeepsPipe) || !pipe && self.breaks(Mutation::KeepsBuffer) {
+            return;
+        }
+        self.inner.release(buffer);
+        if self.breaks(Mutation::ReleasesTwice) {
+            self.inner.release(buffer);
+        }
+    }
+
     fn add_server(&mut self, server: ServerId) {
         if self.mutation != Mutation::MissesServer {
             self.inner.add_server(server);
         }
     }
+
     fn remove_server(&mut self, server: ServerId) {
         if self.mutation != Mutation::KeepsServer {
             self.inner.remove_server(server);
         }
     }
+
     fn start(&mut self, token: Token, operation: Operation) {
         let Token { conn, side, kind, .. } = token;
         if kind == OpKind::Splice && self.breaks(Mutation::ForgetsAhead) {
@@ -259,50 +265,10 @@ impl Ring for Mutant {
         }
     }
 
-    fn release(&mut self, buffer: Buffer) {
-        let pipe = is_pipe(buffer);
-        if pipe && self.breaks(Mutation::KeepsPipe) || !pipe && self.breaks(Mutation::KeepsBuffer) {
-            return;
-        }
-        self.inner.release(buffer);
-        if self.breaks(Mutation::ReleasesTwice) {
-            self.inner.release(buffer);
-        }
-    }
-
     fn end_splices(&mut self, conn: ConnIndex) {
         if self.mutation != Mutation::KeepsDescriptors {
             self.inner.end_splices(conn);
         }
-    }
-
-    fn free_buffers(&self) -> u32 {
-        self.inner.free_buffers()
-    }
-
-    fn returned_buffers(&mut self) -> u32 {
-        self.inner.returned_buffers()
-    }
-
-    fn pool_buffers(&self) -> u32 {
-        self.inner.pool_buffers()
-    }
-
-    fn trim(&mut self) {
-        self.inner.trim();
-    }
-
-    fn counters(&self) -> RingCounters {
-        self.inner.counters()
-    }
-
-    fn park(&mut self, chunk: Chunk) -> Option<Chunk> {
-        let parked = self.inner.park(chunk);
-        if self.breaks(Mutation::UsesOldChunk) { parked.map(|_| chunk) } else { parked }
-    }
-
-    fn addresses(&mut self, token: Token) -> Option<FourTuple> {
-        self.inner.addresses(token)
     }
 
     fn turn(&mut self, wait: Option<Duration>) -> Result<(), Errno> {

@@ -1,19 +1,14 @@
-//! The simulated ring: the contract's face of the simulated kernel, and the checks at that border.
+//! The simulated ring: all that its kernel knows, and the books about what its worker sees.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
-use portcullis::base::{Buffer, Chunk, Errno, InFlight, OpKind, Side};
+use portcullis::base::{Buffer, Errno, InFlight, OpKind, Side};
 use portcullis::conn::Wiring;
-use portcullis::ring::{
-    AcceptMode, Completion, ConnIndex, Done, FourTuple, GateId, Operation, Ring, RingCounters,
-    ServerId, Token,
-};
+use portcullis::ring::{Completion, ConnIndex, Done, Operation, Token};
 
 use crate::accepts::{Accept, Listener};
-use crate::border::address_of;
 use crate::buffers::Buffers;
 use crate::ends::Ends;
 use crate::fault::{Fault, Faults};
@@ -105,9 +100,9 @@ pub struct SimRing {
     pub buffers: Buffers,
     pub pipes: Pipes,
     /// Addresses that may be taken, and whether they were found.
-    addresses: BTreeMap<u64, bool>,
+    pub addresses: BTreeMap<u64, bool>,
     /// Buffers of data that came although the receive was being cancelled.
-    beat_quiet: BTreeSet<u32>,
+    pub beat_quiet: BTreeSet<u32>,
     /// Why its connections ended.
     pub ends: Ends,
     pub repeats: Repeats,
@@ -195,7 +190,7 @@ impl SimRing {
     }
 
     /// Shows the worker one completion and keeps the books about it.
-    fn show(&mut self, posted: Posted) -> Completion {
+    pub fn show(&mut self, posted: Posted) -> Completion {
         self.shown += 1;
         if posted.order < self.last_order_shown {
             self.faults.note(Fault::Permuted);
@@ -282,7 +277,7 @@ impl SimRing {
 
     /// The worker begins to read what its server sends: from here on the pair is joined. That it
     /// heard of the connect alone means nothing, because it may have begun to give the pair up.
-    fn join(&mut self, conn: ConnIndex) {
+    pub fn join(&mut self, conn: ConnIndex) {
         let (Some(client), Some(upstream)) =
             (self.link_at(conn, Side::Client), self.link_at(conn, Side::Upstream))
         else {
@@ -292,188 +287,5 @@ impl SimRing {
         self.links[client].joined = true;
         self.links[client].expects = Some(self.links[upstream].key);
         self.joined.insert(client, upstream);
-    }
-}
-
-impl Ring for SimRing {
-    fn slots(&self) -> u32 {
-        self.shape.slots
-    }
-
-    fn accept_room(&self) -> u32 {
-        self.room(self.target)
-    }
-
-    fn best_accept_room(&self) -> u32 {
-        (0..self.shape.parts).map(|part| self.room(part)).max().unwrap_or(0)
-    }
-
-    fn accept_burst(&self) -> u32 {
-        self.shape.burst
-    }
-
-    fn retarget_accepts(&mut self) {
-        assert!(self.accepts.is_empty(), "accepts were pointed elsewhere while armed");
-        let best = (0..self.shape.parts).max_by_key(|&part| self.room(part));
-        self.target = best.unwrap_or(0);
-    }
-
-    fn accept(&mut self, gate: GateId, mode: AcceptMode) {
-        self.note(|| format!("accept {mode:?} on {gate:?}"));
-        self.arm_accept(self.listener_of(gate), mode);
-    }
-
-    fn watch_queue(&mut self, gate: GateId) {
-        self.note(|| format!("watch {gate:?}"));
-        self.arm_watch(self.listener_of(gate));
-    }
-
-    fn cancel_accepts(&mut self, gate: GateId) {
-        self.note(|| format!("cancel accepts of {gate:?}"));
-        self.submitted.push(Submitted::CancelAccepts(self.listener_of(gate)));
-    }
-
-    fn accept_queue(&self, gate: GateId) -> Result<u32, Errno> {
-        Ok(self.listeners[self.listener_of(gate)].queue.len() as u32)
-    }
-
-    fn add_gate(&mut self, gate: GateId) {
-        self.note(|| format!("add gate {gate:?}"));
-        self.take_gate_in(gate);
-    }
-
-    fn remove_gate(&mut self, gate: GateId) {
-        self.note(|| format!("remove gate {gate:?}"));
-        self.give_gate_up(gate);
-    }
-
-    fn add_server(&mut self, server: ServerId) {
-        self.note(|| format!("add server {server:?}"));
-        self.take_server_in(server);
-    }
-
-    fn remove_server(&mut self, server: ServerId) {
-        self.note(|| format!("remove server {server:?}"));
-        self.give_server_up(server);
-    }
-
-    fn start(&mut self, token: Token, operation: Operation) {
-        self.note(|| {
-            let Token { conn, side, .. } = token;
-            format!("start {operation:?} on {side:?} of {}", conn.0)
-        });
-        self.check_start(token, operation);
-        self.note_end(token, operation);
-        let key = self.key();
-        let op = Op {
-            token,
-            operation,
-            key,
-            runs_at: u64::MAX,
-            escaped: false,
-            over: false,
-            bits: 0,
-            cancelled: Vec::new(),
-            started: self.patient,
-            asked: self.now(),
-        };
-        self.ops.push(op);
-        let now = self.now();
-        if let Some(link) = self.link_at(token.conn, token.side) {
-            let link = &mut self.links[link];
-            match operation {
-                Operation::Cancel(_) | Operation::Reset | Operation::Close => {
-                    link.abandoned = true;
-                    link.quieted = operation == QUIETS;
-                    if operation == Operation::Reset {
-                        link.give_up(now);
-                    }
-                }
-                // Nobody asks for a server's before it is joined, but at the end.
-                Operation::Addresses => link.abandoned |= !link.joined,
-                _ => link.served = true,
-            }
-            let quieted = link.quieted;
-            link.quieted &= !matches!(token.kind, OpKind::WaitReadable | OpKind::Receive);
-            if quieted && token.kind == OpKind::WaitReadable {
-                self.faults.note(Fault::WentQuiet);
-            }
-        }
-        if let Operation::Send(chunk) = operation
-            && self.beat_quiet.remove(&chunk.buffer.0)
-        {
-            self.faults.note(Fault::DataBeatsQuiet);
-        }
-        if token.side == Side::Upstream
-            && matches!(token.kind, OpKind::WaitReadable | OpKind::Receive)
-        {
-            self.join(token.conn);
-        }
-        self.submitted.push(Submitted::Start(token));
-    }
-
-    fn release(&mut self, buffer: Buffer) {
-        self.note(|| format!("release {buffer:?}"));
-        assert!(!self.sending(buffer), "{buffer:?} was released while a send uses it");
-        self.beat_quiet.remove(&buffer.0);
-        if is_pipe(buffer) {
-            return self.pipes.release(buffer);
-        }
-        self.buffers.release(buffer);
-    }
-
-    fn end_splices(&mut self, conn: ConnIndex) {
-        self.note(|| format!("end splices of {}", conn.0));
-        self.end_splices_of(conn);
-    }
-
-    fn free_buffers(&self) -> u32 {
-        self.buffers.free()
-    }
-
-    fn returned_buffers(&mut self) -> u32 {
-        self.buffers.take_returned()
-    }
-
-    fn pool_buffers(&self) -> u32 {
-        self.buffers.all()
-    }
-
-    fn trim(&mut self) {}
-
-    fn counters(&self) -> RingCounters {
-        RingCounters { chunks_parked: self.buffers.chunks_parked, ..RingCounters::default() }
-    }
-
-    fn park(&mut self, chunk: Chunk) -> Option<Chunk> {
-        assert!(!self.sending(chunk.buffer), "{chunk:?} was parked while a send uses it");
-        if is_pipe(chunk.buffer) {
-            return Some(chunk);
-        }
-        let parked = self.buffers.park(chunk);
-        self.note(|| format!("park {chunk:?}: {parked:?}"));
-        if parked.is_none() {
-            self.faults.note(Fault::ParkRefused);
-        }
-        parked
-    }
-
-    fn addresses(&mut self, token: Token) -> Option<FourTuple> {
-        let found = self.addresses.remove(&token.pack());
-        let found = found.unwrap_or_else(|| panic!("addresses of {token:?} were not asked for"));
-        let link = self.link_at(token.conn, token.side).expect("a side that is named has a socket");
-        found.then(|| address_of(link))
-    }
-
-    fn turn(&mut self, wait: Option<Duration>) -> Result<(), Errno> {
-        let wait = wait.map_or(u64::MAX, |wait| wait.as_millis() as u64);
-        self.work(wait);
-        Ok(())
-    }
-
-    fn next(&mut self) -> Option<Completion> {
-        self.ends.take_count();
-        let posted = self.out.pop_front()?;
-        Some(self.show(posted))
     }
 }

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use portcullis::base::{Buffer, Chunk, Errno, OpKind, Side};
 use portcullis::ring::{
-    AcceptMode, Completion, ConnIndex, Done, FourTuple, GateId, Operation, Ring, RingCounters,
-    ServerId, Token,
+    AcceptMode, Accepts, Buffers, Completion, ConnIndex, Done, FourTuple, GateId, Operation,
+    Operations, Ring, RingCounters, ServerId, Token,
 };
 
 /// poll(2): there is something to read.
@@ -145,7 +145,7 @@ fn done(token: Token, result: Result<u32, Errno>) -> Completion {
     Completion::Done(Done { token, result, buffer: None, full: false, more: false })
 }
 
-impl Ring for InstantRing {
+impl Accepts for InstantRing {
     fn slots(&self) -> u32 {
         self.sockets.len() as u32
     }
@@ -195,7 +195,49 @@ impl Ring for InstantRing {
     fn remove_gate(&mut self, gate: GateId) {
         panic!("{gate:?} in a ring whose gates stay");
     }
+}
 
+impl Buffers for InstantRing {
+    fn bytes(&self, chunk: Chunk) -> &[u8] {
+        panic!("{chunk:?} has no bytes here: only their number passes");
+    }
+
+    fn bytes_mut(&mut self, chunk: Chunk) -> &mut [u8] {
+        panic!("{chunk:?} has no bytes here: only their number passes");
+    }
+
+    fn fill(&mut self, _: u32, _: impl FnOnce(&mut [u8])) -> Option<Chunk> {
+        None
+    }
+
+    fn park(&mut self, _: Chunk) -> Option<Chunk> {
+        None
+    }
+
+    fn release(&mut self, buffer: Buffer) {
+        self.buffers.push(buffer);
+    }
+
+    fn buffer_bytes(&self) -> u32 {
+        u32::MAX
+    }
+
+    fn pool_buffers(&self) -> u32 {
+        self.pool
+    }
+
+    fn free_buffers(&self) -> u32 {
+        self.buffers.len() as u32
+    }
+
+    fn returned_buffers(&mut self) -> u32 {
+        0
+    }
+
+    fn trim(&mut self) {}
+}
+
+impl Operations for InstantRing {
     fn add_server(&mut self, server: ServerId) {
         panic!("{server:?} in a ring whose servers stay");
     }
@@ -257,38 +299,14 @@ impl Ring for InstantRing {
         }
     }
 
-    fn trim(&mut self) {}
-
-    fn counters(&self) -> RingCounters {
-        RingCounters::default()
-    }
-
-    fn release(&mut self, buffer: Buffer) {
-        self.buffers.push(buffer);
-    }
-
-    fn end_splices(&mut self, _: ConnIndex) {}
-
-    fn free_buffers(&self) -> u32 {
-        self.buffers.len() as u32
-    }
-
-    fn returned_buffers(&mut self) -> u32 {
-        0
-    }
-
-    fn pool_buffers(&self) -> u32 {
-        self.pool
-    }
-
-    fn park(&mut self, _: Chunk) -> Option<Chunk> {
-        None
-    }
-
     fn addresses(&mut self, _: Token) -> Option<FourTuple> {
         None
     }
 
+    fn end_splices(&mut self, _: ConnIndex) {}
+}
+
+impl Ring for InstantRing {
     fn turn(&mut self, _: Option<Duration>) -> Result<(), Errno> {
         std::mem::swap(&mut self.now, &mut self.later);
         Ok(())
@@ -296,5 +314,9 @@ impl Ring for InstantRing {
 
     fn next(&mut self) -> Option<Completion> {
         self.now.pop_front()
+    }
+
+    fn counters(&self) -> RingCounters {
+        RingCounters::default()
     }
 }

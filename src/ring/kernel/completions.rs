@@ -5,7 +5,7 @@ use nix::libc;
 
 use super::KernelRing;
 use super::entries::{self, Tag};
-use crate::base::{Buffer, ConnIndex, Errno, GateId, OpKind, Side};
+use crate::base::{Buffer, Errno, GateId, OpKind, Side};
 use crate::ring::contract::{AcceptMode, Completion, Done};
 use crate::ring::token::Token;
 
@@ -33,7 +33,7 @@ impl KernelRing {
                 None
             }
             Tag::StopReceive => {
-                self.receive_stopped(table, payload, result);
+                self.receive_stopped(payload, result);
                 None
             }
             Tag::Wake => {
@@ -60,11 +60,11 @@ impl KernelRing {
             OpKind::Receive => return self.received(table, token, completion),
             OpKind::WaitWritable => return self.writable(table, token, completion),
             OpKind::Connect if self.self_connects.over(token, result) => {
-                self.start_name(token);
+                self.start_addresses(token);
                 return None;
             }
             OpKind::Close if token.side == Side::Client && result.is_ok() => {
-                self.tables[table].free_clients += 1;
+                self.tables.client_left(table);
             }
             _ => {}
         }
@@ -86,20 +86,19 @@ impl KernelRing {
         match result {
             Ok(bits) if bits & TELLS == 0 => {
                 if !goes_on {
-                    let (_, local) = self.locate(token.conn);
-                    let slot = self.slot(table, local, token.side);
+                    let slot = self.tables.place(token.conn, token.side).slot;
                     self.push(table, entries::watch_writable(slot), token.pack());
                 }
                 None
             }
             // The worker hears of it when the poll has ended.
             Ok(bits) if goes_on => {
-                self.woken.insert(token.pack(), bits);
+                self.tables[table].woken.insert(token.pack(), bits);
                 self.cancel_one(table, token);
                 None
             }
             _ => {
-                let woken = self.woken.remove(&token.pack());
+                let woken = self.tables[table].woken.remove(&token.pack());
                 Some(Completion::Done(done_of(token, woken.map_or(result, Ok))))
             }
         }
@@ -134,11 +133,8 @@ impl KernelRing {
             *self.gates[gate].armed(mode) -= 1;
         }
         match result_of(completion) {
-            Ok(local) => {
-                let table_ref = &mut self.tables[table];
-                assert!(local < table_ref.clients, "slot {local} is not a client's");
-                table_ref.free_clients -= 1;
-                let conn = ConnIndex(table as u32 * self.clients_per_ring + local);
+            Ok(slot) => {
+                let conn = self.tables.client_came(table, slot);
                 Completion::Accepted { gate, conn, more }
             }
             Err(error) => Completion::AcceptEnded { gate, error },

@@ -8,56 +8,119 @@ use nix::sys::socket;
 
 use super::completions::done;
 use super::entries::{self, Tag};
+use super::layout::Place;
+use super::splices::Splices;
 use super::{KernelRing, address};
-use crate::base::{Errno, OpKind, Side};
-use crate::ring::contract::Completion;
+use crate::base::{Buffer, Chunk, ConnIndex, Errno, OpKind, Side};
+use crate::ring::contract::{Completion, Done};
 use crate::ring::token::Token;
 
-/// How many there may be, and who waits for one.
+/// The descriptors that there are and may be, and the questions that wait for one.
 ///
-/// Whoever finds none left goes another way: a FIN by an io-wq thread, bulk by copies; addresses
-/// wait.
+/// Those that live for a moment and those of splices and pipes are never more than `most`: each of
+/// either kind is made only after this has counted it. One is always left by splices: what lives
+/// for a moment must not wait for what lives as long as bulk.
+///
+/// Whoever finds none left goes another way: a FIN by an io-wq thread, bulk by copies; questions
+/// for addresses wait.
 pub(super) struct Installs {
-    /// Descriptors at most, those of splices and their pipes among them.
     most: u32,
     /// Those that live for a moment: made to ask for addresses, to verify a connect, or to send a
     /// FIN.
     brief: u32,
     /// Questions for addresses that wait for a descriptor.
     waiting: VecDeque<Token>,
+    splices: Splices,
 }
 
 impl Installs {
     /// At least one, so that questions for addresses are answered.
-    pub(super) fn new(most: u32) -> Installs {
-        Installs { most: most.max(1), brief: 0, waiting: VecDeque::new() }
+    pub(super) fn new(most: u32, splices: Splices) -> Installs {
+        Installs { most: most.max(1), brief: 0, waiting: VecDeque::new(), splices }
+    }
+
+    /// What splices there are.
+    pub(super) fn splices(&self) -> &Splices {
+        &self.splices
+    }
+
+    fn left(&self) -> u32 {
+        self.most.saturating_sub(self.brief + self.splices.descriptors())
+    }
+
+    fn left_for_splices(&self) -> u32 {
+        self.left().saturating_sub(1)
+    }
+
+    /// Lends a descriptor for a moment, if one is left.
+    fn lend(&mut self) -> bool {
+        let lends = self.left() > 0;
+        self.brief += u32::from(lends);
+        lends
+    }
+
+    /// A descriptor that was lent is closed.
+    fn give_back(&mut self) {
+        self.brief -= 1;
+    }
+
+    /// The next question that waits, if a descriptor is left for it, which is lent.
+    fn next_question(&mut self) -> Option<Token> {
+        if self.waiting.is_empty() || !self.lend() {
+            return None;
+        }
+        self.waiting.pop_front()
+    }
+
+    /// Starts a splice. True when descriptors of both sockets must be made first.
+    fn splice(&mut self, token: Token) -> bool {
+        let room = self.left_for_splices();
+        self.splices.start(token, room)
+    }
+
+    /// Moves what fits out of a pipe.
+    pub(super) fn send_pipe(&mut self, token: Token, chunk: Chunk) {
+        self.splices.send(token, chunk);
+    }
+
+    /// Takes a pipe back.
+    pub(super) fn release_pipe(&mut self, buffer: Buffer) {
+        self.splices.release(buffer);
+    }
+
+    /// Gives back what the splices of a connection took: questions may have their place.
+    pub(super) fn end_splices(&mut self, conn: ConnIndex) {
+        self.splices.end(conn);
+    }
+
+    /// A slot is about to be closed. Its descriptor is closed: a question may have its place.
+    pub(super) fn close(&mut self, conn: ConnIndex, side: Side) {
+        self.splices.close(conn, side);
+    }
+
+    /// Begins a turn.
+    pub(super) fn open_turn(&mut self) {
+        self.splices.open_turn();
+    }
+
+    /// The next completion of a splice.
+    pub(super) fn next_splice(&mut self) -> Option<Done> {
+        let room = self.left_for_splices();
+        self.splices.next(room)
     }
 }
 
 impl KernelRing {
-    /// Descriptors that may still be made for splices and pipes. One is always kept: what lives
-    /// for a moment must not wait for what lives as long as bulk.
-    pub(super) fn descriptors_for_splices(&self) -> u32 {
-        self.descriptors_left().saturating_sub(1)
-    }
-
-    fn descriptors_left(&self) -> u32 {
-        self.installs.most.saturating_sub(self.installs.brief + self.splices.descriptors())
-    }
-
     /// Asks a socket for its addresses, when a descriptor is free for it and nobody waits for one:
     /// for the worker, or to verify a connect.
-    pub(super) fn start_name(&mut self, token: Token) {
+    pub(super) fn start_addresses(&mut self, token: Token) {
         self.installs.waiting.push_back(token);
         self.ask_waiting();
     }
 
     /// Asks the questions that waited, as far as descriptors have come free.
     pub(super) fn ask_waiting(&mut self) {
-        while self.descriptors_left() > 0
-            && let Some(token) = self.installs.waiting.pop_front()
-        {
-            self.installs.brief += 1;
+        while let Some(token) = self.installs.next_question() {
             self.install(token);
         }
     }
@@ -67,22 +130,17 @@ impl KernelRing {
     /// connect, echo and close took 51 µs of CPU instead of 80 (`portcullis-bench churn
     /// --connections 64`, Linux 6.18, 2 cores).
     pub(super) fn start_shutdown(&mut self, token: Token) {
-        if self.descriptors_left() == 0 {
-            return self.shut_by_thread(token);
-        }
-        self.installs.brief += 1;
-        self.install(token);
+        if self.installs.lend() { self.install(token) } else { self.shut_by_thread(token) }
     }
 
     fn shut_by_thread(&mut self, token: Token) {
-        let (table, local) = self.locate(token.conn);
-        let slot = self.slot(table, local, token.side);
+        let Place { table, slot } = self.tables.place(token.conn, token.side);
         self.push(table, entries::shutdown(slot), token.pack());
     }
 
     /// Starts a splice, and has descriptors made for both sockets if they have none.
     pub(super) fn start_splice(&mut self, token: Token) {
-        if self.splices.start(token, self.descriptors_for_splices()) {
+        if self.installs.splice(token) {
             for side in Side::BOTH {
                 self.install(Token { side, ..token });
             }
@@ -90,8 +148,7 @@ impl KernelRing {
     }
 
     fn install(&mut self, token: Token) {
-        let (table, local) = self.locate(token.conn);
-        let slot = self.slot(table, local, token.side);
+        let Place { table, slot } = self.tables.place(token.conn, token.side);
         self.push(table, entries::install(slot), Tag::Install.with(token.pack()));
     }
 
@@ -106,7 +163,7 @@ impl KernelRing {
         let socket = result.map(|fd| unsafe { own(fd) });
         match token.kind {
             OpKind::Splice => {
-                self.splices.made(token.conn, token.side, socket);
+                self.installs.splices.made(token.conn, token.side, socket);
                 None
             }
             OpKind::Shutdown => {
@@ -129,7 +186,7 @@ impl KernelRing {
                 let found = socket.and_then(|socket| address::four_tuple(socket.as_fd()));
                 self.brief_is_over();
                 if let Ok(found) = found {
-                    self.addresses.push_back((token, found));
+                    self.addresses.keep(token, found);
                 }
                 Some(done(payload, found.map(|_| 0)))
             }
@@ -138,7 +195,7 @@ impl KernelRing {
 
     /// A descriptor that lived for a moment is closed: the next question may have its place.
     fn brief_is_over(&mut self) {
-        self.installs.brief -= 1;
+        self.installs.give_back();
         self.ask_waiting();
     }
 }

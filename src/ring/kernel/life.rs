@@ -1,24 +1,27 @@
 //! How a worker's set of rings is made, and how it ends without a request left behind.
 #![allow(unsafe_code)]
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::mem::ManuallyDrop;
 
-use super::ahead::{RECEIVE_BUFFERS, Receives};
+use super::addresses::Addresses;
 use super::entries::{self, Tag};
 use super::gates::Gates;
 use super::installs::{self, Installs};
 use super::locked::patient;
+use super::memory::Memory;
 use super::parked::Parked;
 use super::pool::{Group, Pool};
 use super::queue::Queue;
+use super::receives::{RECEIVE_BUFFERS, Receives};
 use super::self_connect::SelfConnects;
 use super::servers::Servers;
 use super::setup::{Plan, RingError, RingSetup};
 use super::splices::Splices;
 use super::supplier::Supplies;
+use super::tables::Tables;
 use super::waker::Waker;
-use super::{IO_WQ_WORKERS, KernelRing, Memory, Table, probe};
+use super::{IO_WQ_WORKERS, KernelRing, probe};
 use crate::base::errno_of;
 use crate::metrics::RingCounters;
 
@@ -35,44 +38,39 @@ impl KernelRing {
         let plan = Plan::new(&setup)?;
         let waker = Waker::new()
             .map_err(|errno| RingError::refused("the worker's eventfd".into(), errno))?;
-        let groups = (0..plan.rings).map(|index| {
-            let slots = plan.slots(index, setup.connections);
-            Group::new(setup.buffer_count, plan.rings, slots)
-        });
+        let layout = plan.layout;
+        let rings = layout.tables();
+        let groups = (0..rings as usize)
+            .map(|table| Group::new(setup.buffer_count, rings, layout.slots(table)));
         let memory = Memory {
             pool: Pool::new(setup.buffer_count, setup.buffer_bytes).map_err(|errno| {
                 let (count, bytes) = (setup.buffer_count, setup.buffer_bytes);
                 RingError::refused(format!("a pool of {count} × {bytes} bytes"), errno)
             })?,
-            groups: groups.collect::<Result<_, _>>().map_err(|errno| {
-                RingError::refused(format!("{} buffer groups", plan.rings), errno)
-            })?,
+            groups: groups
+                .collect::<Result<_, _>>()
+                .map_err(|errno| RingError::refused(format!("{rings} buffer groups"), errno))?,
             parked: Parked::new(setup.parked_bytes_max),
             servers: Servers::new(&setup.servers),
             wake_count: Box::default(),
         };
+        let splices = Splices::new(setup.splice_pipes, setup.buffer_bytes);
+        let receive_bytes = (setup.receive_ahead && probe::receives_go_on())
+            .then_some(RECEIVE_BUFFERS * setup.buffer_bytes);
         let mut ring = KernelRing {
-            tables: ManuallyDrop::new(Vec::new()),
+            tables: ManuallyDrop::new(Tables::new(layout)),
             memory: ManuallyDrop::new(memory),
             gates: Gates::new(setup.gates),
             supplies: Supplies::new(),
-            connections: setup.connections,
-            clients_per_ring: plan.clients_per_ring,
-            target: 0,
-            reading: 0,
-            splices: Splices::new(setup.splice_pipes, setup.buffer_bytes),
-            installs: Installs::new(setup.descriptors),
+            installs: Installs::new(setup.descriptors, splices),
             self_connects: SelfConnects::new(&setup.servers, setup.ephemeral_ports),
-            addresses: VecDeque::new(),
-            receive_bytes: (setup.receive_ahead && probe::receives_go_on())
-                .then_some(RECEIVE_BUFFERS * setup.buffer_bytes),
-            told: VecDeque::new(),
-            woken: HashMap::new(),
+            addresses: Addresses::new(),
+            ready: VecDeque::new(),
             waker,
-            counters: RingCounters { rings: plan.rings.into(), ..RingCounters::default() },
+            counters: RingCounters { rings: rings.into(), ..RingCounters::default() },
         };
-        for index in 0..plan.rings {
-            ring.add_table(&plan, index)?;
+        for table in 0..rings as usize {
+            ring.add_table(&plan, table, receive_bytes)?;
         }
         if setup.servers.iter().any(|(_, server)| server.source.is_some()) {
             probe::require_bind(ring.tables[0].queue.ring())?;
@@ -86,12 +84,16 @@ impl KernelRing {
         Ok(ring)
     }
 
-    fn add_table(&mut self, plan: &Plan, index: u32) -> Result<(), RingError> {
-        let clients = plan.clients(index, self.connections);
-        let slots = plan.slots(index, self.connections);
+    fn add_table(
+        &mut self,
+        plan: &Plan,
+        table: usize,
+        receive_bytes: Option<u32>,
+    ) -> Result<(), RingError> {
+        let (clients, slots) = (plan.layout.clients(table), plan.layout.slots(table));
         let refused = |what: &str, errno| {
-            let rings = plan.rings;
-            let tried = format!("{what} of kernel ring {} of {rings}, {slots} slots", index + 1);
+            let rings = plan.layout.tables();
+            let tried = format!("{what} of kernel ring {} of {rings}, {slots} slots", table + 1);
             RingError::refused(tried, errno)
         };
         let io = |what, result: std::io::Result<()>| {
@@ -104,11 +106,11 @@ impl KernelRing {
         queue.set_alloc_range(clients).map_err(|errno| refused("the accept range", errno))?;
         let mut workers = [IO_WQ_WORKERS; 2];
         io("the io-wq bound", submitter.register_iowq_max_workers(&mut workers))?;
-        if index > 0 {
+        if table > 0 {
             // The lead ring's read on this eventfd is what wakes a thread that waits on the lead.
             io("the wake-up", submitter.register_eventfd(self.waker.fd()))?;
         }
-        let (address, entries) = self.memory.groups[index as usize].registration();
+        let (address, entries) = self.memory.groups[table].registration();
         let registered = patient(|| {
             // SAFETY: the group's mapping has exactly so many entries and lives in `self.memory`,
             // which `Drop` gives back only after it dropped the rings.
@@ -118,13 +120,7 @@ impl KernelRing {
             registered.map_err(|error| errno_of(&error))
         });
         registered.map_err(|errno| refused("the buffer group", errno))?;
-        self.tables.push(Table {
-            queue,
-            clients,
-            free_clients: clients,
-            receives: Receives::new(slots),
-            opens: VecDeque::new(),
-        });
+        self.tables.add(queue, Receives::new(slots, receive_bytes));
         Ok(())
     }
 
@@ -166,7 +162,7 @@ mod tests {
 
     use super::*;
     use crate::base::GateId;
-    use crate::ring::contract::{AcceptMode, Ring};
+    use crate::ring::contract::{AcceptMode, Accepts, Ring};
 
     fn ring(table_entries: u32) -> KernelRing {
         let socket = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use io_uring::IoUring;
 
-use super::memory::{Mapping, page_bytes};
+use super::mapping::{Mapping, page_bytes};
 use crate::base::{Errno, errno_of};
 
 /// How often, and for how long, memory that is refused is asked for again: 5 s.

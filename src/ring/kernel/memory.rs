@@ -1,86 +1,68 @@
-//! Anonymous memory that the kernel reads and writes for us.
-#![allow(unsafe_code)]
+//! All memory that the kernel reads or writes for requests of a set of rings.
 
-use std::ptr::NonNull;
+use std::cell::UnsafeCell;
 
-use nix::unistd::{SysconfVar, sysconf};
+use super::PARKED_BIT;
+use super::parked::Parked;
+use super::pool::{Group, Pool};
+use super::servers::Servers;
+use crate::base::{Buffer, Chunk};
 
-use crate::base::Errno;
-
-/// Whole zeroed pages, touched by nobody until somebody writes to them; unmapped when dropped.
-pub(super) struct Mapping {
-    base: NonNull<u8>,
-    length_bytes: usize,
+/// Memory that requests name. It outlives them: `Drop` of the set gives it back, or leaks it, when
+/// the rings are closed.
+pub(super) struct Memory {
+    pub(super) pool: Pool,
+    /// By table: what the kernel may pick from there.
+    pub(super) groups: Vec<Group>,
+    pub(super) parked: Parked,
+    pub(super) servers: Servers,
+    /// Where the read on the waker's eventfd puts a count that nobody needs.
+    pub(super) wake_count: Box<UnsafeCell<u64>>,
 }
 
-impl Mapping {
-    /// Maps at least `length_bytes`, rounded up by the kernel to whole pages.
-    pub(super) fn new(length_bytes: usize) -> Result<Mapping, Errno> {
-        // SAFETY: an anonymous private mapping at an address of the kernel's choice touches no
-        // memory that exists already; the result is checked on the next line.
-        let base = unsafe {
-            libc::mmap(
-                std::ptr::null_mut(),
-                length_bytes,
-                libc::PROT_READ | libc::PROT_WRITE,
-                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE,
-                -1,
-                0,
-            )
-        };
-        if base == libc::MAP_FAILED {
-            return Err(Errno::last());
+impl Memory {
+    /// Lends the group of a table buffers for so many receives.
+    pub(super) fn restock(&mut self, table: usize, receives: u32) {
+        self.groups[table].restock(&mut self.pool, receives);
+    }
+
+    /// Lends a group a buffer for one receive more than wait there; says whether it has any.
+    pub(super) fn stock_for_one_more(&mut self, table: usize, receives: u32) -> bool {
+        self.groups[table].widen();
+        self.restock(table, receives + 1);
+        self.groups[table].stock() > 0
+    }
+
+    /// Frees what was released or removed since this was last called, once every entry that named
+    /// any of it was submitted.
+    pub(super) fn forget(&mut self) {
+        self.parked.forget();
+        self.servers.forget();
+    }
+
+    /// The bytes of a chunk, in the pool or parked.
+    ///
+    /// # Panics
+    /// When nobody holds its buffer, or the buffer is shorter than the chunk says.
+    pub(super) fn bytes(&self, chunk: Chunk) -> &[u8] {
+        let Chunk { buffer: Buffer(id), start_bytes, length_bytes } = chunk;
+        if id & PARKED_BIT == 0 {
+            self.pool.bytes(id, start_bytes, length_bytes)
+        } else {
+            self.parked.bytes(id & !PARKED_BIT, start_bytes, length_bytes)
         }
-        let base = NonNull::new(base.cast()).ok_or(Errno::ENOMEM)?;
-        Ok(Mapping { base, length_bytes })
     }
 
-    /// The first byte, page-aligned.
-    pub(super) fn base(&self) -> *mut u8 {
-        self.base.as_ptr()
-    }
-
-    /// Gives the system the whole pages of a range back; they read as zeroes again.
+    /// The bytes of a chunk, to be changed in place.
     ///
     /// # Panics
-    /// When the range reaches past the end.
-    ///
-    /// # Safety
-    /// Nobody may hold a reference into the range or still write to it.
-    pub(super) unsafe fn discard(&mut self, offset_bytes: usize, length_bytes: usize) {
-        let page_bytes = page_bytes();
-        let begin = offset_bytes.next_multiple_of(page_bytes);
-        let end = (offset_bytes + length_bytes) / page_bytes * page_bytes;
-        let Some(length_bytes) = end.checked_sub(begin).filter(|length| *length > 0) else {
-            return;
-        };
-        let address = self.range(begin, length_bytes).cast();
-        // SAFETY: `range` keeps it within the mapping, which is private and anonymous; that nobody
-        // uses what lies there is the caller's promise. Refused, the pages merely stay.
-        unsafe { libc::madvise(address, length_bytes, libc::MADV_DONTNEED) };
-    }
-
-    /// The byte at `offset_bytes`, with `length_bytes` of the mapping behind it.
-    ///
-    /// # Panics
-    /// When that reaches past the end.
-    pub(super) fn range(&self, offset_bytes: usize, length_bytes: usize) -> *mut u8 {
-        let end = offset_bytes.checked_add(length_bytes).expect("a range within memory");
-        assert!(end <= self.length_bytes, "bytes {offset_bytes}..{end} of {}", self.length_bytes);
-        // SAFETY: the line above keeps the offset within the mapping.
-        unsafe { self.base.as_ptr().add(offset_bytes) }
-    }
-}
-
-pub(super) fn page_bytes() -> usize {
-    let bytes = sysconf(SysconfVar::PAGE_SIZE).ok().flatten();
-    bytes.and_then(|bytes| usize::try_from(bytes).ok()).expect("POSIX defines a page's size")
-}
-
-impl Drop for Mapping {
-    fn drop(&mut self) {
-        // SAFETY: base and length are those of a mapping that `new` made and nobody else unmaps.
-        // That the kernel no longer writes here is the owner's duty: see `KernelRing`'s `Drop`.
-        unsafe { libc::munmap(self.base.as_ptr().cast(), self.length_bytes) };
+    /// As [`Memory::bytes`].
+    pub(super) fn bytes_mut(&mut self, chunk: Chunk) -> &mut [u8] {
+        let Chunk { buffer: Buffer(id), start_bytes, length_bytes } = chunk;
+        if id & PARKED_BIT == 0 {
+            self.pool.bytes_mut(id, start_bytes, length_bytes)
+        } else {
+            self.parked.bytes_mut(id & !PARKED_BIT, start_bytes, length_bytes)
+        }
     }
 }

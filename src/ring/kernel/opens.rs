@@ -5,6 +5,7 @@ use io_uring::squeue;
 use super::KernelRing;
 use super::completions::done;
 use super::entries::{self, Tag};
+use super::layout::Place;
 use crate::base::{Errno, ServerId, Side};
 use crate::ring::contract::Completion;
 use crate::ring::token::Token;
@@ -19,10 +20,11 @@ pub(super) struct Opening {
 
 impl KernelRing {
     /// Starts an open.
-    pub(super) fn start_open(&mut self, table: usize, slot: u32, token: Token, server: ServerId) {
+    pub(super) fn start_open(&mut self, at: Place, token: Token, server: ServerId) {
+        let Place { table, slot } = at;
         if token.side == Side::Client {
             assert!(self.gates.len() == 0, "client slots belong to accepts");
-            self.tables[table].free_clients -= 1;
+            self.tables.client_came(table, slot);
         }
         let server = self.memory.servers.get(server);
         let mut steps = arrayvec::ArrayVec::<squeue::Entry, 4>::new();
@@ -71,8 +73,7 @@ impl KernelRing {
         }
         if opening.error.is_some() && opening.made {
             let token = Token::unpack(payload)?;
-            let (_, local) = self.locate(token.conn);
-            let slot = self.slot(table, local, token.side);
+            let slot = self.tables.place(token.conn, token.side).slot;
             self.push(table, entries::close(slot), Tag::OpenUndo.with(payload));
             return None;
         }
@@ -96,7 +97,7 @@ impl KernelRing {
         if opening.error.is_some()
             && Token::unpack(opening.token).is_some_and(|token| token.side == Side::Client)
         {
-            self.tables[table].free_clients += 1;
+            self.tables.client_left(table);
         }
         Some(opening)
     }

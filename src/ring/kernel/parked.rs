@@ -60,13 +60,27 @@ impl Parked {
         }
     }
 
-    /// Where `length_bytes` of the remainder begin.
+    /// A part of the remainder.
     ///
     /// # Panics
     /// When nothing is kept there, or it is shorter than that.
-    pub(super) fn bytes(&self, index: u32, start_bytes: u32, length_bytes: u32) -> *const u8 {
+    pub(super) fn bytes(&self, index: u32, start_bytes: u32, length_bytes: u32) -> &[u8] {
         let kept = self.slots[index as usize].as_ref().expect("use of a parked remainder");
-        kept[start_bytes as usize..][..length_bytes as usize].as_ptr()
+        &kept[start_bytes as usize..][..length_bytes as usize]
+    }
+
+    /// A part of the remainder, to be changed in place.
+    ///
+    /// # Panics
+    /// As [`Parked::bytes`].
+    pub(super) fn bytes_mut(
+        &mut self,
+        index: u32,
+        start_bytes: u32,
+        length_bytes: u32,
+    ) -> &mut [u8] {
+        let kept = self.slots[index as usize].as_mut().expect("use of a parked remainder");
+        &mut kept[start_bytes as usize..][..length_bytes as usize]
     }
 }
 

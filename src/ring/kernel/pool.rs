@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 
 use io_uring::types::BufRingEntry;
 
-use super::memory::Mapping;
+use super::mapping::Mapping;
 use super::queue::Queue;
 use crate::base::Errno;
 use crate::base::limits::BUFFERS;
@@ -118,34 +118,36 @@ impl Pool {
         std::mem::take(&mut self.returned)
     }
 
-    /// Where `length_bytes` of a held buffer begin.
+    /// A part of a held buffer.
     ///
     /// # Panics
     /// When no connection holds it, or it is shorter than that.
-    pub(super) fn bytes(&self, id: u32, start_bytes: u32, length_bytes: u32) -> *const u8 {
+    pub(super) fn bytes(&self, id: u32, start_bytes: u32, length_bytes: u32) -> &[u8] {
+        let bytes = self.held(id, start_bytes, length_bytes);
+        // SAFETY: `held` asserts that the range lies within one buffer that a connection holds. The
+        // kernel writes only buffers of a group, and to lend, write or discard one takes
+        // `&mut self`, which this borrow excludes. The mapping began as zeroes: initialised.
+        unsafe { std::slice::from_raw_parts(bytes, length_bytes as usize) }
+    }
+
+    /// A part of a held buffer, to be changed in place.
+    ///
+    /// # Panics
+    /// As [`Pool::bytes`].
+    pub(super) fn bytes_mut(&mut self, id: u32, start_bytes: u32, length_bytes: u32) -> &mut [u8] {
+        let bytes = self.held(id, start_bytes, length_bytes);
+        // SAFETY: as in `bytes`; `&mut self` leaves no other reference. A send that names the
+        // buffer is read by the kernel only inside this thread's io_uring_enter (MSG_DONTWAIT in
+        // `entries::send`), so never while this borrow lives.
+        unsafe { std::slice::from_raw_parts_mut(bytes, length_bytes as usize) }
+    }
+
+    fn held(&self, id: u32, start_bytes: u32, length_bytes: u32) -> *mut u8 {
         assert_eq!(self.holders[id as usize], Holder::Connection, "use of buffer {id}");
         let end_bytes = u64::from(start_bytes) + u64::from(length_bytes);
         assert!(end_bytes <= u64::from(self.buffer_bytes), "byte {end_bytes} of buffer {id}");
         let offset_bytes = id as usize * self.buffer_bytes as usize + start_bytes as usize;
         self.memory.range(offset_bytes, length_bytes as usize)
-    }
-
-    /// Appends a part of a held buffer to `copy`.
-    ///
-    /// # Panics
-    /// As [`Pool::bytes`].
-    pub(super) fn copy_out(
-        &self,
-        id: u32,
-        start_bytes: u32,
-        length_bytes: u32,
-        copy: &mut Vec<u8>,
-    ) {
-        let bytes = self.bytes(id, start_bytes, length_bytes);
-        // SAFETY: `bytes` asserts that the range lies within one buffer that a connection holds:
-        // the kernel wrote it before and takes only buffers of a group, and no other reference
-        // into the pool exists anywhere.
-        copy.extend_from_slice(unsafe { std::slice::from_raw_parts(bytes, length_bytes as usize) });
     }
 
     /// Gives the system back the memory of buffers that nobody needed since this was last called,
@@ -395,23 +397,20 @@ mod tests {
     #[test]
     fn what_nobody_needed_for_a_while_is_given_back() {
         let mut pool = Pool::new(4, 16 << 10).expect("a pool");
-        let written = |pool: &Pool, id: u32| {
-            let byte = pool.bytes(id, 0, 1).cast_mut();
-            // SAFETY: `bytes` says that a connection, this test, holds the buffer.
-            unsafe { std::ptr::replace(byte, 7) }
-        };
+        let written =
+            |pool: &mut Pool, id: u32| std::mem::replace(&mut pool.bytes_mut(id, 0, 1)[0], 7);
         let ids: Vec<u32> = (0..3).map(|_| pool.take().expect("a buffer").into()).collect();
-        ids.iter().for_each(|id| assert_eq!(written(&pool, *id), 0));
+        ids.iter().for_each(|id| assert_eq!(written(&mut pool, *id), 0));
         ids.iter().rev().for_each(|id| pool.release(*id));
         pool.trim();
         // Everything was in use before that trim; one buffer is before the next.
         let id = pool.take().expect("a buffer").into();
-        assert_eq!(written(&pool, id), 7, "in use a moment ago");
+        assert_eq!(written(&mut pool, id), 7, "in use a moment ago");
         pool.release(id);
         pool.trim();
         let again: Vec<u32> = (0..3).map(|_| pool.take().expect("a buffer").into()).collect();
         assert_eq!(again, ids, "the last in use comes first");
-        let left: Vec<u8> = again.iter().map(|id| written(&pool, *id)).collect();
+        let left: Vec<u8> = again.iter().map(|id| written(&mut pool, *id)).collect();
         assert_eq!(left, [7, 0, 0]);
     }
 

@@ -2,7 +2,6 @@
 #![allow(unsafe_code)]
 
 use std::fmt;
-use std::fs;
 use std::io::Write;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
@@ -26,11 +25,20 @@ use crate::base::{Errno, errno_of};
 /// The first Linux on which a close of a direct descriptor waits for nothing.
 const FLOOR: &str = "6.13";
 
+/// What the files of the kernel say, which the caller reads: for the words of a refusal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostSays {
+    /// The kernel's release.
+    pub release: String,
+    /// `kernel.io_uring_disabled`; absent before Linux 6.6.
+    pub io_uring_disabled: Option<u8>,
+    /// This process's seccomp mode; 2: a filter.
+    pub seccomp_mode: Option<u8>,
+}
+
 /// What newer kernels add to what the gateway needs at least.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Features {
-    /// The kernel's release, as uname(2) says it.
-    pub release: String,
     /// Addresses of a connection can be told (FIXED_FD_INSTALL, Linux 6.8).
     pub addresses: bool,
     /// Upstream sockets can be bound to a source address (BIND, Linux 6.11).
@@ -166,9 +174,9 @@ impl std::error::Error for ProbeError {}
 ///
 /// # Errors
 /// Names what is missing, or what forbids io_uring, and what to do.
-pub fn probe() -> Result<Features, ProbeError> {
-    let release = read("/proc/sys/kernel/osrelease").unwrap_or_else(|| "(unknown)".into());
-    let refused = |call, errno| refusal((call, errno), &release);
+pub fn probe(host: &HostSays) -> Result<Features, ProbeError> {
+    let release = host.release.clone();
+    let refused = |call, errno| classify((call, errno), host);
     let plain = patient(|| IoUring::new(4).map_err(|error| errno_of(&error)));
     let plain = plain.map_err(|errno| refused(SETUP, errno))?;
     let ops = operations(&plain).map_err(|errno| refused(REGISTER, errno))?;
@@ -194,7 +202,7 @@ pub fn probe() -> Result<Features, ProbeError> {
     }
     let addresses = ops.is_supported(opcode::FixedFdInstall::CODE);
     let source_addresses = ops.is_supported(opcode::Bind::CODE);
-    Ok(Features { release, addresses, source_addresses, receives_ahead: receives_go_on() })
+    Ok(Features { addresses, source_addresses, receives_ahead: receives_go_on() })
 }
 
 /// The operations that the gateway needs. Multishot accept (5.19), its direct slots and cancel by
@@ -387,35 +395,18 @@ fn try_socket_command(queue: &mut Queue) -> Result<bool, Refusal> {
     Err((ENTER, Errno::EAGAIN))
 }
 
-fn refusal(refused: Refusal, release: &str) -> ProbeError {
-    let sysctl = read("/proc/sys/kernel/io_uring_disabled").and_then(|text| text.parse().ok());
-    let seccomp = read("/proc/self/status").and_then(|status| {
-        status.lines().find_map(|line| line.strip_prefix("Seccomp:")?.trim().parse().ok())
-    });
-    classify(refused, sysctl, seccomp, release)
-}
-
-fn read(path: &str) -> Option<String> {
-    Some(fs::read_to_string(path).ok()?.trim().to_owned())
-}
-
-/// Why a call answered with an errno: by the sysctl (absent before Linux 6.6), by the process's
-/// seccomp mode (2: a filter), by the kernel's release.
-fn classify(
-    (call, errno): Refusal,
-    sysctl: Option<u8>,
-    seccomp: Option<u8>,
-    release: &str,
-) -> ProbeError {
-    let filtered = seccomp == Some(2) && call != OPERATION;
+/// Why a call answered with an errno: by the sysctl, by the seccomp mode, by the release.
+fn classify((call, errno): Refusal, host: &HostSays) -> ProbeError {
+    let HostSays { release, io_uring_disabled, seccomp_mode } = host;
+    let filtered = *seccomp_mode == Some(2) && call != OPERATION;
     match errno {
         // A filter may answer ENOSYS, so that a program falls back to epoll. Once a ring is made,
         // the kernel has all three calls.
         Errno::ENOSYS if filtered && (call != SETUP || is_at_least(release, (5, 1))) => {
             ProbeError::Seccomp { call }
         }
-        Errno::ENOSYS if call == SETUP => ProbeError::Absent { release: release.into() },
-        Errno::EPERM | Errno::EACCES => match sysctl {
+        Errno::ENOSYS if call == SETUP => ProbeError::Absent { release: release.clone() },
+        Errno::EPERM | Errno::EACCES => match *io_uring_disabled {
             Some(sysctl @ 1..) if call == SETUP => ProbeError::Disabled { sysctl },
             _ if filtered => ProbeError::Seccomp { call },
             _ => ProbeError::Refused { call, errno },
@@ -435,15 +426,21 @@ fn is_at_least(release: &str, wanted: (u32, u32)) -> bool {
 mod tests {
     use super::*;
 
+    fn says(release: &str, io_uring_disabled: Option<u8>, seccomp_mode: Option<u8>) -> HostSays {
+        HostSays { release: release.into(), io_uring_disabled, seccomp_mode }
+    }
+
     #[test]
     fn this_kernel_has_what_the_gateway_needs() {
-        probe().expect("tests need Linux 6.13 or newer");
+        let host = says("", None, None);
+        probe(&host).expect("tests need Linux 6.13 or newer");
     }
 
     #[test]
     fn a_refusal_is_told_by_its_cause() {
         let release = "6.8.0-45-generic";
-        let at_setup = |errno, sysctl, seccomp| classify((SETUP, errno), sysctl, seccomp, release);
+        let at = |call, errno, sysctl, mode| classify((call, errno), &says(release, sysctl, mode));
+        let at_setup = |errno, sysctl, mode| at(SETUP, errno, sysctl, mode);
         let disabled = |sysctl| ProbeError::Disabled { sysctl };
         let filter = |call| ProbeError::Seccomp { call };
         let refused = |call| ProbeError::Refused { call, errno: Errno::EPERM };
@@ -455,11 +452,11 @@ mod tests {
         assert_eq!(at_setup(Errno::ENOMEM, Some(0), Some(0)), ProbeError::Memory);
         for call in [REGISTER, ENTER] {
             for errno in [Errno::EPERM, Errno::EACCES, Errno::ENOSYS] {
-                assert_eq!(classify((call, errno), Some(1), Some(2), release), filter(call));
+                assert_eq!(at(call, errno, Some(1), Some(2)), filter(call));
             }
-            assert_eq!(classify((call, Errno::EPERM), Some(0), Some(0), release), refused(call));
+            assert_eq!(at(call, Errno::EPERM, Some(0), Some(0)), refused(call));
         }
-        let operation = classify((OPERATION, Errno::EPERM), Some(0), Some(2), release);
+        let operation = at(OPERATION, Errno::EPERM, Some(0), Some(2));
         assert_eq!(operation, refused(OPERATION));
     }
 
@@ -476,8 +473,10 @@ mod tests {
     #[test]
     fn an_old_kernel_is_told_from_a_filter() {
         let absent = ProbeError::Absent { release: "4.19.0".into() };
-        assert_eq!(classify((SETUP, Errno::ENOSYS), None, Some(2), "4.19.0"), absent);
-        assert_eq!(classify((SETUP, Errno::ENOSYS), None, Some(0), "4.19.0"), absent);
+        for mode in [2, 0] {
+            let host = says("4.19.0", None, Some(mode));
+            assert_eq!(classify((SETUP, Errno::ENOSYS), &host), absent);
+        }
     }
 
     #[test]

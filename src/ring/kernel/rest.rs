@@ -1,6 +1,7 @@
 //! What a set of rings gives back once a second, and what it must have heard of before it may.
 
-use super::{KernelRing, Memory};
+use super::KernelRing;
+use super::memory::Memory;
 use crate::base::Errno;
 
 /// What lost completions end a turn with: operations and buffers are gone with them for good, their
@@ -28,10 +29,9 @@ impl KernelRing {
     /// no poll could be armed for, and take a buffer meanwhile. Receives that go on never run
     /// there.
     pub(super) fn rest_groups(&mut self) {
-        let go_on = self.receive_bytes.is_some();
         let Memory { pool, groups, .. } = &mut *self.memory;
         for (table, group) in self.tables.iter_mut().zip(groups) {
-            if table.queue.is_read() && (go_on || table.receives.armed() == 0) {
+            if table.queue.is_read() && (table.receives.go_on() || table.receives.armed() == 0) {
                 group.rest(pool, &mut table.queue);
             }
         }

@@ -15,6 +15,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::os::fd::{AsFd, OwnedFd};
 
 use super::entries::{self, Tag};
+use super::layout::Place;
 use super::setup::ServerSocket;
 use super::{KernelRing, address};
 use crate::base::{Errno, IdMap, SELF_CONNECT, ServerId};
@@ -119,8 +120,7 @@ impl KernelRing {
         };
         match socket.and_then(|socket| address::four_tuple(socket.as_fd())) {
             Ok(FourTuple { local, peer: Some(peer) }) if same(local, peer) => {
-                let (table, local) = self.locate(token.conn);
-                let slot = self.slot(table, local, token.side);
+                let Place { table, slot } = self.tables.place(token.conn, token.side);
                 self.push(table, entries::reset(slot), Tag::Swallowed.with(0));
                 Err(SELF_CONNECT)
             }

@@ -6,6 +6,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::layout::Layout;
 use super::pool::BUFFERS_MAX;
 use crate::base::limits::{COMPLETION_ENTRIES, SUBMISSION_ENTRIES, TABLE_ENTRIES_MAX};
 use crate::base::{Errno, GateId, ServerId};
@@ -109,12 +110,7 @@ impl std::error::Error for RingError {}
 /// How a setup is divided among kernel rings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Plan {
-    /// Kernel rings.
-    pub(super) rings: u32,
-    /// Client slots of each ring but the last, which has the rest.
-    pub(super) clients_per_ring: u32,
-    /// Slots of a client.
-    sides: u32,
+    pub(super) layout: Layout,
     /// Queue sizes of each ring.
     pub(super) submission_entries: u32,
     pub(super) completion_entries: u32,
@@ -131,27 +127,17 @@ impl Plan {
         let sides = if setup.with_upstream { 2 } else { 1 };
         let clients_max = setup.table_entries.min(TABLE_ENTRIES_MAX) / sides;
         check_counts(setup, clients_max)?;
-        let rings = setup.connections.div_ceil(clients_max);
-        let clients_per_ring = setup.connections.div_ceil(rings);
+        let layout = Layout::new(setup.connections, clients_max, setup.with_upstream);
+        let rings = layout.tables();
         check_buffers(setup, rings)?;
-        let per_client = clients_per_ring.next_power_of_two().min(FULL_HASH_ENTRIES);
+        let per_client = layout.clients_most().next_power_of_two().min(FULL_HASH_ENTRIES);
         let completion_entries = floor_power_of_two(setup.completion_entries / rings)
             .max(per_client)
             .clamp(*COMPLETION_ENTRIES.start(), *COMPLETION_ENTRIES.end());
         let submission_entries = floor_power_of_two(setup.submission_entries / rings)
             .min(completion_entries / 2)
             .clamp(*SUBMISSION_ENTRIES.start(), *SUBMISSION_ENTRIES.end());
-        Ok(Plan { rings, clients_per_ring, sides, submission_entries, completion_entries })
-    }
-
-    /// Client slots of ring `index`.
-    pub(super) fn clients(&self, index: u32, connections: u32) -> u32 {
-        self.clients_per_ring.min(connections - index * self.clients_per_ring)
-    }
-
-    /// Slots of ring `index`.
-    pub(super) fn slots(&self, index: u32, connections: u32) -> u32 {
-        self.sides * self.clients(index, connections)
+        Ok(Plan { layout, submission_entries, completion_entries })
     }
 }
 
@@ -247,7 +233,8 @@ mod tests {
                         continue;
                     };
                     let sides = 1 + u32::from(with_upstream);
-                    let clients = (0..plan.rings).map(|index| plan.clients(index, connections));
+                    let clients =
+                        (0..plan.layout.tables()).map(|table| plan.layout.clients(table as usize));
                     assert!(clients.clone().all(|n| n > 0 && n * sides <= table_entries));
                     assert_eq!(clients.sum::<u32>(), connections);
                     assert!(plan.completion_entries >= 2 * plan.submission_entries);
@@ -259,11 +246,14 @@ mod tests {
     #[test]
     fn every_ring_has_completion_entries_for_its_clients() {
         let plan = Plan::new(&setup(500_000, true, 20_000)).expect("a plan");
-        assert_eq!((plan.rings, plan.completion_entries, plan.submission_entries), (50, 8192, 64));
+        assert_eq!(
+            (plan.layout.tables(), plan.completion_entries, plan.submission_entries),
+            (50, 8192, 64)
+        );
         let plan = Plan::new(&setup(100, true, 20_000)).expect("a plan");
-        assert_eq!((plan.rings, plan.completion_entries), (1, 16384));
+        assert_eq!((plan.layout.tables(), plan.completion_entries), (1, 16384));
         let plan = Plan::new(&setup(1_000, true, 100)).expect("a plan");
-        assert_eq!((plan.rings, plan.completion_entries), (20, 512));
+        assert_eq!((plan.layout.tables(), plan.completion_entries), (20, 512));
     }
 
     #[test]

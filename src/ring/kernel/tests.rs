@@ -1,6 +1,13 @@
 //! What the set of rings must not do while the kernel has not told, or not been told, everything.
 
+use std::time::Duration;
+
+use super::queue::Wait;
+use super::splices::PIPE_BIT;
 use super::*;
+use crate::base::{Buffer, Chunk, ConnIndex, Errno, OpKind, Operation, Side};
+use crate::ring::contract::{Buffers, Operations, Ring};
+use crate::ring::token::Token;
 
 /// Connections on two kernel rings.
 fn two_rings(receive_ahead: bool) -> KernelRing {
@@ -22,7 +29,7 @@ fn two_rings(receive_ahead: bool) -> KernelRing {
         servers: Vec::new(),
     });
     let ring = ring.expect("a ring");
-    assert_eq!(ring.tables.len(), 2);
+    assert_eq!(ring.memory.groups.len(), 2);
     ring
 }
 
@@ -68,7 +75,7 @@ fn a_group_keeps_its_buffers_while_a_receive_may_run_elsewhere() {
         ring.start(token(OpKind::Receive), Operation::Receive);
         ring.trim();
         let keeps = ring.memory.groups[1].stock() == stocked;
-        assert_eq!(keeps, ring.receive_bytes.is_none(), "receives ahead: {receive_ahead}");
+        assert_eq!(keeps, !ring.tables[1].receives.go_on(), "receives ahead: {receive_ahead}");
         read_all(&mut ring);
         ring.trim();
         assert!(ring.memory.groups[1].stock() < stocked);
@@ -90,11 +97,11 @@ fn a_group_refuses_to_give_back_what_the_kernel_may_have_taken() {
 fn a_sibling_with_work_keeps_the_lead_awake() {
     let mut ring = two_rings(true);
     read_all(&mut ring);
-    assert!(!ring.is_busy());
+    assert!(!ring.tables.is_busy());
     ring.push(1, entries::nothing(), Tag::Swallowed.with(0));
-    assert!(ring.is_busy());
+    assert!(ring.tables.is_busy());
     read_all(&mut ring);
-    assert!(!ring.is_busy());
+    assert!(!ring.tables.is_busy());
 }
 
 #[test]
@@ -114,4 +121,11 @@ fn parked_bytes_live_until_a_send_that_names_them_is_submitted() {
 fn a_lost_completion_ends_the_ring() {
     assert_eq!(rest::require_all(0), Ok(()));
     assert_eq!(rest::require_all(1), Err(Errno::EOVERFLOW));
+}
+
+#[test]
+#[should_panic(expected = "lies in a pipe")]
+fn a_pipe_has_no_bytes() {
+    let chunk = Chunk { buffer: Buffer(PIPE_BIT), start_bytes: 0, length_bytes: 1 };
+    two_rings(true).bytes(chunk);
 }

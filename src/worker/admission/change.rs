@@ -3,13 +3,13 @@
 use super::Admission;
 use super::gate::Gate;
 use crate::base::GateId;
-use crate::ring::Ring;
+use crate::ring::Accepts;
 use crate::topology::Topology;
 
 impl Admission {
     /// Accepts by the gates of this topology from here on. Those that are not in it are given up
     /// once nothing is armed on them; who comes by them before is served.
-    pub fn adopt<R: Ring>(&mut self, ring: &mut R, topology: &Topology) {
+    pub fn adopt<R: Accepts>(&mut self, ring: &mut R, topology: &Topology) {
         for gate in 0..self.gates.len() {
             if topology.gates.get(self.gates[gate].id).is_some() {
                 self.gates[gate].stay(topology);
@@ -42,7 +42,7 @@ impl Admission {
     }
 
     /// Gives up the gates that leave and have nothing armed.
-    pub(super) fn let_go<R: Ring>(&mut self, ring: &mut R) {
+    pub(super) fn let_go<R: Accepts>(&mut self, ring: &mut R) {
         if !self.leaving {
             return;
         }

@@ -3,7 +3,7 @@
 use super::{Admission, LOOK, LOOK_AT_LIMIT, LOOK_AT_QUIET, MAX_CREDITS, Mode};
 use crate::base::{GateId, Millis};
 use crate::config::AtLimit;
-use crate::ring::Ring;
+use crate::ring::Accepts;
 
 /// What a look at one queue came to.
 #[derive(Clone, Copy, Debug, Default)]
@@ -18,7 +18,7 @@ struct Seen {
 
 impl Admission {
     /// Looks at the queues where credits do not lie ready, if it is time.
-    pub(super) fn look<R: Ring>(&mut self, ring: &mut R, now: Millis) {
+    pub(super) fn look<R: Accepts>(&mut self, ring: &mut R, now: Millis) {
         if now < self.look && !(self.hungry && self.budget.free() > 0) {
             return;
         }
@@ -96,7 +96,7 @@ impl Admission {
         gate.quota().is_some() && !gate.is_closed() && !gate.keeps_ready(self.budget.workers())
     }
 
-    fn look_at<R: Ring>(&mut self, ring: &mut R, gate: usize) -> Seen {
+    fn look_at<R: Accepts>(&mut self, ring: &mut R, gate: usize) -> Seen {
         let waiting = ring.accept_queue(self.gates[gate].id).unwrap_or(0);
         if waiting == 0 {
             // Whoever an accept was armed for is gone; nothing stays pinned here.
@@ -131,7 +131,7 @@ impl Admission {
     }
 
     /// Leaves scarcity when nobody has been hungry for a while and there is plenty again.
-    fn watch_the_calm<R: Ring>(&mut self, ring: &mut R, now: Millis) {
+    fn watch_the_calm<R: Accepts>(&mut self, ring: &mut R, now: Millis) {
         if self.pinches() {
             self.pinched = Some(now);
         } else if self.mode == Mode::Scarce && self.is_calm(now) && self.has_plenty(ring) {
@@ -140,7 +140,7 @@ impl Admission {
     }
 
     /// Enough permits and slots for several credits to lie ready on each gate.
-    fn has_plenty<R: Ring>(&self, ring: &R) -> bool {
+    fn has_plenty<R: Accepts>(&self, ring: &R) -> bool {
         self.fair_share().min(ring.best_accept_room()) >= 4 * self.own as u32
     }
 }

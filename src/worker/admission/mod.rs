@@ -34,7 +34,7 @@ use crate::budget::Budget;
 use crate::config::AtLimit;
 use crate::conn::is_pressure;
 use crate::metrics::{Refusal, WorkerCounters};
-use crate::ring::Ring;
+use crate::ring::Accepts;
 use crate::topology::{Listener, Topology};
 use gate::Gate;
 
@@ -255,7 +255,7 @@ impl Admission {
 
     /// A drain begins: queues of inherited sockets are left to whoever has them next. Pauses are
     /// over: who waits in our own queues has nobody else to serve it.
-    pub fn begin_drain<R: Ring>(&mut self, ring: &mut R) {
+    pub fn begin_drain<R: Accepts>(&mut self, ring: &mut R) {
         for gate in &mut self.gates {
             gate.shut |= gate.is_inherited();
             gate.resume();
@@ -264,14 +264,14 @@ impl Admission {
     }
 
     /// Clients that wait in the accept queues which are ours to serve.
-    pub fn waiting<R: Ring>(&self, ring: &R) -> impl Iterator<Item = (GateId, u32)> {
+    pub fn waiting<R: Accepts>(&self, ring: &R) -> impl Iterator<Item = (GateId, u32)> {
         let ours = self.gates[..self.own].iter();
         let ours = ours.filter(|gate| !gate.is_inherited() && !gate.leaving);
         ours.map(|gate| (gate.id, ring.accept_queue(gate.id).unwrap_or(0)))
     }
 
     /// Stops accepting for good.
-    pub fn stop<R: Ring>(&mut self, ring: &mut R) {
+    pub fn stop<R: Accepts>(&mut self, ring: &mut R) {
         self.stopping = true;
         self.say_hungry(false);
         self.say_full(false);
@@ -311,7 +311,7 @@ impl Admission {
     }
 
     /// Brings the armed accepts in line with permits, slots and rests. Called once a turn.
-    pub fn arm<R: Ring>(&mut self, ring: &mut R, now: Millis) {
+    pub fn arm<R: Accepts>(&mut self, ring: &mut R, now: Millis) {
         self.settle_pauses();
         self.let_go(ring);
         if self.stopping {
@@ -374,7 +374,7 @@ impl Admission {
     }
 
     /// How to accept from now on.
-    fn choose<R: Ring>(&mut self, ring: &R, now: Millis) -> Mode {
+    fn choose<R: Accepts>(&mut self, ring: &R, now: Millis) -> Mode {
         if self.pinches() || self.cover(ring) < self.ready() {
             self.pinched = Some(now);
         }
@@ -386,12 +386,12 @@ impl Admission {
     }
 
     /// Clients that permits and slots cover where accepts land now.
-    fn cover<R: Ring>(&self, ring: &R) -> u32 {
+    fn cover<R: Accepts>(&self, ring: &R) -> u32 {
         self.permits.min(ring.accept_room())
     }
 
     /// And where they could land.
-    fn could_cover<R: Ring>(&self, ring: &R) -> u32 {
+    fn could_cover<R: Accepts>(&self, ring: &R) -> u32 {
         self.permits.min(ring.best_accept_room())
     }
 
@@ -420,14 +420,14 @@ impl Admission {
     }
 
     /// Cancels every accept; [`Admission::arm`] goes on when the last is retired.
-    fn cancel_all<R: Ring>(&mut self, ring: &mut R) {
+    fn cancel_all<R: Accepts>(&mut self, ring: &mut R) {
         self.mode = Mode::Changing;
         for gate in 0..self.gates.len() {
             self.cancel(ring, gate);
         }
     }
 
-    fn cancel<R: Ring>(&mut self, ring: &mut R, gate: usize) {
+    fn cancel<R: Accepts>(&mut self, ring: &mut R, gate: usize) {
         let state = &mut self.gates[gate];
         if state.armed > 0 && !state.cancelled {
             state.cancelled = true;

@@ -2,12 +2,12 @@
 
 use super::Admission;
 use crate::base::{ListenerId, Millis};
-use crate::ring::Ring;
+use crate::ring::Accepts;
 
 impl Admission {
     /// Arms no accept on a listener's gates, and cancels those that are armed. Who comes before the
     /// cancel has worked is served.
-    pub fn pause<R: Ring>(&mut self, ring: &mut R, listener: ListenerId) {
+    pub fn pause<R: Accepts>(&mut self, ring: &mut R, listener: ListenerId) {
         for gate in self.gates_of(listener) {
             self.gates[gate].pause();
             self.cancel_anew(ring, gate);
@@ -44,7 +44,7 @@ impl Admission {
 
     /// Asks for the cancel again for which one may be under way: what was armed since, or what it
     /// missed, would go on otherwise.
-    pub(super) fn cancel_anew<R: Ring>(&mut self, ring: &mut R, gate: usize) {
+    pub(super) fn cancel_anew<R: Accepts>(&mut self, ring: &mut R, gate: usize) {
         let state = &mut self.gates[gate];
         state.cancelled = state.armed > 0;
         if state.cancelled {

@@ -1,10 +1,10 @@
 //! What lies ready: accepts that are armed before anybody comes, each covered by permits and slots.
 
 use super::{Admission, MAX_CREDITS, Mode};
-use crate::ring::{AcceptMode, Ring};
+use crate::ring::{AcceptMode, Accepts};
 
 impl Admission {
-    pub(super) fn arm_multishot<R: Ring>(&mut self, ring: &mut R) {
+    pub(super) fn arm_multishot<R: Accepts>(&mut self, ring: &mut R) {
         for gate in &mut self.gates[..self.own] {
             if gate.armed == 0 && gate.is_ready() {
                 gate.armed = 1;
@@ -16,7 +16,7 @@ impl Admission {
     }
 
     /// Spreads what permits and slots allow evenly over the gates.
-    pub(super) fn arm_credits<R: Ring>(&mut self, ring: &mut R) {
+    pub(super) fn arm_credits<R: Accepts>(&mut self, ring: &mut R) {
         let mut left = self.cover(ring).saturating_sub(self.outstanding);
         // Rounded down: were it rounded up, the last of them could be left without any.
         let share = ((left + self.outstanding) / self.ready().max(1)).min(MAX_CREDITS);
@@ -37,7 +37,7 @@ impl Admission {
 
     /// Keeps credits ready on gates whose quota has plenty, as far as a fair share of permits goes.
     /// Beside a multishot they leave a burst, or its next client would find too few to go on.
-    pub(super) fn arm_quotas<R: Ring>(&mut self, ring: &mut R) {
+    pub(super) fn arm_quotas<R: Accepts>(&mut self, ring: &mut R) {
         if !self.has_quotas || self.mode == Mode::Changing {
             return;
         }
@@ -56,7 +56,7 @@ impl Admission {
         }
     }
 
-    pub(super) fn arm_singles<R: Ring>(&mut self, ring: &mut R, gate: usize, count: u32) {
+    pub(super) fn arm_singles<R: Accepts>(&mut self, ring: &mut R, gate: usize, count: u32) {
         let state = &mut self.gates[gate];
         state.cancelled &= state.armed > 0;
         state.armed += count;
@@ -79,7 +79,7 @@ impl Admission {
     }
 
     /// Permits and slots for `wanted` more credits, or as many as there are.
-    pub(super) fn lease_for<R: Ring>(&mut self, ring: &R, wanted: u32) -> u32 {
+    pub(super) fn lease_for<R: Accepts>(&mut self, ring: &R, wanted: u32) -> u32 {
         let bound = self.bound(ring.accept_burst());
         let missing = (bound + wanted).saturating_sub(self.permits);
         self.permits += self.budget.lease(missing);

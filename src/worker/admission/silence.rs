@@ -2,12 +2,12 @@
 
 use super::gate::Pause;
 use super::{Admission, Mode};
-use crate::ring::Ring;
+use crate::ring::Accepts;
 
 impl Admission {
     /// Once a second: a gate that has clients in its queue, accepts armed and nobody heard for
     /// two checks has lost its accept. Accepts are cancelled and armed anew.
-    pub fn check_silence<R: Ring>(&mut self, ring: &mut R) {
+    pub fn check_silence<R: Accepts>(&mut self, ring: &mut R) {
         let mut rearm = false;
         for gate in &mut self.gates {
             let silent = !std::mem::take(&mut gate.heard) && gate.armed > 0;

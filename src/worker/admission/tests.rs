@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
 
 use super::*;
-use crate::base::{Buffer, Chunk, Id, ListenerId, Operation, RouteId, ServerId};
-use crate::ring::{AcceptMode, Completion, FourTuple, RingCounters, Token};
+use crate::base::{Id, ListenerId, RouteId};
+use crate::ring::AcceptMode;
 use crate::topology::{self, Shared};
 
 /// A ring that only accepts: it notes what was armed and says what waits.
@@ -24,7 +24,7 @@ struct Door {
     looks: std::cell::Cell<u32>,
 }
 
-impl Ring for Door {
+impl Accepts for Door {
     fn slots(&self) -> u32 {
         self.room
     }
@@ -57,46 +57,9 @@ impl Ring for Door {
         assert_eq!(self.armed[usize::from(gate.0)], 0, "an accept is armed on {gate:?}");
         self.removed.push(gate);
     }
-    fn add_server(&mut self, server: ServerId) {
-        panic!("{server:?} in a ring that only accepts");
-    }
-    fn remove_server(&mut self, server: ServerId) {
-        panic!("{server:?} in a ring that only accepts");
-    }
     fn watch_queue(&mut self, listener: GateId) {
         let twice = std::mem::replace(&mut self.watched[usize::from(listener.0)], true);
         assert!(!twice, "{listener:?} is watched twice");
-    }
-    fn start(&mut self, token: Token, _: Operation) {
-        panic!("{token:?} in a ring that only accepts");
-    }
-    fn end_splices(&mut self, _: crate::base::ConnIndex) {}
-    fn release(&mut self, _: Buffer) {}
-    fn free_buffers(&self) -> u32 {
-        0
-    }
-    fn returned_buffers(&mut self) -> u32 {
-        0
-    }
-
-    fn pool_buffers(&self) -> u32 {
-        0
-    }
-    fn trim(&mut self) {}
-    fn counters(&self) -> RingCounters {
-        RingCounters::default()
-    }
-    fn park(&mut self, _: Chunk) -> Option<Chunk> {
-        None
-    }
-    fn addresses(&mut self, _: Token) -> Option<FourTuple> {
-        None
-    }
-    fn turn(&mut self, _: Option<Duration>) -> Result<(), Errno> {
-        Ok(())
-    }
-    fn next(&mut self) -> Option<Completion> {
-        None
     }
 }
 

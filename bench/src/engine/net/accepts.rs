@@ -1,6 +1,6 @@
 //! Accepts that never bring more clients than there are slots.
 
-use portcullis::ring::{AcceptMode, GateId, KernelRing, Ring};
+use portcullis::ring::{AcceptMode, Accepts as _, GateId, KernelRing};
 
 /// Single accepts armed for one listener, at most: what one turn takes from its queue.
 const CREDITS_MAX: u32 = 256;

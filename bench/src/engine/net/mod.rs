@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use portcullis::base::{Chunk, Errno, OpKind, Side};
 use portcullis::ring::{
-    ConnIndex, GateId, KernelRing, Operation, PassiveSocket, Ring, RingSetup, ServerId,
-    ServerSocket, Token,
+    Buffers, ConnIndex, GateId, KernelRing, Operation, Operations, PassiveSocket, Ring, RingSetup,
+    ServerId, ServerSocket, Token,
 };
 
 use accepts::Accepts;

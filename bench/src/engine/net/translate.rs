@@ -1,7 +1,7 @@
 //! What completions mean to a connection, and which operations they bring on.
 
 use portcullis::base::{Chunk, Errno, InFlight, OpKind};
-use portcullis::ring::{Completion, ConnIndex, Done, Operation, Ring};
+use portcullis::ring::{Buffers, Completion, ConnIndex, Done, Operation};
 
 use super::link::{Deadline, Ending};
 use super::{End, Event, Net, Stage};

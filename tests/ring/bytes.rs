@@ -4,7 +4,9 @@ use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, TcpListener, TcpStream};
 
 use portcullis::base::{Chunk, Errno, Side};
-use portcullis::ring::{ConnIndex, KernelRing, Operation, Ring, RingSetup, ServerId, ServerSocket};
+use portcullis::ring::{
+    Accepts, Buffers, ConnIndex, KernelRing, Operation, RingSetup, ServerId, ServerSocket,
+};
 
 use crate::harness::{Newer, Rig, V4, does, setup};
 
@@ -111,4 +113,28 @@ fn more_than_a_buffer_is_refused() {
 fn a_slot_that_accepts_use_cannot_be_opened() {
     let mut rig = Rig::v4(1);
     rig.start(ConnIndex(0), Side::Client, Operation::Open(ServerId(0)));
+}
+
+#[test]
+fn bytes_are_changed_in_place_wherever_they_lie() {
+    let mut ring = KernelRing::new(setup(1)).expect("a ring");
+    let chunk = ring.fill(8, |bytes| bytes.copy_from_slice(b"plain...")).expect("a free buffer");
+    let part = Chunk { start_bytes: 5, length_bytes: 3, ..chunk };
+    ring.bytes_mut(part).copy_from_slice(b"!?!");
+    assert_eq!(ring.bytes(chunk), b"plain!?!");
+    let parked = ring.park(chunk).expect("room");
+    assert_ne!(parked.buffer, chunk.buffer);
+    ring.bytes_mut(Chunk { length_bytes: 5, ..parked }).make_ascii_uppercase();
+    assert_eq!(ring.bytes(parked), b"PLAIN!?!");
+    ring.release(parked.buffer);
+    assert_eq!(ring.free_buffers(), ring.pool_buffers());
+}
+
+#[test]
+#[should_panic(expected = "use of buffer")]
+fn bytes_of_a_buffer_that_nobody_holds_are_refused() {
+    let mut ring = KernelRing::new(setup(1)).expect("a ring");
+    let chunk = ring.fill(1, |_| ()).expect("a free buffer");
+    ring.release(chunk.buffer);
+    ring.bytes_mut(chunk);
 }
