@@ -44,7 +44,7 @@ pub struct Tick(pub u32);
 
 impl Tick {
     /// Milliseconds in one tick.
-    pub const MILLIS: u64 = 50;
+    const MILLIS: u64 = 50;
 
     /// The tick that `moment` lies in.
     pub fn at(moment: Millis) -> Tick {

@@ -27,7 +27,7 @@ const OF_ROOT: &[Key] = keys_by_hand! {
     "gateway" = {}, Live, "a section";
     /// The sizes of each worker's ring.
     "ring" = {}, Restart, "a section";
-    /// Where clients knock.
+    /// Where clients connect.
     "listener" = {}, Live, "sections with names";
     /// Who answers.
     "upstream" = {}, Live, "sections with names";

@@ -1,4 +1,4 @@
-//! `[listener.NAME]`: where clients knock, and what happens to them.
+//! `[listener.NAME]`: where clients connect, and what happens to them.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
@@ -33,7 +33,7 @@ const PROXIES: Choice<()> = Choice { words: &[("off", ())], later: &["from-trust
 const WRITE_SPAN: &str = "write it as in \"30s\" or \"1h\"";
 
 pub(super) const BY_HAND: &[Key] = keys_by_hand! {
-    /// Where clients knock. "[::]:7000" is IPv6 only, "*:7000" both families, or the one that the
+    /// Where clients connect. "[::]:7000" is IPv6 only, "*:7000" both families, or the one that the
     /// host has; port 0 takes any free port, which the log names. A listener must say it.
     ///
     /// Change 127.0.0.1 when clients on other hosts are refused.

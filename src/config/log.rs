@@ -61,7 +61,7 @@ keys! {
     /// Where a line goes for every connection that ended. Its client, listener and server, its
     /// bytes each way, how long it lasted and why it ended.
     ///
-    /// Write a path to answer who was connected when; SIGUSR1 opens the file anew after a rotation
+    /// Write a path to answer who was connected when; SIGUSR1 opens the file again after rotation
     /// (logrotate: postrotate kill -USR1 PID). Naming clients costs a question to the kernel for
     /// each. In a directory that other users can write to, a link or another user's file is
     /// refused.

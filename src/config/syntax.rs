@@ -53,13 +53,14 @@ pub(super) fn first(text: &str, complaints: &[Complaint]) -> First {
     First { place: span.start, rule, remedy, again: said("duplicate key") }
 }
 
-/// The word at `place`, where a value is to stand.
+/// The word at `place`, where a value is to stand, if it is one that quotes can hold.
 fn bare_word(text: &str, place: usize) -> Option<&str> {
     let (start, line) = line_at(text, place);
     let (before, after) = line.split_at(place - start);
     let word = after.split(|c: char| c.is_whitespace() || ",]}#".contains(c)).next()?;
     let is_value = before.trim_end().ends_with(['=', '[', ',']);
-    let is_word = word.contains(char::is_alphabetic) && !word.contains(['"', '\'', '\\']);
+    let unquotable = |c: char| c.is_control() || matches!(c, '"' | '\'' | '\\');
+    let is_word = word.contains(char::is_alphabetic) && !word.contains(unquotable);
     (is_value && is_word && !before.trim_start().is_empty()).then_some(word)
 }
 

@@ -123,7 +123,7 @@ pub enum Action {
 
 /// The most actions that one event can bring: at an end, splices are over, a buffer of each lane is
 /// released and one operation per side started, twice over where a stage ends at once.
-pub const MAX_ACTIONS: usize = 10;
+const MAX_ACTIONS: usize = 10;
 
 /// What one event brought about.
 #[derive(Debug, Default)]

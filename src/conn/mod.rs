@@ -35,7 +35,7 @@ mod passage;
 mod relay;
 
 pub use crate::base::Reason;
-pub use action::{Action, Actions, Event, MAX_ACTIONS, Patience};
+pub use action::{Action, Actions, Event, Patience};
 pub use lane::{Input, Lane};
 pub use opening::is_pressure;
 

@@ -16,7 +16,7 @@ const LINES_WAITING: usize = 16_384;
 #[derive(Debug)]
 pub struct LogGuard(#[allow(dead_code, reason = "held for its drop")] WorkerGuard);
 
-/// Starts logging as the config says. What only [`signals::hold_wishes`] holds back stays so.
+/// Starts logging as the config says. What only [`signals::hold_requests`] holds back stays so.
 ///
 /// # Panics
 /// When called twice in a process.

@@ -17,7 +17,7 @@ mod plane;
 mod state;
 mod verbs;
 
-pub use doors::{AdminDoor, AdminError, Doors, StatusDoor};
+pub use doors::{AdminDoor, AdminError, Doors, Hosts, StatusDoor};
 pub use handle::{Ending, Exit, WorkerHandle};
 pub use plane::{Outcome, run, runtime};
 pub use state::{Books, ListenerBook, SteeredListener, Steering, UpstreamBook};

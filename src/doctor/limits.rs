@@ -13,9 +13,9 @@ use crate::host::facts::{Facts, Namespace};
 
 /// Kernel memory of one established TCP socket, in slab, on Linux 6.18: 3,860 bytes, and a poll
 /// armed on it 260.
-pub const SOCKET_BYTES: u64 = 3_860 + 260;
+const SOCKET_BYTES: u64 = 3_860 + 260;
 /// Our own memory per connection.
-pub const ENTRY_BYTES: u64 = limits::CONN_BYTES_MAX as u64;
+const ENTRY_BYTES: u64 = limits::CONN_BYTES_MAX as u64;
 /// Memory of one line of the access log that waits to be written.
 const ACCESS_LINE_BYTES: u64 = limits::ACCESS_LINE_BYTES as u64;
 /// Open files that the rest of the host keeps to itself.

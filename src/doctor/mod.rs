@@ -16,9 +16,7 @@ mod words;
 
 pub use checks::{Check, Verdict, effective_backlog};
 pub use lacks::{Lack, lacks, lacks_beside_binds};
-pub use limits::{
-    CONNECTIONS_MAX, ENTRY_BYTES, FILES_RESERVED, Force, Kind, Limit, SOCKET_BYTES, Scope,
-};
+pub use limits::{CONNECTIONS_MAX, FILES_RESERVED, Force, Kind, Limit, Scope};
 pub use prescription::Prescription;
 pub use remedy::{PORTS_WIDEST, Remedy};
 pub use report::SCHEMA;

@@ -52,7 +52,7 @@ use sockets::{Passive, Sockets, passive_sockets};
 /// # Errors
 /// When the gateway could not start, or broke.
 pub fn run(config: Config, path: Option<&Path>) -> Result<(), GatewayError> {
-    crate::host::signals::hold_wishes();
+    crate::host::signals::hold_requests();
     // Before the log, which has a thread and descriptors of its own.
     let inherited = Inherited::from_environment().map_err(GatewayError::Inherit);
     // The log's writer is started by a crate that panics where there is no thread to be had.
@@ -72,7 +72,7 @@ pub fn run(config: Config, path: Option<&Path>) -> Result<(), GatewayError> {
 
 /// Logs what is wrong with a config file, a line for each.
 pub fn log_config_errors(format: LogFormat, errors: &ConfigErrors) {
-    crate::host::signals::hold_wishes();
+    crate::host::signals::hold_requests();
     let _log = crate::control::log::start(&Log { format, ..Log::default() });
     for error in errors.iter() {
         tracing::error!("{error}");

@@ -6,13 +6,13 @@ use nix::sys::signal::{SigSet, Signal};
 const ENDS: [Signal; 2] = [Signal::SIGTERM, Signal::SIGINT];
 /// Those that ask for something else. By default each ends a process: a rotation of logs is not to
 /// end a gateway that starts, which may take minutes while a predecessor's sockets go.
-const WISHES: [Signal; 3] = [Signal::SIGHUP, Signal::SIGUSR1, Signal::SIGUSR2];
+const REQUESTS: [Signal; 3] = [Signal::SIGHUP, Signal::SIGUSR1, Signal::SIGUSR2];
 
 /// Blocks, from the very start, the signals that ask for something else, until the control plane
 /// has handlers for them: by default they end the process. Threads that are started meanwhile
 /// inherit the mask.
-pub fn hold_wishes() {
-    set(&WISHES).thread_block().expect("a set of known signals");
+pub fn hold_requests() {
+    set(&REQUESTS).thread_block().expect("a set of known signals");
 }
 
 /// Blocks the signals that ask for the end: from now on clients may be served, and none of them is
@@ -28,7 +28,7 @@ pub fn release_ends() {
 
 /// Lets all of them through, those first that were blocked first.
 pub fn release() {
-    set(&WISHES).thread_unblock().expect("a set of known signals");
+    set(&REQUESTS).thread_unblock().expect("a set of known signals");
     release_ends();
 }
 

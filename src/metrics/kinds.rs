@@ -29,7 +29,7 @@ impl Cause for ConnectFailure {
 /// How many kinds of refusals there are.
 pub const REFUSALS: usize = Refusal::ALL.len();
 
-/// Why a client that had knocked was not served.
+/// Why a client that had connected was not served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Refusal {

@@ -97,7 +97,7 @@ impl State {
 pub struct Facts {
     /// Which worker has it.
     pub worker: u16,
-    /// Where its client knocked: index of the listener.
+    /// Where its client connected: index of the listener.
     pub listener: u16,
     /// Index of its upstream.
     pub upstream: u16,

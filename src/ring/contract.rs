@@ -42,7 +42,7 @@ pub struct Done {
 pub enum Completion {
     /// A client was accepted into `conn`'s client slot.
     Accepted {
-        /// Where it knocked.
+        /// Where it connected.
         gate: GateId,
         /// Its slot.
         conn: ConnIndex,

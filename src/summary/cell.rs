@@ -152,7 +152,7 @@ impl Cell {
     }
 
     /// The number that stands for it among its kind.
-    pub fn magnitude(&self) -> f64 {
+    fn magnitude(&self) -> f64 {
         match self {
             Cell::Word(_) => 0.0,
             Cell::Count(count) | Cell::Bytes(count) | Cell::Share { used: count, .. } => {

@@ -39,3 +39,12 @@ fn a_name_that_stands_twice_is_one_error_with_both_places() {
         assert_eq!(message.lines().count(), 1, "{message}");
     }
 }
+
+#[test]
+fn a_word_that_quotes_cannot_hold_is_not_offered_in_quotes() {
+    for wrong in ["[\u{1c}log]", "[log]\nlevel = in\u{7}fo", "[log]\nlevel = in\u{9b}31mfo"] {
+        let message = parse(&with(wrong)).expect_err(wrong);
+        assert!(!message.contains("in quotes"), "{message:?}");
+        assert!(!message.contains(|c: char| c.is_control() && c != '\n'), "{message:?}");
+    }
+}

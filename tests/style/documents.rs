@@ -1,14 +1,6 @@
 //! Documents: they name only what is there, and are written in plain words.
 
-/// Words that a document does without, and what to write instead.
-const HEAVY_WORDS: [(&str, &str); 6] = [
-    ("anew", "again"),
-    ("whoever", "name the one who does it"),
-    ("whomever", "name the one it is done to"),
-    ("at most so long", "name the bound"),
-    ("knock", "connect"),
-    ("knocks", "connects"),
-];
+use crate::lexicon;
 
 /// Beginnings of a statement that make a clause its subject: a noun stands there instead.
 const HEAVY_STARTS: [&str; 8] =
@@ -67,12 +59,8 @@ pub(crate) fn heavy_words(text: &str) -> Vec<String> {
     let mut findings = Vec::new();
     for Block { line, text } in blocks(text) {
         let lower = without_code(&text).to_lowercase();
-        let padded = format!(" {} ", lower.replace(|c: char| !c.is_alphanumeric(), " "));
-        for (word, instead) in HEAVY_WORDS {
-            if padded.contains(&format!(" {word} ")) {
-                findings.push(format!("{line}: {word:?}: {instead}"));
-            }
-        }
+        let forbidden = lexicon::forbidden_in_prose(&lower).into_iter();
+        findings.extend(forbidden.map(|finding| format!("{line}: {finding}")));
         let sentences = lower.replace(". ", ".\n").replace("? ", "?\n").replace("! ", "!\n");
         for sentence in sentences.lines().filter(|sentence| !sentence.ends_with('?')) {
             if let Some(start) = HEAVY_STARTS.iter().find(|start| sentence.starts_with(**start)) {
@@ -181,7 +169,7 @@ mod tests {
             "- Whoever asks waits.",
             "It waits. Who still\nwaits then is reset.",
             "| a | What binds is said. |",
-            "Nobody is told.",
+            "Nobody is served.",
             "1. Those that wait are served.",
         ] {
             assert_eq!(heavy_words(heavy).len().min(1), 1, "{heavy}");

@@ -7,8 +7,10 @@ mod circles;
 mod code;
 mod crates;
 mod documents;
+mod lexicon;
 mod manifest;
 mod parts;
+mod public;
 mod shape;
 mod size;
 mod words;
@@ -156,8 +158,25 @@ fn no_module_has_a_circle_inside() {
 }
 
 #[test]
+fn no_item_is_public_for_its_own_file_alone() {
+    let build = Code::of(&text_of("build.rs"));
+    let files = CODE_FILES.iter().map(|(path, _, code)| (*path, code));
+    let files: Vec<_> = files.chain([("build.rs", &build)]).collect();
+    let findings = public::unused(&files);
+    assert!(findings.is_empty(), "\n{}", findings.join("\n"));
+}
+
+#[test]
 fn words_stay_where_they_belong() {
     hold(|path, _, code| words::out_of_place(path, code));
+}
+
+#[test]
+fn words_are_those_of_the_lexicon() {
+    hold(|path, text, _| match path.starts_with("src/") {
+        true => lexicon::forbidden_in_code(text),
+        false => Vec::new(),
+    });
 }
 
 #[test]

@@ -15,7 +15,7 @@ const SHOWN_CHARS: usize = 253;
 /// certain to tell it from a scraper's: the page chooses whether there is a `Referer`, the request
 /// has no `Origin`, and `Sec-Fetch-Site` comes over TLS alone. Addresses are nobody's to resolve.
 #[derive(Debug)]
-pub(super) struct Hosts {
+pub struct Hosts {
     names: Vec<String>,
 }
 
@@ -26,13 +26,17 @@ impl Hosts {
         Hosts::named(&uname.nodename().to_string_lossy(), listed)
     }
 
-    fn named(own: &str, listed: &[String]) -> Hosts {
+    /// The names of the config, `localhost` and `own`.
+    pub fn named(own: &str, listed: &[String]) -> Hosts {
         let all = ["localhost", own].into_iter().chain(listed.iter().map(String::as_str));
         Hosts { names: all.map(plain).collect() }
     }
 
-    /// Whether each name of a request is one of these; `Err`: what its sender is told.
-    pub(super) fn check(&self, target: &Uri, headers: &HeaderMap) -> Result<(), String> {
+    /// Whether each name of a request is one of these.
+    ///
+    /// # Errors
+    /// The answer to its sender, which shows the first other name.
+    pub fn check(&self, target: &Uri, headers: &HeaderMap) -> Result<(), String> {
         let in_target = target.authority().map(Authority::as_str);
         let in_headers =
             headers.get_all(header::HOST).iter().map(|value| value.to_str().unwrap_or("?"));
@@ -72,10 +76,17 @@ fn without_port(host: &str) -> &str {
 
 fn is_address(name: &str) -> bool {
     match name.strip_prefix('[').and_then(|name| name.strip_suffix(']')) {
-        // A zone is of the sender's host (RFC 6874).
-        Some(v6) => v6.split('%').next().is_some_and(|v6| v6.parse::<Ipv6Addr>().is_ok()),
+        Some(v6) => {
+            let (v6, zone) = v6.split_once('%').unwrap_or((v6, ""));
+            v6.parse::<Ipv6Addr>().is_ok() && zone.chars().all(is_of_a_zone)
+        }
         None => name.parse::<IpAddr>().is_ok_and(|ip| ip.is_ipv4()),
     }
+}
+
+/// The sender's name of one of its own interfaces: no character in it separates (RFC 6874).
+fn is_of_a_zone(c: char) -> bool {
+    c.is_ascii_alphanumeric() || "%-._~".contains(c)
 }
 
 #[cfg(test)]
@@ -112,6 +123,7 @@ mod tests {
             "sub.metrics.example",
             "[::1].evil.example",
             "[evil]:7001",
+            "[fe80::1%25eth0@evil.example]:7001",
             "127.0.0.1@evil.example",
             "localhost evil",
             "?",

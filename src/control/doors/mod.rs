@@ -9,6 +9,7 @@ mod places;
 mod status;
 
 pub use admin::{AdminDoor, AdminError};
+pub use hosts::Hosts;
 pub use status::StatusDoor;
 
 use super::state::ControlState;

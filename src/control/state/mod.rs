@@ -65,7 +65,7 @@ struct Kept {
 }
 
 impl ControlState {
-    /// A gateway that is starting. `drains` takes the wish that it drain.
+    /// A gateway that is starting. `drains` takes the request to drain.
     pub(super) fn new(books: Books, drains: UnboundedSender<()>) -> ControlState {
         let stage = AtomicU8::new(Stage::Starting as u8);
         let names = books.names();

@@ -54,7 +54,7 @@ counters! {
     ring splicing, "Connections that have descriptors for splices"
         => Gauge "portcullis_worker_splicing";
     counted accepts_rearmed: Counter,
-        "Accepts armed anew because they stayed silent while clients waited"
+        "Accepts armed again because they stayed silent while clients waited"
         => Counter "portcullis_worker_accepts_rearmed";
     counted accepts_pressed: Counter,
         "Times that the kernel had no file, memory or port for a socket; accepting then rests"

@@ -128,7 +128,7 @@ impl Queue {
         &self.ring
     }
 
-    /// Waits for a batch of completions, at most so long, before the first one will do. Whoever
+    /// Waits for a batch of completions for `wait` at most; then the first one will do. Whoever
     /// waits alone for longer than that has lost nothing by it.
     pub(super) fn set_batch_wait(&mut self, wait: Duration) {
         self.batch_wait = wait;

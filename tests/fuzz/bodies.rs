@@ -1,0 +1,250 @@
+//! What holds for any input, target by target: libFuzzer looks for one that breaks it.
+//!
+//! Each body takes any bytes and panics where a promise is broken. The fuzz targets include this
+//! file by its path, and `main.rs` runs the same bodies over the corpus.
+
+use std::fmt::Debug;
+
+use axum::Json;
+use axum::extract::Query as Parameters;
+use axum::http::{HeaderMap, HeaderValue, Uri, header};
+use bytesize::ByteSize;
+use humantime_serde::re::humantime::{format_duration, parse_duration};
+use ipnet::IpNet;
+use portcullis::api::Request;
+use portcullis::api::conns::{Kill, ListConns};
+use portcullis::api::steer::{Drain, SetListener, SetServer};
+use portcullis::base::Millis;
+use portcullis::config::Config;
+use portcullis::control::Hosts;
+use portcullis::query::{
+    ConnId, Facts, Names, Query, State, UpstreamNames, server_title, split_server,
+};
+use serde::de::DeserializeOwned;
+
+/// A target's name and its body.
+pub(crate) type Target = (&'static str, fn(&[u8]));
+
+/// Every target. A folder of the corpus has the name of each.
+#[allow(dead_code)] // a fuzz target needs its own body alone
+pub(crate) const TARGETS: [Target; 3] =
+    [("admin", admin), ("config", config), ("filters", filters)];
+
+/// A config file: it is refused with errors that say where, or taken and written back the same.
+pub(crate) fn config(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    match Config::parse(&text, "p.toml", &env) {
+        Ok(config) => {
+            let written = config.written();
+            let again = Config::parse(&written, "written.toml", &|_| None);
+            assert_eq!(again.as_ref(), Ok(&config), "{written}");
+            assert_eq!(config.written(), written);
+        }
+        Err(errors) => {
+            let all: Vec<_> = errors.iter().collect();
+            assert!(!all.is_empty());
+            for (index, error) in all.iter().enumerate() {
+                let of_the_whole = error.rule == "there is no listener";
+                assert!(error.line.is_some() || error.key.is_some() || of_the_whole, "{error}");
+                let lines = text.split('\n').count();
+                assert!(error.line.is_none_or(|line| (1..=lines).contains(&line)), "{error}");
+                assert!(!error.rule.is_empty() && !error.remedy.is_empty(), "{error}");
+                assert!(!all[..index].contains(error), "said twice: {error}");
+                assert!(error.excerpt.is_none() || all.len() == 1, "{errors}");
+                let shown = error.to_string();
+                assert_eq!(shown.lines().count(), if error.excerpt.is_some() { 3 } else { 1 });
+                assert_printable(&shown.replace('\n', " "));
+            }
+        }
+    }
+}
+
+/// Variables of the environment: one of them looks like another.
+fn env(name: &str) -> Option<String> {
+    match name {
+        "EDGE" => Some("127.0.0.1:7443".to_owned()),
+        "NESTED" => Some("${EDGE}".to_owned()),
+        "QUOTE" => Some("\"\n\\".to_owned()),
+        _ => None,
+    }
+}
+
+/// The words of a filter and, on two further lines, an order and a limit: each word is refused by
+/// its name, or means the same when it is spelt in another way.
+pub(crate) fn filters(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    let mut lines = text.split('\n');
+    let filter = lines.next().unwrap_or_default();
+    let sort = lines.next();
+    let limit = lines.next().and_then(|limit| limit.parse().ok());
+    filter_holds(filter, sort, limit);
+    conn_id_holds(filter);
+    title_holds(filter);
+}
+
+fn filter_holds(filter: &str, sort: Option<&str>, limit: Option<u32>) {
+    let names = names();
+    let query = match Query::parse(filter, sort, limit, &names) {
+        Ok(query) => query,
+        Err(error) => {
+            assert!(!error.rule.is_empty() && !error.remedy.is_empty(), "{error}");
+            let named = |word: &str| word.starts_with(&error.word);
+            let limit = limit.map(|limit| limit.to_string());
+            let mut words = filter.split_whitespace().chain(sort).chain(limit.as_deref());
+            assert!(words.any(named), "{error}");
+            assert_printable(&error.to_string());
+            return;
+        }
+    };
+    let mut words: Vec<String> = filter.split_whitespace().map(respelt).collect();
+    let again = Query::parse(&words.join(" "), sort, limit, &names);
+    assert_eq!(again.as_ref(), Ok(&query), "{words:?}");
+    words.reverse();
+    let reversed = Query::parse(&words.join("\t "), sort, limit, &names).expect("the same words");
+    for facts in FACTS {
+        assert_eq!(reversed.admits(&facts), query.admits(&facts), "{words:?}");
+    }
+    assert_eq!(query.is_open(), words.is_empty());
+}
+
+/// A word that a filter has taken, its value spelt in another way.
+fn respelt(word: &str) -> String {
+    let at = word.find(['=', '<', '>']).expect("it has a sign");
+    let (head, value) = word.split_at(at + 1);
+    let value = match &head[..at] {
+        "idle" | "age" => {
+            let duration = parse_duration(value).expect("a duration");
+            format_duration(duration).to_string().replace(' ', "")
+        }
+        "bytes" => value.parse::<ByteSize>().expect("a size").as_u64().to_string(),
+        "src" => value.parse::<IpNet>().map_or(value.to_owned(), |network| network.to_string()),
+        "worker" => value.parse::<u16>().expect("a number").to_string(),
+        "server" => {
+            let (upstream, server) = split_server(value);
+            server_title(upstream, server)
+        }
+        _ => value.to_owned(),
+    };
+    format!("{head}{value}")
+}
+
+fn conn_id_holds(word: &str) {
+    match word.parse::<ConnId>() {
+        Ok(id) => assert_eq!(id.to_string().parse::<ConnId>(), Ok(id)),
+        Err(error) => assert_printable(&error.to_string()),
+    }
+}
+
+fn title_holds(title: &str) {
+    let names = names();
+    let (upstream, server) = split_server(title);
+    assert_eq!(server_title(upstream, server), title);
+    match names.server(title) {
+        Ok((upstream, server)) => {
+            let upstream = &names.upstreams[usize::from(upstream)];
+            let server = &upstream.servers[usize::from(server)];
+            assert_eq!(server_title(&upstream.name, Some(server)), title);
+        }
+        Err(error) => assert_printable(&error.to_string()),
+    }
+}
+
+/// A request to the admin socket: it is refused, or decoded to what a client encodes to the same.
+/// Then its fields, and the head of a request, by the parts of the gateway that read them.
+pub(crate) fn admin(data: &[u8]) {
+    posted::<Drain>(data);
+    posted::<SetListener>(data);
+    if let Some(SetServer { server, .. }) = posted(data) {
+        title_holds(&server);
+    }
+    if let Some(Kill { ids, filter, .. }) = posted(data) {
+        ids.iter().for_each(|id| conn_id_holds(id));
+        filter_holds(&filter, None, None);
+    }
+    if let Ok(text) = std::str::from_utf8(data) {
+        asked(text);
+        head_holds(text);
+    }
+}
+
+/// The request in a body, if it has one.
+fn posted<R: Request + DeserializeOwned + PartialEq + Debug>(body: &[u8]) -> Option<R> {
+    let Json(request) = Json::<R>::from_bytes(body).ok()?;
+    let encoded = serde_json::to_string(&request).expect("plain data");
+    let Json(again) = Json::<R>::from_bytes(encoded.as_bytes()).expect("a client writes it");
+    assert_eq!(again, request, "{encoded}");
+    Some(request)
+}
+
+/// The request in the query of a URL.
+fn asked(query: &str) {
+    let decoded = |query: &str| -> Option<ListConns> {
+        let target: Uri = format!("{}?{query}", ListConns::PATH).parse().ok()?;
+        Some(Parameters::try_from_uri(&target).ok()?.0)
+    };
+    let Some(request) = decoded(query) else { return };
+    let encoded = serde_urlencoded::to_string(&request).expect("plain data");
+    assert_eq!(decoded(&encoded).as_ref(), Some(&request), "{encoded}");
+    filter_holds(&request.filter, request.sort.as_deref(), request.limit);
+}
+
+/// A `Host`: an unknown one is refused in a line that can be shown, and one that is
+/// answered is no name that a stranger's DNS could give.
+fn head_holds(text: &str) {
+    let Ok(value) = HeaderValue::from_bytes(text.as_bytes()) else { return };
+    let hosts = Hosts::named("gate-1", &["metrics.example".to_owned()]);
+    let headers = HeaderMap::from_iter([(header::HOST, value)]);
+    match hosts.check(&Uri::from_static("/metrics"), &headers) {
+        Ok(()) => assert!(is_ours(text.trim()), "{text:?} is answered"),
+        Err(words) => assert_printable(words.trim_end()),
+    }
+}
+
+/// Whether a browser's `Host` is an address or one of the gateway's names; it may be empty.
+fn is_ours(host: &str) -> bool {
+    let Ok(authority) = host.parse::<axum::http::uri::Authority>() else {
+        // No browser sends it.
+        return true;
+    };
+    let name = authority.host().trim_matches(['[', ']']);
+    let name = name.split('%').next().unwrap_or_default().to_ascii_lowercase();
+    let name = name.strip_suffix('.').unwrap_or(&name);
+    let known = ["", "localhost", "gate-1", "metrics.example"].contains(&name);
+    known || name.parse::<std::net::IpAddr>().is_ok()
+}
+
+/// A message on one line: it comes to terminals and logs.
+fn assert_printable(message: &str) {
+    assert!(!message.contains(|c: char| c.is_control()), "{message:?}");
+}
+
+fn names() -> Names {
+    let upstream = |name: &str, servers: &[&str]| UpstreamNames {
+        name: name.to_owned(),
+        servers: servers.iter().map(|server| (*server).to_owned()).collect(),
+    };
+    Names {
+        workers: 2,
+        listeners: vec!["edge".to_owned(), "inner".to_owned()],
+        upstreams: vec![upstream("app", &["a", "10.0.0.1:80", "b/c"]), upstream("echo", &[])],
+    }
+}
+
+const YOUNG: Facts = Facts {
+    worker: 0,
+    listener: 0,
+    upstream: 0,
+    server: Some(1),
+    state: State::Joined,
+    seen: Millis(1_000_000),
+    opened: Millis(999_999),
+    active: Millis(1_000_000),
+    to_upstream_bytes: 0,
+    to_client_bytes: 1,
+};
+
+const FACTS: [Facts; 3] = [
+    YOUNG,
+    Facts { opened: Millis(0), to_upstream_bytes: 1 << 20, ..YOUNG },
+    Facts { worker: 1, listener: 1, upstream: 1, server: None, state: State::Ending, ..YOUNG },
+];
