@@ -1,9 +1,7 @@
 //! One worker's counters: written by it alone, read by anybody, without a lock.
 
-use std::marker::PhantomData;
 use std::ops::Deref;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use crossbeam::utils::CachePadded;
 
@@ -11,91 +9,8 @@ use super::catalogue::listener::OfListener;
 use super::catalogue::server::OfServer;
 use super::catalogue::upstream::OfUpstream;
 use super::catalogue::worker::OfWorker;
-use super::histogram::Histogram;
-use super::kinds::{Cause, ConnectFailure};
-use super::reading::{Counts, Durations};
+use super::kinds::ConnectFailure;
 use crate::base::{Id, IdMap, ListenerId, ServerId, UpstreamId};
-
-/// A number that one thread changes and any may read.
-#[derive(Debug, Default)]
-pub struct Counter(AtomicU64);
-
-impl Counter {
-    /// Adds `count`. Only the owner may: it is a load and a store, not an atomic addition.
-    pub fn add(&self, count: u64) {
-        self.0.store(self.0.load(Ordering::Relaxed) + count, Ordering::Relaxed);
-    }
-
-    /// Sets the number. Only the owner may.
-    pub fn set(&self, value: u64) {
-        self.0.store(value, Ordering::Relaxed);
-    }
-
-    /// The number now.
-    pub fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
-}
-
-/// A counter for each of `N` causes, found by the cause's number.
-#[derive(Debug)]
-pub struct By<C, const N: usize> {
-    counters: [Counter; N],
-    cause: PhantomData<C>,
-}
-
-impl<C, const N: usize> Default for By<C, N> {
-    fn default() -> By<C, N> {
-        By { counters: std::array::from_fn(|_| Counter::default()), cause: PhantomData }
-    }
-}
-
-impl<C, const N: usize> Deref for By<C, N> {
-    type Target = [Counter];
-
-    fn deref(&self) -> &[Counter] {
-        &self.counters
-    }
-}
-
-/// What workers count, each for itself, and what a reading says of all of it.
-pub trait Counted {
-    /// What the reading says.
-    type Read;
-
-    /// The sum of what `all` have counted.
-    fn sum<'a>(all: impl Iterator<Item = &'a Self> + Clone) -> Self::Read
-    where
-        Self: 'a;
-}
-
-impl Counted for Counter {
-    type Read = u64;
-
-    fn sum<'a>(all: impl Iterator<Item = &'a Counter> + Clone) -> u64 {
-        all.map(Counter::get).sum()
-    }
-}
-
-impl<C: Cause, const N: usize> Counted for By<C, N> {
-    type Read = Counts;
-
-    fn sum<'a>(all: impl Iterator<Item = &'a By<C, N>> + Clone) -> Counts
-    where
-        C: 'a,
-    {
-        let sum = |number: usize| all.clone().map(|by| by.counters[number].get()).sum();
-        C::words().enumerate().map(|(number, word)| (word.into(), sum(number))).collect()
-    }
-}
-
-impl Counted for Histogram {
-    type Read = Durations;
-
-    fn sum<'a>(all: impl Iterator<Item = &'a Histogram> + Clone) -> Durations {
-        Durations::of(all)
-    }
-}
 
 /// Counters on cache lines of their worker's own. They go with their id from one topology to the
 /// next, and stay for as long as somebody counts there.
