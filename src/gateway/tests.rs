@@ -5,7 +5,6 @@ use std::net::{SocketAddr, TcpStream};
 
 use super::*;
 use crate::config::SocketOptions;
-use crate::control::Steering;
 use crate::doctor::Shape;
 use crate::listener::listen_on;
 
@@ -32,7 +31,7 @@ fn broken_recruit(address: &mut SocketAddr) -> Recruit {
     let bound = listen_on(any, 1, &SocketOptions::with_backlog(16)).expect("a free port");
     *address = bound.address;
     let sockets = passive_sockets(vec![(0, bound)]);
-    let topology = Arc::new(assemble::topology(&config, &sockets));
+    let Assembled { topology, sockets, .. } = assemble::topology(&config, &sockets);
     let host = host();
     let (opener, gate) = std::sync::mpsc::channel();
     opener.send(()).expect("the gate waits");
@@ -64,12 +63,21 @@ fn a_worker_that_panics_is_reported_and_ends_the_gateway() {
     assert!(matches!(client.read(&mut [0]), Ok(0) | Err(_)));
     thread.join().expect("the panic was caught");
     let budget = Arc::new(Budget::new(8, 1));
-    let (config, clock) = (Config::embedded(), Clock::system());
-    let (workers, steering) = (Vec::new(), Steering::default());
-    let books = books::open(&config, &host(), clock, budget, &[], workers, steering);
+    let config = Config::embedded();
+    let Assembled { topology, sockets, register } = assemble::topology(&config, &[]);
+    let present = Present::new(View::new(topology, config, sockets, Vec::new()), register);
+    let sources =
+        Arc::new(sources::open(&host(), false, Clock::system(), budget, Vec::new(), None, present));
     let drain_timeout = Duration::from_secs(1);
     let runtime = crate::control::runtime().expect("a runtime");
-    let outcome =
-        crate::control::run(&runtime, books, exits, drain_timeout, Doors::default(), || {}, || {});
+    let outcome = crate::control::run(
+        &runtime,
+        sources,
+        exits,
+        drain_timeout,
+        Doors::default(),
+        || {},
+        || {},
+    );
     assert_eq!(outcome.expect("a runtime"), Outcome::WorkerLost);
 }

@@ -62,6 +62,9 @@ pub trait Counted {
     fn sum<'a>(all: impl Iterator<Item = &'a Self> + Clone) -> Self::Read
     where
         Self: 'a;
+
+    /// Adds what another one has counted. Only the owner may.
+    fn absorb(&self, other: &Self);
 }
 
 impl Counted for Counter {
@@ -69,6 +72,10 @@ impl Counted for Counter {
 
     fn sum<'a>(all: impl Iterator<Item = &'a Counter> + Clone) -> u64 {
         all.map(Counter::get).sum()
+    }
+
+    fn absorb(&self, other: &Counter) {
+        self.add(other.get());
     }
 }
 
@@ -81,5 +88,9 @@ impl<C: Cause, const N: usize> Counted for By<C, N> {
     {
         let sum = |number: usize| all.clone().map(|by| by.counters[number].get()).sum();
         C::words().enumerate().map(|(number, word)| (word.into(), sum(number))).collect()
+    }
+
+    fn absorb(&self, other: &By<C, N>) {
+        self.counters.iter().zip(&other.counters).for_each(|(own, other)| own.absorb(other));
     }
 }

@@ -87,6 +87,12 @@ impl Counted for Histogram {
     fn sum<'a>(all: impl Iterator<Item = &'a Histogram> + Clone) -> Durations {
         Durations::of(all)
     }
+
+    fn absorb(&self, other: &Histogram) {
+        debug_assert_eq!(self.bounds, other.bounds);
+        self.buckets.iter().zip(&other.buckets).for_each(|(own, other)| own.absorb(other));
+        self.sum_micros.absorb(&other.sum_micros);
+    }
 }
 
 /// How long something took.

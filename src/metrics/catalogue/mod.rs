@@ -47,8 +47,19 @@ pub struct Reading {
     pub workers: Vec<Worker>,
     /// In the order of the config.
     pub listeners: Vec<Listener>,
+    /// What was counted of listeners that the config no longer has, without names, so that sums
+    /// over all listeners never fall; `None`: none was removed.
+    #[serde(default)]
+    pub removed: Option<Listener>,
     /// In the order of the config.
     pub upstreams: Vec<Upstream>,
+}
+
+impl Reading {
+    /// Every listener, those that were removed as one of them: what totals are sums over.
+    pub fn all_listeners(&self) -> impl Iterator<Item = &Listener> {
+        self.listeners.iter().chain(&self.removed)
+    }
 }
 
 /// A family of metrics: one name, a sample for each combination of its labels' values.
