@@ -10,15 +10,8 @@ use serde::Serialize;
 
 use crate::base::{Micros, Side};
 use crate::config::LogFormat;
-use crate::query::Names;
+use crate::topology::Parties;
 use crate::worker::{AccessEvent, AccessNote};
-
-/// What lines are made with.
-#[derive(Debug)]
-pub(super) struct Lines {
-    pub(super) names: Names,
-    pub(super) format: LogFormat,
-}
 
 /// The fields of a line, in their order. What is not known is null, or `-` in text.
 #[derive(Serialize)]
@@ -48,19 +41,24 @@ struct End<'a> {
     reason: &'static str,
 }
 
-impl Lines {
-    /// Appends the line of a note, its times counted from when the gateway's clock `began`.
-    pub(super) fn write(&self, out: &mut Vec<u8>, note: &AccessNote, began: SystemTime) {
-        let line = self.line(note, began);
-        let written = match self.format {
-            LogFormat::Text => text(out, &line),
-            LogFormat::Json => serde_json::to_writer(&mut *out, &line).map_err(Into::into),
-        };
-        written.and_then(|()| out.write_all(b"\n")).expect("memory takes every line");
-    }
+/// Appends the line of a note, its times counted from when the gateway's clock `began`.
+pub(super) fn write_line(
+    out: &mut Vec<u8>,
+    format: LogFormat,
+    note: &AccessNote,
+    began: SystemTime,
+) {
+    let line = Line::of(note, began);
+    let written = match format {
+        LogFormat::Text => text(out, &line),
+        LogFormat::Json => serde_json::to_writer(&mut *out, &line).map_err(Into::into),
+    };
+    written.and_then(|()| out.write_all(b"\n")).expect("memory takes every line");
+}
 
-    fn line(&self, note: &AccessNote, began: SystemTime) -> Line<'_> {
-        let upstream = &self.names.upstreams[usize::from(note.upstream)];
+impl Line<'_> {
+    fn of(note: &AccessNote, began: SystemTime) -> Line<'_> {
+        let Parties { listener, upstream, server } = &note.parties;
         let time = |moment: Micros| {
             format_rfc3339_micros(began + Duration::from_micros(moment.0)).to_string()
         };
@@ -68,30 +66,25 @@ impl Lines {
         let peer = |side: Side| note.names[side].and_then(|found| found.peer);
         let end = match note.event {
             AccessEvent::Opened => None,
-            AccessEvent::Ended {
-                opened,
-                server,
-                connect,
-                to_upstream_bytes,
-                to_client_bytes,
-                reason,
-            } => Some(End {
-                server: server.map(|server| upstream.servers[usize::from(server)].as_str()),
-                source: local(Side::Upstream),
-                server_address: peer(Side::Upstream),
-                opened: time(opened),
-                connect_seconds: connect.map(|connect| connect.as_secs_f64()),
-                life_seconds: note.at.since(opened).as_secs_f64(),
-                to_upstream_bytes,
-                to_client_bytes,
-                reason: reason.word(),
-            }),
+            AccessEvent::Ended { opened, connect, to_upstream_bytes, to_client_bytes, reason } => {
+                Some(End {
+                    server: server.as_ref().map(|server| server.name.as_str()),
+                    source: local(Side::Upstream),
+                    server_address: peer(Side::Upstream),
+                    opened: time(opened),
+                    connect_seconds: connect.map(|connect| connect.as_secs_f64()),
+                    life_seconds: note.at.since(opened).as_secs_f64(),
+                    to_upstream_bytes,
+                    to_client_bytes,
+                    reason: reason.word(),
+                })
+            }
         };
         Line {
             time: time(note.at),
             event: if end.is_some() { "ended" } else { "opened" },
             id: note.id.to_string(),
-            listener: &self.names.listeners[usize::from(note.listener)],
+            listener: &listener.name,
             client: peer(Side::Client),
             local: local(Side::Client),
             upstream: &upstream.name,
@@ -135,32 +128,48 @@ fn or_dash(value: &Option<impl Display>) -> String {
 mod tests {
     use super::*;
     use crate::base::BySide;
+    use crate::config::Config;
     use crate::conn::Reason;
-    use crate::query::{ConnId, UpstreamNames};
+    use crate::query::ConnId;
     use crate::ring::FourTuple;
+    use crate::topology::{Asked, Register, Topology};
 
     fn address(text: &str) -> SocketAddr {
         text.parse().expect("an address")
     }
 
+    /// Of a connection to the second server of a listener's upstream.
+    fn parties() -> Parties {
+        let text = "[listener.edge]\nbind = [\"127.0.0.1:7000\"]\nupstream = \"app\"\n\
+                    [upstream.app]\nservers = [{ name = \"a\", address = \"127.0.0.1:1\" },\
+                    { name = \"b\", address = \"127.0.0.1:2\" }]\n";
+        let config = Config::parse(text, "test.toml", &|_| None).expect("a config");
+        let Config { listeners, upstreams, .. } = &config;
+        let asked = Asked { listeners, upstreams, gates: &[] };
+        let topology = Register::default().next(&Topology::default(), asked);
+        let found = topology.servers.values().find(|server| server.name == "b");
+        Parties {
+            listener: topology.listeners.values().next().expect("there is one").clone(),
+            upstream: topology.upstreams.values().next().expect("there is one").clone(),
+            server: found.cloned(),
+        }
+    }
+
     fn written(format: LogFormat, note: &AccessNote) -> String {
-        let app = UpstreamNames { name: "app".to_owned(), servers: vec!["a".into(), "b".into()] };
-        let names = Names { workers: 1, listeners: vec!["edge".to_owned()], upstreams: vec![app] };
         let mut out = Vec::new();
         let began = SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000);
-        Lines { names, format }.write(&mut out, note, began);
+        write_line(&mut out, format, note, began);
         String::from_utf8(out).expect("text")
     }
 
     fn note(event: AccessEvent, names: [Option<FourTuple>; 2]) -> AccessNote {
         let id = ConnId { worker: 0, slot: 5, generation: 7 };
         let at = Micros(3_500_000);
-        AccessNote { at, id, listener: 0, upstream: 0, names: BySide(names), event }
+        AccessNote { at, id, parties: parties(), names: BySide(names), event }
     }
 
     const ENDED: AccessEvent = AccessEvent::Ended {
         opened: Micros(1_000_000),
-        server: Some(1),
         connect: Some(Duration::from_micros(412)),
         to_upstream_bytes: 12,
         to_client_bytes: 345,
@@ -196,16 +205,17 @@ mod tests {
         let AccessEvent::Ended { opened, .. } = ENDED else { panic!("it ended") };
         let event = AccessEvent::Ended {
             opened,
-            server: None,
             connect: None,
             to_upstream_bytes: 0,
             to_client_bytes: 0,
             reason: Reason::NoServer,
         };
-        let text = written(LogFormat::Text, &note(event, [None; 2]));
+        let parties = Parties { server: None, ..parties() };
+        let note = AccessNote { parties, ..note(event, [None; 2]) };
+        let text = written(LogFormat::Text, &note);
         assert!(text.contains(" client=- local=- upstream=app server=- source=- "), "{text}");
         assert!(text.contains(" connect_seconds=- "), "{text}");
-        let json = written(LogFormat::Json, &note(event, [None; 2]));
+        let json = written(LogFormat::Json, &note);
         let json: serde_json::Value = serde_json::from_str(&json).expect("JSON");
         assert!(json["client"].is_null() && json["server"].is_null(), "{json}");
     }

@@ -12,12 +12,11 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crate::base::{Clock, Micros, Millis};
-use crate::config::{self, AccessPath};
+use crate::config::{self, AccessPath, LogFormat};
 use crate::metrics::reading::{self, Failing};
-use crate::query::Names;
 use crate::worker::AccessQueue;
 use file::append_to;
-use line::Lines;
+use line::write_line;
 
 /// How often the queues are looked at. A worker that woke the thread instead would make a call to
 /// the kernel for each line.
@@ -97,7 +96,6 @@ impl AccessLog {
         sink: Sink,
         config: &config::AccessLog,
         queues: Vec<Arc<AccessQueue>>,
-        names: Names,
         clock: Clock,
     ) -> io::Result<(AccessLog, Writing)> {
         let log = AccessLog(Arc::new(State {
@@ -109,8 +107,7 @@ impl AccessLog {
             reopen: AtomicBool::new(false),
             stop: AtomicBool::new(false),
         }));
-        let lines = Lines { names, format: config.format };
-        let writer = Writer::new(log.clone(), sink, lines, clock);
+        let writer = Writer::new(log.clone(), sink, config.format, clock);
         let thread = std::thread::Builder::new().name("access-log".to_owned());
         let thread = thread.spawn(move || writer.run())?;
         Ok((log.clone(), Writing { log, thread }))
@@ -165,7 +162,7 @@ impl Writing {
 struct Writer {
     log: AccessLog,
     sink: Sink,
-    lines: Lines,
+    format: LogFormat,
     clock: Clock,
     text: Vec<u8>,
     /// The last write failed, perhaps within a line.
@@ -176,9 +173,9 @@ struct Writer {
 }
 
 impl Writer {
-    fn new(log: AccessLog, sink: Sink, lines: Lines, clock: Clock) -> Writer {
+    fn new(log: AccessLog, sink: Sink, format: LogFormat, clock: Clock) -> Writer {
         let text = Vec::with_capacity(BATCH_BYTES);
-        Writer { log, sink, lines, clock, text, torn: false, complained: None, lost: 0 }
+        Writer { log, sink, format, clock, text, torn: false, complained: None, lost: 0 }
     }
 
     fn run(mut self) {
@@ -211,7 +208,7 @@ impl Writer {
             let share = self.text.len() + BATCH_BYTES / self.log.0.queues.len();
             while self.text.len() < share {
                 let Some(note) = queue.take() else { break };
-                self.lines.write(&mut self.text, &note, began);
+                write_line(&mut self.text, self.format, &note, began);
                 count += 1;
             }
         }

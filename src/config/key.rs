@@ -1,7 +1,7 @@
 //! What is declared of a key, as data: its name, its class of change, its text.
 
 /// When a change of a key takes effect, once a running gateway reads its file again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Class {
     /// At once, and for connections that are open, too.
     Live,

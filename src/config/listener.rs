@@ -64,7 +64,7 @@ keys! {
     /// bounds it all the same. "off": only the gateway's limit counts.
     ///
     /// Set it when one listener's crowd must leave room for another's.
-    "max_connections" max_connections: Option<u32> = "off", Live,
+    "max_connections" max_connections: Option<u32> = "off", NewConnections,
         OrOff(Number(1..=CONNECTIONS_MAX as u64)),
         "write the clients that this listener may hold at once";
 

@@ -1,12 +1,10 @@
-//! The control plane's end of a worker: the queue of its orders, its counters, its thread's exit.
+//! The control plane's end of a worker: the queue of its orders, its thread's exit.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam::channel::Sender;
 use tokio::sync::oneshot::{Receiver, error::TryRecvError};
 
-use crate::metrics::WorkerCounters;
 use crate::ring::Waker;
 use crate::worker::Order;
 
@@ -20,8 +18,6 @@ pub struct WorkerHandle {
     pub orders: Sender<Order>,
     /// Wakes it to read them.
     pub waker: Waker,
-    /// Its counters, the heartbeat among them.
-    pub counters: Arc<WorkerCounters>,
 }
 
 impl WorkerHandle {

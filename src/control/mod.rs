@@ -4,8 +4,8 @@
 //! It never touches a connection, and nothing here makes a worker wait. A part sees those that
 //! stand before it in this list:
 //!
-//! - `handle` — the end of a worker: the queue of its orders, its counters, its thread's exit
-//! - `state/` — the state that all parts share: stage, readings, steering, permits
+//! - `handle` — the end of a worker: the queue of its orders, its thread's exit
+//! - `state/` — the state that all parts share: the view of the topology, readings, permits
 //! - `verbs/` — the requests of the admin socket, each beside its route
 //! - `doors/` — the sockets: HTTP with everything bounded, the admin and the status server
 //! - `plane` — the loop
@@ -20,4 +20,4 @@ mod verbs;
 pub use doors::{AdminDoor, AdminError, Doors, Hosts, StatusDoor};
 pub use handle::{Ending, Exit, WorkerHandle};
 pub use plane::{Outcome, run, runtime};
-pub use state::{Books, ListenerBook, SteeredListener, Steering, UpstreamBook};
+pub use state::{Present, Sources, View};

@@ -1,5 +1,6 @@
 //! The loop of the control thread: signals, requests for a drain, the watch over the workers.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -8,7 +9,7 @@ use tokio_uring::Runtime;
 
 use super::doors::Doors;
 use super::handle::{Ending, Exit};
-use super::state::{Books, ControlState, Stage};
+use super::state::{ControlState, Sources, Stage};
 use crate::base::{Errno, Millis};
 use crate::host::signals;
 use crate::ring::patient;
@@ -63,7 +64,7 @@ pub fn runtime() -> std::io::Result<Runtime> {
 /// When a signal handler cannot be had.
 pub fn run(
     runtime: &Runtime,
-    books: Books,
+    sources: Arc<Sources>,
     exits: UnboundedReceiver<Exit>,
     drain_timeout: Duration,
     doors: Doors,
@@ -73,7 +74,7 @@ pub fn run(
     yield_to_workers();
     runtime.block_on(async {
         let (drain, drain_requests) = unbounded_channel();
-        let state = ControlState::new(books, drain);
+        let state = ControlState::new(sources, drain);
         let mut plane = Plane::new(state.clone(), exits, drain_requests)?;
         doors.serve(&state);
         state.enter(Stage::Ready);

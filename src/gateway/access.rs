@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::GatewayError;
 use crate::access_log::{AccessLog, Sink, Writing};
+use crate::base::Clock;
 use crate::config::{AccessPath, Config};
-use crate::control::Books;
 use crate::worker::{AccessPlan, AccessQueue};
 
 /// Whether there is an access log.
@@ -35,19 +35,17 @@ pub(super) fn plan(
     queues.get(worker).map(|queue| AccessPlan { notes: queue.clone(), openings, empty })
 }
 
-/// Starts to write, and enters it in the books.
+/// Starts to write.
 pub(super) fn start(
     config: &Config,
     sink: Option<Sink>,
     queues: Vec<Arc<AccessQueue>>,
-    books: &mut Books,
-) -> Result<Option<Writing>, GatewayError> {
-    let Some(sink) = sink else { return Ok(None) };
-    let (names, clock) = (books.names(), books.clock.clone());
-    let (log, writing) =
-        AccessLog::start(sink, &config.access_log, queues, names, clock).map_err(failed(config))?;
-    books.access_log = Some(log);
-    Ok(Some(writing))
+    clock: &Clock,
+) -> Result<(Option<AccessLog>, Option<Writing>), GatewayError> {
+    let Some(sink) = sink else { return Ok((None, None)) };
+    let started = AccessLog::start(sink, &config.access_log, queues, clock.clone());
+    let (log, writing) = started.map_err(failed(config))?;
+    Ok((Some(log), Some(writing)))
 }
 
 fn failed(config: &Config) -> impl Fn(std::io::Error) -> GatewayError {

@@ -3,16 +3,26 @@
 use std::sync::Arc;
 
 use super::sockets::Passive;
-use crate::base::{Id, WorkerId};
+use crate::base::{GateId, Id, IdMap, WorkerId};
 use crate::config::{Config, Level};
+use crate::ring::PassiveSocket;
 use crate::topology::{Asked, GateSpec, Register, Topology};
 use crate::worker::{Plan, QuietPlan};
 
 /// Connections that a worker makes quiet in one turn.
 const QUIETED_PER_TURN: u32 = 100;
 
-/// The topology that the config asks for; its gates have the ids of their places in `sockets`.
-pub(super) fn topology(config: &Config, sockets: &[Passive]) -> Topology {
+/// What the parts of a gateway go by.
+pub(super) struct Assembled {
+    pub(super) topology: Arc<Topology>,
+    /// By gate.
+    pub(super) sockets: IdMap<GateId, PassiveSocket>,
+    pub(super) register: Register,
+}
+
+/// The topology that the config asks for, with the passive socket of each gate, and the register
+/// that has given the ids in it.
+pub(super) fn topology(config: &Config, sockets: &[Passive]) -> Assembled {
     let gate = |passive: &Passive| GateSpec {
         listener: config.listeners[passive.listener].name.clone(),
         owner: WorkerId::at(passive.owner),
@@ -21,7 +31,12 @@ pub(super) fn topology(config: &Config, sockets: &[Passive]) -> Topology {
     };
     let gates: Vec<GateSpec> = sockets.iter().map(gate).collect();
     let asked = Asked { listeners: &config.listeners, upstreams: &config.upstreams, gates: &gates };
-    Register::default().next(&Topology::default(), asked)
+    let mut register = Register::default();
+    let topology = Arc::new(register.next(&Topology::default(), asked));
+    // A new register gives gates their ids in the order in which it is asked for them.
+    let sockets = sockets.iter().map(|passive| passive.socket.clone());
+    let sockets = topology.gates.ids().zip(sockets).collect();
+    Assembled { topology, sockets, register }
 }
 
 /// The plan of one worker.

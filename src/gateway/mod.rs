@@ -2,13 +2,13 @@
 
 mod access;
 mod assemble;
-mod books;
 mod error;
 mod host;
 mod inherit;
 mod lock;
 mod others;
 mod sockets;
+mod sources;
 #[cfg(test)]
 mod tests;
 mod wait;
@@ -30,21 +30,24 @@ pub use inherit::InheritError;
 pub use lock::LockError;
 
 use crate::access_log::{LAST_LINES, Sink, Writing};
-use crate::base::{Clock, Id, Millis, version};
+use crate::base::{Clock, GateId, IdMap, Millis, version};
 use crate::budget::{Bell, Budget};
 use crate::config::{AtLimit, Config, ConfigErrors, Log, LogFormat, Status};
 use crate::conn::Reason;
-use crate::control::{AdminDoor, Books, Doors, Ending, Exit, Outcome, StatusDoor, WorkerHandle};
+use crate::control::{
+    AdminDoor, Doors, Ending, Exit, Outcome, Present, Sources, StatusDoor, View, WorkerHandle,
+};
 use crate::host::directory::runtime_directory;
 use crate::listener::{Bound, Decoys, stop_syns};
-use crate::metrics::{Refusal, WorkerCounters};
+use crate::metrics::{OfListener, OfServer, OfWorker, Refusal, WorkerCounters};
 use crate::ring::{KernelRing, PassiveSocket, RingError, RingSetup, ServerSocket, Waker};
 use crate::topology::Topology;
 use crate::worker::{Mailbox, Plan, Worker, mailbox};
+use assemble::Assembled;
 use host::Host;
 use inherit::Inherited;
 use lock::Lock;
-use sockets::{Passive, Sockets, passive_sockets};
+use sockets::{Sockets, passive_sockets};
 
 /// Runs until it is told to stop and everything has ended. `path` is the config's, for the log.
 /// Where the log is JSON an error is logged, too, as its last line.
@@ -95,7 +98,7 @@ fn announce(config: &Config, path: Option<&Path>) {
 /// A gateway whose workers accept.
 struct Gateway {
     runtime: Runtime,
-    books: Books,
+    sources: Arc<Sources>,
     doors: Doors,
     threads: Vec<JoinHandle<()>>,
     exits: UnboundedReceiver<Exit>,
@@ -143,12 +146,13 @@ impl Gateway {
     ) -> Result<Gateway, GatewayError> {
         let clock = Clock::system();
         let budget = Arc::new(Budget::new(host.max_connections, host.workers()));
-        let sockets = passive_sockets(bound);
-        let topology = Arc::new(assemble::topology(config, &sockets));
+        let passive = passive_sockets(bound);
+        let Assembled { topology, sockets, register } = assemble::topology(config, &passive);
         let notes = access::queues(config, host.workers());
         let (exit_sender, exits) = unbounded_channel();
         let (ready_sender, ready) = std::sync::mpsc::channel();
         let (mut handles, mut threads, mut gates) = (Vec::new(), Vec::new(), Vec::new());
+        let mut all_counters = Vec::new();
         for index in 0..host.workers() {
             let (orders, mailbox) = mailbox();
             let counters = Arc::new(topology.counters(&WorkerCounters::default()));
@@ -178,38 +182,50 @@ impl Gateway {
                 Ok(ring) => ring.map_err(GatewayError::Ring)?,
                 Err(_) => return Err(GatewayError::WorkerLost),
             };
-            handles.push(WorkerHandle { orders, waker, counters });
+            handles.push(WorkerHandle { orders, waker });
+            all_counters.push(counters);
         }
         budget.hang_bells(handles.iter().map(bell).collect());
-        let steering = books::steering(&topology, host.workers());
-        let mut books = books::open(config, host, clock, budget, &sockets, handles, steering);
-        let writing = access::start(config, sink, notes, &mut books)?;
-        let sockets = sockets::own_by_address(sockets);
+        let (access_log, writing) = access::start(config, sink, notes, &clock)?;
+        let with_upstream = topology.joins_servers();
+        let view = View::new(topology, config.clone(), sockets, all_counters);
+        let present = Present::new(view, register);
+        let sources =
+            sources::open(host, with_upstream, clock, budget, handles, access_log, present);
+        let sources = Arc::new(sources);
+        let sockets = sockets::own_by_address(passive);
         let (doors, locks) = (Doors::default(), Vec::new());
         for gate in gates {
             // A worker that is gone has said so through its `Exit`.
             let _ = gate.send(());
         }
-        Ok(Gateway { runtime, books, doors, threads, exits, writing, sockets, locks })
+        Ok(Gateway { runtime, sources, doors, threads, exits, writing, sockets, locks })
     }
 
     /// Until the end. What is still open at the drain's deadline ends with the process.
     fn serve(self, config: &Config) -> Result<(), GatewayError> {
         // Dropped last, after the sockets.
         let mut decoys = Vec::new();
-        let Gateway { runtime, books, doors, threads, exits, writing, sockets, mut locks } = self;
-        let handles = books.workers.clone();
+        let Gateway { runtime, sources, doors, threads, exits, writing, sockets, mut locks } = self;
         let drain_timeout = config.gateway.drain_timeout;
-        let ready = || tracing::info!(workers = handles.len(), "ready");
-        let clock = books.clock.clone();
+        let ready = || tracing::info!(workers = sources.workers.len(), "ready");
+        let clock = sources.clock.clone();
         let no_more_syns = || {
             let until = clock.began() + clock.now().since(Millis(0)) + drain_timeout;
             locks.iter_mut().for_each(|lock| lock.say_draining(until));
             decoys = turn_new_clients_away(&sockets);
         };
-        let outcome =
-            crate::control::run(&runtime, books, exits, drain_timeout, doors, ready, no_more_syns)
-                .map_err(GatewayError::Control)?;
+        let for_control = sources.clone();
+        let outcome = crate::control::run(
+            &runtime,
+            for_control,
+            exits,
+            drain_timeout,
+            doors,
+            ready,
+            no_more_syns,
+        )
+        .map_err(GatewayError::Control)?;
         if outcome == Outcome::Done {
             for thread in threads {
                 thread.join().map_err(|_| GatewayError::WorkerLost)?;
@@ -220,7 +236,7 @@ impl Gateway {
             let forced = outcome == Outcome::Forced;
             writing.finish(if forced { Duration::ZERO } else { LAST_LINES });
         }
-        summarize(&handles);
+        summarize(&sources);
         match outcome {
             Outcome::Done | Outcome::TimedOut => Ok(()),
             Outcome::Forced => Err(GatewayError::Forced),
@@ -309,10 +325,15 @@ fn spare_slots(config: &Config) -> u32 {
     if resets { SPARE } else { 0 }
 }
 
-fn setup(config: &Config, host: &Host, topology: &Topology, sockets: &[Passive]) -> RingSetup {
+fn setup(
+    config: &Config,
+    host: &Host,
+    topology: &Topology,
+    sockets: &IdMap<GateId, PassiveSocket>,
+) -> RingSetup {
     RingSetup {
         connections: host.shape.slots_per_worker + spare_slots(config),
-        with_upstream: !topology.servers.is_empty(),
+        with_upstream: topology.joins_servers(),
         table_entries: host.shape.table_entries,
         submission_entries: config.ring.submission_entries,
         completion_entries: config.ring.completion_entries,
@@ -324,7 +345,7 @@ fn setup(config: &Config, host: &Host, topology: &Topology, sockets: &[Passive])
         splice_pipes: host.shape.pipes_per_worker,
         ephemeral_ports: host.facts.network.ports,
         descriptors: host.shape.descriptors_per_worker,
-        gates: topology.gates.ids().map(|id| (id, sockets[id.place()].socket.clone())).collect(),
+        gates: sockets.iter().map(|(id, socket)| (id, socket.clone())).collect(),
         servers: topology
             .servers
             .iter()
@@ -336,21 +357,23 @@ fn setup(config: &Config, host: &Host, topology: &Topology, sockets: &[Passive])
 }
 
 /// What the gateway did, in a line, and a line for each reason that a connection ended for.
-fn summarize(handles: &[WorkerHandle]) {
-    let total = |number: fn(&WorkerCounters) -> u64| -> u64 {
-        handles.iter().map(|handle| number(&handle.counters)).sum()
+fn summarize(sources: &Sources) {
+    let view = sources.view();
+    let total = |number: fn(&OfWorker) -> u64| -> u64 {
+        view.counters.iter().map(|counters| number(counters)).sum()
     };
+    let listeners = |number: &dyn Fn(&OfListener) -> u64| sources.over_listeners(number);
     tracing::info!(
-        accepted = total(|c| c.over_listeners(|l| l.accepted.get())),
+        accepted = listeners(&|l| l.accepted.get()),
         still_open = total(|c| c.open.get()),
-        to_upstream_bytes = total(|c| c.over_listeners(|l| l.to_upstream_bytes.get())),
-        to_client_bytes = total(|c| c.over_listeners(|l| l.to_client_bytes.get())),
-        connects_failed = total(WorkerCounters::connects_failed),
+        to_upstream_bytes = listeners(&|l| l.to_upstream_bytes.get()),
+        to_client_bytes = listeners(&|l| l.to_client_bytes.get()),
+        connects_failed = sources.over_servers(&OfServer::connects_failed),
         accepts_rearmed = total(|c| c.accepts_rearmed.get()),
         accepts_pressed = total(|c| c.accepts_pressed.get()),
         overshoot = total(|c| c.overshoot.get()),
         stale_completions = total(|c| c.stale_completions.get()),
-        queue_reset = total(|c| c.over_listeners(|l| l.refused[Refusal::DrainEnd as usize].get())),
+        queue_reset = listeners(&|l| l.refused[Refusal::DrainEnd as usize].get()),
         buffers_starved = total(|c| c.buffers_starved.get()),
         chunks_parked = total(|c| c.chunks_parked.get()),
         cancels_repeated = total(|c| c.cancels_repeated.get()),
@@ -360,10 +383,7 @@ fn summarize(handles: &[WorkerHandle]) {
         "stopped"
     );
     for reason in Reason::ALL {
-        let ended = |handle: &WorkerHandle| {
-            handle.counters.over_listeners(|l| l.closed[reason as usize].get())
-        };
-        let connections: u64 = handles.iter().map(ended).sum();
+        let connections = listeners(&|l| l.closed[reason as usize].get());
         if connections > 0 {
             tracing::info!(reason = %reason.word(), connections, "ended");
         }

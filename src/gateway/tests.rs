@@ -1,13 +1,16 @@
-//! What the gateway does when one of its own parts breaks.
+//! What the gateway does when one of its own parts breaks or goes.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 
 use super::*;
+use crate::base::WorkerId;
 use crate::config::SocketOptions;
-use crate::control::Steering;
 use crate::doctor::Shape;
 use crate::listener::listen_on;
+use crate::query::Query;
+use crate::topology::GateSpec;
+use crate::worker::{AccessNote, AccessPlan, AccessQueue, Order, Purpose, Reply, Row, Task};
 
 fn host() -> Host {
     let shape = Shape {
@@ -32,7 +35,7 @@ fn broken_recruit(address: &mut SocketAddr) -> Recruit {
     let bound = listen_on(any, 1, &SocketOptions::with_backlog(16)).expect("a free port");
     *address = bound.address;
     let sockets = passive_sockets(vec![(0, bound)]);
-    let topology = Arc::new(assemble::topology(&config, &sockets));
+    let Assembled { topology, sockets, .. } = assemble::topology(&config, &sockets);
     let host = host();
     let (opener, gate) = std::sync::mpsc::channel();
     opener.send(()).expect("the gate waits");
@@ -64,12 +67,135 @@ fn a_worker_that_panics_is_reported_and_ends_the_gateway() {
     assert!(matches!(client.read(&mut [0]), Ok(0) | Err(_)));
     thread.join().expect("the panic was caught");
     let budget = Arc::new(Budget::new(8, 1));
-    let (config, clock) = (Config::embedded(), Clock::system());
-    let (workers, steering) = (Vec::new(), Steering::default());
-    let books = books::open(&config, &host(), clock, budget, &[], workers, steering);
+    let config = Config::embedded();
+    let Assembled { topology, sockets, register } = assemble::topology(&config, &[]);
+    let present = Present::new(View::new(topology, config, sockets, Vec::new()), register);
+    let sources =
+        Arc::new(sources::open(&host(), false, Clock::system(), budget, Vec::new(), None, present));
     let drain_timeout = Duration::from_secs(1);
     let runtime = crate::control::runtime().expect("a runtime");
-    let outcome =
-        crate::control::run(&runtime, books, exits, drain_timeout, Doors::default(), || {}, || {});
+    let outcome = crate::control::run(
+        &runtime,
+        sources,
+        exits,
+        drain_timeout,
+        Doors::default(),
+        || {},
+        || {},
+    );
     assert_eq!(outcome.expect("a runtime"), Outcome::WorkerLost);
+}
+
+/// A config of these listeners, which are answered by the gateway itself.
+fn echo(listeners: &[&str]) -> Config {
+    let listener =
+        |name: &&str| format!("[listener.{name}]\nbind = [\"127.0.0.1:0\"]\nupstream = \"app\"\n");
+    let listeners: String = listeners.iter().map(listener).collect();
+    let text = format!("{listeners}[upstream.app]\nbuiltin = \"echo\"\n");
+    Config::parse(&text, "test.toml", &|_| None).expect("a config")
+}
+
+/// A worker that turns, and what is known of it.
+struct Rig {
+    sources: Sources,
+    addresses: Vec<SocketAddr>,
+    notes: Arc<AccessQueue>,
+    thread: JoinHandle<()>,
+}
+
+impl Rig {
+    fn start(config: Config) -> Rig {
+        let any = "127.0.0.1:0".parse().expect("an address");
+        let bind = |index| (index, listen_on(any, 1, &SocketOptions::with_backlog(16)));
+        let bound = (0..config.listeners.len()).map(bind);
+        let bound: Vec<_> = bound.map(|(index, row)| (index, row.expect("a free port"))).collect();
+        let addresses = bound.iter().map(|(_, row)| row.address).collect();
+        let Assembled { topology, sockets, register } =
+            assemble::topology(&config, &passive_sockets(bound));
+        let (host, clock, budget) = (host(), Clock::system(), Arc::new(Budget::new(8, 1)));
+        let counters = Arc::new(topology.counters(&WorkerCounters::default()));
+        let notes = Arc::new(AccessQueue::new(16));
+        let access = AccessPlan { notes: notes.clone(), openings: false, empty: false };
+        let (orders, mailbox) = mailbox();
+        let (opener, gate) = std::sync::mpsc::channel();
+        opener.send(()).expect("the gate waits");
+        let recruit = Recruit {
+            index: 0,
+            gate,
+            core: None,
+            setup: setup(&config, &host, &topology, &sockets),
+            plan: Plan { access: Some(access), ..assemble::plan(&config, &topology, 0) },
+            clock: clock.clone(),
+            mailbox,
+            budget: budget.clone(),
+            counters: counters.clone(),
+        };
+        let (ready_sender, ready) = std::sync::mpsc::channel();
+        let (exit_sender, _exits) = unbounded_channel();
+        let thread = std::thread::spawn(move || work(recruit, &ready_sender, &exit_sender));
+        let waker = ready.recv().expect("a word").expect("a ring");
+        let workers = vec![WorkerHandle { orders, waker }];
+        let present = Present::new(View::new(topology, config, sockets, vec![counters]), register);
+        let sources = sources::open(&host, false, clock, budget, workers, None, present);
+        Rig { sources, addresses, notes, thread }
+    }
+
+    fn order(&self, order: Order) {
+        let worker = &self.sources.workers[0];
+        worker.orders.send(order).expect("it listens");
+        worker.waker.wake();
+    }
+
+    fn rows(&self) -> Vec<Row> {
+        let (reply, answer) = tokio::sync::oneshot::channel();
+        let (query, purpose) = (Query::all(10), Purpose::Show);
+        self.order(Order::Walk(Box::new(Task { query, only: None, purpose, reply })));
+        match answer.blocking_recv().expect("an answer") {
+            Reply::Done(answer) => answer.rows.into_iter().map(|one| *one.row).collect(),
+            Reply::Busy => panic!("nobody else asks"),
+        }
+    }
+
+    fn next_note(&self) -> AccessNote {
+        let look = || {
+            std::thread::sleep(Duration::from_millis(5));
+            self.notes.take()
+        };
+        (0..12_000).find_map(|_| look()).expect("an end is noted")
+    }
+}
+
+#[test]
+fn a_connection_keeps_its_names_when_its_listener_is_gone() {
+    let rig = Rig::start(echo(&["edge", "inner"]));
+    let mut client = TcpStream::connect(rig.addresses[1]).expect("it listens");
+    client.write_all(b"x").expect("it is there");
+    client.read_exact(&mut [0]).expect("an echo");
+    let inner = rig.sources.view().names.listener("inner").expect("it is there");
+    let next = echo(&["edge"]);
+    let edge = GateSpec {
+        listener: "edge".to_owned(),
+        owner: WorkerId(0),
+        address: rig.addresses[0],
+        inherited: false,
+    };
+    let topology = Arc::new(rig.sources.present.topology_for(&next, &[edge]));
+    rig.sources.adopt(topology, next, IdMap::new());
+    let rows = rig.rows();
+    let names = rows.iter().map(|row| (&*row.parties.listener.name, &*row.parties.upstream.name));
+    assert!(names.eq([("inner", "app")]), "{rows:?}");
+    assert_eq!(rows[0].facts.listener, inner);
+    client.write_all(b"y").expect("it is there");
+    client.read_exact(&mut [0]).expect("an echo, whatever is gone");
+    drop(client);
+    let note = rig.next_note();
+    assert_eq!((&*note.parties.listener.name, note.parties.server), ("inner", None));
+    let reading = rig.sources.reading();
+    let listeners: Vec<_> =
+        reading.listeners.iter().map(|one| (&*one.name, one.accepted)).collect();
+    assert_eq!(listeners, [("edge", 0)]);
+    let removed = reading.removed.expect("one was removed");
+    assert_eq!((removed.accepted, removed.open, removed.to_client_bytes), (1, 0, 2));
+    rig.order(Order::Stop);
+    rig.thread.join().expect("it ends in order");
 }

@@ -1,9 +1,7 @@
 //! One worker's counters: written by it alone, read by anybody, without a lock.
 
-use std::marker::PhantomData;
 use std::ops::Deref;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use crossbeam::utils::CachePadded;
 
@@ -11,91 +9,8 @@ use super::catalogue::listener::OfListener;
 use super::catalogue::server::OfServer;
 use super::catalogue::upstream::OfUpstream;
 use super::catalogue::worker::OfWorker;
-use super::histogram::Histogram;
-use super::kinds::{Cause, ConnectFailure};
-use super::reading::{Counts, Durations};
+use super::kinds::ConnectFailure;
 use crate::base::{Id, IdMap, ListenerId, ServerId, UpstreamId};
-
-/// A number that one thread changes and any may read.
-#[derive(Debug, Default)]
-pub struct Counter(AtomicU64);
-
-impl Counter {
-    /// Adds `count`. Only the owner may: it is a load and a store, not an atomic addition.
-    pub fn add(&self, count: u64) {
-        self.0.store(self.0.load(Ordering::Relaxed) + count, Ordering::Relaxed);
-    }
-
-    /// Sets the number. Only the owner may.
-    pub fn set(&self, value: u64) {
-        self.0.store(value, Ordering::Relaxed);
-    }
-
-    /// The number now.
-    pub fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
-}
-
-/// A counter for each of `N` causes, found by the cause's number.
-#[derive(Debug)]
-pub struct By<C, const N: usize> {
-    counters: [Counter; N],
-    cause: PhantomData<C>,
-}
-
-impl<C, const N: usize> Default for By<C, N> {
-    fn default() -> By<C, N> {
-        By { counters: std::array::from_fn(|_| Counter::default()), cause: PhantomData }
-    }
-}
-
-impl<C, const N: usize> Deref for By<C, N> {
-    type Target = [Counter];
-
-    fn deref(&self) -> &[Counter] {
-        &self.counters
-    }
-}
-
-/// What workers count, each for itself, and what a reading says of all of it.
-pub trait Counted {
-    /// What the reading says.
-    type Read;
-
-    /// The sum of what `all` have counted.
-    fn sum<'a>(all: impl Iterator<Item = &'a Self> + Clone) -> Self::Read
-    where
-        Self: 'a;
-}
-
-impl Counted for Counter {
-    type Read = u64;
-
-    fn sum<'a>(all: impl Iterator<Item = &'a Counter> + Clone) -> u64 {
-        all.map(Counter::get).sum()
-    }
-}
-
-impl<C: Cause, const N: usize> Counted for By<C, N> {
-    type Read = Counts;
-
-    fn sum<'a>(all: impl Iterator<Item = &'a By<C, N>> + Clone) -> Counts
-    where
-        C: 'a,
-    {
-        let sum = |number: usize| all.clone().map(|by| by.counters[number].get()).sum();
-        C::words().enumerate().map(|(number, word)| (word.into(), sum(number))).collect()
-    }
-}
-
-impl Counted for Histogram {
-    type Read = Durations;
-
-    fn sum<'a>(all: impl Iterator<Item = &'a Histogram> + Clone) -> Durations {
-        Durations::of(all)
-    }
-}
 
 /// Counters on cache lines of their worker's own. They go with their id from one topology to the
 /// next, and stay for as long as somebody counts there.
@@ -129,21 +44,71 @@ impl WorkerCounters {
             servers: kept(&self.servers, servers),
         }
     }
+}
 
+impl OfServer {
     /// Attempts to connect that failed, but for those whose client left meanwhile.
     pub fn connects_failed(&self) -> u64 {
         let failures = ConnectFailure::ALL.into_iter();
         let failures = failures.filter(|failure| *failure != ConnectFailure::Abandoned);
-        let failed = |server: &OfServer| -> u64 {
-            failures.clone().map(|failure| server.failed[failure as usize].get()).sum()
-        };
-        self.servers.values().map(|server| failed(server)).sum()
+        failures.map(|failure| self.failed[failure as usize].get()).sum()
+    }
+}
+
+/// What was counted of listeners and servers that are gone: without it, what is summed over all of
+/// them would fall.
+#[derive(Debug, Default)]
+pub struct Removed {
+    /// A worker may still count there.
+    listeners: Vec<Kept<OfListener>>,
+    servers: Vec<Kept<OfServer>>,
+    /// The sums of those where nobody counts any more.
+    settled: Settled,
+    /// Any was ever removed.
+    any: bool,
+}
+
+#[derive(Debug, Default)]
+struct Settled {
+    listeners: OfListener,
+    servers: OfServer,
+}
+
+impl Removed {
+    /// Keeps what a worker has counted of whatever is in `before` and not in `after`.
+    pub fn keep(&mut self, before: &WorkerCounters, after: &WorkerCounters) {
+        let is_gone = |(id, _): &(ListenerId, _)| after.listeners.get(*id).is_none();
+        let gone = before.listeners.iter().filter(is_gone);
+        self.listeners.extend(gone.map(|(_, counters)| counters.clone()));
+        let is_gone = |(id, _): &(ServerId, _)| after.servers.get(*id).is_none();
+        let gone = before.servers.iter().filter(is_gone);
+        self.servers.extend(gone.map(|(_, counters)| counters.clone()));
+        self.any |= !self.listeners.is_empty();
     }
 
-    /// Sums a counter over all listeners.
-    pub fn over_listeners(&self, counter: impl Fn(&OfListener) -> u64) -> u64 {
-        self.listeners.values().map(|listener| counter(listener)).sum()
+    /// What was counted of listeners; nothing at all when none was ever removed.
+    pub fn listeners(&mut self) -> impl Iterator<Item = &OfListener> {
+        settle(&mut self.listeners, |over| self.settled.listeners.absorb(over));
+        let settled = self.any.then_some(&self.settled.listeners);
+        self.listeners.iter().map(|kept| &***kept).chain(settled)
     }
+
+    /// What was counted of servers.
+    pub fn servers(&mut self) -> impl Iterator<Item = &OfServer> {
+        settle(&mut self.servers, |over| self.settled.servers.absorb(over));
+        self.servers.iter().map(|kept| &***kept).chain([&self.settled.servers])
+    }
+}
+
+/// Sums up those that nobody else holds, so that their number is bounded by what is still in use.
+fn settle<T>(kept: &mut Vec<Kept<T>>, sum_up: impl Fn(&T)) {
+    kept.retain_mut(|counters| match Arc::get_mut(counters) {
+        Some(over) => {
+            sum_up(over);
+            false
+        }
+        None => true,
+    });
 }
 
 fn kept<I: Id, T: Default>(

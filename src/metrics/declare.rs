@@ -63,6 +63,17 @@ macro_rules! counters {
             }
         }
 
+        impl $storage {
+            /// Adds what another one has counted. Only the owner may.
+            pub fn absorb(&self, other: &$storage) {
+                $(
+                    $( $crate::metrics::Counted::absorb(&self.$kept, &other.$kept); )?
+                    $( $crate::metrics::Counted::absorb(&self.$counted, &other.$counted); )?
+                    $( $crate::metrics::Counted::absorb(&self.$ringed, &other.$ringed); )?
+                )*
+            }
+        }
+
         // A counter that a reading lacks comes from an earlier version, which did not count it.
         $(#[doc = $reading_doc])*
         #[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]

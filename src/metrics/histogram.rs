@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use super::Counter;
+use serde::{Deserialize, Serialize};
+
+use super::counter::{Counted, Counter};
 
 /// Bounds of a histogram; one bucket more holds what lies beyond the last.
 const BOUNDS: usize = 17;
@@ -74,9 +76,64 @@ impl Histogram {
     }
 
     /// The sum of all durations.
-    pub fn sum_micros(&self) -> u64 {
+    fn sum_micros(&self) -> u64 {
         self.sum_micros.get()
     }
+}
+
+impl Counted for Histogram {
+    type Read = Durations;
+
+    fn sum<'a>(all: impl Iterator<Item = &'a Histogram> + Clone) -> Durations {
+        Durations::of(all)
+    }
+
+    fn absorb(&self, other: &Histogram) {
+        debug_assert_eq!(self.bounds, other.bounds);
+        self.buckets.iter().zip(&other.buckets).for_each(|(own, other)| own.absorb(other));
+        self.sum_micros.absorb(&other.sum_micros);
+    }
+}
+
+/// How long something took.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Durations {
+    /// Upper bounds of the buckets but the last, which has none.
+    pub bounds_seconds: Vec<f64>,
+    /// How many fell into each bucket.
+    pub counts: Vec<u64>,
+    /// Their sum.
+    pub sum_seconds: f64,
+}
+
+impl Durations {
+    /// The sum of histograms with the same bounds; nothing at all if there is none.
+    pub fn of<'a>(histograms: impl Iterator<Item = &'a Histogram>) -> Durations {
+        let mut durations = Durations::default();
+        let mut sum_micros = 0;
+        for histogram in histograms {
+            if durations.counts.is_empty() {
+                let bounds = histogram.bounds().iter();
+                durations.bounds_seconds = bounds.map(|&micros| seconds_of(micros)).collect();
+                durations.counts = histogram.counts().collect();
+            } else {
+                let sums = durations.counts.iter_mut().zip(histogram.counts());
+                sums.for_each(|(sum, count)| *sum += count);
+            }
+            sum_micros += histogram.sum_micros();
+        }
+        durations.sum_seconds = seconds_of(sum_micros);
+        durations
+    }
+
+    /// How many there were.
+    pub fn count(&self) -> u64 {
+        self.counts.iter().sum()
+    }
+}
+
+fn seconds_of(micros: u64) -> f64 {
+    micros as f64 / 1e6
 }
 
 #[cfg(test)]

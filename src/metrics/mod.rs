@@ -1,25 +1,43 @@
 //! What is counted, and how it is shown.
 //!
 //! Each number is declared once, in `catalogue`, in the words of `declare`; from that come what a
-//! worker writes (`counters`, `histogram`, with `kinds` for the causes), the `reading` that is a
-//! picture of all of it, and the exposition (`text`).
+//! worker writes (`counters`, of `counter` and `histogram`, with `kinds` for the causes), the
+//! reading that is a picture of all of it, with what it is `told` besides, and the exposition
+//! (`text`).
 
 mod catalogue;
+mod counter;
 mod counters;
 mod declare;
 mod histogram;
 mod kinds;
-pub mod reading;
 mod text;
+mod told;
 
 use catalogue::Shown;
 pub use catalogue::listener::OfListener;
 pub use catalogue::server::OfServer;
 pub use catalogue::upstream::OfUpstream;
 pub use catalogue::worker::{OfWorker, RingCounters};
-pub use catalogue::{Family, Kind, Sink, Unit, Value, families};
-pub use counters::{By, Counted, Counter, Kept, WorkerCounters};
+pub use catalogue::{Family, Kind, Reading, Sink, Unit, Value, families};
+pub use counter::{By, Counted, Counter};
+pub use counters::{Kept, Removed, WorkerCounters};
 pub use histogram::{Bounds, Histogram};
 pub use kinds::{Cause, ConnectFailure, Refusal};
-pub use reading::Reading;
 pub use text::{Format, openmetrics, plain_text};
+
+/// One consistent picture of a gateway, as plain data: the status document, and what the
+/// exposition is made of.
+pub mod reading {
+    pub use super::catalogue::Reading;
+    pub use super::catalogue::listener::Listener;
+    pub use super::catalogue::server::Server;
+    pub use super::catalogue::upstream::Upstream;
+    pub use super::catalogue::worker::Worker;
+    pub use super::counter::Counts;
+    pub use super::histogram::Durations;
+    pub use super::told::{
+        AcceptQueue, AccessLog, Budget, Build, ConfigText, Drain, Failing, Host, Leaving, Process,
+        SCHEMA,
+    };
+}

@@ -8,8 +8,9 @@ use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet, 
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{self, Registry};
 
+use super::catalogue::Reading;
 use super::catalogue::{Family, Kind, Unit, Value, families};
-use super::reading::{Durations, Reading};
+use super::histogram::Durations;
 
 /// A format of the exposition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

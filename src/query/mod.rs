@@ -1,7 +1,7 @@
 //! Which connections are meant: words of a filter become conditions that a worker can check.
 //!
 //! A word is a key, a sign and a value, such as `idle>5m`; all words must hold. Names of listeners
-//! and servers become indices here, so that a check is a comparison of numbers.
+//! and servers become ids here, so that a check is a comparison of numbers.
 
 mod words;
 
@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use crate::base::Millis;
+use crate::base::{ListenerId, Millis, ServerId, UpstreamId};
 pub use words::QueryError;
 
 /// Rows when nobody says how many.
@@ -97,12 +97,12 @@ impl State {
 pub struct Facts {
     /// Which worker has it.
     pub worker: u16,
-    /// Where its client connected: index of the listener.
-    pub listener: u16,
-    /// Index of its upstream.
-    pub upstream: u16,
-    /// The server it counts for, by index within the upstream.
-    pub server: Option<u16>,
+    /// Where its client connected.
+    pub listener: ListenerId,
+    /// Where it goes.
+    pub upstream: UpstreamId,
+    /// The server that it counts for.
+    pub server: Option<ServerId>,
     /// Where it stands.
     pub state: State,
     /// When all this was so.
@@ -157,9 +157,9 @@ enum Condition {
     Idle(Range<Duration>),
     Age(Range<Duration>),
     Bytes(Range<u64>),
-    /// One server of an upstream, or any of it.
-    Server(u16, Option<u16>),
-    Listener(u16),
+    Upstream(UpstreamId),
+    Server(ServerId),
+    Listener(ListenerId),
     State(State),
     Worker(u16),
     /// It is not on its way out.
@@ -178,42 +178,44 @@ pub enum Sort {
     Bytes,
 }
 
-/// What the words may name, by index.
+/// What the words may name, each list in the order of the config.
 #[derive(Clone, Debug, Default)]
 pub struct Names {
     /// How many workers there are.
     pub workers: usize,
     /// Listeners.
-    pub listeners: Vec<String>,
+    pub listeners: Vec<(ListenerId, String)>,
     /// Upstreams.
     pub upstreams: Vec<UpstreamNames>,
 }
 
 impl Names {
-    /// The index of a listener.
+    /// The id of a listener.
     ///
     /// # Errors
     /// When there is none of that name: which there are.
-    pub fn listener(&self, name: &str) -> Result<u16, QueryError> {
+    pub fn listener(&self, name: &str) -> Result<ListenerId, QueryError> {
         words::listener(name, name, self)
     }
 
-    /// The indices of an upstream and, within it, of a server: `UPSTREAM/SERVER`.
+    /// The id of a server: `UPSTREAM/SERVER`.
     ///
     /// # Errors
     /// When there is none of that title: which there are.
-    pub fn server(&self, title: &str) -> Result<(u16, u16), QueryError> {
+    pub fn server(&self, title: &str) -> Result<ServerId, QueryError> {
         words::one_server(title, self)
     }
 }
 
 /// An upstream and its servers.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct UpstreamNames {
+    /// Its id.
+    pub id: UpstreamId,
     /// The upstream's own name.
     pub name: String,
     /// Its servers; a builtin has none.
-    pub servers: Vec<String>,
+    pub servers: Vec<(ServerId, String)>,
 }
 
 /// What a server, or a whole upstream, is called where both are: `UPSTREAM/SERVER`.
@@ -277,9 +279,8 @@ impl Query {
             Condition::Idle(range) => range.holds(&facts.idle()),
             Condition::Age(range) => range.holds(&facts.age()),
             Condition::Bytes(range) => range.holds(&facts.moved_bytes()),
-            Condition::Server(upstream, server) => {
-                facts.upstream == *upstream && (server.is_none() || facts.server == *server)
-            }
+            Condition::Upstream(upstream) => facts.upstream == *upstream,
+            Condition::Server(server) => facts.server == Some(*server),
             Condition::Listener(listener) => facts.listener == *listener,
             Condition::State(state) => facts.state == *state,
             Condition::Worker(worker) => facts.worker == *worker,
@@ -323,22 +324,26 @@ mod tests {
     use super::*;
 
     fn names() -> Names {
-        let upstream = |name: &str, servers: &[&str]| UpstreamNames {
+        let upstream = |id, name: &str, servers: &[(u16, &str)]| UpstreamNames {
+            id: UpstreamId(id),
             name: name.to_owned(),
-            servers: servers.iter().map(|server| (*server).to_owned()).collect(),
+            servers: servers.iter().map(|(id, name)| (ServerId(*id), (*name).into())).collect(),
         };
         Names {
             workers: 2,
-            listeners: vec!["edge".to_owned(), "inner".to_owned()],
-            upstreams: vec![upstream("app", &["a", "10.0.0.1:80"]), upstream("echo", &[])],
+            listeners: vec![(ListenerId(4), "edge".into()), (ListenerId(1), "inner".into())],
+            upstreams: vec![
+                upstream(3, "app", &[(7, "a"), (2, "10.0.0.1:80")]),
+                upstream(0, "echo", &[]),
+            ],
         }
     }
 
     const FACTS: Facts = Facts {
         worker: 1,
-        listener: 0,
-        upstream: 0,
-        server: Some(1),
+        listener: ListenerId(4),
+        upstream: UpstreamId(3),
+        server: Some(ServerId(2)),
         state: State::Joined,
         seen: Millis(1_000_000),
         opened: Millis(400_000),

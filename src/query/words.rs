@@ -9,8 +9,10 @@ use humantime_serde::re::humantime;
 use ipnet::IpNet;
 
 use super::{
-    Condition, ConnId, MOST_ROWS, MOST_WORDS, Names, Range, Sort, State, server_title, split_server,
+    Condition, ConnId, MOST_ROWS, MOST_WORDS, Names, Range, Sort, State, UpstreamNames,
+    server_title, split_server,
 };
+use crate::base::{ListenerId, ServerId};
 
 /// Each key with an example of how it is written.
 const EXAMPLES: [(&str, &str); 8] = [
@@ -80,8 +82,8 @@ fn condition(word: &str, names: &Names) -> Result<Condition, QueryError> {
         ("server", "=") => server(word, value, names),
         ("listener", "=") => listener(word, value, names).map(Condition::Listener),
         ("state", "=") => {
-            let index = named(word, value, "state", State::ALL.iter().map(|s| s.word()))?;
-            Ok(Condition::State(State::ALL[usize::from(index)]))
+            let states = State::ALL.iter().map(|state| (*state, state.word()));
+            named(word, value, "state", states).map(Condition::State)
         }
         ("worker", "=") => worker(word, value, names).map(Condition::Worker),
         _ if EXAMPLES.iter().any(|(known, _)| *known == key) => {
@@ -125,34 +127,32 @@ fn size(word: &str, value: &str) -> Result<u64, QueryError> {
     Ok(size.as_u64())
 }
 
-/// The index of the listener that `word` names by `value`.
-pub(super) fn listener(word: &str, value: &str, names: &Names) -> Result<u16, QueryError> {
-    named(word, value, "listener", names.listeners.iter().map(String::as_str))
+/// The listener that `word` names by `value`.
+pub(super) fn listener(word: &str, value: &str, names: &Names) -> Result<ListenerId, QueryError> {
+    named(word, value, "listener", names.listeners.iter().map(|(id, name)| (*id, &**name)))
 }
 
 fn server(word: &str, value: &str, names: &Names) -> Result<Condition, QueryError> {
     let (upstream, server) = split_server(value);
-    let known = names.upstreams.iter().map(|upstream| upstream.name.as_str());
-    let index = named(word, upstream, "upstream", known)?;
-    let Some(server) = server else { return Ok(Condition::Server(index, None)) };
-    let servers = &names.upstreams[usize::from(index)].servers;
+    let known = names.upstreams.iter().map(|upstream| (upstream, upstream.name.as_str()));
+    let UpstreamNames { id, servers, .. } = named(word, upstream, "upstream", known)?;
+    let Some(server) = server else { return Ok(Condition::Upstream(*id)) };
     if servers.is_empty() {
         let rule = format!("the gateway itself answers for {upstream}, which has no servers");
         return wrong(word, rule, format!("write server={upstream}"));
     }
-    let server = named(word, server, "server", servers.iter().map(String::as_str))?;
-    Ok(Condition::Server(index, Some(server)))
+    let servers = servers.iter().map(|(id, name)| (*id, &**name));
+    named(word, server, "server", servers).map(Condition::Server)
 }
 
-/// The indices of a server that is meant alone.
-pub(super) fn one_server(title: &str, names: &Names) -> Result<(u16, u16), QueryError> {
-    let titles = names.upstreams.iter().zip(0..).flat_map(|(upstream, index)| {
-        let title = |server: &String| server_title(&upstream.name, Some(server));
-        upstream.servers.iter().zip(0..).map(move |(server, nth)| (title(server), (index, nth)))
+/// A server that is meant alone.
+pub(super) fn one_server(title: &str, names: &Names) -> Result<ServerId, QueryError> {
+    let titles = names.upstreams.iter().flat_map(|upstream| {
+        let title = |server: &str| server_title(&upstream.name, Some(server));
+        upstream.servers.iter().map(move |(id, name)| (*id, title(name)))
     });
-    let (titles, indices): (Vec<String>, Vec<(u16, u16)>) = titles.unzip();
-    let found = named(title, title, "server", titles.iter().map(String::as_str))?;
-    Ok(indices[usize::from(found)])
+    let titles: Vec<(ServerId, String)> = titles.collect();
+    named(title, title, "server", titles.iter().map(|(id, title)| (*id, &**title)))
 }
 
 fn worker(word: &str, value: &str, names: &Names) -> Result<u16, QueryError> {
@@ -164,17 +164,17 @@ fn worker(word: &str, value: &str, names: &Names) -> Result<u16, QueryError> {
     Ok(index)
 }
 
-/// The index of a name.
-fn named<'a>(
+/// What has this name.
+fn named<'a, T>(
     word: &str,
     name: &str,
     what: &str,
-    known: impl Iterator<Item = &'a str> + Clone,
-) -> Result<u16, QueryError> {
-    if let Some(index) = known.clone().position(|known| known == name) {
-        return Ok(index as u16);
+    known: impl Iterator<Item = (T, &'a str)> + Clone,
+) -> Result<T, QueryError> {
+    if let Some((found, _)) = known.clone().find(|(_, known)| *known == name) {
+        return Ok(found);
     }
-    let listed: Vec<&str> = known.clone().take(MOST_LISTED).collect();
+    let listed: Vec<&str> = known.clone().take(MOST_LISTED).map(|(_, name)| name).collect();
     let more = known.count() - listed.len();
     let remedy = match (listed.join(", "), more) {
         (_, 0) if listed.is_empty() => format!("this gateway has no {what}"),
@@ -224,12 +224,17 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::query::{Query, UpstreamNames};
+    use crate::base::UpstreamId;
+    use crate::query::Query;
+
+    fn upstream(id: u16, name: &str, servers: Vec<(ServerId, String)>) -> UpstreamNames {
+        UpstreamNames { id: UpstreamId(id), name: name.to_owned(), servers }
+    }
 
     fn names() -> Names {
-        let app = UpstreamNames { name: "app".to_owned(), servers: vec!["a".to_owned()] };
-        let echo = UpstreamNames { name: "echo".to_owned(), servers: Vec::new() };
-        Names { workers: 2, listeners: vec!["edge".to_owned()], upstreams: vec![app, echo] }
+        let app = upstream(1, "app", vec![(ServerId(3), "a".to_owned())]);
+        let listeners = vec![(ListenerId(5), "edge".to_owned())];
+        Names { workers: 2, listeners, upstreams: vec![app, upstream(0, "echo", Vec::new())] }
     }
 
     #[test]
@@ -280,10 +285,11 @@ mod tests {
 
     #[test]
     fn an_unknown_name_is_answered_by_those_that_there_are() {
-        let servers = (0..25).map(|n| format!("s{n}")).collect();
-        let app = UpstreamNames { name: "app".to_owned(), servers };
-        let many = Names { upstreams: vec![UpstreamNames::default(), app], ..names() };
-        assert_eq!((many.listener("edge"), many.server("app/s7")), (Ok(0), Ok((1, 7))));
+        let servers = (0..25).map(|n| (ServerId(30 - n), format!("s{n}"))).collect();
+        let app = upstream(1, "app", servers);
+        let many = Names { upstreams: vec![upstream(0, "", Vec::new()), app], ..names() };
+        assert_eq!(many.listener("edge"), Ok(ListenerId(5)));
+        assert_eq!(many.server("app/s7"), Ok(ServerId(23)));
         let said = many.listener("egde").expect_err("a slip").to_string();
         assert_eq!(said, "\"egde\": there is no such listener; write one of edge");
         for title in ["app/s25", "s1", "other/s1", "app", "/", ""] {

@@ -17,7 +17,7 @@ const FILES_UNLIMITED: u64 = 1 << 40;
 /// What is true of the whole gateway.
 pub(super) fn figures(now: &Reading, pace: Pace<'_>) -> Vec<(Head, Cell)> {
     let listeners = |of: fn(&Listener) -> u64| {
-        move |reading: &Reading| reading.listeners.iter().map(of).sum::<u64>()
+        move |reading: &Reading| reading.all_listeners().map(of).sum::<u64>()
     };
     let rate =
         |of: fn(&Listener) -> u64| pace.rate(listeners(of)(now), |then| Some(listeners(of)(then)));
@@ -220,7 +220,7 @@ pub(super) fn endings(now: &Reading, pace: Pace<'_>) -> Table {
 /// out.
 fn counts(reading: &Reading) -> Counts {
     let mut counts = Counts::new();
-    for listener in &reading.listeners {
+    for listener in reading.all_listeners() {
         let refused =
             listener.refused.iter().map(|(word, count)| (format!("refused: {word}"), count));
         let closed = listener.closed.iter().map(|(word, count)| (word.to_string(), count));

@@ -3,6 +3,7 @@
 //! A [`Topology`] never changes: a change makes another one that shares what stays, `diff` says
 //! what differs, and the workers adopt it. [`Register`] gives ids by name.
 
+pub mod class;
 pub mod diff;
 pub mod register;
 mod shared;
@@ -13,13 +14,14 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 
+pub use class::class_of;
 pub use diff::{Change, Edit, apply, diff};
 pub use register::{Asked, GateSpec, Register};
 pub use shared::Shared;
 
 use crate::base::{GateId, IdMap, ListenerId, RouteId, ServerId, UpstreamId, WorkerId};
 use crate::budget::Budget;
-use crate::config::{AtLimit, Balance, Timeouts};
+use crate::config::{AtLimit, Balance, SocketOptions, Timeouts};
 use crate::conn::Wiring;
 use crate::metrics::WorkerCounters;
 use crate::upstream::{Pool, Standing};
@@ -52,6 +54,8 @@ pub struct Listener {
     pub max_connections: Option<u32>,
     /// The same as a bound that all workers share.
     pub quota: Option<Shared<Budget>>,
+    /// How its passive sockets are made.
+    pub sockets: SocketOptions,
     /// How many of its gates, over all workers, a pause keeps still: nothing is armed on them.
     pub still: Shared<AtomicU32>,
 }
@@ -122,6 +126,18 @@ pub struct Server {
     pub standing: Shared<Standing>,
 }
 
+/// What a connection belongs to. Whoever holds this has the names, also when the topology has moved
+/// on, and nobody else is given the ids meanwhile.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Parties {
+    /// Where its client came.
+    pub listener: Arc<Listener>,
+    /// Where it goes.
+    pub upstream: Arc<Upstream>,
+    /// The server that it counts for, or did at its end.
+    pub server: Option<Arc<Server>>,
+}
+
 impl Topology {
     /// The route of a gate's next client.
     pub fn route_of(&self, gate: GateId) -> RouteId {
@@ -134,6 +150,11 @@ impl Topology {
             UpstreamKind::Servers { .. } => Wiring::Pair,
             UpstreamKind::Builtin(wiring) => wiring,
         }
+    }
+
+    /// Whether any client is joined to a server, so that it takes a second slot.
+    pub fn joins_servers(&self) -> bool {
+        !self.servers.is_empty()
     }
 
     /// A worker's counters for all that is in it; what `before` has is the same.

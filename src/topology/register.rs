@@ -149,6 +149,7 @@ impl Register {
             at_limit: listener.at_limit,
             max_connections,
             quota,
+            sockets: listener.sockets.clone(),
             still: old.map_or_else(Shared::default, |(_, old)| old.still.clone()),
         };
         self.listeners.put(&mut next.listeners, id, new, old.map(|(_, old)| old));

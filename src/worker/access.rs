@@ -12,6 +12,7 @@ use crate::base::{BySide, ConnIndex, Micros, Side};
 use crate::conn::{Event, Reason};
 use crate::query::ConnId;
 use crate::ring::{FourTuple, Ring};
+use crate::topology::{Parties, Server};
 
 /// What is noted, and where it goes.
 #[derive(Clone, Debug)]
@@ -59,16 +60,15 @@ impl AccessQueue {
 }
 
 /// What is said about a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AccessNote {
     /// When it happened.
     pub at: Micros,
     /// Which connection.
     pub id: ConnId,
-    /// Index of its listener in the config.
-    pub listener: u16,
-    /// Index of its upstream in the config.
-    pub upstream: u16,
+    /// Whose it is. To note that takes no copy of a name, and the names stay known until the line
+    /// is written.
+    pub parties: Parties,
     /// The addresses at both ends of its sockets, where they could be had.
     pub names: BySide<Option<FourTuple>>,
     /// What happened.
@@ -87,8 +87,6 @@ pub enum AccessEvent {
     Ended {
         /// When it was accepted.
         opened: Micros,
-        /// The server that it counted for at its end, by index within the upstream.
-        server: Option<u16>,
         /// How long the connect to that server took, where there was one.
         connect: Option<Duration>,
         /// Bytes delivered to its server.
@@ -104,8 +102,8 @@ pub enum AccessEvent {
 #[derive(Debug, Default)]
 pub(super) struct Departure {
     pub(super) names: BySide<Option<FourTuple>>,
-    /// The server's place within its upstream.
-    pub(super) server: Option<u16>,
+    /// The server that it counted for, where that is to be noted.
+    pub(super) server: Option<Arc<Server>>,
 }
 
 impl<R: Ring> Worker<R> {
@@ -124,12 +122,12 @@ impl<R: Ring> Worker<R> {
             let mut names = BySide([None; 2]);
             names[Side::Client] = found;
             let at = self.table.entry(index).opened;
-            self.note(index, at, names, AccessEvent::Opened);
+            self.note(index, at, names, None, AccessEvent::Opened);
         }
     }
 
     /// A connection's slots are empty.
-    pub(super) fn note_end(&mut self, index: ConnIndex, reason: Reason, departure: &Departure) {
+    pub(super) fn note_end(&mut self, index: ConnIndex, reason: Reason, departure: Departure) {
         let Some(access) = &self.plan.access else { return };
         let entry = self.table.entry(index);
         let moved = entry.conn.moved_bytes();
@@ -137,16 +135,14 @@ impl<R: Ring> Worker<R> {
         if !access.empty && client_left && moved.0 == [0; 2] {
             return;
         }
-        let server = departure.server;
         let event = AccessEvent::Ended {
             opened: entry.opened,
-            server,
             connect: entry.connect.took(),
             to_upstream_bytes: moved[Side::Client],
             to_client_bytes: moved[Side::Upstream],
             reason,
         };
-        self.note(index, self.moment, departure.names, event);
+        self.note(index, self.moment, departure.names, departure.server, event);
     }
 
     fn note(
@@ -154,17 +150,17 @@ impl<R: Ring> Worker<R> {
         index: ConnIndex,
         at: Micros,
         names: BySide<Option<FourTuple>>,
+        server: Option<Arc<Server>>,
         event: AccessEvent,
     ) {
         let Some(access) = &self.plan.access else { return };
         let entry = self.table.entry(index);
-        let route = &self.routes.line(entry.route).route;
+        let parties = Parties { server, ..self.routes.parties(entry.route, None) };
         let worker = self.plan.worker.0;
         access.notes.put(AccessNote {
             at,
             id: ConnId { worker, slot: index.0, generation: entry.generation },
-            listener: route.listener.0,
-            upstream: route.upstream.0,
+            parties,
             names,
             event,
         });

@@ -7,6 +7,7 @@ use tokio::sync::oneshot;
 use crate::base::BySide;
 use crate::query::{ConnId, Facts, Query};
 use crate::ring::FourTuple;
+use crate::topology::Parties;
 
 /// What a scan is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,12 +56,14 @@ pub struct Answer {
 }
 
 /// One connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Row {
     /// What names it.
     pub id: ConnId,
     /// What was known of it when the scan came to it.
     pub facts: Facts,
+    /// Whose it was then.
+    pub parties: Parties,
     /// The addresses at both ends of its sockets, where they could be had.
     pub names: BySide<Option<FourTuple>>,
 }

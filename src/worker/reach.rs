@@ -8,6 +8,7 @@ use crate::conn::{Event, Phase, Reason};
 use crate::metrics::Refusal;
 use crate::query::{ConnId, Facts, State};
 use crate::ring::Ring;
+use crate::topology::Parties;
 
 impl<R: Ring> Worker<R> {
     /// Lets each errand do its step of this turn.
@@ -53,13 +54,12 @@ impl<R: Ring> Reach for Worker<R> {
             Phase::Ending(_) => State::Ending,
         };
         let route = &self.routes.line(entry.route).route;
-        let server = self.routes.within(entry.server.map(CountedServer::id));
         let moved = entry.conn.moved_bytes();
         Some(Facts {
             worker: self.plan.worker.0,
-            listener: route.listener.0,
-            upstream: route.upstream.0,
-            server,
+            listener: route.listener,
+            upstream: route.upstream,
+            server: entry.server.map(CountedServer::id),
             state,
             seen: self.heard,
             opened: entry.opened.millis(),
@@ -67,6 +67,13 @@ impl<R: Ring> Reach for Worker<R> {
             to_upstream_bytes: moved[Side::Client],
             to_client_bytes: moved[Side::Upstream],
         })
+    }
+
+    fn parties(&mut self, index: ConnIndex) -> Option<Parties> {
+        let entry = self.table.entry(index);
+        let is_there = entry.conn.phase() != Phase::Vacant;
+        let server = entry.server.map(CountedServer::id);
+        is_there.then(|| self.routes.parties(entry.route, server))
     }
 
     fn id(&mut self, index: ConnIndex) -> ConnId {

@@ -219,9 +219,9 @@ impl<R: Ring> Worker<R> {
     fn leave_server(&mut self, index: ConnIndex) {
         let entry = self.table.entry(index);
         let Some(server) = entry.server.take() else { return };
-        if self.plan.named() && matches!(entry.conn.phase(), Phase::Ending(_)) {
-            let within = self.routes.within(Some(server.id()));
-            self.departures.entry(index).or_default().server = within;
+        if self.plan.access.is_some() && matches!(entry.conn.phase(), Phase::Ending(_)) {
+            let server = self.routes.place(server.id()).server.clone();
+            self.departures.entry(index).or_default().server = Some(server);
         }
         self.routes.leave_server(server.id());
     }
@@ -233,7 +233,7 @@ impl<R: Ring> Worker<R> {
         if self.plan.named() {
             let departure = self.departures.remove(&index).unwrap_or_default();
             self.log_end(index, reason, &departure.names);
-            self.note_end(index, reason, &departure);
+            self.note_end(index, reason, departure);
         }
         self.timers.clear(&mut self.table, index);
         let entry = self.table.entry(index);

@@ -10,7 +10,7 @@ use crate::base::{GateId, IdMap, RouteId, ServerId, UpstreamId, WorkerId};
 use crate::conn::Wiring;
 use crate::metrics::{Kept, OfListener, OfServer, OfUpstream, WorkerCounters};
 use crate::ring::Operations;
-use crate::topology::{Listener, Route, Server, Topology, Upstream, UpstreamKind};
+use crate::topology::{Listener, Parties, Route, Server, Topology, Upstream, UpstreamKind};
 use crate::upstream::{Servers, Standing, Tried};
 
 /// A worker's routes.
@@ -51,10 +51,8 @@ struct Group {
 #[derive(Debug)]
 pub(super) struct Place {
     /// Held, so that its id is given to nobody else.
-    _server: Arc<Server>,
+    pub(super) server: Arc<Server>,
     standing: Arc<Standing>,
-    /// Its place in its upstream's list; `None` when it is no longer in it.
-    within: Option<u16>,
     pub(super) counters: Kept<OfServer>,
     /// Connections that count for it.
     open: u32,
@@ -96,26 +94,17 @@ impl Routes {
     }
 
     fn take_over(&mut self, topology: Arc<Topology>, counters: &WorkerCounters) {
-        for (_, place) in self.servers.iter_mut() {
-            place.within = None;
-        }
         for (id, server) in topology.servers.iter() {
             let before = self.servers.remove(id);
             let place = Place {
-                _server: server.clone(),
+                server: server.clone(),
                 standing: server.standing.arc(),
-                within: None,
                 counters: counters.servers[id].clone(),
                 open: before.map_or(0, |place| place.open),
             };
             self.servers.insert(id, place);
         }
         for (id, upstream) in topology.upstreams.iter() {
-            if let UpstreamKind::Servers { servers, .. } = &upstream.kind {
-                for (nth, server) in servers.iter().enumerate() {
-                    self.servers[*server].within = Some(nth as u16);
-                }
-            }
             let known = self.groups.get(id).is_some_and(|group| *group.upstream == **upstream);
             if !known {
                 let servers = self.choice(upstream);
@@ -268,8 +257,13 @@ impl Routes {
         &self.groups[self.lines[route].route.upstream].counters
     }
 
-    /// A server's place in its upstream's list.
-    pub(super) fn within(&self, server: Option<ServerId>) -> Option<u16> {
-        self.servers[server?].within
+    /// Whose the connections of a route are that count for this server.
+    pub(super) fn parties(&self, route: RouteId, server: Option<ServerId>) -> Parties {
+        let line = &self.lines[route];
+        Parties {
+            listener: line.listener.clone(),
+            upstream: self.groups[line.route.upstream].upstream.clone(),
+            server: server.map(|server| self.servers[server].server.clone()),
+        }
     }
 }

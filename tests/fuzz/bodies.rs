@@ -14,7 +14,7 @@ use ipnet::IpNet;
 use portcullis::api::Request;
 use portcullis::api::conns::{Kill, ListConns};
 use portcullis::api::steer::{Drain, SetListener, SetServer};
-use portcullis::base::Millis;
+use portcullis::base::{ListenerId, Millis, ServerId, UpstreamId};
 use portcullis::config::Config;
 use portcullis::control::Hosts;
 use portcullis::query::{
@@ -140,10 +140,12 @@ fn title_holds(title: &str) {
     let (upstream, server) = split_server(title);
     assert_eq!(server_title(upstream, server), title);
     match names.server(title) {
-        Ok((upstream, server)) => {
-            let upstream = &names.upstreams[usize::from(upstream)];
-            let server = &upstream.servers[usize::from(server)];
-            assert_eq!(server_title(&upstream.name, Some(server)), title);
+        Ok(id) => {
+            let of = |upstream: &UpstreamNames| {
+                let server = upstream.servers.iter().find(|(server, _)| *server == id);
+                server.map(|(_, server)| server_title(&upstream.name, Some(server)))
+            };
+            assert_eq!(names.upstreams.iter().find_map(of).as_deref(), Some(title));
         }
         Err(error) => assert_printable(&error.to_string()),
     }
@@ -219,22 +221,24 @@ fn assert_printable(message: &str) {
 }
 
 fn names() -> Names {
-    let upstream = |name: &str, servers: &[&str]| UpstreamNames {
-        name: name.to_owned(),
-        servers: servers.iter().map(|server| (*server).to_owned()).collect(),
-    };
+    let servers = [(ServerId(0), "a"), (ServerId(1), "10.0.0.1:80"), (ServerId(2), "b/c")];
+    let servers = servers.map(|(id, name)| (id, name.to_owned()));
+    let upstream = |id, name: &str, servers| UpstreamNames { id, name: name.to_owned(), servers };
     Names {
         workers: 2,
-        listeners: vec!["edge".to_owned(), "inner".to_owned()],
-        upstreams: vec![upstream("app", &["a", "10.0.0.1:80", "b/c"]), upstream("echo", &[])],
+        listeners: vec![(ListenerId(0), "edge".to_owned()), (ListenerId(1), "inner".to_owned())],
+        upstreams: vec![
+            upstream(UpstreamId(0), "app", servers.into()),
+            upstream(UpstreamId(1), "echo", vec![]),
+        ],
     }
 }
 
 const YOUNG: Facts = Facts {
     worker: 0,
-    listener: 0,
-    upstream: 0,
-    server: Some(1),
+    listener: ListenerId(0),
+    upstream: UpstreamId(0),
+    server: Some(ServerId(1)),
     state: State::Joined,
     seen: Millis(1_000_000),
     opened: Millis(999_999),
@@ -246,5 +250,12 @@ const YOUNG: Facts = Facts {
 const FACTS: [Facts; 3] = [
     YOUNG,
     Facts { opened: Millis(0), to_upstream_bytes: 1 << 20, ..YOUNG },
-    Facts { worker: 1, listener: 1, upstream: 1, server: None, state: State::Ending, ..YOUNG },
+    Facts {
+        worker: 1,
+        listener: ListenerId(1),
+        upstream: UpstreamId(1),
+        server: None,
+        state: State::Ending,
+        ..YOUNG
+    },
 ];

@@ -107,6 +107,8 @@ pub(crate) fn reading() -> Reading {
         },
         drain: Drain { draining: true, still_open: numbers.next(), deadline_seconds: Some(10.0) },
         workers: vec![numbers.worker(), numbers.worker()],
+        // Nothing of it is a metric of its own.
+        removed: None,
         listeners: vec![numbers.listener("edge", None), numbers.listener("tight", Some(3))],
         upstreams: vec![
             Upstream { name: "own".to_owned(), servers: Vec::new(), connect: numbers.durations() },

@@ -9,15 +9,8 @@ use crate::fault::{Fault, Faults};
 use crate::scenario::Access;
 use crate::tally::Tally;
 
-/// Compares a worker's notes with its counters. `changes`: servers may have gone meanwhile, and are
-/// nobody's server any more.
-pub fn judge(
-    access: &Access,
-    queue: &AccessQueue,
-    counters: &Tally,
-    faults: &mut Faults,
-    changes: bool,
-) {
+/// Compares a worker's notes with its counters.
+pub fn judge(access: &Access, queue: &AccessQueue, counters: &Tally, faults: &mut Faults) {
     let notes: Vec<AccessNote> = std::iter::from_fn(|| queue.take()).collect();
     let openings: BTreeSet<String> = ids(&notes, |event| event == AccessEvent::Opened);
     let ends: BTreeSet<String> = ids(&notes, |event| event != AccessEvent::Opened);
@@ -30,19 +23,16 @@ pub fn judge(
     let [mut to_upstream, mut to_client, mut carried] = [0; 3];
     let mut ended = [0; Reason::ALL.len()];
     for note in &notes {
-        let AccessEvent::Ended {
-            opened,
-            to_upstream_bytes,
-            to_client_bytes,
-            reason,
-            connect,
-            server,
-        } = note.event
+        let AccessEvent::Ended { opened, to_upstream_bytes, to_client_bytes, reason, connect } =
+            note.event
         else {
             continue;
         };
         assert!(opened <= note.at, "{note:?} ended before it began");
-        assert!(connect.is_none() || server.is_some() || changes, "{note:?} was joined to nobody");
+        assert!(
+            connect.is_none() || note.parties.server.is_some(),
+            "{note:?} was joined to nobody"
+        );
         to_upstream += to_upstream_bytes;
         to_client += to_client_bytes;
         carried += u64::from(to_upstream_bytes + to_client_bytes > 0);

@@ -445,7 +445,6 @@ impl Run {
         assert!(!self.world.any_open(), "a server's connections did not come home");
         let mut report =
             Report { fired: [0; KINDS], turns, millis, clients: 0, rare: [0; counts::RARE] };
-        let changes = self.world.has_changed();
         for worker in 0..self.workers.len() {
             let ring = &mut self.workers[worker].ring().inner;
             let counters = &self.tallies[worker];
@@ -453,7 +452,7 @@ impl Run {
             let rare = counts::rare(counters).into_iter();
             report.rare.iter_mut().zip(rare).for_each(|(sum, (_, one))| *sum += one);
             if let Some(access) = &scenario.access {
-                notes::judge(access, &self.notes[worker], counters, &mut ring.faults, changes);
+                notes::judge(access, &self.notes[worker], counters, &mut ring.faults);
             }
             let killed = counters.over_listeners(|one| one.closed[Reason::Killed as usize].get());
             assert!(killed <= self.asker.killed[worker], "connections killed were miscounted");

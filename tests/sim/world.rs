@@ -47,7 +47,6 @@ pub struct World {
     /// Every choice of servers that there ever was.
     pools: Vec<Servers>,
     renamed: u32,
-    has_changed: bool,
 }
 
 impl World {
@@ -88,7 +87,6 @@ impl World {
             topology: Topology::default(),
             pools: Vec::new(),
             renamed: 0,
-            has_changed: false,
         };
         world.renew();
         world
@@ -160,7 +158,6 @@ impl World {
             }),
         };
         if is_new {
-            self.has_changed = true;
             self.renew();
         }
         is_new
@@ -177,11 +174,6 @@ impl World {
             }
             _ => false,
         }
-    }
-
-    /// It is not what it was at the start.
-    pub fn has_changed(&self) -> bool {
-        self.has_changed
     }
 
     /// A server has a connection.

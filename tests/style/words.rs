@@ -3,7 +3,7 @@
 use crate::code::Code;
 
 /// A phrase, where code may use it, and where the rule looks.
-const PLACES: [(&str, &[&str], &str); 7] = [
+const PLACES: [(&str, &[&str], &str); 14] = [
     ("unsafe", &["src/ring/"], ""),
     ("allow(unsafe_code)", &["src/ring/"], ""),
     ("Instant::now", &["src/base/time.rs"], "src/"),
@@ -11,7 +11,19 @@ const PLACES: [(&str, &[&str], &str); 7] = [
     ("toml::", &["src/config/file.rs"], "src/"),
     ("use toml", &["src/config/file.rs"], "src/"),
     ("static mut", &[], ""),
+    // What makes an id of a place in a list, and the other way round. Ids are given by name.
+    ("ListenerId::at", IDS, "src/"),
+    ("GateId::at", IDS, "src/"),
+    ("RouteId::at", IDS, "src/"),
+    ("UpstreamId::at", IDS, "src/"),
+    ("ServerId::at", IDS, "src/"),
+    // Workers are as many as the start makes.
+    ("WorkerId::at", &["src/base/id.rs", "src/topology/", "src/gateway/assemble.rs"], "src/"),
+    (".place()", IDS, "src/"),
 ];
+
+/// Where ids are given; a test of the worker gives its own.
+const IDS: &[&str] = &["src/base/id.rs", "src/topology/", "src/worker/admission/tests.rs"];
 
 /// Phrases that stand outside their place.
 pub(crate) fn out_of_place(path: &str, code: &Code) -> Vec<String> {
@@ -70,6 +82,8 @@ mod tests {
             ("src/config/mod.rs", "toml::from_str(text)"),
             ("src/config/mod.rs", "use toml as t;"),
             ("src/ring/mod.rs", "static mut X: u8 = 0;"),
+            ("src/control/state/reading.rs", "let id = ListenerId::at(index);"),
+            ("src/gateway/mod.rs", "sockets[id.place()].clone()"),
         ] {
             assert_eq!(out_of_place(path, &Code::of(text)).len(), 1, "{path}: {text}");
         }

@@ -2,7 +2,10 @@
 
 mod permits;
 mod reading;
-mod steering;
+mod sources;
+#[cfg(test)]
+mod tests;
+mod view;
 mod watch;
 
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -10,18 +13,18 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::body::Bytes;
+use tokio::sync::MutexGuard;
 use tokio::sync::mpsc::UnboundedSender;
 
 pub(super) use permits::Permits;
-pub use reading::{Books, ListenerBook, UpstreamBook};
-pub use steering::{SteeredListener, Steering};
+pub use sources::{Present, Sources};
+pub use view::View;
 
 use super::handle::WorkerHandle;
 use crate::access_log::AccessLog;
 use crate::base::Millis;
 use crate::base::limits::STALLED_AFTER;
 use crate::metrics::{Format, Reading};
-use crate::query::Names;
 use watch::Watch;
 
 /// However many ask, a reading is taken ten times per second at most: it looks at every listener's
@@ -46,9 +49,10 @@ pub(super) struct ControlState(Arc<Inside>);
 
 #[derive(Debug)]
 struct Inside {
-    books: Books,
+    sources: Arc<Sources>,
     kept: Mutex<Option<Kept>>,
-    names: Names,
+    /// One change of what there is, or of how it is steered, at a time.
+    change: tokio::sync::Mutex<()>,
     permits: Permits,
     watch: Mutex<Watch>,
     stage: AtomicU8,
@@ -66,14 +70,13 @@ struct Kept {
 
 impl ControlState {
     /// A gateway that is starting. `drains` takes the request to drain.
-    pub(super) fn new(books: Books, drains: UnboundedSender<()>) -> ControlState {
+    pub(super) fn new(sources: Arc<Sources>, drains: UnboundedSender<()>) -> ControlState {
         let stage = AtomicU8::new(Stage::Starting as u8);
-        let names = books.names();
-        let watch = Mutex::new(Watch::new(books.workers.len(), books.clock.now()));
+        let watch = Mutex::new(Watch::new(sources.workers.len(), sources.clock.now()));
         ControlState(Arc::new(Inside {
-            books,
+            sources,
             kept: Mutex::default(),
-            names,
+            change: tokio::sync::Mutex::default(),
             permits: Permits::new(),
             watch,
             stage,
@@ -83,29 +86,34 @@ impl ControlState {
 
     /// The workers.
     pub(super) fn workers(&self) -> &[WorkerHandle] {
-        &self.0.books.workers
+        &self.0.sources.workers
     }
 
     /// What readings are taken from.
-    pub(super) fn books(&self) -> &Books {
-        &self.0.books
+    pub(super) fn sources(&self) -> &Sources {
+        &self.0.sources
     }
 
-    /// What operators may change.
-    pub(super) fn steering(&self) -> &Steering {
-        &self.0.books.steering
+    /// What there is now, by id and by name. Whoever waits in between asks again.
+    pub(super) fn view(&self) -> Arc<View> {
+        self.0.sources.view()
+    }
+
+    /// Waits until no other change is under way.
+    pub(super) async fn begin_change(&self) -> MutexGuard<'_, ()> {
+        self.0.change.lock().await
     }
 
     /// A rotation has moved log files away.
     pub(super) fn reopen_logs(&self) {
-        if !self.0.books.access_log.as_ref().is_some_and(AccessLog::reopen) {
+        if !self.0.sources.access_log.as_ref().is_some_and(AccessLog::reopen) {
             tracing::info!(signal = %"SIGUSR1", "there is no log file to open anew");
         }
     }
 
     /// The gateway's time.
     pub(super) fn now(&self) -> Millis {
-        self.0.books.clock.now()
+        self.0.sources.clock.now()
     }
 
     /// How everything stands, or stood a moment ago.
@@ -130,7 +138,7 @@ impl ControlState {
         let mut kept = self.0.kept.lock().expect("nobody panics while holding it");
         let young = kept.take_if(|kept| now.since(kept.taken) < READING_LIFE);
         let taken = || {
-            let reading = Arc::new(self.0.books.reading());
+            let reading = Arc::new(self.0.sources.reading());
             Kept { taken: now, reading, texts: Vec::new() }
         };
         use_it(kept.insert(young.unwrap_or_else(taken)))
@@ -139,11 +147,6 @@ impl ControlState {
     /// Something was changed by hand: whoever asks next sees it.
     pub(super) fn forget_reading(&self) {
         *self.0.kept.lock().expect("nobody panics while holding it") = None;
-    }
-
-    /// What the config's parts are called, by index.
-    pub(super) fn names(&self) -> &Names {
-        &self.0.names
     }
 
     /// Permits to query the workers.
@@ -172,12 +175,13 @@ impl ControlState {
 
     /// Connections open now.
     pub(super) fn open(&self) -> u64 {
-        self.workers().iter().map(|worker| worker.counters.open.get()).sum()
+        self.view().counters.iter().map(|counters| counters.open.get()).sum()
     }
 
     /// Workers whose heartbeat has stopped, and for how long.
     pub(super) fn stalled(&self) -> impl Iterator<Item = (usize, Duration)> {
-        let beats = self.workers().iter().map(|worker| worker.counters.beat_millis.get());
+        let view = self.view();
+        let beats = view.counters.iter().map(|counters| counters.beat_millis.get());
         let mut watch = self.0.watch.lock().expect("nobody panics while holding it");
         let silences = watch.look(self.now(), beats);
         silences.into_iter().enumerate().filter(|(_, silent)| *silent > STALLED_AFTER)

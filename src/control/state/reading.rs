@@ -1,96 +1,29 @@
 //! Takes a reading: the workers' counters, the budget, the accept queues, the process.
 
 use std::path::Path;
-use std::sync::Arc;
 
-use super::steering::Steering;
+use super::sources::Sources;
+use super::view::View;
 use crate::access_log::AccessLog;
-use crate::base::{Clock, Id, ListenerId, Millis, ServerId, UpstreamId, version};
-use crate::budget::Budget;
-use crate::config::Config;
-use crate::control::handle::WorkerHandle;
-use crate::host::facts::Given;
-use crate::host::usage::{OpenFiles, ProcessStart, ProcessUsage};
-use crate::metrics::WorkerCounters;
+use crate::base::{ListenerId, Millis, ServerId, version};
+use crate::host::usage::{OpenFiles, ProcessUsage};
 use crate::metrics::reading::{self, ConfigText, Drain, Leaving, Reading};
-use crate::query::{Names, UpstreamNames};
+use crate::metrics::{Kept, OfListener, WorkerCounters};
+use crate::query::UpstreamNames;
 use crate::ring::{AcceptQueue, PassiveSocket};
 
-/// Everything that a reading is taken from. Taking one makes no worker wait.
-#[derive(Debug)]
-pub struct Books {
-    /// The gateway's time.
-    pub clock: Clock,
-    /// The workers.
-    pub workers: Arc<[WorkerHandle]>,
-    /// What may be held.
-    pub budget: Arc<Budget>,
-    /// The limit that the budget comes from, as the doctor calls it.
-    pub bound_by: String,
-    /// What it runs with.
-    pub config: Config,
-    /// What the start found out about the kernel and its own limits.
-    pub given: Given,
-    /// Of the config file.
-    pub config_sha256: Option<String>,
-    /// In the order of the config.
-    pub listeners: Vec<ListenerBook>,
-    /// In the order of the config.
-    pub upstreams: Vec<UpstreamBook>,
-    /// What operators may change.
-    pub steering: Steering,
-    /// Lines for each connection.
-    pub access_log: Option<AccessLog>,
-    /// What does not change about the process.
-    pub birth: ProcessStart,
-}
-
-/// What is known of a listener from the start.
-#[derive(Debug)]
-pub struct ListenerBook {
-    /// Its name in the config.
-    pub name: String,
-    /// Where it listens.
-    pub addresses: Vec<String>,
-    /// The most that it may hold.
-    pub limit: Option<u32>,
-    /// Its passive sockets, each queue once.
-    pub sockets: Vec<PassiveSocket>,
-}
-
-/// What is known of an upstream from the start.
-#[derive(Debug)]
-pub struct UpstreamBook {
-    /// Its name in the config.
-    pub name: String,
-    /// Names and addresses of its servers, in the order of the ring's list.
-    pub servers: Vec<(String, String)>,
-}
-
-impl Books {
-    /// What the config's parts are called, by index.
-    pub fn names(&self) -> Names {
-        let upstreams = self.upstreams.iter().map(|book| UpstreamNames {
-            name: book.name.clone(),
-            servers: book.servers.iter().map(|(name, _)| name.clone()).collect(),
-        });
-        Names {
-            workers: self.workers.len(),
-            listeners: self.listeners.iter().map(|book| book.name.clone()).collect(),
-            upstreams: upstreams.collect(),
-        }
-    }
-
+impl Sources {
     /// How everything stands now.
     pub fn reading(&self) -> Reading {
         let root = Path::new("/");
         let now = self.clock.micros();
-        let mut first = 0;
-        let upstreams = self.upstreams.iter().enumerate().map(|(index, book)| {
-            let upstream = self.upstream(index, book, first);
-            first += book.servers.len();
-            upstream
+        let (view, removed) = self.present.with_removed(|view, removed| {
+            let counted: Vec<&OfListener> = removed.listeners().collect();
+            (view.clone(), (!counted.is_empty()).then(|| removed_listeners(&counted)))
         });
+        let listeners = view.names.listeners.iter().map(|(id, name)| listener(&view, *id, name));
+        let upstreams = view.names.upstreams.iter().map(|names| upstream(&view, names));
+        let workers = view.counters.iter().map(|counters| worker(counters, now.millis()));
         Reading {
             schema: reading::SCHEMA,
             at_seconds: now.0 as f64 / 1e6,
@@ -98,7 +31,7 @@ impl Books {
                 version: version::VERSION.to_owned(),
                 commit: version::COMMIT.map(str::to_owned),
             },
-            config: ConfigText { sha256: self.config_sha256.clone() },
+            config: ConfigText { sha256: view.config.file_sha256.clone() },
             process: self.process(root),
             host: host(root),
             budget: reading::Budget {
@@ -107,16 +40,12 @@ impl Books {
                 used: self.budget.used().into(),
                 leased: self.budget.leased().into(),
             },
-            drain: self.drain(),
+            drain: drain(&view),
             access_log: self.access_log.as_ref().map(AccessLog::counts),
             upstreams: upstreams.collect(),
-            listeners: self
-                .listeners
-                .iter()
-                .enumerate()
-                .map(|(index, book)| self.listener(index, book))
-                .collect(),
-            workers: self.counters().map(|counters| worker(counters, now.millis())).collect(),
+            listeners: listeners.collect(),
+            removed,
+            workers: workers.collect(),
         }
     }
 
@@ -132,61 +61,67 @@ impl Books {
             start_time_seconds,
         }
     }
+}
 
-    fn counters(&self) -> impl Iterator<Item = &WorkerCounters> + Clone {
-        self.workers.iter().map(|worker| &*worker.counters)
+fn drain(view: &View) -> Drain {
+    let counters = || view.counters.iter();
+    let deadline = counters().map(|counters| counters.drain_deadline_millis.get()).max();
+    Drain {
+        draining: counters().any(|counters| leaving(counters) != Leaving::No),
+        still_open: counters().map(|counters| counters.open.get()).sum(),
+        deadline_seconds: deadline.filter(|&millis| millis > 0).map(|millis| millis as f64 / 1e3),
     }
+}
 
-    fn drain(&self) -> Drain {
-        let deadline = self.counters().map(|counters| counters.drain_deadline_millis.get()).max();
-        Drain {
-            draining: self.counters().any(|counters| leaving(counters) != Leaving::No),
-            still_open: self.counters().map(|counters| counters.open.get()).sum(),
-            deadline_seconds: deadline
-                .filter(|&millis| millis > 0)
-                .map(|millis| millis as f64 / 1e3),
-        }
+/// What each worker has counted of one thing.
+fn by_worker<'a, T>(view: &'a View, of: impl Fn(&'a WorkerCounters) -> &'a Kept<T>) -> Vec<&'a T> {
+    view.counters.iter().map(|counters| &***of(counters)).collect()
+}
+
+fn listener(view: &View, id: ListenerId, name: &str) -> reading::Listener {
+    let counted = reading::Listener::counted(&by_worker(view, |of| &of.listeners[id]));
+    reading::Listener {
+        name: name.to_owned(),
+        addresses: view.addresses(id).to_vec(),
+        open: open(&counted),
+        paused: view.is_paused(id),
+        limit: view.topology.listeners[id].max_connections.map(u64::from),
+        accept_queue: accept_queue(view.queues(id)),
+        ..counted
     }
+}
 
-    fn listener(&self, index: usize, book: &ListenerBook) -> reading::Listener {
-        let id = ListenerId::at(index);
-        let counters: Vec<_> = self.counters().map(|counters| &**counters.listeners[id]).collect();
-        let counted = reading::Listener::counted(&counters);
-        reading::Listener {
-            name: book.name.clone(),
-            addresses: book.addresses.clone(),
-            open: counted.accepted.saturating_sub(counted.closed.values().sum()),
-            paused: self.steering.is_paused(index),
-            limit: book.limit.map(u64::from),
-            accept_queue: accept_queue(&book.sockets),
-            ..counted
-        }
+fn open(listener: &reading::Listener) -> u64 {
+    listener.accepted.saturating_sub(listener.closed.values().sum())
+}
+
+/// Listeners that the topology no longer has, as one that has no name.
+fn removed_listeners(counters: &[&OfListener]) -> reading::Listener {
+    let counted = reading::Listener::counted(counters);
+    reading::Listener { open: open(&counted), ..counted }
+}
+
+fn upstream(view: &View, names: &UpstreamNames) -> reading::Upstream {
+    let counters = by_worker(view, |of| &of.upstreams[names.id]);
+    reading::Upstream {
+        name: names.name.clone(),
+        servers: names.servers.iter().map(|(id, name)| server(view, *id, name)).collect(),
+        ..reading::Upstream::counted(&counters)
     }
+}
 
-    fn upstream(&self, index: usize, book: &UpstreamBook, first: usize) -> reading::Upstream {
-        let counters: Vec<_> =
-            self.counters().map(|counters| &**counters.upstreams[UpstreamId::at(index)]).collect();
-        reading::Upstream {
-            name: book.name.clone(),
-            servers: (0..book.servers.len()).map(|nth| self.server(index, first, nth)).collect(),
-            ..reading::Upstream::counted(&counters)
-        }
-    }
-
-    fn server(&self, upstream: usize, first: usize, nth: usize) -> reading::Server {
-        let (name, address) = &self.upstreams[upstream].servers[nth];
-        let id = ServerId::at(first + nth);
-        let counters: Vec<_> = self.counters().map(|counters| &**counters.servers[id]).collect();
-        // What has left is read before what was attempted, so that there is never more of it.
-        let left: u64 = counters.iter().map(|counters| counters.left.get()).sum();
-        let counted = reading::Server::counted(&counters);
-        reading::Server {
-            name: name.clone(),
-            address: address.clone(),
-            weight: self.steering.weight(upstream, nth),
-            open: counted.attempts.saturating_sub(left),
-            ..counted
-        }
+fn server(view: &View, id: ServerId, name: &str) -> reading::Server {
+    let counters = by_worker(view, |of| &of.servers[id]);
+    let server = &view.topology.servers[id];
+    // What has left is read before what was attempted, so that there is never more of it.
+    let left: u64 = counters.iter().map(|counters| counters.left.get()).sum();
+    let counted = reading::Server::counted(&counters);
+    reading::Server {
+        name: name.to_owned(),
+        address: server.address.to_string(),
+        weight: server.standing.weight().into(),
+        open: counted.attempts.saturating_sub(left),
+        ..counted
     }
 }
 

@@ -16,7 +16,7 @@ use crate::base::Side;
 use crate::control::handle::{Ended, POLL, WorkerHandle, answer_of};
 use crate::control::state::ControlState;
 use crate::doctor::count;
-use crate::query::{ConnId, MOST_ROWS, Names, Query};
+use crate::query::{ConnId, MOST_ROWS, Query};
 use crate::worker::{Answer, Order, Purpose, Reply, Row, Task};
 
 pub(super) fn routes() -> Router<ControlState> {
@@ -28,7 +28,8 @@ async fn list(
     Parameters(request): Parameters<ListConns>,
 ) -> refusal::Answer<ListConns> {
     let ListConns { filter, sort, limit } = request;
-    let query = Query::parse(&filter, sort.as_deref(), limit, state.names()).map_err(wrong)?;
+    let query =
+        Query::parse(&filter, sort.as_deref(), limit, &state.view().names).map_err(wrong)?;
     let _permit = permitted(state.permits().show()).await?;
     let answer = in_time(ask(&state, &query, None, Purpose::Show)).await?;
     Ok(Json(shown(&state, &answer)))
@@ -38,19 +39,18 @@ async fn list(
 /// those of readings.
 fn shown(state: &ControlState, answer: &Answer) -> Conns {
     Conns {
-        at_seconds: state.books().clock.micros().0 as f64 / 1e6,
+        at_seconds: state.sources().clock.micros().0 as f64 / 1e6,
         matched: answer.matched,
         nameless: answer.nameless,
         open: state.open(),
-        rows: answer.rows.iter().map(|one| row_of(state.names(), &one.row)).collect(),
+        rows: answer.rows.iter().map(|one| row_of(&one.row)).collect(),
         schema: SCHEMA,
-        start_time_seconds: state.books().birth.start_time_seconds,
+        start_time_seconds: state.sources().birth.start_time_seconds,
     }
 }
 
-fn row_of(names: &Names, row: &Row) -> Conn {
-    let Row { id, facts, names: found } = row;
-    let upstream = &names.upstreams[usize::from(facts.upstream)];
+fn row_of(row: &Row) -> Conn {
+    let Row { id, facts, parties, names: found } = row;
     let local = |side: Side| found[side].map(|found| found.local.to_string());
     let peer = |side: Side| found[side].and_then(|found| found.peer).map(|peer| peer.to_string());
     Conn {
@@ -58,15 +58,15 @@ fn row_of(names: &Names, row: &Row) -> Conn {
         client: peer(Side::Client),
         id: id.to_string(),
         idle_millis: facts.idle().as_millis() as u64,
-        listener: names.listeners[usize::from(facts.listener)].clone(),
+        listener: parties.listener.name.clone(),
         local: local(Side::Client),
-        server: facts.server.map(|server| upstream.servers[usize::from(server)].clone()),
+        server: parties.server.as_ref().map(|server| server.name.clone()),
         server_address: peer(Side::Upstream),
         source: local(Side::Upstream),
         state: facts.state.word().to_owned(),
         to_client_bytes: facts.to_client_bytes,
         to_upstream_bytes: facts.to_upstream_bytes,
-        upstream: upstream.name.clone(),
+        upstream: parties.upstream.name.clone(),
         worker: facts.worker,
     }
 }
@@ -172,7 +172,7 @@ async fn kill(
     Json(request): Json<Kill>,
 ) -> Result<Response, Refusal> {
     let Kill { ids, filter, dry_run, yes } = request;
-    let query = Query::parse(&filter, None, Some(MOST_ROWS), state.names()).map_err(wrong)?;
+    let query = Query::parse(&filter, None, Some(MOST_ROWS), &state.view().names).map_err(wrong)?;
     let mut ids: Vec<ConnId> =
         ids.iter().map(|id| id.parse()).collect::<Result<_, _>>().map_err(wrong)?;
     ids.sort_unstable_by_key(|id| (id.worker, id.slot, id.generation));

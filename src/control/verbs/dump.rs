@@ -73,7 +73,7 @@ async fn pasts(workers: &[WorkerHandle]) -> Vec<Past> {
 }
 
 fn write(out: &mut String, state: &ControlState, pasts: &[Past]) -> fmt::Result {
-    let books = state.books();
+    let (sources, view) = (state.sources(), state.view());
     let reading = state.reading();
     let Millis(now) = state.now();
     writeln!(out, "# portcullis {}, {} s after its start", reading.build.version, now / 1000)?;
@@ -81,16 +81,16 @@ fn write(out: &mut String, state: &ControlState, pasts: &[Past]) -> fmt::Result 
         out,
         "# Each ip4-N and ip6-N stands for one address. Names and paths are as they are."
     )?;
-    let facts = Facts::read(Path::new("/"), books.given.clone());
-    writeln!(out, "\n## doctor\n\n{}", Diagnosis::new(facts, &books.config, None))?;
-    let sha256 = books.config_sha256.as_deref().unwrap_or("none, it is the embedded one");
+    let facts = Facts::read(Path::new("/"), sources.given.clone());
+    writeln!(out, "\n## doctor\n\n{}", Diagnosis::new(facts, &view.config, None))?;
+    let sha256 = view.config.file_sha256.as_deref().unwrap_or("none, it is the embedded one");
     writeln!(out, "\n## config\n")?;
     writeln!(
         out,
         "# As a file of its own: give each ip4-N and ip6-N an address. Defaults are written."
     )?;
     writeln!(out, "# SHA-256 of the file that was read: {sha256}")?;
-    writeln!(out, "{}", books.config.written())?;
+    writeln!(out, "{}", view.config.written())?;
     writeln!(out, "\n## metrics\n\n{}", plain_text(&reading))?;
     for (worker, past) in pasts.iter().enumerate() {
         writeln!(out, "\n## worker {worker}: what its ring completed last, and which ended\n")?;

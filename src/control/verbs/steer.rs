@@ -12,7 +12,6 @@ use crate::api::steer::{
     Share,
 };
 use crate::api::{Request, SCHEMA, patience};
-use crate::base::{Id, ListenerId};
 use crate::config::MAX_WEIGHT;
 use crate::control::handle::POLL;
 use crate::control::state::{ControlState, Stage};
@@ -38,25 +37,26 @@ async fn set_listener(
 ) -> Answer<SetListener> {
     let SetListener { listener: name, paused } = request;
     let _change = begin_change(&state).await?;
-    let index = usize::from(state.names().listener(&name).map_err(unknown)?);
-    let listener = &state.steering().listeners[index];
-    if listener.set_paused(paused) {
+    // No other topology comes while the change is held.
+    let view = state.view();
+    let id = view.names.listener(&name).map_err(unknown)?;
+    if view.set_paused(id, paused) {
         let order = if paused { Order::Pause } else { Order::Resume };
-        state.workers().iter().for_each(|worker| worker.order(order(ListenerId::at(index))));
+        state.workers().iter().for_each(|worker| worker.order(order(id)));
         match paused {
             true => tracing::info!(listener = name, "paused; its clients wait in the backlog"),
             false => tracing::info!(listener = name, "resumed"),
         }
     }
     let carried_out = async {
-        while !matches!(listener.accepting(), Accepting::Open | Accepting::Paused) {
+        while !matches!(view.accepting(id), Accepting::Open | Accepting::Paused) {
             sleep(POLL).await;
         }
     };
     // Whether the workers have carried it out is in the answer.
     let _ = timeout(patience::CHANGE, carried_out).await;
     state.forget_reading();
-    Ok(Json(ListenerState { listener: name, schema: SCHEMA, state: listener.accepting() }))
+    Ok(Json(ListenerState { listener: name, schema: SCHEMA, state: view.accepting(id) }))
 }
 
 /// Changes the share of new connections that a server gets. Connections that it has stay.
@@ -71,18 +71,17 @@ async fn set_server(
         return Err(wrong(format!("weight {weight}: must be 0 to {MAX_WEIGHT}")));
     }
     let _change = begin_change(&state).await?;
-    let (upstream, index) = state.names().server(&name).map_err(unknown)?;
-    let servers = state.steering().upstreams[usize::from(upstream)].as_ref();
-    let servers = servers.expect("an upstream with a server's name is no builtin");
-    let index = usize::from(index);
-    let before = servers.weight(index);
+    let view = state.view();
+    let id = view.names.server(&name).map_err(unknown)?;
+    let (servers, place) = view.among_servers(id);
+    let before = servers.weight(place);
     match share {
-        Share::Drain => servers.set_weight(index, 0),
+        Share::Drain => servers.set_weight(place, 0),
         Share::Ready if before > 0 => {}
-        Share::Ready => servers.restore_weight(index),
-        Share::Weight(weight) => servers.set_weight(index, weight),
+        Share::Ready => servers.restore_weight(place),
+        Share::Weight(weight) => servers.set_weight(place, weight),
     }
-    let (weight, open) = (servers.weight(index), servers.open(index));
+    let (weight, open) = (servers.weight(place), servers.open(place));
     match (before, weight) {
         (before, after) if before == after => {}
         (_, 0) => tracing::info!(server = name, connections = open, "drains: it gets no new ones"),
@@ -95,7 +94,7 @@ async fn set_server(
 
 /// Waits until no other change is under way.
 async fn begin_change(state: &ControlState) -> Result<MutexGuard<'_, ()>, Refusal> {
-    let change = state.steering().begin_change().await;
+    let change = state.begin_change().await;
     if state.stage() == Stage::Draining {
         return Err(conflict(
             "the gateway drains and takes no such order; it serves whom it has until it ends: say \

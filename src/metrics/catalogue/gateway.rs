@@ -1,7 +1,6 @@
 //! Metrics of the gateway as a whole, its process and its host.
 
-use super::{Family, Kind, Shown, Value};
-use crate::metrics::reading::Reading;
+use super::{Family, Kind, Reading, Shown, Value};
 
 pub(super) const FAMILIES: &[Family] = &[
     Family::new(

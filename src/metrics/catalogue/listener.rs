@@ -1,11 +1,11 @@
 //! The numbers of listeners, summed over their addresses and the workers.
 
 use crate::base::Reason;
-use crate::metrics::catalogue::{Show, Sides};
+use crate::metrics::catalogue::{Reading, Show, Sides};
 use crate::metrics::declare::counters;
 use crate::metrics::histogram::{CONNECT_BOUNDS, Histogram, LIFETIME_BOUNDS};
 use crate::metrics::kinds::REFUSALS;
-use crate::metrics::reading::{AcceptQueue, Reading};
+use crate::metrics::told::AcceptQueue;
 use crate::metrics::{By, Counter, Refusal};
 
 counters! {

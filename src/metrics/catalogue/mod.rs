@@ -1,4 +1,7 @@
 //! The one list of metrics: name, kind, unit, labels, meaning, and where in a reading the value is.
+//!
+//! The reading itself stands here, too: it has the numbers that are declared below, and a metric
+//! is found in it.
 
 mod gateway;
 pub mod listener;
@@ -6,7 +9,58 @@ pub mod server;
 pub mod upstream;
 pub mod worker;
 
-use super::reading::{Counts, Durations, Reading};
+use serde::{Deserialize, Serialize};
+
+use super::counter::Counts;
+use super::histogram::Durations;
+use super::told::{AccessLog, Budget, Build, ConfigText, Drain, Host, Process};
+use listener::Listener;
+use upstream::Upstream;
+use worker::Worker;
+
+/// Everything that a gateway says about itself at one moment. Rates are for the reader to make, of
+/// two readings and their `at_seconds`.
+///
+/// Numbers that grow never shrink while the process lives. Workers go on while they are read, so
+/// sums may be a few connections apart; when nothing happens any more they agree exactly.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Reading {
+    /// [`reading::SCHEMA`](super::reading::SCHEMA).
+    pub schema: u32,
+    /// When this was read, in seconds of the gateway's own clock, which never goes back.
+    pub at_seconds: f64,
+    /// What runs.
+    pub build: Build,
+    /// The config that it runs with.
+    pub config: ConfigText,
+    /// The process.
+    pub process: Process,
+    /// What the whole machine shares.
+    pub host: Host,
+    /// What may be held, and what is.
+    pub budget: Budget,
+    /// How the end comes on.
+    pub drain: Drain,
+    /// What became of the access log's lines; `None`: there is none.
+    pub access_log: Option<AccessLog>,
+    /// By worker.
+    pub workers: Vec<Worker>,
+    /// In the order of the config.
+    pub listeners: Vec<Listener>,
+    /// What was counted of listeners that the config no longer has, without names, so that sums
+    /// over all listeners never fall; `None`: none was removed.
+    #[serde(default)]
+    pub removed: Option<Listener>,
+    /// In the order of the config.
+    pub upstreams: Vec<Upstream>,
+}
+
+impl Reading {
+    /// Every listener, those that were removed as one of them: what totals are sums over.
+    pub fn all_listeners(&self) -> impl Iterator<Item = &Listener> {
+        self.listeners.iter().chain(&self.removed)
+    }
+}
 
 /// A family of metrics: one name, a sample for each combination of its labels' values.
 #[derive(Clone, Copy, Debug)]

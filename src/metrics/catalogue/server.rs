@@ -1,9 +1,8 @@
 //! The numbers of servers, summed over the workers.
 
-use crate::metrics::catalogue::{Show, Sides};
+use crate::metrics::catalogue::{Reading, Show, Sides};
 use crate::metrics::declare::counters;
 use crate::metrics::kinds::CONNECT_FAILURES;
-use crate::metrics::reading::Reading;
 use crate::metrics::{By, ConnectFailure, Counter};
 
 counters! {

@@ -1,9 +1,9 @@
 //! The numbers of upstreams, summed over the workers.
 
-use crate::metrics::catalogue::Show;
+use crate::metrics::catalogue::server::Server;
+use crate::metrics::catalogue::{Reading, Show};
 use crate::metrics::declare::counters;
 use crate::metrics::histogram::{CONNECT_BOUNDS, Histogram};
-use crate::metrics::reading::{Reading, Server};
 
 counters! {
     /// What is counted of an upstream.

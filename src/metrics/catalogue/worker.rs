@@ -1,9 +1,9 @@
 //! The numbers of workers and their rings.
 
 use crate::metrics::Counter;
-use crate::metrics::catalogue::Show;
+use crate::metrics::catalogue::{Reading, Show};
 use crate::metrics::declare::counters;
-use crate::metrics::reading::{Leaving, Reading};
+use crate::metrics::told::Leaving;
 
 counters! {
     /// What is counted of the worker itself. What stands "now" is set once a turn.

@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 
 use super::*;
 use crate::base::{Id, ListenerId, RouteId};
+use crate::config::SocketOptions;
 use crate::ring::AcceptMode;
 use crate::topology::{self, Shared};
 
@@ -74,6 +75,7 @@ fn gates(owners: &[u16], quota: Option<&Arc<Budget>>, at_limit: AtLimit) -> Topo
             at_limit,
             max_connections: quota.map(|quota| quota.limit()),
             quota: quota.filter(|_| nth == 0).map(|quota| quota.clone().into()),
+            sockets: SocketOptions::default(),
             still: Shared::default(),
         };
         topology.listeners.insert(listener, Arc::new(what));

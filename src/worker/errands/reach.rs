@@ -3,6 +3,7 @@
 use crate::base::{ConnIndex, Millis, Side, Tick};
 use crate::conn::Reason;
 use crate::query::{ConnId, Facts};
+use crate::topology::Parties;
 
 /// The worker as an errand sees it. Every method is a bounded piece of work.
 pub trait Reach {
@@ -20,6 +21,9 @@ pub trait Reach {
 
     /// What is known of the connection in a slot, if there is one.
     fn facts(&mut self, index: ConnIndex) -> Option<Facts>;
+
+    /// Whose the connection in a slot is, if there is one.
+    fn parties(&mut self, index: ConnIndex) -> Option<Parties>;
 
     /// The id of the connection in a slot.
     fn id(&mut self, index: ConnIndex) -> ConnId;

@@ -176,8 +176,9 @@ impl Scan {
             self.answer.matched += 1;
             return;
         }
+        let Some(parties) = reach.parties(index) else { return };
         let id = reach.id(index);
-        let row = Box::new(Row { id, facts, names: BySide([None; 2]) });
+        let row = Box::new(Row { id, facts, parties, names: BySide([None; 2]) });
         let candidate = Candidate { sort_key, row };
         if !asks_source {
             self.take(candidate);

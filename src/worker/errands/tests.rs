@@ -7,6 +7,7 @@ use super::*;
 use crate::base::{Side, Tick};
 use crate::conn::Reason;
 use crate::query::{ConnId, Facts};
+use crate::topology::Parties;
 
 /// A worker's connections, its clock, and what was done to it.
 #[derive(Debug, Default)]
@@ -98,6 +99,10 @@ impl Reach for Fake {
     }
 
     fn facts(&mut self, _: ConnIndex) -> Option<Facts> {
+        None
+    }
+
+    fn parties(&mut self, _: ConnIndex) -> Option<Parties> {
         None
     }
 

@@ -1,56 +1,10 @@
-//! One consistent picture of a gateway, as plain data: the status document, and what the
-//! exposition is made of.
-
-use std::borrow::Cow;
-use std::collections::BTreeMap;
+//! What a reading says beside what is counted: the process, its host, its budget and its end.
 
 use serde::{Deserialize, Serialize};
-
-use super::Histogram;
-pub use super::catalogue::listener::Listener;
-pub use super::catalogue::server::Server;
-pub use super::catalogue::upstream::Upstream;
-pub use super::catalogue::worker::Worker;
 
 /// The version of this document's shape. Fields may be added within one; a field that changes its
 /// meaning or goes away makes the next.
 pub const SCHEMA: u32 = 1;
-
-/// Numbers by the word for what is counted.
-pub type Counts = BTreeMap<Cow<'static, str>, u64>;
-
-/// Everything that a gateway says about itself at one moment. Rates are for the reader to make, of
-/// two readings and their `at_seconds`.
-///
-/// Numbers that grow never shrink while the process lives. Workers go on while they are read, so
-/// sums may be a few connections apart; when nothing happens any more they agree exactly.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Reading {
-    /// [`SCHEMA`].
-    pub schema: u32,
-    /// When this was read, in seconds of the gateway's own clock, which never goes back.
-    pub at_seconds: f64,
-    /// What runs.
-    pub build: Build,
-    /// The config that it runs with.
-    pub config: ConfigText,
-    /// The process.
-    pub process: Process,
-    /// What the whole machine shares.
-    pub host: Host,
-    /// What may be held, and what is.
-    pub budget: Budget,
-    /// How the end comes on.
-    pub drain: Drain,
-    /// What became of the access log's lines; `None`: there is none.
-    pub access_log: Option<AccessLog>,
-    /// By worker.
-    pub workers: Vec<Worker>,
-    /// In the order of the config.
-    pub listeners: Vec<Listener>,
-    /// In the order of the config.
-    pub upstreams: Vec<Upstream>,
-}
 
 /// What runs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -167,45 +121,4 @@ pub struct AcceptQueue {
     pub limit: u64,
     /// Handshakes and segments that the kernel dropped, mostly because a queue was full.
     pub dropped: u64,
-}
-
-/// How long something took.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Durations {
-    /// Upper bounds of the buckets but the last, which has none.
-    pub bounds_seconds: Vec<f64>,
-    /// How many fell into each bucket.
-    pub counts: Vec<u64>,
-    /// Their sum.
-    pub sum_seconds: f64,
-}
-
-impl Durations {
-    /// The sum of histograms with the same bounds; nothing at all if there is none.
-    pub fn of<'a>(histograms: impl Iterator<Item = &'a Histogram>) -> Durations {
-        let mut durations = Durations::default();
-        let mut sum_micros = 0;
-        for histogram in histograms {
-            if durations.counts.is_empty() {
-                let bounds = histogram.bounds().iter();
-                durations.bounds_seconds = bounds.map(|&micros| seconds_of(micros)).collect();
-                durations.counts = histogram.counts().collect();
-            } else {
-                let sums = durations.counts.iter_mut().zip(histogram.counts());
-                sums.for_each(|(sum, count)| *sum += count);
-            }
-            sum_micros += histogram.sum_micros();
-        }
-        durations.sum_seconds = seconds_of(sum_micros);
-        durations
-    }
-
-    /// How many there were.
-    pub fn count(&self) -> u64 {
-        self.counts.iter().sum()
-    }
-}
-
-fn seconds_of(micros: u64) -> f64 {
-    micros as f64 / 1e6
 }

@@ -1,0 +1,153 @@
+//! What the control plane knows and readings are taken from: what stays from the start on, and the
+//! view of the present topology.
+
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use super::view::View;
+use crate::access_log::AccessLog;
+use crate::base::{Clock, GateId, IdMap};
+use crate::budget::Budget;
+use crate::config::{Class, Config};
+use crate::control::handle::WorkerHandle;
+use crate::host::facts::Given;
+use crate::host::usage::ProcessStart;
+use crate::metrics::{OfListener, OfServer, Removed};
+use crate::ring::PassiveSocket;
+use crate::topology::{self, Asked, GateSpec, Register, Topology};
+use crate::worker::{Adoption, Order};
+
+/// Everything that a reading is taken from. Taking one makes no worker wait.
+#[derive(Debug)]
+pub struct Sources {
+    /// The gateway's time.
+    pub clock: Clock,
+    /// The workers.
+    pub workers: Arc<[WorkerHandle]>,
+    /// What may be held.
+    pub budget: Arc<Budget>,
+    /// The limit that the budget comes from, as the doctor calls it.
+    pub bound_by: String,
+    /// What the start found out about the kernel and its own limits.
+    pub given: Given,
+    /// The workers' rings have slots for connections to servers.
+    pub with_upstream: bool,
+    /// Lines for each connection.
+    pub access_log: Option<AccessLog>,
+    /// What does not change about the process.
+    pub birth: ProcessStart,
+    /// What there is now.
+    pub present: Present,
+}
+
+/// What there is now. Only the control thread takes the lock while the gateway runs.
+#[derive(Debug)]
+pub struct Present(Mutex<Inside>);
+
+#[derive(Debug)]
+struct Inside {
+    view: Arc<View>,
+    register: Register,
+    removed: Removed,
+}
+
+impl Present {
+    /// What a gateway begins with; `register` has given the ids in it.
+    pub fn new(view: View, register: Register) -> Present {
+        let removed = Removed::default();
+        Present(Mutex::new(Inside { view: Arc::new(view), register, removed }))
+    }
+
+    fn inside(&self) -> MutexGuard<'_, Inside> {
+        self.0.lock().expect("nobody panics while holding it")
+    }
+
+    /// The view of what there is.
+    pub fn view(&self) -> Arc<View> {
+        self.inside().view.clone()
+    }
+
+    /// The view of what there is, and what was counted of what there was.
+    pub(super) fn with_removed<T>(&self, use_it: impl FnOnce(&Arc<View>, &mut Removed) -> T) -> T {
+        let Inside { view, removed, .. } = &mut *self.inside();
+        use_it(view, removed)
+    }
+
+    /// The topology that this config and these gates ask for; what stays in it keeps its ids.
+    pub fn topology_for(&self, config: &Config, gates: &[GateSpec]) -> Topology {
+        let Inside { view, register, .. } = &mut *self.inside();
+        let asked = Asked { listeners: &config.listeners, upstreams: &config.upstreams, gates };
+        register.next(&view.topology, asked)
+    }
+
+    /// Goes over to a topology that was made by [`Present::topology_for`]; says what it is now.
+    fn go_over(
+        &self,
+        topology: Arc<Topology>,
+        config: Config,
+        sockets: IdMap<GateId, PassiveSocket>,
+    ) -> Arc<View> {
+        let mut inside = self.inside();
+        let view = Arc::new(inside.view.next(topology, config, sockets));
+        let before = std::mem::replace(&mut inside.view, view.clone());
+        for (before, after) in before.counters.iter().zip(&view.counters) {
+            inside.removed.keep(before, after);
+        }
+        view
+    }
+}
+
+impl Sources {
+    /// The view of what there is.
+    pub fn view(&self) -> Arc<View> {
+        self.present.view()
+    }
+
+    /// Sums a counter over all listeners that there are or were.
+    pub fn over_listeners(&self, counter: &dyn Fn(&OfListener) -> u64) -> u64 {
+        self.present.with_removed(|view, removed| {
+            let gone: u64 = removed.listeners().map(counter).sum();
+            let all = view.counters.iter().flat_map(|counters| counters.listeners.values());
+            gone + all.map(|listener| counter(listener)).sum::<u64>()
+        })
+    }
+
+    /// Sums a counter over all servers that there are or were.
+    pub fn over_servers(&self, counter: &dyn Fn(&OfServer) -> u64) -> u64 {
+        self.present.with_removed(|view, removed| {
+            let gone: u64 = removed.servers().map(counter).sum();
+            let all = view.counters.iter().flat_map(|counters| counters.servers.values());
+            gone + all.map(|server| counter(server)).sum::<u64>()
+        })
+    }
+
+    /// When the change to another topology takes effect; `None`: it is none.
+    pub fn class_of(&self, next: &Topology) -> Option<Class> {
+        let class = topology::class_of(&self.view().topology, next);
+        // A ring's table has the size that its start gave it.
+        let has_slots = self.with_upstream || !next.joins_servers();
+        class.map(|class| if has_slots { class } else { Class::Restart })
+    }
+
+    /// Goes over to a topology that was made by [`Present::topology_for`], and has the workers
+    /// adopt it. What is new in it was handed over to their rings before; `sockets` has those of
+    /// its new gates.
+    ///
+    /// # Panics
+    /// When the change takes a start.
+    pub fn adopt(
+        &self,
+        topology: Arc<Topology>,
+        config: Config,
+        sockets: IdMap<GateId, PassiveSocket>,
+    ) {
+        let class = self.class_of(&topology);
+        assert_ne!(class, Some(Class::Restart), "the rings have no slots for servers");
+        let view = self.present.go_over(topology.clone(), config, sockets);
+        for (worker, counters) in self.workers.iter().zip(&view.counters) {
+            let adoption = Adoption { topology: topology.clone(), counters: counters.clone() };
+            worker.order(Order::Adopt(adoption));
+            // A gate that is new to a paused listener is to be still, too.
+            view.paused().for_each(|listener| worker.order(Order::Pause(listener)));
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! When a change takes effect: as the config declares it for the key that the change comes from.
+
+use super::diff::{Change, Edit, diff};
+use super::{Listener, Route, Topology};
+use crate::config::{Class, Timeouts};
+
+/// When the change from one topology to another takes effect: the latest of its parts; `None`:
+/// they are the same.
+pub fn class_of(old: &Topology, new: &Topology) -> Option<Class> {
+    diff(old, new).iter().map(Change::class).max()
+}
+
+impl Change {
+    /// When it takes effect.
+    pub fn class(&self) -> Class {
+        match self {
+            Change::Listener(edit) => of_listener(edit),
+            // Clients come there from now on, or no longer.
+            Change::Gate(_) => Class::Live,
+            Change::Route(edit) => of_route(edit),
+            // A connection stays at the server that was chosen for it.
+            Change::Upstream(_) | Change::Server(_) => Class::NewConnections,
+        }
+    }
+}
+
+fn of_listener<I>(edit: &Edit<I, Listener>) -> Class {
+    match (&edit.before, &edit.after) {
+        // Connections stay on their route, and count for the bound that they came under.
+        (Some(before), Some(after))
+            if before.route != after.route || before.max_connections != after.max_connections =>
+        {
+            Class::NewConnections
+        }
+        _ => Class::Live,
+    }
+}
+
+fn of_route<I>(edit: &Edit<I, Route>) -> Class {
+    match (&edit.before, &edit.after) {
+        // How long a connect may take is a key of the upstream.
+        (Some(before), Some(after)) => {
+            let connect = before.timeouts.connect;
+            match before.timeouts == (Timeouts { connect, ..after.timeouts.clone() }) {
+                true => Class::NewConnections,
+                false => Class::Live,
+            }
+        }
+        _ => Class::NewConnections,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::base::WorkerId;
+    use crate::config::{Config, SECTIONS};
+    use crate::topology::{Asked, GateSpec, Register};
+
+    const LISTENER: &str = "listener.NAME";
+    const UPSTREAM: &str = "upstream.NAME";
+    const SERVER: &str = "upstream.NAME.servers";
+
+    /// For each key that has more than one value: another one than in [`text`].
+    const OTHERS: [(&str, &str, &str); 18] = [
+        (LISTENER, "bind", "[\"127.0.0.1:7001\"]"),
+        (LISTENER, "upstream", "\"probe\""),
+        (LISTENER, "backlog", "77"),
+        (LISTENER, "freebind", "true"),
+        (LISTENER, "max_connections", "10"),
+        (LISTENER, "at_limit", "\"reset\""),
+        (LISTENER, "idle_timeout", "\"7m\""),
+        (LISTENER, "first_byte_timeout", "\"7s\""),
+        (LISTENER, "half_close_timeout", "\"7s\""),
+        (LISTENER, "max_lifetime", "\"7h\""),
+        (UPSTREAM, "builtin", "\"discard\""),
+        (UPSTREAM, "servers", "[\"127.0.0.1:9000\", \"127.0.0.1:9001\"]"),
+        (UPSTREAM, "balance", "\"round-robin\""),
+        (UPSTREAM, "source_addresses", "[\"127.0.0.1\"]"),
+        (UPSTREAM, "connect_timeout", "\"7s\""),
+        (SERVER, "name", "\"b\""),
+        (SERVER, "address", "\"127.0.0.1:9001\""),
+        (SERVER, "weight", "7"),
+    ];
+
+    /// Keys that have one value so far.
+    const FIXED: [(&str, &str); 3] =
+        [(LISTENER, "accept_proxy"), (UPSTREAM, "connect"), (UPSTREAM, "send_proxy")];
+
+    /// A config file in which one key may have another value.
+    fn text(section: &str, key: &str, value: &str) -> String {
+        let lines = |of: &str, defaults: &[(&str, &str)], between: &str| {
+            let mut lines: Vec<(&str, &str)> = defaults.to_vec();
+            if of == section {
+                lines.retain(|(name, _)| *name != key);
+                lines.push((key, value));
+            }
+            let lines: Vec<String> = lines.iter().map(|(k, v)| format!("{k} = {v}")).collect();
+            lines.join(between)
+        };
+        let server = lines(SERVER, &[("name", "\"a\""), ("address", "\"127.0.0.1:9000\"")], ", ");
+        let servers = format!("[{{ {server} }}]");
+        let bind = ("bind", "[\"127.0.0.1:7000\"]");
+        let listener = lines(LISTENER, &[bind, ("upstream", "\"app\"")], "\n");
+        // An upstream has servers or is a builtin.
+        let is_builtin = key == "builtin";
+        let app = if is_builtin { "" } else { UPSTREAM };
+        let app = lines(app, &[("servers", &servers)], "\n");
+        let probe = if is_builtin { UPSTREAM } else { "" };
+        let probe = lines(probe, &[("builtin", "\"echo\"")], "\n");
+        format!("[listener.edge]\n{listener}\n[upstream.app]\n{app}\n[upstream.probe]\n{probe}\n")
+    }
+
+    fn next(register: &mut Register, before: &Topology, text: &str) -> Topology {
+        let config = Config::parse(text, "test.toml", &|_| None).expect(text);
+        let gate = |listener: &crate::config::Listener| GateSpec {
+            listener: listener.name.clone(),
+            owner: WorkerId(0),
+            address: listener.bind[0],
+            inherited: false,
+        };
+        let gates: Vec<GateSpec> = config.listeners.iter().map(gate).collect();
+        let Config { listeners, upstreams, .. } = &config;
+        register.next(before, Asked { listeners, upstreams, gates: &gates })
+    }
+
+    #[test]
+    fn a_change_takes_effect_when_its_key_says_so() {
+        let declared: BTreeSet<(&str, &str)> = SECTIONS
+            .iter()
+            .filter(|section| [LISTENER, UPSTREAM, SERVER].contains(&section.section))
+            .flat_map(|section| section.known().map(|key| (section.section, key)))
+            .collect();
+        let tried = OTHERS.iter().map(|(section, key, _)| (*section, *key)).chain(FIXED);
+        assert_eq!(declared, tried.collect(), "each key is here once");
+        for (section, key, value) in OTHERS {
+            let mut register = Register::default();
+            let before = next(&mut register, &Topology::default(), &text("none", "", ""));
+            let after = next(&mut register, &before, &text(section, key, value));
+            let keys = SECTIONS.iter().filter(|one| one.section == section);
+            let declared = keys.flat_map(|section| section.keys()).find(|one| one.name == key);
+            let declared = declared.expect("it was found above").class;
+            assert_eq!(class_of(&before, &after), Some(declared), "{key} in {section}");
+            assert_eq!(class_of(&after, &after.clone()), None);
+        }
+    }
+}
