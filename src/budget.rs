@@ -13,7 +13,7 @@ use crate::base::sync::{AtomicBool, AtomicU32, Ordering::SeqCst, fence};
 /// Others give back what lies idle with them, and whoever gives back wakes the hungry: no client
 /// waits for a permit that nobody uses.
 pub struct Budget {
-    limit: u32,
+    limit: AtomicU32,
     leased: AtomicU32,
     /// Permits that connections hold: those leased less those that lie ready.
     used: AtomicU32,
@@ -36,7 +36,7 @@ impl Budget {
     pub fn new(limit: u32, workers: usize) -> Budget {
         let flags = || std::iter::repeat_with(|| AtomicBool::new(false)).take(workers).collect();
         Budget {
-            limit,
+            limit: AtomicU32::new(limit),
             leased: AtomicU32::new(0),
             used: AtomicU32::new(0),
             full: flags(),
@@ -53,7 +53,27 @@ impl Budget {
 
     /// The most connections at once.
     pub fn limit(&self) -> u32 {
-        self.limit
+        self.limit.load(SeqCst)
+    }
+
+    /// Another limit from here on. Below what is leased, nothing is leased until enough came back,
+    /// and workers return what lies ready with them: all are woken.
+    pub fn set_limit(&self, limit: u32) {
+        self.limit.store(limit, SeqCst);
+        fence(SeqCst);
+        self.wake(|_| true);
+    }
+
+    /// More is leased than may be held: the limit was lowered.
+    pub fn is_exceeded(&self) -> bool {
+        self.leased.load(SeqCst) > self.limit()
+    }
+
+    /// Counts connections that began before the budget did, whatever the limit: each of them leaves
+    /// and gives its permit back like any other.
+    pub fn take_over(&self, connections: u32) {
+        self.leased.fetch_add(connections, SeqCst);
+        self.used.fetch_add(connections, SeqCst);
     }
 
     /// Permits that workers have.
@@ -73,14 +93,14 @@ impl Budget {
 
     /// Permits that nobody has leased. Another thread may take them before the caller does.
     pub fn free(&self) -> u32 {
-        self.limit.saturating_sub(self.leased.load(SeqCst))
+        self.limit().saturating_sub(self.leased.load(SeqCst))
     }
 
     /// Leases up to `wanted` permits and says how many it got.
     pub fn lease(&self, wanted: u32) -> u32 {
         let mut granted = 0;
         let _ = self.leased.fetch_update(SeqCst, SeqCst, |leased| {
-            granted = wanted.min(self.limit.saturating_sub(leased));
+            granted = wanted.min(self.limit().saturating_sub(leased));
             (granted > 0).then_some(leased + granted)
         });
         granted
@@ -99,7 +119,7 @@ impl Budget {
 
     /// Whether connections use every permit: none lies ready anywhere.
     pub fn is_used_up(&self) -> bool {
-        self.used.load(SeqCst) >= self.limit
+        self.used.load(SeqCst) >= self.limit()
     }
 
     /// Counts one connection above the limit: a client that came without a permit, which admission
@@ -168,6 +188,6 @@ impl Budget {
 
 impl fmt::Debug for Budget {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "Budget({} of {} leased)", self.leased.load(SeqCst), self.limit)
+        write!(out, "Budget({} of {} leased)", self.leased.load(SeqCst), self.limit())
     }
 }

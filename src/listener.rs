@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsFd, OwnedFd};
 
 use nix::errno::Errno;
-use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
 use crate::base::errno_of;
 use crate::config::SocketOptions;
@@ -133,7 +133,7 @@ pub fn adopt(
         // systemd's sockets can come non-blocking; on such a one an accept of the ring does not
         // wait but fails with EAGAIN (io_uring: REQ_F_NOWAIT).
         socket.set_nonblocking(false).map_err(failed("O_NONBLOCK"))?;
-        set_options(&socket, options, address)?;
+        set_options(&*socket, options, address)?;
     }
     let rows = inherited.chunks(workers).map(|row| {
         let shared = row.iter().cycle().take(workers).map(|socket| socket.try_clone());
@@ -160,16 +160,34 @@ fn passive(address: SocketAddr, options: &SocketOptions) -> Result<Socket, BindE
 }
 
 /// What accepted sockets are to inherit, and the backlog; listening comes last.
-fn set_options(
-    socket: &Socket,
+///
+/// # Errors
+/// When the kernel refuses one; those before it are set.
+pub fn set_options(
+    socket: &impl AsFd,
     options: &SocketOptions,
     address: SocketAddr,
 ) -> Result<(), BindError> {
+    let socket = &SockRef::from(socket);
     let failed = |tried| failed(address, tried);
     socket.set_tcp_nodelay(true).map_err(failed("TCP_NODELAY"))?;
     socket.set_tcp_notsent_lowat(UNSENT_BYTES).map_err(failed("TCP_NOTSENT_LOWAT"))?;
+    set_keepalive(socket, options).map_err(failed("keepalive"))?;
     let backlog = i32::try_from(options.asked_backlog()).unwrap_or(i32::MAX);
     socket.listen(backlog).map_err(failed("listen"))
+}
+
+/// When a silent client is probed, and when one that does not answer is given up.
+fn set_keepalive(socket: &Socket, options: &SocketOptions) -> std::io::Result<()> {
+    socket.set_keepalive(options.keepalive.is_some())?;
+    if let Some(idle) = options.keepalive {
+        let probes = TcpKeepalive::new()
+            .with_time(idle)
+            .with_interval(options.keepalive_interval)
+            .with_retries(options.keepalive_probes);
+        socket.set_tcp_keepalive(&probes)?;
+    }
+    socket.set_tcp_user_timeout(options.user_timeout)
 }
 
 /// A socket that may follow a dead predecessor's connections (SO_REUSEADDR), IPv6 only if IPv6.

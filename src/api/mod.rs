@@ -5,6 +5,7 @@
 
 pub mod conns;
 pub mod patience;
+pub mod reload;
 mod request;
 pub mod steer;
 

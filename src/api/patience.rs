@@ -9,6 +9,8 @@ pub const PERMIT: Duration = Duration::from_secs(12);
 pub const WORKERS: Duration = Duration::from_secs(25);
 /// For the workers to carry a change out; after that the answer says that they have not.
 pub const CHANGE: Duration = Duration::from_secs(2);
+/// For every worker to go over to another config; after that the answer says who has not.
+pub const GO_OVER: Duration = Duration::from_secs(1);
 /// For the workers to recall their recent past; a worker that stands still recalls nothing.
 pub const RECALL: Duration = Duration::from_secs(2);
 /// For an answer, at the client: longer than the gateway takes at most, so that it is the gateway
@@ -21,6 +23,7 @@ pub const CONNECTION: Duration = Duration::from_secs(60);
 const _: () = {
     assert!(PERMIT.as_secs() + WORKERS.as_secs() < CLIENT.as_secs());
     assert!(CHANGE.as_secs() < CLIENT.as_secs());
+    assert!(GO_OVER.as_secs() + CHANGE.as_secs() < CLIENT.as_secs());
     assert!(RECALL.as_secs() < CLIENT.as_secs());
     assert!(CLIENT.as_secs() < CONNECTION.as_secs());
 };

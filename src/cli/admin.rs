@@ -15,12 +15,13 @@ use serde::Serialize;
 use super::Cli;
 use super::outcome::Outcome;
 use crate::api::conns::{DryRun, Kill, ListConns};
+use crate::api::reload::Reload;
 use crate::api::steer::{Drain, SetListener, SetServer, Share};
 use crate::base::{plain, plain_word};
 use crate::client::{Client, ClientError, KillOutcome};
 use crate::config::MAX_WEIGHT;
 use crate::doctor::count;
-use crate::summary::{Summary, listing, screenful};
+use crate::summary::{Summary, changes, listing, screenful};
 use crate::top::TopError;
 use crate::{query, top};
 
@@ -139,6 +140,31 @@ pub enum AdminCommand {
         #[command(flatten)]
         instance: Instance,
     },
+    /// Read the config file again, and change the running gateway to what it says
+    #[command(
+        after_help = "Nothing that the change does not concern is touched, and what leaves, \
+        leaves at a pace.\n\
+        Exits with 2 when the file is wrong and with 1 when it cannot be carried out; nothing is \
+        changed then. SIGHUP does the same, and the log has the answer.\n\
+        Example: portcullis reload --dry-run"
+    )]
+    Reload {
+        /// Show what would change, and change nothing
+        #[arg(long)]
+        dry_run: bool,
+        /// Take what can change now, though other keys need a restart
+        #[arg(long)]
+        allow_partial: bool,
+        /// Take the file's word where an operator's is another: weights, drained servers, pauses
+        #[arg(long)]
+        reset: bool,
+        /// Answer with one JSON object
+        #[arg(long)]
+        json: bool,
+        /// Which gateway.
+        #[command(flatten)]
+        instance: Instance,
+    },
     /// Write one text for a bug report: doctor, config, metrics, what happened last; no addresses
     #[command(after_help = "Look at it before you send it: names and paths are as they are.\n\
         Example: portcullis dump --output dump.txt")]
@@ -226,6 +252,12 @@ pub(super) fn perform(command: AdminCommand) -> Outcome {
         AdminCommand::Server { name, action, weight, instance } => {
             server(&name, action, weight, &instance)
         }
+        AdminCommand::Reload { dry_run, allow_partial, reset, json, instance } => {
+            let request = Reload { allow_partial, dry_run, reset };
+            Client::find(instance.admin.as_deref())
+                .and_then(|gateway| reload(&gateway, &request, json))
+                .unwrap_or_else(Outcome::from)
+        }
         AdminCommand::Dump { output, instance } => dump(output.as_deref(), &instance),
     }
 }
@@ -260,6 +292,13 @@ fn dump(output: Option<&Path>, instance: &Instance) -> Outcome {
         Ok(()) => Outcome::Answer(format!("{}: look at it before you send it", path.display())),
         Err(error) => Outcome::Failed(format!("cannot write {}: {error}", path.display())),
     }
+}
+
+/// What a reload changes. One that is refused is a denial.
+fn reload(gateway: &Client, request: &Reload, json: bool) -> Result<Outcome, ClientError> {
+    let answer = gateway.ask(request)?;
+    let text = if json { one_line(&answer) } else { changes(&answer) };
+    Ok(Outcome::of(text, json, answer.refused.is_none()))
 }
 
 /// The answer of a running gateway.

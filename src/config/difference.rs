@@ -12,9 +12,11 @@ pub struct Difference {
     pub section: String,
     /// The key; `None`: the section as a whole comes or goes.
     pub key: Option<&'static str>,
-    /// The value as a file has it, a server's address where a server goes; `None`: there is none.
+    /// The value as a file has it, of what goes its bind, servers or address; `None`: there is
+    /// none.
     pub before: Option<String>,
-    /// The value as a file has it, a server's address where a server comes; `None`: there is none.
+    /// The value as a file has it, of what comes its bind, servers or address; `None`: there is
+    /// none.
     pub after: Option<String>,
     /// When the change takes effect.
     pub class: Class,
@@ -40,7 +42,7 @@ impl Config {
         for section in &new {
             match old.iter().find(|one| one.path == section.path) {
                 Some(before) => of_section(before, section, &mut all),
-                None => all.push(coming(section.path.clone(), None)),
+                None => all.push(coming(section.path.clone(), essence(section))),
             }
             let path = &section.path;
             if let (Some(before), Some(after)) = (self.upstream_at(path), after.upstream_at(path)) {
@@ -48,14 +50,43 @@ impl Config {
             }
         }
         let goes = |one: &&Written| new.iter().all(|section| section.path != one.path);
-        all.extend(old.iter().filter(goes).map(|one| going(one.path.clone(), None)));
+        all.extend(old.iter().filter(goes).map(|one| going(one.path.clone(), essence(one))));
         all
+    }
+
+    /// Takes the keys of a class as they are in `other`, in every section that both have.
+    pub fn keep(&mut self, other: &Config, class: Class) {
+        for listener in &mut self.listeners {
+            if let Some(old) = other.listeners.iter().find(|old| old.name == listener.name) {
+                listener.keep(old, class);
+                listener.sockets.keep(&old.sockets, class);
+                listener.timeouts.keep(&old.timeouts, class);
+            }
+        }
+        for upstream in &mut self.upstreams {
+            if let Some(old) = other.upstreams.iter().find(|old| old.name == upstream.name) {
+                upstream.keep(old, class);
+            }
+        }
+        self.gateway.keep(&other.gateway, class);
+        self.ring.keep(&other.ring, class);
+        self.admin.keep(&other.admin, class);
+        self.status.keep(&other.status, class);
+        self.log.keep(&other.log, class);
+        self.access_log.keep(&other.access_log, class);
     }
 
     fn upstream_at(&self, path: &str) -> Option<&Upstream> {
         let name = path.strip_prefix("upstream.")?;
         self.upstreams.iter().find(|upstream| upstream.name == name)
     }
+}
+
+/// What a listener binds, or who answers for an upstream: what tells one from another of its kind.
+fn essence(section: &Written) -> Option<String> {
+    let is_essence = |name: &str| ["bind", "servers", "builtin"].contains(&name);
+    let found = section.values.iter().find(|(key, _)| is_essence(key.name));
+    found.map(|(_, value)| value.split_whitespace().collect::<Vec<_>>().join(" "))
 }
 
 fn coming(section: String, after: Option<String>) -> Difference {

@@ -31,7 +31,7 @@ keys! {
     ///
     /// Lower it when other programs on the host need memory later; raise it when `portcullis
     /// doctor` says that memory binds and the machine runs nothing else.
-    "memory_limit" memory_limit: Auto<u64> = "auto", Live,
+    "memory_limit" memory_limit: Auto<u64> = "auto", Restart,
         OrAuto(Size(1 << 20..=1 << 50)), "write \"8GiB\", say: what connections may take";
 
     /// Threads that move bytes. auto: one per core of the CPU quota.

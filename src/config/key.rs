@@ -18,11 +18,11 @@ impl Class {
     /// What it means, as the manual says it.
     pub fn meaning(self) -> &'static str {
         match self {
-            Class::Live => "A change could be made at once, and for open connections, too.",
+            Class::Live => "A reload makes the change at once, and for open connections, too.",
             Class::NewConnections => {
-                "A change would hold for new connections; open ones keep what they began with."
+                "A reload makes the change for new connections; open ones keep what they had."
             }
-            Class::Restart => "A change takes a start.",
+            Class::Restart => "The gateway must start again; a reload refuses the change.",
         }
     }
 

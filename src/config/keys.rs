@@ -61,6 +61,19 @@ macro_rules! keys {
                 }
             }
 
+            /// Takes the keys of a class as they are in `other`.
+            pub(in crate::config) fn keep(
+                &mut self,
+                other: &$type,
+                class: $crate::config::key::Class,
+            ) {
+                $(
+                    if $crate::config::key::Class::$class == class {
+                        self.$field = other.$field.clone();
+                    }
+                )*
+            }
+
             /// Writes each key as a file has it.
             pub(in crate::config) fn write(&self, out: &mut $crate::config::text::Written) {
                 $(

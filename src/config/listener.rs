@@ -30,6 +30,14 @@ const AT_LIMITS: Choice<AtLimit> =
 
 const PROXIES: Choice<()> = Choice { words: &[("off", ())], later: &["from-trusted", "required"] };
 
+const SECOND: Duration = Duration::from_secs(1);
+
+/// The most that TCP_KEEPIDLE and TCP_KEEPINTVL take (MAX_TCP_KEEPIDLE).
+const KEEPALIVE_MAX: Duration = Duration::from_secs(32_767);
+
+/// TCP_USER_TIMEOUT is in milliseconds, and an int.
+const USER_TIMEOUT_MAX: Duration = Duration::from_secs(24 * 24 * 3600);
+
 const WRITE_SPAN: &str = "write it as in \"30s\" or \"1h\"";
 
 pub(super) const BY_HAND: &[Key] = keys_by_hand! {
@@ -64,7 +72,7 @@ keys! {
     /// bounds it all the same. "off": only the gateway's limit counts.
     ///
     /// Set it when one listener's crowd must leave room for another's.
-    "max_connections" max_connections: Option<u32> = "off", NewConnections,
+    "max_connections" max_connections: Option<u32> = "off", Live,
         OrOff(Number(1..=CONNECTIONS_MAX as u64)),
         "write the clients that this listener may hold at once";
 
@@ -95,6 +103,33 @@ keys! {
     /// Write true for an address that moves between hosts (VRRP, keepalived), so that the gateway
     /// runs on the host that waits for it, too.
     "freebind" freebind: bool = false, Live, Switch, "write it without quotes";
+
+    /// A client that was silent for this long is probed (SO_KEEPALIVE, TCP_KEEPIDLE): one that
+    /// vanished, because its host, its link or the state in a router on the way is gone, gives its
+    /// slot back after keepalive + keepalive_interval x keepalive_probes, and what a router keeps
+    /// stays alive. A probe is one packet each way; a million idle clients at "5m" are 3,333 a
+    /// second. "off": only idle_timeout finds who vanished.
+    ///
+    /// Lower it when clients are cut by a router that forgets silent connections, or slots are held
+    /// by clients that are gone; raise it when clients on batteries should sleep for longer.
+    "keepalive" keepalive: Option<Duration> = "5m", NewConnections,
+        OrOff(Span::Of(SECOND..=KEEPALIVE_MAX)), "write it as in \"5m\"";
+
+    /// Between two probes that are not answered (TCP_KEEPINTVL).
+    "keepalive_interval" keepalive_interval: Duration = "15s", NewConnections,
+        Span::Of(SECOND..=KEEPALIVE_MAX), "write it as in \"15s\"";
+
+    /// Probes without an answer after which a client counts as gone (TCP_KEEPCNT).
+    "keepalive_probes" keepalive_probes: u32 = 4, NewConnections,
+        Number(1..=127), "write the default, 4";
+
+    /// How long bytes may stay unacknowledged (TCP_USER_TIMEOUT) before a client counts as gone;
+    /// "off": as long as the kernel sends them again, about 15 minutes (net.ipv4.tcp_retries2).
+    ///
+    /// Set it when clients that vanish in mid-transfer must be found sooner. The kernel counts the
+    /// time of a reader that has no room, too: one that pauses for so long is cut.
+    "user_timeout" user_timeout: Option<Duration> = "off", NewConnections,
+        OrOff(Span::Of(SECOND..=USER_TIMEOUT_MAX)), "write it as in \"2m\"";
 }
 
 keys! {
@@ -141,12 +176,33 @@ impl SocketOptions {
         SocketOptions { backlog: Auto::Fixed(clients), ..SocketOptions::default() }
     }
 
+    /// Whether a client's socket gets the same from both.
+    pub fn gives_clients_as(&self, other: &SocketOptions) -> bool {
+        let SocketOptions { backlog, freebind, .. } = other.clone();
+        SocketOptions { backlog, freebind, ..self.clone() } == *other
+    }
+
     /// The backlog that the kernel is asked for.
     pub fn asked_backlog(&self) -> u32 {
         match self.backlog {
             Auto::Auto => SocketOptions::BACKLOG,
             Auto::Fixed(clients) => clients,
         }
+    }
+}
+
+impl Timeouts {
+    /// Whether any of them ends a connection sooner than `other` does.
+    pub fn any_shorter_than(&self, other: &Timeouts) -> bool {
+        let pairs = [
+            (self.idle, other.idle),
+            (self.first_byte, other.first_byte),
+            (self.half_close, other.half_close),
+            (self.max_lifetime, other.max_lifetime),
+        ];
+        pairs
+            .iter()
+            .any(|(mine, others)| mine.is_some_and(|mine| others.is_none_or(|other| mine < other)))
     }
 }
 

@@ -18,10 +18,10 @@ itself is a number or a truth value where the key is one; $${ stands for the two
 ${. Errors never show what the environment says. A key that is not here is an error.
 `portcullis check --config F` says what is wrong with a file.
 
-The last line on a key says what its values are, and what a change of it would take while
-the gateway runs. \"live\": it could be made at once; \"new connections\": open ones would
-keep what they began with; \"restart\": the gateway must start again. This version reads its
-file at the start only.";
+The last line on a key says what its values are, and what `portcullis reload` makes of a
+change of it while the gateway runs. \"live\": it holds at once; \"new connections\": open
+ones keep what they began with; \"restart\": the gateway must start again, and a reload
+refuses the change unless it is told --allow-partial.";
 
 /// The text of config/portcullis.toml: every key with its manual, set to its default.
 pub fn documented() -> String {

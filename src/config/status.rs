@@ -45,7 +45,7 @@ keys! {
     /// bounded: beyond that, the longest silent one is closed for the next.
     ///
     /// Change 127.0.0.1 when Prometheus or a balancer asks from another host, and allow them below.
-    "bind" bind: Option<SocketAddr> = "127.0.0.1:7001", Live,
+    "bind" bind: Option<SocketAddr> = "127.0.0.1:7001", Restart,
         BINDS, "write \"0.0.0.0:7001\" or \"[::]:7001\"";
 
     /// Networks whose clients are answered; others get 403.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crossbeam::channel::Sender;
 use tokio::sync::oneshot::{Receiver, error::TryRecvError};
 
-use crate::ring::Waker;
+use crate::ring::{Supplier, Waker};
 use crate::worker::Order;
 
 /// Orders that may wait for a worker when it is asked something.
@@ -18,6 +18,8 @@ pub struct WorkerHandle {
     pub orders: Sender<Order>,
     /// Wakes it to read them.
     pub waker: Waker,
+    /// Hands new gates and servers over to its ring.
+    pub supplier: Supplier,
 }
 
 impl WorkerHandle {

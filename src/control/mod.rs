@@ -5,12 +5,14 @@
 //! stand before it in this list:
 //!
 //! - `handle` — the end of a worker: the queue of its orders, its thread's exit
+//! - `ground` — the file and the sockets of the gateway, as a reload needs them
 //! - `state/` — the state that all parts share: the view of the topology, readings, permits
 //! - `verbs/` — the requests of the admin socket, each beside its route
 //! - `doors/` — the sockets: HTTP with everything bounded, the admin and the status server
 //! - `plane` — the loop
 
 mod doors;
+mod ground;
 mod handle;
 pub mod log;
 mod plane;
@@ -18,6 +20,7 @@ mod state;
 mod verbs;
 
 pub use doors::{AdminDoor, AdminError, Doors, Hosts, StatusDoor};
+pub use ground::{Ground, Unread};
 pub use handle::{Ending, Exit, WorkerHandle};
 pub use plane::{Outcome, run, runtime};
 pub use state::{Present, Sources, View};

@@ -1,6 +1,6 @@
 //! The loop of the control thread: signals, requests for a drain, the watch over the workers.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -8,8 +8,10 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio_uring::Runtime;
 
 use super::doors::Doors;
+use super::ground::Ground;
 use super::handle::{Ending, Exit};
 use super::state::{ControlState, Sources, Stage};
+use super::verbs::by_signal;
 use crate::base::{Errno, Millis};
 use crate::host::signals;
 use crate::ring::patient;
@@ -57,24 +59,22 @@ pub fn runtime() -> std::io::Result<Runtime> {
 }
 
 /// Hears signals and requests and watches until the gateway is to end, then ends it. `ready` is
-/// called when they are heard: not before may anybody be told that the gateway is ready. `drains`
-/// is called before the workers are told to drain.
+/// called when they are heard: not before may anybody be told that the gateway is ready.
 ///
 /// # Errors
 /// When a signal handler cannot be had.
 pub fn run(
     runtime: &Runtime,
     sources: Arc<Sources>,
+    ground: Arc<Mutex<dyn Ground>>,
     exits: UnboundedReceiver<Exit>,
-    drain_timeout: Duration,
     doors: Doors,
     ready: impl FnOnce(),
-    drains: impl FnOnce(),
 ) -> std::io::Result<Outcome> {
     yield_to_workers();
     runtime.block_on(async {
         let (drain, drain_requests) = unbounded_channel();
-        let state = ControlState::new(sources, drain);
+        let state = ControlState::new(sources, ground, drain);
         let mut plane = Plane::new(state.clone(), exits, drain_requests)?;
         doors.serve(&state);
         state.enter(Stage::Ready);
@@ -83,7 +83,10 @@ pub fn run(
             Some(lost) => lost,
             None => {
                 state.enter(Stage::Draining);
-                drains();
+                // A reload that is under way comes first, and no other one begins.
+                let _change = state.begin_change().await;
+                let drain_timeout = state.view().config.gateway.drain_timeout;
+                state.ground().turn_clients_away(drain_timeout);
                 plane.drain(drain_timeout).await
             }
         };
@@ -161,7 +164,7 @@ impl Plane {
                     tracing::info!(request = "drain", "draining");
                     return None;
                 }
-                _ = self.hang_up.recv() => refuse("SIGHUP", "reload"),
+                _ = self.hang_up.recv() => by_signal(&self.state),
                 _ = self.user1.recv() => self.state.reopen_logs(),
                 _ = self.user2.recv() => refuse("SIGUSR2", "upgrade"),
                 exit = self.exits.recv() => {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::sockets::Passive;
+use super::held::Held;
 use crate::base::{GateId, Id, IdMap, WorkerId};
 use crate::config::{Config, Level};
 use crate::ring::PassiveSocket;
@@ -20,21 +20,29 @@ pub(super) struct Assembled {
     pub(super) register: Register,
 }
 
+/// The gates that these are, one for each worker and address, and their sockets.
+pub(super) fn gates(held: &[Held]) -> impl Iterator<Item = (GateSpec, PassiveSocket)> {
+    held.iter().flat_map(|one| {
+        one.sockets.iter().enumerate().map(|(owner, socket)| {
+            let spec = GateSpec {
+                listener: one.listener.clone(),
+                owner: WorkerId::at(owner),
+                address: one.address,
+                inherited: one.inherited,
+            };
+            (spec, socket.clone())
+        })
+    })
+}
+
 /// The topology that the config asks for, with the passive socket of each gate, and the register
 /// that has given the ids in it.
-pub(super) fn topology(config: &Config, sockets: &[Passive]) -> Assembled {
-    let gate = |passive: &Passive| GateSpec {
-        listener: config.listeners[passive.listener].name.clone(),
-        owner: WorkerId::at(passive.owner),
-        address: passive.address,
-        inherited: passive.inherited,
-    };
-    let gates: Vec<GateSpec> = sockets.iter().map(gate).collect();
+pub(super) fn topology(config: &Config, held: &[Held]) -> Assembled {
+    let (gates, sockets): (Vec<GateSpec>, Vec<PassiveSocket>) = gates(held).unzip();
     let asked = Asked { listeners: &config.listeners, upstreams: &config.upstreams, gates: &gates };
     let mut register = Register::default();
     let topology = Arc::new(register.next(&Topology::default(), asked));
     // A new register gives gates their ids in the order in which it is asked for them.
-    let sockets = sockets.iter().map(|passive| passive.socket.clone());
     let sockets = topology.gates.ids().zip(sockets).collect();
     Assembled { topology, sockets, register }
 }

@@ -79,7 +79,7 @@ const DRAINS_UNTIL: &str = "drains until ";
 
 impl Lock {
     /// Notes for others that this gateway drains, and when it has ended at the latest.
-    pub(super) fn say_draining(&mut self, until: SystemTime) {
+    pub(super) fn say_draining(&self, until: SystemTime) {
         let note = format!("{DRAINS_UNTIL}{}", format_rfc3339_seconds(until));
         if let Err(error) = self.file.write(&note) {
             tracing::warn!(%error, "the lock file does not say that the gateway drains");

@@ -3,21 +3,22 @@
 mod access;
 mod assemble;
 mod error;
+mod held;
 mod host;
 mod inherit;
 mod lock;
 mod others;
+mod reload;
 mod sockets;
 mod sources;
 #[cfg(test)]
 mod tests;
 mod wait;
 
-use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::mpsc::Receiver;
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -30,7 +31,7 @@ pub use inherit::InheritError;
 pub use lock::LockError;
 
 use crate::access_log::{LAST_LINES, Sink, Writing};
-use crate::base::{Clock, GateId, IdMap, Millis, version};
+use crate::base::{Clock, GateId, IdMap, version};
 use crate::budget::{Bell, Budget};
 use crate::config::{AtLimit, Config, ConfigErrors, Log, LogFormat, Status};
 use crate::conn::Reason;
@@ -38,16 +39,15 @@ use crate::control::{
     AdminDoor, Doors, Ending, Exit, Outcome, Present, Sources, StatusDoor, View, WorkerHandle,
 };
 use crate::host::directory::runtime_directory;
-use crate::listener::{Bound, Decoys, stop_syns};
 use crate::metrics::{OfListener, OfServer, OfWorker, Refusal, WorkerCounters};
-use crate::ring::{KernelRing, PassiveSocket, RingError, RingSetup, ServerSocket, Waker};
+use crate::ring::{KernelRing, PassiveSocket, RingError, RingSetup, ServerSocket, Supplier, Waker};
 use crate::topology::Topology;
 use crate::worker::{Mailbox, Plan, Worker, mailbox};
 use assemble::Assembled;
+use held::Held;
 use host::Host;
 use inherit::Inherited;
-use lock::Lock;
-use sockets::{Sockets, passive_sockets};
+use reload::Grounds;
 
 /// Runs until it is told to stop and everything has ended. `path` is the config's, for the log.
 /// Where the log is JSON an error is logged, too, as its last line.
@@ -64,8 +64,8 @@ pub fn run(config: Config, path: Option<&Path>) -> Result<(), GatewayError> {
     let log = crate::control::log::start(&config.log);
     announce(&config, path);
     let outcome = inherited
-        .and_then(|inherited| Gateway::start(&config, inherited))
-        .and_then(|gateway| gateway.serve(&config));
+        .and_then(|inherited| Gateway::start(&config, path, inherited))
+        .and_then(Gateway::serve);
     if let (Err(error), LogFormat::Json) = (&outcome, config.log.format) {
         tracing::error!("{error}");
     }
@@ -104,11 +104,9 @@ struct Gateway {
     exits: UnboundedReceiver<Exit>,
     /// The access log, until the last line is written.
     writing: Option<Writing>,
-    /// Passive sockets that nobody else has, by address: what waits in them when they close is
-    /// reset.
-    sockets: Vec<(SocketAddr, Vec<PassiveSocket>)>,
-    /// Of its addresses, until it has ended.
-    locks: Vec<Lock>,
+    /// Its passive sockets and the locks of their addresses, until it has ended. What waits in the
+    /// sockets when they close is reset.
+    ground: Grounds,
 }
 
 /// What one worker's thread is given.
@@ -126,28 +124,32 @@ struct Recruit {
 }
 
 impl Gateway {
-    fn start(config: &Config, inherited: Inherited) -> Result<Gateway, GatewayError> {
+    fn start(
+        config: &Config,
+        path: Option<&Path>,
+        inherited: Inherited,
+    ) -> Result<Gateway, GatewayError> {
         let host = Host::prepare(config)?;
-        let Sockets { bound, locks } = sockets::bind_all(config, &host, inherited)?;
+        let held = sockets::bind_all(config, &host, inherited)?;
         let doors = doors(config)?;
         crate::host::signals::hold_ends();
         let sink = access::open(config)?;
         let runtime = crate::control::runtime().map_err(GatewayError::Control)?;
-        Ok(Gateway { locks, doors, ..Gateway::recruit(config, &host, bound, sink, runtime)? })
+        Ok(Gateway { doors, ..Gateway::recruit(config, path, host, held, sink, runtime)? })
     }
 
     /// Starts every worker, and lets all accept once each has its ring and nothing else can fail.
     fn recruit(
         config: &Config,
-        host: &Host,
-        bound: Vec<(usize, Bound)>,
+        path: Option<&Path>,
+        host: Host,
+        held: Vec<Held>,
         sink: Option<Sink>,
         runtime: Runtime,
     ) -> Result<Gateway, GatewayError> {
         let clock = Clock::system();
         let budget = Arc::new(Budget::new(host.max_connections, host.workers()));
-        let passive = passive_sockets(bound);
-        let Assembled { topology, sockets, register } = assemble::topology(config, &passive);
+        let Assembled { topology, sockets, register } = assemble::topology(config, &held);
         let notes = access::queues(config, host.workers());
         let (exit_sender, exits) = unbounded_channel();
         let (ready_sender, ready) = std::sync::mpsc::channel();
@@ -162,7 +164,7 @@ impl Gateway {
                 index,
                 gate,
                 core: host.cores.as_ref().map(|cores| cores[index % cores.len()]),
-                setup: setup(config, host, &topology, &sockets),
+                setup: setup(config, &host, &topology, &sockets),
                 plan: Plan {
                     access: access::plan(config, &notes, index),
                     ..assemble::plan(config, &topology, index)
@@ -178,11 +180,11 @@ impl Gateway {
                 .spawn(move || work(recruit, &ready_sender, &exit_sender))
                 .map_err(GatewayError::Thread)?;
             threads.push(thread);
-            let waker = match ready.recv() {
+            let (waker, supplier) = match ready.recv() {
                 Ok(ring) => ring.map_err(GatewayError::Ring)?,
                 Err(_) => return Err(GatewayError::WorkerLost),
             };
-            handles.push(WorkerHandle { orders, waker });
+            handles.push(WorkerHandle { orders, waker, supplier });
             all_counters.push(counters);
         }
         budget.hang_bells(handles.iter().map(bell).collect());
@@ -190,42 +192,26 @@ impl Gateway {
         let with_upstream = topology.joins_servers();
         let view = View::new(topology, config.clone(), sockets, all_counters);
         let present = Present::new(view, register);
+        let ground = Grounds::new(path.map(Path::to_owned), host, clock.clone(), held);
         let sources =
-            sources::open(host, with_upstream, clock, budget, handles, access_log, present);
+            sources::open(&ground.host, with_upstream, clock, budget, handles, access_log, present);
         let sources = Arc::new(sources);
-        let sockets = sockets::own_by_address(passive);
-        let (doors, locks) = (Doors::default(), Vec::new());
+        let doors = Doors::default();
         for gate in gates {
             // A worker that is gone has said so through its `Exit`.
             let _ = gate.send(());
         }
-        Ok(Gateway { runtime, sources, doors, threads, exits, writing, sockets, locks })
+        Ok(Gateway { runtime, sources, doors, threads, exits, writing, ground })
     }
 
     /// Until the end. What is still open at the drain's deadline ends with the process.
-    fn serve(self, config: &Config) -> Result<(), GatewayError> {
-        // Dropped last, after the sockets.
-        let mut decoys = Vec::new();
-        let Gateway { runtime, sources, doors, threads, exits, writing, sockets, mut locks } = self;
-        let drain_timeout = config.gateway.drain_timeout;
+    fn serve(self) -> Result<(), GatewayError> {
+        let Gateway { runtime, sources, doors, threads, exits, writing, ground } = self;
         let ready = || tracing::info!(workers = sources.workers.len(), "ready");
-        let clock = sources.clock.clone();
-        let no_more_syns = || {
-            let until = clock.began() + clock.now().since(Millis(0)) + drain_timeout;
-            locks.iter_mut().for_each(|lock| lock.say_draining(until));
-            decoys = turn_new_clients_away(&sockets);
-        };
-        let for_control = sources.clone();
-        let outcome = crate::control::run(
-            &runtime,
-            for_control,
-            exits,
-            drain_timeout,
-            doors,
-            ready,
-            no_more_syns,
-        )
-        .map_err(GatewayError::Control)?;
+        let ground = Arc::new(Mutex::new(ground));
+        let outcome =
+            crate::control::run(&runtime, sources.clone(), ground.clone(), exits, doors, ready)
+                .map_err(GatewayError::Control)?;
         if outcome == Outcome::Done {
             for thread in threads {
                 thread.join().map_err(|_| GatewayError::WorkerLost)?;
@@ -264,7 +250,7 @@ fn bell(handle: &WorkerHandle) -> Bell {
 /// A worker's thread: its ring is made here, because only one thread may ever use it.
 fn work(
     recruit: Recruit,
-    ready: &std::sync::mpsc::Sender<Result<Waker, RingError>>,
+    ready: &std::sync::mpsc::Sender<Result<(Waker, Supplier), RingError>>,
     exits: &UnboundedSender<Exit>,
 ) {
     let Recruit { index, gate, core, setup, plan, clock, mailbox, budget, counters } = recruit;
@@ -280,9 +266,9 @@ fn work(
                 return Ok(());
             }
         };
-        let waker = ring.waker();
+        let ends = (ring.waker(), ring.supplier());
         let mut worker = Worker::new(ring, clock, mailbox, plan, budget, counters);
-        let _ = ready.send(Ok(waker));
+        let _ = ready.send(Ok(ends));
         match gate.recv() {
             Ok(()) => worker.run(),
             // The start has failed elsewhere, and says so.
@@ -301,21 +287,6 @@ fn work(
 fn words_of(panic: &(dyn std::any::Any + Send)) -> String {
     let words = panic.downcast_ref::<String>().cloned();
     words.or_else(|| panic.downcast_ref::<&str>().map(|&text| text.to_owned())).unwrap_or_default()
-}
-
-/// Before a drain: no client comes that the drain would not serve any more. What comes back is to
-/// be dropped after the sockets.
-fn turn_new_clients_away(sockets: &[(SocketAddr, Vec<PassiveSocket>)]) -> Vec<Decoys> {
-    let decoys = sockets.iter().filter_map(|(address, sockets)| {
-        let refused = |error| {
-            tracing::warn!(
-                %error,
-                "SYNs cannot be dropped; clients that come late may be reset by the drain's end"
-            );
-        };
-        stop_syns(*address, sockets).map_err(refused).ok()
-    });
-    decoys.collect()
 }
 
 /// Slots beyond the permits, for clients who are accepted only to be reset.

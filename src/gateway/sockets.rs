@@ -4,10 +4,10 @@ use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::sync::Arc;
 
 use nix::errno::Errno;
 
+use super::held::Held;
 use super::host::Host;
 use super::inherit::Inherited;
 use super::lock::Lock;
@@ -18,60 +18,13 @@ use crate::doctor::effective_backlog;
 use crate::host::directory::runtime_directory;
 use crate::host::holders::listening_on;
 use crate::listener::{BindError, Bound, adopt, listen_on};
-use crate::ring::PassiveSocket;
-
-/// What the gateway accepts from, and what keeps others from doing so.
-#[derive(Debug)]
-pub(super) struct Sockets {
-    /// Each with the index of its listener in the config.
-    pub(super) bound: Vec<(usize, Bound)>,
-    pub(super) locks: Vec<Lock>,
-}
-
-/// A passive socket, and what it is for.
-#[derive(Clone, Debug)]
-pub(super) struct Passive {
-    /// Index of its listener in the config.
-    pub(super) listener: usize,
-    pub(super) address: SocketAddr,
-    /// The worker that it belongs to. Others accept from it while that one has no slot left.
-    pub(super) owner: usize,
-    /// A successor is to accept from it.
-    pub(super) inherited: bool,
-    pub(super) socket: PassiveSocket,
-}
-
-/// All passive sockets, in the order of the unsorted plan.
-pub(super) fn passive_sockets(bound: Vec<(usize, Bound)>) -> Vec<Passive> {
-    let rows = bound.into_iter().map(|(listener, row)| {
-        let Bound { address, sockets, inherited } = row;
-        let passive = move |(owner, socket)| {
-            let socket = Arc::new(socket);
-            Passive { listener, address, owner, inherited, socket }
-        };
-        sockets.into_iter().enumerate().map(passive)
-    });
-    rows.flatten().collect()
-}
-
-/// Those that nobody else has, by address.
-pub(super) fn own_by_address(sockets: Vec<Passive>) -> Vec<(SocketAddr, Vec<PassiveSocket>)> {
-    let mut own: Vec<(SocketAddr, Vec<PassiveSocket>)> = Vec::new();
-    for Passive { address, socket, .. } in sockets.into_iter().filter(|one| !one.inherited) {
-        match own.last_mut() {
-            Some((before, row)) if *before == address => row.push(socket),
-            _ => own.push((address, vec![socket])),
-        }
-    }
-    own
-}
 
 /// Listens on every address of every listener.
 pub(super) fn bind_all(
     config: &Config,
     host: &Host,
     mut inherited: Inherited,
-) -> Result<Sockets, GatewayError> {
+) -> Result<Vec<Held>, GatewayError> {
     let binds = config.listeners.iter().map(|listener| &listener.bind[..]);
     inherited.check(binds).map_err(GatewayError::Inherit)?;
     if let Some(pid) = inherited.meant_for() {
@@ -81,19 +34,20 @@ pub(super) fn bind_all(
         );
     }
     let workers = host.workers();
-    let mut sockets = Sockets { bound: Vec::new(), locks: Vec::new() };
-    for (index, listener) in config.listeners.iter().enumerate() {
+    let mut all: Vec<Held> = Vec::new();
+    for listener in &config.listeners {
         let mut served = Vec::new();
         let mut absent = None;
-        for (nth, &address) in listener.bind.iter().enumerate() {
-            let failed = |error| GatewayError::Listen { listener: listener.name.clone(), error };
-            let address = same_port(address, nth, &listener.bind, &sockets.bound);
+        let name = &listener.name;
+        for (nth, &asked) in listener.bind.iter().enumerate() {
+            let failed = |error| GatewayError::Listen { listener: name.clone(), error };
+            let address = same_port(asked, nth, &listener.bind, &all);
             let handed = inherited.take(address);
             if !handed.is_empty() {
                 let count = handed.len();
                 let rows = take_over(listener, address, handed, workers).map_err(failed)?;
                 say(host, listener, address, count, true);
-                sockets.bound.extend(rows.into_iter().map(|bound| (index, bound)));
+                all.extend(rows.into_iter().map(|bound| Held::new(name, asked, bound, None)));
                 served.push(address);
             } else if inherited.covers(address) {
                 tracing::info!(
@@ -108,8 +62,7 @@ pub(super) fn bind_all(
                     Ok((bound, lock)) => {
                         say(host, listener, bound.address, workers, false);
                         served.push(bound.address);
-                        sockets.bound.push((index, bound));
-                        sockets.locks.push(lock);
+                        all.push(Held::new(name, asked, bound, Some(lock)));
                     }
                     Err(error) if is_of_absent_family(address, &error) => {
                         absent = absent.or(Some((address, failed(error))));
@@ -130,7 +83,28 @@ pub(super) fn bind_all(
             None => {}
         }
     }
-    Ok(sockets)
+    Ok(all)
+}
+
+/// Listens on one address more, for a listener of a gateway that runs. Nobody is waited for: those
+/// who wait meanwhile are its clients.
+pub(super) fn bind_one(
+    listener: &Listener,
+    asked: SocketAddr,
+    host: &Host,
+) -> Result<Held, GatewayError> {
+    let failed = |error| GatewayError::Listen { listener: listener.name.clone(), error };
+    let directory = runtime_directory().map_err(GatewayError::Directory)?;
+    let lock = |address| {
+        let taken = Lock::take(&directory, address);
+        taken.map_err(|error| failed(ListenError::Locked { address, error }))
+    };
+    let early = (asked.port() != 0).then(|| lock(asked)).transpose()?;
+    let bound = listen_on(asked, host.workers(), &listener.sockets);
+    let bound = bound.map_err(|error| failed(ListenError::Bind(error)))?;
+    let lock = early.map_or_else(|| lock(bound.address), Ok)?;
+    say(host, listener, bound.address, host.workers(), false);
+    Ok(Held::new(&listener.name, asked, bound, Some(lock)))
 }
 
 /// Whether the kernel refused a wildcard address because it does not have its family. No client of
@@ -197,21 +171,16 @@ fn inode_of(socket: &TcpListener) -> Option<u64> {
 }
 
 /// `*:0` asks for one free port for both families: the second takes the port of the first.
-fn same_port(
-    address: SocketAddr,
-    nth: usize,
-    binds: &[SocketAddr],
-    bound: &[(usize, Bound)],
-) -> SocketAddr {
-    match (nth.checked_sub(1).map(|before| binds[before]), bound.last()) {
-        (Some(before), Some((_, bound)))
+fn same_port(address: SocketAddr, nth: usize, binds: &[SocketAddr], held: &[Held]) -> SocketAddr {
+    match (nth.checked_sub(1).map(|before| binds[before]), held.last()) {
+        (Some(before), Some(last))
             if address.port() == 0
                 && before.port() == 0
                 && address.ip().is_unspecified()
                 && before.ip().is_unspecified()
                 && address.is_ipv4() != before.is_ipv4() =>
         {
-            SocketAddr::new(address.ip(), bound.address.port())
+            SocketAddr::new(address.ip(), last.address.port())
         }
         _ => address,
     }

@@ -34,8 +34,8 @@ fn broken_recruit(address: &mut SocketAddr) -> Recruit {
     let any = "127.0.0.1:0".parse().expect("an address");
     let bound = listen_on(any, 1, &SocketOptions::with_backlog(16)).expect("a free port");
     *address = bound.address;
-    let sockets = passive_sockets(vec![(0, bound)]);
-    let Assembled { topology, sockets, .. } = assemble::topology(&config, &sockets);
+    let held = [Held::new("edge", any, bound, None)];
+    let Assembled { topology, sockets, .. } = assemble::topology(&config, &held);
     let host = host();
     let (opener, gate) = std::sync::mpsc::channel();
     opener.send(()).expect("the gate waits");
@@ -72,17 +72,10 @@ fn a_worker_that_panics_is_reported_and_ends_the_gateway() {
     let present = Present::new(View::new(topology, config, sockets, Vec::new()), register);
     let sources =
         Arc::new(sources::open(&host(), false, Clock::system(), budget, Vec::new(), None, present));
-    let drain_timeout = Duration::from_secs(1);
     let runtime = crate::control::runtime().expect("a runtime");
-    let outcome = crate::control::run(
-        &runtime,
-        sources,
-        exits,
-        drain_timeout,
-        Doors::default(),
-        || {},
-        || {},
-    );
+    let ground = Grounds::new(None, host(), Clock::system(), Vec::new());
+    let ground = Arc::new(Mutex::new(ground));
+    let outcome = crate::control::run(&runtime, sources, ground, exits, Doors::default(), || {});
     assert_eq!(outcome.expect("a runtime"), Outcome::WorkerLost);
 }
 
@@ -106,12 +99,13 @@ struct Rig {
 impl Rig {
     fn start(config: Config) -> Rig {
         let any = "127.0.0.1:0".parse().expect("an address");
-        let bind = |index| (index, listen_on(any, 1, &SocketOptions::with_backlog(16)));
-        let bound = (0..config.listeners.len()).map(bind);
-        let bound: Vec<_> = bound.map(|(index, row)| (index, row.expect("a free port"))).collect();
-        let addresses = bound.iter().map(|(_, row)| row.address).collect();
-        let Assembled { topology, sockets, register } =
-            assemble::topology(&config, &passive_sockets(bound));
+        let bind = |listener: &crate::config::Listener| {
+            let bound = listen_on(any, 1, &SocketOptions::with_backlog(16));
+            Held::new(&listener.name, any, bound.expect("a free port"), None)
+        };
+        let held: Vec<Held> = config.listeners.iter().map(bind).collect();
+        let addresses = held.iter().map(|one| one.address).collect();
+        let Assembled { topology, sockets, register } = assemble::topology(&config, &held);
         let (host, clock, budget) = (host(), Clock::system(), Arc::new(Budget::new(8, 1)));
         let counters = Arc::new(topology.counters(&WorkerCounters::default()));
         let notes = Arc::new(AccessQueue::new(16));
@@ -133,8 +127,8 @@ impl Rig {
         let (ready_sender, ready) = std::sync::mpsc::channel();
         let (exit_sender, _exits) = unbounded_channel();
         let thread = std::thread::spawn(move || work(recruit, &ready_sender, &exit_sender));
-        let waker = ready.recv().expect("a word").expect("a ring");
-        let workers = vec![WorkerHandle { orders, waker }];
+        let (waker, supplier) = ready.recv().expect("a word").expect("a ring");
+        let workers = vec![WorkerHandle { orders, waker, supplier }];
         let present = Present::new(View::new(topology, config, sockets, vec![counters]), register);
         let sources = sources::open(&host, false, clock, budget, workers, None, present);
         Rig { sources, addresses, notes, thread }

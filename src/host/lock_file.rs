@@ -57,7 +57,7 @@ impl LockFile {
             // The lock of a file that was removed meanwhile keeps nobody out.
             if is_at(&file, path) {
                 is_plain(&file).map_err(LockFileError::Unusable)?;
-                let mut held = LockFile { file, path: path.to_owned() };
+                let held = LockFile { file, path: path.to_owned() };
                 held.write("").map_err(LockFileError::Unusable)?;
                 return Ok(held);
             }
@@ -71,11 +71,12 @@ impl LockFile {
     ///
     /// # Errors
     /// When the file cannot be written.
-    pub fn write(&mut self, note: &str) -> io::Result<()> {
-        self.file.set_len(0)?;
-        self.file.rewind()?;
+    pub fn write(&self, note: &str) -> io::Result<()> {
+        let mut file: &File = &self.file;
+        file.set_len(0)?;
+        file.rewind()?;
         let words = format!("{} {note}", std::process::id());
-        self.file.write_all(format!("{}\n", words.trim_end()).as_bytes())
+        file.write_all(format!("{}\n", words.trim_end()).as_bytes())
     }
 
     /// Removes the file, while it is held: the next one to lock that name makes it again.

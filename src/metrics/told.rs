@@ -20,6 +20,8 @@ pub struct Build {
 pub struct ConfigText {
     /// Of the file as it was read, in hexadecimal, as `sha256sum` prints it; `None`: no file.
     pub sha256: Option<String>,
+    /// Which one runs: 1 at the start, one more at each reload that changes something.
+    pub generation: u64,
 }
 
 /// The process. `None`: the kernel does not say.

@@ -6,6 +6,7 @@
 
 mod busiest;
 mod cell;
+mod changes;
 mod conns;
 #[cfg(test)]
 pub(crate) mod sample;
@@ -18,6 +19,7 @@ use std::time::Duration;
 
 pub use busiest::busiest;
 pub use cell::{Cell, Kind, Level, span};
+pub use changes::changes;
 pub use conns::{conns, listing};
 pub use text::{FIGURE_GAP, figure_lines, laid_out, screenful};
 

@@ -26,10 +26,10 @@ impl Change {
 
 fn of_listener<I>(edit: &Edit<I, Listener>) -> Class {
     match (&edit.before, &edit.after) {
-        // Connections stay on their route, and count for the bound that they came under.
-        (Some(before), Some(after))
-            if before.route != after.route || before.max_connections != after.max_connections =>
-        {
+        // Connections stay on their route.
+        (Some(before), Some(after)) if before.route != after.route => Class::NewConnections,
+        // A client's socket keeps what it got from the passive socket.
+        (Some(before), Some(after)) if !before.sockets.gives_clients_as(&after.sockets) => {
             Class::NewConnections
         }
         _ => Class::Live,
@@ -64,11 +64,15 @@ mod tests {
     const SERVER: &str = "upstream.NAME.servers";
 
     /// For each key that has more than one value: another one than in [`text`].
-    const OTHERS: [(&str, &str, &str); 18] = [
+    const OTHERS: [(&str, &str, &str); 22] = [
         (LISTENER, "bind", "[\"127.0.0.1:7001\"]"),
         (LISTENER, "upstream", "\"probe\""),
         (LISTENER, "backlog", "77"),
         (LISTENER, "freebind", "true"),
+        (LISTENER, "keepalive", "\"off\""),
+        (LISTENER, "keepalive_interval", "\"7s\""),
+        (LISTENER, "keepalive_probes", "7"),
+        (LISTENER, "user_timeout", "\"7s\""),
         (LISTENER, "max_connections", "10"),
         (LISTENER, "at_limit", "\"reset\""),
         (LISTENER, "idle_timeout", "\"7m\""),

@@ -127,22 +127,19 @@ impl Register {
     ) {
         let old = before.listeners.iter().find(|(_, old)| old.name == listener.name);
         let id = self.listeners.id(old.map(|(id, _)| id), &next.listeners);
-        let max_connections = listener.max_connections;
-        let kept = old.filter(|(_, old)| old.max_connections == max_connections);
-        // Another upstream is another route, and so is another bound: connections stay where they
-        // are, and go from where they are counted.
-        let old_route = before
-            .routes
-            .iter()
-            .find(|(_, old)| (old.listener, old.upstream) == (id, upstream) && kept.is_some());
+        // Another upstream is another route: connections stay where they are.
+        let old_route =
+            before.routes.iter().find(|(_, old)| (old.listener, old.upstream) == (id, upstream));
         let route = self.routes.id(old_route.map(|(id, _)| id), &next.routes);
         let timeouts = listener.timeouts.clone();
         let new = Route { listener: id, upstream, timeouts };
         self.routes.put(&mut next.routes, route, new, old_route.map(|(_, old)| old));
-        let quota = match kept {
-            Some((_, old)) => old.quota.clone(),
-            None => max_connections.map(|limit| Shared::new(Budget::new(limit, 0))),
-        };
+        let max_connections = listener.max_connections;
+        // A bound that becomes another one keeps its count; whoever goes over sets its limit.
+        let quota = max_connections.map(|limit| {
+            let kept = old.and_then(|(_, old)| old.quota.clone());
+            kept.unwrap_or_else(|| Shared::new(Budget::new(limit, 0)))
+        });
         let new = Listener {
             name: listener.name.clone(),
             route,

@@ -139,12 +139,15 @@ proptest! {
                 (a.upstream, &a.name, a.address) == (b.upstream, &b.name, b.address)
             };
             prop_assert!(keeps_ids(&old.servers, &new.servers, same));
-            let bound = |topology: &Topology, id| topology.listeners[id].max_connections;
-            let same = |a: &Route, b: &Route| {
-                (a.listener, a.upstream) == (b.listener, b.upstream)
-                    && bound(old, a.listener) == bound(new, b.listener)
-            };
+            let same = |a: &Route, b: &Route| (a.listener, a.upstream) == (b.listener, b.upstream);
             prop_assert!(keeps_ids(&old.routes, &new.routes, same));
+            for (id, listener) in new.listeners.iter() {
+                let before = old.listeners.get(id).and_then(|before| before.quota.as_ref());
+                if let (Some(before), Some(quota)) = (before, &listener.quota) {
+                    prop_assert!(Arc::ptr_eq(&before.arc(), &quota.arc()));
+                }
+                prop_assert_eq!(listener.quota.is_some(), listener.max_connections.is_some());
+            }
             for (id, server) in new.servers.iter() {
                 if let Some(before) = old.servers.get(id) {
                     prop_assert!(Arc::ptr_eq(&before.standing.arc(), &server.standing.arc()));

@@ -42,6 +42,10 @@ pub struct Adoption {
     pub topology: Arc<Topology>,
     /// The worker's counters, with those of everything that is in it.
     pub counters: Arc<WorkerCounters>,
+    /// Which change this is, for whoever wants to see that it is carried out.
+    pub generation: u64,
+    /// How long it may take to end the connections that it concerns.
+    pub within: Duration,
 }
 
 /// A worker's end of its mailbox.
@@ -88,11 +92,20 @@ impl<R: Ring> Worker<R> {
     }
 
     /// Goes by another topology: what it adds is served from here on, what it takes away goes with
-    /// the last connection that is on it.
-    fn adopt(&mut self, Adoption { topology, counters }: Adoption) {
+    /// the last connection that is on it. Those connections are ended at a pace, and so are those
+    /// that a shorter timeout has made overdue.
+    fn adopt(&mut self, Adoption { topology, counters, generation, within }: Adoption) {
         self.admission.adopt(&mut self.ring, &topology);
-        self.routes.adopt(&mut self.ring, topology, &counters);
+        let concerned = self.routes.adopt(&mut self.ring, topology, &counters);
+        let deadline = self.now.after(within);
+        if concerned.left {
+            self.errands.begin_removal(self.now, deadline);
+        }
+        if concerned.shortened {
+            self.errands.begin_overdue(self.now, deadline);
+        }
         self.counters = counters;
+        self.counters.generation.set(generation);
     }
 
     fn begin_drain(&mut self, within: Duration) {

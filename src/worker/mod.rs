@@ -157,6 +157,7 @@ impl<R: Ring> Worker<R> {
             behind_since: None,
         };
         // Whoever reads before the first turn is over sees what there is.
+        worker.counters.generation.set(1);
         worker.publish();
         worker
     }

@@ -22,6 +22,15 @@ impl<R: Ring> Worker<R> {
     }
 }
 
+impl<R: Ring> Worker<R> {
+    /// Why the connection would end now, if its deadline has passed.
+    fn overdue(&mut self, index: ConnIndex) -> Option<Reason> {
+        let (due, patience) = self.deadline(index)?;
+        let is_over = due <= self.heard && !self.table.entry(index).conn.holds_up(patience);
+        is_over.then(|| patience.timeout()).flatten()
+    }
+}
+
 impl<R: Ring> Reach for Worker<R> {
     fn now(&self) -> Millis {
         self.now
@@ -39,6 +48,25 @@ impl<R: Ring> Reach for Worker<R> {
         let entry = self.table.entry(index);
         let is_living = !matches!(entry.conn.phase(), Phase::Vacant | Phase::Ending(_));
         is_living.then(|| Activity { opened: entry.opened.millis(), last: entry.active })
+    }
+
+    fn is_left(&mut self, index: ConnIndex) -> bool {
+        let entry = self.table.entry(index);
+        self.routes.is_left(entry.route, entry.server.map(CountedServer::id))
+    }
+
+    fn is_overdue(&mut self, index: ConnIndex) -> bool {
+        let is_overdue = self.overdue(index).is_some();
+        if !is_overdue {
+            self.set_timer(index);
+        }
+        is_overdue
+    }
+
+    fn end_overdue(&mut self, index: ConnIndex) {
+        if let Some(reason) = self.overdue(index) {
+            Worker::end(self, index, reason);
+        }
     }
 
     fn facts(&mut self, index: ConnIndex) -> Option<Facts> {

@@ -292,7 +292,7 @@ impl<R: Ring> Worker<R> {
     /// The earliest deadline of a connection, and what ends its patience then.
     pub(super) fn deadline(&mut self, index: ConnIndex) -> Option<(Millis, Patience)> {
         let entry = self.table.entry(index);
-        let timeouts = &self.routes.line(entry.route).route.timeouts;
+        let timeouts = &self.routes.line(entry.route).timeouts;
         let idle_since = entry.active.begins();
         let since = entry.waits_since.begins();
         let byte = timeouts.idle.map(|idle| (idle_since.after(idle), Patience::Byte));

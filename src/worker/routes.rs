@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use crate::base::{GateId, IdMap, RouteId, ServerId, UpstreamId, WorkerId};
+use crate::config::Timeouts;
 use crate::conn::Wiring;
 use crate::metrics::{Kept, OfListener, OfServer, OfUpstream, WorkerCounters};
 use crate::ring::Operations;
@@ -32,10 +33,33 @@ pub(super) struct Routes {
 pub(super) struct Line {
     pub(super) route: Arc<Route>,
     pub(super) listener: Arc<Listener>,
+    /// When its connections end by themselves.
+    pub(super) timeouts: Timeouts,
     pub(super) wiring: Wiring,
     pub(super) counters: Kept<OfListener>,
     /// Connections that are on it.
     open: u32,
+}
+
+impl Line {
+    /// Goes by what its listener has become. Connections that were let in without a bound count
+    /// for the one that there is now.
+    fn obey(&mut self, listener: &Arc<Listener>, timeouts: &Timeouts) {
+        if let (None, Some(quota)) = (&self.listener.quota, &listener.quota) {
+            quota.take_over(self.open);
+        }
+        self.listener = listener.clone();
+        self.timeouts = Timeouts { connect: self.timeouts.connect, ..timeouts.clone() };
+    }
+}
+
+/// Whom a change of the topology concerns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Concerned {
+    /// Somebody is on a listener or a server that is gone.
+    pub(super) left: bool,
+    /// A timeout of somebody's is shorter than it was.
+    pub(super) shortened: bool,
 }
 
 /// The choice among an upstream's servers.
@@ -78,19 +102,38 @@ impl Routes {
         routes
     }
 
-    /// Goes by another topology from here on. Its ring takes the servers in that are new.
+    /// Goes by another topology from here on. Its ring takes the servers in that are new. Says what
+    /// that means for the connections that are open.
     pub(super) fn adopt<R: Operations>(
         &mut self,
         ring: &mut R,
         topology: Arc<Topology>,
         counters: &WorkerCounters,
-    ) {
+    ) -> Concerned {
         for id in topology.servers.ids().filter(|id| self.servers.get(*id).is_none()) {
             ring.add_server(id);
         }
+        let before: Vec<(RouteId, Timeouts)> = self
+            .lines
+            .iter()
+            .filter(|(_, line)| line.open > 0)
+            .map(|(id, line)| (id, line.timeouts.clone()))
+            .collect();
         self.take_over(topology, counters);
         self.leaving = true;
         self.sweep(ring);
+        let is_shorter =
+            |(id, before): &(RouteId, Timeouts)| self.lines[*id].timeouts.any_shorter_than(before);
+        Concerned { left: self.anyone_left(), shortened: before.iter().any(is_shorter) }
+    }
+
+    /// Whether anybody is on a listener or a server that the topology no longer has.
+    fn anyone_left(&self) -> bool {
+        let listeners = &self.topology.listeners;
+        let is_left = |line: &Line| listeners.get(line.route.listener).is_none();
+        let servers = &self.topology.servers;
+        self.lines.values().any(|line| line.open > 0 && is_left(line))
+            || self.servers.iter().any(|(id, place)| place.open > 0 && servers.get(id).is_none())
     }
 
     fn take_over(&mut self, topology: Arc<Topology>, counters: &WorkerCounters) {
@@ -112,11 +155,19 @@ impl Routes {
                 self.groups.insert(id, Group { upstream: upstream.clone(), servers, counters });
             }
         }
+        // Who is on an older route of a listener obeys the listener as it is now.
+        for (_, line) in self.lines.iter_mut() {
+            if let Some(listener) = topology.listeners.get(line.route.listener) {
+                let timeouts = &topology.routes[listener.route].timeouts;
+                line.obey(listener, timeouts);
+            }
+        }
         for (id, route) in topology.routes.iter() {
             let before = self.lines.remove(id);
             let line = Line {
                 route: route.clone(),
                 listener: topology.listeners[route.listener].clone(),
+                timeouts: route.timeouts.clone(),
                 wiring: topology.wiring_of(route.upstream),
                 counters: counters.listeners[route.listener].clone(),
                 open: before.map_or(0, |line| line.open),
@@ -214,6 +265,14 @@ impl Routes {
     pub(super) fn leave(&mut self, route: RouteId) {
         self.lines[route].open -= 1;
         self.leaving |= self.lines[route].open == 0 && self.topology.routes.get(route).is_none();
+    }
+
+    /// Whether a connection is on what the topology no longer has: its listener is gone, or its
+    /// server. Another upstream of the same listener leaves it where it is.
+    pub(super) fn is_left(&self, route: RouteId, server: Option<ServerId>) -> bool {
+        let listener = self.lines[route].route.listener;
+        let is_gone = |server| self.topology.servers.get(server).is_none();
+        self.topology.listeners.get(listener).is_none() || server.is_some_and(is_gone)
     }
 
     /// The next server that a connection has not tried. It counts for it from here on.

@@ -90,3 +90,27 @@ fn who_holds_idle_permits_hears_of_the_hungry() {
         assert!(budget.anyone_hungry(), "and once woken it sees why");
     });
 }
+
+/// A limit that is raised while a worker finds none free: it has a permit in the end, or is woken.
+#[test]
+fn a_raised_limit_is_found_or_wakes() {
+    every_order(|| {
+        let budget = Arc::new(Budget::new(0, 1));
+        let rung = Arc::new(AtomicU32::new(0));
+        let bell: Bell = {
+            let rung = rung.clone();
+            Box::new(move || {
+                rung.fetch_add(1, SeqCst);
+            })
+        };
+        budget.hang_bells(vec![bell]);
+        let other = {
+            let budget = budget.clone();
+            thread::spawn(move || budget.set_limit(1))
+        };
+        let granted = budget.lease(1);
+        other.join().expect("no assertion failed");
+        assert!(granted == 1 || rung.load(SeqCst) > 0, "it waits for ever");
+        assert_eq!(granted + budget.free(), 1);
+    });
+}

@@ -58,3 +58,38 @@ fn the_first_word_of_hunger_wakes_the_others_and_a_return_wakes_the_hungry() {
     budget.set_hungry(1, false);
     assert!(!budget.anyone_hungry());
 }
+
+#[test]
+fn a_limit_that_changes_wakes_all_and_holds_for_what_comes() {
+    let budget = Budget::new(10, 2);
+    let rung = Arc::new(AtomicU32::new(0));
+    let bell = || -> Bell {
+        let rung = rung.clone();
+        Box::new(move || {
+            rung.fetch_add(1, SeqCst);
+        })
+    };
+    budget.hang_bells(vec![bell(), bell()]);
+    assert_eq!(budget.lease(8), 8);
+    budget.set_limit(5);
+    assert_eq!((budget.limit(), budget.free(), budget.is_exceeded()), (5, 0, true));
+    assert_eq!(rung.load(SeqCst), 2);
+    budget.give_back(3);
+    assert_eq!((budget.lease(1), budget.is_exceeded()), (0, false));
+    budget.give_back(1);
+    assert_eq!(budget.lease(9), 1);
+    budget.set_limit(6);
+    assert_eq!(budget.lease(9), 1);
+}
+
+#[test]
+fn connections_that_were_there_before_count_and_leave_like_any_other() {
+    let budget = Budget::new(2, 1);
+    budget.take_over(3);
+    assert_eq!((budget.used(), budget.lease(1), budget.is_exceeded()), (3, 0, true));
+    for _ in 0..3 {
+        budget.leave();
+        budget.give_back(1);
+    }
+    assert_eq!((budget.used(), budget.leased(), budget.lease(9)), (0, 0, 2));
+}

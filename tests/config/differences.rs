@@ -91,7 +91,8 @@ fn sections_come_and_go_as_a_whole() {
         ("listener.two", None, Class::Live)
     );
     let [goes] = &more.differences(&base)[..] else { panic!("one section") };
-    assert_eq!((goes.path().as_str(), goes.key), ("listener.two", None));
+    assert_eq!((goes.path().as_str(), goes.key, &goes.after), ("listener.two", None, &None));
+    assert!(goes.before.is_some());
 }
 
 #[test]

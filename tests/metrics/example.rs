@@ -84,7 +84,7 @@ pub(crate) fn reading() -> Reading {
         schema: SCHEMA,
         at_seconds: 12.5,
         build: Build { version: "9.9.9".to_owned(), commit: Some("abc".to_owned()) },
-        config: ConfigText { sha256: Some("00ff".to_owned()) },
+        config: ConfigText { sha256: Some("00ff".to_owned()), generation: 3 },
         access_log: Some(AccessLog {
             written: numbers.next(),
             dropped: numbers.next(),

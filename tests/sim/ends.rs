@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use portcullis::base::{OpKind, Side};
-use portcullis::conn::Reason;
+use portcullis::conn::{Reason, Wiring};
 use portcullis::ring::{ConnIndex, Done, Operation, Token};
 
 use crate::ring::{Op, QUIETS, SimRing};
@@ -36,6 +36,10 @@ pub struct Ends {
     over: BTreeMap<usize, End>,
     /// When the stop or drain was ordered.
     pub ordered: Option<u64>,
+    /// When a listener left the topology for the first time.
+    pub listeners_gone: BTreeMap<usize, u64>,
+    /// When a server did.
+    pub server_gone: Option<u64>,
     /// When the last turns ended, the newest first.
     turned: [u64; 3],
     /// Others than ends have asked for names, and an end may share the answer.
@@ -94,6 +98,8 @@ impl Ends {
             lives: BTreeMap::new(),
             over: BTreeMap::new(),
             ordered: None,
+            listeners_gone: BTreeMap::new(),
+            server_gone: None,
             turned: [0; 3],
             names_asked: false,
         }
@@ -102,6 +108,14 @@ impl Ends {
     /// How the connection of a client ended, if it did.
     pub fn of(&self, client: usize) -> Option<End> {
         self.over.get(&client).copied()
+    }
+
+    /// From when on a client of this listener may have been ended by an order: for all, or because
+    /// what it is on left the topology.
+    pub fn ordered_for(&self, listener: usize, wiring: Wiring) -> Option<u64> {
+        let server = self.server_gone.filter(|_| wiring == Wiring::Pair);
+        let gone = self.listeners_gone.get(&listener).copied();
+        [self.ordered, server, gone].into_iter().flatten().min()
     }
 
     /// A turn ends.

@@ -89,8 +89,8 @@ pub fn check_home(ring: &SimRing) {
 /// What became of every client of a ring whose worker has returned; `held`: some were held by their
 /// peers until the stop.
 pub fn judge(ring: &SimRing, scenario: &Scenario, held: bool) {
-    let ordered = ring.ends.ordered;
     for (&client, &listener) in &ring.origin {
+        let ordered = ring.ends.ordered_for(listener, scenario.wirings[listener]);
         let name = format!("client {client}");
         let link = &ring.links[client];
         assert!(link.closed, "{name} was accepted and neither served nor reset");

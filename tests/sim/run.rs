@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Once};
+use std::time::Duration;
 
 use crossbeam::channel::Sender;
 use portcullis::base::{Clock, Id, WorkerId};
@@ -33,6 +34,8 @@ const PATIENCE_MILLIS: u64 = 120_000;
 const MOST_TURNS: u64 = 40_000;
 /// How long a stop may take, however its peers behave.
 const STOP_MILLIS: u64 = 10_000;
+/// How long the connections of what leaves the topology have.
+const REMOVAL: Duration = Duration::from_secs(20);
 /// For how long nothing moves before what is still here counts as held by its peers.
 const HELD_MILLIS: u64 = 25_000;
 /// Turns with completions and without progress.
@@ -311,6 +314,17 @@ impl Run {
         if self.stopped.is_some() || !self.world.change(change) {
             return;
         }
+        let now = self.now();
+        for ring in self.rings() {
+            if let Change::Close(listener) = change {
+                ring.ends.listeners_gone.entry(listener).or_insert(now);
+            }
+            // With the last listener that goes to them servers leave, too, and a server with
+            // another name is another one.
+            if !matches!(change, Change::Open(_) | Change::AddServer(_)) {
+                ring.ends.server_gone.get_or_insert(now);
+            }
+        }
         for worker in 0..self.workers.len() {
             let topology = Arc::new(self.world.of_worker(worker));
             let counters = self.tallies[worker].adopt(&self.world);
@@ -322,7 +336,8 @@ impl Run {
             let ring = &mut self.workers[worker].ring().inner;
             ring.ends.tally = tally;
             ring.hand_over(change, &topology, &gates);
-            let order = Order::Adopt(Adoption { topology, counters });
+            let adoption = Adoption { topology, counters, generation: 0, within: REMOVAL };
+            let order = Order::Adopt(adoption);
             self.orders[worker].send(order).expect("a worker listens");
         }
     }

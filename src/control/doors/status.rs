@@ -2,7 +2,6 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -34,12 +33,10 @@ const FORBIDDEN: &[u8] = b"HTTP/1.1 403 Forbidden\r\nconnection: close\r\n\
 /// How long that may take.
 const FORBIDDEN_WAIT: Duration = Duration::from_secs(1);
 
-/// The status server's socket, and who may ask.
+/// The status server's socket. Who may ask is in the config that runs.
 #[derive(Debug)]
 pub struct StatusDoor {
     listener: std::net::TcpListener,
-    allow: Vec<IpNet>,
-    hosts: Hosts,
 }
 
 impl StatusDoor {
@@ -64,23 +61,21 @@ impl StatusDoor {
         };
         listener.set_nonblocking(true)?;
         tracing::info!(address = %listener.local_addr()?, "status");
-        let (allow, hosts) = (status.allow.clone(), Hosts::new(&status.hosts));
-        Ok(Some(StatusDoor { listener, allow, hosts }))
+        Ok(Some(StatusDoor { listener }))
     }
 
     /// Answers until the runtime ends.
     pub(super) async fn serve(self, state: ControlState) -> io::Result<()> {
         let listener = TcpListener::from_std(self.listener)?;
-        let allow = self.allow;
         let accept = async || -> io::Result<Option<TcpStream>> {
             let (stream, peer) = listener.accept().await?;
-            if is_allowed(&allow, peer) {
+            if is_allowed(&state.view().config.status.allow, peer) {
                 return Ok(Some(stream));
             }
             turn_away(stream).await;
             Ok(None)
         };
-        http::serve(accept, routes(state, self.hosts), Status::CONNECTIONS).await;
+        http::serve(accept, routes(state.clone()), Status::CONNECTIONS).await;
         Ok(())
     }
 }
@@ -99,22 +94,23 @@ fn listen(address: SocketAddr) -> io::Result<std::net::TcpListener> {
 
 /// Every route; all of them only read. Probes are answered under every name: they say nothing that
 /// a stranger could use.
-fn routes(state: ControlState, hosts: Hosts) -> Router {
+fn routes(state: ControlState) -> Router {
     let places = events::places();
-    let hosts = Arc::new(hosts);
+    let asked = state.clone();
     Router::new()
         .route("/", get(page))
         .route("/events", get(move |state| events::stream(state, places)))
         .route("/metrics", get(metrics))
         .route(STATUS_PATH, get(status))
-        .route_layer(from_fn(move |request, next| named(hosts.clone(), request, next)))
+        .route_layer(from_fn(move |request, next| named(asked.clone(), request, next)))
         .route("/healthz", get(health))
         .route("/readyz", get(readiness))
         .with_state(state)
 }
 
 /// Answers a request that gives the host one of its names.
-async fn named(hosts: Arc<Hosts>, request: Request, next: Next) -> Response {
+async fn named(state: ControlState, request: Request, next: Next) -> Response {
+    let hosts = Hosts::new(&state.view().config.status.hosts);
     match hosts.check(request.uri(), request.headers()) {
         Ok(()) => next.run(request).await,
         Err(words) => (StatusCode::FORBIDDEN, words).into_response(),

@@ -20,6 +20,7 @@ pub(super) use permits::Permits;
 pub use sources::{Present, Sources};
 pub use view::View;
 
+use super::ground::Ground;
 use super::handle::WorkerHandle;
 use crate::access_log::AccessLog;
 use crate::base::Millis;
@@ -50,6 +51,7 @@ pub(super) struct ControlState(Arc<Inside>);
 #[derive(Debug)]
 struct Inside {
     sources: Arc<Sources>,
+    ground: Arc<Mutex<dyn Ground>>,
     kept: Mutex<Option<Kept>>,
     /// One change of what there is, or of how it is steered, at a time.
     change: tokio::sync::Mutex<()>,
@@ -70,11 +72,16 @@ struct Kept {
 
 impl ControlState {
     /// A gateway that is starting. `drains` takes the request to drain.
-    pub(super) fn new(sources: Arc<Sources>, drains: UnboundedSender<()>) -> ControlState {
+    pub(super) fn new(
+        sources: Arc<Sources>,
+        ground: Arc<Mutex<dyn Ground>>,
+        drains: UnboundedSender<()>,
+    ) -> ControlState {
         let stage = AtomicU8::new(Stage::Starting as u8);
         let watch = Mutex::new(Watch::new(sources.workers.len(), sources.clock.now()));
         ControlState(Arc::new(Inside {
             sources,
+            ground,
             kept: Mutex::default(),
             change: tokio::sync::Mutex::default(),
             permits: Permits::new(),
@@ -92,6 +99,11 @@ impl ControlState {
     /// What readings are taken from.
     pub(super) fn sources(&self) -> &Sources {
         &self.0.sources
+    }
+
+    /// The file and the sockets. What a change of them does in between belongs to the change.
+    pub(super) fn ground(&self) -> std::sync::MutexGuard<'_, dyn Ground + 'static> {
+        self.0.ground.lock().expect("nobody panics while holding it")
     }
 
     /// What there is now, by id and by name. Whoever waits in between asks again.

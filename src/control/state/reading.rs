@@ -6,6 +6,7 @@ use super::sources::Sources;
 use super::view::View;
 use crate::access_log::AccessLog;
 use crate::base::{ListenerId, Millis, ServerId, version};
+use crate::config::Auto;
 use crate::host::usage::{OpenFiles, ProcessUsage};
 use crate::metrics::reading::{self, ConfigText, Drain, Leaving, Reading};
 use crate::metrics::{Kept, OfListener, WorkerCounters};
@@ -31,12 +32,18 @@ impl Sources {
                 version: version::VERSION.to_owned(),
                 commit: version::COMMIT.map(str::to_owned),
             },
-            config: ConfigText { sha256: view.config.file_sha256.clone() },
+            config: ConfigText {
+                sha256: view.config.file_sha256.clone(),
+                generation: view.generation,
+            },
             process: self.process(root),
             host: host(root),
             budget: reading::Budget {
                 limit: self.budget.limit().into(),
-                bound_by: self.bound_by.clone(),
+                bound_by: match view.config.gateway.max_connections {
+                    Auto::Fixed(_) => "gateway.max_connections".to_owned(),
+                    Auto::Auto => self.bound_by.clone(),
+                },
                 used: self.budget.used().into(),
                 leased: self.budget.leased().into(),
             },

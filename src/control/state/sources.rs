@@ -5,14 +5,14 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::view::View;
 use crate::access_log::AccessLog;
-use crate::base::{Clock, GateId, IdMap};
+use crate::base::{Clock, GateId, IdMap, ServerId};
 use crate::budget::Budget;
 use crate::config::{Class, Config};
 use crate::control::handle::WorkerHandle;
 use crate::host::facts::Given;
 use crate::host::usage::ProcessStart;
 use crate::metrics::{OfListener, OfServer, Removed};
-use crate::ring::PassiveSocket;
+use crate::ring::{PassiveSocket, ServerSocket};
 use crate::topology::{self, Asked, GateSpec, Register, Topology};
 use crate::worker::{Adoption, Order};
 
@@ -128,9 +128,9 @@ impl Sources {
         class.map(|class| if has_slots { class } else { Class::Restart })
     }
 
-    /// Goes over to a topology that was made by [`Present::topology_for`], and has the workers
-    /// adopt it. What is new in it was handed over to their rings before; `sockets` has those of
-    /// its new gates.
+    /// Goes over to a topology that was made by [`Present::topology_for`]: hands what is new in it
+    /// to the workers' rings and has the workers adopt it. `sockets` has those of its new gates.
+    /// Gives the generation that the workers have once they have done so.
     ///
     /// # Panics
     /// When the change takes a start.
@@ -139,15 +139,42 @@ impl Sources {
         topology: Arc<Topology>,
         config: Config,
         sockets: IdMap<GateId, PassiveSocket>,
-    ) {
+    ) -> u64 {
         let class = self.class_of(&topology);
         assert_ne!(class, Some(Class::Restart), "the rings have no slots for servers");
+        let before = self.view();
+        self.supply(&before.topology, &topology, &sockets);
+        for listener in topology.listeners.values() {
+            if let (Some(quota), Some(limit)) = (&listener.quota, listener.max_connections) {
+                quota.set_limit(limit);
+            }
+        }
         let view = self.present.go_over(topology.clone(), config, sockets);
         for (worker, counters) in self.workers.iter().zip(&view.counters) {
-            let adoption = Adoption { topology: topology.clone(), counters: counters.clone() };
-            worker.order(Order::Adopt(adoption));
+            worker.order(Order::Adopt(Adoption {
+                topology: topology.clone(),
+                counters: counters.clone(),
+                generation: view.generation,
+                within: view.config.gateway.drain_timeout,
+            }));
             // A gate that is new to a paused listener is to be still, too.
             view.paused().for_each(|listener| worker.order(Order::Pause(listener)));
+        }
+        view.generation
+    }
+
+    /// Hands over to every ring what is new.
+    fn supply(&self, old: &Topology, new: &Topology, sockets: &IdMap<GateId, PassiveSocket>) {
+        for WorkerHandle { supplier, .. } in self.workers.iter() {
+            for (id, socket) in sockets.iter() {
+                supplier.gate(id, socket.clone());
+            }
+            let is_new =
+                |(id, _): &(ServerId, &Arc<topology::Server>)| old.servers.get(*id).is_none();
+            for (id, server) in new.servers.iter().filter(is_new) {
+                let (address, source) = (server.address, server.source);
+                supplier.server(id, ServerSocket { address, source });
+            }
         }
     }
 }

@@ -24,6 +24,8 @@ pub struct View {
     pub topology: Arc<Topology>,
     /// The config that asked for it.
     pub config: Config,
+    /// Which one it is: 1 at the start, one more at each change.
+    pub generation: u64,
     /// What there is by name, in the order of the config.
     pub names: Names,
     /// By worker: its counters of what there is.
@@ -53,7 +55,7 @@ impl View {
         sockets: IdMap<GateId, PassiveSocket>,
         counters: Vec<Arc<WorkerCounters>>,
     ) -> View {
-        View::with(topology, config, sockets, counters, |_| Arc::default())
+        View::with(topology, (config, 1), sockets, counters, |_| Arc::default())
     }
 
     /// The view of the topology that comes after. `sockets` has those of its new gates.
@@ -71,12 +73,13 @@ impl View {
         let counters = counters.collect();
         // An id that was there already means the same listener.
         let paused = |id| self.listeners.get(id).map_or_else(Arc::default, |it| it.paused.clone());
-        View::with(topology, config, sockets, counters, paused)
+        let generation = self.generation + 1;
+        View::with(topology, (config, generation), sockets, counters, paused)
     }
 
     fn with(
         topology: Arc<Topology>,
-        config: Config,
+        (config, generation): (Config, u64),
         sockets: IdMap<GateId, PassiveSocket>,
         counters: Vec<Arc<WorkerCounters>>,
         paused: impl Fn(ListenerId) -> Arc<AtomicBool>,
@@ -93,7 +96,7 @@ impl View {
             }
         };
         let listeners = topology.listeners.ids().map(|id| (id, seen(id))).collect();
-        View { topology, config, names, counters, sockets, listeners }
+        View { topology, config, generation, names, counters, sockets, listeners }
     }
 
     /// Where a listener listens.

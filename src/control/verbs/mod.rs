@@ -7,11 +7,13 @@ mod conns;
 mod dump;
 mod redact;
 mod refusal;
+mod reload;
 mod status;
 mod steer;
 
 use axum::Router;
 
+pub(super) use reload::by_signal;
 pub(super) use status::status;
 
 use super::state::ControlState;
@@ -21,6 +23,7 @@ pub(super) fn routes(state: ControlState) -> Router {
     Router::new()
         .merge(conns::routes())
         .merge(dump::routes())
+        .merge(reload::routes())
         .merge(status::routes())
         .merge(steer::routes())
         .with_state(state)

@@ -93,7 +93,7 @@ async fn set_server(
 }
 
 /// Waits until no other change is under way.
-async fn begin_change(state: &ControlState) -> Result<MutexGuard<'_, ()>, Refusal> {
+pub(super) async fn begin_change(state: &ControlState) -> Result<MutexGuard<'_, ()>, Refusal> {
     let change = state.begin_change().await;
     if state.stage() == Stage::Draining {
         return Err(conflict(

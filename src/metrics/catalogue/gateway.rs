@@ -23,6 +23,12 @@ pub(super) const FAMILIES: &[Family] = &[
         },
     ),
     Family::gauge(
+        "portcullis_config_generation",
+        &[],
+        "Which config runs: 1 at the start, one more at each reload that changes something",
+        |reading, out| reading.config.generation.show(&[], out),
+    ),
+    Family::gauge(
         "portcullis_budget_limit",
         &["reason"],
         "Connections that may be open at once, and the limit that this comes from",

@@ -22,6 +22,8 @@ counters! {
     told silent_seconds: f64,
         "Since the worker's last turn began; an idle worker turns once a second"
         => Gauge "portcullis_worker_silent_seconds";
+    counted generation: Counter, "Which config the worker goes by: one more at each reload"
+        => Gauge "portcullis_worker_config_generation";
     counted slots: Counter, "Connections that the worker has slots for"
         => Gauge "portcullis_worker_slots";
     counted open: Counter, "Slots that connections have; unequal workers show here"

@@ -70,8 +70,7 @@ impl Gate {
     pub(super) fn stay(&mut self, topology: &Topology) {
         let what = topology.gates[self.id].clone();
         let listener = topology.listeners[what.listener].clone();
-        if listener.max_connections != self.listener.max_connections {
-            // Its accepts go on without permits of the new bound; who comes takes one.
+        if listener.quota.is_none() {
             self.give_quota_back(self.quota_permits);
         }
         (self.what, self.listener) = (what, listener);

@@ -395,9 +395,10 @@ impl Admission {
         self.permits.min(ring.best_accept_room())
     }
 
-    /// Some worker has clients waiting and no permits, so none may lie idle here.
+    /// Some worker has clients waiting and no permits, or there are more than may be: none may lie
+    /// idle here.
     fn pinches(&self) -> bool {
-        self.budget.anyone_hungry()
+        self.budget.anyone_hungry() || self.budget.is_exceeded()
     }
 
     /// Nobody has been pinched for a while.

@@ -1,4 +1,4 @@
-//! Closes every connection in time: those idle the longest first, at an even pace.
+//! Closes connections in time: those idle the longest first, at an even pace.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -16,9 +16,12 @@ const WINDOW_TENTHS: u32 = 9;
 /// The longest time between two closes: 50 clients a second that come back at once hurt nobody.
 const LONGEST_INTERVAL: Duration = Duration::from_millis(20);
 
-/// How long a connection is left alone after its accept, and after its last byte before the drain,
-/// so that a client is served and not only accepted.
+/// How long a connection is left alone after its accept, so that a client is served and not only
+/// accepted, and after its last byte, so that what is on its way arrives.
 const SERVICE: Duration = Duration::from_secs(1);
+/// The share of the window after which a connection is closed in its turn though its bytes still
+/// move. Before, time allows it to finish.
+const SPARED_TENTHS: u32 = 7;
 /// The least of it, for clients who come near the end.
 const LEAST_SERVICE: Duration = Duration::from_millis(500);
 
@@ -27,20 +30,40 @@ const QUEUE_POLL: Duration = Duration::from_millis(10);
 /// How long they must stay empty before they count as served.
 const QUIET_QUEUE: Duration = Duration::from_millis(200);
 
+/// The part of its time for which a drain takes on what leaves later, so that few go on at once.
+const YOUTH: u32 = 8;
+
 /// How far the pace may fall behind before active connections are closed in their turn too.
 const LATE: Duration = Duration::from_millis(100);
 
+/// Whose connections a drain closes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Whom {
+    /// Everybody's, those who wait in the accept queues included: the worker's farewell.
+    All,
+    /// Those that are on a route or a server which the topology no longer has.
+    Left,
+    /// Those that have been silent or open for longer than they may now: a timeout was lowered.
+    Overdue,
+}
+
 /// A drain under way.
 ///
-/// It lists the slots of all connections, in steps, each with its activity at that time, and then
+/// It lists the slots of its connections, in steps, each with its activity at that time, and then
 /// visits them in this order. The list says only when to visit a slot. The connection found there
 /// is judged by its activity now: one that was active since goes back behind those that were not.
 /// A listed slot takes 8 bytes, each slot of the table a bit; no slot is listed twice, whatever
 /// comes and goes. Each visit that closes nothing is paid for by a byte that moved since the last
 /// visit of this slot.
+///
+/// While all that are left move bytes it waits, for most of its window; then it closes them in
+/// turn, too, evenly over what is left of it.
 #[derive(Debug)]
 pub struct Drain {
+    whom: Whom,
     began: Millis,
+    /// From here on nobody is spared.
+    spared_until: Millis,
     deadline: Millis,
     stage: Stage,
     list: List,
@@ -60,17 +83,35 @@ enum Stage {
 
 impl Drain {
     /// A drain from `now` to `deadline` of about `open` connections.
-    pub fn new(open: u32, now: Millis, deadline: Millis) -> Drain {
-        let window_end = now.after(deadline.since(now) * WINDOW_TENTHS / 10);
+    pub fn new(whom: Whom, open: u32, now: Millis, deadline: Millis) -> Drain {
+        let window = deadline.since(now) * WINDOW_TENTHS / 10;
+        let window_end = now.after(window);
         Drain {
+            whom,
             began: now,
+            spared_until: now.after(window * SPARED_TENTHS / 10),
             deadline,
             stage: Stage::Listing(0),
             list: List::with_capacity(open as usize),
             pace: Spread::new(now, window_end, LONGEST_INTERVAL),
-            poll: Some(now),
+            poll: (whom == Whom::All).then_some(now),
             quiet_since: None,
         }
+    }
+
+    /// Whose connections it closes.
+    pub fn whom(&self) -> Whom {
+        self.whom
+    }
+
+    /// Whether it has only begun: what leaves now can still be closed with the others.
+    pub fn is_young(&self, now: Millis) -> bool {
+        now.since(self.began) < self.deadline.since(self.began) / YOUTH
+    }
+
+    /// There are more connections to close: all slots are looked at once more.
+    pub fn look_again(&mut self) {
+        self.stage = Stage::Listing(0);
     }
 
     /// Whether the worker still accepts, for this drain.
@@ -78,23 +119,42 @@ impl Drain {
         self.poll.is_some()
     }
 
-    /// Lists or closes a bounded number of connections. At the deadline it is over, and accepts no
-    /// more.
+    /// Lists or closes a bounded number of connections. A farewell is over at the deadline, and
+    /// accepts no more; a drain of some is over when none is left.
     pub fn step<R: Reach>(&mut self, reach: &mut R) -> Step {
-        if reach.now() >= self.deadline {
+        if self.whom == Whom::All && reach.now() >= self.deadline {
             if self.accepts() {
                 reach.stop_accepting();
             }
             return Step::Over;
         }
-        self.poll_queues(reach);
-        self.list_arrivals(reach);
+        if self.whom == Whom::All {
+            self.poll_queues(reach);
+            self.list_arrivals(reach);
+        }
         let next = match self.stage {
             Stage::Listing(from) => self.list_from(reach, from),
             Stage::Closing => self.close_due(reach),
         };
-        let next = self.poll.map_or(next, |poll| poll.min(next)).min(self.deadline);
-        Step::At(next)
+        match (next, self.whom) {
+            (next, Whom::All) => {
+                let next = next.into_iter().chain(self.poll).fold(self.deadline, Millis::min);
+                Step::At(next)
+            }
+            (Some(next), Whom::Left | Whom::Overdue) => Step::At(next),
+            (None, Whom::Left | Whom::Overdue) => Step::Over,
+        }
+    }
+
+    /// When the connection in a slot was active; `None`: there is none, or it is not ours to close.
+    fn activity<R: Reach>(&self, reach: &mut R, index: ConnIndex) -> Option<Activity> {
+        let activity = reach.activity(index)?;
+        let is_meant = match self.whom {
+            Whom::All => true,
+            Whom::Left => reach.is_left(index),
+            Whom::Overdue => reach.is_overdue(index),
+        };
+        is_meant.then_some(activity)
     }
 
     fn poll_queues<R: Reach>(&mut self, reach: &mut R) {
@@ -132,13 +192,13 @@ impl Drain {
     }
 
     fn list_one<R: Reach>(&mut self, reach: &mut R, index: ConnIndex) {
-        if let Some(activity) = reach.activity(index) {
+        if let Some(activity) = self.activity(reach, index) {
             self.list.add(index, activity.last);
         }
     }
 
-    /// Lists a bounded number of slots. Says when to go on.
-    fn list_from<R: Reach>(&mut self, reach: &mut R, mut from: u32) -> Millis {
+    /// Lists a bounded number of slots. Says when to go on; `None`: nobody is left to close.
+    fn list_from<R: Reach>(&mut self, reach: &mut R, mut from: u32) -> Option<Millis> {
         for _ in 0..LOOKED_AT_PER_STEP {
             let Some(index) = reach.next_slot(from) else {
                 self.stage = Stage::Closing;
@@ -149,25 +209,28 @@ impl Drain {
             from = index.0 + 1;
         }
         self.stage = Stage::Listing(from);
-        reach.now()
+        Some(reach.now())
     }
 
-    /// Closes the connections whose turn has come, a bounded number. Says when to go on.
-    fn close_due<R: Reach>(&mut self, reach: &mut R) -> Millis {
+    /// Closes the connections whose turn has come, a bounded number. Says when to go on; `None`:
+    /// nobody is left.
+    fn close_due<R: Reach>(&mut self, reach: &mut R) -> Option<Millis> {
         for _ in 0..ENDED_PER_STEP {
-            let Some((index, listed)) = self.list.first() else { return self.deadline };
-            let turn = self.pace.turn();
-            if reach.now() < turn {
-                return turn;
+            let (index, listed) = self.list.first()?;
+            let (now, turn) = (reach.now(), self.pace.turn());
+            if now < turn {
+                return Some(turn);
             }
-            let activity = reach.activity(index);
+            let activity = self.activity(reach, index);
             if let Some(Activity { opened, last }) = activity {
-                if last > listed && reach.now().since(turn) < LATE {
+                let is_late = now >= self.spared_until && now.since(turn) >= LATE;
+                if last > listed && !is_late {
                     self.list.put_back(last);
                     continue;
                 }
-                let served = self.served(opened, listed);
-                if served > turn {
+                // Nobody was silent for longer than this one.
+                let served = self.served(opened, last);
+                if served > now {
                     // The pace waits for this one, and spreads the others over what is left.
                     self.pace.over(self.list.len(), served);
                     continue;
@@ -175,18 +238,19 @@ impl Drain {
             }
             self.list.take();
             self.pace.take();
-            if activity.is_some() {
-                reach.end(index, Reason::Drained);
+            match self.whom {
+                _ if activity.is_none() => {}
+                Whom::All | Whom::Left => reach.end(index, Reason::Drained),
+                Whom::Overdue => reach.end_overdue(index),
             }
         }
-        reach.now()
+        Some(reach.now())
     }
 
-    /// When a connection has been served for long enough. What it does during the drain does not
-    /// count, else those that are always active would all be left for the end of the window.
-    fn served(&self, opened: Millis, listed: Tick) -> Millis {
-        let active = opened.max(listed.begins().min(self.began));
-        active.after(SERVICE).min(self.pace.end())
+    /// When a connection has been served for long enough.
+    fn served(&self, opened: Millis, last: Tick) -> Millis {
+        let accepted = opened.after(SERVICE).min(self.pace.end());
+        accepted.max(last.begins().after(SERVICE).min(self.spared_until))
     }
 }
 

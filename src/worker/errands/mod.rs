@@ -11,6 +11,8 @@
 //! | `Scan`  | `Order::Walk`  | every slot, or ids named    | 512 looks a step     | `Kill` |
 //! | `Kill`  | a scan         | the ids that a scan chose   | 1,000 ends a second  |        |
 //! | `Drain` | `Order::Drain` | all, the longest idle first | even over its window | `Stop` |
+//! | `Drain` | `Order::Adopt` | what left the topology      | even over its window |        |
+//! | `Drain` | `Order::Adopt` | those overdue by a timeout  | even over its window |        |
 //! | `Stop`  | `Order::Stop`  | every slot                  | 1,024 ends a step    |        |
 //!
 //! A connection is judged when an errand reaches it, by what it is then. What an errand keeps (a
@@ -20,14 +22,10 @@
 //! each match below, and a `begin_…` in [`Errands`] that an order or the worker calls. It needs no
 //! field of the worker and no line in its loop:
 //!
-//! - A removal ends what is left of a route or a server. It visits slots from 0 on
-//!   ([`Reach::next_slot`]), compares [`Reach::facts`], ends at a [`pace::Rate`] or over a
-//!   [`pace::Spread`], looks at [`step::LOOKED_AT_PER_STEP`] slots a step at most, and is over
-//!   after the last slot. New connections must be kept from the route before it begins.
 //! - An eviction keeps its slot from one time to the next, as the hand of a clock: it looks at a
 //!   bounded number of slots from there on, ends the idle ones, and is over when enough are ended.
-//! - A handover visits as a removal does. Where a removal ends a connection, it exports one, for
-//!   which [`Reach`] gets one more method.
+//! - A handover visits as a drain does. Where a drain ends a connection, it exports one, for which
+//!   [`Reach`] gets one more method.
 
 mod drain;
 mod kill;
@@ -44,7 +42,7 @@ use std::collections::VecDeque;
 use crate::base::{ConnIndex, Millis};
 use crate::ring::{FourTuple, Token};
 use crate::worker::question::{Purpose, Reply, Task};
-use drain::Drain;
+use drain::{Drain, Whom};
 use kill::Kill;
 pub use reach::{Activity, Reach};
 use scan::Scan;
@@ -58,7 +56,7 @@ pub enum Errand {
     Scan(Box<Scan>),
     /// Ends those chosen.
     Kill(Box<Kill>),
-    /// Ends all, at a pace.
+    /// Ends all, or those that left the topology, at a pace.
     Drain(Box<Drain>),
     /// Ends all, now.
     Stop(Stop),
@@ -90,7 +88,10 @@ impl Errand {
                 kill.answer();
                 None
             }
-            Errand::Drain(_) => Some(Errand::Stop(Stop::new())),
+            Errand::Drain(drain) => match drain.whom() {
+                Whom::All => Some(Errand::Stop(Stop::new())),
+                Whom::Left | Whom::Overdue => None,
+            },
             Errand::Stop(_) => None,
         }
     }
@@ -98,7 +99,10 @@ impl Errand {
     fn farewell(&self) -> Farewell {
         match self {
             Errand::Scan(_) | Errand::Kill(_) => Farewell::No,
-            Errand::Drain(_) => Farewell::Draining,
+            Errand::Drain(drain) => match drain.whom() {
+                Whom::All => Farewell::Draining,
+                Whom::Left | Whom::Overdue => Farewell::No,
+            },
             Errand::Stop(_) => Farewell::Stopping,
         }
     }
@@ -137,7 +141,8 @@ pub enum Farewell {
     Stopping,
 }
 
-/// All errands of a worker: at most one scan, one kill, and one drain or stop.
+/// All errands of a worker: at most one scan, one kill, one farewell (a drain of all or a stop),
+/// and few drains of what left the topology or is overdue.
 #[derive(Debug, Default)]
 pub struct Errands {
     /// In the order in which they take their steps.
@@ -196,8 +201,34 @@ impl Errands {
     /// Begins a drain of about `open` connections. No farewell may be under way.
     pub fn begin_drain(&mut self, open: u32, now: Millis, deadline: Millis) {
         assert_eq!(self.farewell, Farewell::No, "a farewell is not begun twice");
-        let drain = Drain::new(open, now, deadline);
+        let drain = Drain::new(Whom::All, open, now, deadline);
         self.begin(Errand::Drain(Box::new(drain)), now);
+    }
+
+    /// Begins to drain the connections that are left of what the topology no longer has, until
+    /// `deadline`, or hands them to such a drain that has only begun.
+    pub fn begin_removal(&mut self, now: Millis, deadline: Millis) {
+        self.begin_part(Whom::Left, now, deadline);
+    }
+
+    /// Begins to end the connections that a lowered timeout has made overdue, until `deadline`; the
+    /// deadlines of the others are set anew. Or hands them to such an errand that has only begun.
+    pub fn begin_overdue(&mut self, now: Millis, deadline: Millis) {
+        self.begin_part(Whom::Overdue, now, deadline);
+    }
+
+    fn begin_part(&mut self, whom: Whom, now: Millis, deadline: Millis) {
+        let young = self.list.iter_mut().find_map(|running| match &mut running.errand {
+            Errand::Drain(drain) if drain.whom() == whom && drain.is_young(now) => {
+                running.next = Some(now);
+                Some(drain)
+            }
+            _ => None,
+        });
+        match young {
+            Some(drain) => drain.look_again(),
+            None => self.begin(Errand::Drain(Box::new(Drain::new(whom, 0, now, deadline))), now),
+        }
     }
 
     /// Begins a stop, in place of a drain. Says whether the worker still accepts.

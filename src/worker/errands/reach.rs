@@ -19,6 +19,17 @@ pub trait Reach {
     /// When the connection in a slot was last active; `None` when none is there, or it is ending.
     fn activity(&mut self, index: ConnIndex) -> Option<Activity>;
 
+    /// Whether the connection in a slot, which is there, is on a listener or a server that the
+    /// topology no longer has.
+    fn is_left(&mut self, index: ConnIndex) -> bool;
+
+    /// Whether the connection in a slot, which is there, is open or silent for longer than it may
+    /// be. If not, its deadline is set again, by the timeouts of now.
+    fn is_overdue(&mut self, index: ConnIndex) -> bool;
+
+    /// Ends the connection in a slot as its timeout does, if it is overdue.
+    fn end_overdue(&mut self, index: ConnIndex);
+
     /// What is known of the connection in a slot, if there is one.
     fn facts(&mut self, index: ConnIndex) -> Option<Facts>;
 

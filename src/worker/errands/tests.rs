@@ -1,6 +1,6 @@
 //! Errands over a worker that is a list of connections.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::*;
@@ -19,6 +19,12 @@ struct Fake {
     ended: Vec<(Millis, ConnIndex, Reason)>,
     queued: u32,
     accepts_no_more: bool,
+    /// Slots whose connection is on what the topology no longer has.
+    left: BTreeSet<ConnIndex>,
+    /// How long a connection may be idle.
+    idle: Option<Duration>,
+    /// Deadlines that were set anew.
+    retimed: u32,
 }
 
 impl Fake {
@@ -96,6 +102,24 @@ impl Reach for Fake {
 
     fn activity(&mut self, index: ConnIndex) -> Option<Activity> {
         self.conns.get(&index).copied()
+    }
+
+    fn is_left(&mut self, index: ConnIndex) -> bool {
+        self.left.contains(&index)
+    }
+
+    fn is_overdue(&mut self, index: ConnIndex) -> bool {
+        let idle = self.idle.is_some_and(|idle| {
+            self.conns.get(&index).is_some_and(|one| one.last.begins().after(idle) <= self.now)
+        });
+        self.retimed += u32::from(!idle);
+        idle
+    }
+
+    fn end_overdue(&mut self, index: ConnIndex) {
+        if self.is_overdue(index) {
+            self.end(index, Reason::IdleTimeout);
+        }
     }
 
     fn facts(&mut self, _: ConnIndex) -> Option<Facts> {
@@ -213,22 +237,125 @@ fn a_connection_that_was_active_since_goes_back_behind_the_idle_ones() {
 }
 
 #[test]
-fn connections_that_are_always_active_are_closed_evenly_all_the_same() {
+fn connections_that_are_always_active_are_spared_and_then_closed_evenly() {
     let mut fake = Fake::with(std::iter::repeat_n(0, 3_000), 60_000);
+    (0..3_000).for_each(|slot| fake.touch(slot));
     fake.drain(20);
     for now in 60_000..78_000 {
         fake.now = Millis(now);
-        if now % 10 == 0 {
+        if now % 200 == 0 {
             (0..3_000).for_each(|slot| fake.touch(slot));
         }
         fake.turn_at(now);
     }
     assert!(fake.conns.len() <= 1, "{} are left", fake.conns.len());
-    // In the first second they are left alone: bytes moved until the drain began.
-    for second in 61..78 {
-        let many = fake.ended.iter().filter(|(at, _, _)| at.0 / 1000 == second).count();
-        assert!((170..185).contains(&many), "{many} in second {second}");
+    // A window of 18 seconds, and seven tenths of it are theirs.
+    let closed = |second| fake.ended.iter().filter(|(at, _, _)| at.0 / 100 == second).count();
+    for tenth in 600..726 {
+        assert_eq!(closed(tenth), 0, "at {tenth}");
     }
+    for tenth in 727..779 {
+        assert!((50..62).contains(&closed(tenth)), "{} at {tenth}", closed(tenth));
+    }
+}
+
+#[test]
+fn a_stream_among_idle_ones_is_left_to_finish() {
+    let mut fake = Fake::with(std::iter::repeat_n(0, 1_000), 60_000);
+    fake.drain(25);
+    for now in 60_000..66_000 {
+        fake.now = Millis(now);
+        fake.touch(7);
+        fake.turn_at(now);
+    }
+    assert!(fake.conns.contains_key(&ConnIndex(7)), "it is cut in full flow");
+    let second = |at: u64| fake.ended.iter().filter(|(end, _, _)| end.0 / 1000 == at).count();
+    for at in 60..66 {
+        assert!((49..=51).contains(&second(at)), "{} others in second {at}", second(at));
+    }
+}
+
+#[test]
+fn what_left_the_topology_is_drained_and_nobody_else() {
+    let mut fake = Fake::with(std::iter::repeat_n(0, 4_000), 60_000);
+    fake.left = (0..4_000).step_by(2).map(ConnIndex).collect();
+    fake.errands.begin_removal(fake.now, Millis(80_000));
+    while let Some(next) = fake.errands.next() {
+        fake.now = fake.now.max(next);
+        fake.turn();
+    }
+    assert_eq!((fake.conns.len(), fake.ended.len()), (2_000, 2_000));
+    assert!(
+        fake.ended
+            .iter()
+            .all(|(_, index, reason)| { fake.left.contains(index) && *reason == Reason::Drained })
+    );
+    for second in 60..78 {
+        let many = fake.ended.iter().filter(|(at, _, _)| at.0 / 1000 == second).count();
+        assert!((110..113).contains(&many), "{many} in second {second}");
+    }
+    assert_eq!((fake.errands.count(), fake.errands.farewell()), (0, Farewell::No));
+    assert!(!fake.accepts_no_more);
+}
+
+#[test]
+fn removals_that_follow_each_other_are_few_errands_and_each_keeps_its_time() {
+    let mut fake = Fake::with(std::iter::repeat_n(0, 3_000), 60_000);
+    let mut most = 0;
+    // One connection's part leaves every 20 ms, each with 8 seconds.
+    for now in (60_000..140_000).step_by(10) {
+        fake.now = Millis(now);
+        if now % 20 == 0 && now < 120_000 {
+            let slot = (now - 60_000) / 20;
+            fake.left.insert(ConnIndex(slot as u32));
+            fake.errands.begin_removal(fake.now, fake.now.after(Duration::from_secs(8)));
+            most = most.max(fake.errands.count());
+        }
+        fake.turn_at(now);
+    }
+    assert_eq!((fake.conns.len(), fake.errands.count()), (0, 0));
+    assert!(most <= 9, "{most} at once");
+    for (at, index, _) in &fake.ended {
+        let left = 60_000 + u64::from(index.0) * 20;
+        assert!((left..=left + 8_000).contains(&at.0), "left at {left}, closed at {}", at.0);
+    }
+}
+
+#[test]
+fn a_lowered_timeout_ends_whom_it_makes_overdue_evenly_and_sets_other_deadlines_anew() {
+    // Half have been silent for a minute, half for a second.
+    let mut fake = Fake::with((0..4_000).map(|slot| (slot % 2) * 59_000), 60_000);
+    fake.idle = Some(Duration::from_secs(30));
+    fake.errands.begin_overdue(fake.now, Millis(80_000));
+    while let Some(next) = fake.errands.next() {
+        fake.now = fake.now.max(next);
+        if fake.ended.len() == 100 {
+            // It was listed, and moved a byte: it is no longer meant.
+            fake.touch(3_000);
+        }
+        fake.turn();
+    }
+    assert_eq!((fake.conns.len(), fake.ended.len()), (2_001, 1_999));
+    assert!(fake.retimed >= 2_000, "{} deadlines", fake.retimed);
+    assert!(fake.ended.iter().all(|(_, _, reason)| *reason == Reason::IdleTimeout));
+    for second in 60..78 {
+        let many = fake.ended.iter().filter(|(at, _, _)| at.0 / 1000 == second).count();
+        assert!((110..113).contains(&many), "{many} in second {second}");
+    }
+}
+
+#[test]
+fn a_slot_that_an_unconcerned_client_got_meanwhile_is_passed_over() {
+    let mut fake = Fake::with([0; 100], 60_000);
+    fake.left = (0..100).map(ConnIndex).collect();
+    fake.errands.begin_removal(fake.now, Millis(70_000));
+    fake.turn();
+    fake.left.remove(&ConnIndex(99));
+    while let Some(next) = fake.errands.next() {
+        fake.now = fake.now.max(next);
+        fake.turn();
+    }
+    assert_eq!(fake.conns.keys().collect::<Vec<_>>(), [&ConnIndex(99)]);
 }
 
 #[test]

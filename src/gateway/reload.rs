@@ -1,0 +1,165 @@
+//! The gateway's own part of a reload: the file, the passive sockets, their locks.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::assemble;
+use super::held::Held;
+use super::host::Host;
+use super::sockets;
+use crate::base::{Clock, Millis};
+use crate::config::{Config, Listener, SocketOptions};
+use crate::control::{Ground, Unread};
+use crate::doctor::lacks_beside_binds;
+use crate::listener::{Decoys, stop_syns};
+use crate::ring::{AcceptQueue, PassiveSocket};
+use crate::topology::GateSpec;
+
+/// The file and the sockets of a gateway that runs.
+#[derive(Debug)]
+pub(super) struct Grounds {
+    /// `None`: it runs without a file.
+    path: Option<PathBuf>,
+    pub(super) host: Host,
+    clock: Clock,
+    held: Vec<Held>,
+    next: Option<Next>,
+    /// Of a drain. Dropped after the sockets.
+    decoys: Vec<Decoys>,
+}
+
+/// A change that is prepared.
+#[derive(Debug)]
+struct Next {
+    /// What is held afterwards.
+    held: Vec<Held>,
+    /// By listener.
+    options: HashMap<String, SocketOptions>,
+    /// What is held no longer.
+    gone: Vec<Held>,
+    /// What keeps clients from there; dropped after the sockets.
+    decoys: Vec<Decoys>,
+}
+
+impl Grounds {
+    pub(super) fn new(path: Option<PathBuf>, host: Host, clock: Clock, held: Vec<Held>) -> Grounds {
+        Grounds { path, host, clock, held, next: None, decoys: Vec::new() }
+    }
+
+    /// The passive sockets of a listener's address: as they are, or new ones.
+    fn get(&self, listener: &Listener, asked: SocketAddr) -> Result<Vec<Held>, String> {
+        // What has port 0 is another address for each listener.
+        let is_it = |held: &&Held| {
+            held.asked == asked && (asked.port() != 0 || held.listener == listener.name)
+        };
+        let mut found: Vec<Held> = self.held.iter().filter(is_it).cloned().collect();
+        for held in &mut found {
+            held.listener.clone_from(&listener.name);
+        }
+        if !found.is_empty() {
+            return Ok(found);
+        }
+        let made = sockets::bind_one(listener, asked, &self.host);
+        made.map(|held| vec![held]).map_err(|error| error.to_string())
+    }
+}
+
+impl Ground for Grounds {
+    fn file(&self) -> String {
+        self.path.as_ref().map_or_else(|| "no file".to_owned(), |path| path.display().to_string())
+    }
+
+    fn read(&self) -> Result<Config, Unread> {
+        let path = self.path.as_ref().ok_or(Unread::NoFile)?;
+        Config::load(path).map_err(Unread::Wrong)
+    }
+
+    fn prepare(&mut self, config: &Config) -> Result<Vec<(GateSpec, PassiveSocket)>, String> {
+        let lacks = lacks_beside_binds(config);
+        if let Some(lack) = lacks.first() {
+            return Err(lack.to_string());
+        }
+        let mut held: Vec<Held> = Vec::new();
+        for listener in &config.listeners {
+            for asked in &listener.bind {
+                held.extend(self.get(listener, *asked)?);
+            }
+        }
+        let stays = |one: &Held| held.iter().any(|next| is_same(one, next));
+        let gone = self.held.iter().filter(|one| !stays(one)).cloned().collect();
+        let gates = assemble::gates(&held).collect();
+        let options = config.listeners.iter().map(|one| (one.name.clone(), one.sockets.clone()));
+        let options = options.collect();
+        self.next = Some(Next { held, options, gone, decoys: Vec::new() });
+        Ok(gates)
+    }
+
+    fn stop_clients(&mut self) -> Option<u32> {
+        let next = self.next.as_mut()?;
+        let own: Vec<&Held> = next.gone.iter().filter(|one| !one.inherited).collect();
+        if own.is_empty() {
+            return None;
+        }
+        if next.decoys.is_empty() {
+            next.decoys = turn_away(own.iter().copied());
+        }
+        let queues = own.iter().flat_map(|one| &one.sockets);
+        let queues = queues.filter_map(|socket| AcceptQueue::of(socket).ok());
+        Some(queues.map(|queue| queue.waiting).sum())
+    }
+
+    fn commit(&mut self) -> bool {
+        let Some(mut next) = self.next.take() else { return true };
+        self.held = std::mem::take(&mut next.held);
+        for one in &self.held {
+            // A second time there is nothing left to set.
+            if let Some(options) = next.options.get(&one.listener) {
+                one.set_options(options);
+            }
+        }
+        next.options.clear();
+        // What goes is in the workers' rings for a moment.
+        let is_free = |one: &Held| one.sockets.iter().all(|socket| Arc::strong_count(socket) == 1);
+        if next.gone.iter().all(is_free) {
+            next.gone.clear();
+            return true;
+        }
+        next.held.clone_from(&self.held);
+        self.next = Some(next);
+        false
+    }
+
+    fn abandon(&mut self) {
+        self.next = None;
+    }
+
+    fn turn_clients_away(&mut self, within: Duration) {
+        let until = self.clock.began() + self.clock.now().since(Millis(0)) + within;
+        self.held.iter().for_each(|held| held.say_draining(until));
+        self.decoys = turn_away(self.held.iter().filter(|one| !one.inherited));
+    }
+}
+
+/// Whether both have the same sockets.
+fn is_same(one: &Held, other: &Held) -> bool {
+    let pairs = || one.sockets.iter().zip(&other.sockets);
+    one.sockets.len() == other.sockets.len() && pairs().all(|(one, other)| Arc::ptr_eq(one, other))
+}
+
+/// Has no client come to these sockets, which nobody else has. What comes back is to be dropped
+/// after them.
+fn turn_away<'a>(held: impl Iterator<Item = &'a Held>) -> Vec<Decoys> {
+    let decoys = held.filter_map(|one| {
+        let refused = |error| {
+            tracing::warn!(
+                %error,
+                "SYNs cannot be dropped; clients that come late may be reset by the drain's end"
+            );
+        };
+        stop_syns(one.address, &one.sockets).map_err(refused).ok()
+    });
+    decoys.collect()
+}
