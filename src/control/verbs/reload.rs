@@ -46,7 +46,8 @@ pub(in crate::control) fn by_signal(state: &ControlState) {
         match carried_out(state, Reload::default()).await {
             Ok(Reloaded { refused: None, changes, file, .. }) => {
                 if changes.is_empty() {
-                    tracing::info!(signal = %"SIGHUP", file, "nothing differs from the config file");
+                    let words = "nothing differs from the config file";
+                    tracing::info!(signal = %"SIGHUP", file, "{words}");
                 }
             }
             Ok(Reloaded { refused: Some(because), .. }) | Err((_, because)) => {
