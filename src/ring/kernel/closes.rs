@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use super::entries;
 use super::queue::{Queue, Wait};
+use super::sqe;
 use super::waker::Waker;
 use crate::base::{Errno, errno_of};
 
@@ -37,7 +37,7 @@ pub(super) fn closes_close() -> Result<bool, Errno> {
     // The table's is the last reference.
     drop(ours);
     let heard = hears_end(&peer, LONGEST_WAIT, || {
-        for entry in [entries::wait_readable(IDLE), entries::close(CLOSED)] {
+        for entry in [sqe::wait_readable(IDLE), sqe::close(CLOSED)] {
             // SAFETY: neither entry names memory.
             unsafe { queue.push(entry) };
             queue.turn(Wait::No)?;

@@ -6,10 +6,10 @@ use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 
 use nix::sys::socket;
 
-use super::completions::done;
-use super::entries::{self, Tag};
+use super::cqe::done;
 use super::layout::Place;
 use super::splices::Splices;
+use super::sqe::{self, Tag};
 use super::{KernelRing, address};
 use crate::base::{Buffer, Chunk, ConnIndex, Errno, OpKind, Side};
 use crate::ring::contract::{Completion, Done};
@@ -135,7 +135,7 @@ impl KernelRing {
 
     fn shut_by_thread(&mut self, token: Token) {
         let Place { table, slot } = self.tables.place(token.conn, token.side);
-        self.push(table, entries::shutdown(slot), token.pack());
+        self.push(table, sqe::shutdown(slot), token.pack());
     }
 
     /// Starts a splice, and has descriptors made for both sockets if they have none.
@@ -149,7 +149,7 @@ impl KernelRing {
 
     fn install(&mut self, token: Token) {
         let Place { table, slot } = self.tables.place(token.conn, token.side);
-        self.push(table, entries::install(slot), Tag::Install.with(token.pack()));
+        self.push(table, sqe::install(slot), Tag::Install.with(token.pack()));
     }
 
     /// A descriptor was made, or could not be (Linux before 6.8, EMFILE): its token says what for.

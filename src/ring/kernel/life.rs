@@ -5,7 +5,6 @@ use std::collections::VecDeque;
 use std::mem::ManuallyDrop;
 
 use super::addresses::Addresses;
-use super::entries::{self, Tag};
 use super::gates::Gates;
 use super::installs::{self, Installs};
 use super::locked::patient;
@@ -18,6 +17,7 @@ use super::self_connect::SelfConnects;
 use super::servers::Servers;
 use super::setup::{Plan, RingError, RingSetup};
 use super::splices::Splices;
+use super::sqe::{self, Tag};
 use super::supplier::Supplies;
 use super::tables::Tables;
 use super::waker::Waker;
@@ -115,7 +115,7 @@ impl KernelRing {
             // SAFETY: the group's mapping has exactly so many entries and lives in `self.memory`,
             // which `Drop` gives back only after it dropped the rings.
             let registered = unsafe {
-                submitter.register_buf_ring_with_flags(address, entries, entries::BUFFER_GROUP, 0)
+                submitter.register_buf_ring_with_flags(address, entries, sqe::BUFFER_GROUP, 0)
             };
             registered.map_err(|error| errno_of(&error))
         });

@@ -10,7 +10,7 @@
 //!
 //! Operations of several steps: `receive_ahead`, `opens`, and those of `installs`.
 //!
-//! The kernel's side: `entries` words requests, `completions` reads answers, `address` and
+//! The kernel's side: `sqe` words requests, `cqe` reads answers, `address` and
 //! `options` ask sockets for what the ring cannot, `mapping` is memory, `waker` an eventfd.
 //!
 //! Begin and end: `setup` does arithmetic, `life` makes and ends the set, `rest` gives memory back,
@@ -24,12 +24,12 @@ use io_uring::squeue;
 
 pub use self::address::AcceptQueue;
 use self::addresses::Addresses;
-use self::entries::Tag;
 use self::gates::Gates;
 use self::installs::Installs;
 use self::memory::Memory;
 use self::self_connect::SelfConnects;
 pub use self::setup::{PassiveSocket, RingError, RingSetup, ServerSocket};
+use self::sqe::Tag;
 pub use self::supplier::Supplier;
 use self::supplier::Supplies;
 use self::tables::Tables;
@@ -42,8 +42,7 @@ mod address;
 mod addresses;
 mod buffers;
 mod closes;
-mod completions;
-mod entries;
+mod cqe;
 mod gates;
 mod installs;
 mod layout;
@@ -65,6 +64,7 @@ mod self_connect;
 mod servers;
 mod setup;
 mod splices;
+mod sqe;
 mod supplier;
 mod tables;
 #[cfg(test)]
@@ -115,7 +115,7 @@ impl KernelRing {
             self.memory.restock(table, self.tables[table].receives.armed());
             self.tables[table].queue.submit();
         }
-        // SAFETY: `entries` builds every entry, from slots, the program's constants, and memory of
+        // SAFETY: `sqe` builds every entry, from slots, the program's constants, and memory of
         // `self.memory`: pool buffers are never unmapped while rings exist, and those of a group
         // are referred to by nobody else (`Pool::held`); parked ones and addresses of servers,
         // which the kernel reads while it takes an entry, neither move nor go before what names
@@ -126,7 +126,7 @@ impl KernelRing {
 
     /// Keeps a read on the waker's eventfd in flight on the lead ring: exactly one.
     fn arm_wake(&mut self) {
-        let entry = entries::read_event(self.waker.fd(), self.memory.wake_count.get());
+        let entry = sqe::read_event(self.waker.fd(), self.memory.wake_count.get());
         self.push(0, entry, Tag::Wake.with(0));
     }
 }

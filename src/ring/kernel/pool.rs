@@ -138,7 +138,7 @@ impl Pool {
         let bytes = self.held(id, start_bytes, length_bytes);
         // SAFETY: as in `bytes`; `&mut self` leaves no other reference. A send that names the
         // buffer is read by the kernel only inside this thread's io_uring_enter (MSG_DONTWAIT in
-        // `entries::send`), so never while this borrow lives.
+        // `sqe::send`), so never while this borrow lives.
         unsafe { std::slice::from_raw_parts_mut(bytes, length_bytes as usize) }
     }
 

@@ -19,7 +19,7 @@ use super::closes::closes_close;
 use super::locked::patient;
 use super::pool::{Group, Pool};
 use super::queue::{Queue, Wait};
-use super::{RingError, entries};
+use super::{RingError, sqe};
 use crate::base::{Errno, errno_of};
 
 /// The first Linux on which a close of a direct descriptor waits for nothing.
@@ -271,7 +271,7 @@ fn try_receive() -> Option<ArrayVec<i32, 4>> {
     // when `quiesce` has found no request left, however the trial ended; else they are leaked.
     let registered = unsafe {
         let submitter = queue.ring().submitter();
-        submitter.register_buf_ring_with_flags(address, entries, entries::BUFFER_GROUP, 0)
+        submitter.register_buf_ring_with_flags(address, entries, sqe::BUFFER_GROUP, 0)
     };
     registered.ok()?;
     group.restock(&mut pool, 2);
@@ -290,7 +290,7 @@ fn receive_byte_and_reset(queue: &mut Queue) -> Option<ArrayVec<i32, 4>> {
     queue.ring().submitter().register_files(&[server.as_raw_fd()]).ok()?;
     // SAFETY: the entry names no memory but the group's buffers, which the caller keeps until no
     // request is left.
-    unsafe { queue.push(entries::receive(0, Some(4096))) };
+    unsafe { queue.push(sqe::receive(0, Some(4096))) };
     queue.turn(Wait::No).ok()?;
     client.write_all(b"!").ok()?;
     SockRef::from(&client).set_linger(Some(Duration::ZERO)).ok()?;
@@ -354,19 +354,18 @@ fn try_group(queue: &Queue) -> Result<bool, Refusal> {
     // SAFETY: the group's mapping has exactly so many entries and is unregistered again before it
     // is dropped at the end of this function; if that failed the kernel would keep its own pins
     // on the pages, and no receive is ever started here.
-    let registered = unsafe {
-        submitter.register_buf_ring_with_flags(address, entries, entries::BUFFER_GROUP, 0)
-    };
-    is_known(registered.and_then(|()| submitter.unregister_buf_ring(entries::BUFFER_GROUP)))
+    let registered =
+        unsafe { submitter.register_buf_ring_with_flags(address, entries, sqe::BUFFER_GROUP, 0) };
+    is_known(registered.and_then(|()| submitter.unregister_buf_ring(sqe::BUFFER_GROUP)))
 }
 
 /// Makes a socket in slot 2, behind the range for accepts, and sets an option of it.
 fn try_socket_command(queue: &mut Queue) -> Result<bool, Refusal> {
     let loopback = SockaddrStorage::from(std::net::SocketAddr::from(([127, 0, 0, 1], 0)));
     let steps = [
-        entries::socket(2, &loopback),
-        entries::set_option(2, libc::IPPROTO_TCP, libc::TCP_NODELAY),
-        entries::close(2),
+        sqe::socket(2, &loopback),
+        sqe::set_option(2, libc::IPPROTO_TCP, libc::TCP_NODELAY),
+        sqe::close(2),
     ];
     let count = steps.len();
     for step in steps {

@@ -15,10 +15,10 @@
 use io_uring::cqueue;
 
 use super::KernelRing;
-use super::completions::{done_of, result_of};
-use super::entries::{self, Tag};
+use super::cqe::{done_of, result_of};
 use super::layout::Place;
 use super::receives::{After, Asked, Came, Piece};
+use super::sqe::{self, Tag};
 use crate::base::{Chunk, Errno, OpKind};
 use crate::ring::contract::{Buffers, Completion, Done};
 use crate::ring::token::Token;
@@ -61,14 +61,14 @@ impl KernelRing {
         let Place { table, slot } = at;
         let entry = match token.kind {
             OpKind::Splice => return self.start_splice(token),
-            OpKind::WaitReadable => entries::wait_readable(slot),
+            OpKind::WaitReadable => sqe::wait_readable(slot),
             kind => {
                 debug_assert_eq!(kind, OpKind::Close);
                 if self.tables[table].receives.close(slot) {
                     // As the kernel does at a close for bytes that it still has.
-                    self.push(table, entries::reset(slot), Tag::Swallowed.with(0));
+                    self.push(table, sqe::reset(slot), Tag::Swallowed.with(0));
                 }
-                entries::close(slot)
+                sqe::close(slot)
             }
         };
         self.push(table, entry, token.pack());
@@ -92,12 +92,12 @@ impl KernelRing {
 
     fn push_receive(&mut self, at: Place, token: Token) {
         let most_bytes = self.tables[at.table].receives.most_bytes();
-        self.push(at.table, entries::receive(at.slot, most_bytes), token.pack());
+        self.push(at.table, sqe::receive(at.slot, most_bytes), token.pack());
     }
 
     fn push_stop(&mut self, table: usize, token: Token) {
         let target = Token { kind: OpKind::Receive, ..token }.pack();
-        self.push(table, entries::cancel_request(target), Tag::StopReceive.with(target));
+        self.push(table, sqe::cancel_request(target), Tag::StopReceive.with(target));
     }
 
     /// A cancel of the ring's own is answered. One that met its receive between two states is sent

@@ -1,4 +1,4 @@
-//! What an operation looks like to the kernel, and what its `user_data` says.
+//! Submission queue entries: what an operation looks like to the kernel, and its `user_data`.
 
 use std::os::fd::RawFd;
 
