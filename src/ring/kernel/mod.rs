@@ -3,17 +3,17 @@
 //! The contract: `accepts`, `buffers`, `operations`, `turn`.
 //!
 //! Owners of state: `tables` has the kernel rings, each a `queue` with its `receives`, in slots as
-//! `layout` divides them; `memory` has all that requests name, bytes in `pool` and `parked`, the
-//! addresses of `servers`; `gates` and `supplier` have what ids name, now and soon; `installs`
-//! lends ordinary descriptors, also to `splices`, which move bulk; `addresses` keeps answers;
-//! `self_connect` knows which connects may be an echo of ourselves.
+//! `layout` divides them; `memory` has all that requests name: bytes in `pool` and `parked`, the
+//! addresses of `servers`; `gates` has the sockets that ids name, `supplier` hands new ones over;
+//! `descriptors` lends ordinary descriptors, also to `splices`, which move bulk; `addresses` keeps
+//! answers; `self_connect` finds connects that reached ourselves.
 //!
-//! Operations of several steps: `receive_ahead`, `opens`, and those of `installs`.
+//! Operations of several steps: `receive_ahead`, `opens`, and those of `descriptors`.
 //!
 //! The kernel's side: `sqe` words requests, `cqe` reads answers, `address` and
 //! `options` ask sockets for what the ring cannot, `mapping` is memory, `waker` an eventfd.
 //!
-//! Begin and end: `setup` does arithmetic, `life` makes and ends the set, `rest` gives memory back,
+//! Begin and end: `setup` does arithmetic, `lifecycle` makes and ends the set, `rest` gives memory back,
 //! `probe` and `closes` try what this kernel does, `locked` waits for memory that the dead hold.
 #![allow(unsafe_code)]
 
@@ -24,8 +24,8 @@ use io_uring::squeue;
 
 pub use self::address::AcceptQueue;
 use self::addresses::Addresses;
+use self::descriptors::Descriptors;
 use self::gates::Gates;
-use self::installs::Installs;
 use self::memory::Memory;
 use self::self_connect::SelfConnects;
 pub use self::setup::{PassiveSocket, RingError, RingSetup, ServerSocket};
@@ -43,10 +43,10 @@ mod addresses;
 mod buffers;
 mod closes;
 mod cqe;
+mod descriptors;
 mod gates;
-mod installs;
 mod layout;
-mod life;
+mod lifecycle;
 pub mod locked;
 mod mapping;
 mod memory;
@@ -89,22 +89,22 @@ pub struct KernelRing {
     memory: ManuallyDrop<Memory>,
     gates: Gates,
     supplies: Supplies,
-    installs: Installs,
+    descriptors: Descriptors,
     self_connects: SelfConnects,
     addresses: Addresses,
-    /// Completions of what needed no request; the worker has yet to take them.
+    /// Completions of operations that needed no request; the worker has yet to take them.
     ready: VecDeque<Done>,
     waker: Waker,
     counters: RingCounters,
 }
 
 impl KernelRing {
-    /// What wakes this ring from another thread.
+    /// A handle that wakes this ring from another thread.
     pub fn waker(&self) -> Waker {
         self.waker.clone()
     }
 
-    /// What hands gates and servers over to this ring, from any thread, before they are added.
+    /// A handle that passes gates and servers to this ring, from any thread, before they are added.
     pub fn supplier(&self) -> Supplier {
         self.supplies.supplier()
     }

@@ -29,7 +29,7 @@ impl Operations for KernelRing {
             Operation::Open(server) => return self.start_open(at, token, server),
             Operation::Addresses => return self.start_addresses(token),
             Operation::Send(chunk) if chunk.buffer.0 & PIPE_BIT != 0 => {
-                return self.installs.send_pipe(token, chunk);
+                return self.descriptors.send_pipe(token, chunk);
             }
             Operation::Connect(server) => {
                 self.self_connects.begun(token, server);
@@ -59,7 +59,7 @@ impl Operations for KernelRing {
             }
             Operation::Close => {
                 self.addresses.forget(token.conn, token.side);
-                self.installs.close(token.conn, token.side);
+                self.descriptors.close(token.conn, token.side);
                 self.ask_waiting();
                 return self.start_after_receives(at, token);
             }
@@ -72,7 +72,7 @@ impl Operations for KernelRing {
     }
 
     fn end_splices(&mut self, conn: ConnIndex) {
-        self.installs.end_splices(conn);
+        self.descriptors.end_splices(conn);
         self.ask_waiting();
     }
 }

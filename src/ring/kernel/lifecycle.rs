@@ -5,8 +5,8 @@ use std::collections::VecDeque;
 use std::mem::ManuallyDrop;
 
 use super::addresses::Addresses;
+use super::descriptors::{self, Descriptors};
 use super::gates::Gates;
-use super::installs::{self, Installs};
 use super::locked::patient;
 use super::memory::Memory;
 use super::parked::Parked;
@@ -62,7 +62,7 @@ impl KernelRing {
             memory: ManuallyDrop::new(memory),
             gates: Gates::new(setup.gates),
             supplies: Supplies::new(),
-            installs: Installs::new(setup.descriptors, splices),
+            descriptors: Descriptors::new(setup.descriptors, splices),
             self_connects: SelfConnects::new(&setup.servers, setup.ephemeral_ports),
             addresses: Addresses::new(),
             ready: VecDeque::new(),
@@ -132,7 +132,7 @@ impl KernelRing {
                 let tag = Tag::split(completion.user_data()).map(|(tag, _)| tag);
                 if let (Some(Tag::Install), fd @ 0..) = (tag, completion.result()) {
                     // SAFETY: as in `installed`: each such completion is read once, here or there.
-                    drop(unsafe { installs::own(fd as u32) });
+                    drop(unsafe { descriptors::take(fd as u32) });
                 }
             });
         }
