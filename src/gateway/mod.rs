@@ -39,7 +39,9 @@ use crate::control::{
 };
 use crate::host::directory::runtime_directory;
 use crate::listener::{Bound, Decoys, stop_syns};
-use crate::metrics::{OfListener, OfServer, OfWorker, Refusal, WorkerCounters};
+use crate::metrics::{
+    ListenerCounters, Refusal, ServerCounters, WorkerCounters, WorkerOwnCounters,
+};
 use crate::ring::{KernelRing, PassiveSocket, RingError, RingSetup, ServerSocket, Waker};
 use crate::topology::Topology;
 use crate::worker::{Mailbox, Plan, Worker, mailbox};
@@ -359,16 +361,16 @@ fn setup(
 /// What the gateway did, in a line, and a line for each reason that a connection ended for.
 fn summarize(sources: &Sources) {
     let view = sources.view();
-    let total = |number: fn(&OfWorker) -> u64| -> u64 {
+    let total = |number: fn(&WorkerOwnCounters) -> u64| -> u64 {
         view.counters.iter().map(|counters| number(counters)).sum()
     };
-    let listeners = |number: &dyn Fn(&OfListener) -> u64| sources.over_listeners(number);
+    let listeners = |number: &dyn Fn(&ListenerCounters) -> u64| sources.over_listeners(number);
     tracing::info!(
         accepted = listeners(&|l| l.accepted.get()),
         still_open = total(|c| c.open.get()),
         to_upstream_bytes = listeners(&|l| l.to_upstream_bytes.get()),
         to_client_bytes = listeners(&|l| l.to_client_bytes.get()),
-        connects_failed = sources.over_servers(&OfServer::connects_failed),
+        connects_failed = sources.over_servers(&ServerCounters::connects_failed),
         accepts_rearmed = total(|c| c.accepts_rearmed.get()),
         accepts_pressed = total(|c| c.accepts_pressed.get()),
         overshoot = total(|c| c.overshoot.get()),

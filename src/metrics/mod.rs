@@ -15,10 +15,10 @@ mod text;
 mod told;
 
 use catalogue::Shown;
-pub use catalogue::listener::OfListener;
-pub use catalogue::server::OfServer;
-pub use catalogue::upstream::OfUpstream;
-pub use catalogue::worker::{OfWorker, RingCounters};
+pub use catalogue::listener::ListenerCounters;
+pub use catalogue::server::ServerCounters;
+pub use catalogue::upstream::UpstreamCounters;
+pub use catalogue::worker::{RingCounters, WorkerOwnCounters};
 pub use catalogue::{Family, Kind, Reading, Sink, Unit, Value, families};
 pub use counter::{By, Counted, Counter};
 pub use counters::{Kept, Removed, WorkerCounters};

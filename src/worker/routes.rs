@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crate::base::{GateId, IdMap, RouteId, ServerId, UpstreamId, WorkerId};
 use crate::conn::Wiring;
-use crate::metrics::{Kept, OfListener, OfServer, OfUpstream, WorkerCounters};
+use crate::metrics::{Kept, ListenerCounters, ServerCounters, UpstreamCounters, WorkerCounters};
 use crate::ring::Operations;
 use crate::topology::{Listener, Parties, Route, Server, Topology, Upstream, UpstreamKind};
 use crate::upstream::{Servers, Standing, Tried};
@@ -33,7 +33,7 @@ pub(super) struct Line {
     pub(super) route: Arc<Route>,
     pub(super) listener: Arc<Listener>,
     pub(super) wiring: Wiring,
-    pub(super) counters: Kept<OfListener>,
+    pub(super) counters: Kept<ListenerCounters>,
     /// Connections that are on it.
     open: u32,
 }
@@ -44,7 +44,7 @@ struct Group {
     upstream: Arc<Upstream>,
     /// `None` for a builtin.
     servers: Option<Servers>,
-    counters: Kept<OfUpstream>,
+    counters: Kept<UpstreamCounters>,
 }
 
 /// A server and those who count for it.
@@ -53,7 +53,7 @@ pub(super) struct Place {
     /// Held, so that its id is given to nobody else.
     pub(super) server: Arc<Server>,
     standing: Arc<Standing>,
-    pub(super) counters: Kept<OfServer>,
+    pub(super) counters: Kept<ServerCounters>,
     /// Connections that count for it.
     open: u32,
 }
@@ -253,7 +253,7 @@ impl Routes {
     }
 
     /// Where the connects of a route are counted.
-    pub(super) fn of_upstream(&self, route: RouteId) -> &OfUpstream {
+    pub(super) fn of_upstream(&self, route: RouteId) -> &UpstreamCounters {
         &self.groups[self.lines[route].route.upstream].counters
     }
 

@@ -8,7 +8,7 @@ use crate::access_log::AccessLog;
 use crate::base::{ListenerId, Millis, ServerId, version};
 use crate::host::usage::{OpenFiles, ProcessUsage};
 use crate::metrics::reading::{self, ConfigText, Drain, Leaving, Reading};
-use crate::metrics::{Kept, OfListener, WorkerCounters};
+use crate::metrics::{Kept, ListenerCounters, WorkerCounters};
 use crate::query::UpstreamNames;
 use crate::ring::{AcceptQueue, PassiveSocket};
 
@@ -18,7 +18,7 @@ impl Sources {
         let root = Path::new("/");
         let now = self.clock.micros();
         let (view, removed) = self.present.with_removed(|view, removed| {
-            let counted: Vec<&OfListener> = removed.listeners().collect();
+            let counted: Vec<&ListenerCounters> = removed.listeners().collect();
             (view.clone(), (!counted.is_empty()).then(|| removed_listeners(&counted)))
         });
         let listeners = view.names.listeners.iter().map(|(id, name)| listener(&view, *id, name));
@@ -96,7 +96,7 @@ fn open(listener: &reading::Listener) -> u64 {
 }
 
 /// Listeners that the topology no longer has, as one that has no name.
-fn removed_listeners(counters: &[&OfListener]) -> reading::Listener {
+fn removed_listeners(counters: &[&ListenerCounters]) -> reading::Listener {
     let counted = reading::Listener::counted(counters);
     reading::Listener { open: open(&counted), ..counted }
 }

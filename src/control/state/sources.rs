@@ -11,7 +11,7 @@ use crate::config::{Class, Config};
 use crate::control::handle::WorkerHandle;
 use crate::host::facts::Given;
 use crate::host::usage::ProcessStart;
-use crate::metrics::{OfListener, OfServer, Removed};
+use crate::metrics::{ListenerCounters, Removed, ServerCounters};
 use crate::ring::PassiveSocket;
 use crate::topology::{self, Asked, GateSpec, Register, Topology};
 use crate::worker::{Adoption, Order};
@@ -103,7 +103,7 @@ impl Sources {
     }
 
     /// Sums a counter over all listeners that there are or were.
-    pub fn over_listeners(&self, counter: &dyn Fn(&OfListener) -> u64) -> u64 {
+    pub fn over_listeners(&self, counter: &dyn Fn(&ListenerCounters) -> u64) -> u64 {
         self.present.with_removed(|view, removed| {
             let gone: u64 = removed.listeners().map(counter).sum();
             let all = view.counters.iter().flat_map(|counters| counters.listeners.values());
@@ -112,7 +112,7 @@ impl Sources {
     }
 
     /// Sums a counter over all servers that there are or were.
-    pub fn over_servers(&self, counter: &dyn Fn(&OfServer) -> u64) -> u64 {
+    pub fn over_servers(&self, counter: &dyn Fn(&ServerCounters) -> u64) -> u64 {
         self.present.with_removed(|view, removed| {
             let gone: u64 = removed.servers().map(counter).sum();
             let all = view.counters.iter().flat_map(|counters| counters.servers.values());

@@ -11,7 +11,7 @@ use crate::budget::Budget;
 use crate::config::{Class, Config};
 use crate::host::facts::{Given, Kernel};
 use crate::host::usage::ProcessStart;
-use crate::metrics::{OfListener, WorkerCounters};
+use crate::metrics::{ListenerCounters, WorkerCounters};
 use crate::query::Query;
 use crate::topology::{Asked, GateSpec, Register, Topology};
 
@@ -82,7 +82,7 @@ fn go_over(sources: &Sources, config: Config) {
 }
 
 /// What a worker counts at a listener.
-fn of(sources: &Sources, worker: usize, listener: &str) -> crate::metrics::Kept<OfListener> {
+fn of(sources: &Sources, worker: usize, listener: &str) -> crate::metrics::Kept<ListenerCounters> {
     let view = sources.view();
     let id = view.names.listener(listener).expect("it is there");
     view.counters[worker].listeners[id].clone()

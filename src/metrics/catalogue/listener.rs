@@ -10,7 +10,7 @@ use crate::metrics::{By, Counter, Refusal};
 
 counters! {
     /// What is counted of a listener's connections.
-    storage OfListener;
+    storage ListenerCounters;
     /// A listener, over all its addresses and workers.
     reading Listener;
     labels ["listener"], each by each;

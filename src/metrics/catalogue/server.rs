@@ -7,7 +7,7 @@ use crate::metrics::{By, ConnectFailure, Counter};
 
 counters! {
     /// What is counted of a server. Once an attempt is over it is one of the joined or the failed.
-    storage OfServer;
+    storage ServerCounters;
     /// A server of an upstream.
     reading Server;
     labels ["upstream", "server"], each by each;

@@ -7,7 +7,7 @@ use crate::metrics::histogram::{CONNECT_BOUNDS, Histogram};
 
 counters! {
     /// What is counted of an upstream.
-    storage OfUpstream;
+    storage UpstreamCounters;
     /// An upstream.
     reading Upstream;
     labels ["upstream"], each by each;

@@ -7,7 +7,7 @@ use crate::metrics::told::Leaving;
 
 counters! {
     /// What is counted of the worker itself. What stands "now" is set once a turn.
-    storage OfWorker;
+    storage WorkerOwnCounters;
     /// A worker and its ring.
     reading Worker;
     labels ["worker"], each by each, and of RingCounters;

@@ -10,11 +10,12 @@
 //!
 //! Operations of several steps: `receive_ahead`, `opens`, and those of `descriptors`.
 //!
-//! The kernel's side: `sqe` words requests, `cqe` reads answers, `address` and
-//! `options` ask sockets for what the ring cannot, `mapping` is memory, `waker` an eventfd.
+//! The kernel's side: `sqe` makes submission entries, `cqe` reads completion entries; `address` and
+//! `options` ask sockets for what the ring cannot; `mapping` is memory, `waker` an eventfd.
 //!
-//! Begin and end: `setup` does arithmetic, `lifecycle` makes and ends the set, `rest` gives memory back,
-//! `probe` and `closes` try what this kernel does, `locked` waits for memory that the dead hold.
+//! Begin and end: `setup` does arithmetic, `lifecycle` makes and ends the set, `rest` gives memory
+//! back, `probe` and `closes` try what this kernel does, `locked` waits for memory that processes
+//! on their way out still hold.
 #![allow(unsafe_code)]
 
 use std::collections::VecDeque;
