@@ -8,8 +8,8 @@ use tokio::sync::oneshot;
 
 use super::Worker;
 use super::errands::{Farewell, Reach};
+use super::history::HistoryEntry;
 use super::question::Task;
-use super::recent::Happening;
 use crate::base::ListenerId;
 use crate::metrics::WorkerCounters;
 use crate::ring::Ring;
@@ -25,8 +25,8 @@ pub enum Order {
     Stop,
     /// Scan the connections, and answer.
     Walk(Box<Task>),
-    /// Say what happened last.
-    Recall(oneshot::Sender<Vec<Happening>>),
+    /// Answer with the history.
+    Recall(oneshot::Sender<Vec<HistoryEntry>>),
     /// Accept no more on this listener until it is resumed. Its clients wait.
     Pause(ListenerId),
     /// Accept there again.
@@ -74,7 +74,7 @@ impl<R: Ring> Worker<R> {
                 Order::Walk(task) => self.errands.begin_scan(*task, self.now),
                 Order::Recall(reply) => {
                     // The asker may be gone.
-                    let _ = reply.send(self.recent.list());
+                    let _ = reply.send(self.history.list());
                 }
                 // A drain serves every queue, paused or not.
                 Order::Pause(_) if !stays => {}

@@ -4,11 +4,11 @@ mod access;
 mod admission;
 mod count;
 mod errands;
+mod history;
 mod link;
 mod mailbox;
 mod question;
 mod reach;
-mod recent;
 mod route;
 mod routes;
 mod table;
@@ -19,9 +19,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use access::{AccessEvent, AccessNote, AccessPlan, AccessQueue};
+pub use history::{HistoryEntry, HistoryKind};
 pub use mailbox::{Adoption, Mailbox, Order, mailbox};
 pub use question::{Answer, Candidate, Purpose, Reply, Row, Task};
-pub use recent::{Happening, What};
 
 pub use crate::config::Timeouts;
 
@@ -34,7 +34,7 @@ use crate::topology::Topology;
 use access::Departure;
 use admission::{Admission, Verdict};
 use errands::{Errands, Farewell};
-use recent::Recent;
+use history::History;
 use routes::Routes;
 use table::Table;
 use timers::Timers;
@@ -99,7 +99,7 @@ pub struct Worker<R: Ring> {
     /// What is known of connections on their way out.
     departures: HashMap<ConnIndex, Departure>,
     /// For whoever looks for a fault.
-    recent: Recent,
+    history: History,
     /// Connections whose opening is noted when their client's address is known.
     openings: HashSet<ConnIndex>,
     /// When this turn began, to the microsecond and to the millisecond.
@@ -139,7 +139,7 @@ impl<R: Ring> Worker<R> {
             starved: VecDeque::new(),
             starved_tries: 0,
             departures: HashMap::new(),
-            recent: Recent::new(),
+            history: History::new(),
             openings: HashSet::new(),
             checked: now,
             open: 0,
@@ -302,7 +302,7 @@ impl<R: Ring> Worker<R> {
     }
 
     fn route(&mut self, completion: Completion) {
-        self.recent.keep(self.moment, What::Completed(completion));
+        self.history.keep(self.moment, HistoryKind::Completed(completion));
         match completion {
             Completion::Accepted { gate, conn, more } => {
                 let verdict = self.admission.accepted(gate, more);

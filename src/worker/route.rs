@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::table::{ConnectTime, CountedServer};
-use super::{Verdict, What, Worker};
+use super::{HistoryKind, Verdict, Worker};
 use crate::base::{
     BySide, Chunk, ConnIndex, Errno, GateId, Millis, OpKind, Operation, RouteId, ServerId, Side,
     Tick,
@@ -229,7 +229,7 @@ impl<R: Ring> Worker<R> {
     fn vacate(&mut self, index: ConnIndex, reason: Reason) {
         self.count_end(index, reason);
         let generation = self.table.entry(index).generation;
-        self.recent.keep(self.moment, What::Ended { conn: index, generation, reason });
+        self.history.keep(self.moment, HistoryKind::Ended { conn: index, generation, reason });
         if self.plan.named() {
             let departure = self.departures.remove(&index).unwrap_or_default();
             self.log_end(index, reason, &departure.names);
