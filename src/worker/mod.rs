@@ -221,9 +221,9 @@ impl<R: Ring> Worker<R> {
         if self.timers.any_due() {
             return Duration::ZERO;
         }
-        let looks = [self.admission.next_look(), self.errands.next()];
-        let timers = self.timers.next_look().begins();
-        let next = looks.into_iter().flatten().fold(timers, Millis::min);
+        let moments = [self.admission.wake_at(), self.errands.next()];
+        let timers = self.timers.next_stop().begins();
+        let next = moments.into_iter().flatten().fold(timers, Millis::min);
         next.since(self.now).min(LONGEST_SLEEP)
     }
 
@@ -295,7 +295,7 @@ impl<R: Ring> Worker<R> {
             return;
         }
         self.checked = self.now;
-        self.admission.check_silence(&mut self.ring);
+        self.admission.rearm_lost_accepts(&mut self.ring);
         self.ring.trim();
         // One starved lane tries without a returned buffer, should the count ever be wrong.
         self.starved_tries += 1;

@@ -21,8 +21,8 @@ struct FakeRing {
     /// Watches that the worker has not heard of yet, by listener.
     watched: [bool; 2],
     removed: Vec<GateId>,
-    /// How often a queue was looked at.
-    looks: std::cell::Cell<u32>,
+    /// How often a queue was polled.
+    polls: std::cell::Cell<u32>,
 }
 
 impl Accepts for FakeRing {
@@ -50,7 +50,7 @@ impl Accepts for FakeRing {
         self.ending[listener] += std::mem::take(&mut self.armed[listener]);
     }
     fn accept_queue(&self, listener: GateId) -> Result<u32, Errno> {
-        self.looks.set(self.looks.get() + 1);
+        self.polls.set(self.polls.get() + 1);
         Ok(self.queues[usize::from(listener.0)])
     }
     fn add_gate(&mut self, _: GateId) {}
@@ -152,7 +152,7 @@ fn credits_lie_ready_by_a_quota_with_plenty_and_none_by_one_that_is_scarce() {
     let ready = ring.armed[0];
     assert!((1..=50).contains(&ready), "{ready} of 100 permits lie with one of two workers");
     assert_eq!(quota.leased(), ready);
-    assert_eq!(admission.next_look(), None, "nobody has to look");
+    assert_eq!(admission.wake_at(), None, "no queue is to be polled");
 
     // Others hold nearly all of it: what lies idle goes back, and few lie ready.
     let mut others = quota.lease(quota.free() - 2);
@@ -161,7 +161,7 @@ fn credits_lie_ready_by_a_quota_with_plenty_and_none_by_one_that_is_scarce() {
     let few = ring.armed[0];
     assert!(few < ready, "{few} lie ready of {ready}");
     assert_eq!(few + quota.free(), ready + 2);
-    // They hold all of it: none lies ready, and who comes is looked for.
+    // They hold all of it: none lies ready, and clients are found by polling.
     others += quota.lease(quota.free());
     settle(&mut admission, &mut ring, Millis(1_040));
     settle(&mut admission, &mut ring, Millis(1_060));
@@ -169,7 +169,7 @@ fn credits_lie_ready_by_a_quota_with_plenty_and_none_by_one_that_is_scarce() {
     come(&mut admission, &mut ring, 0, few + 5);
     settle(&mut admission, &mut ring, Millis(1_080));
     assert_eq!((ring.armed[0], quota.free()), (few, 0), "a credit for each permit that is left");
-    assert!(admission.next_look().is_some());
+    assert!(admission.wake_at().is_some());
 
     quota.give_back(others);
     ring.queues[0] = 0;
@@ -228,29 +228,29 @@ fn a_paused_gate_has_no_accept_until_it_is_resumed_and_its_permits_go_back() {
     assert!(ring.armed[0] > 0, "at once");
 }
 
-/// The worker in ten seconds in which nothing completes: how often it wakes, and looks at a queue.
+/// The worker in ten seconds in which nothing completes: how often it wakes, and polls a queue.
 fn idle(admission: &mut Admission, ring: &mut FakeRing, from: Millis) -> (u32, u32) {
-    let (mut now, mut wakes, before) = (from, 0, ring.looks.get());
+    let (mut now, mut wakes, before) = (from, 0, ring.polls.get());
     while now < from.after(Duration::from_secs(10)) {
-        let look = admission.next_look().expect("permits are scarce");
-        now = look.max(now.after(Duration::from_millis(1)));
+        let wake = admission.wake_at().expect("permits are scarce");
+        now = wake.max(now.after(Duration::from_millis(1)));
         admission.arm(ring, now);
         wakes += 1;
         assert!(wakes < 10_000, "it spins");
     }
-    (wakes, ring.looks.get() - before)
+    (wakes, ring.polls.get() - before)
 }
 
 #[test]
-fn an_empty_queue_is_not_looked_at_before_a_client_comes() {
+fn an_empty_queue_is_not_polled_before_a_client_comes() {
     let budget = Arc::new(Budget::new(1, 1));
     let mut ring = FakeRing { room: 100, ..FakeRing::default() };
     let mut admission = worker(&budget, &gates(&[0, 0], None, AtLimit::Queue));
     // Two gates and one permit.
     settle(&mut admission, &mut ring, Millis(0));
     assert_eq!((admission.mode, ring.watched), (Mode::Scarce, [true, true]));
-    let (wakes, looks) = idle(&mut admission, &mut ring, Millis(10));
-    assert!(wakes <= 11 && looks == 0, "woken {wakes} times, looked {looks} times");
+    let (wakes, polls) = idle(&mut admission, &mut ring, Millis(10));
+    assert!(wakes <= 11 && polls == 0, "woken {wakes} times, {polls} polls");
 
     come(&mut admission, &mut ring, 1, 1);
     admission.arm(&mut ring, Millis(20_000));
@@ -260,10 +260,10 @@ fn an_empty_queue_is_not_looked_at_before_a_client_comes() {
     admission.arm(&mut ring, Millis(20_010));
     assert!(ring.watched[1], "the next one is told of too");
 
-    // The one that cannot be served keeps its queue looked at, and is not told of over and over.
+    // The one that cannot be served keeps its queue polled, and is not reported over and over.
     come(&mut admission, &mut ring, 0, 1);
-    let (wakes, looks) = idle(&mut admission, &mut ring, Millis(30_000));
-    assert!(looks <= wakes && (10..=120).contains(&wakes), "{wakes} times, {looks} looks");
+    let (wakes, polls) = idle(&mut admission, &mut ring, Millis(30_000));
+    assert!(polls <= wakes && (10..=120).contains(&wakes), "{wakes} times, {polls} polls");
     assert!(!ring.watched[0]);
     let listener = admission.gates[1].listener.clone();
     admission.left(&listener);

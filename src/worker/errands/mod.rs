@@ -22,7 +22,7 @@
 //!
 //! - A removal ends what is left of a route or a server. It visits slots from 0 on
 //!   ([`Reach::next_slot`]), compares [`Reach::facts`], ends at a [`pace::Rate`] or over a
-//!   [`pace::Spread`], looks at [`step::LOOKED_AT_PER_STEP`] slots a step at most, and is over
+//!   [`pace::Spread`], looks at [`step::VISITED_PER_STEP`] slots a step at most, and is over
 //!   after the last slot. New connections must be kept from the route before it begins.
 //! - An eviction keeps its slot from one time to the next, as the hand of a clock: it looks at a
 //!   bounded number of slots from there on, ends the idle ones, and is over when enough are ended.

@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 
 use super::reach::Reach;
-use super::step::{LOOKED_AT_PER_STEP, Step};
+use super::step::{Step, VISITED_PER_STEP};
 use crate::base::{BySide, ConnIndex, Millis, Side};
 use crate::query::ConnId;
 use crate::ring::{FourTuple, Token};
@@ -125,7 +125,7 @@ impl Scan {
     /// Looks at a bounded number of connections from `from` on. Says whether it can go on before
     /// the kernel answers.
     fn look<R: Reach>(&mut self, reach: &mut R, mut from: u32) -> bool {
-        for _ in 0..LOOKED_AT_PER_STEP {
+        for _ in 0..VISITED_PER_STEP {
             if self.asked.len() == ASKED_AT_ONCE {
                 self.stage = Stage::Looking(from);
                 return false;
@@ -191,7 +191,7 @@ impl Scan {
     /// Asks for the addresses of the chosen, a bounded number at a time. Says whether it can go on
     /// before the kernel answers.
     fn name_rows<R: Reach>(&mut self, reach: &mut R) -> bool {
-        for _ in 0..LOOKED_AT_PER_STEP {
+        for _ in 0..VISITED_PER_STEP {
             let Stage::Naming(rows, next) = &mut self.stage else { return true };
             let (place, side) = (*next / 2, Side::BOTH[*next % 2]);
             let Some(Candidate { row, .. }) = rows.get(place) else {
