@@ -31,7 +31,7 @@ pub use lock::LockError;
 
 use crate::access_log::{LAST_LINES, Sink, Writing};
 use crate::base::{Clock, GateId, IdMap, Millis, version};
-use crate::budget::{Bell, Budget};
+use crate::budget::{Budget, WakeWorker};
 use crate::config::{AtLimit, Config, ConfigErrors, Log, LogFormat, Status};
 use crate::conn::Reason;
 use crate::control::{
@@ -187,7 +187,7 @@ impl Gateway {
             handles.push(WorkerHandle { orders, waker });
             all_counters.push(counters);
         }
-        budget.hang_bells(handles.iter().map(bell).collect());
+        budget.set_wakers(handles.iter().map(wake_worker).collect());
         let (access_log, writing) = access::start(config, sink, notes, &clock)?;
         let with_upstream = topology.joins_servers();
         let view = View::new(topology, config.clone(), sockets, all_counters);
@@ -258,7 +258,7 @@ fn doors(config: &Config) -> Result<Doors, GatewayError> {
     })
 }
 
-fn bell(handle: &WorkerHandle) -> Bell {
+fn wake_worker(handle: &WorkerHandle) -> WakeWorker {
     let waker = handle.waker.clone();
     Box::new(move || waker.wake())
 }
