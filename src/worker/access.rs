@@ -70,7 +70,7 @@ pub struct AccessNote {
     /// is written.
     pub parties: Parties,
     /// The addresses at both ends of its sockets, where they could be had.
-    pub names: BySide<Option<FourTuple>>,
+    pub addresses: BySide<Option<FourTuple>>,
     /// What happened.
     pub event: AccessEvent,
 }
@@ -101,7 +101,7 @@ pub enum AccessEvent {
 /// What is kept of a connection on its way out until the line about its end is made.
 #[derive(Debug, Default)]
 pub(super) struct Departure {
-    pub(super) names: BySide<Option<FourTuple>>,
+    pub(super) addresses: BySide<Option<FourTuple>>,
     /// The server that it counted for, where that is to be noted.
     pub(super) server: Option<Arc<Server>>,
 }
@@ -110,19 +110,19 @@ impl<R: Ring> Worker<R> {
     /// Asks who the client is where openings are noted; the note is made when that is known.
     pub(super) fn ask_for_opening(&mut self, index: ConnIndex) {
         let wanted = self.plan.access.as_ref().is_some_and(|access| access.openings);
-        if wanted && self.table.entry(index).conn.can_name(Side::Client) {
+        if wanted && self.table.entry(index).conn.can_ask_addresses(Side::Client) {
             self.openings.insert(index);
-            self.apply(index, Event::NameWanted(Side::Client));
+            self.apply(index, Event::AddressesWanted(Side::Client));
         }
     }
 
     /// The addresses of a client were found, or could not be: perhaps its opening waited for them.
     pub(super) fn note_opening(&mut self, index: ConnIndex, found: Option<FourTuple>) {
         if self.openings.remove(&index) {
-            let mut names = BySide([None; 2]);
-            names[Side::Client] = found;
+            let mut addresses = BySide([None; 2]);
+            addresses[Side::Client] = found;
             let at = self.table.entry(index).opened;
-            self.note(index, at, names, None, AccessEvent::Opened);
+            self.note(index, at, addresses, None, AccessEvent::Opened);
         }
     }
 
@@ -142,14 +142,14 @@ impl<R: Ring> Worker<R> {
             to_client_bytes: moved[Side::Upstream],
             reason,
         };
-        self.note(index, self.moment, departure.names, departure.server, event);
+        self.note(index, self.moment, departure.addresses, departure.server, event);
     }
 
     fn note(
         &mut self,
         index: ConnIndex,
         at: Micros,
-        names: BySide<Option<FourTuple>>,
+        addresses: BySide<Option<FourTuple>>,
         server: Option<Arc<Server>>,
         event: AccessEvent,
     ) {
@@ -161,7 +161,7 @@ impl<R: Ring> Worker<R> {
             at,
             id: ConnId { worker, slot: index.0, generation: entry.generation },
             parties,
-            names,
+            addresses,
             event,
         });
     }

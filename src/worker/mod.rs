@@ -68,7 +68,7 @@ pub struct QuietPlan {
 
 impl Plan {
     /// Whether the addresses of every connection are asked for before it ends.
-    fn named(&self) -> bool {
+    fn asks_addresses(&self) -> bool {
         self.logged || self.access.is_some()
     }
 }

@@ -95,13 +95,13 @@ impl<R: Ring> Reach for Worker<R> {
         self.is_there(id) && self.activity(ConnIndex(id.slot)).is_some()
     }
 
-    fn has_name(&mut self, index: ConnIndex, side: Side) -> bool {
-        self.table.entry(index).conn.has_name(side)
+    fn has_addresses(&mut self, index: ConnIndex, side: Side) -> bool {
+        self.table.entry(index).conn.has_addresses(side)
     }
 
-    fn ask_name(&mut self, index: ConnIndex, side: Side) {
-        if self.table.entry(index).conn.can_name(side) {
-            self.apply(index, Event::NameWanted(side));
+    fn ask_addresses(&mut self, index: ConnIndex, side: Side) {
+        if self.table.entry(index).conn.can_ask_addresses(side) {
+            self.apply(index, Event::AddressesWanted(side));
         }
     }
 

@@ -162,11 +162,11 @@ impl Question {
         assert!(stale.iter().all(named), "{answer:?}");
         for Candidate { row, .. } in rows {
             assert!(query.admits(&row.facts) && named(&row.id), "{row:?} for {query:?}");
-            let client = row.names[Side::Client].map(link_of);
-            let upstream = row.names[Side::Upstream].map(link_of);
+            let client = row.addresses[Side::Client].map(link_of);
+            let upstream = row.addresses[Side::Upstream].map(link_of);
             if let Some(client) = client {
                 assert!(ring.origin.contains_key(&client), "{row:?} names no client");
-                let source = row.names[Side::Client].and_then(|found| found.peer);
+                let source = row.addresses[Side::Client].and_then(|found| found.peer);
                 let source = source.expect("a link has one").ip();
                 assert!(query.admits_source(source), "{row:?} for {query:?}");
             }

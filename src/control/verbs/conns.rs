@@ -41,7 +41,7 @@ fn shown(state: &ControlState, answer: &Answer) -> Conns {
     Conns {
         at_seconds: state.sources().clock.micros().0 as f64 / 1e6,
         matched: answer.matched,
-        nameless: answer.nameless,
+        nameless: answer.addresses_missing,
         open: state.open(),
         rows: answer.rows.iter().map(|one| row_of(&one.row)).collect(),
         schema: SCHEMA,
@@ -50,7 +50,7 @@ fn shown(state: &ControlState, answer: &Answer) -> Conns {
 }
 
 fn row_of(row: &Row) -> Conn {
-    let Row { id, facts, parties, names: found } = row;
+    let Row { id, facts, parties, addresses: found } = row;
     let local = |side: Side| found[side].map(|found| found.local.to_string());
     let peer = |side: Side| found[side].and_then(|found| found.peer).map(|peer| peer.to_string());
     Conn {
@@ -156,7 +156,7 @@ impl Question<'_> {
 
 fn gather(all: &mut Answer, mut one: Answer) {
     all.matched += one.matched;
-    all.nameless += one.nameless;
+    all.addresses_missing += one.addresses_missing;
     all.killed += one.killed;
     all.rows.append(&mut one.rows);
     all.stale.append(&mut one.stale);

@@ -3,18 +3,18 @@
 //! Every errand is a variant of [`Errand`], and all are run the same way. Once a turn
 //! (`Worker::run_errands`) each does one bounded step through [`Reach`], the only way from an
 //! errand to its worker, and says when it wants to go on ([`Step`]). [`Errands::next`] is the
-//! earliest of these moments, and a limit of the worker's sleep. An idle worker pays for a look at
+//! earliest of these moments, and a limit of the worker's sleep. An idle worker pays for the check of
 //! an empty list. `worker/mailbox.rs` turns orders into errands.
 //!
 //! | errand  | begun by       | visits                      | pace                 | then   |
 //! |---------|----------------|-----------------------------|----------------------|--------|
-//! | `Scan`  | `Order::Walk`  | every slot, or ids named    | 512 looks a step     | `Kill` |
+//! | `Scan`  | `Order::Walk`  | every slot, or ids named    | 512 visits a step    | `Kill` |
 //! | `Kill`  | a scan         | the ids that a scan chose   | 1,000 ends a second  |        |
 //! | `Drain` | `Order::Drain` | all, the longest idle first | even over its window | `Stop` |
 //! | `Stop`  | `Order::Stop`  | every slot                  | 1,024 ends a step    |        |
 //!
 //! A connection is judged when an errand reaches it, by what it is then. What an errand keeps (a
-//! list of ids, an order of slots) says only where to look.
+//! list of ids, an order of slots) says only where to go.
 //!
 //! A new errand takes a file with a struct and its `step`, a variant of [`Errand`] with an arm in
 //! each match below, and a `begin_…` in [`Errands`] that an order or the worker calls. It needs no
@@ -225,10 +225,10 @@ impl Errands {
     }
 
     /// Addresses were found, or could not be: perhaps a scan asked for them.
-    pub fn named(&mut self, token: Token, found: Option<FourTuple>) {
+    pub fn addresses_found(&mut self, token: Token, found: Option<FourTuple>) {
         for running in &mut self.list {
             if let Errand::Scan(scan) = &mut running.errand {
-                scan.named(token, found);
+                scan.addresses_found(token, found);
             }
         }
     }

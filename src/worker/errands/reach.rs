@@ -35,11 +35,11 @@ pub trait Reach {
     fn is_living(&mut self, id: ConnId) -> bool;
 
     /// Whether the addresses of a side can be found out: its socket is there.
-    fn has_name(&mut self, index: ConnIndex, side: Side) -> bool;
+    fn has_addresses(&mut self, index: ConnIndex, side: Side) -> bool;
 
-    /// Asks for the addresses of a side; `Errands::named` brings them. A question that is open
+    /// Asks for the addresses of a side; `Errands::addresses_found` brings them. A question that is open
     /// already is answered once.
-    fn ask_name(&mut self, index: ConnIndex, side: Side);
+    fn ask_addresses(&mut self, index: ConnIndex, side: Side);
 
     /// Ends the connection in a slot, if there is one that is not ending.
     fn end(&mut self, index: ConnIndex, reason: Reason);

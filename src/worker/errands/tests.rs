@@ -118,11 +118,11 @@ impl Reach for Fake {
         self.is_there(id)
     }
 
-    fn has_name(&mut self, _: ConnIndex, _: Side) -> bool {
+    fn has_addresses(&mut self, _: ConnIndex, _: Side) -> bool {
         false
     }
 
-    fn ask_name(&mut self, _: ConnIndex, _: Side) {}
+    fn ask_addresses(&mut self, _: ConnIndex, _: Side) {}
 
     fn end(&mut self, index: ConnIndex, reason: Reason) {
         if self.conns.remove(&index).is_some() {
