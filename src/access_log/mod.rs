@@ -18,17 +18,17 @@ use crate::worker::AccessQueue;
 use file::append_to;
 use line::write_line;
 
-/// How often the queues are looked at. A worker that woke the thread instead would make a call to
+/// Between two polls of the queues. A worker that woke the thread instead would make a call to
 /// the kernel for each line.
-const LOOK: Duration = Duration::from_millis(20);
+const POLL_QUEUES: Duration = Duration::from_millis(20);
 /// Bytes that are gathered before they are written.
 const BATCH_BYTES: usize = 256 << 10;
-/// How often lines that are lost are complained about.
+/// Between two warnings about lost lines.
 const COMPLAINT: Duration = Duration::from_secs(60);
 /// How long a gateway that ends in order waits for the last lines.
 pub const LAST_LINES: Duration = Duration::from_secs(3);
-/// How often it looks.
-const LAST_LOOK: Duration = Duration::from_millis(10);
+/// Between two polls of the writing thread in that time.
+const POLL_THREAD: Duration = Duration::from_millis(10);
 
 /// Where the lines go.
 #[derive(Debug)]
@@ -149,11 +149,11 @@ impl Writing {
     /// up.
     pub fn finish(self, within: Duration) {
         self.log.0.stop.store(true, Ordering::SeqCst);
-        for _ in 0..within.as_millis() / LAST_LOOK.as_millis() {
+        for _ in 0..within.as_millis() / POLL_THREAD.as_millis() {
             if self.thread.is_finished() {
                 return;
             }
-            std::thread::sleep(LAST_LOOK);
+            std::thread::sleep(POLL_THREAD);
         }
         tracing::warn!("the access log's last lines could not be written in time");
     }
@@ -191,7 +191,7 @@ impl Writer {
                 return;
             }
             if !wrote {
-                std::thread::sleep(LOOK);
+                std::thread::sleep(POLL_QUEUES);
             }
         }
     }
