@@ -28,8 +28,8 @@ pub struct Budget {
 pub type WakeWorker = Box<dyn Fn() + Send + Sync>;
 
 // A worker that says it is hungry and then finds no permit must be seen by the worker that returns
-// one later: each writes one variable and then reads the other's, which takes one order over both. The
-// SeqCst accesses give it. The fences say it again in the only form that loom models (it takes
+// one later: each writes one variable and then reads the other's, which takes one order over both.
+// The SeqCst accesses give it. The fences say it again in the only form that loom models (it takes
 // SeqCst accesses for acquire and release), so that `tests/budget` can check the rest.
 impl Budget {
     /// A budget of `limit` connections for `workers`, none leased.
@@ -45,8 +45,8 @@ impl Budget {
         }
     }
 
-    /// Sets the calls that wake the workers, in the order of workers. Until then no worker is woken,
-    /// so it is done before the first client comes; a second set is ignored.
+    /// Sets the calls that wake the workers, in the order of workers. Until then no worker is
+    /// woken, so it is done before the first client comes; a second set is ignored.
     pub fn set_wakers(&self, wakers: Vec<WakeWorker>) {
         let _ = self.wakers.set(wakers);
     }

@@ -43,9 +43,9 @@ impl Connection {
         }
     }
 
-    /// A timeout, a drain or a kill ends it. A stream that has not ended is cut by this, so its sink
-    /// gets RST: a cut stream never looks like a whole one. A FIN is honest only for a connection
-    /// at rest that owes no bytes.
+    /// A timeout, a drain or a kill ends it. A stream that has not ended is cut by this, so its
+    /// sink gets RST: a cut stream never looks like a whole one. A FIN is honest only for a
+    /// connection at rest that owes no bytes.
     pub(super) fn end_from_outside(
         &mut self,
         reason: Reason,

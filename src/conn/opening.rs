@@ -10,8 +10,8 @@ pub fn is_pressure(error: Errno) -> bool {
 }
 
 impl Connection {
-    /// A client's first moment: joined at once to a builtin, or waiting for a server. `asks_addresses` asks
-    /// for addresses at the end.
+    /// A client's first moment: joined at once to a builtin, or waiting for a server.
+    /// `asks_addresses` asks for addresses at the end.
     pub fn accepted(wiring: Wiring, asks_addresses: bool) -> (Connection, Actions) {
         let mut conn =
             Connection { phase: Phase::Joined, wiring, asks_addresses, ..Connection::VACANT };

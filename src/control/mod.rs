@@ -7,17 +7,17 @@
 //! - `handle` — the end of a worker: the queue of its orders, its thread's exit
 //! - `state/` — the state that all parts share: the view of the topology, readings, permits
 //! - `verbs/` — the requests of the admin socket, each beside its route
-//! - `doors/` — the sockets: HTTP with everything bounded, the admin and the status server
+//! - `endpoints/` — the sockets: HTTP with everything bounded, the admin and the status server
 //! - `plane` — the loop
 
-mod doors;
+mod endpoints;
 mod handle;
 pub mod log;
 mod plane;
 mod state;
 mod verbs;
 
-pub use doors::{AdminDoor, AdminError, Doors, Hosts, StatusDoor};
+pub use endpoints::{AdminEndpoint, AdminError, Endpoints, Hosts, StatusEndpoint};
 pub use handle::{Ending, Exit, WorkerHandle};
 pub use plane::{Outcome, run, runtime};
 pub use state::{Present, Sources, View};

@@ -7,7 +7,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio_uring::Runtime;
 
-use super::doors::Doors;
+use super::endpoints::Endpoints;
 use super::handle::{Ending, Exit};
 use super::state::{ControlState, Sources, Stage};
 use crate::base::{Errno, Millis};
@@ -67,7 +67,7 @@ pub fn run(
     sources: Arc<Sources>,
     exits: UnboundedReceiver<Exit>,
     drain_timeout: Duration,
-    doors: Doors,
+    endpoints: Endpoints,
     ready: impl FnOnce(),
     drains: impl FnOnce(),
 ) -> std::io::Result<Outcome> {
@@ -76,7 +76,7 @@ pub fn run(
         let (drain, drain_requests) = unbounded_channel();
         let state = ControlState::new(sources, drain);
         let mut plane = Plane::new(state.clone(), exits, drain_requests)?;
-        doors.serve(&state);
+        endpoints.serve(&state);
         state.enter(Stage::Ready);
         ready();
         let outcome = match plane.serve().await {

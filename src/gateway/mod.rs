@@ -35,7 +35,8 @@ use crate::budget::{Budget, WakeWorker};
 use crate::config::{AtLimit, Config, ConfigErrors, Log, LogFormat, Status};
 use crate::conn::Reason;
 use crate::control::{
-    AdminDoor, Doors, Ending, Exit, Outcome, Present, Sources, StatusDoor, View, WorkerHandle,
+    AdminEndpoint, Ending, Endpoints, Exit, Outcome, Present, Sources, StatusEndpoint, View,
+    WorkerHandle,
 };
 use crate::host::directory::runtime_directory;
 use crate::listener::{Bound, Decoys, stop_syns};
@@ -101,7 +102,7 @@ fn announce(config: &Config, path: Option<&Path>) {
 struct Gateway {
     runtime: Runtime,
     sources: Arc<Sources>,
-    doors: Doors,
+    endpoints: Endpoints,
     threads: Vec<JoinHandle<()>>,
     exits: UnboundedReceiver<Exit>,
     /// The access log, until the last line is written.
@@ -131,11 +132,11 @@ impl Gateway {
     fn start(config: &Config, inherited: Inherited) -> Result<Gateway, GatewayError> {
         let host = Host::prepare(config)?;
         let Sockets { bound, locks } = sockets::bind_all(config, &host, inherited)?;
-        let doors = doors(config)?;
+        let endpoints = open_endpoints(config)?;
         crate::host::signals::hold_ends();
         let sink = access::open(config)?;
         let runtime = crate::control::runtime().map_err(GatewayError::Control)?;
-        Ok(Gateway { locks, doors, ..Gateway::recruit(config, &host, bound, sink, runtime)? })
+        Ok(Gateway { locks, endpoints, ..Gateway::recruit(config, &host, bound, sink, runtime)? })
     }
 
     /// Starts every worker, and lets all accept once each has its ring and nothing else can fail.
@@ -196,19 +197,20 @@ impl Gateway {
             sources::open(host, with_upstream, clock, budget, handles, access_log, present);
         let sources = Arc::new(sources);
         let sockets = sockets::own_by_address(passive);
-        let (doors, locks) = (Doors::default(), Vec::new());
+        let (endpoints, locks) = (Endpoints::default(), Vec::new());
         for gate in gates {
             // A worker that is gone has said so through its `Exit`.
             let _ = gate.send(());
         }
-        Ok(Gateway { runtime, sources, doors, threads, exits, writing, sockets, locks })
+        Ok(Gateway { runtime, sources, endpoints, threads, exits, writing, sockets, locks })
     }
 
     /// Until the end. What is still open at the drain's deadline ends with the process.
     fn serve(self, config: &Config) -> Result<(), GatewayError> {
         // Dropped last, after the sockets.
         let mut decoys = Vec::new();
-        let Gateway { runtime, sources, doors, threads, exits, writing, sockets, mut locks } = self;
+        let Gateway { runtime, sources, endpoints, threads, exits, writing, sockets, mut locks } =
+            self;
         let drain_timeout = config.gateway.drain_timeout;
         let ready = || tracing::info!(workers = sources.workers.len(), "ready");
         let clock = sources.clock.clone();
@@ -223,7 +225,7 @@ impl Gateway {
             for_control,
             exits,
             drain_timeout,
-            doors,
+            endpoints,
             ready,
             no_more_syns,
         )
@@ -247,13 +249,13 @@ impl Gateway {
     }
 }
 
-/// Opens the control plane's doors before anybody is served: what is wrong is said at once.
-fn doors(config: &Config) -> Result<Doors, GatewayError> {
+/// Opens the control plane's endpoints before anybody is served: what is wrong is said at once.
+fn open_endpoints(config: &Config) -> Result<Endpoints, GatewayError> {
     let directory = runtime_directory().map_err(GatewayError::Directory)?;
-    let status = StatusDoor::open(&config.status);
+    let status = StatusEndpoint::open(&config.status);
     let bind = config.status.bind.unwrap_or(Status::BIND);
-    Ok(Doors {
-        admin: AdminDoor::open(&config.admin, &directory).map_err(GatewayError::Admin)?,
+    Ok(Endpoints {
+        admin: AdminEndpoint::open(&config.admin, &directory).map_err(GatewayError::Admin)?,
         status: status.map_err(|error| GatewayError::Status(bind, error))?,
     })
 }

@@ -79,7 +79,7 @@ fn a_worker_that_panics_is_reported_and_ends_the_gateway() {
         sources,
         exits,
         drain_timeout,
-        Doors::default(),
+        Endpoints::default(),
         || {},
         || {},
     );

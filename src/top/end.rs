@@ -54,7 +54,8 @@ pub(super) fn end_with_the_terminal() {
     });
 }
 
-/// Whether one of the terminal's descriptors is hung up; the answer no takes [`POLL_TERMINAL_MILLIS`].
+/// Whether one of the terminal's descriptors is hung up; the answer no takes
+/// [`POLL_TERMINAL_MILLIS`].
 fn is_gone() -> bool {
     let (input, output) = (io::stdin(), io::stdout());
     // No events of their own: a hangup and an error are reported always (poll(2)).

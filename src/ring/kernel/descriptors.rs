@@ -15,7 +15,8 @@ use crate::base::{Buffer, Chunk, ConnIndex, Errno, OpKind, Side};
 use crate::ring::contract::{Completion, Done};
 use crate::ring::token::Token;
 
-/// The count of ordinary descriptors, their bound, and the requests for addresses that wait for one.
+/// The count of ordinary descriptors, their bound, and the requests for addresses that wait for
+/// one.
 ///
 /// Brief descriptors and those of splices and pipes together never exceed `most`: each is counted
 /// here before it is made. One descriptor stays reserved for brief uses, so that bulk cannot starve

@@ -3,8 +3,8 @@
 //! Every errand is a variant of [`Errand`], and all are run the same way. Once a turn
 //! (`Worker::run_errands`) each does one bounded step through [`Reach`], the only way from an
 //! errand to its worker, and says when it wants to go on ([`Step`]). [`Errands::next`] is the
-//! earliest of these moments, and a limit of the worker's sleep. An idle worker pays for the check of
-//! an empty list. `worker/mailbox.rs` turns orders into errands.
+//! earliest of these moments, and a limit of the worker's sleep. An idle worker pays for the check
+//! of an empty list. `worker/mailbox.rs` turns orders into errands.
 //!
 //! | errand  | begun by       | visits                      | pace                 | then   |
 //! |---------|----------------|-----------------------------|----------------------|--------|

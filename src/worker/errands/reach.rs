@@ -37,8 +37,8 @@ pub trait Reach {
     /// Whether the addresses of a side can be found out: its socket is there.
     fn has_addresses(&mut self, index: ConnIndex, side: Side) -> bool;
 
-    /// Asks for the addresses of a side; `Errands::addresses_found` brings them. A question that is open
-    /// already is answered once.
+    /// Asks for the addresses of a side; `Errands::addresses_found` brings them. A question that is
+    /// open already is answered once.
     fn ask_addresses(&mut self, index: ConnIndex, side: Side);
 
     /// Ends the connection in a slot, if there is one that is not ending.

@@ -8,22 +8,22 @@ mod page;
 mod places;
 mod status;
 
-pub use admin::{AdminDoor, AdminError};
+pub use admin::{AdminEndpoint, AdminError};
 pub use hosts::Hosts;
-pub use status::StatusDoor;
+pub use status::StatusEndpoint;
 
 use super::state::ControlState;
 
 /// The sockets at which the control plane is spoken to.
 #[derive(Debug, Default)]
-pub struct Doors {
+pub struct Endpoints {
     /// For what changes something.
-    pub admin: Option<AdminDoor>,
+    pub admin: Option<AdminEndpoint>,
     /// For what only reads.
-    pub status: Option<StatusDoor>,
+    pub status: Option<StatusEndpoint>,
 }
 
-impl Doors {
+impl Endpoints {
     /// Answers at each until the runtime ends.
     pub(super) fn serve(self, state: &ControlState) {
         if let Some(admin) = self.admin {

@@ -25,7 +25,7 @@ const LIFE: Duration = Duration::from_secs(patience::CONNECTION.as_secs() / 2);
 /// Tells the client to come again at once, in milliseconds, when a stream has ended.
 const AGAIN: &str = "retry: 500\n\n";
 
-/// The places of a door's streams.
+/// The places of an endpoint's streams.
 pub(super) fn places() -> Arc<Semaphore> {
     Arc::new(Semaphore::new(STREAMS))
 }

@@ -36,19 +36,19 @@ const FORBIDDEN_WAIT: Duration = Duration::from_secs(1);
 
 /// The status server's socket, and who may ask.
 #[derive(Debug)]
-pub struct StatusDoor {
+pub struct StatusEndpoint {
     listener: std::net::TcpListener,
     allow: Vec<IpNet>,
     hosts: Hosts,
 }
 
-impl StatusDoor {
+impl StatusEndpoint {
     /// Listens where the config says, or nowhere. Where nobody chose the address, one that is taken
     /// is only warned about.
     ///
     /// # Errors
     /// When the address cannot be listened on.
-    pub fn open(status: &Status) -> io::Result<Option<StatusDoor>> {
+    pub fn open(status: &Status) -> io::Result<Option<StatusEndpoint>> {
         let Some(bind) = status.bind else { return Ok(None) };
         let listener = match listen(bind) {
             Ok(listener) => listener,
@@ -65,7 +65,7 @@ impl StatusDoor {
         listener.set_nonblocking(true)?;
         tracing::info!(address = %listener.local_addr()?, "status");
         let (allow, hosts) = (status.allow.clone(), Hosts::new(&status.hosts));
-        Ok(Some(StatusDoor { listener, allow, hosts }))
+        Ok(Some(StatusEndpoint { listener, allow, hosts }))
     }
 
     /// Answers until the runtime ends.
