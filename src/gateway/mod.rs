@@ -52,7 +52,7 @@ use inherit::Inherited;
 use lock::Lock;
 use sockets::{Sockets, passive_sockets};
 
-/// Runs until it is told to stop and everything has ended. `path` is the config's, for the log.
+/// Runs until a stop is asked for and everything has ended. `path` is the config's, for the log.
 /// Where the log is JSON an error is logged, too, as its last line.
 ///
 /// # Errors
@@ -107,17 +107,17 @@ struct Gateway {
     exits: UnboundedReceiver<Exit>,
     /// The access log, until the last line is written.
     writing: Option<Writing>,
-    /// Passive sockets that nobody else has, by address: what waits in them when they close is
-    /// reset.
+    /// Passive sockets of this process alone, by address: clients that wait in them when they close
+    /// are reset.
     sockets: Vec<(SocketAddr, Vec<PassiveSocket>)>,
     /// Of its addresses, until it has ended.
     locks: Vec<Lock>,
 }
 
-/// What one worker's thread is given.
-struct Recruit {
+/// The parts that one worker's thread is made of.
+struct WorkerParts {
     index: usize,
-    /// Opened when everything is there: before, nobody is accepted.
+    /// Opened when all parts of the gateway are there: no client is accepted before.
     gate: Receiver<()>,
     core: Option<core_affinity::CoreId>,
     setup: RingSetup,
@@ -136,11 +136,11 @@ impl Gateway {
         crate::host::signals::hold_ends();
         let sink = access::open(config)?;
         let runtime = crate::control::runtime().map_err(GatewayError::Control)?;
-        Ok(Gateway { locks, endpoints, ..Gateway::recruit(config, &host, bound, sink, runtime)? })
+        Ok(Gateway { locks, endpoints, ..Gateway::start_workers(config, &host, bound, sink, runtime)? })
     }
 
     /// Starts every worker, and lets all accept once each has its ring and nothing else can fail.
-    fn recruit(
+    fn start_workers(
         config: &Config,
         host: &Host,
         bound: Vec<(usize, Bound)>,
@@ -161,7 +161,7 @@ impl Gateway {
             let counters = Arc::new(topology.counters(&WorkerCounters::default()));
             let (opener, gate) = std::sync::mpsc::channel();
             gates.push(opener);
-            let recruit = Recruit {
+            let parts = WorkerParts {
                 index,
                 gate,
                 core: host.cores.as_ref().map(|cores| cores[index % cores.len()]),
@@ -178,7 +178,7 @@ impl Gateway {
             let (ready_sender, exit_sender) = (ready_sender.clone(), exit_sender.clone());
             let thread = std::thread::Builder::new()
                 .name(format!("worker-{index}"))
-                .spawn(move || work(recruit, &ready_sender, &exit_sender))
+                .spawn(move || work(parts, &ready_sender, &exit_sender))
                 .map_err(GatewayError::Thread)?;
             threads.push(thread);
             let waker = match ready.recv() {
@@ -205,7 +205,7 @@ impl Gateway {
         Ok(Gateway { runtime, sources, endpoints, threads, exits, writing, sockets, locks })
     }
 
-    /// Until the end. What is still open at the drain's deadline ends with the process.
+    /// Runs until the end. Connections still open at the drain's deadline end with the process.
     fn serve(self, config: &Config) -> Result<(), GatewayError> {
         // Dropped last, after the sockets.
         let mut decoys = Vec::new();
@@ -236,7 +236,7 @@ impl Gateway {
             }
         }
         if let Some(writing) = writing {
-            // Whoever has asked twice waits for nothing.
+            // A second signal means not to wait.
             let forced = outcome == Outcome::Forced;
             writing.finish(if forced { Duration::ZERO } else { LAST_LINES });
         }
@@ -249,7 +249,7 @@ impl Gateway {
     }
 }
 
-/// Opens the control plane's endpoints before anybody is served: what is wrong is said at once.
+/// Opens the control plane's endpoints before a client is served, so that an error ends the start.
 fn open_endpoints(config: &Config) -> Result<Endpoints, GatewayError> {
     let directory = runtime_directory().map_err(GatewayError::Directory)?;
     let status = StatusEndpoint::open(&config.status);
@@ -267,11 +267,11 @@ fn wake_worker(handle: &WorkerHandle) -> WakeWorker {
 
 /// A worker's thread: its ring is made here, because only one thread may ever use it.
 fn work(
-    recruit: Recruit,
+    parts: WorkerParts,
     ready: &std::sync::mpsc::Sender<Result<Waker, RingError>>,
     exits: &UnboundedSender<Exit>,
 ) {
-    let Recruit { index, gate, core, setup, plan, clock, mailbox, budget, counters } = recruit;
+    let WorkerParts { index, gate, core, setup, plan, clock, mailbox, budget, counters } = parts;
     if let Some(core) = core {
         core_affinity::set_for_current(core);
     }
@@ -279,7 +279,7 @@ fn work(
         let ring = match KernelRing::new(setup) {
             Ok(ring) => ring,
             Err(error) => {
-                // Whoever starts the gateway waits for this word; if it is gone, so is the need.
+                // The starting thread waits for this; if it is gone, nothing needs the error.
                 let _ = ready.send(Err(error));
                 return Ok(());
             }
@@ -307,8 +307,8 @@ fn words_of(panic: &(dyn std::any::Any + Send)) -> String {
     words.or_else(|| panic.downcast_ref::<&str>().map(|&text| text.to_owned())).unwrap_or_default()
 }
 
-/// Before a drain: no client comes that the drain would not serve any more. What comes back is to
-/// be dropped after the sockets.
+/// Before a drain: drops SYNs, so that no client comes after the drain's end. The decoys are to be
+/// dropped after the sockets.
 fn turn_new_clients_away(sockets: &[(SocketAddr, Vec<PassiveSocket>)]) -> Vec<Decoys> {
     let decoys = sockets.iter().filter_map(|(address, sockets)| {
         let refused = |error| {
@@ -322,7 +322,7 @@ fn turn_new_clients_away(sockets: &[(SocketAddr, Vec<PassiveSocket>)]) -> Vec<De
     decoys.collect()
 }
 
-/// Slots beyond the permits, for clients who are accepted only to be reset.
+/// Slots beyond the permits, for clients that are accepted only to be reset.
 fn spare_slots(config: &Config) -> u32 {
     const SPARE: u32 = 256;
     let resets = config.listeners.iter().any(|listener| listener.at_limit == AtLimit::Reset);
@@ -360,7 +360,7 @@ fn setup(
     }
 }
 
-/// What the gateway did, in a line, and a line for each reason that a connection ended for.
+/// Logs the gateway's totals in a line, and a line for each reason that connections ended for.
 fn summarize(sources: &Sources) {
     let view = sources.view();
     let total = |number: fn(&WorkerOwnCounters) -> u64| -> u64 {

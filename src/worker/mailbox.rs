@@ -24,7 +24,7 @@ pub enum Order {
     /// Stop accepting, end every connection, and return when all are gone.
     Stop,
     /// Scan the connections, and answer.
-    Walk(Box<Task>),
+    Scan(Box<Task>),
     /// Answer with the history.
     Recall(oneshot::Sender<Vec<HistoryEntry>>),
     /// Accept no more on this listener until it is resumed. Its clients wait.
@@ -71,7 +71,7 @@ impl<R: Ring> Worker<R> {
                 Order::Drain(within) if stays => self.begin_drain(within),
                 Order::Drain(_) => {}
                 Order::Stop => self.begin_stop(),
-                Order::Walk(task) => self.errands.begin_scan(*task, self.now),
+                Order::Scan(task) => self.errands.begin_scan(*task, self.now),
                 Order::Recall(reply) => {
                     // The asker may be gone.
                     let _ = reply.send(self.history.list());

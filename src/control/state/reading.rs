@@ -52,7 +52,7 @@ impl Sources {
     fn process(&self, root: &Path) -> reading::Process {
         let ProcessUsage { cpu_seconds, resident_memory_bytes, open_fds, max_fds } =
             ProcessUsage::read(root);
-        let start_time_seconds = self.birth.start_time_seconds;
+        let start_time_seconds = self.process_start.start_time_seconds;
         reading::Process {
             cpu_seconds,
             resident_memory_bytes,

@@ -34,7 +34,7 @@ pub struct Sources {
     /// Lines for each connection.
     pub access_log: Option<AccessLog>,
     /// What does not change about the process.
-    pub birth: ProcessStart,
+    pub process_start: ProcessStart,
     /// What there is now.
     pub present: Present,
 }

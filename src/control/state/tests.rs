@@ -71,7 +71,7 @@ fn sources(config: Config) -> Sources {
         },
         with_upstream,
         access_log: None,
-        birth: ProcessStart::read(Path::new("/")),
+        process_start: ProcessStart::read(Path::new("/")),
         present: Present::new(view, register),
     }
 }

@@ -8,7 +8,7 @@
 //!
 //! | errand  | begun by       | visits                      | pace                 | then   |
 //! |---------|----------------|-----------------------------|----------------------|--------|
-//! | `Scan`  | `Order::Walk`  | every slot, or ids named    | 512 visits a step    | `Kill` |
+//! | `Scan`  | `Order::Scan`  | every slot, or ids named    | 512 visits a step    | `Kill` |
 //! | `Kill`  | a scan         | the ids that a scan chose   | 1,000 ends a second  |        |
 //! | `Drain` | `Order::Drain` | all, the longest idle first | even over its window | `Stop` |
 //! | `Stop`  | `Order::Stop`  | every slot                  | 1,024 ends a step    |        |
