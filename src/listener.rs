@@ -11,9 +11,9 @@ use crate::base::errno_of;
 use crate::config::SocketOptions;
 use crate::ring::{steer_clients, take_no_hops};
 
-/// How many bytes may wait unsent in a socket before a sender is told to wait. It bounds what a
-/// peer that does not read costs: without it a send queue grows to `tcp_wmem`'s maximum, 4 MiB.
-/// Sixteen buffers of the default size keep a bulk transfer busy.
+/// How many bytes may wait unsent in a socket before a sender has to wait. It bounds the memory
+/// that a peer costs which does not read: without it a send queue grows to `tcp_wmem`'s maximum, 4
+/// MiB. Sixteen buffers of the default size keep a bulk transfer busy.
 pub const UNSENT_BYTES: u32 = 256 << 10;
 
 /// The sockets of one address.

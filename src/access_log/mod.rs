@@ -35,7 +35,7 @@ const POLL_THREAD: Duration = Duration::from_millis(10);
 pub enum Sink {
     /// Standard output.
     Stdout,
-    /// A file that can be opened anew.
+    /// A file that can be reopened.
     File(PathBuf, File),
 }
 
@@ -113,7 +113,7 @@ impl AccessLog {
         Ok((log.clone(), Writing { log, thread }))
     }
 
-    /// Opens the file anew, which a rotation has moved away; false when there is no file.
+    /// Reopens the file, which a rotation has moved away; false when there is no file.
     pub fn reopen(&self) -> bool {
         self.0.reopen.store(self.0.has_file, Ordering::SeqCst);
         self.0.has_file
@@ -145,8 +145,7 @@ impl AccessLog {
 }
 
 impl Writing {
-    /// Writes what still waits. When whoever takes the lines does not take them in time, it gives
-    /// up.
+    /// Writes the lines that still wait. It gives up when the reader of the lines is too slow.
     pub fn finish(self, within: Duration) {
         self.log.0.stop.store(true, Ordering::SeqCst);
         for _ in 0..within.as_millis() / POLL_THREAD.as_millis() {
@@ -234,7 +233,7 @@ impl Writer {
             Ok(new) => {
                 *file = new;
                 self.torn = false;
-                tracing::info!(path = %path.display(), "the access log was opened anew");
+                tracing::info!(path = %path.display(), "the access log was reopened");
             }
             Err(error) => {
                 let path = path.display();

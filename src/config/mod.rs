@@ -46,7 +46,7 @@ pub use upstream::Upstream;
 /// A config file is smaller than this; 65,535 servers with names take 4 MiB.
 const MAX_FILE_BYTES: u64 = 16 << 20;
 
-/// Everything a config file says, checked as a whole: whoever holds one need not check again.
+/// Everything a config file says. A value of this type has been checked as a whole.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
     /// What concerns the process.

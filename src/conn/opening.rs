@@ -102,7 +102,8 @@ impl Connection {
         self.cancel(Side::Upstream, actions);
     }
 
-    /// One step of a retry: once nothing is in flight, empty the slot; once empty, open anew.
+    /// One step of a retry: once nothing is in flight, empty the slot; once empty, open another
+    /// socket.
     pub(super) fn retry(&mut self, actions: &mut Actions) {
         if !self.in_flight[Side::Upstream].is_empty() {
             return;

@@ -125,7 +125,7 @@ impl Connection {
             && to == source
             && !says_nothing(error)
         {
-            // The error is told once, so this may be all that is heard of it.
+            // The kernel returns the error once, so no other operation may ever report it.
             return self.end_delivery(actions);
         }
         let lane = self.lanes[source];

@@ -1,8 +1,8 @@
-//! The slow plane: one thread that hears signals and requests, watches the workers and passes
+//! The slow plane: one thread that handles signals and requests, watches the workers and passes
 //! orders to them.
 //!
-//! It never touches a connection, and nothing here makes a worker wait. A part sees those that
-//! stand before it in this list:
+//! It never touches a connection, and never makes a worker wait. A part sees only the parts before
+//! it in this list:
 //!
 //! - `handle` — the end of a worker: the queue of its orders, its thread's exit
 //! - `state/` — the state that all parts share: the view of the topology, readings, permits

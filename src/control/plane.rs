@@ -39,14 +39,14 @@ struct LastSignal {
     at: Millis,
 }
 
-/// What the control plane's share of a busy core is: a tenth of a worker's (sched(7)).
+/// Gives the control plane a tenth of a worker's share of a busy core (sched(7)).
 const NICE: i32 = 10;
 
-/// How long an end that nobody may wait for takes to reset connections, at most.
+/// How long a forced end may take to reset connections.
 const RESET_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Makes the control plane's runtime for the calling thread. It takes a ring, so it is made before
-/// anybody is served.
+/// a client is served.
 ///
 /// # Errors
 /// When its ring or a descriptor is refused; memory is waited for, a bounded time.
@@ -56,9 +56,9 @@ pub fn runtime() -> std::io::Result<Runtime> {
     Ok(patient(|| make().map_err(errno))?)
 }
 
-/// Hears signals and requests and watches until the gateway is to end, then ends it. `ready` is
-/// called when they are heard: not before may anybody be told that the gateway is ready. `drains`
-/// is called before the workers are told to drain.
+/// Handles signals and requests and watches the workers until the gateway is to end, then ends it.
+/// `ready` is called once signals and requests are handled, `drains` before the workers are ordered
+/// to drain.
 ///
 /// # Errors
 /// When a signal handler cannot be had.
@@ -94,8 +94,8 @@ pub fn run(
     })
 }
 
-/// Lowers this thread's priority: on a core that it shares with a worker, whoever asks much of it
-/// waits, and no connection does.
+/// Lowers this thread's priority: on a core shared with a worker, expensive admin requests wait,
+/// and connections do not.
 fn yield_to_workers() {
     // On Linux a nice value is a thread's own (setpriority(2)).
     if let Err(error) = rustix::process::setpriority_process(None, NICE) {

@@ -1,4 +1,4 @@
-//! What does not bound the connections held and yet decides how well they are served.
+//! Settings that do not limit capacity but affect the quality of service.
 
 use serde::Serialize;
 

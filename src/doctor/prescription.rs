@@ -225,7 +225,7 @@ impl Case<'_> {
         let needed = self.connections_bytes().next_multiple_of(MIB).saturating_add(buffers);
         let available = self.facts.host.memory_available_bytes.unwrap_or(0);
         let auto = self.config.gateway.memory_limit == Auto::Auto;
-        // Whoever writes a limit may take nearly all that is free, not only the share of "auto".
+        // A written limit may take nearly all that is free, not only the share of "auto".
         if auto && needed < available / 100 * 95 {
             return self.memory_limit();
         }

@@ -111,7 +111,7 @@ impl Host {
         self.shape.workers as usize
     }
 
-    /// A few lines for whoever starts a gateway: what it may hold and why, and what to mend.
+    /// Logs a few lines at the start: how much the gateway may hold and why, and the remedies.
     fn report(&self, diagnosis: &Diagnosis) {
         let Shape {
             workers,

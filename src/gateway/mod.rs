@@ -136,7 +136,11 @@ impl Gateway {
         crate::host::signals::hold_ends();
         let sink = access::open(config)?;
         let runtime = crate::control::runtime().map_err(GatewayError::Control)?;
-        Ok(Gateway { locks, endpoints, ..Gateway::start_workers(config, &host, bound, sink, runtime)? })
+        Ok(Gateway {
+            locks,
+            endpoints,
+            ..Gateway::start_workers(config, &host, bound, sink, runtime)?
+        })
     }
 
     /// Starts every worker, and lets all accept once each has its ring and nothing else can fail.

@@ -66,8 +66,8 @@ impl LockFile {
         Err(LockFileError::Unusable(io::Error::other(words)))
     }
 
-    /// Writes the pid, and a note of one line for whoever finds it held: in one go, so that a
-    /// reader sees all of it or nothing.
+    /// Writes the pid, and a note of one line for processes that find it held: in one go, so that
+    /// a reader sees all of it or nothing.
     ///
     /// # Errors
     /// When the file cannot be written.

@@ -90,7 +90,7 @@ macro_rules! counters {
         }
 
         impl $reading {
-            /// What the workers have counted together; what is told is at its default.
+            /// The sum over the workers' counters; `told` numbers are at their default.
             pub fn counted(all: &[&$storage]) -> $reading {
                 type Read = fn(&mut $reading, &[&$storage]);
                 const READS: &[Read] = &[

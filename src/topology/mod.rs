@@ -126,8 +126,8 @@ pub struct Server {
     pub standing: Shared<Standing>,
 }
 
-/// What a connection belongs to. Whoever holds this has the names, also when the topology has moved
-/// on, and nobody else is given the ids meanwhile.
+/// The listener, upstream and server of a connection. A holder of this has their names even after
+/// the topology has changed, and their ids are not reused meanwhile.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Parties {
     /// Where its client came.

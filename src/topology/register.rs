@@ -34,8 +34,8 @@ pub struct Asked<'a> {
     pub gates: &'a [GateSpec],
 }
 
-/// Which ids are in use: by the last topology, or by whoever still holds a part of an older one, as
-/// a worker does until the last connection of a route has ended.
+/// The ids in use: by the last topology, or by a holder of a part of an older one, as a worker is
+/// until the last connection of a route has ended.
 #[derive(Debug, Default)]
 pub struct Register {
     listeners: Given<ListenerId, Listener>,

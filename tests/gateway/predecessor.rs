@@ -95,7 +95,7 @@ fn a_start_that_waits_is_ended_by_none_but_the_signals_that_end() {
     drop(way);
     gateway.wait_for_lines(" ready ", 1);
     // Held back, not lost.
-    for said in ["no log file to open anew", "reload is not in", "upgrade is not in"] {
+    for said in ["no log file to reopen", "reload is not in", "upgrade is not in"] {
         gateway.wait_for_lines(said, 1);
     }
     gateway.stop();

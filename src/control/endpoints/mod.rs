@@ -1,4 +1,4 @@
-//! The sockets at which the control plane is spoken to.
+//! The control plane's sockets: for admin requests and for status.
 
 mod admin;
 mod events;
@@ -14,12 +14,12 @@ pub use status::StatusEndpoint;
 
 use super::state::ControlState;
 
-/// The sockets at which the control plane is spoken to.
+/// The control plane's sockets.
 #[derive(Debug, Default)]
 pub struct Endpoints {
-    /// For what changes something.
+    /// For requests that change something, and all others.
     pub admin: Option<AdminEndpoint>,
-    /// For what only reads.
+    /// For requests that only read.
     pub status: Option<StatusEndpoint>,
 }
 

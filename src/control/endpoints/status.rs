@@ -27,7 +27,7 @@ use crate::metrics::Format;
 
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 128;
-/// What somebody who is not allowed is told, whatever they ask.
+/// The answer to every request from an address that is not allowed.
 const FORBIDDEN: &[u8] = b"HTTP/1.1 403 Forbidden\r\nconnection: close\r\n\
     content-type: text/plain\r\ncontent-length: 48\r\n\r\n\
     this address is not in a network of status.allow";
@@ -121,7 +121,7 @@ async fn named(hosts: Arc<Hosts>, request: Request, next: Next) -> Response {
     }
 }
 
-/// 200 while every worker turns: otherwise the process should be started anew.
+/// 200 while every worker turns: otherwise the process should be restarted.
 async fn health(State(state): State<ControlState>) -> (StatusCode, String) {
     match state.stalled().next() {
         None => (StatusCode::OK, "ok\n".to_owned()),

@@ -89,12 +89,12 @@ impl ControlState {
         &self.0.sources.workers
     }
 
-    /// What readings are taken from.
+    /// The sources of readings.
     pub(super) fn sources(&self) -> &Sources {
         &self.0.sources
     }
 
-    /// What there is now, by id and by name. Whoever waits in between asks again.
+    /// The view of the present topology. A caller that awaits in between asks again.
     pub(super) fn view(&self) -> Arc<View> {
         self.0.sources.view()
     }
@@ -107,7 +107,7 @@ impl ControlState {
     /// A rotation has moved log files away.
     pub(super) fn reopen_logs(&self) {
         if !self.0.sources.access_log.as_ref().is_some_and(AccessLog::reopen) {
-            tracing::info!(signal = %"SIGUSR1", "there is no log file to open anew");
+            tracing::info!(signal = %"SIGUSR1", "there is no log file to reopen");
         }
     }
 
@@ -116,7 +116,7 @@ impl ControlState {
         self.0.sources.clock.now()
     }
 
-    /// How everything stands, or stood a moment ago.
+    /// The latest reading, at most a moment old.
     pub(super) fn reading(&self) -> Arc<Reading> {
         self.with_kept(|kept| kept.reading.clone())
     }
@@ -144,7 +144,7 @@ impl ControlState {
         use_it(kept.insert(young.unwrap_or_else(taken)))
     }
 
-    /// Something was changed by hand: whoever asks next sees it.
+    /// An operator changed something: the next reading is taken afresh.
     pub(super) fn forget_reading(&self) {
         *self.0.kept.lock().expect("nobody panics while holding it") = None;
     }

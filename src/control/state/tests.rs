@@ -140,7 +140,7 @@ fn a_total_never_falls_when_a_listener_goes() {
     second.accepted.add(1);
     drop(second);
     assert_eq!(total(&sources), 18);
-    // A listener of the same name is another one, and begins anew.
+    // A listener of the same name is another one, and begins at zero.
     go_over(&sources, config(&["inner", "edge"], &["a"]));
     assert_eq!(accepted(&sources), [("inner".to_owned(), 0), ("edge".to_owned(), 10)]);
     assert_eq!(total(&sources), 18);

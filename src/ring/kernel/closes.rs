@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn a_peer_that_sees_nothing_is_told_from_one_that_sees_the_end() {
+    fn a_peer_that_sees_nothing_differs_from_one_that_sees_the_end() {
         const MOMENT: Duration = Duration::from_millis(20);
         let (peer, ours) = pipe().expect("a pipe");
         let kept = ours.try_clone().expect("a descriptor");

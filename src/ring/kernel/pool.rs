@@ -197,7 +197,7 @@ impl Pool {
     }
 }
 
-/// The provided-buffer ring of one kernel ring: what the kernel may pick from there.
+/// The provided-buffer ring of one kernel ring: the buffers that the kernel may pick from there.
 pub(super) struct Group {
     ring: Mapping,
     entries: u16,
@@ -210,10 +210,10 @@ pub(super) struct Group {
     share: Share,
 }
 
-/// What a group may have of the pool, whatever the others have.
+/// A group's share of the pool.
 ///
-/// A group among several has half of the pool at most, and all groups together never more: a pool
-/// that has run dry has the other half with connections, which will give them back.
+/// With several rings, all groups together hold at most half of the pool; if it is empty,
+/// connections hold the rest and will return it.
 #[derive(Clone, Copy)]
 struct Share {
     /// So many are its own.

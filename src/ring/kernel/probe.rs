@@ -436,7 +436,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_is_told_by_its_cause() {
+    fn a_refusal_names_its_cause() {
         let release = "6.8.0-45-generic";
         let at = |call, errno, sysctl, mode| classify((call, errno), &says(release, sysctl, mode));
         let at_setup = |errno, sysctl, mode| at(SETUP, errno, sysctl, mode);
@@ -470,7 +470,7 @@ mod tests {
     }
 
     #[test]
-    fn an_old_kernel_is_told_from_a_filter() {
+    fn an_old_kernel_differs_from_a_filter() {
         let absent = ProbeError::Absent { release: "4.19.0".into() };
         for mode in [2, 0] {
             let host = says("4.19.0", None, Some(mode));

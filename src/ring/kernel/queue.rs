@@ -128,8 +128,8 @@ impl Queue {
         &self.ring
     }
 
-    /// Waits for a batch of completions for `wait` at most; then the first one will do. Whoever
-    /// waits alone for longer than that has lost nothing by it.
+    /// A turn holds out for a batch of completions for up to `wait`; then one is enough. A
+    /// completion that comes alone after that is not delayed.
     pub(super) fn set_batch_wait(&mut self, wait: Duration) {
         self.batch_wait = wait;
     }

@@ -1,8 +1,8 @@
 //! The receives of a table: which is armed, which operation waits for it, and what came ahead.
 //!
-//! What nobody asked for is kept, a few pieces at most: then the request is cancelled. It is armed
-//! again when the worker asks and nothing is kept. A splice, a poll and a close wait until the
-//! pieces are taken and the request is over.
+//! Unrequested data is queued, a few pieces at most; then the receive is cancelled. It is armed
+//! again when the worker asks and the queue is empty. A splice, a poll and a close wait until the
+//! queue is empty and the receive is over.
 //!
 //! Everything here is a decision about one slot. `receive_ahead` carries it out.
 
@@ -16,8 +16,8 @@ use crate::base::{Buffer, Errno, OpKind};
 /// until that is done.
 const AHEAD_MAX: usize = 2;
 
-/// Buffers full of bytes that one receive takes at most before it is armed anew: as many as may
-/// wait, where they come full.
+/// Buffers full of bytes that one receive takes at most before it is armed again: as many full
+/// pieces as may wait.
 pub(super) const RECEIVE_BUFFERS: u32 = 2;
 
 /// What a slot's receive is doing, in one byte, since every connection has two slots.

@@ -258,7 +258,7 @@ fn an_empty_queue_is_not_polled_before_a_client_comes() {
     (ring.queues[1], ring.armed[1]) = (0, 0);
     assert_eq!(admission.accepted(GateId(1), false), Verdict::Serve);
     admission.arm(&mut ring, Millis(20_010));
-    assert!(ring.watched[1], "the next one is told of too");
+    assert!(ring.watched[1], "the next one is reported too");
 
     // The one that cannot be served keeps its queue polled, and is not reported over and over.
     come(&mut admission, &mut ring, 0, 1);
