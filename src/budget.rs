@@ -1,4 +1,4 @@
-//! What the process may still hold: one count for all workers, leased to them in batches.
+//! The connections that the process may still hold: one count, leased to workers in batches.
 
 use std::fmt;
 use std::sync::OnceLock;

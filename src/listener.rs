@@ -33,9 +33,9 @@ pub struct Bound {
 pub struct BindError {
     /// The address.
     pub address: SocketAddr,
-    /// What was tried.
+    /// The call that failed.
     pub tried: &'static str,
-    /// What the kernel said.
+    /// The kernel's error.
     pub errno: Errno,
 }
 
@@ -46,7 +46,7 @@ impl fmt::Display for BindError {
     }
 }
 
-/// What an errno of a passive socket means for its address, and what to do.
+/// The meaning of an errno of a passive socket for its address, and the remedy.
 pub fn remedy(errno: Errno, address: SocketAddr) -> String {
     let port = address.port();
     let words = match errno {
@@ -159,7 +159,7 @@ fn passive(address: SocketAddr, options: &SocketOptions) -> Result<Socket, BindE
     Ok(socket)
 }
 
-/// What accepted sockets are to inherit, and the backlog; listening comes last.
+/// Sets the options that accepted sockets inherit, and the backlog; listening comes last.
 fn set_options(
     socket: &Socket,
     options: &SocketOptions,

@@ -27,7 +27,7 @@ struct Line<'a> {
     end: Option<End<'a>>,
 }
 
-/// What is said at a connection's end.
+/// The fields of a line about a connection's end.
 #[derive(Serialize)]
 struct End<'a> {
     server: Option<&'a str>,

@@ -119,7 +119,7 @@ impl AccessLog {
         self.0.has_file
     }
 
-    /// What became of the lines so far.
+    /// The counts of written and lost lines so far.
     pub fn counts(&self) -> reading::AccessLog {
         let State { written, failed, failing, .. } = &*self.0;
         reading::AccessLog {

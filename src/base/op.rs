@@ -2,7 +2,7 @@
 
 use super::{Chunk, ServerId};
 
-/// What may be asked for one side of a connection. Its kind is an [`OpKind`].
+/// An operation on one side of a connection. Its kind is an [`OpKind`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Operation {
     /// Makes a socket for `ServerId`'s family in the side's slot, with the server's options. A
@@ -154,7 +154,7 @@ impl InFlight {
         InFlight(1 << kind as u16)
     }
 
-    /// Those in either.
+    /// The kinds in either set.
     pub const fn or(self, kinds: InFlight) -> InFlight {
         InFlight(self.0 | kinds.0)
     }
@@ -169,7 +169,7 @@ impl InFlight {
         self.0 & 1 << kind as u16 != 0
     }
 
-    /// Those in both.
+    /// The kinds in both sets.
     pub fn and(self, kinds: InFlight) -> InFlight {
         InFlight(self.0 & kinds.0)
     }

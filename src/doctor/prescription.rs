@@ -22,7 +22,7 @@ const FEW_RINGS: u32 = 64;
 const BUFFERS_MAX: u64 = 32_768;
 const MIB: u64 = 1 << 20;
 
-/// What to change to hold a number of connections.
+/// The changes needed to hold a number of connections.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Prescription {
     /// The number.

@@ -20,7 +20,7 @@ use crate::host::holders::listening_on;
 use crate::listener::{BindError, Bound, adopt, listen_on};
 use crate::ring::PassiveSocket;
 
-/// What the gateway accepts from, and what keeps others from doing so.
+/// The gateway's passive sockets, and the locks of their addresses.
 #[derive(Debug)]
 pub(super) struct Sockets {
     /// Each with the index of its listener in the config.
@@ -54,7 +54,7 @@ pub(super) fn passive_sockets(bound: Vec<(usize, Bound)>) -> Vec<Passive> {
     rows.flatten().collect()
 }
 
-/// Those that nobody else has, by address.
+/// The sockets that no other process has, by address.
 pub(super) fn own_by_address(sockets: Vec<Passive>) -> Vec<(SocketAddr, Vec<PassiveSocket>)> {
     let mut own: Vec<(SocketAddr, Vec<PassiveSocket>)> = Vec::new();
     for Passive { address, socket, .. } in sockets.into_iter().filter(|one| !one.inherited) {

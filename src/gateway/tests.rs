@@ -1,4 +1,4 @@
-//! What the gateway does when one of its own parts breaks or goes.
+//! The gateway's behaviour when one of its own parts breaks or goes.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};

@@ -57,7 +57,7 @@ impl fmt::Display for TopError {
 
 impl std::error::Error for TopError {}
 
-/// What the other threads say to the one that draws.
+/// Messages of the other threads to the one that draws.
 enum Message {
     /// How it does.
     Reading(Box<Reading>),
@@ -173,7 +173,7 @@ fn show(
     }
 }
 
-/// What messages have brought.
+/// The state that messages have led to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Heard {
     Nothing,

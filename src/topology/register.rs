@@ -23,7 +23,7 @@ pub struct GateSpec {
     pub inherited: bool,
 }
 
-/// What a topology is asked to be.
+/// The request for a topology.
 #[derive(Clone, Copy, Debug)]
 pub struct Asked<'a> {
     /// Each names its upstream by the index below.

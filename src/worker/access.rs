@@ -1,4 +1,4 @@
-//! What a worker notes about connections for the access log, and the queue that takes it away.
+//! A worker's notes about connections for the access log, and their queue.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,7 +14,7 @@ use crate::query::ConnId;
 use crate::ring::{FourTuple, Ring};
 use crate::topology::{Parties, Server};
 
-/// What is noted, and where it goes.
+/// Which connections are noted, and the queue of the notes.
 #[derive(Clone, Debug)]
 pub struct AccessPlan {
     /// Takes it.
@@ -59,7 +59,7 @@ impl AccessQueue {
     }
 }
 
-/// What is said about a connection.
+/// A note about a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AccessNote {
     /// When it happened.
@@ -71,14 +71,14 @@ pub struct AccessNote {
     pub parties: Parties,
     /// The addresses at both ends of its sockets, where they could be had.
     pub addresses: BySide<Option<FourTuple>>,
-    /// What happened.
+    /// The event.
     pub event: AccessEvent,
 }
 
 /// The config file says what a waiting line takes: a note and its place in the queue.
 const _: () = assert!(size_of::<AccessNote>() + size_of::<usize>() <= ACCESS_LINE_BYTES);
 
-/// What happens to a connection.
+/// An event of a connection that is noted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AccessEvent {
     /// It was accepted.
@@ -98,7 +98,7 @@ pub enum AccessEvent {
     },
 }
 
-/// What is kept of a connection on its way out until the line about its end is made.
+/// The addresses and server of a connection that is ending, for the line about its end.
 #[derive(Debug, Default)]
 pub(super) struct Departure {
     pub(super) addresses: BySide<Option<FourTuple>>,

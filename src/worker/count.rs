@@ -1,4 +1,4 @@
-//! What a worker counts, and where: at the listener, the server and itself.
+//! A worker's counts: at the listener, at the server and at itself.
 
 use super::errands::Farewell;
 use super::table::{ConnectTime, CountedServer};

@@ -17,7 +17,7 @@ pub struct HistoryEntry {
     pub kind: HistoryKind,
 }
 
-/// What an entry records.
+/// The kinds of entries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HistoryKind {
     /// An operation completed.

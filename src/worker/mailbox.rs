@@ -15,7 +15,7 @@ use crate::metrics::WorkerCounters;
 use crate::ring::Ring;
 use crate::topology::Topology;
 
-/// What the control plane may tell a worker.
+/// An order of the control plane to a worker.
 #[derive(Debug)]
 pub enum Order {
     /// Serve what is queued, close every connection at a pace, idle ones first, and return when
@@ -38,7 +38,7 @@ pub enum Order {
 /// Another topology. What is new in it was handed over to the worker's ring before.
 #[derive(Clone, Debug)]
 pub struct Adoption {
-    /// What it is.
+    /// The topology.
     pub topology: Arc<Topology>,
     /// The worker's counters, with those of everything that is in it.
     pub counters: Arc<WorkerCounters>,

@@ -1,4 +1,4 @@
-//! What errands may do to the worker, and their turn in its loop.
+//! The worker's side of the interface to errands, and their step in its loop.
 
 use super::Worker;
 use super::errands::{Activity, Reach};

@@ -25,7 +25,7 @@ pub struct Entry {
     pub generation: u32,
     /// Its place in the timer wheel.
     pub timer: Link,
-    /// What becomes of the client.
+    /// The route of the client.
     pub route: RouteId,
     /// A client accepted into this slot before its close was heard of, and its route.
     pub successor: Option<(RouteId, Verdict)>,

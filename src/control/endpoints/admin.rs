@@ -21,7 +21,7 @@ pub struct AdminError {
     pub key: &'static str,
     /// The value that it has, or stands for.
     pub value: String,
-    /// What stands in the way, and what to do.
+    /// The obstacle, and the remedy.
     pub because: String,
 }
 

@@ -59,7 +59,7 @@ async fn send(state: ControlState, mut sender: Sender<Bytes>, _place: OwnedSemap
         let reading = serde_json::to_string(&*state.reading()).expect("a reading is plain data");
         let event = format!("{before}data: {reading}\n\n");
         before = "";
-        // Who does not read keeps the place no longer than the others.
+        // A client that does not read keeps its place no longer than the others.
         let left = end.since(state.now());
         if !matches!(timeout(left, sender.send_data(event.into())).await, Ok(Ok(()))) {
             return;

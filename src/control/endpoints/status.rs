@@ -1,4 +1,4 @@
-//! What anybody may read who is in an allowed network: health, metrics, the status.
+//! The status server, for clients in allowed networks: health, metrics, the status.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};

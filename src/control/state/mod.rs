@@ -169,7 +169,7 @@ impl ControlState {
 
     /// Asks for a drain; it has begun soon after.
     pub(super) fn drain(&self) {
-        // Nobody listens any more when it drains already.
+        // The receiver is gone when it drains already.
         let _ = self.0.drains.send(());
     }
 

@@ -73,7 +73,7 @@ fn drain(view: &View) -> Drain {
     }
 }
 
-/// What each worker has counted of one thing.
+/// Each worker's counters of one thing.
 fn by_worker<'a, T>(view: &'a View, of: impl Fn(&'a WorkerCounters) -> &'a Kept<T>) -> Vec<&'a T> {
     view.counters.iter().map(|counters| &***of(counters)).collect()
 }
@@ -113,7 +113,7 @@ fn upstream(view: &View, names: &UpstreamNames) -> reading::Upstream {
 fn server(view: &View, id: ServerId, name: &str) -> reading::Server {
     let counters = by_worker(view, |of| &of.servers[id]);
     let server = &view.topology.servers[id];
-    // What has left is read before what was attempted, so that there is never more of it.
+    // Departures are read before attempts, so that they never exceed them.
     let left: u64 = counters.iter().map(|counters| counters.left.get()).sum();
     let counted = reading::Server::counted(&counters);
     reading::Server {

@@ -23,23 +23,23 @@ pub struct Sources {
     pub clock: Clock,
     /// The workers.
     pub workers: Arc<[WorkerHandle]>,
-    /// What may be held.
+    /// The budget of connections.
     pub budget: Arc<Budget>,
     /// The limit that the budget comes from, as the doctor calls it.
     pub bound_by: String,
-    /// What the start found out about the kernel and its own limits.
+    /// Facts about the kernel and our own limits, as found at the start.
     pub given: Given,
     /// The workers' rings have slots for connections to servers.
     pub with_upstream: bool,
     /// Lines for each connection.
     pub access_log: Option<AccessLog>,
-    /// What does not change about the process.
+    /// The start of the process, which does not change.
     pub process_start: ProcessStart,
-    /// What there is now.
+    /// The present view.
     pub present: Present,
 }
 
-/// What there is now. Only the control thread takes the lock while the gateway runs.
+/// The present view and register. Only the control thread takes the lock while the gateway runs.
 #[derive(Debug)]
 pub struct Present(Mutex<Inside>);
 
@@ -51,7 +51,7 @@ struct Inside {
 }
 
 impl Present {
-    /// What a gateway begins with; `register` has given the ids in it.
+    /// The view at the start; `register` has given the ids in it.
     pub fn new(view: View, register: Register) -> Present {
         let removed = Removed::default();
         Present(Mutex::new(Inside { view: Arc::new(view), register, removed }))

@@ -6,7 +6,7 @@ use crate::metrics::declare::counters;
 use crate::metrics::histogram::{CONNECT_BOUNDS, Histogram};
 
 counters! {
-    /// What is counted of an upstream.
+    /// The counters of an upstream.
     storage UpstreamCounters;
     /// An upstream.
     reading Upstream;

@@ -6,7 +6,7 @@ use crate::metrics::declare::counters;
 use crate::metrics::told::Leaving;
 
 counters! {
-    /// What is counted of the worker itself. What stands "now" is set once a turn.
+    /// The counters of the worker itself. Gauges of the present state are set once a turn.
     storage WorkerOwnCounters;
     /// A worker and its ring.
     reading Worker;

@@ -10,7 +10,7 @@ use crate::ring::contract::{AcceptMode, Completion, Done};
 use crate::ring::token::Token;
 
 impl KernelRing {
-    /// What `completion` tells the worker; `None` when it was the ring's own business.
+    /// Translates `completion` for the worker; `None` when it was internal to the ring.
     pub(super) fn translate(
         &mut self,
         table: usize,

@@ -18,7 +18,7 @@ const FIRST_TARGET: u32 = 32;
 /// Memory that one trim gives back at most: it holds up the worker's turn.
 const TRIM_BYTES: usize = 8 << 20;
 
-/// Who has a buffer.
+/// The holder of a buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Holder {
     Pool,
@@ -37,10 +37,10 @@ pub(super) struct Pool {
     free: Vec<u16>,
     /// The fewest that were free since the last trim: so many, at the bottom, nobody needed.
     fewest_free: usize,
-    /// Those that groups have.
+    /// Buffers that groups have.
     lent: u32,
     held: u32,
-    /// Those that connections gave back since somebody last asked.
+    /// Buffers that connections returned since the last call of `returned`.
     returned: u32,
 }
 

@@ -25,7 +25,7 @@ use crate::base::{Errno, errno_of};
 /// The first Linux on which a close of a direct descriptor waits for nothing.
 const FLOOR: &str = "6.13";
 
-/// What the files of the kernel say, which the caller reads: for the words of a refusal.
+/// The contents of the kernel's files, read by the caller: for the words of a refusal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostSays {
     /// The kernel's release.
@@ -36,7 +36,7 @@ pub struct HostSays {
     pub seccomp_mode: Option<u8>,
 }
 
-/// What newer kernels add to what the gateway needs at least.
+/// Features of newer kernels beyond the minimum that the gateway needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Features {
     /// Addresses of a connection can be told (FIXED_FD_INSTALL, Linux 6.8).
@@ -90,9 +90,9 @@ pub enum ProbeError {
     Memory,
     /// Something else refused it.
     Refused {
-        /// What was called.
+        /// The system call.
         call: &'static str,
-        /// What the kernel said.
+        /// The kernel's error.
         errno: Errno,
     },
 }

@@ -55,7 +55,7 @@ struct GetEvents {
     timespec: u64,
 }
 
-/// What an enter waits for.
+/// The goal that an enter waits for.
 #[derive(Clone, Copy, Debug, Default)]
 struct Goal {
     completions: u32,
@@ -261,7 +261,7 @@ impl Queue {
     /// Submits everything and runs deferred work, waiting for completions as `wait` says.
     ///
     /// # Errors
-    /// What a later turn cannot mend.
+    /// An error that a later turn cannot repair.
     pub(super) fn turn(&mut self, wait: Wait) -> Result<(), Errno> {
         // Entries beyond the queue's size go first; none of this runs deferred work.
         let mut rounds = self.waiting.len();

@@ -20,7 +20,7 @@ const AHEAD_MAX: usize = 2;
 /// pieces as may wait.
 pub(super) const RECEIVE_BUFFERS: u32 = 2;
 
-/// What a slot's receive is doing, in one byte, since every connection has two slots.
+/// The state of a slot's receive, in one byte, since every connection has two slots.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct State(u8);
 
@@ -66,7 +66,7 @@ impl State {
 /// others begin, or end, once the receive is over.
 const WAITERS: [OpKind; 4] = [OpKind::Receive, OpKind::Splice, OpKind::WaitReadable, OpKind::Close];
 
-/// What a receive brought: bytes in a buffer, an end, or an error.
+/// The result of a receive: bytes in a buffer, an end, or an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Piece {
     pub(super) result: Result<u32, Errno>,
@@ -74,7 +74,7 @@ pub(super) struct Piece {
 }
 
 impl Piece {
-    /// What poll(2) would have said before it was taken.
+    /// The bits that poll(2) would have returned before it was taken.
     pub(super) fn bits(self) -> u32 {
         let bits = match self.result {
             Ok(1..) => libc::POLLIN,
@@ -91,7 +91,7 @@ impl Piece {
     }
 }
 
-/// What becomes of a receive that the worker asks for.
+/// The next step of a receive that the worker asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Asked {
     /// It completes with a piece that came ahead.
@@ -102,7 +102,7 @@ pub(super) enum Asked {
     Waits,
 }
 
-/// What becomes of an operation that comes after the receives of its slot.
+/// The next step of an operation that comes after the receives of its slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum After {
     /// It completes with a piece that came ahead.
@@ -117,10 +117,10 @@ pub(super) enum After {
     Waits,
 }
 
-/// What becomes of a piece that came.
+/// The next step of a piece that came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Came {
-    /// Nobody asked for it: it is to be kept.
+    /// The worker did not ask for it: it is queued.
     Ahead,
     /// The operation of this kind completes with it.
     Complete(OpKind),
@@ -145,7 +145,7 @@ pub(super) struct Receives {
     /// By slot, in their order: what nobody has asked for yet.
     ahead: HashMap<u32, VecDeque<Piece>>,
     armed: u32,
-    /// What one receive takes at most; `None` where each is a request of its own.
+    /// The most bytes of one receive; `None` where each is a request of its own.
     most_bytes: Option<u32>,
 }
 
@@ -166,7 +166,7 @@ impl Receives {
         self.most_bytes.is_some()
     }
 
-    /// What one receive takes at most before it ends; `None` where each ends with its first piece.
+    /// The most bytes of one receive before it ends; `None` where each ends with its first piece.
     pub(super) fn most_bytes(&self) -> Option<u32> {
         self.most_bytes
     }

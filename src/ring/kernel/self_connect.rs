@@ -31,7 +31,7 @@ pub(super) struct SelfConnects {
     suspects: HashSet<Token>,
     /// A connect was refused since the last [`SelfConnects::age`].
     refused: bool,
-    /// What is known of a server since before this age is found out again.
+    /// Knowledge of a server older than this age is found out again.
     age: u64,
 }
 

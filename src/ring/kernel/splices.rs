@@ -26,7 +26,7 @@ const PIPE_BYTES_MIN: usize = 64 << 10;
 /// What is spliced out of sockets in one turn, and perhaps one splice more: the rest waits for the
 /// next, so that small messages do not wait for long.
 const TURN_BYTES: usize = 4 << 20;
-/// What a splice counts for at least, since it takes time whatever it brings.
+/// The least bytes that a splice counts for, since even an empty one takes time.
 const SPLICE_BYTES_MIN: usize = 64 << 10;
 
 /// A socket that bulk goes to may keep so much unsent. With the 256 KiB that accepted sockets
@@ -42,10 +42,10 @@ pub(super) struct Splices {
     free: Vec<u32>,
     sockets: HashMap<ConnIndex, Sockets>,
     queued: VecDeque<Token>,
-    /// What may still be spliced in this turn.
+    /// Bytes that may still be spliced in this turn.
     left_bytes: usize,
     done: VecDeque<Done>,
-    /// What fills a pool buffer.
+    /// The bytes of a pool buffer.
     full_bytes: u32,
     /// Bytes that came out of sockets, in all.
     moved_bytes: u64,

@@ -56,7 +56,7 @@ impl Supplies {
         Supplies { supplier: Supplier(sender), incoming, gates, servers }
     }
 
-    /// What hands over to this ring.
+    /// A handle that passes gates and servers to this ring.
     pub(super) fn supplier(&self) -> Supplier {
         self.supplier.clone()
     }

@@ -97,7 +97,7 @@ impl Gate {
         self.listener.quota.as_deref()
     }
 
-    /// What becomes of clients beyond a bound.
+    /// The policy for clients beyond a limit.
     pub(super) fn at_limit(&self) -> AtLimit {
         self.listener.at_limit
     }

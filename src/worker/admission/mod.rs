@@ -62,7 +62,7 @@ const CALM: Duration = Duration::from_secs(1);
 const FIRST_REST: Duration = Duration::from_millis(50);
 const LONGEST_REST: Duration = Duration::from_secs(1);
 
-/// What admission says about a client that was accepted.
+/// The verdict on a client that was accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// It has a permit.
@@ -235,7 +235,7 @@ impl Admission {
     }
 
     /// The kernel has no file or memory for one more socket: accepting rests, longer each time.
-    /// What is armed stays armed: without a file an accept leaves the client in its queue.
+    /// Armed accepts stay armed: without a file an accept leaves the client in its queue.
     pub fn press(&mut self, error: Errno, now: Millis) {
         self.counters.accepts_pressed.add(1);
         let length = match self.rest {
@@ -318,7 +318,7 @@ impl Admission {
             return;
         }
         let burst = ring.accept_burst();
-        // What a multishot and the credits beside it may bring before a cancel has worked.
+        // The clients that a multishot and the credits beside it may bring before a cancel works.
         let needed = KEEP_BURSTS * burst + self.outstanding;
         if self.is_resting(now) {
             // Nothing new is armed; what still is brings clients, and must stay covered.

@@ -80,7 +80,7 @@ impl Errand {
         }
     }
 
-    /// What an errand that is over leads to.
+    /// The errand that follows one that is over.
     fn successor(self, now: Millis) -> Option<Errand> {
         match self {
             Errand::Scan(scan) => {

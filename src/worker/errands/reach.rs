@@ -1,4 +1,4 @@
-//! What an errand may see of its worker, and do to it.
+//! The interface of errands to their worker.
 
 use crate::base::{ConnIndex, Millis, Side, Tick};
 use crate::conn::Reason;
@@ -10,7 +10,7 @@ pub trait Reach {
     /// When this turn began.
     fn now(&self) -> Millis;
 
-    /// What arrived by then has been read.
+    /// The moment up to which arrivals have been read.
     fn heard(&self) -> Millis;
 
     /// The first slot at or after `from` that may hold a connection.
@@ -19,10 +19,10 @@ pub trait Reach {
     /// When the connection in a slot was last active; `None` when none is there, or it is ending.
     fn activity(&mut self, index: ConnIndex) -> Option<Activity>;
 
-    /// What is known of the connection in a slot, if there is one.
+    /// The facts of the connection in a slot, if there is one.
     fn facts(&mut self, index: ConnIndex) -> Option<Facts>;
 
-    /// Whose the connection in a slot is, if there is one.
+    /// The parties of the connection in a slot, if there is one.
     fn parties(&mut self, index: ConnIndex) -> Option<Parties>;
 
     /// The id of the connection in a slot.

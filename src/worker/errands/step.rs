@@ -8,7 +8,7 @@ pub const VISITED_PER_STEP: u32 = 512;
 /// Connections that are ended per step at most, so that turns stay short.
 pub const ENDED_PER_STEP: u32 = 1024;
 
-/// What came of a step.
+/// The outcome of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
     /// There is more to do, at this moment at the latest.
