@@ -23,8 +23,8 @@ pub struct Bound {
     pub address: SocketAddr,
     /// One for each worker.
     pub sockets: Vec<OwnedFd>,
-    /// Somebody else has them open, too: their queues wait for a successor when we end, so they are
-    /// never shut down and never steered.
+    /// Another process has them open, too. Their queues wait for a successor when we end, so they
+    /// are never shut down and never steered.
     pub inherited: bool,
 }
 
@@ -228,7 +228,7 @@ pub fn stop_syns(address: SocketAddr, sockets: &[impl AsFd]) -> Result<Decoys, B
         Ok(socket)
     };
     let decoys: Vec<Socket> = sockets.iter().map(|_| decoy()).collect::<Result<_, _>>()?;
-    // Nobody has this index before the first decoy listens.
+    // No socket has this index before the first decoy listens.
     let index = u32::try_from(sockets.len()).unwrap_or(u32::MAX);
     steer_clients(member, index).map_err(refused("SO_ATTACH_REUSEPORT_CBPF"))?;
     for decoy in &decoys {

@@ -81,7 +81,7 @@ impl<R: Ring> Worker<R> {
             self.count_attempt(index, kind, done.result);
         }
         match kind {
-            // It took no buffer: the wake that it may have used up is somebody else's.
+            // It took no buffer: another lane may have the wake that it used up.
             OpKind::Receive if done.buffer.is_none() && done.result != Err(Errno::ENOBUFS) => {
                 self.starved_tries += 1;
             }
@@ -196,8 +196,8 @@ impl<R: Ring> Worker<R> {
         Some(server)
     }
 
-    /// Every server was tried. Where only a source port was wanting, the client waits for one and
-    /// new ones wait in the backlog; else there is nobody to serve it.
+    /// Every server was tried. Where only a source port was missing, the client waits for one and
+    /// new ones wait in the backlog; else no server is left.
     fn no_server(&mut self, index: ConnIndex) {
         let entry = self.table.entry(index);
         entry.tried = Tried::NONE;

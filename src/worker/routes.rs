@@ -50,7 +50,7 @@ struct Group {
 /// A server and those who count for it.
 #[derive(Debug)]
 pub(super) struct Place {
-    /// Held, so that its id is given to nobody else.
+    /// Held, so that its id is not given to another server.
     pub(super) server: Arc<Server>,
     standing: Arc<Standing>,
     pub(super) counters: Kept<ServerCounters>,
@@ -141,7 +141,7 @@ impl Routes {
         }
     }
 
-    /// Lets go of what the topology no longer has and nobody is on.
+    /// Removes routes, upstreams and servers that neither the topology nor a connection uses.
     pub(super) fn sweep<R: Operations>(&mut self, ring: &mut R) {
         if !std::mem::take(&mut self.leaving) {
             return;
@@ -182,17 +182,17 @@ impl Routes {
         }
     }
 
-    /// The line of a route that somebody is on, or that the topology has.
+    /// The line of a route that a connection is on, or that the topology has.
     pub(super) fn line(&self, route: RouteId) -> &Line {
         &self.lines[route]
     }
 
-    /// A server that somebody counts for, or that the topology has.
+    /// A server that a connection counts for, or that the topology has.
     pub(super) fn place(&self, server: ServerId) -> &Place {
         &self.servers[server]
     }
 
-    /// A client comes by this gate; says which route it is on from here to its end.
+    /// The route of a client that comes by this gate, from here to its end.
     pub(super) fn enter(&mut self, gate: GateId) -> RouteId {
         let route = self.gates[gate];
         self.lines[route].open += 1;

@@ -121,7 +121,7 @@ impl Timers {
         })
     }
 
-    /// Whether somebody's deadline is the present tick.
+    /// Whether a connection's deadline is the present tick.
     pub fn any_due(&self) -> bool {
         self.heads[slot(0, self.now)] != NOBODY
     }

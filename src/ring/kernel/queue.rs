@@ -364,7 +364,7 @@ impl Queue {
     /// Cancels everything and waits, a bounded time, until the kernel holds no request of ours.
     /// `each` sees the completions. True when that was reached: then nothing will be written.
     pub(super) fn quiesce(&mut self, mut each: impl FnMut(cqueue::Entry)) -> bool {
-        // Entries that the kernel never saw will never be seen: nobody submits any more.
+        // Entries that the kernel has not seen it never will: nothing is submitted any more.
         let unseen = u64::from(self.queued()) + self.waiting.len() as u64;
         for _ in 0..QUIESCE_ROUNDS {
             while let Some(completion) = self.pop() {

@@ -1,12 +1,12 @@
-//! Receives that go on by themselves, and what they bring before the worker asks for it.
+//! Multishot receives, and the data that they bring before the worker asks for it.
 //!
-//! A worker asks for each receive. The kernel's goes on once it is armed (multishot), so most of
-//! them take no request: what comes next is here already, or is the next completion of the one that
-//! is armed. A message took 6 to 11 % less CPU than with a request for each receive
+//! A worker asks for each receive. The kernel's goes on once it is armed (multishot), so most
+//! receives take no request: their data is queued already, or comes as the next completion of the
+//! armed one. A message took 6 to 11 % less CPU than with a request for each receive
 //! (`portcullis-bench pingpong --connections 100`, and 1000, Linux 6.18, 2 cores).
 //!
-//! `receives` has the rules, by slot; here they are carried out, with entries, buffers and the
-//! completions that the worker gets.
+//! `receives` decides by slot; here its decisions are carried out, with entries, buffers and the
+//! worker's completions.
 //!
 //! A kernel before Linux 6.17 cannot bound what such a receive takes in one go, and some later ones
 //! miss an end: `probe` tries both. There each receive is a request of its own, and nothing comes
@@ -24,7 +24,7 @@ use crate::ring::contract::{Buffers, Completion, Done};
 use crate::ring::token::Token;
 
 impl KernelRing {
-    /// The worker asks for what comes next.
+    /// The worker asks for the next data.
     pub(super) fn start_receive(&mut self, at: Place, token: Token) {
         match self.tables[at.table].receives.ask(at.slot) {
             Asked::Ready(piece) => {
@@ -36,8 +36,8 @@ impl KernelRing {
         }
     }
 
-    /// The worker starts what reads the socket itself, or closes it: not before what was received
-    /// is taken, nor while more may be.
+    /// The worker starts a splice, a wait or a close: not before the queued data is taken, nor
+    /// while a receive is armed.
     pub(super) fn start_after_receives(&mut self, at: Place, token: Token) {
         if token.kind == OpKind::Close {
             while let Some(piece) = self.tables[at.table].receives.take_ahead(at.slot) {
@@ -56,7 +56,7 @@ impl KernelRing {
         }
     }
 
-    /// No receive is armed and nothing waits that one took.
+    /// No receive is armed and no data is queued.
     fn begin_after_receives(&mut self, at: Place, token: Token) {
         let Place { table, slot } = at;
         let entry = match token.kind {
@@ -74,9 +74,8 @@ impl KernelRing {
         self.push(table, entry, token.pack());
     }
 
-    /// The worker waits until one side of a connection takes bytes again: until then nobody will
-    /// ask for those that go there, so they stay in their socket. They come from the other side, or
-    /// in an echo from the same.
+    /// The worker waits until one side of a connection takes bytes again. Until then it asks for no
+    /// bytes that go there, so they stay in their socket: the other side's, or the same in an echo.
     pub(super) fn hold_receives(&mut self, token: Token) {
         for side in [token.side.other(), token.side] {
             let Place { table, slot } = self.tables.place(token.conn, side);

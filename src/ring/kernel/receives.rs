@@ -34,7 +34,7 @@ impl State {
     const STOPPING: u8 = 1 << 4;
     /// The worker began to cancel what waits, and nothing has begun to wait since.
     const CANCELLED: u8 = 1 << 5;
-    /// Bytes that nobody asked for were discarded.
+    /// Bytes that the worker had not asked for were discarded.
     const CUT: u8 = 1 << 6;
 
     fn has(self, bit: u8) -> bool {
@@ -142,7 +142,7 @@ pub(super) enum Came {
 /// it is completed or begun exactly once.
 pub(super) struct Receives {
     states: Box<[State]>,
-    /// By slot, in their order: what nobody has asked for yet.
+    /// By slot, in their order: data that the worker has not asked for yet.
     ahead: HashMap<u32, VecDeque<Piece>>,
     armed: u32,
     /// The most bytes of one receive; `None` where each is a request of its own.
@@ -251,7 +251,7 @@ impl Receives {
         self.at(slot).set_waiting(None);
     }
 
-    /// Keeps what nobody asked for. True when the request is to be cancelled.
+    /// Queues unrequested data. True when the receive is to be cancelled.
     pub(super) fn keep_ahead(&mut self, slot: u32, piece: Piece) -> bool {
         let pieces = self.ahead.entry(slot).or_default();
         pieces.push_back(piece);
@@ -318,7 +318,7 @@ mod tests {
         Piece { result: Err(errno), buffer: None }
     }
 
-    /// The receives of two slots, the second of which has a request armed that nobody waits for.
+    /// The receives of two slots; the second has one armed that no operation waits for.
     fn unasked() -> Receives {
         let mut receives = Receives::new(2, Some(8192));
         assert_eq!(receives.ask(1), Asked::Arm);
