@@ -73,7 +73,7 @@ mod tests;
 mod turn;
 mod waker;
 
-/// The bit of a [`Buffer`] that tells a parked remainder from a pool buffer.
+/// The bit of a `Buffer` that tells a parked remainder from a pool buffer.
 const PARKED_BIT: u32 = 1 << 31;
 
 /// io-wq threads of each kind that a ring may use, so that ends handed to them (shutdown) never
@@ -83,7 +83,7 @@ const IO_WQ_WORKERS: u32 = 4;
 /// A worker's kernel rings. Made, used and dropped on the worker's thread.
 ///
 /// It owns parts, each with its own rules, and carries out what a part decides: entries are queued
-/// here alone ([`KernelRing::push`]).
+/// here alone (`KernelRing::push`).
 pub struct KernelRing {
     /// Dropped, and so closed, before the memory below is given back: see `Drop`.
     tables: ManuallyDrop<Tables>,
