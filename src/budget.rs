@@ -1,4 +1,4 @@
-//! What the process may still hold: one count for all workers, leased to them in batches.
+//! The connections that the process may still hold: one count, leased to workers in batches.
 
 use std::fmt;
 use std::sync::OnceLock;
@@ -10,26 +10,26 @@ use crate::base::sync::{AtomicBool, AtomicU32, Ordering::SeqCst, fence};
 /// limit.
 ///
 /// Near the limit a worker that has clients waiting and finds no permit says that it is hungry.
-/// Others give back what lies idle with them, and whoever gives back wakes the hungry: no client
-/// waits for a permit that nobody uses.
+/// The others return idle permits, and each return wakes the hungry workers: no client waits while
+/// a permit is unused.
 pub struct Budget {
     limit: AtomicU32,
     leased: AtomicU32,
-    /// Permits that connections hold: those leased less those that lie ready.
+    /// Permits that connections hold: those leased less the idle ones.
     used: AtomicU32,
     /// By worker: it has no slot left, so others serve its queues.
     full: Box<[AtomicBool]>,
-    /// By worker.
+    /// By worker: it has clients waiting and no permit for them.
     hungry: Box<[AtomicBool]>,
-    bells: OnceLock<Vec<Bell>>,
+    wakers: OnceLock<Vec<WakeWorker>>,
 }
 
-/// What wakes a worker from another thread.
-pub type Bell = Box<dyn Fn() + Send + Sync>;
+/// A call that wakes a worker from another thread.
+pub type WakeWorker = Box<dyn Fn() + Send + Sync>;
 
-// A worker that says it is hungry and then finds no permit must be seen by whoever gives one back
-// later: each writes one variable and then reads the other's, which takes one order over both. The
-// SeqCst accesses give it. The fences say it again in the only form that loom models (it takes
+// A worker that says it is hungry and then finds no permit must be seen by the worker that returns
+// one later: each writes one variable and then reads the other's, which takes one order over both.
+// The SeqCst accesses give it. The fences say it again in the only form that loom models (it takes
 // SeqCst accesses for acquire and release), so that `tests/budget` can check the rest.
 impl Budget {
     /// A budget of `limit` connections for `workers`, none leased.
@@ -41,14 +41,14 @@ impl Budget {
             used: AtomicU32::new(0),
             full: flags(),
             hungry: flags(),
-            bells: OnceLock::new(),
+            wakers: OnceLock::new(),
         }
     }
 
-    /// Gives the bells that wake the workers, in their order. Until then nobody is woken, so it is
-    /// done before the first client comes; a second set is ignored.
-    pub fn hang_bells(&self, bells: Vec<Bell>) {
-        let _ = self.bells.set(bells);
+    /// Sets the calls that wake the workers, in the order of workers. Until then no worker is
+    /// woken, so it is done before the first client comes; a second set is ignored.
+    pub fn set_wakers(&self, wakers: Vec<WakeWorker>) {
+        let _ = self.wakers.set(wakers);
     }
 
     /// The most connections at once.
@@ -91,7 +91,7 @@ impl Budget {
         self.hungry.len() as u32
     }
 
-    /// Permits that nobody has leased. Another thread may take them before the caller does.
+    /// Permits that no worker has leased. Another thread may take them before the caller does.
     pub fn free(&self) -> u32 {
         self.limit().saturating_sub(self.leased.load(SeqCst))
     }
@@ -123,7 +123,7 @@ impl Budget {
     }
 
     /// Counts one connection above the limit: a client that came without a permit, which admission
-    /// excludes. It is served and counted, so that the books stay right.
+    /// excludes. It is served and counted, so that the counts stay right.
     pub fn overdraw(&self) {
         self.leased.fetch_add(1, SeqCst);
     }
@@ -152,7 +152,7 @@ impl Budget {
         }
     }
 
-    /// Wakes all workers but this one: something outside of the budget may lie idle there.
+    /// Wakes all workers but this one: they may hold an idle resource outside of the budget.
     pub fn wake_others(&self, worker: usize) {
         self.wake(|other| other != worker);
     }
@@ -181,8 +181,8 @@ impl Budget {
     }
 
     fn wake(&self, whom: impl Fn(usize) -> bool) {
-        let bells = self.bells.get().into_iter().flatten().enumerate();
-        bells.filter(|(worker, _)| whom(*worker)).for_each(|(_, bell)| bell());
+        let wakers = self.wakers.get().into_iter().flatten().enumerate();
+        wakers.filter(|(worker, _)| whom(*worker)).for_each(|(_, wake)| wake());
     }
 }
 

@@ -11,9 +11,9 @@ use crate::base::errno_of;
 use crate::config::SocketOptions;
 use crate::ring::{steer_clients, take_no_hops};
 
-/// How many bytes may wait unsent in a socket before a sender is told to wait. It bounds what a
-/// peer that does not read costs: without it a send queue grows to `tcp_wmem`'s maximum, 4 MiB.
-/// Sixteen buffers of the default size keep a bulk transfer busy.
+/// How many bytes may wait unsent in a socket before a sender has to wait. It bounds the memory
+/// that a peer costs which does not read: without it a send queue grows to `tcp_wmem`'s maximum, 4
+/// MiB. Sixteen buffers of the default size keep a bulk transfer busy.
 pub const UNSENT_BYTES: u32 = 256 << 10;
 
 /// The sockets of one address.
@@ -23,8 +23,8 @@ pub struct Bound {
     pub address: SocketAddr,
     /// One for each worker.
     pub sockets: Vec<OwnedFd>,
-    /// Somebody else has them open, too: their queues wait for a successor when we end, so they are
-    /// never shut down and never steered.
+    /// Another process has them open, too. Their queues wait for a successor when we end, so they
+    /// are never shut down and never steered.
     pub inherited: bool,
 }
 
@@ -33,9 +33,9 @@ pub struct Bound {
 pub struct BindError {
     /// The address.
     pub address: SocketAddr,
-    /// What was tried.
+    /// The call that failed.
     pub tried: &'static str,
-    /// What the kernel said.
+    /// The kernel's error.
     pub errno: Errno,
 }
 
@@ -46,7 +46,7 @@ impl fmt::Display for BindError {
     }
 }
 
-/// What an errno of a passive socket means for its address, and what to do.
+/// The meaning of an errno of a passive socket for its address, and the remedy.
 pub fn remedy(errno: Errno, address: SocketAddr) -> String {
     let port = address.port();
     let words = match errno {
@@ -159,7 +159,7 @@ fn passive(address: SocketAddr, options: &SocketOptions) -> Result<Socket, BindE
     Ok(socket)
 }
 
-/// What accepted sockets are to inherit, and the backlog; listening comes last.
+/// Sets the options that accepted sockets inherit, and the backlog; listening comes last.
 ///
 /// # Errors
 /// When the kernel refuses one; those before it are set.
@@ -246,7 +246,7 @@ pub fn stop_syns(address: SocketAddr, sockets: &[impl AsFd]) -> Result<Decoys, B
         Ok(socket)
     };
     let decoys: Vec<Socket> = sockets.iter().map(|_| decoy()).collect::<Result<_, _>>()?;
-    // Nobody has this index before the first decoy listens.
+    // No socket has this index before the first decoy listens.
     let index = u32::try_from(sockets.len()).unwrap_or(u32::MAX);
     steer_clients(member, index).map_err(refused("SO_ATTACH_REUSEPORT_CBPF"))?;
     for decoy in &decoys {

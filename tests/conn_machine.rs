@@ -253,8 +253,8 @@ impl Bench {
             }
             2 | 3 => {
                 let side = Side::BOTH[self.choose(2)];
-                if self.conn.can_name(side) {
-                    self.apply(Event::NameWanted(side));
+                if self.conn.can_ask_addresses(side) {
+                    self.apply(Event::AddressesWanted(side));
                 }
             }
             1 if !self.starved.is_empty() => {

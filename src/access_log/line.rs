@@ -27,7 +27,7 @@ struct Line<'a> {
     end: Option<End<'a>>,
 }
 
-/// What is said at a connection's end.
+/// The fields of a line about a connection's end.
 #[derive(Serialize)]
 struct End<'a> {
     server: Option<&'a str>,
@@ -62,8 +62,8 @@ impl Line<'_> {
         let time = |moment: Micros| {
             format_rfc3339_micros(began + Duration::from_micros(moment.0)).to_string()
         };
-        let local = |side: Side| note.names[side].map(|found| found.local);
-        let peer = |side: Side| note.names[side].and_then(|found| found.peer);
+        let local = |side: Side| note.addresses[side].map(|found| found.local);
+        let peer = |side: Side| note.addresses[side].and_then(|found| found.peer);
         let end = match note.event {
             AccessEvent::Opened => None,
             AccessEvent::Ended { opened, connect, to_upstream_bytes, to_client_bytes, reason } => {
@@ -162,10 +162,10 @@ mod tests {
         String::from_utf8(out).expect("text")
     }
 
-    fn note(event: AccessEvent, names: [Option<FourTuple>; 2]) -> AccessNote {
+    fn note(event: AccessEvent, addresses: [Option<FourTuple>; 2]) -> AccessNote {
         let id = ConnId { worker: 0, slot: 5, generation: 7 };
         let at = Micros(3_500_000);
-        AccessNote { at, id, parties: parties(), names: BySide(names), event }
+        AccessNote { at, id, parties: parties(), addresses: BySide(addresses), event }
     }
 
     const ENDED: AccessEvent = AccessEvent::Ended {

@@ -18,24 +18,24 @@ use crate::worker::AccessQueue;
 use file::append_to;
 use line::write_line;
 
-/// How often the queues are looked at. A worker that woke the thread instead would make a call to
+/// Between two polls of the queues. A worker that woke the thread instead would make a call to
 /// the kernel for each line.
-const LOOK: Duration = Duration::from_millis(20);
+const POLL_QUEUES: Duration = Duration::from_millis(20);
 /// Bytes that are gathered before they are written.
 const BATCH_BYTES: usize = 256 << 10;
-/// How often lines that are lost are complained about.
+/// Between two warnings about lost lines.
 const COMPLAINT: Duration = Duration::from_secs(60);
 /// How long a gateway that ends in order waits for the last lines.
 pub const LAST_LINES: Duration = Duration::from_secs(3);
-/// How often it looks.
-const LAST_LOOK: Duration = Duration::from_millis(10);
+/// Between two polls of the writing thread in that time.
+const POLL_THREAD: Duration = Duration::from_millis(10);
 
 /// Where the lines go.
 #[derive(Debug)]
 pub enum Sink {
     /// Standard output.
     Stdout,
-    /// A file that can be opened anew.
+    /// A file that can be reopened.
     File(PathBuf, File),
 }
 
@@ -113,13 +113,13 @@ impl AccessLog {
         Ok((log.clone(), Writing { log, thread }))
     }
 
-    /// Opens the file anew, which a rotation has moved away; false when there is no file.
+    /// Reopens the file, which a rotation has moved away; false when there is no file.
     pub fn reopen(&self) -> bool {
         self.0.reopen.store(self.0.has_file, Ordering::SeqCst);
         self.0.has_file
     }
 
-    /// What became of the lines so far.
+    /// The counts of written and lost lines so far.
     pub fn counts(&self) -> reading::AccessLog {
         let State { written, failed, failing, .. } = &*self.0;
         reading::AccessLog {
@@ -145,15 +145,14 @@ impl AccessLog {
 }
 
 impl Writing {
-    /// Writes what still waits. When whoever takes the lines does not take them in time, it gives
-    /// up.
+    /// Writes the lines that still wait. It gives up when the reader of the lines is too slow.
     pub fn finish(self, within: Duration) {
         self.log.0.stop.store(true, Ordering::SeqCst);
-        for _ in 0..within.as_millis() / LAST_LOOK.as_millis() {
+        for _ in 0..within.as_millis() / POLL_THREAD.as_millis() {
             if self.thread.is_finished() {
                 return;
             }
-            std::thread::sleep(LAST_LOOK);
+            std::thread::sleep(POLL_THREAD);
         }
         tracing::warn!("the access log's last lines could not be written in time");
     }
@@ -191,7 +190,7 @@ impl Writer {
                 return;
             }
             if !wrote {
-                std::thread::sleep(LOOK);
+                std::thread::sleep(POLL_QUEUES);
             }
         }
     }
@@ -234,7 +233,7 @@ impl Writer {
             Ok(new) => {
                 *file = new;
                 self.torn = false;
-                tracing::info!(path = %path.display(), "the access log was opened anew");
+                tracing::info!(path = %path.display(), "the access log was reopened");
             }
             Err(error) => {
                 let path = path.display();

@@ -45,7 +45,7 @@ ids! {
     ListenerId;
     /// A gate: a passive socket, by which clients of a listener come to one worker.
     GateId;
-    /// What becomes of a listener's clients: the upstream that they go to, and their timeouts.
+    /// A way for a listener's clients: the upstream that they go to, and their timeouts.
     RouteId;
     /// A named group of servers, or a builtin.
     UpstreamId;
@@ -74,7 +74,7 @@ impl<I: Id, T> IdMap<I, T> {
         self.count
     }
 
-    /// Nobody is in it.
+    /// The table has no entry.
     pub fn is_empty(&self) -> bool {
         self.count == 0
     }

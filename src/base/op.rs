@@ -2,7 +2,7 @@
 
 use super::{Chunk, ServerId};
 
-/// What may be asked for one side of a connection. Its kind is an [`OpKind`].
+/// An operation on one side of a connection. Its kind is an [`OpKind`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Operation {
     /// Makes a socket for `ServerId`'s family in the side's slot, with the server's options. A
@@ -16,10 +16,10 @@ pub enum Operation {
     /// Receives once into a buffer that the ring picks when data is there. `Ok(0)` is a FIN (or
     /// a reset whose error another operation got). `ENOBUFS`: no buffer was free.
     ///
-    /// After the first of them the ring may receive ahead, until a wait for the other side to be
-    /// writable: a few pieces, an end, or an error, which is gone from the socket then. The next
-    /// receive or splice has them in their order, and waits see them. A close discards them, and
-    /// their sender gets RST.
+    /// After the first one the ring may read ahead until a wait for the other side to be writable:
+    /// a few buffers, a FIN or an error, which is no longer on the socket then. The next receives
+    /// or splices get them in order, and waits see them. A close discards them, and their sender
+    /// gets RST.
     Receive,
     /// As [`Operation::Receive`], but what is there goes into a pipe, unless it was received ahead,
     /// and it never waits: `EAGAIN` when nothing is there, and once after a splice that took all
@@ -154,7 +154,7 @@ impl InFlight {
         InFlight(1 << kind as u16)
     }
 
-    /// Those in either.
+    /// The kinds in either set.
     pub const fn or(self, kinds: InFlight) -> InFlight {
         InFlight(self.0 | kinds.0)
     }
@@ -169,7 +169,7 @@ impl InFlight {
         self.0 & 1 << kind as u16 != 0
     }
 
-    /// Those in both.
+    /// The kinds in both sets.
     pub fn and(self, kinds: InFlight) -> InFlight {
         InFlight(self.0 & kinds.0)
     }

@@ -70,7 +70,7 @@ impl Tick {
     }
 }
 
-/// What tells a worker the time: the system's monotonic clock, or a test's.
+/// A worker's source of time: the system's monotonic clock, or a test's.
 #[derive(Clone, Debug)]
 pub enum Clock {
     /// `CLOCK_MONOTONIC`, counted from the clock's creation.

@@ -313,7 +313,7 @@ fn asked(
     }
 }
 
-/// Of the terminal. Whoever reads from a pipe gets all there is.
+/// The terminal's width; none for a pipe, which gets whole rows.
 fn columns() -> Option<usize> {
     let terminal = io::stdout().is_terminal().then(|| crossterm::terminal::size().ok()).flatten();
     terminal.map(|(columns, _)| usize::from(columns))

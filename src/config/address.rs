@@ -2,11 +2,11 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-/// What is wrong with an address, and the address that was probably meant.
+/// An error in an address, and the address that was probably meant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Fault {
     pub(super) must: &'static str,
-    /// What to write, whatever the value is.
+    /// The remedy, for any value.
     pub(super) remedy: &'static str,
     /// The same for this very value. Not to be shown when the value came from the environment.
     pub(super) instead: Option<String>,
@@ -57,7 +57,7 @@ const MANY: Fault = Fault::new(
     "write the address of one host",
 );
 
-/// What a listener binds to: one address, or one of each family for `*:PORT`.
+/// Reads the addresses of a listener: one, or one of each family for `*:PORT`.
 pub(super) fn bind(text: &str) -> Result<Vec<SocketAddr>, Fault> {
     if let Some(port) = text.strip_prefix("*:").and_then(port) {
         let v4 = SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));
@@ -129,7 +129,7 @@ const ZONE: Fault = Fault::new(
     "write it as in \"[fe80::1%2]:7000\"; `ip link` shows the numbers",
 );
 
-/// What was probably meant by a text that is no address with a port.
+/// Guesses the address that a wrong text was meant to be.
 fn misread(text: &str, example: Example) -> Fault {
     if text.starts_with("unix:") || text.starts_with('/') {
         let must = "is a unix socket, and those are not in this version";

@@ -55,7 +55,7 @@ keys! {
     /// Write a path when scripts need a fixed one, or two gateways should be told apart by name.
     "socket" socket: AdminSocket = "auto", Restart, SOCKETS, "write \"/run/portcullis/admin.sock\"";
 
-    /// Its permissions. Whoever can write to it can end every connection.
+    /// Its permissions. A user who can write to it can end every connection.
     ///
     /// Write "0660" and a group when operators are not the user that the gateway runs as.
     "mode" mode: u32 = "0600", Restart, MODES, "write \"0600\" or \"0660\"";

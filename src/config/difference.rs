@@ -1,4 +1,4 @@
-//! What differs between two configs, key by key.
+//! The difference between two configs, key by key.
 
 use super::key::{Class, Key};
 use super::text::Written;
@@ -97,7 +97,7 @@ fn going(section: String, before: Option<String>) -> Difference {
     Difference { section, key: None, before, after: None, class: Class::Live }
 }
 
-/// What differs in a section that is in both configs, but for its servers.
+/// The difference in a section that is in both configs, without its servers.
 fn of_section(before: &Written, after: &Written, all: &mut Vec<Difference>) {
     let value = |of: &Written, key: &Key| {
         let found = of.values.iter().find(|(one, _)| one.name == key.name);
@@ -131,7 +131,7 @@ fn servers_of(upstream: &Upstream) -> &[Server] {
     }
 }
 
-/// What differs among the servers of an upstream that is in both configs.
+/// The difference among the servers of an upstream that is in both configs.
 fn of_servers(upstream: &str, before: &[Server], after: &[Server], all: &mut Vec<Difference>) {
     let path = |server: &Server| format!("{upstream}.servers.{}", server.name);
     let named = |list: &[Server], name: &str| list.iter().find(|one| one.name == name).cloned();

@@ -1,4 +1,4 @@
-//! What is wrong with a config file: where, which value, which rule, what to do.
+//! Errors of a config file: place, value, rule and remedy.
 
 use std::fmt;
 
@@ -15,9 +15,9 @@ pub struct ConfigError {
     pub key: Option<String>,
     /// The value as the file has it; `None` when it is missing or a section.
     pub value: Option<String>,
-    /// What the value breaks.
+    /// The rule that the value breaks.
     pub rule: String,
-    /// What to do about it.
+    /// The remedy.
     pub remedy: String,
     /// The line with a caret below the place, when the file is not even TOML.
     pub excerpt: Option<String>,

@@ -47,7 +47,7 @@ impl<'a> Source<'a> {
         }
     }
 
-    /// What the file has at `span`, on one line and not too long.
+    /// The text of the file at `span`, on one line and not too long.
     fn shown(&self, span: &Range<usize>) -> String {
         let written = self.text.get(span.clone()).unwrap_or_default();
         let one_line: String =
@@ -239,7 +239,7 @@ impl<'a> Section<'a> {
         Section::new(self.source, keys.section.to_owned(), None, keys, DeTable::new())
     }
 
-    /// What this section may hold.
+    /// The keys that this section may have.
     pub(super) fn keys(&self) -> &'static SectionKeys {
         self.keys
     }
@@ -357,7 +357,7 @@ impl<'a> Value<'a> {
     }
 }
 
-/// What a value of a file would be as a `T`.
+/// Reads a value of a file as a `T`.
 pub(super) fn read_as<T: DeserializeOwned>(written: &str) -> Option<T> {
     T::deserialize(ValueDeserializer::parse(written).ok()?).ok()
 }

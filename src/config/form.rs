@@ -11,12 +11,12 @@ use crate::config::Auto;
 use crate::config::error::{ConfigError, LATER_RULE};
 use crate::config::file::{Scalar, Value, quoted, read_as};
 
-/// What to write instead of a word that is none of several.
+/// The remedy for a word that is none of several.
 pub(super) const AS_IT_STANDS: &str = "write it in quotes as it stands here";
 
 /// How values of a `T` are written.
 pub(super) trait Form<T> {
-    /// What they are, in words that follow "must be".
+    /// The values in words that follow "must be".
     fn values(&self) -> String;
 
     /// The same and a word besides.
@@ -24,7 +24,7 @@ pub(super) trait Form<T> {
         format!("{}, or {word:?}", self.values())
     }
 
-    /// What `written` stands for, if it is one of them.
+    /// The value that `written` stands for, if it is one of them.
     fn accept(&self, written: &Scalar) -> Option<T>;
 
     /// How `value` is written; `None`: the file leaves the key out.
@@ -348,7 +348,7 @@ impl<T> Form<T> for Own<T> {
     }
 }
 
-/// What to write instead of `value`, and what the difference is.
+/// The remedy for `value`, and its difference from it.
 fn meant_instead(value: &Value<'_>, meant: &str) -> String {
     match (value.is_text(), is_text(meant)) {
         (true, false) => format!("write {meant}, without quotes"),

@@ -1,4 +1,4 @@
-//! What is declared of a key, as data: its name, its class of change, its text.
+//! The declaration of a key as data: its name, its class of change, its text.
 
 /// When a change of a key takes effect, once a running gateway reads its file again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -15,7 +15,7 @@ impl Class {
     /// Every class.
     pub const ALL: [Class; 3] = [Class::Live, Class::NewConnections, Class::Restart];
 
-    /// What it means, as the manual says it.
+    /// Its meaning, in the words of the manual.
     pub fn meaning(self) -> &'static str {
         match self {
             Class::Live => "A reload makes the change at once, and for open connections, too.",
@@ -36,20 +36,20 @@ impl Class {
     }
 }
 
-/// What is declared of one key, but for its type.
+/// The declaration of one key, without its type.
 #[derive(Clone, Copy, Debug)]
 pub struct Key {
     /// As it is written.
     pub name: &'static str,
     /// When a change takes effect.
     pub class: Class,
-    /// What it means, and the symptom that says to change it; an empty line ends a paragraph.
+    /// Its meaning, and the symptom that says to change it; an empty line ends a paragraph.
     pub text: &'static str,
     /// Its default as a file has it; `None`: without the key there is no value.
     pub default: Option<&'static str>,
     /// A value to show where there is no default.
     pub example: Option<&'static str>,
-    /// What its values are, in words.
+    /// Its values in words.
     pub values: fn() -> String,
 }
 
@@ -58,11 +58,11 @@ pub struct Key {
 pub struct SectionKeys {
     /// The section's path; `NAME` stands for a name that the file chooses.
     pub section: &'static str,
-    /// What there is to say of the section.
+    /// The text about the section.
     pub about: &'static str,
-    /// What it may hold, in the order of the manual.
+    /// Its keys, in the order of the manual.
     pub keys: &'static [&'static [Key]],
-    /// What it may hold one day, refused by name until then.
+    /// Keys that later versions may have, refused by name until then.
     pub later: &'static [&'static str],
 }
 

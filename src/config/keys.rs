@@ -47,7 +47,7 @@ macro_rules! keys {
                 }
             ),*];
 
-            /// What the section says; defaults where it says nothing, or something wrong.
+            /// Reads the section; a key that is missing or wrong has its default.
             pub(in crate::config) fn read(
                 section: &$crate::config::file::Section<'_>,
                 problems: &mut Vec<$crate::config::error::ConfigError>,

@@ -314,7 +314,7 @@ fn bind(
     addresses
 }
 
-/// What is wrong with one more address; takes it when nothing is.
+/// Takes one more address, or says what is wrong with it.
 fn conflict(
     element: &Value<'_>,
     name: &str,

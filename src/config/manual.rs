@@ -6,7 +6,7 @@ use super::key::{Class, Key, SectionKeys};
 /// Columns of a line of the documented file.
 const COLUMNS: usize = 100;
 
-/// What the documented file says before its first section; an empty line ends a paragraph.
+/// The head of the documented file, before its first section; an empty line ends a paragraph.
 const HEAD: &str = "\
 Every key of this version. Each is set to its default, so this file and no file mean the same,
 and each says what tells you to change it. Lines that begin with \"#key\" are keys that cannot
@@ -21,7 +21,7 @@ ${. Errors never show what the environment says. A key that is not here is an er
 The last line on a key says what its values are, and what `portcullis reload` makes of a
 change of it while the gateway runs. \"live\": it holds at once; \"new connections\": open
 ones keep what they began with; \"restart\": the gateway must start again, and a reload
-refuses the change unless it is told --allow-partial.";
+refuses the change without --allow-partial.";
 
 /// The text of config/portcullis.toml: every key with its manual, set to its default.
 pub fn documented() -> String {
@@ -52,7 +52,7 @@ fn documented_sections() -> impl Iterator<Item = &'static SectionKeys> {
     SECTIONS.into_iter().filter(is_own)
 }
 
-/// What the values of a key are, and what a change takes.
+/// The values of a key, and what a change of it takes.
 fn facts(key: &Key) -> String {
     format!("Values: {}. Change: {}.", (key.values)(), key.class.words())
 }

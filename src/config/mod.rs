@@ -46,10 +46,10 @@ pub use upstream::Upstream;
 /// A config file is smaller than this; 65,535 servers with names take 4 MiB.
 const MAX_FILE_BYTES: u64 = 16 << 20;
 
-/// Everything a config file says, checked as a whole: whoever holds one need not check again.
+/// Everything a config file says. A value of this type has been checked as a whole.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// What concerns the process.
+    /// The section of the process.
     pub gateway: Gateway,
     /// Sizes of each worker's ring.
     pub ring: RingConfig,
@@ -61,7 +61,7 @@ pub struct Config {
     pub admin: Admin,
     /// Where it is seen.
     pub status: Status,
-    /// What the log says, and how.
+    /// The section of the log.
     pub log: Log,
     /// Where a line goes for every connection.
     pub access_log: AccessLog,
@@ -78,7 +78,7 @@ pub enum Auto<T> {
     Fixed(T),
 }
 
-/// What becomes of clients beyond a limit.
+/// The policy for clients beyond a limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AtLimit {
     /// They wait in the backlog until somebody leaves.
@@ -87,7 +87,7 @@ pub enum AtLimit {
     Reset,
 }
 
-/// Who answers a connection.
+/// The side that answers a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum UpstreamKind {
     /// A server, over a socket of its own.
@@ -126,7 +126,7 @@ pub enum Balance {
     LeastConnections,
 }
 
-/// What the gateway answers by itself.
+/// An upstream that the gateway answers itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Builtin {
     /// Every byte, back.
@@ -166,7 +166,7 @@ pub enum Level {
     Error,
     /// Something will go wrong, or did and was mended.
     Warn,
-    /// What an operator wants to see once.
+    /// Events that an operator wants to see once.
     Info,
     /// Each connection.
     Debug,
@@ -184,7 +184,8 @@ pub enum LogFormat {
 }
 
 impl Config {
-    /// What runs without a file: listener `default` on 127.0.0.1:7000, answered by an echo.
+    /// The config of a run without a file: listener `default` on 127.0.0.1:7000, answered by an
+    /// echo.
     pub fn embedded() -> Config {
         Config {
             gateway: Gateway::default(),

@@ -1,4 +1,4 @@
-//! What a section holds: its keys, sections within it, typed values, lists.
+//! Reads the contents of a section: keys, sections within it, typed values, lists.
 
 use crate::config::error::{ConfigError, LATER_RULE};
 use crate::config::file::{Section, Value};

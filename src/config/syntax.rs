@@ -5,13 +5,13 @@ use std::ops::Range;
 /// The columns of a line that an excerpt shows.
 const SHOWN_COLUMNS: usize = 80;
 
-/// What the parser said, in the order that it said it.
+/// An error of the parser, in the parser's order.
 pub(super) struct Complaint {
     pub(super) span: Range<usize>,
     pub(super) message: String,
 }
 
-/// What to say of it all. A mistake makes the parser misread what follows, so there is one.
+/// The error to report. A mistake makes the parser misread the rest, so only one is reported.
 pub(super) struct First {
     pub(super) place: usize,
     pub(super) rule: String,

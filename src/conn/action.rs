@@ -1,18 +1,18 @@
-//! What goes into a connection and what comes out.
+//! Events go into a connection, actions come out.
 
 use arrayvec::ArrayVec;
 
 use crate::base::{Buffer, BySide, Chunk, Errno, OpKind, Operation, Side};
 use crate::conn::Reason;
 
-/// What happened to a connection.
+/// An event of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
     /// An operation that the connection asked for completed.
     Completed {
-        /// On which of its sockets.
+        /// The socket of it.
         side: Side,
-        /// What was asked.
+        /// The operation.
         kind: OpKind,
         /// Bytes, poll(2) bits or 0, by kind.
         result: Result<u32, Errno>,
@@ -31,22 +31,22 @@ pub enum Event {
     ChunkMoved(Side, Chunk),
     /// A buffer is free again for the starved lane that this side is the source of.
     BufferFreed(Side),
-    /// What the connection waited for did not come in time.
+    /// The deadline of what the connection waits for has passed.
     Expired(Patience),
-    /// Somebody ended it from outside: an order, or a timeout of the configuration.
+    /// It is ended from outside: by an order, or by a timeout of the configuration.
     Ended {
         /// Why.
         reason: Reason,
         /// No byte has moved for so long that an orderly end is honest.
         at_rest: bool,
     },
-    /// Somebody wants to know the addresses of this side, which [`Connection::can_name`].
+    /// The worker wants the addresses of this side, which [`Connection::can_ask_addresses`].
     ///
-    /// [`Connection::can_name`]: crate::conn::Connection::can_name
-    NameWanted(Side),
+    /// [`Connection::can_ask_addresses`]: crate::conn::Connection::can_ask_addresses
+    AddressesWanted(Side),
 }
 
-/// What a connection waits for, which decides the timeout that governs it.
+/// The event that a connection waits for, which decides its timeout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Patience {
     /// Nothing that has a bound: it is vacant, or an operation is about to complete by itself.
@@ -98,7 +98,7 @@ impl Patience {
     }
 }
 
-/// What a connection wants done, in order.
+/// A step that a connection asks its worker to take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
     /// Start an operation on one side.
@@ -125,7 +125,7 @@ pub enum Action {
 /// released and one operation per side started, twice over where a stage ends at once.
 const MAX_ACTIONS: usize = 10;
 
-/// What one event brought about.
+/// The outcome of one event.
 #[derive(Debug, Default)]
 pub struct Actions {
     /// To be done in this order.

@@ -11,14 +11,14 @@ impl Connection {
         }
     }
 
-    /// Begins the ending. `resets`: who gets RST instead of a FIN.
+    /// Begins the ending. `resets`: the sides that get RST instead of a FIN.
     pub(super) fn end(&mut self, reason: Reason, resets: BySide<bool>, actions: &mut Actions) {
         if matches!(self.phase, Phase::Ending(_)) {
             return;
         }
         self.note_reason(reason);
         self.resets = resets;
-        self.phase = Phase::Ending(Stage::Naming);
+        self.phase = Phase::Ending(Stage::Addresses);
         for source in Side::BOTH {
             match self.lanes[source] {
                 Lane::Stalled(chunk) => actions.list.push(Action::Release(chunk.buffer)),
@@ -28,23 +28,23 @@ impl Connection {
             }
             self.lanes[source] = Lane::Dead;
         }
-        if self.named {
-            self.name_at_end(Side::Client, actions);
+        if self.asks_addresses {
+            self.ask_addresses_at_end(Side::Client, actions);
             if self.upstream_open && !self.in_flight[Side::Upstream].has(OpKind::Close) {
-                self.name_at_end(Side::Upstream, actions);
+                self.ask_addresses_at_end(Side::Upstream, actions);
             }
         }
     }
 
-    /// Asks for the addresses of `side`, unless somebody has asked already: one answer will do.
-    fn name_at_end(&mut self, side: Side, actions: &mut Actions) {
+    /// Asks for the addresses of `side`, unless that operation is in flight already.
+    fn ask_addresses_at_end(&mut self, side: Side, actions: &mut Actions) {
         if !self.in_flight[side].has(OpKind::Addresses) {
             self.start(side, Operation::Addresses, actions);
         }
     }
 
-    /// Somebody wants it ended: a timeout, a drain. A stream that has not ended is cut by this, so
-    /// its sink gets RST: a cut stream never looks like a whole one. A FIN is honest only for a
+    /// A timeout, a drain or a kill ends it. A stream that has not ended is cut by this, so its
+    /// sink gets RST: a cut stream never looks like a whole one. A FIN is honest only for a
     /// connection at rest that owes no bytes.
     pub(super) fn end_from_outside(
         &mut self,
@@ -87,13 +87,13 @@ impl Connection {
             return;
         }
         self.resets[sink] = true;
-        if stage != Stage::Naming {
+        if stage != Stage::Addresses {
             self.start(sink, Operation::Reset, actions);
             self.phase = Phase::Ending(Stage::Resetting);
         }
     }
 
-    /// What it waited for did not come in time. The configuration's timeouts end it from outside.
+    /// A deadline passed. The configuration's timeouts end a connection from outside.
     pub(super) fn expired(&mut self, patience: Patience, actions: &mut Actions) {
         match (self.phase, patience) {
             (Phase::Pressed, Patience::Pressure) => self.open_again(actions),
@@ -131,8 +131,8 @@ impl Connection {
         }
     }
 
-    /// Cancels what waits on `side`, unless a cancel is under way. Asked for again when time has
-    /// passed: an operation that was between two states may have escaped the first.
+    /// Cancels the waiting operations of `side`, unless a cancel is under way. It is repeated after
+    /// a while: an operation that was between two states may have escaped the first cancel.
     pub(super) fn cancel(&mut self, side: Side, actions: &mut Actions) {
         let waiting = self.in_flight[side].and(InFlight::WAITING);
         if !waiting.is_empty() && !self.in_flight[side].has(OpKind::Cancel) {
@@ -145,8 +145,8 @@ impl Connection {
         loop {
             let Phase::Ending(stage) = self.phase else { return };
             let next = match stage {
-                Stage::Naming if self.anywhere(OpKind::Addresses) => return,
-                Stage::Naming => {
+                Stage::Addresses if self.anywhere(OpKind::Addresses) => return,
+                Stage::Addresses => {
                     for side in Side::BOTH {
                         if self.resets[side] {
                             self.start(side, Operation::Reset, actions);

@@ -1,4 +1,4 @@
-//! One direction of bytes, and what its source has told us.
+//! One direction of bytes, and the state of its source.
 
 use crate::base::Chunk;
 
@@ -22,7 +22,7 @@ pub enum Lane {
     Waiting,
     /// A receive is armed on the source.
     Receiving,
-    /// What is there on the source is moved into a pipe, at once.
+    /// The bytes that are at the source are moved into a pipe, at once.
     Splicing,
     /// It wants to receive and no buffer is free.
     Starved,
@@ -41,7 +41,7 @@ pub enum Lane {
     Dead,
 }
 
-/// What a side has told us about the bytes that come from it.
+/// The state of the bytes that come from a side, as far as it is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Input {
     /// More may come.

@@ -16,7 +16,7 @@
 //!       │                    Delivering ◄─────┘ │                        │
 //!       │                         │             ▼                        ▼
 //!       │                         └──────────► Ending ◄──────────────────┘
-//!       └─ (straight to Joined)                  │ named, reset, retired, closed
+//!       └─ (straight to Joined)                  │ asked, reset, retired, closed
 //!                                                ▼
 //!                                              Vacant
 //! ```
@@ -43,7 +43,7 @@ use passage::Passage;
 
 use crate::base::{BySide, InFlight, OpKind, Operation, Side};
 
-/// What a client is joined to.
+/// The other end of a client's bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wiring {
     /// A server across an upstream socket.
@@ -73,9 +73,9 @@ pub enum Phase {
     Joined,
     /// The side across was reset. This side gets the reset once it has acknowledged everything.
     Delivering {
-        /// Who gets the reset.
+        /// The side that gets the reset.
         to: Side,
-        /// What it had not acknowledged when last asked, in bytes.
+        /// Bytes that it had not acknowledged when last asked.
         left_bytes: u32,
     },
     /// On the way out.
@@ -86,10 +86,10 @@ pub enum Phase {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
     /// Addresses are asked for while the sockets still know them.
-    Naming,
+    Addresses,
     /// RST goes to the sides that must see one.
     Resetting,
-    /// What still waits is cancelled; nothing is freed while the kernel may speak of it.
+    /// Waiting operations are cancelled; nothing is freed before their last completions.
     Retiring,
     /// Slots are emptied: upstream first, so that a new client never finds its upstream slot taken.
     Closing,
@@ -101,15 +101,15 @@ pub struct Connection {
     phase: Phase,
     wiring: Wiring,
     reason: Reason,
-    /// Addresses are wanted at the end.
-    named: bool,
+    /// The addresses of its sockets are asked for at the end.
+    asks_addresses: bool,
     /// The upstream slot holds a socket.
     upstream_open: bool,
     /// A server may have heard of this client.
     connect_begun: bool,
     /// Sides that get RST at the end.
     resets: BySide<bool>,
-    /// What each side has told us about its direction.
+    /// The end of each side's stream, as far as it is known.
     input: BySide<Input>,
     in_flight: BySide<InFlight>,
     /// By the side that the bytes come from.
@@ -124,7 +124,7 @@ impl Connection {
         phase: Phase::Vacant,
         wiring: Wiring::Hold,
         reason: Reason::Closed,
-        named: false,
+        asks_addresses: false,
         upstream_open: false,
         connect_begun: false,
         resets: BySide([false; 2]),
@@ -156,7 +156,7 @@ impl Connection {
             Event::Ended { reason, at_rest } => {
                 self.end_from_outside(reason, at_rest, &mut actions);
             }
-            Event::NameWanted(side) => self.name(side, &mut actions),
+            Event::AddressesWanted(side) => self.ask_addresses(side, &mut actions),
         }
         if let Phase::Ending(_) = self.phase {
             self.advance_ending(&mut actions);
@@ -173,19 +173,19 @@ impl Connection {
                 self.received(side, result, buffer, full, actions);
             }
             (_, OpKind::Send) => self.sent(side, result, actions),
-            // The slot's contents are a fact in every phase.
+            // A slot is filled or emptied in every phase.
             (_, OpKind::Open) => self.opened(result, actions),
             (_, OpKind::Close) => self.closed(side, actions),
             // An ending only waits until nothing is in flight.
             (Phase::Ending(_), _) => {}
-            // Somebody else's question.
+            // The worker asked for them.
             (_, OpKind::Addresses) => {}
             (_, OpKind::Connect) => self.connected(result, actions),
             (_, OpKind::WaitReadable) => self.readable(side, result, actions),
             (Phase::Retrying, OpKind::Cancel) => self.retry(actions),
             (Phase::Joined, OpKind::WaitWritable) => self.writable(side, actions),
             (Phase::Joined, OpKind::Shutdown) => self.shut_down(side, result, actions),
-            // Of receives, and each of those tells its own end.
+            // It cancelled receives, which complete by themselves.
             (Phase::Joined | Phase::Delivering { .. }, OpKind::Cancel) => {}
             (Phase::Joined | Phase::Delivering { .. }, OpKind::WatchHangup) => {
                 self.hung_up(side, result, actions);
@@ -198,7 +198,7 @@ impl Connection {
         }
     }
 
-    /// What it waits for now.
+    /// The event that it waits for now, which decides its timeout.
     pub fn patience(&self) -> Patience {
         match self.phase {
             Phase::Vacant | Phase::Opening => Patience::Unbounded,
@@ -217,10 +217,10 @@ impl Connection {
         }
     }
 
-    /// Whether `side` has addresses to ask for: its socket is there, and stays for as long as a
-    /// question is open, because every ending waits for the answer. An upstream socket has both
-    /// addresses, and is no longer given up for another, once it is joined.
-    pub fn has_name(&self, side: Side) -> bool {
+    /// Whether `side` has addresses to ask for. Its socket stays while the operation is in flight,
+    /// because every ending waits for its completion. An upstream socket has both addresses, and is
+    /// no longer given up for another, once it is joined.
+    pub fn has_addresses(&self, side: Side) -> bool {
         match (self.phase, side) {
             (Phase::Vacant | Phase::Ending(_), _) => false,
             (_, Side::Client) => true,
@@ -231,19 +231,23 @@ impl Connection {
         }
     }
 
-    /// Whether they can be asked for now: no question about them is open.
-    pub fn can_name(&self, side: Side) -> bool {
-        self.has_name(side) && !self.in_flight[side].has(OpKind::Addresses)
+    /// Whether the addresses of `side` can be asked for now: no such operation is in flight.
+    pub fn can_ask_addresses(&self, side: Side) -> bool {
+        self.has_addresses(side) && !self.in_flight[side].has(OpKind::Addresses)
     }
 
-    fn name(&mut self, side: Side, actions: &mut Actions) {
-        assert!(self.can_name(side), "{side:?} was to be named in {:?}", self.phase);
+    fn ask_addresses(&mut self, side: Side, actions: &mut Actions) {
+        assert!(
+            self.can_ask_addresses(side),
+            "{side:?} was to be asked for addresses in {:?}",
+            self.phase
+        );
         self.start(side, Operation::Addresses, actions);
     }
 
-    /// Whether something is kept for a lane that [`Patience::Quiet`] gives back.
-    pub fn is_alert(&self) -> bool {
-        self.phase == Phase::Joined && Side::BOTH.iter().any(|&side| self.lane_is_alert(side))
+    /// Whether a lane holds a receive, a watch or a splice that [`Patience::Quiet`] gives back.
+    pub fn can_go_quiet(&self) -> bool {
+        self.phase == Phase::Joined && Side::BOTH.iter().any(|&side| self.lane_can_go_quiet(side))
     }
 
     /// Whether the silence that `patience` is about may be our own: a send has not been answered.

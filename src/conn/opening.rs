@@ -10,10 +10,11 @@ pub fn is_pressure(error: Errno) -> bool {
 }
 
 impl Connection {
-    /// A client's first moment: joined at once to a builtin, or waiting for a server. `named` asks
-    /// for addresses at the end.
-    pub fn accepted(wiring: Wiring, named: bool) -> (Connection, Actions) {
-        let mut conn = Connection { phase: Phase::Joined, wiring, named, ..Connection::VACANT };
+    /// A client's first moment: joined at once to a builtin, or waiting for a server.
+    /// `asks_addresses` asks for addresses at the end.
+    pub fn accepted(wiring: Wiring, asks_addresses: bool) -> (Connection, Actions) {
+        let mut conn =
+            Connection { phase: Phase::Joined, wiring, asks_addresses, ..Connection::VACANT };
         let mut actions = Actions::default();
         match wiring {
             Wiring::Hold => conn.start(Side::Client, Operation::WatchHangup, &mut actions),
@@ -30,9 +31,13 @@ impl Connection {
     }
 
     /// A client beyond a limit: it gets a reset, and no server hears of it.
-    pub fn refused(named: bool) -> (Connection, Actions) {
-        let mut conn =
-            Connection { phase: Phase::Joined, wiring: Wiring::Hold, named, ..Connection::VACANT };
+    pub fn refused(asks_addresses: bool) -> (Connection, Actions) {
+        let mut conn = Connection {
+            phase: Phase::Joined,
+            wiring: Wiring::Hold,
+            asks_addresses,
+            ..Connection::VACANT
+        };
         let mut actions = Actions::default();
         conn.end(Reason::Refused, BySide([true, false]), &mut actions);
         conn.advance_ending(&mut actions);
@@ -97,7 +102,8 @@ impl Connection {
         self.cancel(Side::Upstream, actions);
     }
 
-    /// One step of a retry: once nothing is in flight, empty the slot; once empty, open anew.
+    /// One step of a retry: once nothing is in flight, empty the slot; once empty, open another
+    /// socket.
     pub(super) fn retry(&mut self, actions: &mut Actions) {
         if !self.in_flight[Side::Upstream].is_empty() {
             return;

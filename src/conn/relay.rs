@@ -3,14 +3,14 @@
 use super::{Action, Actions, Connection, Input, Lane, Passage, Phase, Reason, Wiring};
 use crate::base::{Buffer, BySide, Chunk, Errno, InFlight, OpKind, Operation, Side};
 
-/// poll(2): the socket has an error that nobody has been told.
+/// poll(2): the socket has an error that no call has returned yet.
 const POLL_ERROR: u32 = 0x0008;
 /// poll(2): the socket is reset or dead, `POLLERR` or `POLLHUP`. A FIN alone is `POLLRDHUP`.
 const POLL_DEAD: u32 = POLL_ERROR | 0x0010;
 /// poll(2): the peer will send no more.
 const POLL_ENDED: u32 = 0x2000;
 
-/// What a lane that waits gives back when it has waited for long.
+/// Operations that a lane gives up when it has waited for long.
 const GIVEN_BACK: InFlight =
     InFlight::only(OpKind::Receive).or(InFlight::only(OpKind::WatchHangup));
 
@@ -125,7 +125,7 @@ impl Connection {
             && to == source
             && !says_nothing(error)
         {
-            // The error is told once, so this may be all that is heard of it.
+            // The kernel returns the error once, so no other operation may ever report it.
             return self.end_delivery(actions);
         }
         let lane = self.lanes[source];
@@ -175,9 +175,9 @@ impl Connection {
         }
     }
 
-    /// Whether the lane of `source` waits, and keeps what is not being cancelled and a plain wait
-    /// does without: a receive, a watch, or what splices take.
-    pub(super) fn lane_is_alert(&self, source: Side) -> bool {
+    /// Whether the lane of `source` waits with more than a plain wait: an armed receive, a watch or
+    /// a splice, which is not being cancelled.
+    pub(super) fn lane_can_go_quiet(&self, source: Side) -> bool {
         let waits = matches!(self.lanes[source], Lane::Receiving | Lane::Waiting);
         let in_flight = self.in_flight[source];
         let keeps = !in_flight.and(GIVEN_BACK).is_empty() && !in_flight.has(OpKind::Cancel);
@@ -189,7 +189,7 @@ impl Connection {
     /// waits without a buffer take their place. Data may beat the cancel, as anything else may.
     pub(super) fn go_quiet(&mut self, actions: &mut Actions) {
         for side in Side::BOTH {
-            if !self.lane_is_alert(side) {
+            if !self.lane_can_go_quiet(side) {
                 continue;
             }
             if self.lanes[side] == Lane::Waiting {
@@ -202,8 +202,7 @@ impl Connection {
         }
     }
 
-    /// What came from a source that nobody can be sent the bytes of, in Joined or Delivering; an
-    /// ending has no such lane.
+    /// Bytes came that have no sink any more, in Joined or Delivering; an ending has no such lane.
     fn dropped(
         &mut self,
         source: Side,
@@ -351,7 +350,7 @@ impl Connection {
         }
     }
 
-    /// Some side has ended and nobody watches it yet.
+    /// Some side has ended and has no watch yet.
     pub(super) fn is_unwatched(&self) -> bool {
         Side::BOTH.iter().any(|&side| {
             self.input[side] == Input::Ended && !self.in_flight[side].has(OpKind::WatchHangup)

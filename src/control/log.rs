@@ -1,4 +1,4 @@
-//! Sets the log up: lines to stderr through a bounded queue, so that nobody waits for a pipe.
+//! Sets the log up: lines to stderr through a bounded queue, so that no thread waits for a pipe.
 
 use std::io::{self, Write};
 
@@ -21,7 +21,7 @@ pub struct LogGuard(#[allow(dead_code, reason = "held for its drop")] WorkerGuar
 /// # Panics
 /// When called twice in a process.
 pub fn start(log: &Log) -> LogGuard {
-    // Its thread is to hear no signal, or one that is held back elsewhere would end the process.
+    // The log's thread inherits a mask that blocks them, so that none is delivered to it.
     signals::hold_ends();
     let (writer, guard): (NonBlocking, WorkerGuard) = NonBlockingBuilder::default()
         .buffered_lines_limit(LINES_WAITING)

@@ -7,7 +7,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio_uring::Runtime;
 
-use super::doors::Doors;
+use super::endpoints::Endpoints;
 use super::ground::Ground;
 use super::handle::{Ending, Exit};
 use super::state::{ControlState, Sources, Stage};
@@ -41,14 +41,14 @@ struct LastSignal {
     at: Millis,
 }
 
-/// What the control plane's share of a busy core is: a tenth of a worker's (sched(7)).
+/// Gives the control plane a tenth of a worker's share of a busy core (sched(7)).
 const NICE: i32 = 10;
 
-/// How long an end that nobody may wait for takes to reset connections, at most.
+/// How long a forced end may take to reset connections.
 const RESET_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Makes the control plane's runtime for the calling thread. It takes a ring, so it is made before
-/// anybody is served.
+/// a client is served.
 ///
 /// # Errors
 /// When its ring or a descriptor is refused; memory is waited for, a bounded time.
@@ -58,8 +58,8 @@ pub fn runtime() -> std::io::Result<Runtime> {
     Ok(patient(|| make().map_err(errno))?)
 }
 
-/// Hears signals and requests and watches until the gateway is to end, then ends it. `ready` is
-/// called when they are heard: not before may anybody be told that the gateway is ready.
+/// Handles signals and requests and watches the workers until the gateway is to end, then ends it.
+/// `ready` is called once signals and requests are handled.
 ///
 /// # Errors
 /// When a signal handler cannot be had.
@@ -68,7 +68,7 @@ pub fn run(
     sources: Arc<Sources>,
     ground: Arc<Mutex<dyn Ground>>,
     exits: UnboundedReceiver<Exit>,
-    doors: Doors,
+    endpoints: Endpoints,
     ready: impl FnOnce(),
 ) -> std::io::Result<Outcome> {
     yield_to_workers();
@@ -76,7 +76,7 @@ pub fn run(
         let (drain, drain_requests) = unbounded_channel();
         let state = ControlState::new(sources, ground, drain);
         let mut plane = Plane::new(state.clone(), exits, drain_requests)?;
-        doors.serve(&state);
+        endpoints.serve(&state);
         state.enter(Stage::Ready);
         ready();
         let outcome = match plane.serve().await {
@@ -97,8 +97,8 @@ pub fn run(
     })
 }
 
-/// Lowers this thread's priority: on a core that it shares with a worker, whoever asks much of it
-/// waits, and no connection does.
+/// Lowers this thread's priority: on a core shared with a worker, expensive admin requests wait,
+/// and connections do not.
 fn yield_to_workers() {
     // On Linux a nice value is a thread's own (setpriority(2)).
     if let Err(error) = rustix::process::setpriority_process(None, NICE) {

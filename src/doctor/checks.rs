@@ -1,4 +1,4 @@
-//! What does not bound the connections held and yet decides how well they are served.
+//! Settings that do not limit capacity but affect the quality of service.
 
 use serde::Serialize;
 
@@ -12,7 +12,7 @@ use crate::host::facts::Facts;
 
 /// Threads beside the workers: the control plane, the log, and the kernel's own for each worker.
 const OTHER_THREADS: u64 = 16;
-/// What `net.core.somaxconn` is since Linux 5.4, where it cannot be read.
+/// The default of `net.core.somaxconn` since Linux 5.4, for hosts where it cannot be read.
 const SOMAXCONN: u32 = 4096;
 /// Seconds that a closed connection keeps its source port (TCP_TIMEWAIT_LEN).
 const TIME_WAIT_SECONDS: u64 = 60;
@@ -26,9 +26,9 @@ pub struct Check {
     pub value: String,
     /// Whether it is well.
     pub verdict: Verdict,
-    /// What follows from it.
+    /// The consequence.
     pub says: String,
-    /// What to change, when it is not well.
+    /// The remedies, when it is not well.
     pub remedies: Vec<Remedy>,
 }
 

@@ -1,4 +1,4 @@
-//! What a config names and this host does not have: addresses, a group, directories.
+//! Things that a config names and this host lacks: addresses, a group, directories.
 
 use std::fmt;
 use std::fs;
@@ -24,9 +24,9 @@ pub struct Lack {
     pub key: String,
     /// Its value.
     pub value: String,
-    /// What the host has instead.
+    /// The host's state instead.
     pub says: String,
-    /// What to do.
+    /// The remedy.
     pub remedy: String,
 }
 
@@ -111,7 +111,7 @@ fn no_such_address(ip: IpAddr) -> String {
     }
 }
 
-/// What makes an address this host's, now or whenever it comes.
+/// The command that adds an address to this host.
 fn add(ip: IpAddr) -> String {
     let (bits, family) = if ip.is_ipv4() { (32, "ipv4") } else { (128, "ipv6") };
     format!(

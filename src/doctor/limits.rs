@@ -22,7 +22,7 @@ const ACCESS_LINE_BYTES: u64 = limits::ACCESS_LINE_BYTES as u64;
 pub const FILES_RESERVED: u64 = 4_096;
 /// The most clients that a config file may ask for.
 pub const CONNECTIONS_MAX: u64 = limits::CONNECTIONS_MAX as u64;
-/// What is taken for granted where the host does not say how much memory it has.
+/// The memory assumed where the host does not say how much it has.
 const MEMORY_ASSUMED_BYTES: u64 = 1 << 30;
 /// Of a hundred bytes that are free, what `memory_limit = "auto"` gives to connections.
 pub(super) const MEMORY_PERCENT: u64 = 80;
@@ -55,7 +55,7 @@ pub enum Force {
     Advisory,
 }
 
-/// Whose a limit is, and so where it is lifted.
+/// The owner of a limit, and so the place where it is lifted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Scope {
@@ -107,11 +107,11 @@ pub enum Kind {
     Memlock,
     /// fs.file-max.
     Files,
-    /// What the machine has free.
+    /// The free memory of the machine.
     HostMemory,
-    /// What the control groups leave.
+    /// The memory that the control groups leave.
     CgroupMemory,
-    /// What the config gives to connections.
+    /// The memory that the config gives to connections.
     MemoryLimit,
     /// Ports to connect from.
     SourcePorts,

@@ -1,4 +1,4 @@
-//! What this host and config can hold: every limit with its arithmetic, and which of them binds.
+//! The connections that this host and config can hold: every limit with its arithmetic.
 //!
 //! `host::facts` is what the host says, `lacks` finds what it does not have, `limits` and `checks`
 //! are the rules, `shape` divides connections among rings, `remedy` is a change, `prescription`
@@ -26,10 +26,10 @@ pub use words::{count, thousands};
 use crate::config::{Auto, Config};
 use crate::host::facts::Facts;
 
-/// What was found out about a host and a config.
+/// The findings about a host and a config.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Diagnosis {
-    /// What the host said.
+    /// The facts of the host.
     pub facts: Facts,
     /// How many connections were asked for; `None`: as many as fit.
     pub asked: Option<u64>,
@@ -37,15 +37,15 @@ pub struct Diagnosis {
     pub fits: u64,
     /// Every limit: those that bind first, the tightest first. Never empty.
     pub limits: Vec<Limit>,
-    /// What does not bound connections and is worth a look.
+    /// Settings that affect the quality of service.
     pub checks: Vec<Check>,
-    /// What the config names and the host does not have.
+    /// Things that the config names and the host lacks.
     pub lacks: Vec<Lack>,
     /// How the connections are divided.
     pub shape: Shape,
-    /// What its rings take of RLIMIT_MEMLOCK.
+    /// The part of RLIMIT_MEMLOCK that its rings take.
     pub locked_bytes: u64,
-    /// What to change, for what was asked or for twice as many as fit.
+    /// The changes for the number asked for, or for twice as many as fit.
     pub prescription: Prescription,
 }
 
@@ -103,7 +103,7 @@ impl Diagnosis {
         &self.limits[0]
     }
 
-    /// What the gateway holds at most: what was asked for, or what fits.
+    /// The most connections: the number asked for, or the number that fits.
     pub fn max_connections(&self) -> u32 {
         u32::try_from(self.asked.unwrap_or(self.fits).min(self.fits)).unwrap_or(u32::MAX)
     }

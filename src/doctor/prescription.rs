@@ -22,7 +22,7 @@ const FEW_RINGS: u32 = 64;
 const BUFFERS_MAX: u64 = 32_768;
 const MIB: u64 = 1 << 20;
 
-/// What to change to hold a number of connections.
+/// The changes needed to hold a number of connections.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Prescription {
     /// The number.
@@ -225,7 +225,7 @@ impl Case<'_> {
         let needed = self.connections_bytes().next_multiple_of(MIB).saturating_add(buffers);
         let available = self.facts.host.memory_available_bytes.unwrap_or(0);
         let auto = self.config.gateway.memory_limit == Auto::Auto;
-        // Whoever writes a limit may take nearly all that is free, not only the share of "auto".
+        // A written limit may take nearly all that is free, not only the share of "auto".
         if auto && needed < available / 100 * 95 {
             return self.memory_limit();
         }

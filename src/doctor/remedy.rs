@@ -34,10 +34,10 @@ pub enum Remedy {
     Config {
         /// As in `gateway.workers`.
         key: String,
-        /// What it should be, as TOML.
+        /// The value it should have, as TOML.
         value: String,
     },
-    /// What no command does.
+    /// A remedy in words, where no command does it.
     Words(String),
 }
 

@@ -16,7 +16,7 @@ use crate::host::facts::Facts;
 /// Raised when a field of the JSON answer changes its meaning or goes.
 pub const SCHEMA: u32 = 1;
 
-/// What `--json` answers.
+/// The answer of `--json`.
 #[derive(Serialize)]
 struct Answer<'a> {
     schema: u32,

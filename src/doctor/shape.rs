@@ -27,7 +27,7 @@ const DESCRIPTORS_OF_SERVERS: u64 =
 /// A pipe has two ends, and the connection that uses it a descriptor for each of its sockets.
 const DESCRIPTORS_PER_PIPE: u64 = 4;
 
-/// What there is to divide connections among.
+/// The means that connections are divided among.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Means {
     /// Threads that move bytes.
@@ -66,7 +66,7 @@ pub struct Shape {
 }
 
 impl Means {
-    /// What this host and config give.
+    /// The means of this host and config.
     pub fn new(facts: &Facts, config: &Config) -> Means {
         let workers = match config.gateway.workers {
             Auto::Auto => facts.cores(),

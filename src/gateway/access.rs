@@ -25,7 +25,7 @@ pub(super) fn queues(config: &Config, workers: usize) -> Vec<Arc<AccessQueue>> {
     (0..workers).map(|_| Arc::new(AccessQueue::new(lines))).collect()
 }
 
-/// What a worker is told of it.
+/// A worker's part in the access log.
 pub(super) fn plan(
     config: &Config,
     queues: &[Arc<AccessQueue>],

@@ -1,4 +1,4 @@
-//! What a gateway of this config and these sockets is, before anything is started: pure.
+//! The topology and plans of a gateway from its config and sockets, before any start: pure.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use crate::worker::{Plan, QuietPlan};
 /// Connections that a worker makes quiet in one turn.
 const QUIETED_PER_TURN: u32 = 100;
 
-/// What the parts of a gateway go by.
+/// The topology that the parts of a gateway share.
 pub(super) struct Assembled {
     pub(super) topology: Arc<Topology>,
     /// By gate.

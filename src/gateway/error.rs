@@ -26,7 +26,7 @@ pub enum GatewayError {
     Listen {
         /// The listener's name in the config.
         listener: String,
-        /// What stood in the way.
+        /// The cause.
         error: ListenError,
     },
     /// A socket that a parent handed down is of no use.
@@ -37,7 +37,7 @@ pub enum GatewayError {
     Lacks(Vec<Lack>),
     /// More connections were asked for than the host can hold, or it can hold none.
     DoesNotFit {
-        /// What the config says, unless it says "auto".
+        /// The number in the config, unless it is "auto".
         asked: Option<u64>,
         /// The arithmetic, and what to change.
         because: String,
@@ -144,7 +144,7 @@ pub enum ListenError {
         /// Who.
         holder: Holder,
     },
-    /// Nobody listens there, and the port is in use.
+    /// No socket listens there, and the port is in use.
     Busy {
         /// The address.
         address: SocketAddr,
@@ -188,7 +188,7 @@ impl fmt::Display for ListenError {
 
 impl std::error::Error for ListenError {}
 
-/// Nobody listens, and a connection has the port, or a socket that is bound and has none.
+/// No socket listens; the port belongs to a connection, or to a socket that is only bound.
 fn busy(out: &mut fmt::Formatter<'_>, address: SocketAddr, by: Option<&Use>) -> fmt::Result {
     let port = address.port();
     write!(out, "{address}: no server listens there, and ")?;

@@ -13,7 +13,7 @@ use crate::ring::{Features, HostSays, ProbeError, lockable_bytes, probe};
 /// Memory for parked bytes per worker: what thousands of peers that do not read may take of ours.
 pub(super) const PARKED_BYTES_MAX: usize = 256 << 20;
 
-/// What was found, and what follows for the gateway.
+/// The host's facts, and the gateway's shape that follows from them.
 #[derive(Debug)]
 pub(super) struct Host {
     /// How connections are divided.
@@ -111,7 +111,7 @@ impl Host {
         self.shape.workers as usize
     }
 
-    /// A few lines for whoever starts a gateway: what it may hold and why, and what to mend.
+    /// Logs a few lines at the start: how much the gateway may hold and why, and the remedies.
     fn report(&self, diagnosis: &Diagnosis) {
         let Shape {
             workers,

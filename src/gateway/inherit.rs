@@ -9,7 +9,7 @@ use socket2::SockRef;
 /// Where inherited descriptors begin (sd_listen_fds(3)).
 const FIRST_FD: usize = 3;
 
-/// What a parent handed down.
+/// Sockets passed by the parent process.
 #[derive(Debug, Default)]
 pub(super) struct Inherited {
     sockets: Vec<Passive>,
@@ -35,7 +35,7 @@ pub enum InheritError {
     NotPassive {
         /// Its number, 3 for the first.
         fd: usize,
-        /// What is wrong.
+        /// The error in words.
         why: String,
     },
     /// No bind asks for it, so its clients would wait for ever.

@@ -34,7 +34,7 @@ pub enum LockError {
     Unusable {
         /// The file.
         path: PathBuf,
-        /// What the kernel said.
+        /// The kernel's error.
         error: io::Error,
     },
 }
@@ -74,7 +74,7 @@ impl fmt::Display for LockError {
 
 impl std::error::Error for LockError {}
 
-/// What the file notes of a drain, before the moment of its end.
+/// The words in the file about a drain, before the moment of its end.
 const DRAINS_UNTIL: &str = "drains until ";
 
 impl Lock {

@@ -32,14 +32,17 @@ pub use lock::LockError;
 
 use crate::access_log::{LAST_LINES, Sink, Writing};
 use crate::base::{Clock, GateId, IdMap, version};
-use crate::budget::{Bell, Budget};
+use crate::budget::{Budget, WakeWorker};
 use crate::config::{AtLimit, Config, ConfigErrors, Log, LogFormat, Status};
 use crate::conn::Reason;
 use crate::control::{
-    AdminDoor, Doors, Ending, Exit, Outcome, Present, Sources, StatusDoor, View, WorkerHandle,
+    AdminEndpoint, Ending, Endpoints, Exit, Outcome, Present, Sources, StatusEndpoint, View,
+    WorkerHandle,
 };
 use crate::host::directory::runtime_directory;
-use crate::metrics::{OfListener, OfServer, OfWorker, Refusal, WorkerCounters};
+use crate::metrics::{
+    ListenerCounters, Refusal, ServerCounters, WorkerCounters, WorkerOwnCounters,
+};
 use crate::ring::{KernelRing, PassiveSocket, RingError, RingSetup, ServerSocket, Supplier, Waker};
 use crate::topology::Topology;
 use crate::worker::{Mailbox, Plan, Worker, mailbox};
@@ -49,7 +52,7 @@ use host::Host;
 use inherit::Inherited;
 use reload::Grounds;
 
-/// Runs until it is told to stop and everything has ended. `path` is the config's, for the log.
+/// Runs until a stop is asked for and everything has ended. `path` is the config's, for the log.
 /// Where the log is JSON an error is logged, too, as its last line.
 ///
 /// # Errors
@@ -99,7 +102,7 @@ fn announce(config: &Config, path: Option<&Path>) {
 struct Gateway {
     runtime: Runtime,
     sources: Arc<Sources>,
-    doors: Doors,
+    endpoints: Endpoints,
     threads: Vec<JoinHandle<()>>,
     exits: UnboundedReceiver<Exit>,
     /// The access log, until the last line is written.
@@ -109,10 +112,10 @@ struct Gateway {
     ground: Grounds,
 }
 
-/// What one worker's thread is given.
-struct Recruit {
+/// The parts that one worker's thread is made of.
+struct WorkerParts {
     index: usize,
-    /// Opened when everything is there: before, nobody is accepted.
+    /// Opened when all parts of the gateway are there: no client is accepted before.
     gate: Receiver<()>,
     core: Option<core_affinity::CoreId>,
     setup: RingSetup,
@@ -131,15 +134,18 @@ impl Gateway {
     ) -> Result<Gateway, GatewayError> {
         let host = Host::prepare(config)?;
         let held = sockets::bind_all(config, &host, inherited)?;
-        let doors = doors(config)?;
+        let endpoints = open_endpoints(config)?;
         crate::host::signals::hold_ends();
         let sink = access::open(config)?;
         let runtime = crate::control::runtime().map_err(GatewayError::Control)?;
-        Ok(Gateway { doors, ..Gateway::recruit(config, path, host, held, sink, runtime)? })
+        Ok(Gateway {
+            endpoints,
+            ..Gateway::start_workers(config, path, host, held, sink, runtime)?
+        })
     }
 
     /// Starts every worker, and lets all accept once each has its ring and nothing else can fail.
-    fn recruit(
+    fn start_workers(
         config: &Config,
         path: Option<&Path>,
         host: Host,
@@ -160,7 +166,7 @@ impl Gateway {
             let counters = Arc::new(topology.counters(&WorkerCounters::default()));
             let (opener, gate) = std::sync::mpsc::channel();
             gates.push(opener);
-            let recruit = Recruit {
+            let parts = WorkerParts {
                 index,
                 gate,
                 core: host.cores.as_ref().map(|cores| cores[index % cores.len()]),
@@ -177,7 +183,7 @@ impl Gateway {
             let (ready_sender, exit_sender) = (ready_sender.clone(), exit_sender.clone());
             let thread = std::thread::Builder::new()
                 .name(format!("worker-{index}"))
-                .spawn(move || work(recruit, &ready_sender, &exit_sender))
+                .spawn(move || work(parts, &ready_sender, &exit_sender))
                 .map_err(GatewayError::Thread)?;
             threads.push(thread);
             let (waker, supplier) = match ready.recv() {
@@ -187,7 +193,7 @@ impl Gateway {
             handles.push(WorkerHandle { orders, waker, supplier });
             all_counters.push(counters);
         }
-        budget.hang_bells(handles.iter().map(bell).collect());
+        budget.set_wakers(handles.iter().map(wake_worker).collect());
         let (access_log, writing) = access::start(config, sink, notes, &clock)?;
         let with_upstream = topology.joins_servers();
         let view = View::new(topology, config.clone(), sockets, all_counters);
@@ -196,21 +202,21 @@ impl Gateway {
         let sources =
             sources::open(&ground.host, with_upstream, clock, budget, handles, access_log, present);
         let sources = Arc::new(sources);
-        let doors = Doors::default();
+        let endpoints = Endpoints::default();
         for gate in gates {
             // A worker that is gone has said so through its `Exit`.
             let _ = gate.send(());
         }
-        Ok(Gateway { runtime, sources, doors, threads, exits, writing, ground })
+        Ok(Gateway { runtime, sources, endpoints, threads, exits, writing, ground })
     }
 
-    /// Until the end. What is still open at the drain's deadline ends with the process.
+    /// Runs until the end. Connections still open at the drain's deadline end with the process.
     fn serve(self) -> Result<(), GatewayError> {
-        let Gateway { runtime, sources, doors, threads, exits, writing, ground } = self;
+        let Gateway { runtime, sources, endpoints, threads, exits, writing, ground } = self;
         let ready = || tracing::info!(workers = sources.workers.len(), "ready");
         let ground = Arc::new(Mutex::new(ground));
         let outcome =
-            crate::control::run(&runtime, sources.clone(), ground.clone(), exits, doors, ready)
+            crate::control::run(&runtime, sources.clone(), ground.clone(), exits, endpoints, ready)
                 .map_err(GatewayError::Control)?;
         if outcome == Outcome::Done {
             for thread in threads {
@@ -218,7 +224,7 @@ impl Gateway {
             }
         }
         if let Some(writing) = writing {
-            // Whoever has asked twice waits for nothing.
+            // A second signal means not to wait.
             let forced = outcome == Outcome::Forced;
             writing.finish(if forced { Duration::ZERO } else { LAST_LINES });
         }
@@ -231,29 +237,29 @@ impl Gateway {
     }
 }
 
-/// Opens the control plane's doors before anybody is served: what is wrong is said at once.
-fn doors(config: &Config) -> Result<Doors, GatewayError> {
+/// Opens the control plane's endpoints before a client is served, so that an error ends the start.
+fn open_endpoints(config: &Config) -> Result<Endpoints, GatewayError> {
     let directory = runtime_directory().map_err(GatewayError::Directory)?;
-    let status = StatusDoor::open(&config.status);
+    let status = StatusEndpoint::open(&config.status);
     let bind = config.status.bind.unwrap_or(Status::BIND);
-    Ok(Doors {
-        admin: AdminDoor::open(&config.admin, &directory).map_err(GatewayError::Admin)?,
+    Ok(Endpoints {
+        admin: AdminEndpoint::open(&config.admin, &directory).map_err(GatewayError::Admin)?,
         status: status.map_err(|error| GatewayError::Status(bind, error))?,
     })
 }
 
-fn bell(handle: &WorkerHandle) -> Bell {
+fn wake_worker(handle: &WorkerHandle) -> WakeWorker {
     let waker = handle.waker.clone();
     Box::new(move || waker.wake())
 }
 
 /// A worker's thread: its ring is made here, because only one thread may ever use it.
 fn work(
-    recruit: Recruit,
+    parts: WorkerParts,
     ready: &std::sync::mpsc::Sender<Result<(Waker, Supplier), RingError>>,
     exits: &UnboundedSender<Exit>,
 ) {
-    let Recruit { index, gate, core, setup, plan, clock, mailbox, budget, counters } = recruit;
+    let WorkerParts { index, gate, core, setup, plan, clock, mailbox, budget, counters } = parts;
     if let Some(core) = core {
         core_affinity::set_for_current(core);
     }
@@ -261,7 +267,7 @@ fn work(
         let ring = match KernelRing::new(setup) {
             Ok(ring) => ring,
             Err(error) => {
-                // Whoever starts the gateway waits for this word; if it is gone, so is the need.
+                // The starting thread waits for this; if it is gone, nothing needs the error.
                 let _ = ready.send(Err(error));
                 return Ok(());
             }
@@ -289,7 +295,7 @@ fn words_of(panic: &(dyn std::any::Any + Send)) -> String {
     words.or_else(|| panic.downcast_ref::<&str>().map(|&text| text.to_owned())).unwrap_or_default()
 }
 
-/// Slots beyond the permits, for clients who are accepted only to be reset.
+/// Slots beyond the permits, for clients that are accepted only to be reset.
 fn spare_slots(config: &Config) -> u32 {
     const SPARE: u32 = 256;
     let resets = config.listeners.iter().any(|listener| listener.at_limit == AtLimit::Reset);
@@ -327,19 +333,19 @@ fn setup(
     }
 }
 
-/// What the gateway did, in a line, and a line for each reason that a connection ended for.
+/// Logs the gateway's totals in a line, and a line for each reason that connections ended for.
 fn summarize(sources: &Sources) {
     let view = sources.view();
-    let total = |number: fn(&OfWorker) -> u64| -> u64 {
+    let total = |number: fn(&WorkerOwnCounters) -> u64| -> u64 {
         view.counters.iter().map(|counters| number(counters)).sum()
     };
-    let listeners = |number: &dyn Fn(&OfListener) -> u64| sources.over_listeners(number);
+    let listeners = |number: &dyn Fn(&ListenerCounters) -> u64| sources.over_listeners(number);
     tracing::info!(
         accepted = listeners(&|l| l.accepted.get()),
         still_open = total(|c| c.open.get()),
         to_upstream_bytes = listeners(&|l| l.to_upstream_bytes.get()),
         to_client_bytes = listeners(&|l| l.to_client_bytes.get()),
-        connects_failed = sources.over_servers(&OfServer::connects_failed),
+        connects_failed = sources.over_servers(&ServerCounters::connects_failed),
         accepts_rearmed = total(|c| c.accepts_rearmed.get()),
         accepts_pressed = total(|c| c.accepts_pressed.get()),
         overshoot = total(|c| c.overshoot.get()),

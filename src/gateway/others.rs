@@ -1,26 +1,27 @@
-//! Others who listen on an address of ours: who lives is refused by name, who is dying waited for.
+//! Other processes on our addresses: a living one is an error by name, a dying one is waited for.
 
 use std::net::SocketAddr;
 use std::path::Path;
 
 use super::ListenError;
 use super::lock::{Lock, LockError};
-use super::wait::{LOOK, Wait};
+use super::wait::{BETWEEN_CHECKS, Wait};
 use crate::host::holders::{Holder, Listening, holder_of, is_ending, is_living, use_of};
 use crate::listener::BindError;
 
-/// Looks that find a lock held by a process that is not on its way out, before it is believed: one
-/// that was killed a moment ago may not know it yet.
-const STEADY_LOOKS: u32 = 2;
+/// Consecutive checks that must find a living holder of a lock before that is an error: a process
+/// killed a moment ago still looks alive.
+const STEADY_CHECKS: u32 = 2;
 /// Descriptors of each process that are looked through first.
 const FIRST_DESCRIPTORS: usize = 1024;
-/// Looks that find the address taken and nobody on it, before the kernel's word is passed on.
-const EMPTY_LOOKS: u32 = 3;
+/// Consecutive checks that find the address taken and no socket on it, before the kernel's error is
+/// passed on.
+const EMPTY_CHECKS: u32 = 3;
 
 /// Takes the lock of `address`. A holder that is on its way out is waited for.
 pub(super) fn lock(directory: &Path, address: SocketAddr) -> Result<Lock, ListenError> {
     let wait = Wait::new();
-    let (mut steady_looks, mut has_said) = (0, false);
+    let (mut steady_checks, mut has_said) = (0, false);
     loop {
         let error = match Lock::take(directory, address) {
             Ok(lock) => return Ok(lock),
@@ -34,23 +35,23 @@ pub(super) fn lock(directory: &Path, address: SocketAddr) -> Result<Lock, Listen
             tracing::warn!(%address, %path, pid, "waits for the lock of the address");
             has_said = true;
         }
-        steady_looks = if pid.is_none_or(is_ending) { 0 } else { steady_looks + 1 };
-        if steady_looks == STEADY_LOOKS || !wait.goes_on() {
+        steady_checks = if pid.is_none_or(is_ending) { 0 } else { steady_checks + 1 };
+        if steady_checks == STEADY_CHECKS || !wait.goes_on() {
             return Err(ListenError::Locked { address, error });
         }
     }
 }
 
-/// Whether a process lives on, for the same reason looked at twice.
-fn outlives_a_look(pid: i32) -> bool {
+/// Whether a process is alive, and still is after a moment.
+fn outlives_a_check(pid: i32) -> bool {
     if is_ending(pid) {
         return false;
     }
-    std::thread::sleep(LOOK);
+    std::thread::sleep(BETWEEN_CHECKS);
     is_living(pid)
 }
 
-/// Those who listen on an address where we are to.
+/// Sockets of other processes that listen on an address of ours.
 pub(super) struct Others<'a> {
     /// By its name in the config.
     listener: &'a str,
@@ -58,20 +59,20 @@ pub(super) struct Others<'a> {
     wait: Wait,
     /// Inodes of listeners that no process has open.
     dead: Vec<u64>,
-    empty_looks: u32,
+    empty_checks: u32,
 }
 
 impl Others<'_> {
     pub(super) fn new(listener: &str, address: SocketAddr) -> Others<'_> {
-        Others { listener, address, wait: Wait::new(), dead: Vec::new(), empty_looks: 0 }
+        Others { listener, address, wait: Wait::new(), dead: Vec::new(), empty_checks: 0 }
     }
 
-    /// Judges those who were found, and sleeps until the next look if they are dead. `refused` is
-    /// what the kernel said of our bind.
+    /// Judges the sockets found, and sleeps until the next check if their processes are dead.
+    /// `refused` is the kernel's error of our bind.
     ///
     /// # Errors
     /// When one lives, when the time is over, or when the kernel refuses though nobody listens.
-    pub(super) fn look(
+    pub(super) fn check(
         &mut self,
         found: Vec<Listening>,
         refused: Option<BindError>,
@@ -81,7 +82,7 @@ impl Others<'_> {
             found.iter().filter(|one| !self.dead.contains(&one.inode)).copied().collect();
         let holder = self.judge(&fresh);
         match &holder {
-            Holder::Living(processes) if !processes.iter().any(|p| outlives_a_look(p.pid)) => {
+            Holder::Living(processes) if !processes.iter().any(|p| outlives_a_check(p.pid)) => {
                 return Ok(());
             }
             Holder::Living(_) | Holder::Unseen(_) => {
@@ -89,8 +90,8 @@ impl Others<'_> {
             }
             Holder::Nobody => {}
         }
-        self.empty_looks = if found.is_empty() { self.empty_looks + 1 } else { 0 };
-        if refused.is_some() && self.empty_looks == EMPTY_LOOKS {
+        self.empty_checks = if found.is_empty() { self.empty_checks + 1 } else { 0 };
+        if refused.is_some() && self.empty_checks == EMPTY_CHECKS {
             return Err(ListenError::Busy { address, by: use_of(address).map(Box::new) });
         }
         if self.wait.goes_on() {
@@ -99,7 +100,8 @@ impl Others<'_> {
         Err(ListenError::Haunted { address, listeners: found.len() })
     }
 
-    /// Who has these open. That it seems to be nobody is said at once: to be sure takes longer.
+    /// The holder of these sockets. A first sign that they have none is logged at once: to be sure
+    /// takes longer.
     fn judge(&mut self, fresh: &[Listening]) -> Holder {
         if fresh.is_empty() {
             return Holder::Nobody;

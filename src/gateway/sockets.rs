@@ -129,7 +129,7 @@ fn make(
         match listen_on(address, workers, &listener.sockets) {
             Ok(bound) => break bound,
             Err(error) if error.errno == Errno::EADDRINUSE => {
-                others.look(listening_on(address), Some(error))?;
+                others.check(listening_on(address), Some(error))?;
             }
             Err(error) => return Err(ListenError::Bind(error)),
         }
@@ -159,7 +159,7 @@ fn take_over(
         if found.is_empty() {
             break;
         }
-        others.look(found, None)?;
+        others.check(found, None)?;
     }
     others.say_gone();
     adopt(address, handed, workers, &listener.sockets).map_err(ListenError::Bind)

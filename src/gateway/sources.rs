@@ -1,4 +1,4 @@
-//! What the control plane takes its readings from, as the start knows it.
+//! The sources of the control plane's readings, as they are at the start.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -29,12 +29,12 @@ pub(super) fn open(
         given: given(&host.facts),
         with_upstream,
         access_log,
-        birth: ProcessStart::read(Path::new("/")),
+        process_start: ProcessStart::read(Path::new("/")),
         present,
     }
 }
 
-/// What facts were read with, to read them again.
+/// The limits that facts were read with, to read them again.
 fn given(facts: &Facts) -> Given {
     let memlock_bytes = facts.process.memlock_bytes.unwrap_or(u64::MAX);
     Given {

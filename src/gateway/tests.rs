@@ -1,4 +1,4 @@
-//! What the gateway does when one of its own parts breaks or goes.
+//! The gateway's behaviour when one of its own parts breaks or goes.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -27,7 +27,7 @@ fn host() -> Host {
 
 /// A worker whose topology names a server that its ring does not have: it panics at the first
 /// client.
-fn broken_recruit(address: &mut SocketAddr) -> Recruit {
+fn broken_parts(address: &mut SocketAddr) -> WorkerParts {
     let text = "[listener.edge]\nbind = [\"127.0.0.1:0\"]\nupstream = \"app\"\n\
                 [upstream.app]\nservers = [\"127.0.0.1:1\"]\n";
     let config = Config::parse(text, "test.toml", &|_| None).expect("a config");
@@ -39,7 +39,7 @@ fn broken_recruit(address: &mut SocketAddr) -> Recruit {
     let host = host();
     let (opener, gate) = std::sync::mpsc::channel();
     opener.send(()).expect("the gate waits");
-    Recruit {
+    WorkerParts {
         index: 0,
         gate,
         core: None,
@@ -55,10 +55,10 @@ fn broken_recruit(address: &mut SocketAddr) -> Recruit {
 #[test]
 fn a_worker_that_panics_is_reported_and_ends_the_gateway() {
     let mut address = SocketAddr::from(([0, 0, 0, 0], 0));
-    let recruit = broken_recruit(&mut address);
+    let parts = broken_parts(&mut address);
     let (ready_sender, ready) = std::sync::mpsc::channel();
     let (exit_sender, exits) = unbounded_channel();
-    let thread = std::thread::spawn(move || work(recruit, &ready_sender, &exit_sender));
+    let thread = std::thread::spawn(move || work(parts, &ready_sender, &exit_sender));
     ready.recv().expect("a word").expect("a ring");
     let mut client = TcpStream::connect(address).expect("it listens");
     client.set_read_timeout(Some(Duration::from_secs(60))).expect("an option");
@@ -75,7 +75,8 @@ fn a_worker_that_panics_is_reported_and_ends_the_gateway() {
     let runtime = crate::control::runtime().expect("a runtime");
     let ground = Grounds::new(None, host(), Clock::system(), Vec::new());
     let ground = Arc::new(Mutex::new(ground));
-    let outcome = crate::control::run(&runtime, sources, ground, exits, Doors::default(), || {});
+    let outcome =
+        crate::control::run(&runtime, sources, ground, exits, Endpoints::default(), || {});
     assert_eq!(outcome.expect("a runtime"), Outcome::WorkerLost);
 }
 
@@ -113,7 +114,7 @@ impl Rig {
         let (orders, mailbox) = mailbox();
         let (opener, gate) = std::sync::mpsc::channel();
         opener.send(()).expect("the gate waits");
-        let recruit = Recruit {
+        let parts = WorkerParts {
             index: 0,
             gate,
             core: None,
@@ -126,7 +127,7 @@ impl Rig {
         };
         let (ready_sender, ready) = std::sync::mpsc::channel();
         let (exit_sender, _exits) = unbounded_channel();
-        let thread = std::thread::spawn(move || work(recruit, &ready_sender, &exit_sender));
+        let thread = std::thread::spawn(move || work(parts, &ready_sender, &exit_sender));
         let (waker, supplier) = ready.recv().expect("a word").expect("a ring");
         let workers = vec![WorkerHandle { orders, waker, supplier }];
         let present = Present::new(View::new(topology, config, sockets, vec![counters]), register);
@@ -143,7 +144,7 @@ impl Rig {
     fn rows(&self) -> Vec<Row> {
         let (reply, answer) = tokio::sync::oneshot::channel();
         let (query, purpose) = (Query::all(10), Purpose::Show);
-        self.order(Order::Walk(Box::new(Task { query, only: None, purpose, reply })));
+        self.order(Order::Scan(Box::new(Task { query, only: None, purpose, reply })));
         match answer.blocking_recv().expect("an answer") {
             Reply::Done(answer) => answer.rows.into_iter().map(|one| *one.row).collect(),
             Reply::Busy => panic!("nobody else asks"),

@@ -1,4 +1,4 @@
-//! A bounded wait for what is dying.
+//! A bounded wait for processes and sockets on their way out.
 
 use std::time::Duration;
 
@@ -9,10 +9,10 @@ use crate::base::{Clock, Millis};
 /// share of the clients after the log has said `ready`, and a listener that nobody seems to have
 /// open may belong to a living gateway in another PID namespace.
 pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(60);
-/// Between two looks.
-pub(super) const LOOK: Duration = Duration::from_millis(50);
+/// Between two checks.
+pub(super) const BETWEEN_CHECKS: Duration = Duration::from_millis(50);
 
-/// A bounded wait for what is dying.
+/// A bounded wait for processes and sockets on their way out.
 pub(super) struct Wait {
     clock: Clock,
     began: Millis,
@@ -28,11 +28,11 @@ impl Wait {
         self.clock.now().since(self.began)
     }
 
-    /// Sleeps, and says whether to look again.
+    /// Sleeps, and says whether to check again.
     pub(super) fn goes_on(&self) -> bool {
         let goes_on = self.so_far() < LONGEST_WAIT;
         if goes_on {
-            std::thread::sleep(LOOK);
+            std::thread::sleep(BETWEEN_CHECKS);
         }
         goes_on
     }

@@ -1,4 +1,4 @@
-//! What the control groups above this process allow, of either version.
+//! The limits of the control groups above this process, of either version.
 
 use std::path::{Path, PathBuf};
 
@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::kernel_files::KernelFiles;
 
-/// What the control groups above this process allow: at each resource the tightest of them.
+/// The limits of the control groups above this process: the tightest for each resource.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Cgroup {
     /// Memory; `None`: no limit.

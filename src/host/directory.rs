@@ -53,7 +53,7 @@ pub fn runtime_directory() -> Result<PathBuf, DirectoryError> {
     }
 }
 
-/// Every place where a gateway's files may be, whoever runs it, the likeliest first. None is made.
+/// Every place where a gateway's files may be, for any user, the likeliest first. None is made.
 pub fn candidates() -> Vec<PathBuf> {
     let own = choose(|name| std::env::var_os(name), Path::is_dir, geteuid(), true);
     let session = PathBuf::from(format!("/run/user/{}/portcullis", geteuid()));

@@ -1,4 +1,4 @@
-//! What a host says about itself, read below a root so that a test can build one.
+//! Facts about a host, read below a root so that a test can build one.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -16,7 +16,7 @@ const CAP_SYS_RESOURCE: u64 = 1 << 24;
 const FIRST_PID_NAMESPACE: &str = "pid:[4026531836]";
 const FIRST_USER_NAMESPACE: &str = "user:[4026531837]";
 
-/// What the caller knows about its kernel and its own limits.
+/// The caller's knowledge of its kernel and its own limits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Given {
     /// RLIMIT_NOFILE, soft and hard.
@@ -25,11 +25,11 @@ pub struct Given {
     pub memlock_bytes: (u64, u64),
     /// Of RLIMIT_MEMLOCK, what rings of the user's other processes hold, as a trial found.
     pub locked_elsewhere_bytes: u64,
-    /// What the kernel's io_uring can do.
+    /// The features of the kernel's io_uring.
     pub kernel: Kernel,
 }
 
-/// What the kernel's io_uring can do, as a trial found.
+/// The features of the kernel's io_uring, as a trial found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Kernel {
     /// Why it cannot be used, and what to do; `None` when it can.
@@ -45,15 +45,15 @@ pub struct Kernel {
 pub struct Facts {
     /// The kernel's release, as uname(2) says it.
     pub release: String,
-    /// What its io_uring can do.
+    /// The features of its io_uring.
     pub kernel: Kernel,
     /// Limits of this process.
     pub process: Process,
-    /// What the whole machine shares.
+    /// The limits that the whole machine shares.
     pub host: Host,
-    /// What belongs to the network namespace.
+    /// The settings of the network namespace.
     pub network: Network,
-    /// What the control groups above this process allow.
+    /// The limits of the control groups above this process.
     pub cgroup: Cgroup,
     /// Files that should be there and could not be read.
     pub unread: Vec<String>,
@@ -83,7 +83,7 @@ pub struct Process {
     pub container: bool,
 }
 
-/// What the whole machine shares.
+/// The limits that the whole machine shares.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Host {
     /// fs.nr_open: how far RLIMIT_NOFILE may be raised.
@@ -106,7 +106,7 @@ pub struct Host {
     pub conntrack_max: Option<u64>,
 }
 
-/// What belongs to the network namespace.
+/// The settings of the network namespace.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Network {
     /// Whose it is.

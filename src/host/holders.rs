@@ -1,4 +1,4 @@
-//! Who listens on an address already, by what /proc says: a living process, or nobody.
+//! The holders of an address, by /proc: living processes, or none.
 //!
 //! A killed gateway's listeners stay in LISTEN, and go on taking clients, until the kernel has
 //! closed its rings: their inodes stand in the table of sockets and no process has them open.

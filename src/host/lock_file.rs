@@ -13,8 +13,8 @@ use super::kernel_files::KernelFiles;
 
 /// A file that another user can open can be locked by that user.
 const MODE: u32 = 0o600;
-/// Looks at a file that its holder removes meanwhile.
-const LOOKS: u32 = 64;
+/// Tries, where its holder removes the file meanwhile.
+const TRIES: u32 = 64;
 
 /// Held for the value's life. The kernel drops it with the process, so a dead holder's is free; the
 /// file stays unless [`LockFile::remove`] is called.
@@ -44,7 +44,7 @@ impl LockFile {
     /// # Errors
     /// When a process holds it, or the file is not a plain file of this user's or root's own.
     pub fn take(path: &Path) -> Result<LockFile, LockFileError> {
-        for _ in 0..LOOKS {
+        for _ in 0..TRIES {
             let file = open(path).map_err(LockFileError::Unusable)?;
             let file = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
                 Ok(file) => file,
@@ -66,8 +66,8 @@ impl LockFile {
         Err(LockFileError::Unusable(io::Error::other(words)))
     }
 
-    /// Writes the pid, and a note of one line for whoever finds it held: in one go, so that a
-    /// reader sees all of it or nothing.
+    /// Writes the pid, and a note of one line for processes that find it held: in one go, so that
+    /// a reader sees all of it or nothing.
     ///
     /// # Errors
     /// When the file cannot be written.

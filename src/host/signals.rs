@@ -1,11 +1,11 @@
-//! Which signals the gateway hears, and when.
+//! The signals that the gateway handles, and from when on.
 
 use nix::sys::signal::{SigSet, Signal};
 
-/// Those that ask for the end: a start that nobody wants any more ends by them.
+/// Signals that ask for the end: they also end a start.
 const ENDS: [Signal; 2] = [Signal::SIGTERM, Signal::SIGINT];
-/// Those that ask for something else. By default each ends a process: a rotation of logs is not to
-/// end a gateway that starts, which may take minutes while a predecessor's sockets go.
+/// Signals that ask for something else. By default each ends a process: a rotation of logs is not
+/// to end a gateway that starts, which may take minutes while a predecessor's sockets go.
 const REQUESTS: [Signal; 3] = [Signal::SIGHUP, Signal::SIGUSR1, Signal::SIGUSR2];
 
 /// Blocks, from the very start, the signals that ask for something else, until the control plane

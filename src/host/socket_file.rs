@@ -23,7 +23,7 @@ const PRIVATE: u32 = 0o600;
 /// How often a lock that another start holds is tried; it holds that for moments.
 const TRIES: u32 = 50;
 /// Between two tries.
-const LOOK: Duration = Duration::from_millis(20);
+const BETWEEN_TRIES: Duration = Duration::from_millis(20);
 /// How an "auto" socket's name begins and ends; the pid stands between.
 const AUTO_NAME: (&str, &str) = ("admin-", ".sock");
 /// Behind the name of a socket that is not in its place yet, and of the lock of its place.
@@ -134,7 +134,7 @@ fn lock(path: &Path) -> Result<LockFile, SocketError> {
             let (file, pid) = (file.display(), pid.unwrap_or_default());
             tracing::info!(%file, pid, "waits for the lock of the admin socket");
         }
-        thread::sleep(LOOK);
+        thread::sleep(BETWEEN_TRIES);
     }
     unreachable!("the last try returns")
 }
@@ -300,7 +300,7 @@ mod tests {
             }
             // At least once it is there to be seen.
             let kept = listen_at(&path, 0o620, None).expect("it is free");
-            thread::sleep(LOOK);
+            thread::sleep(BETWEEN_TRIES);
             done.store(true, Ordering::SeqCst);
             let seen = watcher.join().expect("every mode is right");
             drop(kept);

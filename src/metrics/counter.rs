@@ -53,9 +53,9 @@ impl<C, const N: usize> Deref for By<C, N> {
 /// Numbers by the word for what is counted.
 pub type Counts = BTreeMap<Cow<'static, str>, u64>;
 
-/// What workers count, each for itself, and what a reading says of all of it.
+/// A counter that each worker has for itself, and its sum in a reading.
 pub trait Counted {
-    /// What the reading says.
+    /// The sum in a reading.
     type Read;
 
     /// The sum of what `all` have counted.

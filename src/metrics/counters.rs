@@ -1,32 +1,33 @@
-//! One worker's counters: written by it alone, read by anybody, without a lock.
+//! One worker's counters: written by that worker alone, read by any thread without a lock.
 
 use std::ops::Deref;
 use std::sync::Arc;
 
 use crossbeam::utils::CachePadded;
 
-use super::catalogue::listener::OfListener;
-use super::catalogue::server::OfServer;
-use super::catalogue::upstream::OfUpstream;
-use super::catalogue::worker::OfWorker;
+use super::catalogue::listener::ListenerCounters;
+use super::catalogue::server::ServerCounters;
+use super::catalogue::upstream::UpstreamCounters;
+use super::catalogue::worker::WorkerOwnCounters;
 use super::kinds::ConnectFailure;
 use crate::base::{Id, IdMap, ListenerId, ServerId, UpstreamId};
 
 /// Counters on cache lines of their worker's own. They go with their id from one topology to the
-/// next, and stay for as long as somebody counts there.
+/// next, and live as long as a holder of the `Arc`.
 pub type Kept<T> = Arc<CachePadded<T>>;
 
-/// One worker's counters. What belongs to a connection is counted once, at its listener and its
-/// server; totals are sums. By default there is nothing that a connection could be counted at.
+/// One worker's counters: its own, and those of each listener, upstream and server. A connection is
+/// counted once, at its listener and its server; totals are sums. The default has no listener, no
+/// upstream and no server.
 #[derive(Debug, Default)]
 pub struct WorkerCounters {
-    worker: Kept<OfWorker>,
+    worker: Kept<WorkerOwnCounters>,
     /// By listener.
-    pub listeners: IdMap<ListenerId, Kept<OfListener>>,
+    pub listeners: IdMap<ListenerId, Kept<ListenerCounters>>,
     /// By upstream.
-    pub upstreams: IdMap<UpstreamId, Kept<OfUpstream>>,
+    pub upstreams: IdMap<UpstreamId, Kept<UpstreamCounters>>,
     /// By server.
-    pub servers: IdMap<ServerId, Kept<OfServer>>,
+    pub servers: IdMap<ServerId, Kept<ServerCounters>>,
 }
 
 impl WorkerCounters {
@@ -46,7 +47,7 @@ impl WorkerCounters {
     }
 }
 
-impl OfServer {
+impl ServerCounters {
     /// Attempts to connect that failed, but for those whose client left meanwhile.
     pub fn connects_failed(&self) -> u64 {
         let failures = ConnectFailure::ALL.into_iter();
@@ -55,23 +56,22 @@ impl OfServer {
     }
 }
 
-/// What was counted of listeners and servers that are gone: without it, what is summed over all of
-/// them would fall.
+/// Counters of removed listeners and servers: without them, totals would fall after a removal.
 #[derive(Debug, Default)]
 pub struct Removed {
     /// A worker may still count there.
-    listeners: Vec<Kept<OfListener>>,
-    servers: Vec<Kept<OfServer>>,
-    /// The sums of those where nobody counts any more.
+    listeners: Vec<Kept<ListenerCounters>>,
+    servers: Vec<Kept<ServerCounters>>,
+    /// The sums of counters that no worker writes any more.
     settled: Settled,
-    /// Any was ever removed.
+    /// A listener was removed at some time.
     any: bool,
 }
 
 #[derive(Debug, Default)]
 struct Settled {
-    listeners: OfListener,
-    servers: OfServer,
+    listeners: ListenerCounters,
+    servers: ServerCounters,
 }
 
 impl Removed {
@@ -86,21 +86,21 @@ impl Removed {
         self.any |= !self.listeners.is_empty();
     }
 
-    /// What was counted of listeners; nothing at all when none was ever removed.
-    pub fn listeners(&mut self) -> impl Iterator<Item = &OfListener> {
+    /// The counters of removed listeners; empty when none was ever removed.
+    pub fn listeners(&mut self) -> impl Iterator<Item = &ListenerCounters> {
         settle(&mut self.listeners, |over| self.settled.listeners.absorb(over));
         let settled = self.any.then_some(&self.settled.listeners);
         self.listeners.iter().map(|kept| &***kept).chain(settled)
     }
 
-    /// What was counted of servers.
-    pub fn servers(&mut self) -> impl Iterator<Item = &OfServer> {
+    /// The counters of removed servers.
+    pub fn servers(&mut self) -> impl Iterator<Item = &ServerCounters> {
         settle(&mut self.servers, |over| self.settled.servers.absorb(over));
         self.servers.iter().map(|kept| &***kept).chain([&self.settled.servers])
     }
 }
 
-/// Sums up those that nobody else holds, so that their number is bounded by what is still in use.
+/// Sums up counters without another holder, so that the list is bounded by those still in use.
 fn settle<T>(kept: &mut Vec<Kept<T>>, sum_up: impl Fn(&T)) {
     kept.retain_mut(|counters| match Arc::get_mut(counters) {
         Some(over) => {
@@ -119,9 +119,9 @@ fn kept<I: Id, T: Default>(
 }
 
 impl Deref for WorkerCounters {
-    type Target = OfWorker;
+    type Target = WorkerOwnCounters;
 
-    fn deref(&self) -> &OfWorker {
+    fn deref(&self) -> &WorkerOwnCounters {
         &self.worker
     }
 }

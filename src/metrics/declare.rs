@@ -90,7 +90,7 @@ macro_rules! counters {
         }
 
         impl $reading {
-            /// What the workers have counted together; what is told is at its default.
+            /// The sum over the workers' counters; `told` numbers are at their default.
             pub fn counted(all: &[&$storage]) -> $reading {
                 type Read = fn(&mut $reading, &[&$storage]);
                 const READS: &[Read] = &[
@@ -126,7 +126,7 @@ macro_rules! counters {
 
     (@ring $storage:ident [] $($none:tt)*) => {};
     (@ring $storage:ident [$ring:ident] $( [$($number:ident $help:literal)?] )*) => {
-        /// What a worker's ring has counted since it was made.
+        /// The counters of a worker's ring since it was made.
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
         pub struct $ring {
             $( $( #[doc = concat!($help, ".")] pub $number: u64, )? )*

@@ -63,7 +63,7 @@ pub const CONNECT_FAILURES: usize = ConnectFailure::ALL.len();
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum ConnectFailure {
-    /// Nobody listens there.
+    /// No socket listens there.
     Refused,
     /// The server reset the handshake.
     Reset,
@@ -97,7 +97,7 @@ impl ConnectFailure {
         ConnectFailure::Other,
     ];
 
-    /// What the kernel's word for it means.
+    /// The kind of an error of the kernel.
     pub fn of(error: Errno) -> ConnectFailure {
         match error {
             Errno::ECONNREFUSED => ConnectFailure::Refused,

@@ -1,9 +1,9 @@
-//! What is counted, and how it is shown.
+//! Counters and metrics: one declaration for each number.
 //!
-//! Each number is declared once, in `catalogue`, in the words of `declare`; from that come what a
-//! worker writes (`counters`, of `counter` and `histogram`, with `kinds` for the causes), the
-//! reading that is a picture of all of it, with what it is `told` besides, and the exposition
-//! (`text`).
+//! Each number is declared once, in `catalogue`, in the form of `declare`. From that come the
+//! storage that a worker writes (`counters`, of `counter` and `histogram`, with `kinds` for the
+//! causes), the reading (all counters at one moment, with the values in `told` from other places),
+//! and the exposition (`text`).
 
 mod catalogue;
 mod counter;
@@ -15,10 +15,10 @@ mod text;
 mod told;
 
 use catalogue::Shown;
-pub use catalogue::listener::OfListener;
-pub use catalogue::server::OfServer;
-pub use catalogue::upstream::OfUpstream;
-pub use catalogue::worker::{OfWorker, RingCounters};
+pub use catalogue::listener::ListenerCounters;
+pub use catalogue::server::ServerCounters;
+pub use catalogue::upstream::UpstreamCounters;
+pub use catalogue::worker::{RingCounters, WorkerOwnCounters};
 pub use catalogue::{Family, Kind, Reading, Sink, Unit, Value, families};
 pub use counter::{By, Counted, Counter};
 pub use counters::{Kept, Removed, WorkerCounters};

@@ -22,7 +22,7 @@ pub enum Format {
 }
 
 impl Format {
-    /// What an HTTP client that says `accept` gets: OpenMetrics if it names it, else the other.
+    /// The format for an HTTP `accept` header: OpenMetrics if it is named, else the other.
     pub fn accepted(accept: Option<&str>) -> Format {
         let named = accept.is_some_and(|accept| accept.contains("application/openmetrics-text"));
         if named { Format::OpenMetrics } else { Format::Text }

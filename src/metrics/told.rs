@@ -1,4 +1,4 @@
-//! What a reading says beside what is counted: the process, its host, its budget and its end.
+//! The parts of a reading beside the counters: the process, its host, its budget and its end.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 /// meaning or goes away makes the next.
 pub const SCHEMA: u32 = 1;
 
-/// What runs.
+/// Version and commit of the program.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Build {
     /// The version, as `--version` says it.
@@ -39,7 +39,7 @@ pub struct Process {
     pub start_time_seconds: Option<f64>,
 }
 
-/// What the whole machine shares. `None`: the kernel does not say.
+/// Limits that the whole machine shares. `None`: the kernel does not say.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Host {
     /// Open files of everybody, connections among them.
@@ -48,7 +48,7 @@ pub struct Host {
     pub max_files: Option<u64>,
 }
 
-/// What may be held, and what is.
+/// The limit of connections, and the permits in use.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Budget {
     /// The most connections at once.
@@ -72,7 +72,7 @@ pub struct Drain {
     pub deadline_seconds: Option<f64>,
 }
 
-/// What became of the access log's lines.
+/// The counts of the access log's lines.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AccessLog {
     /// They were written.

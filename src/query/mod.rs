@@ -25,7 +25,7 @@ pub const MOST_WORDS: usize = 32;
 /// Names one life of one connection: what `conns` shows and `kill` takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ConnId {
-    /// Whose connection it is.
+    /// The worker of the connection.
     pub worker: u16,
     /// Its slot.
     pub slot: u32,
@@ -92,7 +92,7 @@ impl State {
     }
 }
 
-/// What a worker knows of a connection without asking the kernel.
+/// The facts that a worker knows of a connection without asking the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Facts {
     /// Which worker has it.
@@ -150,7 +150,7 @@ impl<T: PartialOrd> Range<T> {
     }
 }
 
-/// What one word of a filter asks for.
+/// The condition of one word of a filter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Condition {
     Source(IpNet),
@@ -174,11 +174,11 @@ pub enum Sort {
     Idle,
     /// The oldest.
     Age,
-    /// Those that moved most bytes.
+    /// Connections that moved most bytes.
     Bytes,
 }
 
-/// What the words may name, each list in the order of the config.
+/// The names that filters may use, each list in the order of the config.
 #[derive(Clone, Debug, Default)]
 pub struct Names {
     /// How many workers there are.
@@ -218,7 +218,7 @@ pub struct UpstreamNames {
     pub servers: Vec<(ServerId, String)>,
 }
 
-/// What a server, or a whole upstream, is called where both are: `UPSTREAM/SERVER`.
+/// The title of a server with its upstream, or of a whole upstream: `UPSTREAM/SERVER`.
 pub fn server_title(upstream: &str, server: Option<&str>) -> String {
     server.map_or_else(|| upstream.to_owned(), |server| format!("{upstream}/{server}"))
 }
@@ -309,7 +309,7 @@ impl Query {
         })
     }
 
-    /// What sorts: who has more comes first.
+    /// The key that sorts: the greatest comes first.
     pub fn sort_key(&self, facts: &Facts) -> u64 {
         match self.sort {
             Sort::Idle => !facts.active.0,

@@ -38,7 +38,7 @@ pub struct QueryError {
     pub word: String,
     /// The rule that it breaks.
     pub rule: String,
-    /// What to write.
+    /// The remedy.
     pub remedy: String,
 }
 
@@ -164,7 +164,7 @@ fn worker(word: &str, value: &str, names: &Names) -> Result<u16, QueryError> {
     Ok(index)
 }
 
-/// What has this name.
+/// Finds the item with this name.
 fn named<'a, T>(
     word: &str,
     name: &str,

@@ -1,4 +1,4 @@
-//! What a worker may ask of its ring, and what it hears back.
+//! The requests that a worker may make of its ring, and the completions that it gets.
 //!
 //! The contract has a trait for each concern: [`Accepts`] for clients, [`Buffers`] for bytes,
 //! [`Operations`] for sockets, and [`Ring`] for all of them and the turn. A part of a worker asks
@@ -23,11 +23,11 @@ pub enum AcceptMode {
 /// An operation's completion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Done {
-    /// What completed.
+    /// The operation that completed.
     pub token: Token,
     /// Bytes, poll bits or 0, as the operation says.
     pub result: Result<u32, Errno>,
-    /// The buffer that a [`Operation::Receive`] or [`Operation::Splice`] filled. Whoever takes the
+    /// The buffer that a [`Operation::Receive`] or [`Operation::Splice`] filled. The taker of the
     /// completion owns it, even when the operation was cancelled, and gives it back by
     /// [`Buffers::release`].
     pub buffer: Option<Buffer>,
@@ -37,7 +37,7 @@ pub struct Done {
     pub more: bool,
 }
 
-/// What comes out of the ring.
+/// An event that comes out of the ring.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Completion {
     /// A client was accepted into `conn`'s client slot.
@@ -51,14 +51,14 @@ pub enum Completion {
     },
     /// An accept is retired without a client: cancelled (`ECANCELED`) or refused by the kernel.
     AcceptEnded {
-        /// Whose accept it was.
+        /// The gate of the accept.
         gate: GateId,
         /// Why.
         error: Errno,
     },
     /// A client waits in the gate's queue, or did: what [`Accepts::watch_queue`] asked for.
     QueueReady {
-        /// Whose queue.
+        /// The gate of the queue.
         gate: GateId,
     },
     /// A gate is gone: nothing of it is left in the ring.
@@ -111,8 +111,8 @@ pub trait Accepts {
     /// Completed handshakes that wait in the gate's queue.
     fn accept_queue(&self, gate: GateId) -> Result<u32, Errno>;
 
-    /// Tells, once, that a client waits in the gate's queue: at once, or when one comes. One
-    /// watch of a gate at a time.
+    /// Reports once that a client waits in the gate's queue: at once, or when one comes. One watch
+    /// of a gate at a time.
     fn watch_queue(&mut self, gate: GateId);
 
     /// Takes a gate in: the passive socket that was handed over under this id (see
@@ -122,7 +122,7 @@ pub trait Accepts {
     /// When the id is in use, or nothing was handed over under it.
     fn add_gate(&mut self, gate: GateId);
 
-    /// Gives a gate up. A watch of its queue tells nothing any more.
+    /// Gives a gate up. A watch of its queue reports nothing any more.
     /// [`Completion::GateRemoved`] comes when nothing is left of it; its id may be used again then.
     ///
     /// # Panics
@@ -177,17 +177,16 @@ pub trait Buffers {
     /// Pool buffers that came back since this was last asked.
     fn returned_buffers(&mut self) -> u32;
 
-    /// Pool buffers are so few that nobody may keep one who only waits.
+    /// Pool buffers are so few that a connection that only waits may not keep one.
     fn is_scarce(&self) -> bool {
         2 * self.free_buffers() < self.pool_buffers()
     }
 
-    /// Gives memory back that nobody has needed since this was last called: for whoever calls it
-    /// about once a second.
+    /// Gives memory back that was not needed since the last call. Called about once a second.
     fn trim(&mut self);
 }
 
-/// What is done to the sockets of connections.
+/// Operations on the sockets of connections.
 ///
 /// Starting an operation cannot fail: what the kernel refuses comes back as a completion. At most
 /// one operation of a kind is in flight per side, and an operation is retired only by a completion
@@ -234,6 +233,6 @@ pub trait Ring: Accepts + Buffers + Operations {
         false
     }
 
-    /// What happened so far.
+    /// The ring's counters so far.
     fn counters(&self) -> RingCounters;
 }

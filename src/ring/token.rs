@@ -1,4 +1,4 @@
-//! What travels in `user_data`: which life of which connection an operation belongs to.
+//! The contents of `user_data`: the operation, its connection, and which life of the slot.
 
 use crate::base::limits::{CONN_BITS, WORKER_CONNECTIONS_MAX};
 use crate::base::{ConnIndex, OpKind, Side};
@@ -12,7 +12,7 @@ pub struct Token {
     pub generation: u32,
     /// Which of its sockets.
     pub side: Side,
-    /// What was asked.
+    /// The kind of the operation.
     pub kind: OpKind,
 }
 

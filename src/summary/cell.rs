@@ -20,9 +20,9 @@ pub enum Cell {
     Bytes(u64),
     /// How much of what there is.
     Share {
-        /// What is taken.
+        /// The part in use.
         used: u64,
-        /// What there is.
+        /// The whole.
         all: u64,
     },
     /// How many per second.
@@ -178,7 +178,7 @@ fn number(value: f64) -> String {
 fn size(bytes: f64) -> String {
     const UNITS: [&str; 6] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
     let (mut value, mut unit) = (bytes, 0);
-    // What would be shown as 1000 is shown in the next unit.
+    // A value that would be shown as 1000 is shown in the next unit.
     while value >= 999.5 && unit + 1 < UNITS.len() {
         value /= 1024.0;
         unit += 1;

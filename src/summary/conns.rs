@@ -50,7 +50,7 @@ pub fn conns(answer: &Conns) -> Table {
     Table { title: "Connections", path: "rows", heads: HEADS, rows }
 }
 
-/// What the commands print: the table, and a line that says of how many.
+/// The output of the commands: the table, and a line with the totals.
 pub fn listing(answer: &Conns, width: Option<usize>) -> String {
     let table = conns(answer);
     let mut text = if table.rows.is_empty() { String::new() } else { laid_out(&table, width) };

@@ -62,7 +62,7 @@ impl Head {
 /// Rows of the same kind.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Table {
-    /// What the rows are.
+    /// The title of the table.
     pub title: &'static str,
     /// Their place in the page's document.
     pub path: &'static str,
@@ -102,7 +102,7 @@ pub struct Row {
     pub cells: Vec<Cell>,
 }
 
-/// What a reading says, with rates if there is an earlier one.
+/// A reading in figures and tables, with rates if there is an earlier one.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Summary {
     /// The gateway's version.
@@ -113,7 +113,7 @@ pub struct Summary {
     pub up: Duration,
     /// When a drain ends what is left.
     pub drain_left: Option<Duration>,
-    /// What does not work at present or has lost something, a line each.
+    /// Present failures and losses, a line each.
     pub troubles: Vec<String>,
     /// Connections, of what may be held.
     pub connections: Cell,
@@ -134,7 +134,7 @@ pub struct Summary {
 }
 
 impl Summary {
-    /// What `now` says. Rates are those since `earlier`, unless that is another process's.
+    /// The summary of `now`. Rates are since `earlier`, unless that is another process's.
     pub fn of(now: &Reading, earlier: Option<&Reading>) -> Summary {
         let pace = Pace::between(now, earlier);
         let drain_left = now.drain.deadline_seconds.filter(|_| now.drain.draining);
@@ -169,7 +169,7 @@ impl Summary {
 /// When something was read, and of which process.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Moment {
-    /// What tells a process from the one before it: when it started.
+    /// The start time, which tells a process from the one before it.
     process: Option<f64>,
     at_seconds: f64,
 }

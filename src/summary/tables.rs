@@ -14,7 +14,7 @@ use crate::query::server_title;
 /// A host that allows so many files means that it has no limit.
 const FILES_UNLIMITED: u64 = 1 << 40;
 
-/// What is true of the whole gateway.
+/// The figures of the whole gateway.
 pub(super) fn figures(now: &Reading, pace: Pace<'_>) -> Vec<(Head, Cell)> {
     let listeners = |of: fn(&Listener) -> u64| {
         move |reading: &Reading| reading.all_listeners().map(of).sum::<u64>()

@@ -1,4 +1,4 @@
-//! What ends `top` besides its keys: a signal, or a terminal that is gone.
+//! The ends of `top` besides its keys: a signal, or a terminal that is gone.
 //!
 //! Both act from threads of their own. crossterm reads a terminal that is gone again and again and
 //! never returns, and a write to a stopped terminal does not return either.
@@ -17,8 +17,8 @@ use ratatui::crossterm::terminal::disable_raw_mode;
 
 use super::Message;
 
-/// Between two looks at the terminal: vhangup(2) wakes no poll(2) that waits for POLLHUP alone.
-const LOOK_MILLIS: u16 = 500;
+/// Between two polls of the terminal: vhangup(2) wakes no poll(2) that waits for POLLHUP alone.
+const POLL_TERMINAL_MILLIS: u16 = 500;
 /// How long the drawing thread may take to end after a signal.
 const GRACE: Duration = Duration::from_secs(5);
 /// The exit code of a failure.
@@ -54,12 +54,13 @@ pub(super) fn end_with_the_terminal() {
     });
 }
 
-/// Whether one of the terminal's descriptors is hung up; the answer no takes [`LOOK_MILLIS`].
+/// Whether one of the terminal's descriptors is hung up; the answer no takes
+/// [`POLL_TERMINAL_MILLIS`].
 fn is_gone() -> bool {
     let (input, output) = (io::stdin(), io::stdout());
     // No events of their own: a hangup and an error are reported always (poll(2)).
     let mut ends = [input.as_fd(), output.as_fd()].map(|fd| PollFd::new(fd, PollFlags::empty()));
-    match poll(&mut ends, LOOK_MILLIS) {
+    match poll(&mut ends, POLL_TERMINAL_MILLIS) {
         Ok(found) => found > 0,
         Err(errno) => errno != Errno::EINTR,
     }

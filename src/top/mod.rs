@@ -57,7 +57,7 @@ impl fmt::Display for TopError {
 
 impl std::error::Error for TopError {}
 
-/// What the other threads say to the one that draws.
+/// Messages of the other threads to the one that draws.
 enum Message {
     /// How it does.
     Reading(Box<Reading>),
@@ -115,8 +115,8 @@ pub fn run(
     shown.and(restored).map_err(TopError::Terminal)
 }
 
-/// Asks each period for what is wanted then, until nobody listens any more. An answer may take its
-/// time: a worker that stands still, and whoever asks before us, hold lists of connections up.
+/// Asks once a period, until the receiver is gone. An answer may take its time: a stalled worker or
+/// an earlier request delays lists of connections.
 fn ask<T>(
     find: impl Fn() -> Result<Client, ClientError>,
     wanted: impl Fn() -> bool,
@@ -173,7 +173,7 @@ fn show(
     }
 }
 
-/// What messages have brought.
+/// The state that messages have led to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Heard {
     Nothing,

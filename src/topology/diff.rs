@@ -1,4 +1,4 @@
-//! What differs between two topologies, and what one becomes by such changes.
+//! The difference between two topologies, and its application.
 
 use std::sync::Arc;
 
@@ -10,9 +10,9 @@ use crate::base::{GateId, Id, IdMap, ListenerId, RouteId, ServerId, UpstreamId};
 pub struct Edit<I, T> {
     /// Its id.
     pub id: I,
-    /// What it was; `None`: it was not there.
+    /// Its old state; `None`: it was not there.
     pub before: Option<Arc<T>>,
-    /// What it is; `None`: it is gone.
+    /// Its new state; `None`: it is gone.
     pub after: Option<Arc<T>>,
 }
 
@@ -31,7 +31,7 @@ pub enum Change {
     Server(Edit<ServerId, Server>),
 }
 
-/// What makes `new` of `old`. Each thing is in it once at most, so the order makes no difference.
+/// The changes from `old` to `new`. Each thing occurs at most once, so the order does not matter.
 pub fn diff(old: &Topology, new: &Topology) -> Vec<Change> {
     let mut changes = Vec::new();
     edits(&old.listeners, &new.listeners, Change::Listener, &mut changes);
@@ -42,7 +42,7 @@ pub fn diff(old: &Topology, new: &Topology) -> Vec<Change> {
     changes
 }
 
-/// What `old` becomes by `changes`.
+/// Applies `changes` to `old`.
 pub fn apply(old: &Topology, changes: impl IntoIterator<Item = Change>) -> Topology {
     let mut new = old.clone();
     for change in changes {

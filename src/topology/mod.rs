@@ -1,4 +1,4 @@
-//! What the gateway is made of, by id: listeners, gates, routes, upstreams and servers.
+//! The topology by id: listeners, gates, routes, upstreams and servers.
 //!
 //! A [`Topology`] never changes: a change makes another one that shares what stays, `diff` says
 //! what differs, and the workers adopt it. [`Register`] gives ids by name.
@@ -46,9 +46,9 @@ pub struct Topology {
 pub struct Listener {
     /// Its name in the config.
     pub name: String,
-    /// What becomes of its next client.
+    /// The route of its next client.
     pub route: RouteId,
-    /// What becomes of clients beyond a limit.
+    /// The policy for clients beyond a limit.
     pub at_limit: AtLimit,
     /// The most that it may hold by the config.
     pub max_connections: Option<u32>,
@@ -63,7 +63,7 @@ pub struct Listener {
 /// A passive socket.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Gate {
-    /// Whose clients come here.
+    /// The listener whose clients come here.
     pub listener: ListenerId,
     /// The worker that serves it. Others do only while that one has no slot left.
     pub owner: WorkerId,
@@ -73,7 +73,7 @@ pub struct Gate {
     pub inherited: bool,
 }
 
-/// What becomes of clients, from the accept on. A connection keeps its route to the end.
+/// The way of clients from the accept on. A connection keeps its route to the end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Route {
     /// Where they are counted.
@@ -89,11 +89,11 @@ pub struct Route {
 pub struct Upstream {
     /// Its name in the config.
     pub name: String,
-    /// Who answers.
+    /// The servers or the builtin that answer.
     pub kind: UpstreamKind,
 }
 
-/// Who answers a client.
+/// The servers or the builtin that answer a client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum UpstreamKind {
     /// One of these servers, at least one, in the order of the config.
@@ -112,7 +112,7 @@ pub enum UpstreamKind {
 /// One server of one upstream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Server {
-    /// Whose it is.
+    /// Its upstream.
     pub upstream: UpstreamId,
     /// Its name, which no other of the upstream has.
     pub name: String,
@@ -126,8 +126,8 @@ pub struct Server {
     pub standing: Shared<Standing>,
 }
 
-/// What a connection belongs to. Whoever holds this has the names, also when the topology has moved
-/// on, and nobody else is given the ids meanwhile.
+/// The listener, upstream and server of a connection. A holder of this has their names even after
+/// the topology has changed, and their ids are not reused meanwhile.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Parties {
     /// Where its client came.
@@ -166,7 +166,7 @@ impl Topology {
     /// its upstream's list, and a route is its listener's. What breaks this is a fault of ours.
     ///
     /// # Errors
-    /// What is named and is not there.
+    /// Names an id that is used and missing.
     pub fn check(&self) -> Result<(), String> {
         let lost = |what: String| Err(what);
         for (id, listener) in self.listeners.iter() {

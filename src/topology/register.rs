@@ -23,7 +23,7 @@ pub struct GateSpec {
     pub inherited: bool,
 }
 
-/// What a topology is asked to be.
+/// The request for a topology.
 #[derive(Clone, Copy, Debug)]
 pub struct Asked<'a> {
     /// Each names its upstream by the index below.
@@ -34,8 +34,8 @@ pub struct Asked<'a> {
     pub gates: &'a [GateSpec],
 }
 
-/// Which ids are in use: by the last topology, or by whoever still holds a part of an older one, as
-/// a worker does until the last connection of a route has ended.
+/// The ids in use: by the last topology, or by a holder of a part of an older one, as a worker is
+/// until the last connection of a route has ended.
 #[derive(Debug, Default)]
 pub struct Register {
     listeners: Given<ListenerId, Listener>,
@@ -135,7 +135,7 @@ impl Register {
         let new = Route { listener: id, upstream, timeouts };
         self.routes.put(&mut next.routes, route, new, old_route.map(|(_, old)| old));
         let max_connections = listener.max_connections;
-        // A bound that becomes another one keeps its count; whoever goes over sets its limit.
+        // A bound that becomes another one keeps its count; the change sets its limit.
         let quota = max_connections.map(|limit| {
             let kept = old.and_then(|(_, old)| old.quota.clone());
             kept.unwrap_or_else(|| Shared::new(Budget::new(limit, 0)))

@@ -1,4 +1,4 @@
-//! What is counted of a thing, beside what it is.
+//! Numbers that belong to a thing in a topology, beside its settings.
 
 use std::ops::Deref;
 use std::sync::Arc;

@@ -258,7 +258,7 @@ impl Servers {
     }
 }
 
-/// What a choice goes by.
+/// The load of a server, which the choice compares.
 #[derive(Clone, Copy, Debug)]
 struct Load {
     open: u64,

@@ -1,4 +1,4 @@
-//! What a worker notes about connections for the access log, and the queue that takes it away.
+//! A worker's notes about connections for the access log, and their queue.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,7 +14,7 @@ use crate::query::ConnId;
 use crate::ring::{FourTuple, Ring};
 use crate::topology::{Parties, Server};
 
-/// What is noted, and where it goes.
+/// Which connections are noted, and the queue of the notes.
 #[derive(Clone, Debug)]
 pub struct AccessPlan {
     /// Takes it.
@@ -59,7 +59,7 @@ impl AccessQueue {
     }
 }
 
-/// What is said about a connection.
+/// A note about a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AccessNote {
     /// When it happened.
@@ -70,15 +70,15 @@ pub struct AccessNote {
     /// is written.
     pub parties: Parties,
     /// The addresses at both ends of its sockets, where they could be had.
-    pub names: BySide<Option<FourTuple>>,
-    /// What happened.
+    pub addresses: BySide<Option<FourTuple>>,
+    /// The event.
     pub event: AccessEvent,
 }
 
 /// The config file says what a waiting line takes: a note and its place in the queue.
 const _: () = assert!(size_of::<AccessNote>() + size_of::<usize>() <= ACCESS_LINE_BYTES);
 
-/// What happens to a connection.
+/// An event of a connection that is noted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AccessEvent {
     /// It was accepted.
@@ -98,10 +98,10 @@ pub enum AccessEvent {
     },
 }
 
-/// What is kept of a connection on its way out until the line about its end is made.
+/// The addresses and server of a connection that is ending, for the line about its end.
 #[derive(Debug, Default)]
 pub(super) struct Departure {
-    pub(super) names: BySide<Option<FourTuple>>,
+    pub(super) addresses: BySide<Option<FourTuple>>,
     /// The server that it counted for, where that is to be noted.
     pub(super) server: Option<Arc<Server>>,
 }
@@ -110,19 +110,19 @@ impl<R: Ring> Worker<R> {
     /// Asks who the client is where openings are noted; the note is made when that is known.
     pub(super) fn ask_for_opening(&mut self, index: ConnIndex) {
         let wanted = self.plan.access.as_ref().is_some_and(|access| access.openings);
-        if wanted && self.table.entry(index).conn.can_name(Side::Client) {
+        if wanted && self.table.entry(index).conn.can_ask_addresses(Side::Client) {
             self.openings.insert(index);
-            self.apply(index, Event::NameWanted(Side::Client));
+            self.apply(index, Event::AddressesWanted(Side::Client));
         }
     }
 
     /// The addresses of a client were found, or could not be: perhaps its opening waited for them.
     pub(super) fn note_opening(&mut self, index: ConnIndex, found: Option<FourTuple>) {
         if self.openings.remove(&index) {
-            let mut names = BySide([None; 2]);
-            names[Side::Client] = found;
+            let mut addresses = BySide([None; 2]);
+            addresses[Side::Client] = found;
             let at = self.table.entry(index).opened;
-            self.note(index, at, names, None, AccessEvent::Opened);
+            self.note(index, at, addresses, None, AccessEvent::Opened);
         }
     }
 
@@ -142,14 +142,14 @@ impl<R: Ring> Worker<R> {
             to_client_bytes: moved[Side::Upstream],
             reason,
         };
-        self.note(index, self.moment, departure.names, departure.server, event);
+        self.note(index, self.moment, departure.addresses, departure.server, event);
     }
 
     fn note(
         &mut self,
         index: ConnIndex,
         at: Micros,
-        names: BySide<Option<FourTuple>>,
+        addresses: BySide<Option<FourTuple>>,
         server: Option<Arc<Server>>,
         event: AccessEvent,
     ) {
@@ -161,7 +161,7 @@ impl<R: Ring> Worker<R> {
             at,
             id: ConnId { worker, slot: index.0, generation: entry.generation },
             parties,
-            names,
+            addresses,
             event,
         });
     }

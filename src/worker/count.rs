@@ -1,11 +1,11 @@
-//! What a worker counts, and where: at the listener, the server and itself.
+//! A worker's counts: at the listener, at the server and at itself.
 
 use super::errands::Farewell;
 use super::table::{ConnectTime, CountedServer};
 use super::{Verdict, Worker};
 use crate::base::{BySide, ConnIndex, Errno, OpKind, RouteId, Side};
 use crate::conn::{Phase, Reason};
-use crate::metrics::{ConnectFailure, OfServer};
+use crate::metrics::{ConnectFailure, ServerCounters};
 use crate::ring::Ring;
 
 impl<R: Ring> Worker<R> {
@@ -67,7 +67,7 @@ impl<R: Ring> Worker<R> {
             _ => Some(ConnectFailure::Abandoned),
         };
         let began = entry.waits_since.moment(entry.connect.last_bits());
-        let counters: &OfServer = &self.routes.place(server.id()).counters;
+        let counters: &ServerCounters = &self.routes.place(server.id()).counters;
         let took = self.moment.since(began);
         entry.connect = failure.map_or(ConnectTime::done(took), |_| ConnectTime::NONE);
         match failure {

@@ -8,14 +8,14 @@ use tokio::sync::oneshot;
 
 use super::Worker;
 use super::errands::{Farewell, Reach};
+use super::history::HistoryEntry;
 use super::question::Task;
-use super::recent::Happening;
 use crate::base::ListenerId;
 use crate::metrics::WorkerCounters;
 use crate::ring::Ring;
 use crate::topology::Topology;
 
-/// What the control plane may tell a worker.
+/// An order of the control plane to a worker.
 #[derive(Debug)]
 pub enum Order {
     /// Serve what is queued, close every connection at a pace, idle ones first, and return when
@@ -24,9 +24,9 @@ pub enum Order {
     /// Stop accepting, end every connection, and return when all are gone.
     Stop,
     /// Scan the connections, and answer.
-    Walk(Box<Task>),
-    /// Say what happened last.
-    Recall(oneshot::Sender<Vec<Happening>>),
+    Scan(Box<Task>),
+    /// Answer with the history.
+    Recall(oneshot::Sender<Vec<HistoryEntry>>),
     /// Accept no more on this listener until it is resumed. Its clients wait.
     Pause(ListenerId),
     /// Accept there again.
@@ -38,7 +38,7 @@ pub enum Order {
 /// Another topology. What is new in it was handed over to the worker's ring before.
 #[derive(Clone, Debug)]
 pub struct Adoption {
-    /// What it is.
+    /// The topology.
     pub topology: Arc<Topology>,
     /// The worker's counters, with those of everything that is in it.
     pub counters: Arc<WorkerCounters>,
@@ -75,10 +75,10 @@ impl<R: Ring> Worker<R> {
                 Order::Drain(within) if stays => self.begin_drain(within),
                 Order::Drain(_) => {}
                 Order::Stop => self.begin_stop(),
-                Order::Walk(task) => self.errands.begin_scan(*task, self.now),
+                Order::Scan(task) => self.errands.begin_scan(*task, self.now),
                 Order::Recall(reply) => {
                     // The asker may be gone.
-                    let _ = reply.send(self.recent.list());
+                    let _ = reply.send(self.history.list());
                 }
                 // A drain serves every queue, paused or not.
                 Order::Pause(_) if !stays => {}

@@ -4,11 +4,11 @@ mod access;
 mod admission;
 mod count;
 mod errands;
+mod history;
 mod link;
 mod mailbox;
 mod question;
 mod reach;
-mod recent;
 mod route;
 mod routes;
 mod table;
@@ -19,9 +19,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use access::{AccessEvent, AccessNote, AccessPlan, AccessQueue};
+pub use history::{HistoryEntry, HistoryKind};
 pub use mailbox::{Adoption, Mailbox, Order, mailbox};
 pub use question::{Answer, Candidate, Purpose, Reply, Row, Task};
-pub use recent::{Happening, What};
 
 pub use crate::config::Timeouts;
 
@@ -34,18 +34,17 @@ use crate::topology::Topology;
 use access::Departure;
 use admission::{Admission, Verdict};
 use errands::{Errands, Farewell};
-use recent::Recent;
+use history::History;
 use routes::Routes;
 use table::Table;
 use timers::Timers;
 
-/// What a worker needs to know.
+/// The configuration of a worker.
 #[derive(Clone, Debug)]
 pub struct Plan {
     /// Which of the workers that share the budget this is.
     pub worker: WorkerId,
-    /// What becomes of clients, until another one is adopted. Its gates and servers are in the
-    /// worker's ring.
+    /// The topology until another one is adopted. Its gates and servers are in the worker's ring.
     pub topology: Arc<Topology>,
     /// The log has a line for every connection that ends.
     pub logged: bool,
@@ -61,14 +60,14 @@ pub struct Plan {
 pub struct QuietPlan {
     /// Without a byte in either direction.
     pub after: Duration,
-    /// Connections that are made quiet in one turn. Each takes requests for its cancels, and what
-    /// a ring has taken for requests it keeps until its end (io_kiocb), so few at a time.
+    /// Connections that are made quiet in one turn. Each takes requests for its cancels, and a ring
+    /// never returns memory of requests (io_kiocb) before its end, so few at a time.
     pub per_turn: u32,
 }
 
 impl Plan {
     /// Whether the addresses of every connection are asked for before it ends.
-    fn named(&self) -> bool {
+    fn asks_addresses(&self) -> bool {
         self.logged || self.access.is_some()
     }
 }
@@ -96,19 +95,19 @@ pub struct Worker<R: Ring> {
     starved: VecDeque<(ConnIndex, u32, Side)>,
     /// Starved lanes that may try again, beside one for each buffer that comes back.
     starved_tries: u32,
-    /// What is known of connections on their way out.
+    /// Addresses and servers of connections that are ending, for the logs.
     departures: HashMap<ConnIndex, Departure>,
-    /// For whoever looks for a fault.
-    recent: Recent,
+    /// For the dump.
+    history: History,
     /// Connections whose opening is noted when their client's address is known.
     openings: HashSet<ConnIndex>,
     /// When this turn began, to the microsecond and to the millisecond.
     moment: Micros,
     now: Millis,
-    /// What arrived by then has been read, wherever a lane reads: when the turn before the last
-    /// one began to wait, `turned` being the last. One turn brings the wake of a wait for bytes,
-    /// the next one the bytes. Whether a connection was idle is judged by this, so that a process
-    /// that was stopped for a while holds its own silence against nobody.
+    /// Bytes that arrived by then have been read, wherever a lane reads: when the turn before the
+    /// last one began to wait, `turned` being the last. One turn brings the wake of a wait for
+    /// bytes, the next one the bytes. Idle timeouts are judged by this, so that a process that was
+    /// stopped for a while does not time its clients out for it.
     heard: Millis,
     turned: Millis,
     behind_since: Option<Millis>,
@@ -139,7 +138,7 @@ impl<R: Ring> Worker<R> {
             starved: VecDeque::new(),
             starved_tries: 0,
             departures: HashMap::new(),
-            recent: Recent::new(),
+            history: History::new(),
             openings: HashSet::new(),
             checked: now,
             open: 0,
@@ -156,7 +155,7 @@ impl<R: Ring> Worker<R> {
             turned: now,
             behind_since: None,
         };
-        // Whoever reads before the first turn is over sees what there is.
+        // A reader before the end of the first turn sees the present numbers.
         worker.counters.generation.set(1);
         worker.publish();
         worker
@@ -171,7 +170,7 @@ impl<R: Ring> Worker<R> {
         Ok(())
     }
 
-    /// One turn of the loop: submit and wait, then deal with what completed and what is due.
+    /// One turn of the loop: submit and wait, then handle completions and deadlines.
     /// Says whether there is more to do.
     ///
     /// # Errors
@@ -222,9 +221,9 @@ impl<R: Ring> Worker<R> {
         if self.timers.any_due() {
             return Duration::ZERO;
         }
-        let looks = [self.admission.next_look(), self.errands.next()];
-        let timers = self.timers.next_look().begins();
-        let next = looks.into_iter().flatten().fold(timers, Millis::min);
+        let moments = [self.admission.wake_at(), self.errands.next()];
+        let timers = self.timers.next_stop().begins();
+        let next = moments.into_iter().flatten().fold(timers, Millis::min);
         next.since(self.now).min(LONGEST_SLEEP)
     }
 
@@ -240,8 +239,8 @@ impl<R: Ring> Worker<R> {
         }
     }
 
-    /// Deals with what is due. Where more have gone quiet than a turn takes, what is left of the
-    /// wheel's tick waits for the next.
+    /// Handles deadlines that have passed. Where more connections have gone quiet than a turn
+    /// takes, the rest of the wheel's tick waits for the next turn.
     fn expire(&mut self) {
         let mut quieted = 0;
         let quieted_max = self.plan.quiet.per_turn;
@@ -258,7 +257,7 @@ impl<R: Ring> Worker<R> {
         }
     }
 
-    /// The deadline that had come, if one had.
+    /// Handles one deadline; `None` when it was not really due.
     fn expire_one(&mut self, index: ConnIndex) -> Option<Patience> {
         let (due, patience) = self.deadline(index)?;
         let entry = self.table.entry(index);
@@ -296,14 +295,14 @@ impl<R: Ring> Worker<R> {
             return;
         }
         self.checked = self.now;
-        self.admission.check_silence(&mut self.ring);
+        self.admission.rearm_lost_accepts(&mut self.ring);
         self.ring.trim();
         // One starved lane tries without a returned buffer, should the count ever be wrong.
         self.starved_tries += 1;
     }
 
     fn route(&mut self, completion: Completion) {
-        self.recent.keep(self.moment, What::Completed(completion));
+        self.history.keep(self.moment, HistoryKind::Completed(completion));
         match completion {
             Completion::Accepted { gate, conn, more } => {
                 let verdict = self.admission.accepted(gate, more);

@@ -1,4 +1,4 @@
-//! What the control plane may ask about a worker's connections, and what the worker answers.
+//! Questions of the control plane about a worker's connections, and the worker's answers.
 
 use std::cmp::Ordering;
 
@@ -9,7 +9,7 @@ use crate::query::{ConnId, Facts, Query};
 use crate::ring::FourTuple;
 use crate::topology::Parties;
 
-/// What a scan is for.
+/// The purpose of a scan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
     /// To show connections, with their addresses.
@@ -18,62 +18,62 @@ pub enum Purpose {
     Kill,
 }
 
-/// What a worker is to find out or do.
+/// A question to a worker.
 #[derive(Debug)]
 pub struct Task {
     /// Which connections are meant.
     pub query: Query,
-    /// Of these alone. Those among them that are gone are named in the answer.
+    /// Only these connections. The answer lists those among them that are gone.
     pub only: Option<Vec<ConnId>>,
-    /// What for.
+    /// The purpose.
     pub purpose: Purpose,
-    /// Where the answer goes. When nobody listens there any more, the scan ends.
+    /// Where the answer goes. When the receiver is dropped, the scan ends.
     pub reply: oneshot::Sender<Reply>,
 }
 
-/// What a worker says.
+/// A worker's reply.
 #[derive(Debug)]
 pub enum Reply {
     /// Another scan is under way.
     Busy,
-    /// This came of it.
+    /// The scan is over.
     Done(Answer),
 }
 
-/// What came of a scan.
+/// The result of a scan.
 #[derive(Debug, Default)]
 pub struct Answer {
     /// Connections that matched when the scan came to them.
     pub matched: u64,
     /// Addresses that the kernel did not tell: it is older than Linux 6.8, or short of descriptors.
-    pub nameless: u64,
-    /// Those that come first, in no order: sorting them is left to the asker, who has the time.
+    pub addresses_missing: u64,
+    /// The connections that come first, in no order: the control plane sorts them.
     pub rows: Vec<Candidate>,
     /// How many were ended.
     pub killed: u64,
-    /// Those of [`Task::only`] that are gone.
+    /// Connections of [`Task::only`] that are gone.
     pub stale: Vec<ConnId>,
 }
 
 /// One connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Row {
-    /// What names it.
+    /// Its id.
     pub id: ConnId,
-    /// What was known of it when the scan came to it.
+    /// Its facts when the scan reached it.
     pub facts: Facts,
-    /// Whose it was then.
+    /// Its parties then.
     pub parties: Parties,
     /// The addresses at both ends of its sockets, where they could be had.
-    pub names: BySide<Option<FourTuple>>,
+    pub addresses: BySide<Option<FourTuple>>,
 }
 
 /// A connection that matched: small, because a heap moves it about.
 #[derive(Debug)]
 pub struct Candidate {
-    /// What sorts it: who has more comes first.
+    /// The key that sorts it: the greatest comes first.
     pub sort_key: u64,
-    /// What is said of it.
+    /// Its row in the answer.
     pub row: Box<Row>,
 }
 

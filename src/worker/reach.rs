@@ -1,4 +1,4 @@
-//! What errands may do to the worker, and their turn in its loop.
+//! The worker's side of the interface to errands, and their step in its loop.
 
 use super::Worker;
 use super::errands::{Activity, Reach};
@@ -123,13 +123,13 @@ impl<R: Ring> Reach for Worker<R> {
         self.is_there(id) && self.activity(ConnIndex(id.slot)).is_some()
     }
 
-    fn has_name(&mut self, index: ConnIndex, side: Side) -> bool {
-        self.table.entry(index).conn.has_name(side)
+    fn has_addresses(&mut self, index: ConnIndex, side: Side) -> bool {
+        self.table.entry(index).conn.has_addresses(side)
     }
 
-    fn ask_name(&mut self, index: ConnIndex, side: Side) {
-        if self.table.entry(index).conn.can_name(side) {
-            self.apply(index, Event::NameWanted(side));
+    fn ask_addresses(&mut self, index: ConnIndex, side: Side) {
+        if self.table.entry(index).conn.can_ask_addresses(side) {
+            self.apply(index, Event::AddressesWanted(side));
         }
     }
 

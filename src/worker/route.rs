@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::table::{ConnectTime, CountedServer};
-use super::{Verdict, What, Worker};
+use super::{HistoryKind, Verdict, Worker};
 use crate::base::{
     BySide, Chunk, ConnIndex, Errno, GateId, Millis, OpKind, Operation, RouteId, ServerId, Side,
     Tick,
@@ -47,8 +47,8 @@ impl<R: Ring> Worker<R> {
         self.count_accept(route, verdict);
         let wiring = self.routes.line(route).wiring;
         let (conn, actions) = match verdict {
-            Verdict::Serve => Connection::accepted(wiring, self.plan.named()),
-            Verdict::Refuse(_) => Connection::refused(self.plan.named()),
+            Verdict::Serve => Connection::accepted(wiring, self.plan.asks_addresses()),
+            Verdict::Refuse(_) => Connection::refused(self.plan.asks_addresses()),
         };
         let entry = self.table.entry(index);
         entry.conn = conn;
@@ -81,7 +81,7 @@ impl<R: Ring> Worker<R> {
             self.count_attempt(index, kind, done.result);
         }
         match kind {
-            // It took no buffer: the wake that it may have used up is somebody else's.
+            // It took no buffer: another lane may have the wake that it used up.
             OpKind::Receive if done.buffer.is_none() && done.result != Err(Errno::ENOBUFS) => {
                 self.starved_tries += 1;
             }
@@ -102,7 +102,7 @@ impl<R: Ring> Worker<R> {
                 }
             }
             OpKind::Close if side == Side::Upstream => self.leave_server(index),
-            OpKind::Addresses => self.named(done.token),
+            OpKind::Addresses => self.addresses_found(done.token),
             _ => {}
         }
         let Done { result, buffer, full, more, .. } = done;
@@ -196,8 +196,8 @@ impl<R: Ring> Worker<R> {
         Some(server)
     }
 
-    /// Every server was tried. Where only a source port was wanting, the client waits for one and
-    /// new ones wait in the backlog; else there is nobody to serve it.
+    /// Every server was tried. Where only a source port was missing, the client waits for one and
+    /// new ones wait in the backlog; else no server is left.
     fn no_server(&mut self, index: ConnIndex) {
         let entry = self.table.entry(index);
         entry.tried = Tried::NONE;
@@ -229,10 +229,10 @@ impl<R: Ring> Worker<R> {
     fn vacate(&mut self, index: ConnIndex, reason: Reason) {
         self.count_end(index, reason);
         let generation = self.table.entry(index).generation;
-        self.recent.keep(self.moment, What::Ended { conn: index, generation, reason });
-        if self.plan.named() {
+        self.history.keep(self.moment, HistoryKind::Ended { conn: index, generation, reason });
+        if self.plan.asks_addresses() {
             let departure = self.departures.remove(&index).unwrap_or_default();
-            self.log_end(index, reason, &departure.names);
+            self.log_end(index, reason, &departure.addresses);
             self.note_end(index, reason, departure);
         }
         self.timers.clear(&mut self.table, index);
@@ -249,26 +249,26 @@ impl<R: Ring> Worker<R> {
 
     /// The addresses of a side were found, or could not be: for a line about its opening or its
     /// end, for the scan that asked, or for several of these.
-    fn named(&mut self, token: Token) {
+    fn addresses_found(&mut self, token: Token) {
         let found = self.ring.addresses(token);
         let ends = matches!(self.table.entry(token.conn).conn.phase(), Phase::Ending(_));
-        if self.plan.named() && ends {
-            self.departures.entry(token.conn).or_default().names[token.side] = found;
+        if self.plan.asks_addresses() && ends {
+            self.departures.entry(token.conn).or_default().addresses[token.side] = found;
         }
         if token.side == Side::Client {
             self.note_opening(token.conn, found);
         }
-        self.errands.named(token, found);
+        self.errands.addresses_found(token, found);
     }
 
-    fn log_end(&mut self, index: ConnIndex, reason: Reason, names: &BySide<Option<FourTuple>>) {
+    fn log_end(&mut self, index: ConnIndex, reason: Reason, addresses: &BySide<Option<FourTuple>>) {
         let moved = self.table.entry(index).conn.moved_bytes();
         let show = |name: Option<std::net::SocketAddr>| match name {
             Some(address) => address.to_string(),
             None => "-".to_owned(),
         };
-        let local = |side: Side| show(names[side].map(|FourTuple { local, .. }| local));
-        let peer = |side: Side| show(names[side].and_then(|FourTuple { peer, .. }| peer));
+        let local = |side: Side| show(addresses[side].map(|FourTuple { local, .. }| local));
+        let peer = |side: Side| show(addresses[side].and_then(|FourTuple { peer, .. }| peer));
         tracing::debug!(
             reason = %reason.word(),
             client = %peer(Side::Client),
@@ -336,7 +336,7 @@ impl<R: Ring> Worker<R> {
     fn quiet_due(&mut self, index: ConnIndex) -> Option<Tick> {
         let entry = self.table.entry(index);
         let Tick(since) = entry.active.max(entry.waits_since);
-        entry.conn.is_alert().then(|| Tick(since.saturating_add(self.quiet_ticks)))
+        entry.conn.can_go_quiet().then(|| Tick(since.saturating_add(self.quiet_ticks)))
     }
 
     /// Whether the wheel comes to the connection too late to find its receive quiet.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use crate::base::{GateId, IdMap, RouteId, ServerId, UpstreamId, WorkerId};
 use crate::config::Timeouts;
 use crate::conn::Wiring;
-use crate::metrics::{Kept, OfListener, OfServer, OfUpstream, WorkerCounters};
+use crate::metrics::{Kept, ListenerCounters, ServerCounters, UpstreamCounters, WorkerCounters};
 use crate::ring::Operations;
 use crate::topology::{Listener, Parties, Route, Server, Topology, Upstream, UpstreamKind};
 use crate::upstream::{Servers, Standing, Tried};
@@ -36,7 +36,7 @@ pub(super) struct Line {
     /// When its connections end by themselves.
     pub(super) timeouts: Timeouts,
     pub(super) wiring: Wiring,
-    pub(super) counters: Kept<OfListener>,
+    pub(super) counters: Kept<ListenerCounters>,
     /// Connections that are on it.
     open: u32,
 }
@@ -68,16 +68,16 @@ struct Group {
     upstream: Arc<Upstream>,
     /// `None` for a builtin.
     servers: Option<Servers>,
-    counters: Kept<OfUpstream>,
+    counters: Kept<UpstreamCounters>,
 }
 
 /// A server and those who count for it.
 #[derive(Debug)]
 pub(super) struct Place {
-    /// Held, so that its id is given to nobody else.
+    /// Held, so that its id is not given to another server.
     pub(super) server: Arc<Server>,
     standing: Arc<Standing>,
-    pub(super) counters: Kept<OfServer>,
+    pub(super) counters: Kept<ServerCounters>,
     /// Connections that count for it.
     open: u32,
 }
@@ -192,7 +192,7 @@ impl Routes {
         }
     }
 
-    /// Lets go of what the topology no longer has and nobody is on.
+    /// Removes routes, upstreams and servers that neither the topology nor a connection uses.
     pub(super) fn sweep<R: Operations>(&mut self, ring: &mut R) {
         if !std::mem::take(&mut self.leaving) {
             return;
@@ -233,17 +233,17 @@ impl Routes {
         }
     }
 
-    /// The line of a route that somebody is on, or that the topology has.
+    /// The line of a route that a connection is on, or that the topology has.
     pub(super) fn line(&self, route: RouteId) -> &Line {
         &self.lines[route]
     }
 
-    /// A server that somebody counts for, or that the topology has.
+    /// A server that a connection counts for, or that the topology has.
     pub(super) fn place(&self, server: ServerId) -> &Place {
         &self.servers[server]
     }
 
-    /// A client comes by this gate; says which route it is on from here to its end.
+    /// The route of a client that comes by this gate, from here to its end.
     pub(super) fn enter(&mut self, gate: GateId) -> RouteId {
         let route = self.gates[gate];
         self.lines[route].open += 1;
@@ -312,7 +312,7 @@ impl Routes {
     }
 
     /// Where the connects of a route are counted.
-    pub(super) fn of_upstream(&self, route: RouteId) -> &OfUpstream {
+    pub(super) fn of_upstream(&self, route: RouteId) -> &UpstreamCounters {
         &self.groups[self.lines[route].route.upstream].counters
     }
 

@@ -25,7 +25,7 @@ pub struct Entry {
     pub generation: u32,
     /// Its place in the timer wheel.
     pub timer: Link,
-    /// What becomes of the client.
+    /// The route of the client.
     pub route: RouteId,
     /// A client accepted into this slot before its close was heard of, and its route.
     pub successor: Option<(RouteId, Verdict)>,
@@ -124,7 +124,7 @@ impl Table {
         &mut entries[index.0 as usize % BLOCK]
     }
 
-    /// The first slot at or after `from` whose block was ever used, for walks over all connections.
+    /// The first slot at or after `from` whose block was ever used, for visits of all connections.
     pub fn used_from(&self, from: u32) -> Option<ConnIndex> {
         let mut at = from;
         while at < self.slots {

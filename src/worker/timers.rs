@@ -121,14 +121,14 @@ impl Timers {
         })
     }
 
-    /// Whether somebody's deadline is the present tick.
+    /// Whether a connection's deadline is the present tick.
     pub fn any_due(&self) -> bool {
         self.heads[slot(0, self.now)] != NOBODY
     }
 
     /// The tick up to which a worker may sleep: the next deadline that is known exactly, or the
     /// next one at which a higher level is spread out.
-    pub fn next_look(&self) -> Tick {
+    pub fn next_stop(&self) -> Tick {
         let ahead = self.soon.rotate_right((self.now.0 + 1) % SLOTS).trailing_zeros();
         let spread = SLOTS - 1 - self.now.0 % SLOTS;
         Tick(self.now.0 + 1 + ahead.min(spread))
@@ -193,19 +193,19 @@ mod tests {
     }
 
     #[test]
-    fn a_worker_that_sleeps_until_the_next_look_misses_no_deadline() {
+    fn a_worker_that_sleeps_until_the_next_stop_misses_no_deadline() {
         let mut table = Table::new(10);
         for distance in 1..10_000 {
             let mut timers = Timers::new(Tick(1000));
             timers.set(&mut table, ConnIndex(0), Tick(1000 + distance));
-            let mut looks = 0;
+            let mut stops = 0;
             let due = loop {
-                let look = timers.next_look();
-                if let [(due, 0)] = fired(&mut timers, &mut table, look.0)[..] {
+                let stop = timers.next_stop();
+                if let [(due, 0)] = fired(&mut timers, &mut table, stop.0)[..] {
                     break due;
                 }
-                looks += 1;
-                assert!(looks <= distance / SLOTS + 1, "woken {looks} times for {distance}");
+                stops += 1;
+                assert!(stops <= distance / SLOTS + 1, "woken {stops} times for {distance}");
             };
             assert_eq!(due, 1000 + distance);
         }

@@ -4,7 +4,7 @@ use loom::sync::Arc;
 use loom::sync::atomic::{AtomicU32, Ordering::SeqCst};
 use loom::thread;
 
-use crate::budget::{Bell, Budget};
+use crate::budget::{Budget, WakeWorker};
 
 /// Runs `model` over every order of the threads' steps with at most three preemptions: more than
 /// the two that any of these protocols needs to go wrong, and seconds instead of hours.
@@ -42,14 +42,14 @@ fn two_workers_never_hold_more_than_the_limit_and_all_comes_back() {
 fn a_hungry_worker_has_the_permit_or_is_woken() {
     every_order(|| {
         let budget = Arc::new(Budget::new(1, 2));
-        let rung = Arc::new(AtomicU32::new(0));
-        let bell: Bell = {
-            let rung = rung.clone();
+        let wakes = Arc::new(AtomicU32::new(0));
+        let wake: WakeWorker = {
+            let wakes = wakes.clone();
             Box::new(move || {
-                rung.fetch_add(1, SeqCst);
+                wakes.fetch_add(1, SeqCst);
             })
         };
-        budget.hang_bells(vec![bell, Box::new(|| {})]);
+        budget.set_wakers(vec![wake, Box::new(|| {})]);
         assert_eq!(budget.lease(1), 1, "worker 1 has it");
         let other = {
             let budget = budget.clone();
@@ -61,31 +61,31 @@ fn a_hungry_worker_has_the_permit_or_is_woken() {
             granted = budget.lease(1);
         }
         other.join().expect("no assertion failed");
-        assert!(granted == 1 || rung.load(SeqCst) > 0, "worker 0 sleeps hungry beside a permit");
+        assert!(granted == 1 || wakes.load(SeqCst) > 0, "worker 0 sleeps hungry beside a permit");
     });
 }
 
 /// Worker 1 has a permit lying idle. It looks once whether anybody is hungry, and sleeps if not.
-/// Whatever the order, it has seen the hungry or is rung after it looked, and sees them then.
+/// Whatever the order, it has seen the hungry or is woken after it looked, and sees them then.
 #[test]
 fn who_holds_idle_permits_hears_of_the_hungry() {
     every_order(|| {
         let budget = Arc::new(Budget::new(1, 2));
-        let rung = Arc::new(AtomicU32::new(0));
-        let bell: Bell = {
-            let rung = rung.clone();
+        let wakes = Arc::new(AtomicU32::new(0));
+        let wake: WakeWorker = {
+            let wakes = wakes.clone();
             Box::new(move || {
-                rung.fetch_add(1, SeqCst);
+                wakes.fetch_add(1, SeqCst);
             })
         };
-        budget.hang_bells(vec![Box::new(|| {}), bell]);
+        budget.set_wakers(vec![Box::new(|| {}), wake]);
         let idle = {
-            let (budget, rung) = (budget.clone(), rung.clone());
-            thread::spawn(move || (rung.load(SeqCst), budget.anyone_hungry()))
+            let (budget, wakes) = (budget.clone(), wakes.clone());
+            thread::spawn(move || (wakes.load(SeqCst), budget.anyone_hungry()))
         };
         budget.set_hungry(0, true);
-        let (rung_before, seen) = idle.join().expect("no assertion failed");
-        let woken = rung.load(SeqCst) > rung_before;
+        let (wakes_before, seen) = idle.join().expect("no assertion failed");
+        let woken = wakes.load(SeqCst) > wakes_before;
         assert!(seen || woken, "worker 1 sleeps on an idle permit");
         assert!(budget.anyone_hungry(), "and once woken it sees why");
     });
@@ -97,13 +97,13 @@ fn a_raised_limit_is_found_or_wakes() {
     every_order(|| {
         let budget = Arc::new(Budget::new(0, 1));
         let rung = Arc::new(AtomicU32::new(0));
-        let bell: Bell = {
+        let waker: WakeWorker = {
             let rung = rung.clone();
             Box::new(move || {
                 rung.fetch_add(1, SeqCst);
             })
         };
-        budget.hang_bells(vec![bell]);
+        budget.set_wakers(vec![waker]);
         let other = {
             let budget = budget.clone();
             thread::spawn(move || budget.set_limit(1))

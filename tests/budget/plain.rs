@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 
-use portcullis::budget::{Bell, Budget};
+use portcullis::budget::{Budget, WakeWorker};
 
 #[test]
 fn no_more_is_leased_than_the_limit_and_all_of_it_comes_back() {
@@ -40,21 +40,21 @@ fn threads_that_lease_and_return_never_exceed_the_limit() {
 #[test]
 fn the_first_word_of_hunger_wakes_the_others_and_a_return_wakes_the_hungry() {
     let budget = Budget::new(1, 3);
-    let rung: Arc<[AtomicU32; 3]> = Arc::default();
-    let bell = |worker: usize| -> Bell {
-        let rung = rung.clone();
+    let woken: Arc<[AtomicU32; 3]> = Arc::default();
+    let wake = |worker: usize| -> WakeWorker {
+        let woken = woken.clone();
         Box::new(move || {
-            rung[worker].fetch_add(1, SeqCst);
+            woken[worker].fetch_add(1, SeqCst);
         })
     };
-    budget.hang_bells((0..3).map(bell).collect());
-    let rings = || [0, 1, 2].map(|worker: usize| rung[worker].load(SeqCst));
+    budget.set_wakers((0..3).map(wake).collect());
+    let wakes = || [0, 1, 2].map(|worker: usize| woken[worker].load(SeqCst));
     assert_eq!(budget.lease(1), 1);
     budget.set_hungry(1, true);
     budget.set_hungry(1, true);
-    assert_eq!(rings(), [1, 0, 1]);
+    assert_eq!(wakes(), [1, 0, 1]);
     budget.give_back(1);
-    assert_eq!(rings(), [1, 1, 1]);
+    assert_eq!(wakes(), [1, 1, 1]);
     budget.set_hungry(1, false);
     assert!(!budget.anyone_hungry());
 }
@@ -63,13 +63,13 @@ fn the_first_word_of_hunger_wakes_the_others_and_a_return_wakes_the_hungry() {
 fn a_limit_that_changes_wakes_all_and_holds_for_what_comes() {
     let budget = Budget::new(10, 2);
     let rung = Arc::new(AtomicU32::new(0));
-    let bell = || -> Bell {
+    let waker = || -> WakeWorker {
         let rung = rung.clone();
         Box::new(move || {
             rung.fetch_add(1, SeqCst);
         })
     };
-    budget.hang_bells(vec![bell(), bell()]);
+    budget.set_wakers(vec![waker(), waker()]);
     assert_eq!(budget.lease(8), 8);
     budget.set_limit(5);
     assert_eq!((budget.limit(), budget.free(), budget.is_exceeded()), (5, 0, true));

@@ -120,7 +120,7 @@ fn a_rotation_loses_no_line() {
         for rotation in 0..ROTATIONS {
             std::fs::rename(&path, old(rotation)).expect("it is there");
             gateway.signal(Signal::SIGUSR1);
-            wait_until("the log to be opened anew", || path.exists());
+            wait_until("the log to be reopened", || path.exists());
         }
     });
     gateway.stop();
@@ -247,7 +247,7 @@ fn a_full_disk_shows_in_status_until_there_is_room() {
     assert!(failing["since_seconds"].is_number(), "{failing}");
     std::fs::remove_file(&path).expect("the link is ours");
     gateway.signal(Signal::SIGUSR1);
-    gateway.wait_for_line("opened anew");
+    gateway.wait_for_line("reopened");
     client::echo(&client::connect(address), 2, 100);
     wait_for_lines(&path, 1);
     wait_until("the end of the trouble", || {

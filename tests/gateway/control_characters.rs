@@ -18,10 +18,10 @@ const SPELLED: &str = r"\u{1b}[2J\u{9b}2J";
 /// What a command says of a server that answers so, once.
 fn answered(path: &Path, status: &str, body: &str, arguments: &[&str]) -> Said {
     let _ = std::fs::remove_file(path);
-    let door = UnixListener::bind(path).expect("a socket");
+    let listener = UnixListener::bind(path).expect("a socket");
     let answer = format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\n\r\n{body}", body.len());
     let server = thread::spawn(move || {
-        let (mut asker, _) = door.accept().expect("a client");
+        let (mut asker, _) = listener.accept().expect("a client");
         let _ = asker.read(&mut [0; 4096]);
         let _ = asker.write_all(answer.as_bytes());
         let _ = asker.read(&mut [0; 4096]);

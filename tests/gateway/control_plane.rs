@@ -1,4 +1,4 @@
-//! The doors of the control plane: who gets an answer, and what the others cannot do.
+//! The endpoints of the control plane: who gets an answer, and what the others cannot do.
 
 use std::io::Write;
 use std::net::{SocketAddr, TcpStream};

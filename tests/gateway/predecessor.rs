@@ -96,7 +96,7 @@ fn a_start_that_waits_is_ended_by_none_but_the_signals_that_end() {
     gateway.wait_for_lines(" ready ", 1);
     // Held back, not lost.
     for said in
-        ["no log file to open anew", "nothing differs from the config file", "upgrade is not in"]
+        ["no log file to reopen", "nothing differs from the config file", "upgrade is not in"]
     {
         gateway.wait_for_lines(said, 1);
     }

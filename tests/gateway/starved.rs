@@ -1,4 +1,4 @@
-//! Connections that ask nothing keep no place from the next one, at either door.
+//! Connections that ask nothing keep no place from the next one, at either endpoint.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};

@@ -176,11 +176,11 @@ fn it_ends_with_a_signal_while_a_key_is_held_down() {
 /// connections; those who ask for one are kept.
 fn without_lists(gateway: &Gateway, path: &Path) -> Arc<Mutex<Vec<UnixStream>>> {
     let kept: Arc<Mutex<Vec<UnixStream>>> = Arc::default();
-    let (door, admin, waiting) =
+    let (listener, admin, waiting) =
         (UnixListener::bind(path).expect("a socket"), gateway.admin_socket(), kept.clone());
     // Ends with the process that runs the tests.
     thread::spawn(move || {
-        for asker in door.incoming() {
+        for asker in listener.incoming() {
             let (mut asker, admin) = (asker.expect("a client"), admin.clone());
             let mut head = [0; 4096];
             let count = asker.read(&mut head).expect("a request");

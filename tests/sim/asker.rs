@@ -18,7 +18,7 @@ use crate::scenario::Scenario;
 const MOST_QUESTIONS: u32 = 300;
 /// Turns of a worker from a question to its answer.
 const MOST_TURNS: u32 = 2000;
-/// Turns of a worker from the leaving of an asker to the end of the walk for it.
+/// Turns of a worker from the leaving of an asker to the end of the scan for it.
 const MOST_TURNS_DESERTED: u32 = 200;
 
 const FILTERS: [&str; 8] = [
@@ -91,7 +91,7 @@ impl Asker {
         }
         let (reply, answer) = oneshot::channel();
         let task = Task { query: query.clone(), only: only.clone(), purpose, reply };
-        orders.send(Order::Walk(Box::new(task))).expect("a worker listens");
+        orders.send(Order::Scan(Box::new(task))).expect("a worker listens");
         self.questions.push(Question { worker, query, only, purpose, reply: answer, turns: 0 });
     }
 
@@ -106,7 +106,7 @@ impl Asker {
             match question.reply.try_recv() {
                 Ok(Reply::Busy) => {
                     let turns = self.deserted[worker];
-                    assert!(turns < MOST_TURNS_DESERTED, "a worker walks for nobody: {question:?}");
+                    assert!(turns < MOST_TURNS_DESERTED, "a worker scans for nobody: {question:?}");
                     ring.faults.note(Fault::ListBusy);
                 }
                 Ok(Reply::Done(answer)) => {
@@ -162,11 +162,11 @@ impl Question {
         assert!(stale.iter().all(named), "{answer:?}");
         for Candidate { row, .. } in rows {
             assert!(query.admits(&row.facts) && named(&row.id), "{row:?} for {query:?}");
-            let client = row.names[Side::Client].map(link_of);
-            let upstream = row.names[Side::Upstream].map(link_of);
+            let client = row.addresses[Side::Client].map(link_of);
+            let upstream = row.addresses[Side::Upstream].map(link_of);
             if let Some(client) = client {
                 assert!(ring.origin.contains_key(&client), "{row:?} names no client");
-                let source = row.names[Side::Client].and_then(|found| found.peer);
+                let source = row.addresses[Side::Client].and_then(|found| found.peer);
                 let source = source.expect("a link has one").ip();
                 assert!(query.admits_source(source), "{row:?} for {query:?}");
             }

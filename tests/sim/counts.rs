@@ -1,7 +1,7 @@
 //! What a worker counted must be what the network saw, once everything is over.
 
 use portcullis::conn::Wiring;
-use portcullis::metrics::{ConnectFailure, Counter, OfListener, OfServer, Refusal};
+use portcullis::metrics::{ConnectFailure, Counter, ListenerCounters, Refusal, ServerCounters};
 
 use crate::link::Link;
 use crate::ring::SimRing;
@@ -38,7 +38,8 @@ pub fn judge(ring: &SimRing, counters: &Tally, scenario: &Scenario) {
             .filter(|(_, origin)| **origin == listener)
             .map(|(client, _)| &ring.links[*client])
             .collect();
-        let sum_of = |counter: fn(&OfListener) -> u64| counters.of_listener(listener, counter);
+        let sum_of =
+            |counter: fn(&ListenerCounters) -> u64| counters.of_listener(listener, counter);
         let (accepted, reset) = (clients.len() as u64, sum_of(refused));
         assert_eq!(sum_of(|one| one.accepted.get()), accepted, "clients accepted were miscounted");
         assert_eq!(sum_of(|one| sum(&one.closed)), accepted, "clients ended were miscounted");
@@ -79,7 +80,7 @@ fn judge_bytes(ring: &SimRing, listener: usize, counters: &Tally, wiring: Wiring
 }
 
 fn judge_servers(ring: &SimRing, counters: &Tally, scenario: &Scenario) {
-    let over = |counter: fn(&OfServer) -> u64| counters.over_servers(counter);
+    let over = |counter: fn(&ServerCounters) -> u64| counters.over_servers(counter);
     for server in &counters.servers {
         let (joined, failed) = (server.joined.get(), sum(&server.failed));
         assert_eq!(server.attempts.get(), joined + failed, "attempts were miscounted");
@@ -87,11 +88,11 @@ fn judge_servers(ring: &SimRing, counters: &Tally, scenario: &Scenario) {
     }
     let joined = ring.joined.len() as u64;
     assert_eq!(over(|server| server.joined.get()), joined);
-    let joins = |counted: &OfListener| counted.join.counts().sum::<u64>();
+    let joins = |counted: &ListenerCounters| counted.join.counts().sum::<u64>();
     assert_eq!(counters.over_listeners(joins), joined, "joins were miscounted");
     let connects = counters.upstreams.iter().map(|upstream| upstream.connect.counts().sum::<u64>());
     assert_eq!(connects.sum::<u64>(), joined, "connect times were miscounted");
-    let paired = |number: fn(&OfListener) -> u64| -> u64 {
+    let paired = |number: fn(&ListenerCounters) -> u64| -> u64 {
         let pairs = scenario.wirings.iter().enumerate();
         let pairs = pairs.filter(|(_, wiring)| **wiring == Wiring::Pair);
         pairs.map(|(listener, _)| counters.of_listener(listener, number)).sum()
@@ -110,7 +111,7 @@ fn judge_servers(ring: &SimRing, counters: &Tally, scenario: &Scenario) {
 }
 
 /// Clients that a limit reset.
-fn refused(counted: &OfListener) -> u64 {
+fn refused(counted: &ListenerCounters) -> u64 {
     let limits = [Refusal::GatewayLimit, Refusal::ListenerLimit];
     limits.iter().map(|limit| counted.refused[*limit as usize].get()).sum()
 }

@@ -61,7 +61,7 @@ fn an_id_that_is_named_twice_leaves_no_asker_without_an_answer() {
 }
 
 #[test]
-fn an_id_that_is_named_twice_leaves_no_walk_behind_for_an_asker_who_has_left() {
+fn an_id_that_is_named_twice_leaves_no_scan_behind_for_an_asker_who_has_left() {
     holds(78);
 }
 

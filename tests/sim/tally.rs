@@ -4,7 +4,8 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use portcullis::metrics::{
-    ConnectFailure, Kept, OfListener, OfServer, OfUpstream, OfWorker, WorkerCounters,
+    ConnectFailure, Kept, ListenerCounters, ServerCounters, UpstreamCounters, WorkerCounters,
+    WorkerOwnCounters,
 };
 
 use crate::world::World;
@@ -14,9 +15,9 @@ use crate::world::World;
 pub struct Tally {
     latest: Arc<WorkerCounters>,
     /// Each with the listener of the scenario that it belongs to.
-    pub listeners: Vec<(usize, Kept<OfListener>)>,
-    pub upstreams: Vec<Kept<OfUpstream>>,
-    pub servers: Vec<Kept<OfServer>>,
+    pub listeners: Vec<(usize, Kept<ListenerCounters>)>,
+    pub upstreams: Vec<Kept<UpstreamCounters>>,
+    pub servers: Vec<Kept<ServerCounters>>,
 }
 
 impl Tally {
@@ -34,17 +35,17 @@ impl Tally {
         counters
     }
 
-    pub fn over_listeners(&self, counter: impl Fn(&OfListener) -> u64) -> u64 {
+    pub fn over_listeners(&self, counter: impl Fn(&ListenerCounters) -> u64) -> u64 {
         self.listeners.iter().map(|(_, listener)| counter(listener)).sum()
     }
 
     /// The same of one listener of the scenario.
-    pub fn of_listener(&self, listener: usize, counter: impl Fn(&OfListener) -> u64) -> u64 {
+    pub fn of_listener(&self, listener: usize, counter: impl Fn(&ListenerCounters) -> u64) -> u64 {
         let own = self.listeners.iter().filter(|(of, _)| *of == listener);
         own.map(|(_, listener)| counter(listener)).sum()
     }
 
-    pub fn over_servers(&self, counter: impl Fn(&OfServer) -> u64) -> u64 {
+    pub fn over_servers(&self, counter: impl Fn(&ServerCounters) -> u64) -> u64 {
         self.servers.iter().map(|server| counter(server)).sum()
     }
 
@@ -67,9 +68,9 @@ fn add<'a, T: 'a>(all: &mut Vec<Kept<T>>, counters: impl Iterator<Item = &'a Kep
 }
 
 impl Deref for Tally {
-    type Target = OfWorker;
+    type Target = WorkerOwnCounters;
 
-    fn deref(&self) -> &OfWorker {
+    fn deref(&self) -> &WorkerOwnCounters {
         &self.latest
     }
 }

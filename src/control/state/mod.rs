@@ -96,7 +96,7 @@ impl ControlState {
         &self.0.sources.workers
     }
 
-    /// What readings are taken from.
+    /// The sources of readings.
     pub(super) fn sources(&self) -> &Sources {
         &self.0.sources
     }
@@ -106,7 +106,7 @@ impl ControlState {
         self.0.ground.lock().expect("nobody panics while holding it")
     }
 
-    /// What there is now, by id and by name. Whoever waits in between asks again.
+    /// The view of the present topology. A caller that awaits in between asks again.
     pub(super) fn view(&self) -> Arc<View> {
         self.0.sources.view()
     }
@@ -119,7 +119,7 @@ impl ControlState {
     /// A rotation has moved log files away.
     pub(super) fn reopen_logs(&self) {
         if !self.0.sources.access_log.as_ref().is_some_and(AccessLog::reopen) {
-            tracing::info!(signal = %"SIGUSR1", "there is no log file to open anew");
+            tracing::info!(signal = %"SIGUSR1", "there is no log file to reopen");
         }
     }
 
@@ -128,7 +128,7 @@ impl ControlState {
         self.0.sources.clock.now()
     }
 
-    /// How everything stands, or stood a moment ago.
+    /// The latest reading, at most a moment old.
     pub(super) fn reading(&self) -> Arc<Reading> {
         self.with_kept(|kept| kept.reading.clone())
     }
@@ -156,7 +156,7 @@ impl ControlState {
         use_it(kept.insert(young.unwrap_or_else(taken)))
     }
 
-    /// Something was changed by hand: whoever asks next sees it.
+    /// An operator changed something: the next reading is taken afresh.
     pub(super) fn forget_reading(&self) {
         *self.0.kept.lock().expect("nobody panics while holding it") = None;
     }
@@ -181,7 +181,7 @@ impl ControlState {
 
     /// Asks for a drain; it has begun soon after.
     pub(super) fn drain(&self) {
-        // Nobody listens any more when it drains already.
+        // The receiver is gone when it drains already.
         let _ = self.0.drains.send(());
     }
 

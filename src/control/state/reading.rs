@@ -9,7 +9,7 @@ use crate::base::{ListenerId, Millis, ServerId, version};
 use crate::config::Auto;
 use crate::host::usage::{OpenFiles, ProcessUsage};
 use crate::metrics::reading::{self, ConfigText, Drain, Leaving, Reading};
-use crate::metrics::{Kept, OfListener, WorkerCounters};
+use crate::metrics::{Kept, ListenerCounters, WorkerCounters};
 use crate::query::UpstreamNames;
 use crate::ring::{AcceptQueue, PassiveSocket};
 
@@ -19,7 +19,7 @@ impl Sources {
         let root = Path::new("/");
         let now = self.clock.micros();
         let (view, removed) = self.present.with_removed(|view, removed| {
-            let counted: Vec<&OfListener> = removed.listeners().collect();
+            let counted: Vec<&ListenerCounters> = removed.listeners().collect();
             (view.clone(), (!counted.is_empty()).then(|| removed_listeners(&counted)))
         });
         let listeners = view.names.listeners.iter().map(|(id, name)| listener(&view, *id, name));
@@ -59,7 +59,7 @@ impl Sources {
     fn process(&self, root: &Path) -> reading::Process {
         let ProcessUsage { cpu_seconds, resident_memory_bytes, open_fds, max_fds } =
             ProcessUsage::read(root);
-        let start_time_seconds = self.birth.start_time_seconds;
+        let start_time_seconds = self.process_start.start_time_seconds;
         reading::Process {
             cpu_seconds,
             resident_memory_bytes,
@@ -80,7 +80,7 @@ fn drain(view: &View) -> Drain {
     }
 }
 
-/// What each worker has counted of one thing.
+/// Each worker's counters of one thing.
 fn by_worker<'a, T>(view: &'a View, of: impl Fn(&'a WorkerCounters) -> &'a Kept<T>) -> Vec<&'a T> {
     view.counters.iter().map(|counters| &***of(counters)).collect()
 }
@@ -103,7 +103,7 @@ fn open(listener: &reading::Listener) -> u64 {
 }
 
 /// Listeners that the topology no longer has, as one that has no name.
-fn removed_listeners(counters: &[&OfListener]) -> reading::Listener {
+fn removed_listeners(counters: &[&ListenerCounters]) -> reading::Listener {
     let counted = reading::Listener::counted(counters);
     reading::Listener { open: open(&counted), ..counted }
 }
@@ -120,7 +120,7 @@ fn upstream(view: &View, names: &UpstreamNames) -> reading::Upstream {
 fn server(view: &View, id: ServerId, name: &str) -> reading::Server {
     let counters = by_worker(view, |of| &of.servers[id]);
     let server = &view.topology.servers[id];
-    // What has left is read before what was attempted, so that there is never more of it.
+    // Departures are read before attempts, so that they never exceed them.
     let left: u64 = counters.iter().map(|counters| counters.left.get()).sum();
     let counted = reading::Server::counted(&counters);
     reading::Server {

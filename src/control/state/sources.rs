@@ -11,7 +11,7 @@ use crate::config::{Class, Config};
 use crate::control::handle::WorkerHandle;
 use crate::host::facts::Given;
 use crate::host::usage::ProcessStart;
-use crate::metrics::{OfListener, OfServer, Removed};
+use crate::metrics::{ListenerCounters, Removed, ServerCounters};
 use crate::ring::{PassiveSocket, ServerSocket};
 use crate::topology::{self, Asked, GateSpec, Register, Topology};
 use crate::worker::{Adoption, Order};
@@ -23,23 +23,23 @@ pub struct Sources {
     pub clock: Clock,
     /// The workers.
     pub workers: Arc<[WorkerHandle]>,
-    /// What may be held.
+    /// The budget of connections.
     pub budget: Arc<Budget>,
     /// The limit that the budget comes from, as the doctor calls it.
     pub bound_by: String,
-    /// What the start found out about the kernel and its own limits.
+    /// Facts about the kernel and our own limits, as found at the start.
     pub given: Given,
     /// The workers' rings have slots for connections to servers.
     pub with_upstream: bool,
     /// Lines for each connection.
     pub access_log: Option<AccessLog>,
-    /// What does not change about the process.
-    pub birth: ProcessStart,
-    /// What there is now.
+    /// The start of the process, which does not change.
+    pub process_start: ProcessStart,
+    /// The present view.
     pub present: Present,
 }
 
-/// What there is now. Only the control thread takes the lock while the gateway runs.
+/// The present view and register. Only the control thread takes the lock while the gateway runs.
 #[derive(Debug)]
 pub struct Present(Mutex<Inside>);
 
@@ -51,7 +51,7 @@ struct Inside {
 }
 
 impl Present {
-    /// What a gateway begins with; `register` has given the ids in it.
+    /// The view at the start; `register` has given the ids in it.
     pub fn new(view: View, register: Register) -> Present {
         let removed = Removed::default();
         Present(Mutex::new(Inside { view: Arc::new(view), register, removed }))
@@ -103,7 +103,7 @@ impl Sources {
     }
 
     /// Sums a counter over all listeners that there are or were.
-    pub fn over_listeners(&self, counter: &dyn Fn(&OfListener) -> u64) -> u64 {
+    pub fn over_listeners(&self, counter: &dyn Fn(&ListenerCounters) -> u64) -> u64 {
         self.present.with_removed(|view, removed| {
             let gone: u64 = removed.listeners().map(counter).sum();
             let all = view.counters.iter().flat_map(|counters| counters.listeners.values());
@@ -112,7 +112,7 @@ impl Sources {
     }
 
     /// Sums a counter over all servers that there are or were.
-    pub fn over_servers(&self, counter: &dyn Fn(&OfServer) -> u64) -> u64 {
+    pub fn over_servers(&self, counter: &dyn Fn(&ServerCounters) -> u64) -> u64 {
         self.present.with_removed(|view, removed| {
             let gone: u64 = removed.servers().map(counter).sum();
             let all = view.counters.iter().flat_map(|counters| counters.servers.values());

@@ -11,7 +11,7 @@ use crate::budget::Budget;
 use crate::config::{Class, Config};
 use crate::host::facts::{Given, Kernel};
 use crate::host::usage::ProcessStart;
-use crate::metrics::{OfListener, WorkerCounters};
+use crate::metrics::{ListenerCounters, WorkerCounters};
 use crate::query::Query;
 use crate::topology::{Asked, GateSpec, Register, Topology};
 
@@ -71,7 +71,7 @@ fn sources(config: Config) -> Sources {
         },
         with_upstream,
         access_log: None,
-        birth: ProcessStart::read(Path::new("/")),
+        process_start: ProcessStart::read(Path::new("/")),
         present: Present::new(view, register),
     }
 }
@@ -82,7 +82,7 @@ fn go_over(sources: &Sources, config: Config) {
 }
 
 /// What a worker counts at a listener.
-fn of(sources: &Sources, worker: usize, listener: &str) -> crate::metrics::Kept<OfListener> {
+fn of(sources: &Sources, worker: usize, listener: &str) -> crate::metrics::Kept<ListenerCounters> {
     let view = sources.view();
     let id = view.names.listener(listener).expect("it is there");
     view.counters[worker].listeners[id].clone()
@@ -140,7 +140,7 @@ fn a_total_never_falls_when_a_listener_goes() {
     second.accepted.add(1);
     drop(second);
     assert_eq!(total(&sources), 18);
-    // A listener of the same name is another one, and begins anew.
+    // A listener of the same name is another one, and begins at zero.
     go_over(&sources, config(&["inner", "edge"], &["a"]));
     assert_eq!(accepted(&sources), [("inner".to_owned(), 0), ("edge".to_owned(), 10)]);
     assert_eq!(total(&sources), 18);

@@ -1,4 +1,4 @@
-//! What the control plane shows and steers of one topology.
+//! One topology as the control plane shows and steers it.
 
 use std::collections::{BTreeSet, HashMap};
 use std::hash::Hash;
@@ -20,13 +20,13 @@ use crate::upstream::Servers;
 /// another view, which shares what stays.
 #[derive(Debug)]
 pub struct View {
-    /// What there is.
+    /// The topology.
     pub topology: Arc<Topology>,
     /// The config that asked for it.
     pub config: Config,
     /// Which one it is: 1 at the start, one more at each change.
     pub generation: u64,
-    /// What there is by name, in the order of the config.
+    /// Its names, in the order of the config.
     pub names: Names,
     /// By worker: its counters of what there is.
     pub counters: Vec<Arc<WorkerCounters>>,
@@ -152,7 +152,7 @@ impl View {
     }
 }
 
-/// What the topology has, as the config orders it.
+/// The topology's names, in the order of the config.
 fn names(topology: &Topology, config: &Config, workers: usize) -> Names {
     let listeners = by_name(topology.listeners.iter().map(|(id, it)| (it.name.as_str(), id)));
     let upstreams = by_name(topology.upstreams.iter().map(|(id, it)| (it.name.as_str(), id)));

@@ -41,16 +41,16 @@ fn shown(state: &ControlState, answer: &Answer) -> Conns {
     Conns {
         at_seconds: state.sources().clock.micros().0 as f64 / 1e6,
         matched: answer.matched,
-        nameless: answer.nameless,
+        nameless: answer.addresses_missing,
         open: state.open(),
         rows: answer.rows.iter().map(|one| row_of(&one.row)).collect(),
         schema: SCHEMA,
-        start_time_seconds: state.sources().birth.start_time_seconds,
+        start_time_seconds: state.sources().process_start.start_time_seconds,
     }
 }
 
 fn row_of(row: &Row) -> Conn {
-    let Row { id, facts, parties, names: found } = row;
+    let Row { id, facts, parties, addresses: found } = row;
     let local = |side: Side| found[side].map(|found| found.local.to_string());
     let peer = |side: Side| found[side].and_then(|found| found.peer).map(|peer| peer.to_string());
     Conn {
@@ -132,14 +132,14 @@ impl Question<'_> {
         let Question { worker, query, only, purpose } = self;
         let (query, only) = ((*query).clone(), only.clone());
         if worker.has_time() {
-            worker.order(Order::Walk(Box::new(Task { query, only, purpose: *purpose, reply })));
+            worker.order(Order::Scan(Box::new(Task { query, only, purpose: *purpose, reply })));
         } else {
             let _ = reply.send(Reply::Busy);
         }
         answer
     }
 
-    /// Waits for the answer; again where the worker still walks for somebody who has left.
+    /// Waits for the answer; again where the worker still scans for an asker that has left.
     async fn answered(&self, mut answer: Receiver<Reply>) -> Result<Answer, Refusal> {
         loop {
             match answer_of(answer).await {
@@ -156,7 +156,7 @@ impl Question<'_> {
 
 fn gather(all: &mut Answer, mut one: Answer) {
     all.matched += one.matched;
-    all.nameless += one.nameless;
+    all.addresses_missing += one.addresses_missing;
     all.killed += one.killed;
     all.rows.append(&mut one.rows);
     all.stale.append(&mut one.stale);
@@ -207,7 +207,7 @@ async fn kill(
     Ok(Json(Killed { killed, left, matched, schema: SCHEMA, stale }).into_response())
 }
 
-/// Ends connections if they are few. Two walks have no more time than one.
+/// Ends connections if they are few. Two scans have no more time than one.
 async fn kill_unconfirmed(
     state: &ControlState,
     query: &Query,

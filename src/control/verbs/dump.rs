@@ -1,5 +1,5 @@
-//! One text for a bug report: what runs, how the host stands, the config, the metrics, and what
-//! happened last at each worker's ring, without anybody's address.
+//! One text for a bug report: the version, the doctor's findings, the config, the metrics, and the
+//! history of each worker, with every address replaced.
 
 use std::fmt::{self, Write};
 use std::path::Path;
@@ -19,7 +19,7 @@ use crate::doctor::Diagnosis;
 use crate::host::facts::Facts;
 use crate::metrics::plain_text;
 use crate::ring::{Completion, Done};
-use crate::worker::{Happening, Order, What};
+use crate::worker::{HistoryEntry, HistoryKind, Order};
 
 pub(super) fn routes() -> Router<ControlState> {
     Router::new().route(DUMP_PATH, get(dump))
@@ -27,25 +27,25 @@ pub(super) fn routes() -> Router<ControlState> {
 
 /// Collects everything.
 async fn dump(State(state): State<ControlState>) -> String {
-    let pasts = pasts(state.workers()).await;
+    let histories = histories(state.workers()).await;
     let mut text = String::new();
-    write(&mut text, &state, &pasts).expect("memory takes every line");
+    write(&mut text, &state, &histories).expect("memory takes every line");
     redact(&text)
 }
 
-/// Why a worker says nothing.
-enum Silence {
+/// Why there is no history of a worker.
+enum NoHistory {
     /// It has ended.
     Ended,
     /// It stands still, or has much to do.
     Late,
 }
 
-/// What happened last, if a worker says so.
-type Past = Result<Vec<Happening>, Silence>;
+/// A worker's history, or why there is none.
+type History = Result<Vec<HistoryEntry>, NoHistory>;
 
-/// What each worker says, all within the same time.
-async fn pasts(workers: &[WorkerHandle]) -> Vec<Past> {
+/// Each worker's history; all are asked at once and have the same time.
+async fn histories(workers: &[WorkerHandle]) -> Vec<History> {
     let ask = |worker: &WorkerHandle| {
         worker.has_time().then(|| {
             let (reply, answer) = oneshot::channel();
@@ -56,23 +56,23 @@ async fn pasts(workers: &[WorkerHandle]) -> Vec<Past> {
     let answers: Vec<_> = workers.iter().map(ask).collect();
     let over = sleep(patience::RECALL);
     tokio::pin!(over);
-    let mut pasts = Vec::new();
+    let mut histories = Vec::new();
     for answer in answers {
         let Some(answer) = answer else {
-            pasts.push(Err(Silence::Late));
+            histories.push(Err(NoHistory::Late));
             continue;
         };
-        pasts.push(tokio::select! {
-            // What is there counts, also when the time is over.
+        histories.push(tokio::select! {
+            // An answer that is there counts, even when the time is over.
             biased;
-            past = answer_of(answer) => past.map_err(|Ended| Silence::Ended),
-            () = &mut over => Err(Silence::Late),
+            history = answer_of(answer) => history.map_err(|Ended| NoHistory::Ended),
+            () = &mut over => Err(NoHistory::Late),
         });
     }
-    pasts
+    histories
 }
 
-fn write(out: &mut String, state: &ControlState, pasts: &[Past]) -> fmt::Result {
+fn write(out: &mut String, state: &ControlState, histories: &[History]) -> fmt::Result {
     let (sources, view) = (state.sources(), state.view());
     let reading = state.reading();
     let Millis(now) = state.now();
@@ -92,12 +92,12 @@ fn write(out: &mut String, state: &ControlState, pasts: &[Past]) -> fmt::Result 
     writeln!(out, "# SHA-256 of the file that was read: {sha256}")?;
     writeln!(out, "{}", view.config.written())?;
     writeln!(out, "\n## metrics\n\n{}", plain_text(&reading))?;
-    for (worker, past) in pasts.iter().enumerate() {
+    for (worker, history) in histories.iter().enumerate() {
         writeln!(out, "\n## worker {worker}: what its ring completed last, and which ended\n")?;
-        match past {
-            Ok(happenings) => happenings.iter().try_for_each(|one| happening(out, one))?,
-            Err(Silence::Ended) => writeln!(out, "it has ended")?,
-            Err(Silence::Late) => {
+        match history {
+            Ok(entries) => entries.iter().try_for_each(|entry| write_entry(out, entry))?,
+            Err(NoHistory::Ended) => writeln!(out, "it has ended")?,
+            Err(NoHistory::Late) => {
                 writeln!(out, "it did not answer within {} s", patience::RECALL.as_secs())?;
             }
         }
@@ -105,29 +105,29 @@ fn write(out: &mut String, state: &ControlState, pasts: &[Past]) -> fmt::Result 
     Ok(())
 }
 
-/// One line: the moment in seconds, the connection as slot-generation, what happened to it.
-fn happening(out: &mut String, Happening { at, what }: &Happening) -> fmt::Result {
+/// One line: the moment in seconds, the connection as slot-generation, the entry in words.
+fn write_entry(out: &mut String, HistoryEntry { at, kind }: &HistoryEntry) -> fmt::Result {
     let (seconds, micros) = (at.0 / 1_000_000, at.0 % 1_000_000);
     write!(out, "{seconds}.{micros:06} ")?;
-    match what {
-        What::Completed(Completion::Accepted { gate: listener, conn, more }) => {
+    match kind {
+        HistoryKind::Completed(Completion::Accepted { gate: listener, conn, more }) => {
             writeln!(out, "{} accepted at={} more={more}", conn.0, listener.0)
         }
-        What::Completed(Completion::QueueReady { gate: listener }) => {
+        HistoryKind::Completed(Completion::QueueReady { gate: listener }) => {
             writeln!(out, "queue-ready at={}", listener.0)
         }
-        What::Completed(Completion::GateRemoved { gate }) => {
+        HistoryKind::Completed(Completion::GateRemoved { gate }) => {
             writeln!(out, "gate-removed at={}", gate.0)
         }
-        What::Completed(Completion::AcceptEnded { gate: listener, error }) => {
+        HistoryKind::Completed(Completion::AcceptEnded { gate: listener, error }) => {
             writeln!(out, "accept-ended at={} error={error:?}", listener.0)
         }
-        What::Completed(Completion::Done(Done { token, result, more, .. })) => writeln!(
+        HistoryKind::Completed(Completion::Done(Done { token, result, more, .. })) => writeln!(
             out,
             "{}-{} {:?} {:?} {result:?} more={more}",
             token.conn.0, token.generation, token.side, token.kind
         ),
-        What::Ended { conn, generation, reason } => {
+        HistoryKind::Ended { conn, generation, reason } => {
             writeln!(out, "{}-{generation} ended reason={}", conn.0, reason.word())
         }
     }

@@ -74,7 +74,7 @@ mod tests {
     #[test]
     fn what_names_no_machine_stays() {
         let text = "127.0.0.1:7000 [::1]:7000 0.0.0.0:80 [::]:80 ::1/128 6.18.44 0.1.0 \
-                    2026-11-22T19:05:39.859560Z worker::walk base::face added: 12.5 1.2.3 id=0-5-1 \
+                    2026-11-22T19:05:39.859560Z worker::scan base::face added: 12.5 1.2.3 id=0-5-1 \
                     dead:beef {:?} e.g. v1.2.3.4x sha256=00ff";
         assert_eq!(redact(text), text);
     }

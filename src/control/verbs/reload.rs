@@ -190,7 +190,7 @@ fn overridden(view: &View) -> Vec<ServerId> {
     servers.filter(is_other).map(|(id, _)| id).collect()
 }
 
-/// Goes over to a config. Whoever fails before the workers are told changes nothing.
+/// Goes over to a config. A reload that fails before the workers are told changes nothing.
 async fn go_over(
     state: &ControlState,
     before: Arc<View>,

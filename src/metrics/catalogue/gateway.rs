@@ -7,7 +7,7 @@ pub(super) const FAMILIES: &[Family] = &[
         Kind::Info,
         "portcullis_build",
         &["version", "commit"],
-        "What runs; the commit is empty where the build was not told of it",
+        "Version and commit of the program; the commit is empty where the build did not know it",
         |reading, out| {
             let commit = reading.build.commit.as_deref().unwrap_or_default();
             out(&[&reading.build.version, commit], Value::Count(1));

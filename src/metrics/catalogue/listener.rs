@@ -10,7 +10,7 @@ use crate::metrics::{By, Counter, Refusal};
 
 counters! {
     /// What is counted of a listener's connections.
-    storage OfListener;
+    storage ListenerCounters;
     /// A listener, over all its addresses and workers.
     reading Listener;
     labels ["listener"], each by each;
@@ -39,7 +39,7 @@ counters! {
         => Counter "portcullis_delivered_bytes" by "side"
         = |one| Sides { client: one.to_client_bytes, upstream: one.to_upstream_bytes };
     told accept_queue: AcceptQueue, "Its accept queues";
-    shown "Clients whose handshake is done and who wait to be accepted"
+    shown "Clients with a completed handshake that wait to be accepted"
         => Gauge "portcullis_accept_queue_waiting" = |listener| listener.accept_queue.waiting;
     shown "Clients that may wait: the backlogs as the kernel granted them, over all passive sockets"
         => Gauge "portcullis_accept_queue_limit" = |listener| listener.accept_queue.limit;

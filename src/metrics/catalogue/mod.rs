@@ -29,19 +29,19 @@ pub struct Reading {
     pub schema: u32,
     /// When this was read, in seconds of the gateway's own clock, which never goes back.
     pub at_seconds: f64,
-    /// What runs.
+    /// Version and commit of the program.
     pub build: Build,
     /// The config that it runs with.
     pub config: ConfigText,
     /// The process.
     pub process: Process,
-    /// What the whole machine shares.
+    /// Limits that the whole machine shares.
     pub host: Host,
-    /// What may be held, and what is.
+    /// The limit of connections, and the permits in use.
     pub budget: Budget,
     /// How the end comes on.
     pub drain: Drain,
-    /// What became of the access log's lines; `None`: there is none.
+    /// The counts of the access log's lines; `None`: there is no access log.
     pub access_log: Option<AccessLog>,
     /// By worker.
     pub workers: Vec<Worker>,
@@ -67,31 +67,31 @@ impl Reading {
 pub struct Family {
     /// Its name without the suffix that its kind brings (`_total`, `_info`), with that of its unit.
     pub name: &'static str,
-    /// What kind of numbers it has.
+    /// The kind of its numbers.
     pub kind: Kind,
     /// Their unit, where it is not a plain count.
     pub unit: Option<Unit>,
     /// The names of its labels. Their values come from the config or from a fixed list, so their
     /// number is bounded.
     pub labels: &'static [&'static str],
-    /// What it says, in one sentence without the last full stop.
+    /// Its help, in one sentence without the last full stop.
     pub help: &'static str,
     /// Hands each sample over: the labels' values in their order, and the number.
     pub read: fn(&Reading, &mut Sink<'_>),
 }
 
-/// What takes samples.
+/// A consumer of samples.
 pub type Sink<'a> = dyn FnMut(&[&str], Value<'_>) + 'a;
 
-/// What takes the things that have a number each: the labels' values of one, and the thing.
+/// A consumer of things that have a number each: the labels' values of one, and the thing.
 pub(super) type Show<'a, T> = dyn FnMut(&[&str], &T) + 'a;
 
-/// What kind of numbers a family has.
+/// The kind of a family's numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// One that only grows.
+    /// A number that only grows.
     Counter,
-    /// One that goes up and down.
+    /// A number that goes up and down.
     Gauge,
     /// Durations by bucket.
     Histogram,
@@ -211,7 +211,7 @@ impl Family {
     }
 }
 
-/// What can be a metric's value.
+/// A type that can be a metric's value.
 pub(super) trait Shown {
     /// Hands its samples over: one with these labels' values, or several, each with one more label.
     fn show(&self, labels: &[&str], out: &mut Sink<'_>);

@@ -6,8 +6,8 @@ use crate::metrics::kinds::CONNECT_FAILURES;
 use crate::metrics::{By, ConnectFailure, Counter};
 
 counters! {
-    /// What is counted of a server. Once an attempt is over it is one of the joined or the failed.
-    storage OfServer;
+    /// The counters of a server. An attempt that is over counts as joined or as failed.
+    storage ServerCounters;
     /// A server of an upstream.
     reading Server;
     labels ["upstream", "server"], each by each;

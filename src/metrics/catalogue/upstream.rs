@@ -6,8 +6,8 @@ use crate::metrics::declare::counters;
 use crate::metrics::histogram::{CONNECT_BOUNDS, Histogram};
 
 counters! {
-    /// What is counted of an upstream.
-    storage OfUpstream;
+    /// The counters of an upstream.
+    storage UpstreamCounters;
     /// An upstream.
     reading Upstream;
     labels ["upstream"], each by each;

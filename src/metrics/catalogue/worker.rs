@@ -6,8 +6,8 @@ use crate::metrics::declare::counters;
 use crate::metrics::told::Leaving;
 
 counters! {
-    /// What is counted of the worker itself. What stands "now" is set once a turn.
-    storage OfWorker;
+    /// The counters of the worker itself. Gauges of the present state are set once a turn.
+    storage WorkerOwnCounters;
     /// A worker and its ring.
     reading Worker;
     labels ["worker"], each by each, and of RingCounters;
@@ -15,10 +15,10 @@ counters! {
     kept beat_millis: Counter,
         "When the last turn began, in milliseconds of the gateway's clock: the heartbeat";
     kept leaving: Counter,
-        "How far its leave has come: 0 not begun, 1 it drains, 2 it ends what is left";
+        "The stage of its farewell: 0 none, 1 it drains, 2 it ends the remaining connections";
     kept drain_deadline_millis: Counter,
         "When its drain must be over, in milliseconds of the gateway's clock; 0 before it drains";
-    told leaving: Leaving, "How far its leave has come";
+    told leaving: Leaving, "The stage of its farewell";
     told silent_seconds: f64,
         "Since the worker's last turn began; an idle worker turns once a second"
         => Gauge "portcullis_worker_silent_seconds";
@@ -33,7 +33,7 @@ counters! {
     counted timers: Counter, "Connections with a deadline"
         => Gauge "portcullis_worker_timers";
     counted timers_expired: Counter,
-        "Deadlines that came: timeouts, and looks again at what takes its time"
+        "Deadlines that passed: timeouts, and periodic checks of slow steps"
         => Counter "portcullis_worker_timers_expired";
     counted buffers: Counter, "Buffers in the worker's pool"
         => Gauge "portcullis_worker_buffers";

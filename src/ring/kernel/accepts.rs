@@ -2,7 +2,7 @@
 
 use std::os::fd::AsRawFd;
 
-use super::entries::{self, Tag};
+use super::sqe::{self, Tag};
 use super::{KernelRing, address};
 use crate::base::{Errno, GateId};
 use crate::ring::contract::{AcceptMode, Accepts};
@@ -35,14 +35,14 @@ impl Accepts for KernelRing {
     fn accept(&mut self, gate: GateId, mode: AcceptMode) {
         let armed = &mut self.gates[gate];
         *armed.armed(mode) += 1;
-        let entry = entries::accept(armed.socket.as_raw_fd(), mode);
-        self.push(self.tables.target(), entry, entries::accept_data(gate, mode));
+        let entry = sqe::accept(armed.socket.as_raw_fd(), mode);
+        self.push(self.tables.target(), entry, sqe::accept_data(gate, mode));
     }
 
     fn cancel_accepts(&mut self, gate: GateId) {
         for mode in [AcceptMode::Multishot, AcceptMode::Single] {
             if *self.gates[gate].armed(mode) > 0 {
-                let entry = entries::cancel_data(entries::accept_data(gate, mode));
+                let entry = sqe::cancel_data(sqe::accept_data(gate, mode));
                 self.push(self.tables.target(), entry, Tag::Swallowed.with(0));
             }
         }
@@ -55,9 +55,9 @@ impl Accepts for KernelRing {
     fn watch_queue(&mut self, gate: GateId) {
         let watched = &mut self.gates[gate];
         watched.watches += 1;
-        let entry = entries::watch_queue(watched.socket.as_raw_fd());
+        let entry = sqe::watch_queue(watched.socket.as_raw_fd());
         // On the lead ring, which wakes the thread by itself.
-        self.push(0, entry, entries::watch_data(gate));
+        self.push(0, entry, sqe::watch_data(gate));
     }
 
     fn add_gate(&mut self, gate: GateId) {
@@ -68,7 +68,7 @@ impl Accepts for KernelRing {
     fn remove_gate(&mut self, gate: GateId) {
         if self.gates.remove(gate) {
             // A general cancel: a poll that is just completing, and might go on, ends too.
-            let entry = entries::cancel_data(entries::watch_data(gate));
+            let entry = sqe::cancel_data(sqe::watch_data(gate));
             self.push(0, entry, Tag::Swallowed.with(0));
         }
     }

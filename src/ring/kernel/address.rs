@@ -81,7 +81,7 @@ impl AcceptQueue {
     /// Asks the kernel. Takes no lock of the socket.
     ///
     /// # Errors
-    /// What the kernel said.
+    /// The kernel's error.
     pub fn of(listener: impl AsFd) -> Result<AcceptQueue, Errno> {
         let info = info(&listener)?;
         let dropped = dropped(&listener)?;
@@ -114,7 +114,7 @@ fn info(listener: &impl AsFd) -> Result<libc::tcp_info, Errno> {
     Errno::result(result).map(|_| info)
 }
 
-/// What was dropped at a socket: the ninth number of `SO_MEMINFO` (Linux 4.12).
+/// Packets dropped at a socket: the ninth number of `SO_MEMINFO` (Linux 4.12).
 fn dropped(socket: &impl AsFd) -> Result<u32, Errno> {
     let fd: RawFd = socket.as_fd().as_raw_fd();
     let mut numbers = [0u32; SK_MEMINFO_VARS];

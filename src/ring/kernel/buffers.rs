@@ -41,7 +41,7 @@ impl Buffers for KernelRing {
 
     fn release(&mut self, buffer: Buffer) {
         if buffer.0 & PIPE_BIT != 0 {
-            self.installs.release_pipe(buffer);
+            self.descriptors.release_pipe(buffer);
         } else if buffer.0 & PARKED_BIT == 0 {
             self.memory.pool.release(buffer.0);
         } else {

@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use super::entries;
 use super::queue::{Queue, Wait};
+use super::sqe;
 use super::waker::Waker;
 use crate::base::{Errno, errno_of};
 
@@ -37,7 +37,7 @@ pub(super) fn closes_close() -> Result<bool, Errno> {
     // The table's is the last reference.
     drop(ours);
     let heard = hears_end(&peer, LONGEST_WAIT, || {
-        for entry in [entries::wait_readable(IDLE), entries::close(CLOSED)] {
+        for entry in [sqe::wait_readable(IDLE), sqe::close(CLOSED)] {
             // SAFETY: neither entry names memory.
             unsafe { queue.push(entry) };
             queue.turn(Wait::No)?;
@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn a_peer_that_sees_nothing_is_told_from_one_that_sees_the_end() {
+    fn a_peer_that_sees_nothing_differs_from_one_that_sees_the_end() {
         const MOMENT: Duration = Duration::from_millis(20);
         let (peer, ours) = pipe().expect("a pipe");
         let kept = ours.try_clone().expect("a descriptor");

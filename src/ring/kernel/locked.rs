@@ -1,4 +1,4 @@
-//! Memory that rings lock, and the wait for what a dead process of the same user still holds.
+//! Memory that rings lock, and the wait for memory that a dead process of this user still holds.
 //!
 //! Without CAP_IPC_LOCK rings are charged to the user, over all processes: RLIMIT_MEMLOCK bounds
 //! the sum. What a dead process's rings took comes back only when the kernel has taken them apart,
@@ -12,20 +12,20 @@ use io_uring::IoUring;
 use super::mapping::{Mapping, page_bytes};
 use crate::base::{Errno, errno_of};
 
-/// How often, and for how long, memory that is refused is asked for again: 5 s.
-const LOOKS: u32 = 100;
-const LOOK: Duration = Duration::from_millis(50);
-/// The kernel registers at most so much as one buffer.
+/// How often, and how long apart, an allocation is tried again: for 5 s in all.
+const TRIES: u32 = 100;
+const BETWEEN_TRIES: Duration = Duration::from_millis(50);
+/// The kernel registers at most 1 GiB as one buffer.
 const BUFFER_BYTES_MAX: u64 = 1 << 30;
 
-/// Tries again, a bounded time, what is refused for want of memory.
+/// Repeats `make` for a bounded time while it fails for want of memory.
 ///
 /// # Errors
-/// What `make` said last.
+/// The last error of `make`.
 pub fn patient<T>(mut make: impl FnMut() -> Result<T, Errno>) -> Result<T, Errno> {
-    for _ in 1..LOOKS {
+    for _ in 1..TRIES {
         match make() {
-            Err(Errno::ENOMEM) => std::thread::sleep(LOOK),
+            Err(Errno::ENOMEM) => std::thread::sleep(BETWEEN_TRIES),
             outcome => return outcome,
         }
     }

@@ -46,7 +46,7 @@ impl Mapping {
     /// When the range reaches past the end.
     ///
     /// # Safety
-    /// Nobody may hold a reference into the range or still write to it.
+    /// No reference into the range may exist, and nothing may still write to it.
     pub(super) unsafe fn discard(&mut self, offset_bytes: usize, length_bytes: usize) {
         let page_bytes = page_bytes();
         let begin = offset_bytes.next_multiple_of(page_bytes);

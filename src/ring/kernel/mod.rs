@@ -3,18 +3,19 @@
 //! The contract: `accepts`, `buffers`, `operations`, `turn`.
 //!
 //! Owners of state: `tables` has the kernel rings, each a `queue` with its `receives`, in slots as
-//! `layout` divides them; `memory` has all that requests name, bytes in `pool` and `parked`, the
-//! addresses of `servers`; `gates` and `supplier` have what ids name, now and soon; `installs`
-//! lends ordinary descriptors, also to `splices`, which move bulk; `addresses` keeps answers;
-//! `self_connect` knows which connects may be an echo of ourselves.
+//! `layout` divides them; `memory` has all that requests name: bytes in `pool` and `parked`, the
+//! addresses of `servers`; `gates` has the sockets that ids name, `supplier` hands new ones over;
+//! `descriptors` lends ordinary descriptors, also to `splices`, which move bulk; `addresses` keeps
+//! answers; `self_connect` finds connects that reached ourselves.
 //!
-//! Operations of several steps: `receive_ahead`, `opens`, and those of `installs`.
+//! Operations of several steps: `receive_ahead`, `opens`, and those of `descriptors`.
 //!
-//! The kernel's side: `entries` words requests, `completions` reads answers, `address` and
-//! `options` ask sockets for what the ring cannot, `mapping` is memory, `waker` an eventfd.
+//! The kernel's side: `sqe` makes submission entries, `cqe` reads completion entries; `address` and
+//! `options` ask sockets for what the ring cannot; `mapping` is memory, `waker` an eventfd.
 //!
-//! Begin and end: `setup` does arithmetic, `life` makes and ends the set, `rest` gives memory back,
-//! `probe` and `closes` try what this kernel does, `locked` waits for memory that the dead hold.
+//! Begin and end: `setup` does arithmetic, `lifecycle` makes and ends the set, `rest` gives memory
+//! back, `probe` and `closes` try what this kernel does, `locked` waits for memory that processes
+//! on their way out still hold.
 #![allow(unsafe_code)]
 
 use std::collections::VecDeque;
@@ -24,12 +25,12 @@ use io_uring::squeue;
 
 pub use self::address::AcceptQueue;
 use self::addresses::Addresses;
-use self::entries::Tag;
+use self::descriptors::Descriptors;
 use self::gates::Gates;
-use self::installs::Installs;
 use self::memory::Memory;
 use self::self_connect::SelfConnects;
 pub use self::setup::{PassiveSocket, RingError, RingSetup, ServerSocket};
+use self::sqe::Tag;
 pub use self::supplier::Supplier;
 use self::supplier::Supplies;
 use self::tables::Tables;
@@ -42,12 +43,11 @@ mod address;
 mod addresses;
 mod buffers;
 mod closes;
-mod completions;
-mod entries;
+mod cqe;
+mod descriptors;
 mod gates;
-mod installs;
 mod layout;
-mod life;
+mod lifecycle;
 pub mod locked;
 mod mapping;
 mod memory;
@@ -65,6 +65,7 @@ mod self_connect;
 mod servers;
 mod setup;
 mod splices;
+mod sqe;
 mod supplier;
 mod tables;
 #[cfg(test)]
@@ -72,7 +73,7 @@ mod tests;
 mod turn;
 mod waker;
 
-/// The bit of a [`Buffer`] that tells a parked remainder from a pool buffer.
+/// The bit of a `Buffer` that tells a parked remainder from a pool buffer.
 const PARKED_BIT: u32 = 1 << 31;
 
 /// io-wq threads of each kind that a ring may use, so that ends handed to them (shutdown) never
@@ -82,29 +83,29 @@ const IO_WQ_WORKERS: u32 = 4;
 /// A worker's kernel rings. Made, used and dropped on the worker's thread.
 ///
 /// It owns parts, each with its own rules, and carries out what a part decides: entries are queued
-/// here alone ([`KernelRing::push`]).
+/// here alone (`KernelRing::push`).
 pub struct KernelRing {
     /// Dropped, and so closed, before the memory below is given back: see `Drop`.
     tables: ManuallyDrop<Tables>,
     memory: ManuallyDrop<Memory>,
     gates: Gates,
     supplies: Supplies,
-    installs: Installs,
+    descriptors: Descriptors,
     self_connects: SelfConnects,
     addresses: Addresses,
-    /// Completions of what needed no request; the worker has yet to take them.
+    /// Completions of operations that needed no request; the worker has yet to take them.
     ready: VecDeque<Done>,
     waker: Waker,
     counters: RingCounters,
 }
 
 impl KernelRing {
-    /// What wakes this ring from another thread.
+    /// A handle that wakes this ring from another thread.
     pub fn waker(&self) -> Waker {
         self.waker.clone()
     }
 
-    /// What hands gates and servers over to this ring, from any thread, before they are added.
+    /// A handle that passes gates and servers to this ring, from any thread, before they are added.
     pub fn supplier(&self) -> Supplier {
         self.supplies.supplier()
     }
@@ -115,7 +116,7 @@ impl KernelRing {
             self.memory.restock(table, self.tables[table].receives.armed());
             self.tables[table].queue.submit();
         }
-        // SAFETY: `entries` builds every entry, from slots, the program's constants, and memory of
+        // SAFETY: `sqe` builds every entry, from slots, the program's constants, and memory of
         // `self.memory`: pool buffers are never unmapped while rings exist, and those of a group
         // are referred to by nobody else (`Pool::held`); parked ones and addresses of servers,
         // which the kernel reads while it takes an entry, neither move nor go before what names
@@ -126,7 +127,7 @@ impl KernelRing {
 
     /// Keeps a read on the waker's eventfd in flight on the lead ring: exactly one.
     fn arm_wake(&mut self) {
-        let entry = entries::read_event(self.waker.fd(), self.memory.wake_count.get());
+        let entry = sqe::read_event(self.waker.fd(), self.memory.wake_count.get());
         self.push(0, entry, Tag::Wake.with(0));
     }
 }

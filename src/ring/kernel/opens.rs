@@ -3,9 +3,9 @@
 use io_uring::squeue;
 
 use super::KernelRing;
-use super::completions::done;
-use super::entries::{self, Tag};
+use super::cqe::done;
 use super::layout::Place;
+use super::sqe::{self, Tag};
 use crate::base::{Errno, ServerId, Side};
 use crate::ring::contract::Completion;
 use crate::ring::token::Token;
@@ -28,13 +28,13 @@ impl KernelRing {
         }
         let server = self.memory.servers.get(server);
         let mut steps = arrayvec::ArrayVec::<squeue::Entry, 4>::new();
-        steps.push(entries::socket(slot, &server.address));
-        steps.push(entries::set_option(slot, libc::IPPROTO_TCP, libc::TCP_NODELAY));
+        steps.push(sqe::socket(slot, &server.address));
+        steps.push(sqe::set_option(slot, libc::IPPROTO_TCP, libc::TCP_NODELAY));
         if let Some(source) = &server.source {
             // The port is chosen at connect, when the whole four-tuple counts (Linux 4.2).
             let no_port = libc::IP_BIND_ADDRESS_NO_PORT;
-            steps.push(entries::set_option(slot, libc::IPPROTO_IP, no_port));
-            steps.push(entries::bind(slot, source));
+            steps.push(sqe::set_option(slot, libc::IPPROTO_IP, no_port));
+            steps.push(sqe::bind(slot, source));
         }
         let token = token.pack();
         self.tables[table].opens.push_back(Opening {
@@ -74,7 +74,7 @@ impl KernelRing {
         if opening.error.is_some() && opening.made {
             let token = Token::unpack(payload)?;
             let slot = self.tables.place(token.conn, token.side).slot;
-            self.push(table, entries::close(slot), Tag::OpenUndo.with(payload));
+            self.push(table, sqe::close(slot), Tag::OpenUndo.with(payload));
             return None;
         }
         let opening = self.take_opening(table, payload)?;

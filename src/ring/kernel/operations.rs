@@ -1,9 +1,9 @@
 //! Operations: each as an entry of its kernel ring, or as steps of a part that does more.
 
 use super::KernelRing;
-use super::entries::{self, Tag};
 use super::layout::Place;
 use super::splices::PIPE_BIT;
+use super::sqe::{self, Tag};
 use crate::base::{ConnIndex, OpKind, Operation, ServerId};
 use crate::ring::contract::{FourTuple, Operations};
 use crate::ring::token::Token;
@@ -29,37 +29,37 @@ impl Operations for KernelRing {
             Operation::Open(server) => return self.start_open(at, token, server),
             Operation::Addresses => return self.start_addresses(token),
             Operation::Send(chunk) if chunk.buffer.0 & PIPE_BIT != 0 => {
-                return self.installs.send_pipe(token, chunk);
+                return self.descriptors.send_pipe(token, chunk);
             }
             Operation::Connect(server) => {
                 self.self_connects.begun(token, server);
-                entries::connect(slot, &self.memory.servers.get(server).address)
+                sqe::connect(slot, &self.memory.servers.get(server).address)
             }
             Operation::WaitReadable | Operation::Splice => {
                 return self.start_after_receives(at, token);
             }
             Operation::Receive => return self.start_receive(at, token),
             Operation::Send(chunk) => {
-                entries::send(slot, self.memory.bytes(chunk).as_ptr(), chunk.length_bytes)
+                sqe::send(slot, self.memory.bytes(chunk).as_ptr(), chunk.length_bytes)
             }
             Operation::WaitWritable => {
                 self.hold_receives(token);
-                entries::wait_writable(slot)
+                sqe::wait_writable(slot)
             }
             Operation::Shutdown => return self.start_shutdown(token),
-            Operation::WatchHangup => entries::watch_hangup(slot),
-            Operation::Reset => entries::reset(slot),
-            Operation::Unacknowledged => entries::unacknowledged(slot),
+            Operation::WatchHangup => sqe::watch_hangup(slot),
+            Operation::Reset => sqe::reset(slot),
+            Operation::Unacknowledged => sqe::unacknowledged(slot),
             Operation::Cancel(kinds) => {
                 self.tables[table].receives.cancel(slot);
                 for kind in kinds.kinds() {
                     self.cancel_one(table, Token { kind, ..token });
                 }
-                entries::nothing()
+                sqe::nothing()
             }
             Operation::Close => {
                 self.addresses.forget(token.conn, token.side);
-                self.installs.close(token.conn, token.side);
+                self.descriptors.close(token.conn, token.side);
                 self.ask_waiting();
                 return self.start_after_receives(at, token);
             }
@@ -72,7 +72,7 @@ impl Operations for KernelRing {
     }
 
     fn end_splices(&mut self, conn: ConnIndex) {
-        self.installs.end_splices(conn);
+        self.descriptors.end_splices(conn);
         self.ask_waiting();
     }
 }
@@ -82,9 +82,9 @@ impl KernelRing {
         let target_data = target.pack();
         let entry = match target.kind {
             OpKind::WaitReadable | OpKind::WaitWritable | OpKind::WatchHangup => {
-                entries::cancel_poll(target_data)
+                sqe::cancel_poll(target_data)
             }
-            _ => entries::cancel_request(target_data),
+            _ => sqe::cancel_request(target_data),
         };
         self.push(table, entry, Tag::CancelStep.with(target_data));
     }

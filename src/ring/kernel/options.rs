@@ -10,7 +10,7 @@ use crate::base::Errno;
 /// privilege.
 ///
 /// # Errors
-/// What the kernel said (`SO_ATTACH_REUSEPORT_CBPF`, Linux 4.5).
+/// The kernel's error (`SO_ATTACH_REUSEPORT_CBPF`, Linux 4.5).
 pub fn steer_clients(member: &impl AsFd, index: u32) -> Result<(), Errno> {
     let code = (libc::BPF_RET | libc::BPF_K) as u16;
     let mut answer = [libc::sock_filter { code, jt: 0, jf: 0, k: index }];
@@ -22,7 +22,7 @@ pub fn steer_clients(member: &impl AsFd, index: u32) -> Result<(), Errno> {
 /// begins with less than 255 hops, as all but a few do. Needs no privilege.
 ///
 /// # Errors
-/// What the kernel said (`IP_MINTTL`, `IPV6_MINHOPCOUNT`).
+/// The kernel's error (`IP_MINTTL`, `IPV6_MINHOPCOUNT`).
 pub fn take_no_hops(socket: &impl AsFd, is_ipv4: bool) -> Result<(), Errno> {
     const MOST: libc::c_int = 255;
     let (level, option) = if is_ipv4 {

@@ -18,7 +18,7 @@ const FIRST_TARGET: u32 = 32;
 /// Memory that one trim gives back at most: it holds up the worker's turn.
 const TRIM_BYTES: usize = 8 << 20;
 
-/// Who has a buffer.
+/// The holder of a buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Holder {
     Pool,
@@ -37,10 +37,10 @@ pub(super) struct Pool {
     free: Vec<u16>,
     /// The fewest that were free since the last trim: so many, at the bottom, nobody needed.
     fewest_free: usize,
-    /// Those that groups have.
+    /// Buffers that groups have.
     lent: u32,
     held: u32,
-    /// Those that connections gave back since somebody last asked.
+    /// Buffers that connections returned since the last call of `returned`.
     returned: u32,
 }
 
@@ -138,7 +138,7 @@ impl Pool {
         let bytes = self.held(id, start_bytes, length_bytes);
         // SAFETY: as in `bytes`; `&mut self` leaves no other reference. A send that names the
         // buffer is read by the kernel only inside this thread's io_uring_enter (MSG_DONTWAIT in
-        // `entries::send`), so never while this borrow lives.
+        // `sqe::send`), so never while this borrow lives.
         unsafe { std::slice::from_raw_parts_mut(bytes, length_bytes as usize) }
     }
 
@@ -197,7 +197,7 @@ impl Pool {
     }
 }
 
-/// The provided-buffer ring of one kernel ring: what the kernel may pick from there.
+/// The provided-buffer ring of one kernel ring: the buffers that the kernel may pick from there.
 pub(super) struct Group {
     ring: Mapping,
     entries: u16,
@@ -210,10 +210,10 @@ pub(super) struct Group {
     share: Share,
 }
 
-/// What a group may have of the pool, whatever the others have.
+/// A group's share of the pool.
 ///
-/// A group among several has half of the pool at most, and all groups together never more: a pool
-/// that has run dry has the other half with connections, which will give them back.
+/// With several rings, all groups together hold at most half of the pool; if it is empty,
+/// connections hold the rest and will return it.
 #[derive(Clone, Copy)]
 struct Share {
     /// So many are its own.

@@ -19,13 +19,13 @@ use super::closes::closes_close;
 use super::locked::patient;
 use super::pool::{Group, Pool};
 use super::queue::{Queue, Wait};
-use super::{RingError, entries};
+use super::{RingError, sqe};
 use crate::base::{Errno, errno_of};
 
 /// The first Linux on which a close of a direct descriptor waits for nothing.
 const FLOOR: &str = "6.13";
 
-/// What the files of the kernel say, which the caller reads: for the words of a refusal.
+/// The contents of the kernel's files, read by the caller: for the words of a refusal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostSays {
     /// The kernel's release.
@@ -36,7 +36,7 @@ pub struct HostSays {
     pub seccomp_mode: Option<u8>,
 }
 
-/// What newer kernels add to what the gateway needs at least.
+/// Features of newer kernels beyond the minimum that the gateway needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Features {
     /// Addresses of a connection can be told (FIXED_FD_INSTALL, Linux 6.8).
@@ -90,9 +90,9 @@ pub enum ProbeError {
     Memory,
     /// Something else refused it.
     Refused {
-        /// What was called.
+        /// The system call.
         call: &'static str,
-        /// What the kernel said.
+        /// The kernel's error.
         errno: Errno,
     },
 }
@@ -271,7 +271,7 @@ fn try_receive() -> Option<ArrayVec<i32, 4>> {
     // when `quiesce` has found no request left, however the trial ended; else they are leaked.
     let registered = unsafe {
         let submitter = queue.ring().submitter();
-        submitter.register_buf_ring_with_flags(address, entries, entries::BUFFER_GROUP, 0)
+        submitter.register_buf_ring_with_flags(address, entries, sqe::BUFFER_GROUP, 0)
     };
     registered.ok()?;
     group.restock(&mut pool, 2);
@@ -290,7 +290,7 @@ fn receive_byte_and_reset(queue: &mut Queue) -> Option<ArrayVec<i32, 4>> {
     queue.ring().submitter().register_files(&[server.as_raw_fd()]).ok()?;
     // SAFETY: the entry names no memory but the group's buffers, which the caller keeps until no
     // request is left.
-    unsafe { queue.push(entries::receive(0, Some(4096))) };
+    unsafe { queue.push(sqe::receive(0, Some(4096))) };
     queue.turn(Wait::No).ok()?;
     client.write_all(b"!").ok()?;
     SockRef::from(&client).set_linger(Some(Duration::ZERO)).ok()?;
@@ -354,19 +354,18 @@ fn try_group(queue: &Queue) -> Result<bool, Refusal> {
     // SAFETY: the group's mapping has exactly so many entries and is unregistered again before it
     // is dropped at the end of this function; if that failed the kernel would keep its own pins
     // on the pages, and no receive is ever started here.
-    let registered = unsafe {
-        submitter.register_buf_ring_with_flags(address, entries, entries::BUFFER_GROUP, 0)
-    };
-    is_known(registered.and_then(|()| submitter.unregister_buf_ring(entries::BUFFER_GROUP)))
+    let registered =
+        unsafe { submitter.register_buf_ring_with_flags(address, entries, sqe::BUFFER_GROUP, 0) };
+    is_known(registered.and_then(|()| submitter.unregister_buf_ring(sqe::BUFFER_GROUP)))
 }
 
 /// Makes a socket in slot 2, behind the range for accepts, and sets an option of it.
 fn try_socket_command(queue: &mut Queue) -> Result<bool, Refusal> {
     let loopback = SockaddrStorage::from(std::net::SocketAddr::from(([127, 0, 0, 1], 0)));
     let steps = [
-        entries::socket(2, &loopback),
-        entries::set_option(2, libc::IPPROTO_TCP, libc::TCP_NODELAY),
-        entries::close(2),
+        sqe::socket(2, &loopback),
+        sqe::set_option(2, libc::IPPROTO_TCP, libc::TCP_NODELAY),
+        sqe::close(2),
     ];
     let count = steps.len();
     for step in steps {
@@ -437,7 +436,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_is_told_by_its_cause() {
+    fn a_refusal_names_its_cause() {
         let release = "6.8.0-45-generic";
         let at = |call, errno, sysctl, mode| classify((call, errno), &says(release, sysctl, mode));
         let at_setup = |errno, sysctl, mode| at(SETUP, errno, sysctl, mode);
@@ -471,7 +470,7 @@ mod tests {
     }
 
     #[test]
-    fn an_old_kernel_is_told_from_a_filter() {
+    fn an_old_kernel_differs_from_a_filter() {
         let absent = ProbeError::Absent { release: "4.19.0".into() };
         for mode in [2, 0] {
             let host = says("4.19.0", None, Some(mode));

@@ -55,7 +55,7 @@ struct GetEvents {
     timespec: u64,
 }
 
-/// What an enter waits for.
+/// The goal that an enter waits for.
 #[derive(Clone, Copy, Debug, Default)]
 struct Goal {
     completions: u32,
@@ -128,8 +128,8 @@ impl Queue {
         &self.ring
     }
 
-    /// Waits for a batch of completions for `wait` at most; then the first one will do. Whoever
-    /// waits alone for longer than that has lost nothing by it.
+    /// A turn holds out for a batch of completions for up to `wait`; then one is enough. A
+    /// completion that comes alone after that is not delayed.
     pub(super) fn set_batch_wait(&mut self, wait: Duration) {
         self.batch_wait = wait;
     }
@@ -261,7 +261,7 @@ impl Queue {
     /// Submits everything and runs deferred work, waiting for completions as `wait` says.
     ///
     /// # Errors
-    /// What a later turn cannot mend.
+    /// An error that a later turn cannot repair.
     pub(super) fn turn(&mut self, wait: Wait) -> Result<(), Errno> {
         // Entries beyond the queue's size go first; none of this runs deferred work.
         let mut rounds = self.waiting.len();
@@ -364,7 +364,7 @@ impl Queue {
     /// Cancels everything and waits, a bounded time, until the kernel holds no request of ours.
     /// `each` sees the completions. True when that was reached: then nothing will be written.
     pub(super) fn quiesce(&mut self, mut each: impl FnMut(cqueue::Entry)) -> bool {
-        // Entries that the kernel never saw will never be seen: nobody submits any more.
+        // Entries that the kernel has not seen it never will: nothing is submitted any more.
         let unseen = u64::from(self.queued()) + self.waiting.len() as u64;
         for _ in 0..QUIESCE_ROUNDS {
             while let Some(completion) = self.pop() {

@@ -1,12 +1,12 @@
-//! Receives that go on by themselves, and what they bring before the worker asks for it.
+//! Multishot receives, and the data that they bring before the worker asks for it.
 //!
-//! A worker asks for each receive. The kernel's goes on once it is armed (multishot), so most of
-//! them take no request: what comes next is here already, or is the next completion of the one that
-//! is armed. A message took 6 to 11 % less CPU than with a request for each receive
+//! A worker asks for each receive. The kernel's goes on once it is armed (multishot), so most
+//! receives take no request: their data is queued already, or comes as the next completion of the
+//! armed one. A message took 6 to 11 % less CPU than with a request for each receive
 //! (`portcullis-bench pingpong --connections 100`, and 1000, Linux 6.18, 2 cores).
 //!
-//! `receives` has the rules, by slot; here they are carried out, with entries, buffers and the
-//! completions that the worker gets.
+//! `receives` decides by slot; here its decisions are carried out, with entries, buffers and the
+//! worker's completions.
 //!
 //! A kernel before Linux 6.17 cannot bound what such a receive takes in one go, and some later ones
 //! miss an end: `probe` tries both. There each receive is a request of its own, and nothing comes
@@ -15,16 +15,16 @@
 use io_uring::cqueue;
 
 use super::KernelRing;
-use super::completions::{done_of, result_of};
-use super::entries::{self, Tag};
+use super::cqe::{done_of, result_of};
 use super::layout::Place;
 use super::receives::{After, Asked, Came, Piece};
+use super::sqe::{self, Tag};
 use crate::base::{Chunk, Errno, OpKind};
 use crate::ring::contract::{Buffers, Completion, Done};
 use crate::ring::token::Token;
 
 impl KernelRing {
-    /// The worker asks for what comes next.
+    /// The worker asks for the next data.
     pub(super) fn start_receive(&mut self, at: Place, token: Token) {
         match self.tables[at.table].receives.ask(at.slot) {
             Asked::Ready(piece) => {
@@ -36,8 +36,8 @@ impl KernelRing {
         }
     }
 
-    /// The worker starts what reads the socket itself, or closes it: not before what was received
-    /// is taken, nor while more may be.
+    /// The worker starts a splice, a wait or a close: not before the queued data is taken, nor
+    /// while a receive is armed.
     pub(super) fn start_after_receives(&mut self, at: Place, token: Token) {
         if token.kind == OpKind::Close {
             while let Some(piece) = self.tables[at.table].receives.take_ahead(at.slot) {
@@ -56,27 +56,26 @@ impl KernelRing {
         }
     }
 
-    /// No receive is armed and nothing waits that one took.
+    /// No receive is armed and no data is queued.
     fn begin_after_receives(&mut self, at: Place, token: Token) {
         let Place { table, slot } = at;
         let entry = match token.kind {
             OpKind::Splice => return self.start_splice(token),
-            OpKind::WaitReadable => entries::wait_readable(slot),
+            OpKind::WaitReadable => sqe::wait_readable(slot),
             kind => {
                 debug_assert_eq!(kind, OpKind::Close);
                 if self.tables[table].receives.close(slot) {
                     // As the kernel does at a close for bytes that it still has.
-                    self.push(table, entries::reset(slot), Tag::Swallowed.with(0));
+                    self.push(table, sqe::reset(slot), Tag::Swallowed.with(0));
                 }
-                entries::close(slot)
+                sqe::close(slot)
             }
         };
         self.push(table, entry, token.pack());
     }
 
-    /// The worker waits until one side of a connection takes bytes again: until then nobody will
-    /// ask for those that go there, so they stay in their socket. They come from the other side, or
-    /// in an echo from the same.
+    /// The worker waits until one side of a connection takes bytes again. Until then it asks for no
+    /// bytes that go there, so they stay in their socket: the other side's, or the same in an echo.
     pub(super) fn hold_receives(&mut self, token: Token) {
         for side in [token.side.other(), token.side] {
             let Place { table, slot } = self.tables.place(token.conn, side);
@@ -92,12 +91,12 @@ impl KernelRing {
 
     fn push_receive(&mut self, at: Place, token: Token) {
         let most_bytes = self.tables[at.table].receives.most_bytes();
-        self.push(at.table, entries::receive(at.slot, most_bytes), token.pack());
+        self.push(at.table, sqe::receive(at.slot, most_bytes), token.pack());
     }
 
     fn push_stop(&mut self, table: usize, token: Token) {
         let target = Token { kind: OpKind::Receive, ..token }.pack();
-        self.push(table, entries::cancel_request(target), Tag::StopReceive.with(target));
+        self.push(table, sqe::cancel_request(target), Tag::StopReceive.with(target));
     }
 
     /// A cancel of the ring's own is answered. One that met its receive between two states is sent

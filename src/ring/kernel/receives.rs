@@ -1,8 +1,8 @@
 //! The receives of a table: which is armed, which operation waits for it, and what came ahead.
 //!
-//! What nobody asked for is kept, a few pieces at most: then the request is cancelled. It is armed
-//! again when the worker asks and nothing is kept. A splice, a poll and a close wait until the
-//! pieces are taken and the request is over.
+//! Unrequested data is queued, a few pieces at most; then the receive is cancelled. It is armed
+//! again when the worker asks and the queue is empty. A splice, a poll and a close wait until the
+//! queue is empty and the receive is over.
 //!
 //! Everything here is a decision about one slot. `receive_ahead` carries it out.
 
@@ -16,11 +16,11 @@ use crate::base::{Buffer, Errno, OpKind};
 /// until that is done.
 const AHEAD_MAX: usize = 2;
 
-/// Buffers full of bytes that one receive takes at most before it is armed anew: as many as may
-/// wait, where they come full.
+/// Buffers full of bytes that one receive takes at most before it is armed again: as many full
+/// pieces as may wait.
 pub(super) const RECEIVE_BUFFERS: u32 = 2;
 
-/// What a slot's receive is doing, in one byte, since every connection has two slots.
+/// The state of a slot's receive, in one byte, since every connection has two slots.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct State(u8);
 
@@ -34,7 +34,7 @@ impl State {
     const STOPPING: u8 = 1 << 4;
     /// The worker began to cancel what waits, and nothing has begun to wait since.
     const CANCELLED: u8 = 1 << 5;
-    /// Bytes that nobody asked for were discarded.
+    /// Bytes that the worker had not asked for were discarded.
     const CUT: u8 = 1 << 6;
 
     fn has(self, bit: u8) -> bool {
@@ -66,7 +66,7 @@ impl State {
 /// others begin, or end, once the receive is over.
 const WAITERS: [OpKind; 4] = [OpKind::Receive, OpKind::Splice, OpKind::WaitReadable, OpKind::Close];
 
-/// What a receive brought: bytes in a buffer, an end, or an error.
+/// The result of a receive: bytes in a buffer, an end, or an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Piece {
     pub(super) result: Result<u32, Errno>,
@@ -74,7 +74,7 @@ pub(super) struct Piece {
 }
 
 impl Piece {
-    /// What poll(2) would have said before it was taken.
+    /// The bits that poll(2) would have returned before it was taken.
     pub(super) fn bits(self) -> u32 {
         let bits = match self.result {
             Ok(1..) => libc::POLLIN,
@@ -91,7 +91,7 @@ impl Piece {
     }
 }
 
-/// What becomes of a receive that the worker asks for.
+/// The next step of a receive that the worker asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Asked {
     /// It completes with a piece that came ahead.
@@ -102,7 +102,7 @@ pub(super) enum Asked {
     Waits,
 }
 
-/// What becomes of an operation that comes after the receives of its slot.
+/// The next step of an operation that comes after the receives of its slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum After {
     /// It completes with a piece that came ahead.
@@ -117,10 +117,10 @@ pub(super) enum After {
     Waits,
 }
 
-/// What becomes of a piece that came.
+/// The next step of a piece that came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Came {
-    /// Nobody asked for it: it is to be kept.
+    /// The worker did not ask for it: it is queued.
     Ahead,
     /// The operation of this kind completes with it.
     Complete(OpKind),
@@ -142,10 +142,10 @@ pub(super) enum Came {
 /// it is completed or begun exactly once.
 pub(super) struct Receives {
     states: Box<[State]>,
-    /// By slot, in their order: what nobody has asked for yet.
+    /// By slot, in their order: data that the worker has not asked for yet.
     ahead: HashMap<u32, VecDeque<Piece>>,
     armed: u32,
-    /// What one receive takes at most; `None` where each is a request of its own.
+    /// The most bytes of one receive; `None` where each is a request of its own.
     most_bytes: Option<u32>,
 }
 
@@ -166,7 +166,7 @@ impl Receives {
         self.most_bytes.is_some()
     }
 
-    /// What one receive takes at most before it ends; `None` where each ends with its first piece.
+    /// The most bytes of one receive before it ends; `None` where each ends with its first piece.
     pub(super) fn most_bytes(&self) -> Option<u32> {
         self.most_bytes
     }
@@ -251,7 +251,7 @@ impl Receives {
         self.at(slot).set_waiting(None);
     }
 
-    /// Keeps what nobody asked for. True when the request is to be cancelled.
+    /// Queues unrequested data. True when the receive is to be cancelled.
     pub(super) fn keep_ahead(&mut self, slot: u32, piece: Piece) -> bool {
         let pieces = self.ahead.entry(slot).or_default();
         pieces.push_back(piece);
@@ -318,7 +318,7 @@ mod tests {
         Piece { result: Err(errno), buffer: None }
     }
 
-    /// The receives of two slots, the second of which has a request armed that nobody waits for.
+    /// The receives of two slots; the second has one armed that no operation waits for.
     fn unasked() -> Receives {
         let mut receives = Receives::new(2, Some(8192));
         assert_eq!(receives.ask(1), Asked::Arm);

@@ -1,4 +1,4 @@
-//! What a set of rings gives back once a second, and what it must have heard of before it may.
+//! Memory that a set of rings gives back once a second, and the completions it awaits before.
 
 use super::KernelRing;
 use super::memory::Memory;

@@ -14,9 +14,9 @@ use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::os::fd::{AsFd, OwnedFd};
 
-use super::entries::{self, Tag};
 use super::layout::Place;
 use super::setup::ServerSocket;
+use super::sqe::{self, Tag};
 use super::{KernelRing, address};
 use crate::base::{Errno, IdMap, SELF_CONNECT, ServerId};
 use crate::ring::contract::FourTuple;
@@ -31,7 +31,7 @@ pub(super) struct SelfConnects {
     suspects: HashSet<Token>,
     /// A connect was refused since the last [`SelfConnects::age`].
     refused: bool,
-    /// What is known of a server since before this age is found out again.
+    /// Knowledge of a server older than this age is found out again.
     age: u64,
 }
 
@@ -121,7 +121,7 @@ impl KernelRing {
         match socket.and_then(|socket| address::four_tuple(socket.as_fd())) {
             Ok(FourTuple { local, peer: Some(peer) }) if same(local, peer) => {
                 let Place { table, slot } = self.tables.place(token.conn, token.side);
-                self.push(table, entries::reset(slot), Tag::Swallowed.with(0));
+                self.push(table, sqe::reset(slot), Tag::Swallowed.with(0));
                 Err(SELF_CONNECT)
             }
             // Without a descriptor (Linux before 6.8) the kernel's word is all there is.

@@ -1,4 +1,4 @@
-//! What a worker's ring is made from, and the arithmetic that divides it among kernel rings.
+//! The sizes of a worker's ring, and the arithmetic that divides them among kernel rings.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -28,7 +28,7 @@ pub struct ServerSocket {
     pub source: Option<IpAddr>,
 }
 
-/// What a worker's ring is made from.
+/// The sizes and sockets that a worker's ring is made from.
 #[derive(Debug)]
 pub struct RingSetup {
     /// Client slots over all kernel rings; exactly so many there will be.
@@ -68,13 +68,13 @@ pub struct RingSetup {
 /// Why a ring could not be made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RingError {
-    /// What was tried, with its values.
+    /// The step that failed, with its values.
     pub tried: String,
-    /// What the kernel said, when it was asked.
+    /// The kernel's error, if a call was made.
     pub errno: Option<Errno>,
     /// The rule that this broke.
     pub rule: &'static str,
-    /// What to do about it.
+    /// The remedy.
     pub remedy: &'static str,
 }
 

@@ -23,14 +23,14 @@ pub(super) const PIPE_BIT: u32 = 1 << 30;
 /// The least size with which a pipe is of use.
 const PIPE_BYTES_MIN: usize = 64 << 10;
 
-/// What is spliced out of sockets in one turn, and perhaps one splice more: the rest waits for the
-/// next, so that small messages do not wait for long.
+/// Bytes spliced out of sockets in one turn, and perhaps one splice more: the rest waits for the
+/// next turn, so that small messages do not wait for long.
 const TURN_BYTES: usize = 4 << 20;
-/// What a splice counts for at least, since it takes time whatever it brings.
+/// The least bytes that a splice counts for, since even an empty one takes time.
 const SPLICE_BYTES_MIN: usize = 64 << 10;
 
-/// A socket that bulk goes to may keep so much unsent. With the 256 KiB that accepted sockets
-/// inherit, its sender would be woken for every 128 KiB.
+/// Unsent bytes that a socket of bulk may keep. With the 256 KiB that accepted sockets inherit, its
+/// sender would be woken for every 128 KiB.
 const UNSENT_BYTES: u32 = 1 << 20;
 
 /// A worker's pipes, and the descriptors of connections that use them.
@@ -38,14 +38,14 @@ pub(super) struct Splices {
     /// Pipes, and connections with descriptors, at most; 0 refuses every splice.
     most: usize,
     pipes: Vec<Place>,
-    /// Pipes that nobody holds. They are empty.
+    /// Pipes that no connection holds. They are empty.
     free: Vec<u32>,
     sockets: HashMap<ConnIndex, Sockets>,
     queued: VecDeque<Token>,
-    /// What may still be spliced in this turn.
+    /// Bytes that may still be spliced in this turn.
     left_bytes: usize,
     done: VecDeque<Done>,
-    /// What fills a pool buffer.
+    /// The bytes of a pool buffer.
     full_bytes: u32,
     /// Bytes that came out of sockets, in all.
     moved_bytes: u64,
@@ -267,7 +267,7 @@ impl Splices {
     /// Takes a pipe back. One that is not empty is thrown away.
     ///
     /// # Panics
-    /// When nobody holds it.
+    /// When no connection holds it.
     pub(super) fn release(&mut self, buffer: Buffer) {
         let index = buffer.0 & !PIPE_BIT;
         let place = &mut self.pipes[index as usize];
@@ -302,7 +302,7 @@ impl Place {
     /// The pipe.
     ///
     /// # Panics
-    /// When nobody holds it.
+    /// When no connection holds it.
     fn held(&mut self) -> &mut Pipe {
         self.pipe.as_mut().filter(|_| self.is_held).expect("a pipe that somebody holds")
     }

@@ -7,9 +7,9 @@ use super::setup::{PassiveSocket, ServerSocket};
 use crate::base::{GateId, IdMap, ServerId};
 
 /// Hands gates and servers over to one ring, from any thread. What is handed over waits for
-/// [`Ring::add_gate`](crate::ring::Ring::add_gate) or
-/// [`Ring::add_server`](crate::ring::Ring::add_server); of two under one id the later one is kept.
-/// A ring that has ended drops what it is handed.
+/// [`Ring::add_gate`](crate::ring::Accepts::add_gate) or
+/// [`Ring::add_server`](crate::ring::Operations::add_server); of two under one id the later one
+/// is kept. A ring that has ended drops what it is handed.
 #[derive(Clone, Debug)]
 pub struct Supplier(Sender<Supply>);
 
@@ -56,7 +56,7 @@ impl Supplies {
         Supplies { supplier: Supplier(sender), incoming, gates, servers }
     }
 
-    /// What hands over to this ring.
+    /// A handle that passes gates and servers to this ring.
     pub(super) fn supplier(&self) -> Supplier {
         self.supplier.clone()
     }

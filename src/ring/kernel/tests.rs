@@ -57,7 +57,7 @@ fn a_group_keeps_its_buffers_while_a_completion_is_unread() {
     let mut ring = two_rings(true);
     read_all(&mut ring);
     let stocked = overstock(&mut ring);
-    ring.push(1, entries::nothing(), Tag::Swallowed.with(0));
+    ring.push(1, sqe::nothing(), Tag::Swallowed.with(0));
     ring.tables[1].queue.turn(Wait::No).expect("a turn");
     ring.trim();
     assert_eq!(ring.memory.groups[1].stock(), stocked, "it may tell of a buffer");
@@ -86,7 +86,7 @@ fn a_group_keeps_its_buffers_while_a_receive_may_run_elsewhere() {
 #[should_panic(expected = "completions are unread")]
 fn a_group_refuses_to_give_back_what_the_kernel_may_have_taken() {
     let mut ring = two_rings(true);
-    ring.push(1, entries::nothing(), Tag::Swallowed.with(0));
+    ring.push(1, sqe::nothing(), Tag::Swallowed.with(0));
     ring.tables[1].queue.turn(Wait::No).expect("a turn");
     let KernelRing { tables, memory, .. } = &mut ring;
     let Memory { pool, groups, .. } = &mut **memory;
@@ -98,7 +98,7 @@ fn a_sibling_with_work_keeps_the_lead_awake() {
     let mut ring = two_rings(true);
     read_all(&mut ring);
     assert!(!ring.tables.is_busy());
-    ring.push(1, entries::nothing(), Tag::Swallowed.with(0));
+    ring.push(1, sqe::nothing(), Tag::Swallowed.with(0));
     assert!(ring.tables.is_busy());
     read_all(&mut ring);
     assert!(!ring.tables.is_busy());

@@ -11,7 +11,7 @@ use crate::ring::contract::{Completion, Ring};
 impl Ring for KernelRing {
     fn turn(&mut self, wait: Option<Duration>) -> Result<(), Errno> {
         let wait = match wait {
-            _ if self.installs.splices().is_busy() || !self.ready.is_empty() => Wait::No,
+            _ if self.descriptors.splices().is_busy() || !self.ready.is_empty() => Wait::No,
             _ if self.gates.has_gone() => Wait::No,
             None => Wait::Forever,
             Some(Duration::ZERO) => Wait::No,
@@ -34,7 +34,7 @@ impl Ring for KernelRing {
         if let Some(removed) = self.gates.next_gone() {
             return Some(removed);
         }
-        self.installs.next_splice().map(Completion::Done)
+        self.descriptors.next_splice().map(Completion::Done)
     }
 
     fn is_behind(&mut self) -> bool {
@@ -44,8 +44,8 @@ impl Ring for KernelRing {
     fn counters(&self) -> RingCounters {
         RingCounters {
             parked_bytes: self.memory.parked.held_bytes() as u64,
-            splicing: self.installs.splices().connections().into(),
-            spliced_bytes: self.installs.splices().moved_bytes(),
+            splicing: self.descriptors.splices().connections().into(),
+            spliced_bytes: self.descriptors.splices().moved_bytes(),
             ..self.counters
         }
     }
@@ -57,6 +57,6 @@ impl KernelRing {
         if self.tables.are_submitted() {
             self.memory.forget();
         }
-        self.installs.open_turn();
+        self.descriptors.open_turn();
     }
 }

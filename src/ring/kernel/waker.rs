@@ -1,4 +1,4 @@
-//! What makes a waiting ring return, from any thread.
+//! Wakes a waiting ring, from any thread.
 
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::sync::Arc;

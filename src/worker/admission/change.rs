@@ -7,8 +7,8 @@ use crate::ring::Accepts;
 use crate::topology::Topology;
 
 impl Admission {
-    /// Accepts by the gates of this topology from here on. Those that are not in it are given up
-    /// once nothing is armed on them; who comes by them before is served.
+    /// Accepts at the gates of this topology from here on. A gate that is not in it is given up
+    /// once nothing is armed on it; clients that it accepts before are served.
     pub fn adopt<R: Accepts>(&mut self, ring: &mut R, topology: &Topology) {
         for gate in 0..self.gates.len() {
             if topology.gates.get(self.gates[gate].id).is_some() {
@@ -16,7 +16,7 @@ impl Admission {
             } else {
                 self.gates[gate].leaving = true;
                 self.leaving = true;
-                self.cancel_anew(ring, gate);
+                self.cancel_again(ring, gate);
             }
         }
         for id in topology.gates.ids() {
@@ -26,7 +26,7 @@ impl Admission {
             }
         }
         self.arrange();
-        // Slots and permits are spread over other gates, and new ones are heard of by a look.
+        // Slots and permits are spread over other gates; a poll finds clients of the new ones.
         self.cancel_all(ring);
         self.let_go(ring);
     }

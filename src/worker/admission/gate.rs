@@ -34,9 +34,9 @@ pub(super) struct Gate {
     pub(super) quota_permits: u32,
     /// The ring tells when a client comes to its queue.
     pub(super) watched: bool,
-    /// A client came since the last check for silence.
-    pub(super) heard: bool,
-    /// It was silent with clients in its queue at the last check.
+    /// A client was accepted since the last check for lost accepts.
+    pub(super) accepted: bool,
+    /// At the last check it had clients in its queue and had accepted none.
     pub(super) suspected: bool,
     /// No accept is armed on it any more: the kernel said that it does not listen, or we drain and
     /// leave its queue to a successor.
@@ -58,7 +58,7 @@ impl Gate {
             cancelled: false,
             quota_permits: 0,
             watched: false,
-            heard: false,
+            accepted: false,
             suspected: false,
             shut: false,
             pause: Pause::No,
@@ -76,7 +76,7 @@ impl Gate {
         (self.what, self.listener) = (what, listener);
     }
 
-    /// Whose clients come here.
+    /// The listener whose clients come here.
     pub(super) fn listener_id(&self) -> ListenerId {
         self.what.listener
     }
@@ -86,7 +86,7 @@ impl Gate {
         self.what.owner.0.into()
     }
 
-    /// Somebody else has it too.
+    /// Another process has it too.
     pub(super) fn is_inherited(&self) -> bool {
         self.what.inherited
     }
@@ -96,7 +96,7 @@ impl Gate {
         self.listener.quota.as_deref()
     }
 
-    /// What becomes of clients beyond a bound.
+    /// The policy for clients beyond a limit.
     pub(super) fn at_limit(&self) -> AtLimit {
         self.listener.at_limit
     }
@@ -118,7 +118,7 @@ impl Gate {
         self.watched && self.armed == 0
     }
 
-    /// Accepts may lie ready on it without a look at any quota.
+    /// Accepts may lie ready on it whatever any quota has left.
     pub(super) fn is_ready(&self) -> bool {
         self.quota().is_none() && !self.is_closed()
     }
@@ -161,13 +161,13 @@ impl Gate {
     }
 
     /// How many accepts may lie ready on it by its quota: for each of `workers` a small part of
-    /// what is free, so that little lies idle when somebody else wants it.
+    /// what is free, so that little lies idle when another gate wants it.
     pub(super) fn quota_share(&self, workers: u32) -> u32 {
         self.quota_left() / (4 * workers)
     }
 
-    /// Whether those that lie ready may stay: at half of what lets the first one be armed, because
-    /// arming them is not to be what ends it.
+    /// Whether prearmed accepts may stay. Hysteresis: the first is armed at 4 × workers free, and
+    /// they stay down to 2 × workers, so that arming does not bring about its own cancel.
     pub(super) fn keeps_ready(&self, workers: u32) -> bool {
         self.armed > 0 && self.quota_left() >= 2 * workers
     }

@@ -1,4 +1,4 @@
-//! Who is let in: permits before clients, by one of three ways to accept.
+//! How many clients may come in: permits before clients, by one of three ways to accept.
 //!
 //! - Multishot, in open water. It brings whatever is queued, up to a burst per turn, and no cancel
 //!   can stop what the kernel has begun. So it is armed only while permits and slots cover three
@@ -7,22 +7,22 @@
 //! - Credits, below that: every accept is one client, one permit, one slot. They lie ready on each
 //!   listener.
 //! - Scarce, when there are not enough permits to lie ready, or some worker is hungry: no permit
-//!   lies idle. A credit is armed only for a client that is there: the ring tells when the first
-//!   one comes to a queue, which is looked at every few milliseconds from then on until it is
-//!   empty. Listeners whose own quota is scarce are served so at any time, and so are those of a
-//!   worker that has no slot left, by all the others.
+//!   lies idle. A credit is armed only for a client that is there: the ring reports the first
+//!   client in a queue, and the queue is polled every few milliseconds from then on until it is
+//!   empty. Listeners near their own quota always work this way; the queues of a worker without a
+//!   free slot are served this way by the others.
 //!
 //! Listeners with a quota have credits, never a multishot: the quota is exact.
 //!
 //! A client beyond a limit waits in its queue, or, by its listener's policy, is accepted without a
 //! permit and reset.
 
+mod by_queue;
 mod change;
 mod gate;
-mod look;
+mod lost_accepts;
 mod pause;
-mod ready;
-mod silence;
+mod prearmed;
 #[cfg(test)]
 mod tests;
 
@@ -45,24 +45,24 @@ const MAX_CREDITS: u32 = 256;
 const ARM_BURSTS: u32 = 3;
 const KEEP_BURSTS: u32 = 2;
 
-/// How often queues that are not empty are looked at while permits are scarce.
-const LOOK: Duration = Duration::from_millis(10);
+/// Between two polls of the accept queues while permits are scarce.
+const POLL_EVERY: Duration = Duration::from_millis(10);
 
-/// And while there is none at all: who is hungry is woken by whoever gives one back, so this only
-/// has to find new clients. At 85 µs a look, wake-up included, it costs 0.1 % of a core.
-const LOOK_AT_LIMIT: Duration = Duration::from_millis(100);
+/// The same while there is no permit at all: a returned permit wakes the hungry workers, so this
+/// only has to find new clients. At 85 µs a poll, wake-up included, it costs 0.1 % of a core.
+const POLL_EVERY_AT_LIMIT: Duration = Duration::from_millis(100);
 
-/// And while all are empty and watched: this only has to see whether that is still all there is.
-const LOOK_AT_QUIET: Duration = Duration::from_secs(1);
+/// The same while all queues are empty and watched: a check that this is still so.
+const POLL_EVERY_QUIET: Duration = Duration::from_secs(1);
 
-/// How long nobody may have been hungry before permits lie ready again.
+/// How long no worker may have been hungry before permits lie ready again.
 const CALM: Duration = Duration::from_secs(1);
 
 /// How long accepts rest after the kernel refused one for want of files or memory.
 const FIRST_REST: Duration = Duration::from_millis(50);
 const LONGEST_REST: Duration = Duration::from_secs(1);
 
-/// What admission says about a client that was accepted.
+/// The verdict on a client that was accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// It has a permit.
@@ -77,7 +77,7 @@ enum Mode {
     Multishot,
     Credits,
     Scarce,
-    /// All were cancelled; once the last is retired they are armed anew.
+    /// All were cancelled; once the last is retired, accepts are armed again.
     Changing,
 }
 
@@ -91,9 +91,9 @@ pub struct Admission {
     /// Which of the workers that share the budget this is.
     worker: usize,
     mode: Mode,
-    /// When the queues were looked at, and when they are next.
-    looked: Millis,
-    look: Millis,
+    /// When the queues were polled last, and when they are next.
+    last_poll: Millis,
+    next_poll: Millis,
     /// When permits or slots were last found too few to lie ready.
     pinched: Option<Millis>,
     hungry: bool,
@@ -112,8 +112,8 @@ pub struct Admission {
     has_quotas: bool,
     /// This worker has no slot left and has said so.
     full: bool,
-    /// Whose turn it is for the first credit.
-    turn: usize,
+    /// The gate that gets the first credit.
+    first: usize,
     rest: Option<Rest>,
     /// Some pause is not carried out yet.
     pausing: bool,
@@ -147,13 +147,13 @@ impl Admission {
             permits: 0,
             worker: worker.0.into(),
             mode: Mode::Changing,
-            looked: Millis(0),
-            look: Millis(0),
+            last_poll: Millis(0),
+            next_poll: Millis(0),
             pinched: None,
             hungry: false,
             gates: topology.gates.ids().map(|id| Gate::new(topology, id)).collect(),
             full: false,
-            turn: 0,
+            first: 0,
             rest: None,
             pausing: false,
             stopping: false,
@@ -164,9 +164,9 @@ impl Admission {
 
     /// A client was accepted; `more` as in the completion. Its permits are used.
     pub fn accepted(&mut self, gate: GateId, more: bool) -> Verdict {
-        self.look_soon();
+        self.poll_soon();
         let gate = &mut self.gates[self.places[gate]];
-        gate.heard = true;
+        gate.accepted = true;
         if self.permits == 0 {
             self.permits += self.budget.lease(1);
         }
@@ -218,7 +218,7 @@ impl Admission {
 
     /// An accept is retired without a client.
     pub fn ended(&mut self, gate: GateId, error: Errno, now: Millis) {
-        self.look_soon();
+        self.poll_soon();
         let gate = &mut self.gates[self.places[gate]];
         gate.retire();
         self.outstanding -= 1;
@@ -235,7 +235,7 @@ impl Admission {
     }
 
     /// The kernel has no file or memory for one more socket: accepting rests, longer each time.
-    /// What is armed stays armed: without a file an accept leaves the client in its queue.
+    /// Armed accepts stay armed: without a file an accept leaves the client in its queue.
     pub fn press(&mut self, error: Errno, now: Millis) {
         self.counters.accepts_pressed.add(1);
         let length = match self.rest {
@@ -253,8 +253,8 @@ impl Admission {
         self.rest = Some(Rest { until: now.after(length), length });
     }
 
-    /// A drain begins: queues of inherited sockets are left to whoever has them next. Pauses are
-    /// over: who waits in our own queues has nobody else to serve it.
+    /// A drain begins: queues of inherited sockets are left to the process that has them next.
+    /// Pauses are over: only we can serve the clients in our own queues.
     pub fn begin_drain<R: Accepts>(&mut self, ring: &mut R) {
         for gate in &mut self.gates {
             gate.shut |= gate.is_inherited();
@@ -289,8 +289,8 @@ impl Admission {
         over
     }
 
-    /// When [`Admission::arm`] wants to be called next though nothing completes.
-    pub fn next_look(&self) -> Option<Millis> {
+    /// When [`Admission::arm`] is to be called next even if nothing completes.
+    pub fn wake_at(&self) -> Option<Millis> {
         if self.stopping {
             return None;
         }
@@ -298,16 +298,16 @@ impl Admission {
             Some(rest) => Some(rest.until),
             // No completion will say that nothing is armed.
             None if self.mode == Mode::Changing && self.nothing_armed() => Some(Millis(0)),
-            None => self.looks().then_some(self.look),
+            None => self.polls_queues().then_some(self.next_poll),
         }
     }
 
-    /// Whether queues are looked at.
-    fn looks(&self) -> bool {
+    /// Whether any queue is polled.
+    fn polls_queues(&self) -> bool {
         self.mode != Mode::Changing
             && (self.mode == Mode::Scarce
                 || self.budget.anyone_full()
-                || self.has_quotas && (0..self.own).any(|gate| self.is_quota_looked_at(gate)))
+                || self.has_quotas && (0..self.own).any(|gate| self.is_polled_by_quota(gate)))
     }
 
     /// Brings the armed accepts in line with permits, slots and rests. Called once a turn.
@@ -318,7 +318,7 @@ impl Admission {
             return;
         }
         let burst = ring.accept_burst();
-        // What a multishot and the credits beside it may bring before a cancel has worked.
+        // The clients that a multishot and the credits beside it may bring before a cancel works.
         let needed = KEEP_BURSTS * burst + self.outstanding;
         if self.is_resting(now) {
             // Nothing new is armed; what still is brings clients, and must stay covered.
@@ -336,7 +336,7 @@ impl Admission {
             }
             ring.retarget_accepts();
             self.mode = self.choose(ring, now);
-            self.look = now;
+            self.next_poll = now;
         }
         match self.mode {
             Mode::Multishot if self.pinches() || self.cover(ring) < needed => {
@@ -355,11 +355,11 @@ impl Admission {
             }
             Mode::Scarce | Mode::Changing => {}
         }
-        if self.budget.anyone_full() || self.is_quota_overlooked() {
-            self.look_soon();
+        if self.budget.anyone_full() || self.polls_by_quota() {
+            self.poll_soon();
         }
-        if self.rest.is_some() || self.looks() {
-            self.look(ring, now);
+        if self.rest.is_some() || self.polls_queues() {
+            self.poll_queues(ring, now);
         }
     }
 
@@ -390,7 +390,7 @@ impl Admission {
         self.permits.min(ring.accept_room())
     }
 
-    /// And where they could land.
+    /// Clients that permits and slots would cover in the part of the table with the most room.
     fn could_cover<R: Accepts>(&self, ring: &R) -> u32 {
         self.permits.min(ring.best_accept_room())
     }
@@ -401,7 +401,7 @@ impl Admission {
         self.budget.anyone_hungry() || self.budget.is_exceeded()
     }
 
-    /// Nobody has been pinched for a while.
+    /// No worker has been short of permits or slots for a while.
     fn is_calm(&self, now: Millis) -> bool {
         self.pinched.is_none_or(|pinched| now.since(pinched) > CALM)
     }

@@ -1,16 +1,16 @@
-//! A listener that takes no client for a while: those who come wait in its queues.
+//! A listener that accepts no client for a while: clients wait in its queues.
 
 use super::Admission;
 use crate::base::{ListenerId, Millis};
 use crate::ring::Accepts;
 
 impl Admission {
-    /// Arms no accept on a listener's gates, and cancels those that are armed. Who comes before the
-    /// cancel has worked is served.
+    /// Arms no accept on a listener's gates, and cancels those that are armed. Clients accepted
+    /// before the cancel has worked are served.
     pub fn pause<R: Accepts>(&mut self, ring: &mut R, listener: ListenerId) {
         for gate in self.gates_of(listener) {
             self.gates[gate].pause();
-            self.cancel_anew(ring, gate);
+            self.cancel_again(ring, gate);
             self.pausing = true;
         }
     }
@@ -19,7 +19,7 @@ impl Admission {
     pub fn resume(&mut self, listener: ListenerId) {
         for gate in self.gates_of(listener) {
             self.gates[gate].resume();
-            self.look = Millis(0);
+            self.next_poll = Millis(0);
         }
     }
 
@@ -32,7 +32,7 @@ impl Admission {
     pub(super) fn settle_pauses(&mut self) {
         if self.pausing {
             let settled = self.gates.iter_mut().map(|gate| gate.settle_pause());
-            // Every gate is to be looked at.
+            // Every gate is visited, so no short cut.
             self.pausing = settled.fold(false, |pausing, settled| pausing | !settled);
         }
     }
@@ -44,7 +44,7 @@ impl Admission {
 
     /// Asks for the cancel again for which one may be under way: what was armed since, or what it
     /// missed, would go on otherwise.
-    pub(super) fn cancel_anew<R: Accepts>(&mut self, ring: &mut R, gate: usize) {
+    pub(super) fn cancel_again<R: Accepts>(&mut self, ring: &mut R, gate: usize) {
         let state = &mut self.gates[gate];
         state.cancelled = state.armed > 0;
         if state.cancelled {

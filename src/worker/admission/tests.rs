@@ -11,7 +11,7 @@ use crate::topology::{self, Shared};
 
 /// A ring that only accepts: it notes what was armed and says what waits.
 #[derive(Default)]
-struct Door {
+struct FakeRing {
     room: u32,
     /// By listener: clients in its queue, accepts armed.
     queues: [u32; 2],
@@ -21,11 +21,11 @@ struct Door {
     /// Watches that the worker has not heard of yet, by listener.
     watched: [bool; 2],
     removed: Vec<GateId>,
-    /// How often a queue was looked at.
-    looks: std::cell::Cell<u32>,
+    /// How often a queue was polled.
+    polls: std::cell::Cell<u32>,
 }
 
-impl Accepts for Door {
+impl Accepts for FakeRing {
     fn slots(&self) -> u32 {
         self.room
     }
@@ -50,7 +50,7 @@ impl Accepts for Door {
         self.ending[listener] += std::mem::take(&mut self.armed[listener]);
     }
     fn accept_queue(&self, listener: GateId) -> Result<u32, Errno> {
-        self.looks.set(self.looks.get() + 1);
+        self.polls.set(self.polls.get() + 1);
         Ok(self.queues[usize::from(listener.0)])
     }
     fn add_gate(&mut self, _: GateId) {}
@@ -97,10 +97,10 @@ fn worker_zero(budget: &Arc<Budget>) -> Admission {
 }
 
 /// Turns until nothing is being cancelled any more.
-fn settle(admission: &mut Admission, door: &mut Door, now: Millis) {
+fn settle(admission: &mut Admission, ring: &mut FakeRing, now: Millis) {
     for _ in 0..10 {
-        admission.arm(door, now);
-        let ending = std::mem::take(&mut door.ending);
+        admission.arm(ring, now);
+        let ending = std::mem::take(&mut ring.ending);
         if ending == [0, 0] {
             return;
         }
@@ -112,9 +112,9 @@ fn settle(admission: &mut Admission, door: &mut Door, now: Millis) {
 }
 
 /// Clients come to a queue, of which a watch tells.
-fn come(admission: &mut Admission, door: &mut Door, listener: u16, clients: u32) {
-    door.queues[usize::from(listener)] = clients;
-    if std::mem::take(&mut door.watched[usize::from(listener)]) {
+fn come(admission: &mut Admission, ring: &mut FakeRing, listener: u16, clients: u32) {
+    ring.queues[usize::from(listener)] = clients;
+    if std::mem::take(&mut ring.watched[usize::from(listener)]) {
         admission.queue_ready(GateId(listener));
     }
 }
@@ -122,153 +122,153 @@ fn come(admission: &mut Admission, door: &mut Door, listener: u16, clients: u32)
 #[test]
 fn clients_of_a_worker_without_a_slot_are_taken_by_one_that_has_room() {
     let budget = Arc::new(Budget::new(200, 2));
-    let mut door = Door { room: 100, queues: [0, 30], ..Door::default() };
+    let mut ring = FakeRing { room: 100, queues: [0, 30], ..FakeRing::default() };
     let mut admission = worker_zero(&budget);
-    settle(&mut admission, &mut door, Millis(0));
-    assert!(door.armed[0] > 0, "credits lie ready on its own gate");
-    assert_eq!(door.armed[1], 0, "the other worker serves its own");
+    settle(&mut admission, &mut ring, Millis(0));
+    assert!(ring.armed[0] > 0, "credits lie ready on its own gate");
+    assert_eq!(ring.armed[1], 0, "the other worker serves its own");
 
     budget.set_full(1, true);
-    settle(&mut admission, &mut door, Millis(1_000));
-    assert_eq!(door.armed[1], 30, "one credit for each client that waits there");
-    assert!(door.armed.iter().sum::<u32>() <= door.room, "{:?} armed", door.armed);
+    settle(&mut admission, &mut ring, Millis(1_000));
+    assert_eq!(ring.armed[1], 30, "one credit for each client that waits there");
+    assert!(ring.armed.iter().sum::<u32>() <= ring.room, "{:?} armed", ring.armed);
 
     let served = (0..30).map(|_| admission.accepted(GateId(1), false));
     assert!(served.into_iter().all(|verdict| verdict == Verdict::Serve));
-    (door.armed[1], door.queues[1], door.room) = (0, 0, 70);
+    (ring.armed[1], ring.queues[1], ring.room) = (0, 0, 70);
     budget.set_full(1, false);
-    door.queues[1] = 5;
-    settle(&mut admission, &mut door, Millis(2_000));
-    assert_eq!(door.armed[1], 0, "it has a slot again and serves its own");
+    ring.queues[1] = 5;
+    settle(&mut admission, &mut ring, Millis(2_000));
+    assert_eq!(ring.armed[1], 0, "it has a slot again and serves its own");
 }
 
 #[test]
 fn credits_lie_ready_by_a_quota_with_plenty_and_none_by_one_that_is_scarce() {
     let budget = Arc::new(Budget::new(1_000, 2));
     let quota = Arc::new(Budget::new(100, 0));
-    let mut door = Door { room: 500, ..Door::default() };
+    let mut ring = FakeRing { room: 500, ..FakeRing::default() };
     let mut admission = worker(&budget, &gates(&[0, 1], Some(&quota), AtLimit::Queue));
-    settle(&mut admission, &mut door, Millis(0));
-    let ready = door.armed[0];
+    settle(&mut admission, &mut ring, Millis(0));
+    let ready = ring.armed[0];
     assert!((1..=50).contains(&ready), "{ready} of 100 permits lie with one of two workers");
     assert_eq!(quota.leased(), ready);
-    assert_eq!(admission.next_look(), None, "nobody has to look");
+    assert_eq!(admission.wake_at(), None, "no queue is to be polled");
 
     // Others hold nearly all of it: what lies idle goes back, and few lie ready.
     let mut others = quota.lease(quota.free() - 2);
-    settle(&mut admission, &mut door, Millis(1_000));
-    settle(&mut admission, &mut door, Millis(1_020));
-    let few = door.armed[0];
+    settle(&mut admission, &mut ring, Millis(1_000));
+    settle(&mut admission, &mut ring, Millis(1_020));
+    let few = ring.armed[0];
     assert!(few < ready, "{few} lie ready of {ready}");
     assert_eq!(few + quota.free(), ready + 2);
-    // They hold all of it: none lies ready, and who comes is looked for.
+    // They hold all of it: none lies ready, and clients are found by polling.
     others += quota.lease(quota.free());
-    settle(&mut admission, &mut door, Millis(1_040));
-    settle(&mut admission, &mut door, Millis(1_060));
-    assert_eq!((door.armed[0], quota.free()), (0, few));
-    come(&mut admission, &mut door, 0, few + 5);
-    settle(&mut admission, &mut door, Millis(1_080));
-    assert_eq!((door.armed[0], quota.free()), (few, 0), "a credit for each permit that is left");
-    assert!(admission.next_look().is_some());
+    settle(&mut admission, &mut ring, Millis(1_040));
+    settle(&mut admission, &mut ring, Millis(1_060));
+    assert_eq!((ring.armed[0], quota.free()), (0, few));
+    come(&mut admission, &mut ring, 0, few + 5);
+    settle(&mut admission, &mut ring, Millis(1_080));
+    assert_eq!((ring.armed[0], quota.free()), (few, 0), "a credit for each permit that is left");
+    assert!(admission.wake_at().is_some());
 
     quota.give_back(others);
-    door.queues[0] = 0;
-    settle(&mut admission, &mut door, Millis(1_100));
-    assert!(door.armed[0] >= 4, "{} lie ready again", door.armed[0]);
+    ring.queues[0] = 0;
+    settle(&mut admission, &mut ring, Millis(1_100));
+    assert!(ring.armed[0] >= 4, "{} lie ready again", ring.armed[0]);
 }
 
 #[test]
 fn a_worker_says_when_it_has_no_slot_and_when_it_has_one_again() {
     let budget = Arc::new(Budget::new(200, 2));
-    let mut door = Door { room: 0, ..Door::default() };
+    let mut ring = FakeRing { room: 0, ..FakeRing::default() };
     let mut admission = worker_zero(&budget);
-    admission.arm(&mut door, Millis(0));
+    admission.arm(&mut ring, Millis(0));
     assert!(budget.is_full(0));
-    door.room = 1;
-    admission.arm(&mut door, Millis(1_000));
+    ring.room = 1;
+    admission.arm(&mut ring, Millis(1_000));
     assert!(!budget.is_full(0));
 }
 
-fn pause(admission: &mut Admission, door: &mut Door) {
+fn pause(admission: &mut Admission, ring: &mut FakeRing) {
     for listener in [0, 1] {
-        admission.pause(door, ListenerId(listener));
+        admission.pause(ring, ListenerId(listener));
     }
 }
 
 #[test]
 fn a_paused_gate_has_no_accept_until_it_is_resumed_and_its_permits_go_back() {
     let budget = Arc::new(Budget::new(200, 2));
-    let mut door = Door { room: 100, queues: [5, 30], ..Door::default() };
+    let mut ring = FakeRing { room: 100, queues: [5, 30], ..FakeRing::default() };
     let mut admission = worker_zero(&budget);
     let still: Vec<_> = admission.gates.iter().map(|gate| gate.listener.still.arc()).collect();
     let still = || still.iter().map(|still| still.load(Ordering::SeqCst)).collect::<Vec<_>>();
     budget.set_full(1, true);
-    settle(&mut admission, &mut door, Millis(0));
-    settle(&mut admission, &mut door, Millis(1_000));
-    assert_eq!(door.armed, [5, 30], "a credit for each client, the full worker's among them");
+    settle(&mut admission, &mut ring, Millis(0));
+    settle(&mut admission, &mut ring, Millis(1_000));
+    assert_eq!(ring.armed, [5, 30], "a credit for each client, the full worker's among them");
 
-    pause(&mut admission, &mut door);
-    assert_eq!((door.armed, still()), ([0, 0], vec![0, 0]), "cancels are on their way");
-    door.ending[0] -= 1;
+    pause(&mut admission, &mut ring);
+    assert_eq!((ring.armed, still()), ([0, 0], vec![0, 0]), "cancels are on their way");
+    ring.ending[0] -= 1;
     assert_eq!(admission.accepted(GateId(0), false), Verdict::Serve, "it came before");
     for now in [1_000, 2_000, 60_000] {
-        settle(&mut admission, &mut door, Millis(now));
-        assert_eq!((door.armed, still()), ([0, 0], vec![1, 1]));
+        settle(&mut admission, &mut ring, Millis(now));
+        assert_eq!((ring.armed, still()), ([0, 0], vec![1, 1]));
         assert_eq!(budget.free(), 199, "only the client's permit is taken");
     }
-    pause(&mut admission, &mut door);
-    settle(&mut admission, &mut door, Millis(60_000));
+    pause(&mut admission, &mut ring);
+    settle(&mut admission, &mut ring, Millis(60_000));
     assert_eq!(still(), [1, 1], "twice is once");
 
     admission.resume(ListenerId(0));
     admission.resume(ListenerId(1));
     assert_eq!(still(), [0, 0]);
-    settle(&mut admission, &mut door, Millis(60_000));
-    assert_eq!(door.armed[1], 30, "at once");
-    assert!(door.armed[0] > 0, "at once");
+    settle(&mut admission, &mut ring, Millis(60_000));
+    assert_eq!(ring.armed[1], 30, "at once");
+    assert!(ring.armed[0] > 0, "at once");
 }
 
-/// The worker in ten seconds in which nothing completes: how often it wakes, and looks at a queue.
-fn idle(admission: &mut Admission, door: &mut Door, from: Millis) -> (u32, u32) {
-    let (mut now, mut wakes, before) = (from, 0, door.looks.get());
+/// The worker in ten seconds in which nothing completes: how often it wakes, and polls a queue.
+fn idle(admission: &mut Admission, ring: &mut FakeRing, from: Millis) -> (u32, u32) {
+    let (mut now, mut wakes, before) = (from, 0, ring.polls.get());
     while now < from.after(Duration::from_secs(10)) {
-        let look = admission.next_look().expect("permits are scarce");
-        now = look.max(now.after(Duration::from_millis(1)));
-        admission.arm(door, now);
+        let wake = admission.wake_at().expect("permits are scarce");
+        now = wake.max(now.after(Duration::from_millis(1)));
+        admission.arm(ring, now);
         wakes += 1;
         assert!(wakes < 10_000, "it spins");
     }
-    (wakes, door.looks.get() - before)
+    (wakes, ring.polls.get() - before)
 }
 
 #[test]
-fn an_empty_queue_is_not_looked_at_before_a_client_comes() {
+fn an_empty_queue_is_not_polled_before_a_client_comes() {
     let budget = Arc::new(Budget::new(1, 1));
-    let mut door = Door { room: 100, ..Door::default() };
+    let mut ring = FakeRing { room: 100, ..FakeRing::default() };
     let mut admission = worker(&budget, &gates(&[0, 0], None, AtLimit::Queue));
     // Two gates and one permit.
-    settle(&mut admission, &mut door, Millis(0));
-    assert_eq!((admission.mode, door.watched), (Mode::Scarce, [true, true]));
-    let (wakes, looks) = idle(&mut admission, &mut door, Millis(10));
-    assert!(wakes <= 11 && looks == 0, "woken {wakes} times, looked {looks} times");
+    settle(&mut admission, &mut ring, Millis(0));
+    assert_eq!((admission.mode, ring.watched), (Mode::Scarce, [true, true]));
+    let (wakes, polls) = idle(&mut admission, &mut ring, Millis(10));
+    assert!(wakes <= 11 && polls == 0, "woken {wakes} times, {polls} polls");
 
-    come(&mut admission, &mut door, 1, 1);
-    admission.arm(&mut door, Millis(20_000));
-    assert_eq!(door.armed, [0, 1], "at once");
-    (door.queues[1], door.armed[1]) = (0, 0);
+    come(&mut admission, &mut ring, 1, 1);
+    admission.arm(&mut ring, Millis(20_000));
+    assert_eq!(ring.armed, [0, 1], "at once");
+    (ring.queues[1], ring.armed[1]) = (0, 0);
     assert_eq!(admission.accepted(GateId(1), false), Verdict::Serve);
-    admission.arm(&mut door, Millis(20_010));
-    assert!(door.watched[1], "the next one is told of too");
+    admission.arm(&mut ring, Millis(20_010));
+    assert!(ring.watched[1], "the next one is reported too");
 
-    // The one that cannot be served keeps its queue looked at, and is not told of over and over.
-    come(&mut admission, &mut door, 0, 1);
-    let (wakes, looks) = idle(&mut admission, &mut door, Millis(30_000));
-    assert!(looks <= wakes && (10..=120).contains(&wakes), "{wakes} times, {looks} looks");
-    assert!(!door.watched[0]);
+    // The one that cannot be served keeps its queue polled, and is not reported over and over.
+    come(&mut admission, &mut ring, 0, 1);
+    let (wakes, polls) = idle(&mut admission, &mut ring, Millis(30_000));
+    assert!(polls <= wakes && (10..=120).contains(&wakes), "{wakes} times, {polls} polls");
+    assert!(!ring.watched[0]);
     let listener = admission.gates[1].listener.clone();
     admission.left(&listener);
-    settle(&mut admission, &mut door, Millis(50_000));
-    assert_eq!(door.armed, [1, 0]);
+    settle(&mut admission, &mut ring, Millis(50_000));
+    assert_eq!(ring.armed, [1, 0]);
 }
 
 #[test]
@@ -276,9 +276,9 @@ fn a_client_that_is_refused_uses_up_no_quota() {
     let budget = Arc::new(Budget::new(1, 1));
     let quota = Arc::new(Budget::new(1, 1));
     let mut admission = worker(&budget, &gates(&[0], Some(&quota), AtLimit::Reset));
-    let mut door = Door { room: 10, queues: [1, 0], ..Door::default() };
-    settle(&mut admission, &mut door, Millis(0));
-    assert_eq!(door.armed, [1, 0]);
+    let mut ring = FakeRing { room: 10, queues: [1, 0], ..FakeRing::default() };
+    settle(&mut admission, &mut ring, Millis(0));
+    assert_eq!(ring.armed, [1, 0]);
     // Its permit goes to somebody else before it is accepted.
     admission.budget.give_back(std::mem::take(&mut admission.permits));
     assert_eq!(budget.lease(1), 1);
@@ -293,23 +293,23 @@ fn a_gate_that_the_topology_no_longer_has_goes_once_its_last_accept_is_over() {
     let both = gates(&[0, 0], None, AtLimit::Queue);
     let mut one = both.clone();
     one.gates.remove(GateId(1));
-    let mut door = Door { room: 100, ..Door::default() };
+    let mut ring = FakeRing { room: 100, ..FakeRing::default() };
     let mut admission = worker(&budget, &both);
-    settle(&mut admission, &mut door, Millis(0));
-    assert!(door.armed.iter().all(|armed| *armed > 0), "credits lie ready on both");
+    settle(&mut admission, &mut ring, Millis(0));
+    assert!(ring.armed.iter().all(|armed| *armed > 0), "credits lie ready on both");
 
-    admission.adopt(&mut door, &one);
-    assert!(door.removed.is_empty(), "its cancels are on their way");
-    door.ending[1] -= 1;
+    admission.adopt(&mut ring, &one);
+    assert!(ring.removed.is_empty(), "its cancels are on their way");
+    ring.ending[1] -= 1;
     assert_eq!(admission.accepted(GateId(1), false), Verdict::Serve, "it came before");
-    settle(&mut admission, &mut door, Millis(1_000));
-    assert_eq!(door.removed, [GateId(1)]);
-    assert!(door.armed[0] > 0 && door.armed[1] == 0, "{:?} armed", door.armed);
+    settle(&mut admission, &mut ring, Millis(1_000));
+    assert_eq!(ring.removed, [GateId(1)]);
+    assert!(ring.armed[0] > 0 && ring.armed[1] == 0, "{:?} armed", ring.armed);
 
     // The ring has let go of it, and the same id means another socket.
     admission.gate_removed(GateId(1));
-    admission.adopt(&mut door, &both);
-    settle(&mut admission, &mut door, Millis(2_000));
-    assert!(door.armed.iter().all(|armed| *armed > 0), "{:?} armed", door.armed);
-    assert_eq!(door.removed, [GateId(1)]);
+    admission.adopt(&mut ring, &both);
+    settle(&mut admission, &mut ring, Millis(2_000));
+    assert!(ring.armed.iter().all(|armed| *armed > 0), "{:?} armed", ring.armed);
+    assert_eq!(ring.removed, [GateId(1)]);
 }

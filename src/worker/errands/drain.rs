@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::pace::Spread;
 use super::reach::{Activity, Reach};
-use super::step::{ENDED_PER_STEP, LOOKED_AT_PER_STEP, Step};
+use super::step::{ENDED_PER_STEP, Step, VISITED_PER_STEP};
 use crate::base::{ConnIndex, Millis, Tick};
 use crate::conn::Reason;
 
@@ -199,7 +199,7 @@ impl Drain {
 
     /// Lists a bounded number of slots. Says when to go on; `None`: nobody is left to close.
     fn list_from<R: Reach>(&mut self, reach: &mut R, mut from: u32) -> Option<Millis> {
-        for _ in 0..LOOKED_AT_PER_STEP {
+        for _ in 0..VISITED_PER_STEP {
             let Some(index) = reach.next_slot(from) else {
                 self.stage = Stage::Closing;
                 self.pace.over(self.list.len(), reach.now());

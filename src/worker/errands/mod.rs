@@ -3,12 +3,12 @@
 //! Every errand is a variant of [`Errand`], and all are run the same way. Once a turn
 //! (`Worker::run_errands`) each does one bounded step through [`Reach`], the only way from an
 //! errand to its worker, and says when it wants to go on ([`Step`]). [`Errands::next`] is the
-//! earliest of these moments, and a limit of the worker's sleep. An idle worker pays for a look at
-//! an empty list. `worker/mailbox.rs` turns orders into errands.
+//! earliest of these moments, and a limit of the worker's sleep. An idle worker pays for the check
+//! of an empty list. `worker/mailbox.rs` turns orders into errands.
 //!
 //! | errand  | begun by       | visits                      | pace                 | then   |
 //! |---------|----------------|-----------------------------|----------------------|--------|
-//! | `Scan`  | `Order::Walk`  | every slot, or ids named    | 512 looks a step     | `Kill` |
+//! | `Scan`  | `Order::Scan`  | every slot, or ids named    | 512 visits a step    | `Kill` |
 //! | `Kill`  | a scan         | the ids that a scan chose   | 1,000 ends a second  |        |
 //! | `Drain` | `Order::Drain` | all, the longest idle first | even over its window | `Stop` |
 //! | `Drain` | `Order::Adopt` | what left the topology      | even over its window |        |
@@ -16,7 +16,7 @@
 //! | `Stop`  | `Order::Stop`  | every slot                  | 1,024 ends a step    |        |
 //!
 //! A connection is judged when an errand reaches it, by what it is then. What an errand keeps (a
-//! list of ids, an order of slots) says only where to look.
+//! list of ids, an order of slots) says only where to go.
 //!
 //! A new errand takes a file with a struct and its `step`, a variant of [`Errand`] with an arm in
 //! each match below, and a `begin_…` in [`Errands`] that an order or the worker calls. It needs no
@@ -78,7 +78,7 @@ impl Errand {
         }
     }
 
-    /// What an errand that is over leads to.
+    /// The errand that follows one that is over.
     fn successor(self, now: Millis) -> Option<Errand> {
         match self {
             Errand::Scan(scan) => {
@@ -212,7 +212,7 @@ impl Errands {
     }
 
     /// Begins to end the connections that a lowered timeout has made overdue, until `deadline`; the
-    /// deadlines of the others are set anew. Or hands them to such an errand that has only begun.
+    /// deadlines of the others are set again. Or hands them to such an errand that has only begun.
     pub fn begin_overdue(&mut self, now: Millis, deadline: Millis) {
         self.begin_part(Whom::Overdue, now, deadline);
     }
@@ -256,10 +256,10 @@ impl Errands {
     }
 
     /// Addresses were found, or could not be: perhaps a scan asked for them.
-    pub fn named(&mut self, token: Token, found: Option<FourTuple>) {
+    pub fn addresses_found(&mut self, token: Token, found: Option<FourTuple>) {
         for running in &mut self.list {
             if let Errand::Scan(scan) = &mut running.errand {
-                scan.named(token, found);
+                scan.addresses_found(token, found);
             }
         }
     }

@@ -1,4 +1,4 @@
-//! What an errand may see of its worker, and do to it.
+//! The interface of errands to their worker.
 
 use crate::base::{ConnIndex, Millis, Side, Tick};
 use crate::conn::Reason;
@@ -10,7 +10,7 @@ pub trait Reach {
     /// When this turn began.
     fn now(&self) -> Millis;
 
-    /// What arrived by then has been read.
+    /// The moment up to which arrivals have been read.
     fn heard(&self) -> Millis;
 
     /// The first slot at or after `from` that may hold a connection.
@@ -30,10 +30,10 @@ pub trait Reach {
     /// Ends the connection in a slot as its timeout does, if it is overdue.
     fn end_overdue(&mut self, index: ConnIndex);
 
-    /// What is known of the connection in a slot, if there is one.
+    /// The facts of the connection in a slot, if there is one.
     fn facts(&mut self, index: ConnIndex) -> Option<Facts>;
 
-    /// Whose the connection in a slot is, if there is one.
+    /// The parties of the connection in a slot, if there is one.
     fn parties(&mut self, index: ConnIndex) -> Option<Parties>;
 
     /// The id of the connection in a slot.
@@ -46,11 +46,11 @@ pub trait Reach {
     fn is_living(&mut self, id: ConnId) -> bool;
 
     /// Whether the addresses of a side can be found out: its socket is there.
-    fn has_name(&mut self, index: ConnIndex, side: Side) -> bool;
+    fn has_addresses(&mut self, index: ConnIndex, side: Side) -> bool;
 
-    /// Asks for the addresses of a side; `Errands::named` brings them. A question that is open
-    /// already is answered once.
-    fn ask_name(&mut self, index: ConnIndex, side: Side);
+    /// Asks for the addresses of a side; `Errands::addresses_found` brings them. A question that is
+    /// open already is answered once.
+    fn ask_addresses(&mut self, index: ConnIndex, side: Side);
 
     /// Ends the connection in a slot, if there is one that is not ending.
     fn end(&mut self, index: ConnIndex, reason: Reason);

@@ -1,10 +1,10 @@
-//! Looks for the connections that match a filter, and then finds out their addresses.
+//! Scans for the connections that match a filter, and then asks for their addresses.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 
 use super::reach::Reach;
-use super::step::{LOOKED_AT_PER_STEP, Step};
+use super::step::{Step, VISITED_PER_STEP};
 use crate::base::{BySide, ConnIndex, Millis, Side};
 use crate::query::ConnId;
 use crate::ring::{FourTuple, Token};
@@ -17,7 +17,7 @@ const ASKED_AT_ONCE: usize = 64;
 #[derive(Debug)]
 pub struct Scan {
     task: Task,
-    /// What arrived before it is read before anybody is looked at.
+    /// Completions that arrived before it are read before a connection is visited.
     began: Millis,
     stage: Stage,
     answer: Answer,
@@ -29,11 +29,11 @@ pub struct Scan {
 /// How far a scan is.
 #[derive(Debug)]
 enum Stage {
-    /// Looking for connections: from this slot on, or this place among those named.
-    Looking(u32),
+    /// Visiting connections: from this slot on, or from this place in the list of ids.
+    Scanning(u32),
     /// Asking for the addresses of the chosen; the number counts sides.
-    Naming(Vec<Candidate>, usize),
-    /// The asker is gone. Answers to questions that are still open are of no use.
+    Addresses(Vec<Candidate>, usize),
+    /// The asker is gone. Completions of open operations are dropped.
     Deserted,
     /// All is known.
     Over,
@@ -55,40 +55,40 @@ enum About {
     Row(usize),
 }
 
-/// Those that a scan has chosen to be ended.
+/// Connections that a scan has chosen to be ended.
 #[derive(Debug)]
 pub struct Chosen {
-    /// What was asked.
+    /// The question.
     pub task: Task,
     /// The answer as far as it is known.
     pub answer: Answer,
-    /// Which connections are to be ended if they still match then.
+    /// Connections to be ended if they still match when they are reached.
     pub ids: VecDeque<ConnId>,
 }
 
 impl Scan {
-    /// A scan that has looked at no connection yet.
+    /// A scan at its begin.
     pub fn new(task: Task, began: Millis) -> Scan {
         Scan {
             task,
             began,
-            stage: Stage::Looking(0),
+            stage: Stage::Scanning(0),
             answer: Answer::default(),
             best: BinaryHeap::new(),
             asked: Vec::new(),
         }
     }
 
-    /// Looks at a bounded number of connections, or asks for a bounded number of addresses.
+    /// Visits a bounded number of connections, or asks for a bounded number of addresses.
     pub fn step<R: Reach>(&mut self, reach: &mut R) -> Step {
         if self.task.reply.is_closed() {
             self.stage = if self.is_asking() { Stage::Deserted } else { Stage::Over };
         }
         let goes_on = match self.stage {
-            // Until then nothing is known of them that is new enough.
-            Stage::Looking(_) if reach.heard() < self.began => true,
-            Stage::Looking(from) => self.look(reach, from),
-            Stage::Naming(..) => self.name_rows(reach),
+            // Until then the state of connections is older than the question.
+            Stage::Scanning(_) if reach.heard() < self.began => true,
+            Stage::Scanning(from) => self.scan_slots(reach, from),
+            Stage::Addresses(..) => self.ask_row_addresses(reach),
             Stage::Deserted | Stage::Over => false,
         };
         match self.stage {
@@ -98,7 +98,7 @@ impl Scan {
         }
     }
 
-    /// What came of a scan that is over: for a kill, those to end; else it answers.
+    /// Ends a scan that is over: a kill gets the chosen connections, any other asker its answer.
     pub fn finish(self) -> Option<Chosen> {
         let Scan { task, answer, best, .. } = self;
         if task.purpose == Purpose::Kill && !task.reply.is_closed() {
@@ -110,7 +110,7 @@ impl Scan {
     }
 
     /// Addresses were found, or could not be: perhaps this scan asked for them.
-    pub fn named(&mut self, token: Token, found: Option<FourTuple>) {
+    pub fn addresses_found(&mut self, token: Token, found: Option<FourTuple>) {
         let is_about = |asked: &Asked| {
             let Asked { id, side, .. } = asked;
             (id.slot, id.generation, *side) == (token.conn.0, token.generation, token.side)
@@ -122,12 +122,12 @@ impl Scan {
         }
     }
 
-    /// Looks at a bounded number of connections from `from` on. Says whether it can go on before
-    /// the kernel answers.
-    fn look<R: Reach>(&mut self, reach: &mut R, mut from: u32) -> bool {
-        for _ in 0..LOOKED_AT_PER_STEP {
+    /// Visits a bounded number of connections from `from` on. Says whether it can go on before the
+    /// kernel answers.
+    fn scan_slots<R: Reach>(&mut self, reach: &mut R, mut from: u32) -> bool {
+        for _ in 0..VISITED_PER_STEP {
             if self.asked.len() == ASKED_AT_ONCE {
-                self.stage = Stage::Looking(from);
+                self.stage = Stage::Scanning(from);
                 return false;
             }
             let place = match &self.task.only {
@@ -135,8 +135,8 @@ impl Scan {
                 None => reach.next_slot(from).map(|index| index.0),
             };
             let Some(place) = place else {
-                self.stage = Stage::Looking(from);
-                return self.end_looking();
+                self.stage = Stage::Scanning(from);
+                return self.end_scanning();
             };
             from = place + 1;
             match self.task.only.as_ref().map(|ids| ids[place as usize]) {
@@ -145,20 +145,20 @@ impl Scan {
                 Some(id) => self.answer.stale.push(id),
             }
         }
-        self.stage = Stage::Looking(from);
+        self.stage = Stage::Scanning(from);
         true
     }
 
-    /// Every connection was looked at. Goes on to the next stage unless an answer is missing; says
+    /// Every connection was visited. Goes on to the next stage unless an answer is missing; says
     /// whether it did.
-    fn end_looking(&mut self) -> bool {
+    fn end_scanning(&mut self) -> bool {
         if self.is_asking() {
             return false;
         }
         self.stage = match self.task.purpose {
             Purpose::Show => {
                 let best = std::mem::take(&mut self.best).into_iter();
-                Stage::Naming(best.map(|Reverse(candidate)| candidate).collect(), 0)
+                Stage::Addresses(best.map(|Reverse(candidate)| candidate).collect(), 0)
             }
             Purpose::Kill => Stage::Over,
         };
@@ -178,11 +178,11 @@ impl Scan {
         }
         let Some(parties) = reach.parties(index) else { return };
         let id = reach.id(index);
-        let row = Box::new(Row { id, facts, parties, names: BySide([None; 2]) });
+        let row = Box::new(Row { id, facts, parties, addresses: BySide([None; 2]) });
         let candidate = Candidate { sort_key, row };
         if !asks_source {
             self.take(candidate);
-        } else if reach.has_name(index, Side::Client) {
+        } else if reach.has_addresses(index, Side::Client) {
             self.ask(reach, id, Side::Client, About::Candidate(candidate));
         }
         // Of a connection that is ending no address is asked any more, so it matches none.
@@ -190,9 +190,9 @@ impl Scan {
 
     /// Asks for the addresses of the chosen, a bounded number at a time. Says whether it can go on
     /// before the kernel answers.
-    fn name_rows<R: Reach>(&mut self, reach: &mut R) -> bool {
-        for _ in 0..LOOKED_AT_PER_STEP {
-            let Stage::Naming(rows, next) = &mut self.stage else { return true };
+    fn ask_row_addresses<R: Reach>(&mut self, reach: &mut R) -> bool {
+        for _ in 0..VISITED_PER_STEP {
+            let Stage::Addresses(rows, next) = &mut self.stage else { return true };
             let (place, side) = (*next / 2, Side::BOTH[*next % 2]);
             let Some(Candidate { row, .. }) = rows.get(place) else {
                 if !self.asked.is_empty() {
@@ -202,7 +202,7 @@ impl Scan {
                 self.stage = Stage::Over;
                 return true;
             };
-            let (id, known) = (row.id, row.names[side].is_some());
+            let (id, known) = (row.id, row.addresses[side].is_some());
             if side == Side::BOTH[0] && !reach.is_there(id) {
                 // It has ended meanwhile. Of the one that takes its place nothing was asked yet.
                 rows.swap_remove(place);
@@ -212,7 +212,7 @@ impl Scan {
                 return false;
             }
             *next += 1;
-            if !known && reach.is_there(id) && reach.has_name(ConnIndex(id.slot), side) {
+            if !known && reach.is_there(id) && reach.has_addresses(ConnIndex(id.slot), side) {
                 self.ask(reach, id, side, About::Row(place));
             }
         }
@@ -222,7 +222,7 @@ impl Scan {
     /// Asks for addresses, or listens to the answer to a question that is open already.
     fn ask<R: Reach>(&mut self, reach: &mut R, id: ConnId, side: Side, about: About) {
         self.asked.push(Asked { id, side, about });
-        reach.ask_name(ConnIndex(id.slot), side);
+        reach.ask_addresses(ConnIndex(id.slot), side);
     }
 
     /// Whether a candidate of this sort key need only be counted: enough others come before it.
@@ -252,19 +252,19 @@ impl Scan {
 
     /// The kernel's answer about a candidate or a row.
     fn hear(&mut self, asked: Asked, found: Option<FourTuple>) {
-        self.answer.nameless += u64::from(found.is_none());
+        self.answer.addresses_missing += u64::from(found.is_none());
         match (asked.about, &mut self.stage) {
-            (About::Candidate(mut candidate), Stage::Looking(_)) => {
+            (About::Candidate(mut candidate), Stage::Scanning(_)) => {
                 let source = found.and_then(|found| found.peer);
                 if source.is_some_and(|source| self.task.query.admits_source(source.ip())) {
-                    candidate.row.names[asked.side] = found;
+                    candidate.row.addresses[asked.side] = found;
                     self.take(candidate);
                 }
             }
-            (About::Row(place), Stage::Naming(rows, _)) => {
-                rows[place].row.names[asked.side] = found
+            (About::Row(place), Stage::Addresses(rows, _)) => {
+                rows[place].row.addresses[asked.side] = found
             }
-            // Nobody wants to know any more.
+            // Its asker is gone.
             _ => {}
         }
     }

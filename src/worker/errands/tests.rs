@@ -23,7 +23,7 @@ struct Fake {
     left: BTreeSet<ConnIndex>,
     /// How long a connection may be idle.
     idle: Option<Duration>,
-    /// Deadlines that were set anew.
+    /// Deadlines that were set again.
     retimed: u32,
 }
 
@@ -142,11 +142,11 @@ impl Reach for Fake {
         self.is_there(id)
     }
 
-    fn has_name(&mut self, _: ConnIndex, _: Side) -> bool {
+    fn has_addresses(&mut self, _: ConnIndex, _: Side) -> bool {
         false
     }
 
-    fn ask_name(&mut self, _: ConnIndex, _: Side) {}
+    fn ask_addresses(&mut self, _: ConnIndex, _: Side) {}
 
     fn end(&mut self, index: ConnIndex, reason: Reason) {
         if self.conns.remove(&index).is_some() {
@@ -322,7 +322,7 @@ fn removals_that_follow_each_other_are_few_errands_and_each_keeps_its_time() {
 }
 
 #[test]
-fn a_lowered_timeout_ends_whom_it_makes_overdue_evenly_and_sets_other_deadlines_anew() {
+fn a_lowered_timeout_ends_whom_it_makes_overdue_evenly_and_sets_other_deadlines_again() {
     // Half have been silent for a minute, half for a second.
     let mut fake = Fake::with((0..4_000).map(|slot| (slot % 2) * 59_000), 60_000);
     fake.idle = Some(Duration::from_secs(30));

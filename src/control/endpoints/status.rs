@@ -1,4 +1,4 @@
-//! What anybody may read who is in an allowed network: health, metrics, the status.
+//! The status server, for clients in allowed networks: health, metrics, the status.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -26,7 +26,7 @@ use crate::metrics::Format;
 
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 128;
-/// What somebody who is not allowed is told, whatever they ask.
+/// The answer to every request from an address that is not allowed.
 const FORBIDDEN: &[u8] = b"HTTP/1.1 403 Forbidden\r\nconnection: close\r\n\
     content-type: text/plain\r\ncontent-length: 48\r\n\r\n\
     this address is not in a network of status.allow";
@@ -35,17 +35,17 @@ const FORBIDDEN_WAIT: Duration = Duration::from_secs(1);
 
 /// The status server's socket. Who may ask is in the config that runs.
 #[derive(Debug)]
-pub struct StatusDoor {
+pub struct StatusEndpoint {
     listener: std::net::TcpListener,
 }
 
-impl StatusDoor {
+impl StatusEndpoint {
     /// Listens where the config says, or nowhere. Where nobody chose the address, one that is taken
     /// is only warned about.
     ///
     /// # Errors
     /// When the address cannot be listened on.
-    pub fn open(status: &Status) -> io::Result<Option<StatusDoor>> {
+    pub fn open(status: &Status) -> io::Result<Option<StatusEndpoint>> {
         let Some(bind) = status.bind else { return Ok(None) };
         let listener = match listen(bind) {
             Ok(listener) => listener,
@@ -61,7 +61,7 @@ impl StatusDoor {
         };
         listener.set_nonblocking(true)?;
         tracing::info!(address = %listener.local_addr()?, "status");
-        Ok(Some(StatusDoor { listener }))
+        Ok(Some(StatusEndpoint { listener }))
     }
 
     /// Answers until the runtime ends.
@@ -117,7 +117,7 @@ async fn named(state: ControlState, request: Request, next: Next) -> Response {
     }
 }
 
-/// 200 while every worker turns: otherwise the process should be started anew.
+/// 200 while every worker turns: otherwise the process should be restarted.
 async fn health(State(state): State<ControlState>) -> (StatusCode, String) {
     match state.stalled().next() {
         None => (StatusCode::OK, "ok\n".to_owned()),

@@ -1,28 +1,28 @@
-//! Accepting by looking: a credit for each client that waits in a queue, and for nobody else.
+//! Accepting by queue: the queues are polled, and each client that waits gets one credit.
 
-use super::{Admission, LOOK, LOOK_AT_LIMIT, LOOK_AT_QUIET, MAX_CREDITS, Mode};
+use super::{Admission, MAX_CREDITS, Mode, POLL_EVERY, POLL_EVERY_AT_LIMIT, POLL_EVERY_QUIET};
 use crate::base::{GateId, Millis};
 use crate::config::AtLimit;
 use crate::ring::Accepts;
 
-/// What a look at one queue came to.
+/// The findings of one poll of a queue.
 #[derive(Clone, Copy, Debug, Default)]
 struct Seen {
-    /// It is to be looked at again though nobody may come to it.
+    /// It is to be polled again even if no new client comes.
     restless: bool,
-    /// Clients that wait for a permit which may lie idle elsewhere.
+    /// Clients wait for a permit, which may lie idle at another worker.
     unmet: bool,
     /// Accepts were armed for clients that will be reset.
     condemned: bool,
 }
 
 impl Admission {
-    /// Looks at the queues where credits do not lie ready, if it is time.
-    pub(super) fn look<R: Accepts>(&mut self, ring: &mut R, now: Millis) {
-        if now < self.look && !(self.hungry && self.budget.free() > 0) {
+    /// Polls the queues of gates without prearmed accepts, if it is time.
+    pub(super) fn poll_queues<R: Accepts>(&mut self, ring: &mut R, now: Millis) {
+        if now < self.next_poll && !(self.hungry && self.budget.free() > 0) {
             return;
         }
-        let pace = if self.budget.free() > 0 { LOOK } else { LOOK_AT_LIMIT };
+        let pace = if self.budget.free() > 0 { POLL_EVERY } else { POLL_EVERY_AT_LIMIT };
         if self.mode == Mode::Scarce && self.nothing_armed() {
             ring.retarget_accepts();
         }
@@ -32,26 +32,27 @@ impl Admission {
         } else {
             self.own
         };
-        for gate in self.in_turn(many) {
-            if self.is_looked_at(gate) && !self.gates[gate].is_quiet() {
-                let seen = self.look_at(ring, gate);
+        for gate in self.round_robin(many) {
+            if self.is_polled(gate) && !self.gates[gate].is_quiet() {
+                let seen = self.poll_queue(ring, gate);
                 all.restless |= seen.restless;
                 all.unmet |= seen.unmet;
                 all.condemned |= seen.condemned;
             }
         }
-        self.looked = now;
-        self.look = now.after(if all.restless { pace } else { LOOK_AT_QUIET });
+        self.last_poll = now;
+        self.next_poll = now.after(if all.restless { pace } else { POLL_EVERY_QUIET });
         if all.condemned {
-            self.look = now; // More may wait than one batch.
+            self.next_poll = now; // More may wait than one batch.
         }
         let hungry = all.unmet && ring.best_accept_room() > self.outstanding;
         if hungry && !self.hungry {
-            self.look = now; // Somebody may give back what this word makes idle.
+            // Saying that we are hungry makes others return idle permits: poll again now.
+            self.next_poll = now;
         }
         self.say_hungry(hungry);
         if all.unmet && !hungry && self.mode == Mode::Credits {
-            // Credits that lie ready elsewhere hold every slot.
+            // Credits prearmed on other gates hold every slot.
             self.pinched = Some(now);
             self.cancel_all(ring);
         }
@@ -61,24 +62,24 @@ impl Admission {
     /// A client came to a queue that was watched.
     pub fn queue_ready(&mut self, gate: GateId) {
         self.gates[self.places[gate]].watched = false;
-        self.look_soon();
+        self.poll_soon();
     }
 
-    /// Something changed that queues are looked at for: at once, if the last look is long enough
+    /// Something changed that queues are polled for: polls at once if the last poll is long enough
     /// ago. So a queue to which clients come one by one costs no more than one that is never empty.
-    pub(super) fn look_soon(&mut self) {
-        self.look = self.look.min(self.looked.after(LOOK));
+    pub(super) fn poll_soon(&mut self) {
+        self.next_poll = self.next_poll.min(self.last_poll.after(POLL_EVERY));
     }
 
-    /// Some queue of ours is to be looked at by its quota, and nothing else tells who comes to it.
-    pub(super) fn is_quota_overlooked(&self) -> bool {
-        let overlooked = |gate| self.is_quota_looked_at(gate) && !self.gates[gate].is_quiet();
+    /// Some queue of ours is polled because of its quota, and has no watch.
+    pub(super) fn polls_by_quota(&self) -> bool {
+        let overlooked = |gate| self.is_polled_by_quota(gate) && !self.gates[gate].is_quiet();
         self.has_quotas && (0..self.own).any(overlooked)
     }
 
-    /// Queues that no ready accept serves: all of ours while permits are scarce, those whose quota
-    /// is scarce at any time, and those of workers without a slot.
-    fn is_looked_at(&self, index: usize) -> bool {
+    /// Whether a queue is polled: all of ours while permits are scarce, those whose quota is scarce
+    /// at any time, and those of workers without a slot.
+    fn is_polled(&self, index: usize) -> bool {
         let is_own = index < self.own;
         let gate = &self.gates[index];
         if gate.is_closed() {
@@ -87,19 +88,19 @@ impl Admission {
         if !is_own {
             return self.budget.is_full(gate.owner()) || gate.armed > 0;
         }
-        self.mode == Mode::Scarce || self.is_quota_looked_at(index)
+        self.mode == Mode::Scarce || self.is_polled_by_quota(index)
     }
 
-    /// Whether a gate of ours has a quota and no credits that lie ready by it.
-    pub(super) fn is_quota_looked_at(&self, gate: usize) -> bool {
+    /// Whether a gate of ours has a quota and no prearmed credits.
+    pub(super) fn is_polled_by_quota(&self, gate: usize) -> bool {
         let gate = &self.gates[gate];
         gate.quota().is_some() && !gate.is_closed() && !gate.keeps_ready(self.budget.workers())
     }
 
-    fn look_at<R: Accepts>(&mut self, ring: &mut R, gate: usize) -> Seen {
+    fn poll_queue<R: Accepts>(&mut self, ring: &mut R, gate: usize) -> Seen {
         let waiting = ring.accept_queue(self.gates[gate].id).unwrap_or(0);
         if waiting == 0 {
-            // Whoever an accept was armed for is gone; nothing stays pinned here.
+            // The client that an accept was armed for is gone; nothing stays pinned here.
             self.cancel(ring, gate);
             let state = &mut self.gates[gate];
             state.trim_quota();
@@ -116,8 +117,7 @@ impl Admission {
         self.gates[gate].trim_quota();
         let left = wanted - granted;
         if by_quota < wanted && !self.gates[gate].quota_is_used_up() {
-            // What is left of the quota lies ready elsewhere: whoever has it looks now, and gives
-            // it back.
+            // The rest of the quota lies ready at other workers: they wake, and give it back.
             self.budget.wake_others(self.worker);
         }
         let at_limit = self.budget.is_used_up() || self.gates[gate].quota_is_used_up();
@@ -130,7 +130,7 @@ impl Admission {
         Seen { restless: true, unmet: granted < by_quota, condemned: false }
     }
 
-    /// Leaves scarcity when nobody has been hungry for a while and there is plenty again.
+    /// Leaves scarcity when no worker has been hungry for a while and there is plenty again.
     fn watch_the_calm<R: Accepts>(&mut self, ring: &mut R, now: Millis) {
         if self.pinches() {
             self.pinched = Some(now);

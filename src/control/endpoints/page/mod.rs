@@ -7,7 +7,7 @@ use crate::summary::{Cell, Head, Kind, Row, Summary, Table, span};
 
 /// Everything but the figures; `{{name}}` stands where some belong.
 const PAGE: &str = include_str!("page.html");
-/// What the page may do: what is in it, and ask where it came from.
+/// The page's content policy: its own scripts and styles, and requests to its origin.
 pub(super) const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; \
     script-src 'unsafe-inline'; connect-src 'self'; base-uri 'none'; form-action 'none'; \
     frame-ancestors 'none'";

@@ -1,12 +1,12 @@
-//! The bounded places of a door's connections, and the choice of the one that leaves when all are
-//! taken.
+//! The bounded places of an endpoint's connections, and the choice of the one that leaves when all
+//! are taken.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
-/// The places of one door.
+/// The places of one endpoint.
 ///
 /// A new connection gets a place although all are taken: another leaves for it. That is the one
 /// whose last answer is longest ago among those between two requests. Without such a one it is the

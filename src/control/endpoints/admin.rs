@@ -21,7 +21,7 @@ pub struct AdminError {
     pub key: &'static str,
     /// The value that it has, or stands for.
     pub value: String,
-    /// What stands in the way, and what to do.
+    /// The obstacle, and the remedy.
     pub because: String,
 }
 
@@ -36,18 +36,18 @@ impl std::error::Error for AdminError {}
 
 /// The listening socket; its file goes when this is dropped.
 #[derive(Debug)]
-pub struct AdminDoor {
+pub struct AdminEndpoint {
     listener: StdListener,
     file: SocketFile,
 }
 
-impl AdminDoor {
+impl AdminEndpoint {
     /// Listens where the config says, or nowhere; `directory` is where "auto" is. A socket that a
     /// dead process left there is replaced, a living one's never.
     ///
     /// # Errors
     /// When it cannot be made, or somebody else has it.
-    pub fn open(admin: &Admin, directory: &Path) -> Result<Option<AdminDoor>, AdminError> {
+    pub fn open(admin: &Admin, directory: &Path) -> Result<Option<AdminEndpoint>, AdminError> {
         let path = match &admin.socket {
             AdminSocket::Off => return Ok(None),
             AdminSocket::At(path) => path.clone(),
@@ -85,12 +85,12 @@ impl AdminDoor {
         })?;
         listener.set_nonblocking(true).map_err(words)?;
         tracing::info!(path = %path.display(), "admin");
-        Ok(Some(AdminDoor { listener, file }))
+        Ok(Some(AdminEndpoint { listener, file }))
     }
 
     /// Answers until the runtime ends.
     pub(super) async fn serve(self, state: ControlState) -> io::Result<()> {
-        let AdminDoor { listener, file: _file } = self;
+        let AdminEndpoint { listener, file: _file } = self;
         let listener = UnixListener::from_std(listener)?;
         let accept = async || -> io::Result<Option<UnixStream>> {
             listener.accept().await.map(|(stream, _)| Some(stream))
@@ -125,16 +125,16 @@ mod tests {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("a.sock");
         drop(StdListener::bind(&path).expect("a socket"));
-        let door = AdminDoor::open(&at(path.clone(), 0o620), directory.path());
-        let door = door.expect("a dead one is replaced").expect("it is not off");
+        let endpoint = AdminEndpoint::open(&at(path.clone(), 0o620), directory.path());
+        let endpoint = endpoint.expect("a dead one is replaced").expect("it is not off");
         let mode = fs::metadata(&path).expect("it is there").permissions().mode();
         assert_eq!(mode & 0o7777, 0o620);
-        let error = AdminDoor::open(&at(path.clone(), 0o600), directory.path());
+        let error = AdminEndpoint::open(&at(path.clone(), 0o600), directory.path());
         assert!(error.expect_err("it is taken").to_string().contains("another process listens"));
-        drop(door);
+        drop(endpoint);
         assert!(!path.exists());
         fs::write(&path, "").expect("a file");
-        let error = AdminDoor::open(&at(path, 0o600), directory.path());
+        let error = AdminEndpoint::open(&at(path, 0o600), directory.path());
         assert!(error.expect_err("a file").to_string().contains("no socket"));
     }
 
@@ -143,13 +143,14 @@ mod tests {
         let directory = tempfile::tempdir().expect("a directory");
         let dead = auto_path(directory.path(), 1);
         drop(StdListener::bind(&dead).expect("a socket"));
-        let door = AdminDoor::open(&Admin::default(), directory.path()).expect("it is free");
+        let endpoint =
+            AdminEndpoint::open(&Admin::default(), directory.path()).expect("it is free");
         let found = sockets_in(directory.path()).expect("it is readable");
         assert_eq!(
             found.iter().map(|path| pid_of(path)).collect::<Vec<_>>(),
             [Some(std::process::id())]
         );
-        drop(door);
+        drop(endpoint);
         assert!(sockets_in(directory.path()).expect("it is readable").is_empty());
     }
 

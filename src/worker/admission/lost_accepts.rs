@@ -1,16 +1,16 @@
-//! Accepts that were lost, and cancels that missed: found once a second and asked for anew.
+//! Accepts that were lost, and cancels that missed: found once a second and repeated.
 
 use super::gate::Pause;
 use super::{Admission, Mode};
 use crate::ring::Accepts;
 
 impl Admission {
-    /// Once a second: a gate that has clients in its queue, accepts armed and nobody heard for
-    /// two checks has lost its accept. Accepts are cancelled and armed anew.
-    pub fn check_silence<R: Accepts>(&mut self, ring: &mut R) {
+    /// Once a second: a gate with clients in its queue, accepts armed and none completed for two
+    /// checks has lost its accept. Accepts are cancelled and armed again.
+    pub fn rearm_lost_accepts<R: Accepts>(&mut self, ring: &mut R) {
         let mut rearm = false;
         for gate in &mut self.gates {
-            let silent = !std::mem::take(&mut gate.heard) && gate.armed > 0;
+            let silent = !std::mem::take(&mut gate.accepted) && gate.armed > 0;
             let waiting = silent && ring.accept_queue(gate.id).unwrap_or(0) > 0;
             if waiting && gate.suspected {
                 self.counters.accepts_rearmed.add(1);

@@ -25,7 +25,7 @@ const LIFE: Duration = Duration::from_secs(patience::CONNECTION.as_secs() / 2);
 /// Tells the client to come again at once, in milliseconds, when a stream has ended.
 const AGAIN: &str = "retry: 500\n\n";
 
-/// The places of a door's streams.
+/// The places of an endpoint's streams.
 pub(super) fn places() -> Arc<Semaphore> {
     Arc::new(Semaphore::new(STREAMS))
 }
@@ -59,7 +59,7 @@ async fn send(state: ControlState, mut sender: Sender<Bytes>, _place: OwnedSemap
         let reading = serde_json::to_string(&*state.reading()).expect("a reading is plain data");
         let event = format!("{before}data: {reading}\n\n");
         before = "";
-        // Who does not read keeps the place no longer than the others.
+        // A client that does not read keeps its place no longer than the others.
         let left = end.since(state.now());
         if !matches!(timeout(left, sender.send_data(event.into())).await, Ok(Ok(()))) {
             return;

@@ -1,4 +1,4 @@
-//! What an operation looks like to the kernel, and what its `user_data` says.
+//! Submission queue entries: what an operation looks like to the kernel, and its `user_data`.
 
 use std::os::fd::RawFd;
 
@@ -25,7 +25,7 @@ const TAG_SHIFT: u32 = Token::UNUSED_SHIFT;
 const PAYLOAD_MASK: u64 = (1 << TAG_SHIFT) - 1;
 const MULTISHOT_BIT: u64 = 1 << 16;
 
-/// What the eight bits above a token say about an entry.
+/// The purpose of an entry, in the eight bits above a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(super) enum Tag {

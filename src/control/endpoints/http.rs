@@ -28,8 +28,8 @@ const HEAD_WAIT: Duration = Duration::from_secs(5);
 const HEAD_BYTES: usize = 16 << 10;
 /// A request's body.
 const BODY_BYTES: usize = 64 << 10;
-/// Requests begun per second, over all connections of a door: more wait. What they cost is taken
-/// from the cores that the workers run on.
+/// Requests begun per second, over all connections of an endpoint: more wait. What they cost is
+/// taken from the cores that the workers run on.
 const REQUESTS_PER_SECOND: u32 = 100;
 /// Requests that may come at once after a quiet time.
 const REQUESTS_AT_ONCE: usize = 50;

@@ -5,9 +5,8 @@ use std::collections::VecDeque;
 use std::mem::ManuallyDrop;
 
 use super::addresses::Addresses;
-use super::entries::{self, Tag};
+use super::descriptors::{self, Descriptors};
 use super::gates::Gates;
-use super::installs::{self, Installs};
 use super::locked::patient;
 use super::memory::Memory;
 use super::parked::Parked;
@@ -18,6 +17,7 @@ use super::self_connect::SelfConnects;
 use super::servers::Servers;
 use super::setup::{Plan, RingError, RingSetup};
 use super::splices::Splices;
+use super::sqe::{self, Tag};
 use super::supplier::Supplies;
 use super::tables::Tables;
 use super::waker::Waker;
@@ -62,7 +62,7 @@ impl KernelRing {
             memory: ManuallyDrop::new(memory),
             gates: Gates::new(setup.gates),
             supplies: Supplies::new(),
-            installs: Installs::new(setup.descriptors, splices),
+            descriptors: Descriptors::new(setup.descriptors, splices),
             self_connects: SelfConnects::new(&setup.servers, setup.ephemeral_ports),
             addresses: Addresses::new(),
             ready: VecDeque::new(),
@@ -115,7 +115,7 @@ impl KernelRing {
             // SAFETY: the group's mapping has exactly so many entries and lives in `self.memory`,
             // which `Drop` gives back only after it dropped the rings.
             let registered = unsafe {
-                submitter.register_buf_ring_with_flags(address, entries, entries::BUFFER_GROUP, 0)
+                submitter.register_buf_ring_with_flags(address, entries, sqe::BUFFER_GROUP, 0)
             };
             registered.map_err(|error| errno_of(&error))
         });
@@ -132,7 +132,7 @@ impl KernelRing {
                 let tag = Tag::split(completion.user_data()).map(|(tag, _)| tag);
                 if let (Some(Tag::Install), fd @ 0..) = (tag, completion.result()) {
                     // SAFETY: as in `installed`: each such completion is read once, here or there.
-                    drop(unsafe { installs::own(fd as u32) });
+                    drop(unsafe { descriptors::take(fd as u32) });
                 }
             });
         }

@@ -1,16 +1,16 @@
-//! What the kernel's answers mean to a worker, and which steps of the ring's own they bring on.
+//! Completion queue entries: what they mean to a worker, and which steps of the ring follow.
 
 use io_uring::cqueue;
 use nix::libc;
 
 use super::KernelRing;
-use super::entries::{self, Tag};
+use super::sqe::{self, Tag};
 use crate::base::{Buffer, Errno, GateId, OpKind, Side};
 use crate::ring::contract::{AcceptMode, Completion, Done};
 use crate::ring::token::Token;
 
 impl KernelRing {
-    /// What `completion` tells the worker; `None` when it was the ring's own business.
+    /// Translates `completion` for the worker; `None` when it was internal to the ring.
     pub(super) fn translate(
         &mut self,
         table: usize,
@@ -28,7 +28,7 @@ impl KernelRing {
             Tag::CancelStep => {
                 if result == Err(Errno::EALREADY) {
                     // A general cancel marks a poll that is just completing, so that it ends.
-                    self.push(table, entries::cancel_request(payload), Tag::Swallowed.with(0));
+                    self.push(table, sqe::cancel_request(payload), Tag::Swallowed.with(0));
                 }
                 None
             }
@@ -87,7 +87,7 @@ impl KernelRing {
             Ok(bits) if bits & TELLS == 0 => {
                 if !goes_on {
                     let slot = self.tables.place(token.conn, token.side).slot;
-                    self.push(table, entries::watch_writable(slot), token.pack());
+                    self.push(table, sqe::watch_writable(slot), token.pack());
                 }
                 None
             }
@@ -127,7 +127,7 @@ impl KernelRing {
         payload: u64,
         completion: &cqueue::Entry,
     ) -> Completion {
-        let (gate, mode) = entries::accept_of(payload);
+        let (gate, mode) = sqe::accept_of(payload);
         let more = mode == AcceptMode::Multishot && cqueue::more(completion.flags());
         if !more {
             *self.gates[gate].armed(mode) -= 1;

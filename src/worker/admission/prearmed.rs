@@ -1,4 +1,4 @@
-//! What lies ready: accepts that are armed before anybody comes, each covered by permits and slots.
+//! Accepts that are armed before a client comes, each covered by permits and slots.
 
 use super::{Admission, MAX_CREDITS, Mode};
 use crate::ring::{AcceptMode, Accepts};
@@ -21,7 +21,7 @@ impl Admission {
         // Rounded down: were it rounded up, the last of them could be left without any.
         let share = ((left + self.outstanding) / self.ready().max(1)).min(MAX_CREDITS);
         let mut short = false;
-        for gate in self.in_turn(self.own) {
+        for gate in self.round_robin(self.own) {
             if self.gates[gate].is_ready() {
                 let wanted = share.saturating_sub(self.gates[gate].armed).min(left);
                 left -= wanted;
@@ -30,7 +30,7 @@ impl Admission {
             }
         }
         if short {
-            // A gate without a credit would not be heard: look at the queues instead.
+            // A client at a gate without a credit would not be seen: poll the queues instead.
             self.cancel_all(ring);
         }
     }
@@ -43,7 +43,7 @@ impl Admission {
         }
         let burst = ring.accept_burst();
         let kept = if self.mode == Mode::Multishot { burst } else { 0 };
-        for gate in self.in_turn(self.own) {
+        for gate in self.round_robin(self.own) {
             let left = self.fair_share().saturating_sub(self.bound(burst) + kept);
             let share = self.gates[gate].quota_share(self.budget.workers()).min(MAX_CREDITS);
             let wanted = share.saturating_sub(self.gates[gate].armed).min(left);
@@ -72,9 +72,9 @@ impl Admission {
     }
 
     /// The first `many` gates, another one first each time.
-    pub(super) fn in_turn(&mut self, many: usize) -> impl Iterator<Item = usize> + use<> {
-        self.turn = (self.turn + 1) % many.max(1);
-        let first = self.turn;
+    pub(super) fn round_robin(&mut self, many: usize) -> impl Iterator<Item = usize> + use<> {
+        self.first = (self.first + 1) % many.max(1);
+        let first = self.first;
         (0..many).map(move |step| (first + step) % many)
     }
 

@@ -1,4 +1,4 @@
-//! The sockets at which the control plane is spoken to.
+//! The control plane's sockets: for admin requests and for status.
 
 mod admin;
 mod events;
@@ -8,22 +8,22 @@ mod page;
 mod places;
 mod status;
 
-pub use admin::{AdminDoor, AdminError};
+pub use admin::{AdminEndpoint, AdminError};
 pub use hosts::Hosts;
-pub use status::StatusDoor;
+pub use status::StatusEndpoint;
 
 use super::state::ControlState;
 
-/// The sockets at which the control plane is spoken to.
+/// The control plane's sockets.
 #[derive(Debug, Default)]
-pub struct Doors {
-    /// For what changes something.
-    pub admin: Option<AdminDoor>,
-    /// For what only reads.
-    pub status: Option<StatusDoor>,
+pub struct Endpoints {
+    /// For requests that change something, and all others.
+    pub admin: Option<AdminEndpoint>,
+    /// For requests that only read.
+    pub status: Option<StatusEndpoint>,
 }
 
-impl Doors {
+impl Endpoints {
     /// Answers at each until the runtime ends.
     pub(super) fn serve(self, state: &ControlState) {
         if let Some(admin) = self.admin {

@@ -1,4 +1,4 @@
-//! Ordinary descriptors of sockets in slots, for what the ring has no operation for, or a dear one.
+//! Ordinary descriptors of sockets in slots, for work that a ring cannot do or does at a high cost.
 #![allow(unsafe_code)]
 
 use std::collections::VecDeque;
@@ -6,40 +6,41 @@ use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 
 use nix::sys::socket;
 
-use super::completions::done;
-use super::entries::{self, Tag};
+use super::cqe::done;
 use super::layout::Place;
 use super::splices::Splices;
+use super::sqe::{self, Tag};
 use super::{KernelRing, address};
 use crate::base::{Buffer, Chunk, ConnIndex, Errno, OpKind, Side};
 use crate::ring::contract::{Completion, Done};
 use crate::ring::token::Token;
 
-/// The descriptors that there are and may be, and the questions that wait for one.
+/// The count of ordinary descriptors, their bound, and the requests for addresses that wait for
+/// one.
 ///
-/// Those that live for a moment and those of splices and pipes are never more than `most`: each of
-/// either kind is made only after this has counted it. One is always left by splices: what lives
-/// for a moment must not wait for what lives as long as bulk.
+/// Brief descriptors and those of splices and pipes together never exceed `most`: each is counted
+/// here before it is made. One descriptor stays reserved for brief uses, so that bulk cannot starve
+/// them.
 ///
-/// Whoever finds none left goes another way: a FIN by an io-wq thread, bulk by copies; questions
-/// for addresses wait.
-pub(super) struct Installs {
+/// When none is left, a FIN is sent by an io-wq thread, bulk is copied, and requests for addresses
+/// wait.
+pub(super) struct Descriptors {
     most: u32,
-    /// Those that live for a moment: made to ask for addresses, to verify a connect, or to send a
-    /// FIN.
+    /// Brief descriptors: made to ask for addresses, to verify a connect, or to send a FIN, and
+    /// closed at once.
     brief: u32,
     /// Questions for addresses that wait for a descriptor.
     waiting: VecDeque<Token>,
     splices: Splices,
 }
 
-impl Installs {
+impl Descriptors {
     /// At least one, so that questions for addresses are answered.
-    pub(super) fn new(most: u32, splices: Splices) -> Installs {
-        Installs { most: most.max(1), brief: 0, waiting: VecDeque::new(), splices }
+    pub(super) fn new(most: u32, splices: Splices) -> Descriptors {
+        Descriptors { most: most.max(1), brief: 0, waiting: VecDeque::new(), splices }
     }
 
-    /// What splices there are.
+    /// The splices, to be read.
     pub(super) fn splices(&self) -> &Splices {
         &self.splices
     }
@@ -111,16 +112,16 @@ impl Installs {
 }
 
 impl KernelRing {
-    /// Asks a socket for its addresses, when a descriptor is free for it and nobody waits for one:
-    /// for the worker, or to verify a connect.
+    /// Asks a socket for its addresses, for the worker or to verify a connect. It waits for a free
+    /// descriptor behind earlier requests.
     pub(super) fn start_addresses(&mut self, token: Token) {
-        self.installs.waiting.push_back(token);
+        self.descriptors.waiting.push_back(token);
         self.ask_waiting();
     }
 
     /// Asks the questions that waited, as far as descriptors have come free.
     pub(super) fn ask_waiting(&mut self) {
-        while let Some(token) = self.installs.next_question() {
+        while let Some(token) = self.descriptors.next_question() {
             self.install(token);
         }
     }
@@ -130,17 +131,17 @@ impl KernelRing {
     /// connect, echo and close took 51 µs of CPU instead of 80 (`portcullis-bench churn
     /// --connections 64`, Linux 6.18, 2 cores).
     pub(super) fn start_shutdown(&mut self, token: Token) {
-        if self.installs.lend() { self.install(token) } else { self.shut_by_thread(token) }
+        if self.descriptors.lend() { self.install(token) } else { self.shut_by_thread(token) }
     }
 
     fn shut_by_thread(&mut self, token: Token) {
         let Place { table, slot } = self.tables.place(token.conn, token.side);
-        self.push(table, entries::shutdown(slot), token.pack());
+        self.push(table, sqe::shutdown(slot), token.pack());
     }
 
     /// Starts a splice, and has descriptors made for both sockets if they have none.
     pub(super) fn start_splice(&mut self, token: Token) {
-        if self.installs.splice(token) {
+        if self.descriptors.splice(token) {
             for side in Side::BOTH {
                 self.install(Token { side, ..token });
             }
@@ -149,7 +150,7 @@ impl KernelRing {
 
     fn install(&mut self, token: Token) {
         let Place { table, slot } = self.tables.place(token.conn, token.side);
-        self.push(table, entries::install(slot), Tag::Install.with(token.pack()));
+        self.push(table, sqe::install(slot), Tag::Install.with(token.pack()));
     }
 
     /// A descriptor was made, or could not be (Linux before 6.8, EMFILE): its token says what for.
@@ -160,10 +161,10 @@ impl KernelRing {
     ) -> Option<Completion> {
         let token = Token::unpack(payload)?;
         // SAFETY: only completions of `Tag::Install` come here, each once.
-        let socket = result.map(|fd| unsafe { own(fd) });
+        let socket = result.map(|fd| unsafe { take(fd) });
         match token.kind {
             OpKind::Splice => {
-                self.installs.splices.made(token.conn, token.side, socket);
+                self.descriptors.splices.made(token.conn, token.side, socket);
                 None
             }
             OpKind::Shutdown => {
@@ -195,7 +196,7 @@ impl KernelRing {
 
     /// A descriptor that lived for a moment is closed: the next question may have its place.
     fn brief_is_over(&mut self) {
-        self.installs.give_back();
+        self.descriptors.give_back();
         self.ask_waiting();
     }
 }
@@ -204,7 +205,7 @@ impl KernelRing {
 ///
 /// # Safety
 /// `fd` must be what such an operation completed with, and no one else may have asked for it.
-pub(super) unsafe fn own(fd: u32) -> OwnedFd {
+pub(super) unsafe fn take(fd: u32) -> OwnedFd {
     // SAFETY: the kernel made this descriptor for us, and the caller alone has heard of it.
     unsafe { OwnedFd::from_raw_fd(fd as i32) }
 }
