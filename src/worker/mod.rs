@@ -6,6 +6,7 @@ mod count;
 mod errands;
 mod link;
 mod mailbox;
+mod preface;
 mod question;
 mod reach;
 mod recent;
@@ -20,6 +21,7 @@ use std::time::Duration;
 
 pub use access::{AccessEvent, AccessNote, AccessPlan, AccessQueue};
 pub use mailbox::{Adoption, Mailbox, Order, mailbox};
+pub use preface::{Decoder, Judgement, Preface, PrefacePlan, Prefaces};
 pub use question::{Answer, Candidate, Purpose, Reply, Row, Task};
 pub use recent::{Happening, What};
 
@@ -53,6 +55,8 @@ pub struct Plan {
     pub access: Option<AccessPlan>,
     /// When receives that wait give way to waits without a buffer.
     pub quiet: QuietPlan,
+    /// Which clients are read before a server is chosen.
+    pub prefaces: PrefacePlan,
 }
 
 /// When a connection's receives have waited for long enough. A waiting receive takes 870 bytes of
@@ -92,6 +96,7 @@ pub struct Worker<R: Ring> {
     routes: Routes,
     table: Table,
     timers: Timers,
+    prefaces: Prefaces,
     /// Lanes that found no buffer, oldest first.
     starved: VecDeque<(ConnIndex, u32, Side)>,
     /// Starved lanes that may try again, beside one for each buffer that comes back.
@@ -133,7 +138,8 @@ impl<R: Ring> Worker<R> {
         let now = moment.millis();
         let worker = Worker {
             admission: Admission::new(budget, counters.clone(), plan.worker, &plan.topology),
-            routes: Routes::new(plan.worker, plan.topology.clone(), &counters),
+            routes: Routes::new(&plan, &counters),
+            prefaces: Prefaces::new(plan.prefaces.places),
             table: Table::new(ring.slots()),
             timers: Timers::new(Tick::at(now)),
             starved: VecDeque::new(),
@@ -187,6 +193,7 @@ impl<R: Ring> Worker<R> {
         }
         self.expire();
         self.feed_starved();
+        self.call_waiting();
         self.run_errands();
         self.check_once_a_second();
         self.routes.sweep(&mut self.ring);
@@ -218,7 +225,7 @@ impl<R: Ring> Worker<R> {
     }
 
     fn sleep(&self) -> Duration {
-        if self.timers.any_due() {
+        if self.timers.any_due() || self.prefaces.can_call() {
             return Duration::ZERO;
         }
         let looks = [self.admission.next_look(), self.errands.next()];

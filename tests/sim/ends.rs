@@ -290,15 +290,23 @@ impl End {
         timed || matches!(self.reason, MaxLifetime | Drained | Stopped | Killed)
     }
 
+    /// It was no connection yet.
+    pub fn is_before_join(&self) -> bool {
+        matches!(self.reason, Reason::ClientGone | Reason::NoServer)
+    }
+
     /// An end from outside has a cause, and its time had come.
-    pub fn check(&self, name: &str, scenario: &Scenario, ordered: Option<u64>) {
+    pub fn check(&self, name: &str, scenario: &Scenario, listener: usize, ordered: Option<u64>) {
         let Begun { at, opened, moved, unread, unread_client, .. } = self.begun;
         let timeouts = &scenario.timeouts;
+        let preface = scenario.preface_within(listener);
         let since = |moment: u64, timeout: Option<Duration>| {
             timeout.is_some_and(|timeout| at >= moment + timeout.as_millis() as u64)
         };
         let due = match self.reason {
-            Reason::FirstByteTimeout => since(opened, timeouts.first_byte),
+            Reason::FirstByteTimeout => {
+                since(opened, timeouts.first_byte) || since(opened, preface)
+            }
             Reason::IdleTimeout => since(moved, timeouts.idle),
             Reason::HalfCloseTimeout => since(moved, timeouts.half_close),
             Reason::MaxLifetime => since(opened, least(timeouts.max_lifetime)),
@@ -311,6 +319,8 @@ impl End {
             since + timeout.map_or(0, |timeout| timeout.as_millis() as u64)
         };
         let deadline = match self.reason {
+            // It may wait for a place, or say too little.
+            Reason::FirstByteTimeout if preface.is_some() => return,
             Reason::FirstByteTimeout => deadline(opened, timeouts.first_byte),
             Reason::IdleTimeout => deadline(moved, timeouts.idle),
             Reason::HalfCloseTimeout => deadline(moved, timeouts.half_close),

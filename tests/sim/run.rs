@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Once};
 
 use crossbeam::channel::Sender;
-use portcullis::base::{Clock, Id, WorkerId};
+use portcullis::base::{Clock, ConnIndex, Id, WorkerId};
 use portcullis::budget::Budget;
 use portcullis::config::Balance;
 use portcullis::conn::Reason;
@@ -21,6 +21,7 @@ use crate::mutant::Mutant;
 use crate::mutation::Mutation;
 use crate::notes;
 use crate::oracle;
+use crate::prefaces::{self, Readings};
 use crate::random::Random;
 use crate::ring::SimRing;
 use crate::scenario::{Access, Scenario, Steer, Stop};
@@ -69,6 +70,8 @@ struct Run {
     asker: Asker,
     /// By worker.
     resets: Vec<Resets>,
+    /// By worker.
+    readings: Vec<Readings>,
     /// What had moved, and since when nothing more, jumps of the clock left out.
     still_since: (u64, u64),
     /// Some were here when the run was stopped.
@@ -142,6 +145,7 @@ impl Run {
             random,
             calm: false,
             resets: (0..scenario.workers).map(|_| Resets::default()).collect(),
+            readings: (0..scenario.workers).map(|_| Readings::default()).collect(),
             still_since: (0, 0),
             held: false,
             stopped: None,
@@ -167,6 +171,7 @@ impl Run {
         ring.trace = trace.then_some(worker);
         ring.listeners.resize_with(scenario.wirings.len(), Listener::default);
         ring.wirings = scenario.wirings.clone();
+        ring.prefaces = scenario.prefaces.clone();
         if scenario.workers > 1 {
             ring.longest_nap = 10;
         }
@@ -193,6 +198,7 @@ impl Run {
                 logged: scenario.logged,
                 access: access_plan(scenario, &notes),
                 quiet: scenario.quiet.clone(),
+                prefaces: prefaces::plan(scenario, self.mutation),
             },
             self.budget.clone(),
             counters,
@@ -242,6 +248,7 @@ impl Run {
             oracle::check_permits(&rings, &budget, &quotas, at_limit);
             self.check_still();
             self.check_topology(worker);
+            self.check_prefaces(worker);
         }
     }
 
@@ -342,6 +349,16 @@ impl Run {
         }
     }
 
+    fn check_prefaces(&mut self, worker: usize) {
+        let Some(asked) = &self.scenario.prefaces else { return };
+        let waiting = self.workers[worker].prefaces().waiting();
+        let ring = &mut self.workers[worker].ring().inner;
+        if waiting > 0 {
+            ring.faults.note(Fault::PlaceAwaited);
+        }
+        self.readings[worker].check(ring, asked.within);
+    }
+
     /// Progress and completions so far.
     fn standing(&mut self, worker: usize) -> (u64, u64) {
         let ring = &self.workers[worker].ring().inner;
@@ -429,9 +446,15 @@ impl Run {
         self.rings().for_each(SimRing::settle);
         let (scenario, held) = (self.scenario.clone(), self.held);
         for ring in self.rings() {
+            ring.note_prefaces();
             oracle::judge(ring, &scenario, held);
             oracle::check_home(ring);
         }
+        if self.mutation == Mutation::LeaksPlace {
+            self.workers[0].prefaces().ask(ConnIndex(0));
+        }
+        let is_home = |worker: &mut Worker<Mutant>| worker.prefaces().is_empty();
+        assert!(self.workers.iter_mut().all(is_home), "places did not come home");
         if self.mutation == Mutation::LeaksPermit {
             self.budget.lease(1);
         }
