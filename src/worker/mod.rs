@@ -27,7 +27,7 @@ pub use recent::{Happening, What};
 
 pub use crate::config::Timeouts;
 
-use crate::base::{Clock, ConnIndex, Errno, Micros, Millis, Side, Tick, WorkerId};
+use crate::base::{Clock, ConnIndex, Errno, Micros, Millis, RouteId, Side, Tick, WorkerId};
 use crate::budget::Budget;
 use crate::conn::{Event, Patience};
 use crate::metrics::WorkerCounters;
@@ -95,6 +95,8 @@ pub struct Worker<R: Ring> {
     admission: Admission,
     routes: Routes,
     table: Table,
+    /// Clients accepted into slots whose close has not been heard of, and their routes.
+    successors: HashMap<ConnIndex, (RouteId, Verdict)>,
     timers: Timers,
     prefaces: Prefaces,
     /// Lanes that found no buffer, oldest first.
@@ -141,6 +143,7 @@ impl<R: Ring> Worker<R> {
             routes: Routes::new(&plan, &counters),
             prefaces: Prefaces::new(plan.prefaces.places),
             table: Table::new(ring.slots()),
+            successors: HashMap::new(),
             timers: Timers::new(Tick::at(now)),
             starved: VecDeque::new(),
             starved_tries: 0,

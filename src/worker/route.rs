@@ -39,8 +39,8 @@ impl<R: Ring> Worker<R> {
             return self.begin(route, index, verdict);
         }
         // The slot's close was carried out, but this overtook its completion.
-        assert!(entry.successor.is_none(), "two clients in slot {}", index.0);
-        entry.successor = Some((route, verdict));
+        let other = self.successors.insert(index, (route, verdict));
+        assert!(other.is_none(), "two clients in slot {}", index.0);
     }
 
     fn begin(&mut self, route: RouteId, index: ConnIndex, verdict: Verdict) {
@@ -248,7 +248,9 @@ impl<R: Ring> Worker<R> {
         }
         self.routes.leave(entry.route);
         entry.generation = (entry.generation + 1) % Token::GENERATIONS;
-        if let Some((route, verdict)) = entry.successor.take() {
+        if !self.successors.is_empty()
+            && let Some((route, verdict)) = self.successors.remove(&index)
+        {
             self.begin(route, index, verdict);
         }
     }
