@@ -27,6 +27,22 @@ pub enum Event {
     ServersExhausted,
     /// No source port is free towards any server that is left, and some are in use.
     NoPort,
+    /// What was read of the client is not all of its preface, or there is a place for reading it.
+    PrefaceMore,
+    /// What was read is all of it.
+    PrefaceDone {
+        /// Some of it is the server's, who gets it before anything else: [`Action::Recall`].
+        keeps: bool,
+    },
+    /// It cannot be one.
+    PrefaceRefused(Reason),
+    /// The next of what was kept of the client's first bytes.
+    Kept {
+        /// Where it lies; `None` when no buffer is free for it.
+        chunk: Option<Chunk>,
+        /// It is not the last.
+        more: bool,
+    },
     /// The chunk that waits for this side lies elsewhere now.
     ChunkMoved(Side, Chunk),
     /// A buffer is free again for the starved lane that this side is the source of.
@@ -53,6 +69,8 @@ pub enum Patience {
     Unbounded,
     /// Files or memory of the kernel: ask again soon.
     Pressure,
+    /// The whole of the client's preface.
+    Preface,
     /// The server's answer to a connect.
     Connect,
     /// The client's first byte.
@@ -82,7 +100,7 @@ impl Patience {
     /// it. All others are the connection's own: [`Event::Expired`].
     pub fn timeout(self) -> Option<Reason> {
         match self {
-            Patience::FirstByte => Some(Reason::FirstByteTimeout),
+            Patience::Preface | Patience::FirstByte => Some(Reason::FirstByteTimeout),
             Patience::Byte => Some(Reason::IdleTimeout),
             Patience::LastDirection => Some(Reason::HalfCloseTimeout),
             Patience::Lifetime => Some(Reason::MaxLifetime),
@@ -103,6 +121,14 @@ impl Patience {
 pub enum Action {
     /// Start an operation on one side.
     Start(Side, Operation),
+    /// The client's preface can be read: [`Event::PrefaceMore`] once there is a place for that.
+    AwaitPlace,
+    /// Bytes of the client's preface, which are the worker's from here on, their buffer included.
+    /// An event says what they come to: [`Event::PrefaceMore`], [`Event::PrefaceDone`] or
+    /// [`Event::PrefaceRefused`].
+    Judge(Chunk),
+    /// Hand the next of the kept bytes over: [`Event::Kept`].
+    Recall,
     /// Make an upstream socket for the next server not yet tried: [`Operation::Open`]. Where there
     /// is none, that is an event.
     Open,

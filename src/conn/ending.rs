@@ -1,6 +1,8 @@
 //! From the end of the bytes to the empty slot.
 
-use super::{Action, Actions, Connection, Input, Lane, Patience, Phase, Reason, Stage, Wiring};
+use super::{
+    Action, Actions, Connection, Input, Lane, Mark, Patience, Phase, Reason, Stage, Wiring,
+};
 use crate::base::{BySide, InFlight, OpKind, Operation, Side};
 
 impl Connection {
@@ -17,7 +19,7 @@ impl Connection {
             return;
         }
         self.note_reason(reason);
-        self.resets = resets;
+        self.marks.set_resets(resets);
         self.phase = Phase::Ending(Stage::Addresses);
         for source in Side::BOTH {
             match self.lanes[source] {
@@ -28,9 +30,10 @@ impl Connection {
             }
             self.lanes[source] = Lane::Dead;
         }
-        if self.asks_addresses {
+        if self.marks.has(Mark::AsksAddresses) {
             self.ask_addresses_at_end(Side::Client, actions);
-            if self.upstream_open && !self.in_flight[Side::Upstream].has(OpKind::Close) {
+            let is_open = self.marks.has(Mark::UpstreamOpen);
+            if is_open && !self.in_flight[Side::Upstream].has(OpKind::Close) {
                 self.ask_addresses_at_end(Side::Upstream, actions);
             }
         }
@@ -58,14 +61,17 @@ impl Connection {
             _ => {}
         }
         let mut resets = BySide([false; 2]);
+        let has_server = self.is_joined_to_server();
         for sink in Side::BOTH {
-            let has_peer = sink == Side::Client || self.is_joined_to_server();
+            let has_peer = sink == Side::Client || has_server;
             let is_cut = match self.lanes[self.source_of(sink)] {
                 // A reset would overtake the last bytes of a stream that has ended. What the sink
                 // still sends, its closed socket answers with RST.
                 Lane::Finishing | Lane::Finished => false,
                 // A starved lane knows of bytes that it has no buffer for.
                 Lane::Sending(_) | Lane::Stalled(_) | Lane::Starved => true,
+                // Nobody gets what was read of a preface.
+                _ if sink == Side::Client && !has_server && self.has_preface() => true,
                 // A reset is passed on, however long ago it came.
                 _ => !at_rest || self.input[self.source_of(sink)] == Input::Reset,
             };
@@ -81,12 +87,15 @@ impl Connection {
     /// Bytes of `source` are known to be there although it is ending: their receive beat its cancel
     /// or found no buffer. They cannot be delivered, so their sink gets RST after all.
     pub(super) fn cut_off(&mut self, source: Side, actions: &mut Actions) {
-        let sink = self.sink_of(source);
         let Phase::Ending(stage) = self.phase else { return };
-        if self.resets[sink] || self.input[sink] == Input::Reset || self.wiring == Wiring::Discard {
+        // Of a preface, nobody but its client can see that it is cut off.
+        let has_server = self.wiring == Wiring::Pair && self.marks.has(Mark::UpstreamOpen);
+        let sink = if has_server { self.sink_of(source) } else { Side::Client };
+        let is_over = self.marks.resets(sink) || self.input[sink] == Input::Reset;
+        if is_over || self.wiring == Wiring::Discard {
             return;
         }
-        self.resets[sink] = true;
+        self.marks.set_reset(sink);
         if stage != Stage::Addresses {
             self.start(sink, Operation::Reset, actions);
             self.phase = Phase::Ending(Stage::Resetting);
@@ -123,6 +132,7 @@ impl Connection {
             (
                 phase,
                 Patience::Unbounded
+                | Patience::Preface
                 | Patience::FirstByte
                 | Patience::Byte
                 | Patience::LastDirection
@@ -148,7 +158,7 @@ impl Connection {
                 Stage::Addresses if self.anywhere(OpKind::Addresses) => return,
                 Stage::Addresses => {
                     for side in Side::BOTH {
-                        if self.resets[side] {
+                        if self.marks.resets(side) {
                             self.start(side, Operation::Reset, actions);
                         }
                     }
@@ -167,7 +177,8 @@ impl Connection {
                     return;
                 }
                 Stage::Retiring => {
-                    let first = if self.upstream_open { Side::Upstream } else { Side::Client };
+                    let is_open = self.marks.has(Mark::UpstreamOpen);
+                    let first = if is_open { Side::Upstream } else { Side::Client };
                     self.start(first, Operation::Close, actions);
                     Stage::Closing
                 }
@@ -181,17 +192,17 @@ impl Connection {
     pub(super) fn closed(&mut self, side: Side, actions: &mut Actions) {
         match (self.phase, side) {
             (Phase::Retrying, Side::Upstream) => {
-                self.upstream_open = false;
+                self.marks.set(Mark::UpstreamOpen, false);
                 self.retry(actions);
             }
             (Phase::Ending(stage), Side::Upstream) => {
-                self.upstream_open = false;
+                self.marks.set(Mark::UpstreamOpen, false);
                 if stage == Stage::Closing {
                     self.start(Side::Client, Operation::Close, actions);
                 }
             }
             (Phase::Ending(Stage::Closing), Side::Client) => {
-                assert!(self.wiring == Wiring::Pair || !self.upstream_open);
+                assert!(self.wiring == Wiring::Pair || !self.marks.has(Mark::UpstreamOpen));
                 actions.list.push(Action::Vacate(self.reason));
                 self.phase = Phase::Vacant;
             }

@@ -1,7 +1,9 @@
 //! One connection as a pure state machine: no clock, no ring, no allocation.
 //!
 //! ```text
-//!             accepted
+//!             accepted ──► Preface: its route reads the client's first bytes before a server
+//!                │            │       is chosen; then on as if accepted now
+//!                ├────────────┘
 //!                │            no server is left
 //!   builtin ┌────┴─────┐   ┌─────────────────────────────────────────────┐
 //!       ┌───┤          ▼   │   opened               failed, timed out    │
@@ -23,15 +25,19 @@
 //!
 //! From Opening it steps aside to Pressed, and back, while the kernel has no file for a socket.
 //!
-//! `opening` leads up to Joined, `relay` moves bytes within it, `ending` leads out of it. An error
-//! of a socket is delivered once, to whichever operation runs first, so any failed operation marks
-//! its side as reset, and a receive of 0 on such a side is no FIN.
+//! `preface` and `opening` lead up to Joined, `relay` moves bytes within it, `delivery` and
+//! `ending` lead out of it. An error of a socket is delivered once, to whichever operation runs
+//! first, so any failed operation marks its side as reset, and a receive of 0 on such a side is no
+//! FIN.
 
 mod action;
+mod delivery;
 mod ending;
 mod lane;
+mod marks;
 mod opening;
 mod passage;
+mod preface;
 mod relay;
 
 pub use crate::base::Reason;
@@ -39,6 +45,7 @@ pub use action::{Action, Actions, Event, Patience};
 pub use lane::{Input, Lane};
 pub use opening::is_pressure;
 
+use marks::{Mark, Marks};
 use passage::Passage;
 
 use crate::base::{BySide, InFlight, OpKind, Operation, Side};
@@ -61,6 +68,11 @@ pub enum Wiring {
 pub enum Phase {
     /// No client.
     Vacant,
+    /// The client's first bytes are awaited, on which the choice of a server may depend.
+    Preface {
+        /// Some of them were read.
+        is_read: bool,
+    },
     /// The upstream socket is being made.
     Opening,
     /// The connect is in flight.
@@ -76,10 +88,26 @@ pub enum Phase {
         /// The side that gets the reset.
         to: Side,
         /// Bytes that it had not acknowledged when last asked.
-        left_bytes: u32,
+        left: LeftBytes,
     },
     /// On the way out.
     Ending(Stage),
+}
+
+/// A count of bytes at any address, so that a [`Phase`] takes five bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LeftBytes([u8; 4]);
+
+impl LeftBytes {
+    /// So many.
+    pub fn new(bytes: u32) -> LeftBytes {
+        LeftBytes(bytes.to_ne_bytes())
+    }
+
+    /// How many.
+    pub fn get(self) -> u32 {
+        u32::from_ne_bytes(self.0)
+    }
 }
 
 /// The steps of an ending, each taken when the one before has completed.
@@ -101,14 +129,7 @@ pub struct Connection {
     phase: Phase,
     wiring: Wiring,
     reason: Reason,
-    /// The addresses of its sockets are asked for at the end.
-    asks_addresses: bool,
-    /// The upstream slot holds a socket.
-    upstream_open: bool,
-    /// A server may have heard of this client.
-    connect_begun: bool,
-    /// Sides that get RST at the end.
-    resets: BySide<bool>,
+    marks: Marks,
     /// The end of each side's stream, as far as it is known.
     input: BySide<Input>,
     in_flight: BySide<InFlight>,
@@ -124,10 +145,7 @@ impl Connection {
         phase: Phase::Vacant,
         wiring: Wiring::Hold,
         reason: Reason::Closed,
-        asks_addresses: false,
-        upstream_open: false,
-        connect_begun: false,
-        resets: BySide([false; 2]),
+        marks: Marks::NONE,
         input: BySide([Input::Open; 2]),
         in_flight: BySide([InFlight::NONE; 2]),
         lanes: BySide([Lane::Unarmed; 2]),
@@ -150,6 +168,10 @@ impl Connection {
             }
             Event::ServersExhausted => self.servers_exhausted(&mut actions),
             Event::NoPort => self.no_port(),
+            Event::PrefaceMore => self.preface_goes_on(&mut actions),
+            Event::PrefaceDone { keeps } => self.preface_done(keeps, &mut actions),
+            Event::PrefaceRefused(reason) => self.preface_refused(reason, &mut actions),
+            Event::Kept { chunk, more } => self.kept(chunk, more, &mut actions),
             Event::ChunkMoved(sink, chunk) => self.chunk_moved(sink, chunk),
             Event::BufferFreed(source) => self.buffer_freed(source, &mut actions),
             Event::Expired(patience) => self.expired(patience, &mut actions),
@@ -168,6 +190,9 @@ impl Connection {
         let Event::Completed { side, kind, result, buffer, full, .. } = event else { return };
         match (self.phase, kind) {
             (Phase::Vacant, _) => panic!("{event:?} in Vacant"),
+            (Phase::Preface { .. }, OpKind::Receive) => {
+                self.preface_received(result, buffer, actions);
+            }
             // Buffers come home in every phase.
             (_, OpKind::Receive | OpKind::Splice) => {
                 self.received(side, result, buffer, full, actions);
@@ -183,6 +208,10 @@ impl Connection {
             (_, OpKind::Connect) => self.connected(result, actions),
             (_, OpKind::WaitReadable) => self.readable(side, result, actions),
             (Phase::Retrying, OpKind::Cancel) => self.retry(actions),
+            (
+                Phase::Opening | Phase::Pressed | Phase::Connecting | Phase::Retrying,
+                OpKind::WatchHangup,
+            ) => self.hung_up_early(result, actions),
             (Phase::Joined, OpKind::WaitWritable) => self.writable(side, actions),
             (Phase::Joined, OpKind::Shutdown) => self.shut_down(side, result, actions),
             // It cancelled receives, which complete by themselves.
@@ -202,6 +231,7 @@ impl Connection {
     pub fn patience(&self) -> Patience {
         match self.phase {
             Phase::Vacant | Phase::Opening => Patience::Unbounded,
+            Phase::Preface { .. } => Patience::Preface,
             Phase::Pressed => Patience::Pressure,
             Phase::Connecting => Patience::Connect,
             Phase::Retrying | Phase::Ending(_) => Patience::Retirement,
@@ -212,7 +242,7 @@ impl Connection {
             Phase::Joined if self.is_reset() => Patience::LastBytes,
             Phase::Joined if self.is_unwatched() => Patience::OtherEnd,
             Phase::Joined if self.input != BySide([Input::Open; 2]) => Patience::LastDirection,
-            Phase::Joined if self.moved_bytes[Side::Client] == 0 => Patience::FirstByte,
+            Phase::Joined if self.is_silent() => Patience::FirstByte,
             Phase::Joined => Patience::Byte,
         }
     }
@@ -257,6 +287,11 @@ impl Connection {
         is_about_bytes && self.lanes.0.iter().any(|lane| matches!(lane, Lane::Sending(_)))
     }
 
+    /// The client has sent nothing yet that its server could get.
+    fn is_silent(&self) -> bool {
+        self.moved_bytes[Side::Client] == 0 && !self.marks.has(Mark::Spoke)
+    }
+
     /// A side was reset, and what it sent before is still on its way.
     fn is_reset(&self) -> bool {
         self.input.0.contains(&Input::Reset)
@@ -293,4 +328,4 @@ impl Connection {
 
 /// A connection and its share of every table stays within the 128 bytes that DESIGN promises; the
 /// worker asserts the sum, this is the larger part of it.
-const _: () = assert!(size_of::<Connection>() <= 72);
+const _: () = assert!(size_of::<Phase>() <= 5 && size_of::<Connection>() <= 64);

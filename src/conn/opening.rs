@@ -1,7 +1,7 @@
 //! From the accept to the join.
 
 use super::relay::is_gone;
-use super::{Action, Actions, Connection, Input, Lane, Phase, Reason, Wiring};
+use super::{Action, Actions, Connection, Input, Lane, Mark, Marks, Phase, Reason, Wiring};
 use crate::base::{BySide, Errno, OpKind, Operation, Side};
 
 /// Whether the kernel refuses for want of files or memory, of which it may have some later.
@@ -13,31 +13,39 @@ impl Connection {
     /// A client's first moment: joined at once to a builtin, or waiting for a server.
     /// `asks_addresses` asks for addresses at the end.
     pub fn accepted(wiring: Wiring, asks_addresses: bool) -> (Connection, Actions) {
-        let mut conn =
-            Connection { phase: Phase::Joined, wiring, asks_addresses, ..Connection::VACANT };
+        let marks = Marks::NONE.with(Mark::AsksAddresses, asks_addresses);
+        let mut conn = Connection { wiring, marks, ..Connection::VACANT };
         let mut actions = Actions::default();
-        match wiring {
-            Wiring::Hold => conn.start(Side::Client, Operation::WatchHangup, &mut actions),
-            Wiring::Echo | Wiring::Discard => conn.wait_readable(Side::Client, &mut actions),
+        conn.begin(&mut actions);
+        (conn, actions)
+    }
+
+    /// All is known that the choice of a server depends on.
+    pub(super) fn begin(&mut self, actions: &mut Actions) {
+        let keeps = self.passages[Side::Client].is_kept();
+        self.phase = if self.wiring == Wiring::Pair { Phase::Opening } else { Phase::Joined };
+        match self.wiring {
+            Wiring::Hold => self.watch(Side::Client, actions),
+            Wiring::Echo | Wiring::Discard if keeps => self.receive(Side::Client, actions),
+            Wiring::Echo | Wiring::Discard => self.wait_readable(Side::Client, actions),
             Wiring::Pair => {
-                conn.phase = Phase::Opening;
                 // The wait comes before the socket: a client that is gone already is known to be
-                // so when the socket is there, and no server ever hears of it.
-                conn.wait_readable(Side::Client, &mut actions);
-                conn.open(&mut actions);
+                // so when the socket is there, and no server ever hears of it. A client of which
+                // bytes are kept is not read, as where a lane is stalled.
+                if keeps {
+                    self.watch(Side::Client, actions);
+                } else {
+                    self.wait_readable(Side::Client, actions);
+                }
+                self.open(actions);
             }
         }
-        (conn, actions)
     }
 
     /// A client beyond a limit: it gets a reset, and no server hears of it.
     pub fn refused(asks_addresses: bool) -> (Connection, Actions) {
-        let mut conn = Connection {
-            phase: Phase::Joined,
-            wiring: Wiring::Hold,
-            asks_addresses,
-            ..Connection::VACANT
-        };
+        let marks = Marks::NONE.with(Mark::AsksAddresses, asks_addresses);
+        let mut conn = Connection { phase: Phase::Joined, marks, ..Connection::VACANT };
         let mut actions = Actions::default();
         conn.end(Reason::Refused, BySide([true, false]), &mut actions);
         conn.advance_ending(&mut actions);
@@ -46,14 +54,14 @@ impl Connection {
 
     /// The upstream slot was filled, or the kernel would not.
     pub(super) fn opened(&mut self, result: Result<u32, Errno>, actions: &mut Actions) {
-        self.upstream_open = result.is_ok();
+        self.marks.set(Mark::UpstreamOpen, result.is_ok());
         if self.phase != Phase::Opening {
             return; // The client left meanwhile; the ending empties the slot.
         }
         match result {
             Ok(_) => {
                 self.phase = Phase::Connecting;
-                self.connect_begun = true;
+                self.marks.set(Mark::ConnectBegun, true);
                 self.in_flight[Side::Upstream].start(OpKind::Connect);
                 actions.list.push(Action::Connect);
             }
@@ -108,7 +116,7 @@ impl Connection {
         if !self.in_flight[Side::Upstream].is_empty() {
             return;
         }
-        if self.upstream_open {
+        if self.marks.has(Mark::UpstreamOpen) {
             self.start(Side::Upstream, Operation::Close, actions);
         } else {
             self.open_again(actions);
@@ -136,9 +144,15 @@ impl Connection {
     pub(super) fn readable_early(&mut self, result: Result<u32, Errno>, actions: &mut Actions) {
         self.lanes[Side::Client] = Lane::Unarmed;
         if is_gone(result) {
-            self.input[Side::Client] = Input::Reset;
-            let reason = if self.connect_begun { Reason::ClientReset } else { Reason::ClientGone };
-            self.end(reason, BySide([false; 2]), actions);
+            self.gone_early(actions);
         }
+    }
+
+    /// The client was reset before the join.
+    pub(super) fn gone_early(&mut self, actions: &mut Actions) {
+        self.input[Side::Client] = Input::Reset;
+        let is_heard_of = self.marks.has(Mark::ConnectBegun);
+        let reason = if is_heard_of { Reason::ClientReset } else { Reason::ClientGone };
+        self.end(reason, BySide([false; 2]), actions);
     }
 }

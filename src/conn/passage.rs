@@ -29,10 +29,17 @@ const WOKEN: u8 = 0x80;
 const LEAVING: u8 = 0xc0;
 
 impl Passage {
+    /// By the worker, out of what it keeps of a preface; then by receives.
+    pub(super) const KEPT: Passage = Passage(0);
     /// By receives, as every lane begins.
     pub(super) const COPIED: Passage = Passage(FULL_RECEIVES);
     /// The same, after the ring refused a splice.
     pub(super) const REFUSED: Passage = Passage(FULL_RECEIVES_IF_REFUSED);
+
+    /// What comes next was read before the join.
+    pub(super) fn is_kept(self) -> bool {
+        self == Passage::KEPT
+    }
 
     fn state(self) -> u8 {
         self.0 & !COUNT

@@ -31,8 +31,13 @@ impl Connection {
         self.start(source, Operation::WaitReadable, actions);
     }
 
-    /// Takes what comes next: by a splice in a lane of bulk, else by a receive.
+    /// Takes what comes next: what is kept of a preface, else by a splice in a lane of bulk, else
+    /// by a receive.
     pub(super) fn receive(&mut self, source: Side, actions: &mut Actions) {
+        if self.passages[source].is_kept() {
+            self.lanes[source] = Lane::Receiving;
+            return actions.list.push(Action::Recall);
+        }
         if self.passages[source].is_spliced() {
             self.lanes[source] = Lane::Splicing;
             return self.start(source, Operation::Splice, actions);
@@ -85,7 +90,7 @@ impl Connection {
 
     /// Watches for a reset of a side from which nothing is being read. The watch stays until the
     /// connection goes quiet: a lane that stalled once does so again.
-    fn watch(&mut self, side: Side, actions: &mut Actions) {
+    pub(super) fn watch(&mut self, side: Side, actions: &mut Actions) {
         if !self.in_flight[side].has(OpKind::WatchHangup) {
             self.start(side, Operation::WatchHangup, actions);
         }
@@ -106,6 +111,7 @@ impl Connection {
             Phase::Joined | Phase::Delivering { .. } if self.lanes[source] == Lane::Dropping => {
                 self.start(source, Operation::Receive, actions);
             }
+            Phase::Preface { .. } => self.preface_readable(result, actions),
             Phase::Opening | Phase::Pressed | Phase::Connecting | Phase::Retrying => {
                 self.readable_early(result, actions);
             }
@@ -142,26 +148,16 @@ impl Connection {
         }
         match (result, buffer) {
             (Ok(length_bytes), Some(buffer)) if length_bytes > 0 => {
-                actions.moved = true;
-                if self.wiring == Wiring::Discard {
-                    self.delivered(source, length_bytes, actions);
-                    actions.list.push(Action::Release(buffer));
-                    return self.receive(source, actions);
-                }
                 if self.wiring == Wiring::Pair {
                     self.passages[source].brought(full);
                 }
-                self.send(source, Chunk { buffer, start_bytes: 0, length_bytes }, actions);
+                self.take(source, Chunk { buffer, start_bytes: 0, length_bytes }, actions);
             }
             (Err(error @ (Errno::EMFILE | Errno::EAGAIN)), None) if lane == Lane::Splicing => {
                 self.not_spliced(source, error, actions);
             }
             (Ok(0), None) => self.input_ended(source, actions),
-            (Err(Errno::ENOBUFS), None) => {
-                self.lanes[source] = Lane::Starved;
-                actions.list.push(Action::AwaitBuffer(source));
-                self.watch(source, actions);
-            }
+            (Err(Errno::ENOBUFS), None) => self.starve(source, actions),
             (Err(Errno::EINTR), None) => self.receive(source, actions),
             // Cancelled: it has gone quiet.
             (Err(Errno::EAGAIN | Errno::ECANCELED), None) => self.wait_readable(source, actions),
@@ -173,6 +169,24 @@ impl Connection {
             }
             (result, buffer) => panic!("received {result:?} with {buffer:?}"),
         }
+    }
+
+    /// Bytes of a joined source, on their way.
+    pub(super) fn take(&mut self, source: Side, chunk: Chunk, actions: &mut Actions) {
+        actions.moved = true;
+        if self.wiring == Wiring::Discard {
+            self.delivered(source, chunk.length_bytes, actions);
+            actions.list.push(Action::Release(chunk.buffer));
+            return self.receive(source, actions);
+        }
+        self.send(source, chunk, actions);
+    }
+
+    /// There are bytes, and no buffer for them.
+    pub(super) fn starve(&mut self, source: Side, actions: &mut Actions) {
+        self.lanes[source] = Lane::Starved;
+        actions.list.push(Action::AwaitBuffer(source));
+        self.watch(source, actions);
     }
 
     /// Whether the lane of `source` waits with more than a plain wait: an armed receive, a watch or
@@ -239,9 +253,9 @@ impl Connection {
     }
 
     pub(super) fn buffer_freed(&mut self, source: Side, actions: &mut Actions) {
-        match self.lanes[source] {
-            Lane::Starved if self.phase == Phase::Joined => self.receive(source, actions),
-            Lane::Dropping => self.go_on_dropping(source, actions),
+        match (self.lanes[source], self.phase) {
+            (Lane::Starved, Phase::Joined | Phase::Preface { .. }) => self.receive(source, actions),
+            (Lane::Dropping, _) => self.go_on_dropping(source, actions),
             _ => {}
         }
     }
@@ -455,44 +469,5 @@ impl Connection {
         if !reads.iter().any(|&kind| self.in_flight[source].has(kind)) {
             self.start(source, Operation::Receive, actions);
         }
-    }
-
-    /// Everything that `side` sent is with the other side's socket, and `side` is reset.
-    fn pass_reset_on(&mut self, side: Side, actions: &mut Actions) {
-        let to = side.other();
-        if self.wiring != Wiring::Pair || self.input[to] == Input::Reset {
-            return self.end(self.reason, BySide([false; 2]), actions);
-        }
-        // A reset overtakes what waits in the socket, so it waits until all is acknowledged.
-        self.phase = Phase::Delivering { to, left_bytes: u32::MAX };
-        self.ask(to, actions);
-    }
-
-    /// Asks what `side` has not acknowledged, unless the question is open.
-    pub(super) fn ask(&mut self, side: Side, actions: &mut Actions) {
-        if !self.in_flight[side].has(OpKind::Unacknowledged) {
-            self.start(side, Operation::Unacknowledged, actions);
-        }
-    }
-
-    pub(super) fn unacknowledged(&mut self, result: Result<u32, Errno>, actions: &mut Actions) {
-        let Phase::Delivering { to, left_bytes } = self.phase else { return };
-        match result {
-            Ok(0) | Err(_) => self.end_delivery(actions),
-            Ok(now_bytes) => {
-                actions.moved |= now_bytes < left_bytes;
-                self.phase = Phase::Delivering { to, left_bytes: now_bytes };
-                if !self.in_flight[to].has(OpKind::WatchHangup) {
-                    self.start(to, Operation::WatchHangup, actions);
-                }
-            }
-        }
-    }
-
-    pub(super) fn end_delivery(&mut self, actions: &mut Actions) {
-        let Phase::Delivering { to, .. } = self.phase else { return };
-        let mut resets = BySide([false; 2]);
-        resets[to] = true;
-        self.end(self.reason, resets, actions);
     }
 }

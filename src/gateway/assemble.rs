@@ -7,7 +7,7 @@ use crate::base::{GateId, Id, IdMap, WorkerId};
 use crate::config::{Config, Level};
 use crate::ring::PassiveSocket;
 use crate::topology::{Asked, GateSpec, Register, Topology};
-use crate::worker::{Plan, QuietPlan};
+use crate::worker::{Plan, PrefacePlan, QuietPlan};
 
 /// Connections that a worker makes quiet in one turn.
 const QUIETED_PER_TURN: u32 = 100;
@@ -55,5 +55,6 @@ pub(super) fn plan(config: &Config, topology: &Arc<Topology>, worker: usize) -> 
         logged: config.log.level >= Level::Debug,
         access: None,
         quiet: QuietPlan { after: config.ring.quiet_after, per_turn: QUIETED_PER_TURN },
+        prefaces: PrefacePlan::default(),
     }
 }

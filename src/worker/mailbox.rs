@@ -42,7 +42,7 @@ pub struct Adoption {
     pub topology: Arc<Topology>,
     /// The worker's counters, with those of everything that is in it.
     pub counters: Arc<WorkerCounters>,
-    /// Which change this is, for whoever wants to see that it is carried out.
+    /// Which change this is: the worker shows it once the change is carried out.
     pub generation: u64,
     /// How long it may take to end the connections that it concerns.
     pub within: Duration,

@@ -7,6 +7,7 @@ mod errands;
 mod history;
 mod link;
 mod mailbox;
+mod preface;
 mod question;
 mod reach;
 mod route;
@@ -21,11 +22,12 @@ use std::time::Duration;
 pub use access::{AccessEvent, AccessNote, AccessPlan, AccessQueue};
 pub use history::{HistoryEntry, HistoryKind};
 pub use mailbox::{Adoption, Mailbox, Order, mailbox};
+pub use preface::{Decoder, Judgement, Preface, PrefacePlan, Prefaces};
 pub use question::{Answer, Candidate, Purpose, Reply, Row, Task};
 
 pub use crate::config::Timeouts;
 
-use crate::base::{Clock, ConnIndex, Errno, Micros, Millis, Side, Tick, WorkerId};
+use crate::base::{Clock, ConnIndex, Errno, Micros, Millis, RouteId, Side, Tick, WorkerId};
 use crate::budget::Budget;
 use crate::conn::{Event, Patience};
 use crate::metrics::WorkerCounters;
@@ -52,6 +54,8 @@ pub struct Plan {
     pub access: Option<AccessPlan>,
     /// When receives that wait give way to waits without a buffer.
     pub quiet: QuietPlan,
+    /// Which clients are read before a server is chosen.
+    pub prefaces: PrefacePlan,
 }
 
 /// When a connection's receives have waited for long enough. A waiting receive takes 870 bytes of
@@ -90,7 +94,10 @@ pub struct Worker<R: Ring> {
     admission: Admission,
     routes: Routes,
     table: Table,
+    /// Clients accepted into slots whose close has not been heard of, and their routes.
+    successors: HashMap<ConnIndex, (RouteId, Verdict)>,
     timers: Timers,
+    prefaces: Prefaces,
     /// Lanes that found no buffer, oldest first.
     starved: VecDeque<(ConnIndex, u32, Side)>,
     /// Starved lanes that may try again, beside one for each buffer that comes back.
@@ -132,8 +139,10 @@ impl<R: Ring> Worker<R> {
         let now = moment.millis();
         let worker = Worker {
             admission: Admission::new(budget, counters.clone(), plan.worker, &plan.topology),
-            routes: Routes::new(plan.worker, plan.topology.clone(), &counters),
+            routes: Routes::new(&plan, &counters),
+            prefaces: Prefaces::new(plan.prefaces.places),
             table: Table::new(ring.slots()),
+            successors: HashMap::new(),
             timers: Timers::new(Tick::at(now)),
             starved: VecDeque::new(),
             starved_tries: 0,
@@ -187,6 +196,7 @@ impl<R: Ring> Worker<R> {
         }
         self.expire();
         self.feed_starved();
+        self.call_waiting();
         self.run_errands();
         self.check_once_a_second();
         self.routes.sweep(&mut self.ring);
@@ -218,7 +228,7 @@ impl<R: Ring> Worker<R> {
     }
 
     fn sleep(&self) -> Duration {
-        if self.timers.any_due() {
+        if self.timers.any_due() || self.prefaces.can_call() {
             return Duration::ZERO;
         }
         let moments = [self.admission.wake_at(), self.errands.next()];

@@ -73,7 +73,7 @@ impl<R: Ring> Reach for Worker<R> {
         let entry = self.table.entry(index);
         let state = match entry.conn.phase() {
             Phase::Vacant => return None,
-            Phase::Opening => State::Opening,
+            Phase::Preface { .. } | Phase::Opening => State::Opening,
             Phase::Connecting => State::Connecting,
             Phase::Pressed => State::Pressed,
             Phase::Retrying => State::Retrying,

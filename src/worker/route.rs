@@ -39,16 +39,19 @@ impl<R: Ring> Worker<R> {
             return self.begin(route, index, verdict);
         }
         // The slot's close was carried out, but this overtook its completion.
-        assert!(entry.successor.is_none(), "two clients in slot {}", index.0);
-        entry.successor = Some((route, verdict));
+        let other = self.successors.insert(index, (route, verdict));
+        assert!(other.is_none(), "two clients in slot {}", index.0);
     }
 
     fn begin(&mut self, route: RouteId, index: ConnIndex, verdict: Verdict) {
         self.count_accept(route, verdict);
-        let wiring = self.routes.line(route).wiring;
-        let (conn, actions) = match verdict {
-            Verdict::Serve => Connection::accepted(wiring, self.plan.asks_addresses()),
-            Verdict::Refuse(_) => Connection::refused(self.plan.asks_addresses()),
+        let line = self.routes.line(route);
+        let (conn, actions) = match (verdict, &line.preface) {
+            (Verdict::Serve, None) => Connection::accepted(line.wiring, self.plan.asks_addresses()),
+            (Verdict::Serve, Some(_)) => {
+                Connection::prefaced(line.wiring, self.plan.asks_addresses())
+            }
+            (Verdict::Refuse(_), _) => Connection::refused(self.plan.asks_addresses()),
         };
         let entry = self.table.entry(index);
         entry.conn = conn;
@@ -143,6 +146,9 @@ impl<R: Ring> Worker<R> {
     fn perform(&mut self, index: ConnIndex, action: Action) {
         match action {
             Action::Start(side, operation) => self.start(index, side, operation),
+            Action::AwaitPlace => self.await_place(index),
+            Action::Judge(chunk) => self.judge(index, chunk),
+            Action::Recall => self.recall(index),
             Action::Open => self.open(index),
             Action::Connect => self.connect(index),
             Action::Stalled(sink, chunk) => self.park_if_scarce(index, sink, chunk),
@@ -179,7 +185,8 @@ impl<R: Ring> Worker<R> {
     /// A peer that does not read may keep a pool buffer only while half of the pool is free:
     /// otherwise a pool's worth of such peers would stop everybody else.
     fn park_if_scarce(&mut self, index: ConnIndex, sink: Side, chunk: Chunk) {
-        if !self.ring.is_scarce() {
+        // Its next piece of a preface is to find the buffer that this one leaves.
+        if !self.ring.is_scarce() || self.prefaces.keeps_more(index) {
             return;
         }
         if let Some(parked) = self.ring.park(chunk) {
@@ -236,13 +243,16 @@ impl<R: Ring> Worker<R> {
             self.note_end(index, reason, departure);
         }
         self.timers.clear(&mut self.table, index);
+        self.leave_place(index);
         let entry = self.table.entry(index);
         if reason != Reason::Refused {
             self.admission.left(&self.routes.line(entry.route).listener);
         }
         self.routes.leave(entry.route);
         entry.generation = (entry.generation + 1) % Token::GENERATIONS;
-        if let Some((route, verdict)) = entry.successor.take() {
+        if !self.successors.is_empty()
+            && let Some((route, verdict)) = self.successors.remove(&index)
+        {
             self.begin(route, index, verdict);
         }
     }
@@ -292,7 +302,8 @@ impl<R: Ring> Worker<R> {
     /// The earliest deadline of a connection, and what ends its patience then.
     pub(super) fn deadline(&mut self, index: ConnIndex) -> Option<(Millis, Patience)> {
         let entry = self.table.entry(index);
-        let timeouts = &self.routes.line(entry.route).timeouts;
+        let line = self.routes.line(entry.route);
+        let timeouts = &line.timeouts;
         let idle_since = entry.active.begins();
         let since = entry.waits_since.begins();
         let byte = timeouts.idle.map(|idle| (idle_since.after(idle), Patience::Byte));
@@ -306,6 +317,11 @@ impl<R: Ring> Worker<R> {
             }
             Patience::Pressure => {
                 (Some((since.after(PRESSURE_PATIENCE), Patience::Pressure)), None)
+            }
+            Patience::Preface => {
+                let within = line.preface.as_ref().map(|preface| preface.within);
+                let opened = entry.opened.millis();
+                (within.map(|within| (opened.after(within), Patience::Preface)), None)
             }
             Patience::Connect => (Some((since.after(timeouts.connect), Patience::Connect)), None),
             Patience::Delivery => {

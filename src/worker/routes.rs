@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use super::{Plan, Preface, PrefacePlan};
 use crate::base::{GateId, IdMap, RouteId, ServerId, UpstreamId, WorkerId};
 use crate::config::Timeouts;
 use crate::conn::Wiring;
@@ -18,6 +19,7 @@ use crate::upstream::{Servers, Standing, Tried};
 #[derive(Debug)]
 pub(super) struct Routes {
     worker: WorkerId,
+    prefaces: PrefacePlan,
     topology: Arc<Topology>,
     /// Where a gate's next client goes; of gates that leave, too, until the last has come.
     gates: IdMap<GateId, RouteId>,
@@ -36,6 +38,8 @@ pub(super) struct Line {
     /// When its connections end by themselves.
     pub(super) timeouts: Timeouts,
     pub(super) wiring: Wiring,
+    /// Its clients are read before a server is chosen.
+    pub(super) preface: Option<Arc<Preface>>,
     pub(super) counters: Kept<ListenerCounters>,
     /// Connections that are on it.
     open: u32,
@@ -83,14 +87,11 @@ pub(super) struct Place {
 }
 
 impl Routes {
-    /// The routes of a worker whose ring has every server of `topology`.
-    pub(super) fn new(
-        worker: WorkerId,
-        topology: Arc<Topology>,
-        counters: &WorkerCounters,
-    ) -> Routes {
+    /// The routes of a worker whose ring has every server of the plan's topology.
+    pub(super) fn new(plan: &Plan, counters: &WorkerCounters) -> Routes {
         let mut routes = Routes {
-            worker,
+            worker: plan.worker,
+            prefaces: plan.prefaces.clone(),
             topology: Arc::default(),
             gates: IdMap::new(),
             lines: IdMap::new(),
@@ -98,7 +99,7 @@ impl Routes {
             servers: IdMap::new(),
             leaving: false,
         };
-        routes.take_over(topology, counters);
+        routes.take_over(plan.topology.clone(), counters);
         routes
     }
 
@@ -164,10 +165,12 @@ impl Routes {
         }
         for (id, route) in topology.routes.iter() {
             let before = self.lines.remove(id);
+            let listener = &topology.listeners[route.listener];
             let line = Line {
                 route: route.clone(),
-                listener: topology.listeners[route.listener].clone(),
+                listener: listener.clone(),
                 timeouts: route.timeouts.clone(),
+                preface: self.prefaces.listeners.get(&*listener.name).cloned(),
                 wiring: topology.wiring_of(route.upstream),
                 counters: counters.listeners[route.listener].clone(),
                 open: before.map_or(0, |line| line.open),

@@ -8,7 +8,6 @@ use crate::base::limits::CONN_BYTES_MAX;
 use crate::base::{ConnIndex, Micros, RouteId, ServerId, Tick};
 use crate::conn::Connection;
 use crate::upstream::Tried;
-use crate::worker::admission::Verdict;
 
 /// A connection and what the worker keeps beside it.
 #[derive(Debug)]
@@ -27,8 +26,6 @@ pub struct Entry {
     pub timer: Link,
     /// The route of the client.
     pub route: RouteId,
-    /// A client accepted into this slot before its close was heard of, and its route.
-    pub successor: Option<(RouteId, Verdict)>,
     /// Its connect, while that is under way and afterwards.
     pub connect: ConnectTime,
     /// The server it counts for.
@@ -96,8 +93,9 @@ impl ConnectTime {
 const BLOCK: usize = 1024;
 
 /// DESIGN promises 128 bytes per connection, its share of every table included: an entry, and an
-/// eighth of a byte per entry for the directory of blocks (8 bytes for 1,024).
-const _: () = assert!(size_of::<Entry>() < CONN_BYTES_MAX);
+/// eighth of a byte per entry for the directory of blocks (8 bytes for 1,024). Eight more are left
+/// for features to come.
+const _: () = assert!(size_of::<Entry>() <= 120 && CONN_BYTES_MAX == 128);
 
 /// All connections that the ring has slots for.
 #[derive(Debug)]
@@ -147,7 +145,6 @@ impl Entry {
             generation: 0,
             timer: Link::UNLINKED,
             route: RouteId(0),
-            successor: None,
             connect: ConnectTime::NONE,
             server: None,
             tried: Tried::NONE,

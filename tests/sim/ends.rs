@@ -10,6 +10,7 @@ use portcullis::ring::{ConnIndex, Done, Operation, Token};
 use crate::ring::{Op, QUIETS, SimRing};
 use crate::scenario::Scenario;
 use crate::tally::Tally;
+use crate::world::Change;
 
 /// The share of `max_lifetime` that every connection has at least.
 const LEAST_SHARE: f64 = 0.9;
@@ -37,9 +38,9 @@ pub struct Ends {
     /// When the stop or drain was ordered.
     pub ordered: Option<u64>,
     /// When a listener left the topology for the first time.
-    pub listeners_gone: BTreeMap<usize, u64>,
+    listeners_gone: BTreeMap<usize, u64>,
     /// When a server did.
-    pub server_gone: Option<u64>,
+    server_gone: Option<u64>,
     /// When the last turns ended, the newest first.
     turned: [u64; 3],
     /// Others than ends have asked for names, and an end may share the answer.
@@ -108,6 +109,18 @@ impl Ends {
     /// How the connection of a client ended, if it did.
     pub fn of(&self, client: usize) -> Option<End> {
         self.over.get(&client).copied()
+    }
+
+    /// The topology changes.
+    pub fn note_change(&mut self, change: Change, now: u64) {
+        if let Change::Close(listener) = change {
+            self.listeners_gone.entry(listener).or_insert(now);
+        }
+        // With the last listener that goes to them servers leave, too, and a server with another
+        // name is another one.
+        if !matches!(change, Change::Open(_) | Change::AddServer(_)) {
+            self.server_gone.get_or_insert(now);
+        }
     }
 
     /// From when on a client of this listener may have been ended by an order: for all, or because
@@ -304,15 +317,23 @@ impl End {
         timed || matches!(self.reason, MaxLifetime | Drained | Stopped | Killed)
     }
 
+    /// It was no connection yet.
+    pub fn is_before_join(&self) -> bool {
+        matches!(self.reason, Reason::ClientGone | Reason::NoServer)
+    }
+
     /// An end from outside has a cause, and its time had come.
-    pub fn check(&self, name: &str, scenario: &Scenario, ordered: Option<u64>) {
+    pub fn check(&self, name: &str, scenario: &Scenario, listener: usize, ordered: Option<u64>) {
         let Begun { at, opened, moved, unread, unread_client, .. } = self.begun;
         let timeouts = &scenario.timeouts;
+        let preface = scenario.preface_within(listener);
         let since = |moment: u64, timeout: Option<Duration>| {
             timeout.is_some_and(|timeout| at >= moment + timeout.as_millis() as u64)
         };
         let due = match self.reason {
-            Reason::FirstByteTimeout => since(opened, timeouts.first_byte),
+            Reason::FirstByteTimeout => {
+                since(opened, timeouts.first_byte) || since(opened, preface)
+            }
             Reason::IdleTimeout => since(moved, timeouts.idle),
             Reason::HalfCloseTimeout => since(moved, timeouts.half_close),
             Reason::MaxLifetime => since(opened, least(timeouts.max_lifetime)),
@@ -325,6 +346,8 @@ impl End {
             since + timeout.map_or(0, |timeout| timeout.as_millis() as u64)
         };
         let deadline = match self.reason {
+            // It may wait for a place, or say too little.
+            Reason::FirstByteTimeout if preface.is_some() => return,
             Reason::FirstByteTimeout => deadline(opened, timeouts.first_byte),
             Reason::IdleTimeout => deadline(moved, timeouts.idle),
             Reason::HalfCloseTimeout => deadline(moved, timeouts.half_close),

@@ -200,6 +200,18 @@ faults! {
     RedirectedInFlight,
     /// A server got another name while there were clients.
     ServerRenamed,
+    /// A client was read before a server was chosen for it.
+    ReadBeforeServer,
+    /// A client left before it had said enough.
+    GoneInPreface,
+    /// A client did not say enough in time.
+    PrefaceTooLate,
+    /// A client that had not said enough was ended by an order.
+    EndedInPreface,
+    /// A client said what nobody understands.
+    PrefaceRefused,
+    /// A client waited until another one had been read.
+    PlaceAwaited,
 }
 
 impl Fault {

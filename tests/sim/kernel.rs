@@ -466,11 +466,12 @@ impl SimRing {
     fn connect(&mut self, conn: ConnIndex, index: usize) -> Result<u64, Errno> {
         let client = self.link_at(conn, Side::Client).expect("a client is there");
         let expects = self.links[client].key;
-        let now = self.now();
+        let (now, begins_at) = (self.now(), self.taken_of(client));
         let link = &mut self.links[index];
         link.answer.and_then(|(_, answer)| answer.err()).map_or(Ok(()), Err)?;
         link.established = true;
         link.expects = Some(expects);
+        link.begins_at = begins_at;
         link.wake_by(now);
         if matches!(link.peer.script.front(), Some(Step::Send(_))) {
             self.faults.note(Fault::ServerFirst);

@@ -40,6 +40,8 @@ pub struct Link {
     pub key: u64,
     /// Names the bytes that the peer is to get.
     pub expects: Option<u64>,
+    /// The first of them that it is to get.
+    pub begins_at: u64,
     /// The peer is a server.
     pub server: bool,
     /// When a connect is answered, and how.
@@ -118,6 +120,7 @@ impl Link {
         Link {
             key,
             expects: None,
+            begins_at: 0,
             server: false,
             answer: None,
             established: false,
@@ -393,7 +396,7 @@ impl Link {
         let at = self.delivered_bytes;
         let Some(expects) = self.expects else { panic!("a byte for a peer that expects none") };
         assert!(
-            byte == pattern(expects, at),
+            byte == pattern(expects, self.begins_at + at),
             "byte {at} to the peer is not byte {at} of its source"
         );
         self.delivered_bytes += 1;

@@ -22,6 +22,7 @@ mod notes;
 mod oracle;
 mod peer;
 mod pipes;
+mod prefaces;
 mod random;
 mod regressions;
 mod ring;

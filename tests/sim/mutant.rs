@@ -208,6 +208,14 @@ impl Layer for Mutant {
         }
     }
 
+    fn fill(&mut self, length_bytes: u32, write: impl FnOnce(&mut [u8])) -> Option<Chunk> {
+        let swaps = self.mutation == Mutation::SwapsKept;
+        self.inner.fill(length_bytes, |bytes| {
+            write(bytes);
+            bytes.rotate_left(usize::from(swaps));
+        })
+    }
+
     fn park(&mut self, chunk: Chunk) -> Option<Chunk> {
         let parked = self.inner.park(chunk);
         if self.breaks(Mutation::UsesOldChunk) { parked.map(|_| chunk) } else { parked }

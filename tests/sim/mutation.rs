@@ -92,6 +92,14 @@ pub enum Mutation {
     KeepsServer,
     /// A server is in the ring before anybody goes there.
     MissesServer,
+    /// Bytes are a prefix: what was read before a server was chosen is dropped.
+    DropsKept,
+    /// Bytes are a prefix: of what was read before, the first is sent last.
+    SwapsKept,
+    /// A preface has a bound.
+    ForgetsPreface,
+    /// Places of those who are read come home (broken by the run, not here).
+    LeaksPlace,
     /// Permits come home (broken by the run, not here).
     LeaksPermit,
     /// Connections per server come home (broken by the run, not here).
@@ -100,7 +108,7 @@ pub enum Mutation {
 
 impl Mutation {
     /// Everything that the oracle must notice.
-    pub const BROKEN: [Mutation; 45] = [
+    pub const BROKEN: [Mutation; 49] = [
         Mutation::KeepsBuffer,
         Mutation::LosesData,
         Mutation::ReleasesTwice,
@@ -144,6 +152,10 @@ impl Mutation {
         Mutation::KeepsGate,
         Mutation::KeepsServer,
         Mutation::MissesServer,
+        Mutation::DropsKept,
+        Mutation::SwapsKept,
+        Mutation::ForgetsPreface,
+        Mutation::LeaksPlace,
         Mutation::LeaksPermit,
         Mutation::LeaksServer,
     ];
@@ -191,6 +203,9 @@ impl Mutation {
             Mutation::KeepsGate => "other gates than the topology",
             Mutation::KeepsServer => "other servers than the topology",
             Mutation::MissesServer => "is not in the ring",
+            Mutation::DropsKept | Mutation::SwapsKept => "is not byte",
+            Mutation::ForgetsPreface => "has a preface without an end",
+            Mutation::LeaksPlace => "places did not come home",
             Mutation::LeaksPermit => "permits did not come home",
             Mutation::LeaksServer => "connections did not come home",
         }

@@ -96,7 +96,7 @@ pub fn judge(ring: &SimRing, scenario: &Scenario, held: bool) {
         assert!(link.closed, "{name} was accepted and neither served nor reset");
         let end = ring.ends.of(client);
         let end = end.unwrap_or_else(|| panic!("{name} has no end in its slot"));
-        end.check(&name, scenario, ordered);
+        end.check(&name, scenario, listener, ordered);
         let outside = end.is_from_outside();
         match scenario.wirings[listener] {
             _ if !link.served => {
@@ -123,8 +123,15 @@ pub fn judge(ring: &SimRing, scenario: &Scenario, held: bool) {
                     judge_direction(&format!("{name}, up"), link, upstream, cut);
                     judge_direction(&format!("{name}, down"), upstream, link, cut);
                 }
-                None => judge_unjoined(&name, link, outside),
+                None => {
+                    // One that is read may leave before it has said anything.
+                    let left = ring.preface_of(client).is_some() && link.fin_in;
+                    judge_unjoined(&name, link, outside || left && link.sent_bytes == 0);
+                }
             },
+            Wiring::Echo | Wiring::Discard | Wiring::Hold if end.is_before_join() => {
+                judge_unjoined(&name, link, outside || link.fin_in && link.sent_bytes == 0);
+            }
             Wiring::Echo => {
                 judge_our_end(&name, end, link, link);
                 let cut = if outside { Cut::Anywhere } else { Cut::Nowhere };
@@ -150,7 +157,8 @@ fn judge_our_end(name: &str, end: Ended, source: &Link, sink: &Link) {
         assert!(sink.was_reset, "{name}: our own end in mid-stream looks like a FIN: {end:?}");
     }
     let told_bytes = source.told_bytes();
-    let paid = source.sent_bytes == told_bytes && sink.taken_bytes == told_bytes && !source.waits;
+    let taken_bytes = sink.begins_at + sink.taken_bytes;
+    let paid = source.sent_bytes == told_bytes && taken_bytes == told_bytes && !source.waits;
     let read = sink.sent_bytes == sink.told_bytes();
     if end.is_orderly() && paid && read {
         assert!(!sink.is_disconnected(), "{name}: reset at rest, owed nothing: {end:?}");
@@ -190,7 +198,7 @@ enum Cut {
 /// The bytes from `source` to `sink` and their ending. That they are a prefix is checked byte by
 /// byte as they arrive.
 fn judge_direction(name: &str, source: &Link, sink: &Link, cut: Cut) {
-    let delivered = sink.delivered_bytes;
+    let delivered = sink.begins_at + sink.delivered_bytes;
     assert!(delivered <= source.told_bytes(), "{name}: {delivered} bytes from nowhere");
     if sink.peer_aborted {
         return;

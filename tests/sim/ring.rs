@@ -15,6 +15,7 @@ use crate::fault::{Fault, Faults};
 use crate::gates::Supplies;
 use crate::link::Link;
 use crate::pipes::{Pipes, is_pipe};
+use crate::prefaces::Asked;
 use crate::random::Random;
 use crate::scenario::{Knock, Shape};
 use crate::unkind::Repeats;
@@ -87,6 +88,8 @@ pub struct SimRing {
     pub supplies: Supplies,
     /// By listener: what its clients are joined to.
     pub wirings: Vec<Wiring>,
+    /// What its clients are read for before a server is chosen.
+    pub prefaces: Option<Asked>,
     /// Accepted links and their listener.
     pub origin: BTreeMap<usize, usize>,
     /// Client links and the upstream link that each was joined to.
@@ -138,6 +141,7 @@ impl SimRing {
             listeners: Vec::new(),
             supplies: Supplies::default(),
             wirings: Vec::new(),
+            prefaces: None,
             origin: BTreeMap::new(),
             joined: BTreeMap::new(),
             knocks: VecDeque::new(),

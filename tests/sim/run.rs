@@ -7,7 +7,7 @@ use std::sync::{Arc, Once};
 use std::time::Duration;
 
 use crossbeam::channel::Sender;
-use portcullis::base::{Clock, Id, WorkerId};
+use portcullis::base::{Clock, ConnIndex, Id, WorkerId};
 use portcullis::budget::Budget;
 use portcullis::config::Balance;
 use portcullis::conn::Reason;
@@ -22,6 +22,7 @@ use crate::mutant::Mutant;
 use crate::mutation::Mutation;
 use crate::notes;
 use crate::oracle;
+use crate::prefaces::{self, Readings};
 use crate::random::Random;
 use crate::ring::SimRing;
 use crate::scenario::{Access, Scenario, Steer, Stop};
@@ -72,6 +73,8 @@ struct Run {
     asker: Asker,
     /// By worker.
     resets: Vec<Resets>,
+    /// By worker.
+    readings: Vec<Readings>,
     /// What had moved, and since when nothing more, jumps of the clock left out.
     still_since: (u64, u64),
     /// Some were here when the run was stopped.
@@ -145,6 +148,7 @@ impl Run {
             random,
             calm: false,
             resets: (0..scenario.workers).map(|_| Resets::default()).collect(),
+            readings: (0..scenario.workers).map(|_| Readings::default()).collect(),
             still_since: (0, 0),
             held: false,
             stopped: None,
@@ -170,6 +174,7 @@ impl Run {
         ring.trace = trace.then_some(worker);
         ring.listeners.resize_with(scenario.wirings.len(), Listener::default);
         ring.wirings = scenario.wirings.clone();
+        ring.prefaces = scenario.prefaces.clone();
         if scenario.workers > 1 {
             ring.longest_nap = 10;
         }
@@ -196,6 +201,7 @@ impl Run {
                 logged: scenario.logged,
                 access: access_plan(scenario, &notes),
                 quiet: scenario.quiet.clone(),
+                prefaces: prefaces::plan(scenario, self.mutation),
             },
             self.budget.clone(),
             counters,
@@ -245,6 +251,7 @@ impl Run {
             oracle::check_permits(&rings, &budget, &quotas, at_limit);
             self.check_still();
             self.check_topology(worker);
+            self.check_prefaces(worker);
         }
     }
 
@@ -315,16 +322,7 @@ impl Run {
             return;
         }
         let now = self.now();
-        for ring in self.rings() {
-            if let Change::Close(listener) = change {
-                ring.ends.listeners_gone.entry(listener).or_insert(now);
-            }
-            // With the last listener that goes to them servers leave, too, and a server with
-            // another name is another one.
-            if !matches!(change, Change::Open(_) | Change::AddServer(_)) {
-                ring.ends.server_gone.get_or_insert(now);
-            }
-        }
+        self.rings().for_each(|ring| ring.ends.note_change(change, now));
         for worker in 0..self.workers.len() {
             let topology = Arc::new(self.world.of_worker(worker));
             let counters = self.tallies[worker].adopt(&self.world);
@@ -355,6 +353,16 @@ impl Run {
             let topology = self.world.of_worker(worker);
             self.workers[worker].ring().inner.check_topology(&topology);
         }
+    }
+
+    fn check_prefaces(&mut self, worker: usize) {
+        let Some(asked) = &self.scenario.prefaces else { return };
+        let waiting = self.workers[worker].prefaces().waiting();
+        let ring = &mut self.workers[worker].ring().inner;
+        if waiting > 0 {
+            ring.faults.note(Fault::PlaceAwaited);
+        }
+        self.readings[worker].check(ring, asked.within);
     }
 
     /// Progress and completions so far.
@@ -444,9 +452,15 @@ impl Run {
         self.rings().for_each(SimRing::settle);
         let (scenario, held) = (self.scenario.clone(), self.held);
         for ring in self.rings() {
+            ring.note_prefaces();
             oracle::judge(ring, &scenario, held);
             oracle::check_home(ring);
         }
+        if self.mutation == Mutation::LeaksPlace {
+            self.workers[0].prefaces().ask(ConnIndex(0));
+        }
+        let is_home = |worker: &mut Worker<Mutant>| worker.prefaces().is_empty();
+        assert!(self.workers.iter_mut().all(is_home), "places did not come home");
         if self.mutation == Mutation::LeaksPermit {
             self.budget.lease(1);
         }

@@ -9,6 +9,7 @@ use portcullis::worker::{QuietPlan, Timeouts};
 
 use crate::fault::{Fault, Faults};
 use crate::peer::Peer;
+use crate::prefaces::{self, Asked};
 use crate::random::Random;
 use crate::world::Change;
 
@@ -98,6 +99,8 @@ pub struct Scenario {
     pub kills: bool,
     /// What the access log is told.
     pub access: Option<Access>,
+    /// What clients are read for before a server is chosen.
+    pub prefaces: Option<Asked>,
     /// In the order of their moments.
     pub steers: VecDeque<(u64, Steer)>,
     pub faults: Faults,
@@ -143,6 +146,7 @@ impl Scenario {
         Scenario {
             steers: steers(seed, wirings.len(), servers),
             access: access(seed),
+            prefaces: prefaces::asked(seed, &wirings),
             workers,
             quotas,
             at_limit: if resets { AtLimit::Reset } else { AtLimit::Queue },
@@ -164,11 +168,20 @@ impl Scenario {
         }
     }
 
+    /// How long the preface of a listener's clients may take, if they have one.
+    pub fn preface_within(&self, listener: usize) -> Option<Duration> {
+        let asked = self.prefaces.as_ref()?;
+        asked.prefaces[listener].map(|_| asked.within)
+    }
+
     /// A connection may be ended by more than its peers: a timeout, an order.
     pub fn ends_from_outside(&self) -> bool {
         let Timeouts { connect: _, first_byte, idle, half_close, max_lifetime } = self.timeouts;
         let timed = [first_byte, idle, half_close, max_lifetime].iter().any(Option::is_some);
-        timed || self.stop != Stop::WhenQuiet || (self.asks > 0 && self.kills)
+        timed
+            || self.prefaces.is_some()
+            || self.stop != Stop::WhenQuiet
+            || (self.asks > 0 && self.kills)
     }
 }
 

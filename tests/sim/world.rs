@@ -239,7 +239,8 @@ impl World {
     }
 }
 
-fn name_of(listener: usize) -> String {
+/// What the config calls a listener of the scenario.
+pub fn name_of(listener: usize) -> String {
     format!("listener-{listener}")
 }
 

@@ -1,6 +1,8 @@
 //! One connection alone: whatever completes in whatever order, it never panics, it becomes vacant,
 //! and every buffer comes home.
 
+mod preface;
+
 use std::collections::HashSet;
 
 use portcullis::base::{Buffer, BySide, Chunk, Errno, InFlight, OpKind, Operation, ServerId, Side};
@@ -26,6 +28,10 @@ struct Bench {
     /// By side: what a cancel was asked for.
     cancelled: BySide<InFlight>,
     starved: Vec<Side>,
+    /// It waits for a place to be read.
+    awaits_place: bool,
+    /// Pieces of a preface that are kept for the server.
+    kept: usize,
     held: HashSet<Buffer>,
     next_buffer: u32,
     opened: u32,
@@ -34,8 +40,7 @@ struct Bench {
 }
 
 impl Bench {
-    fn new(wiring: Wiring, named: bool, choices: Vec<u8>) -> Bench {
-        let (conn, actions) = Connection::accepted(wiring, named);
+    fn new((conn, actions): (Connection, Actions), choices: Vec<u8>) -> Bench {
         let mut bench = Bench {
             conn,
             in_flight: Vec::new(),
@@ -43,6 +48,8 @@ impl Bench {
             ended: BySide([false; 2]),
             cancelled: BySide([InFlight::NONE; 2]),
             starved: Vec::new(),
+            awaits_place: false,
+            kept: 0,
             held: HashSet::new(),
             next_buffer: 0,
             opened: 0,
@@ -67,6 +74,10 @@ impl Bench {
         for action in actions.list {
             assert!(!self.vacated, "{action:?} after the end");
             match action {
+                Action::AwaitPlace if self.choose(3) == 0 => self.awaits_place = true,
+                Action::AwaitPlace => self.apply(Event::PrefaceMore),
+                Action::Judge(chunk) => self.judge(chunk),
+                Action::Recall => self.recall(),
                 Action::Open if self.opened == SERVERS => {
                     let event = [Event::ServersExhausted, Event::NoPort][self.choose(2)];
                     self.apply(event);
@@ -117,6 +128,32 @@ impl Bench {
         assert!(self.held.remove(&chunk.buffer), "{chunk:?} waits but is not held");
         self.held.insert(parked);
         self.apply(Event::ChunkMoved(sink, Chunk { buffer: parked, start_bytes: 0, ..chunk }));
+    }
+
+    fn judge(&mut self, chunk: Chunk) {
+        assert!(self.held.remove(&chunk.buffer), "{chunk:?} is judged but not held");
+        let event = match self.choose(8) {
+            0..=2 => Event::PrefaceMore,
+            3 => Event::PrefaceRefused(Reason::NoServer),
+            4 => Event::PrefaceDone { keeps: false },
+            _ => {
+                self.kept = 1 + self.choose(3);
+                Event::PrefaceDone { keeps: true }
+            }
+        };
+        self.apply(event);
+    }
+
+    fn recall(&mut self) {
+        assert!(self.kept > 0, "more is recalled than is kept");
+        let chunk = (self.choose(3) > 0).then(|| {
+            let buffer = Buffer(self.next_buffer);
+            self.next_buffer += 1;
+            self.held.insert(buffer);
+            self.kept -= 1;
+            Chunk { buffer, start_bytes: 0, length_bytes: 1 + self.choose(9) as u32 }
+        });
+        self.apply(Event::Kept { chunk, more: self.kept > 0 });
     }
 
     fn receive(&mut self, side: Side) -> (Result<u32, Errno>, Option<Buffer>) {
@@ -257,6 +294,7 @@ impl Bench {
                     self.apply(Event::AddressesWanted(side));
                 }
             }
+            5 if std::mem::take(&mut self.awaits_place) => self.apply(Event::PrefaceMore),
             1 if !self.starved.is_empty() => {
                 let source = self.starved.remove(0);
                 self.apply(Event::BufferFreed(source));
@@ -298,9 +336,9 @@ impl Bench {
     }
 }
 
-fn run(wiring: Wiring, named: bool, choices: Vec<u8>) {
+fn run(begun: (Connection, Actions), choices: Vec<u8>) {
     let steps = choices.len() / 3;
-    let mut bench = Bench::new(wiring, named, choices);
+    let mut bench = Bench::new(begun, choices);
     for _ in 0..steps {
         if bench.vacated {
             break;
@@ -321,7 +359,7 @@ proptest! {
         choices in prop::collection::vec(any::<u8>(), 0..400),
         named in any::<bool>(),
     ) {
-        run(Wiring::Pair, named, choices);
+        run(Connection::accepted(Wiring::Pair, named), choices);
     }
 
     #[test]
@@ -329,6 +367,17 @@ proptest! {
         choices in prop::collection::vec(any::<u8>(), 0..200),
         which in 0..3usize,
     ) {
-        run([Wiring::Echo, Wiring::Discard, Wiring::Hold][which], false, choices);
+        let wiring = [Wiring::Echo, Wiring::Discard, Wiring::Hold][which];
+        run(Connection::accepted(wiring, false), choices);
+    }
+
+    #[test]
+    fn a_client_that_is_read_first_ends_whatever_completes(
+        choices in prop::collection::vec(any::<u8>(), 0..400),
+        named in any::<bool>(),
+        which in 0..6usize,
+    ) {
+        let wiring = [Wiring::Echo, Wiring::Discard, Wiring::Hold].get(which);
+        run(Connection::prefaced(*wiring.unwrap_or(&Wiring::Pair), named), choices);
     }
 }

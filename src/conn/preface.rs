@@ -1,0 +1,124 @@
+//! From the accept to the choice of a server, where the client's first bytes come before it.
+//!
+//! Nothing is received for a silent client: it waits without a buffer. Once there is something,
+//! the connection asks for a place among those that are read, receives, and hands every chunk over
+//! to be judged, until the preface is whole. The bytes that are the server's are kept for it by the
+//! worker that judges them: the client's lane takes these first ([`Passage::KEPT`]), then the
+//! socket's.
+
+use super::relay::is_gone;
+use super::{
+    Action, Actions, Connection, Input, Lane, Mark, Marks, Passage, Phase, Reason, Wiring,
+};
+use crate::base::{Buffer, BySide, Chunk, Errno, Side};
+
+impl Connection {
+    /// As [`Connection::accepted`], for a client that is read before a server is chosen.
+    pub fn prefaced(wiring: Wiring, asks_addresses: bool) -> (Connection, Actions) {
+        let marks = Marks::NONE.with(Mark::AsksAddresses, asks_addresses);
+        let phase = Phase::Preface { is_read: false };
+        let mut conn = Connection { phase, wiring, marks, ..Connection::VACANT };
+        let mut actions = Actions::default();
+        conn.wait_readable(Side::Client, &mut actions);
+        (conn, actions)
+    }
+
+    /// There is something of the client's.
+    pub(super) fn preface_readable(&mut self, result: Result<u32, Errno>, actions: &mut Actions) {
+        self.lanes[Side::Client] = Lane::Unarmed;
+        if is_gone(result) {
+            return self.client_left(Input::Reset, actions);
+        }
+        match self.phase {
+            Phase::Preface { is_read: true } => self.receive(Side::Client, actions),
+            _ => actions.list.push(Action::AwaitPlace),
+        }
+    }
+
+    /// There is a place, or what was judged is not all.
+    pub(super) fn preface_goes_on(&mut self, actions: &mut Actions) {
+        if let Phase::Preface { .. } = self.phase {
+            self.receive(Side::Client, actions);
+        }
+    }
+
+    pub(super) fn preface_received(
+        &mut self,
+        result: Result<u32, Errno>,
+        buffer: Option<Buffer>,
+        actions: &mut Actions,
+    ) {
+        self.lanes[Side::Client] = Lane::Unarmed;
+        match (result, buffer) {
+            (Ok(length_bytes), Some(buffer)) => {
+                actions.moved = true;
+                self.phase = Phase::Preface { is_read: true };
+                actions.list.push(Action::Judge(Chunk { buffer, start_bytes: 0, length_bytes }));
+            }
+            (Err(Errno::ENOBUFS), None) => {
+                self.lanes[Side::Client] = Lane::Starved;
+                actions.list.push(Action::AwaitBuffer(Side::Client));
+            }
+            (Err(Errno::EINTR), None) => self.receive(Side::Client, actions),
+            (Err(Errno::EAGAIN | Errno::ECANCELED), None) => {
+                self.wait_readable(Side::Client, actions);
+            }
+            (Ok(0), None) => self.client_left(Input::Ended, actions),
+            (Err(_), None) => self.client_left(Input::Reset, actions),
+            (result, buffer) => panic!("received {result:?} with {buffer:?}"),
+        }
+    }
+
+    /// What was read is all: a server may be chosen. `keeps`: some of it is the server's.
+    pub(super) fn preface_done(&mut self, keeps: bool, actions: &mut Actions) {
+        assert_eq!(self.phase, Phase::Preface { is_read: true }, "a preface is done once");
+        self.marks.set(Mark::Spoke, keeps);
+        if keeps {
+            self.passages[Side::Client] = Passage::KEPT;
+        }
+        self.begin(actions);
+    }
+
+    /// It cannot be one.
+    pub(super) fn preface_refused(&mut self, reason: Reason, actions: &mut Actions) {
+        self.end(reason, BySide([true, false]), actions);
+    }
+
+    /// The client left before all of its preface was there. Bytes that were read and that nobody
+    /// gets make a reset of it; a client that said nothing sees a clean end.
+    fn client_left(&mut self, how: Input, actions: &mut Actions) {
+        actions.moved = true;
+        self.input[Side::Client] = how;
+        let is_read = self.phase == Phase::Preface { is_read: true };
+        let resets = BySide([is_read && how == Input::Ended, false]);
+        self.end(Reason::ClientGone, resets, actions);
+    }
+
+    /// Whether bytes of the client's were read that nobody was sent.
+    pub(super) fn has_preface(&self) -> bool {
+        let is_being_read = self.phase == (Phase::Preface { is_read: true });
+        is_being_read || self.passages[Side::Client].is_kept()
+    }
+
+    /// The next of what was kept. `None`: no buffer is free for it. `more`: it is not the last.
+    pub(super) fn kept(&mut self, chunk: Option<Chunk>, more: bool, actions: &mut Actions) {
+        let source = Side::Client;
+        if self.phase != Phase::Joined || self.lanes[source] != Lane::Receiving {
+            // Its lane died meanwhile: it has nowhere to go.
+            return actions.list.extend(chunk.map(|chunk| Action::Release(chunk.buffer)));
+        }
+        let Some(chunk) = chunk else { return self.starve(source, actions) };
+        if !more {
+            self.passages[source] = Passage::COPIED;
+        }
+        self.take(source, chunk, actions);
+    }
+
+    /// A watch of a client of which bytes are kept, before the join.
+    pub(super) fn hung_up_early(&mut self, result: Result<u32, Errno>, actions: &mut Actions) {
+        if is_gone(result) {
+            return self.gone_early(actions);
+        }
+        self.watch(Side::Client, actions);
+    }
+}

@@ -1,0 +1,336 @@
+//! Clients that are read before a server is chosen for them: the few that a worker reads at once,
+//! what they have said so far, and what their servers are still to get of that.
+//!
+//! A listener's [`Preface`] says how its clients are read. No config asks for one yet.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt::Debug;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Worker;
+use crate::base::{Chunk, ConnIndex};
+use crate::conn::{Event, Reason, Wiring};
+use crate::ring::{Buffers, Ring};
+
+/// Says what a client's first bytes come to.
+pub trait Decoder: Debug + Send + Sync {
+    /// Judges all that was read so far, which is more each time and never nothing.
+    fn judge(&self, bytes: &[u8]) -> Judgement;
+}
+
+/// What a client's first bytes come to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Judgement {
+    /// They are not all of a preface.
+    More,
+    /// They are.
+    Done {
+        /// The server gets what follows after so many; 0: it gets all.
+        taken_bytes: usize,
+    },
+    /// They cannot be one.
+    Bad,
+}
+
+/// How the clients of a listener are read before a server is chosen.
+#[derive(Debug)]
+pub struct Preface {
+    /// Judges what they say.
+    pub decoder: Box<dyn Decoder>,
+    /// How long the whole of it may take, from the accept on.
+    pub within: Duration,
+    /// How long it may be. What is read of a client is at most this and a buffer.
+    pub most_bytes: usize,
+}
+
+/// Which clients are read before a server is chosen.
+#[derive(Clone, Debug, Default)]
+pub struct PrefacePlan {
+    /// By the name of their listener.
+    pub listeners: BTreeMap<String, Arc<Preface>>,
+    /// How many of a worker's clients have a place at once: from their first byte until their
+    /// server has what is its. The others wait in order, and their sockets keep what they say.
+    pub places: usize,
+}
+
+/// The clients of a worker that have a place, and those that wait for one.
+#[derive(Debug)]
+pub struct Prefaces {
+    places: usize,
+    clients: HashMap<ConnIndex, Client>,
+    /// By number: those that wait. They are in the other list, too.
+    waiting: BTreeMap<u64, ConnIndex>,
+    next_number: u64,
+}
+
+#[derive(Debug)]
+enum Client {
+    /// It waits for a place, with this number.
+    Waiting(u64),
+    /// It has one, and has said this.
+    Read(Vec<u8>),
+    /// The server is to get this.
+    Kept(Kept),
+}
+
+/// What a server is to get of a client's first bytes.
+#[derive(Debug)]
+struct Kept {
+    bytes: Vec<u8>,
+    /// The first that lies in no buffer yet.
+    from: usize,
+    /// The piece before that. It has the buffer that the client's last bytes came in: the pool may
+    /// have no other, and what it has may be full of what the same clients say next.
+    ready: Option<Chunk>,
+}
+
+impl Prefaces {
+    pub(super) fn new(places: usize) -> Prefaces {
+        let (clients, waiting) = (HashMap::new(), BTreeMap::new());
+        Prefaces { places, clients, waiting, next_number: 0 }
+    }
+
+    /// Whether nobody is here.
+    pub fn is_empty(&self) -> bool {
+        self.clients.is_empty()
+    }
+
+    /// How many wait for a place.
+    pub fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
+    fn has_place(&self) -> bool {
+        self.clients.len() - self.waiting.len() < self.places
+    }
+
+    /// Gives a client a place; `false`: it waits for one.
+    pub fn ask(&mut self, index: ConnIndex) -> bool {
+        if let Some(client) = self.clients.get(&index) {
+            return !matches!(client, Client::Waiting(_));
+        }
+        let is_seated = self.waiting.is_empty() && self.has_place();
+        let client = if is_seated {
+            Client::Read(Vec::new())
+        } else {
+            self.next_number += 1;
+            self.waiting.insert(self.next_number, index);
+            Client::Waiting(self.next_number)
+        };
+        self.clients.insert(index, client);
+        is_seated
+    }
+
+    /// Whether there is a place for somebody who waits.
+    pub(super) fn can_call(&self) -> bool {
+        !self.waiting.is_empty() && self.has_place()
+    }
+
+    /// Gives a place to the client that has waited longest.
+    fn call(&mut self) -> Option<ConnIndex> {
+        if !self.can_call() {
+            return None;
+        }
+        let (_, index) = self.waiting.pop_first()?;
+        self.clients.insert(index, Client::Read(Vec::new()));
+        Some(index)
+    }
+
+    /// A client is gone, or needs its place no more. Says what it leaves behind.
+    fn leave(&mut self, index: ConnIndex) -> Option<Chunk> {
+        match self.clients.remove(&index)? {
+            Client::Waiting(number) => {
+                self.waiting.remove(&number);
+                None
+            }
+            Client::Read(_) => None,
+            Client::Kept(kept) => kept.ready,
+        }
+    }
+
+    /// Takes what a client has said, and says what that comes to.
+    fn take(&mut self, index: ConnIndex, said: &[u8], preface: &Preface) -> Judgement {
+        let Some(Client::Read(bytes)) = self.clients.get_mut(&index) else {
+            panic!("slot {} is read without a place", index.0)
+        };
+        bytes.reserve_exact(said.len());
+        bytes.extend_from_slice(said);
+        match preface.decoder.judge(bytes) {
+            Judgement::More if bytes.len() >= preface.most_bytes => Judgement::Bad,
+            judgement => judgement,
+        }
+    }
+
+    /// What was read of a client is all: what follows after `taken_bytes` is kept for its server.
+    /// Says whether anything is; if not, it has left.
+    fn keep(&mut self, index: ConnIndex, taken_bytes: usize) -> bool {
+        if let Some(Client::Read(bytes)) = self.clients.remove(&index)
+            && taken_bytes < bytes.len()
+        {
+            let kept = Kept { bytes, from: taken_bytes, ready: None };
+            self.clients.insert(index, Client::Kept(kept));
+            return true;
+        }
+        false
+    }
+
+    /// What is kept of a client.
+    fn kept(&mut self, index: ConnIndex) -> Option<&mut Kept> {
+        match self.clients.get_mut(&index)? {
+            Client::Kept(kept) => Some(kept),
+            Client::Waiting(_) | Client::Read(_) => None,
+        }
+    }
+
+    /// Whether more of a client's is kept than it has in buffers.
+    pub(super) fn keeps_more(&mut self, index: ConnIndex) -> bool {
+        self.kept(index).is_some_and(|kept| kept.from < kept.bytes.len())
+    }
+}
+
+impl Kept {
+    /// Puts the next piece, as much as a buffer holds, into one that is free.
+    fn fill<R: Buffers>(&mut self, ring: &mut R) -> Option<Chunk> {
+        let left = &self.bytes[self.from..];
+        let piece = &left[..left.len().min(ring.buffer_bytes() as usize)];
+        let chunk = ring.fill(piece.len() as u32, |bytes| bytes.copy_from_slice(piece))?;
+        self.from += piece.len();
+        Some(chunk)
+    }
+}
+
+impl<R: Ring> Worker<R> {
+    /// The clients that are read before a server is chosen, for a simulation to look into.
+    pub fn prefaces(&mut self) -> &mut Prefaces {
+        &mut self.prefaces
+    }
+
+    /// A client has something to say.
+    pub(super) fn await_place(&mut self, index: ConnIndex) {
+        if self.prefaces.ask(index) {
+            self.apply(index, Event::PrefaceMore);
+        }
+    }
+
+    /// Gives every place that is free to somebody who waits.
+    pub(super) fn call_waiting(&mut self) {
+        while let Some(index) = self.prefaces.call() {
+            self.apply(index, Event::PrefaceMore);
+        }
+    }
+
+    /// Bytes of a client's preface.
+    pub(super) fn judge(&mut self, index: ConnIndex, chunk: Chunk) {
+        let line = self.routes.line(self.table.entry(index).route);
+        let preface = line.preface.as_ref().expect("its route asks for one");
+        let judgement = self.prefaces.take(index, self.ring.bytes(chunk), preface);
+        let is_heeded = line.wiring != Wiring::Hold;
+        self.ring.release(chunk.buffer);
+        let event = match judgement {
+            Judgement::More => Event::PrefaceMore,
+            Judgement::Done { taken_bytes } => {
+                let keeps = is_heeded && self.prefaces.keep(index, taken_bytes);
+                match self.prefaces.kept(index) {
+                    Some(kept) => kept.ready = kept.fill(&mut self.ring),
+                    None => self.leave_place(index),
+                }
+                Event::PrefaceDone { keeps }
+            }
+            // There is none that it means.
+            Judgement::Bad => Event::PrefaceRefused(Reason::NoServer),
+        };
+        self.apply(index, event);
+    }
+
+    /// Hands the next of the kept bytes of a client over, as much as a buffer holds.
+    pub(super) fn recall(&mut self, index: ConnIndex) {
+        let kept = self.prefaces.kept(index).expect("only what is kept is recalled");
+        let chunk = kept.ready.take().or_else(|| kept.fill(&mut self.ring));
+        let more = self.prefaces.keeps_more(index);
+        if !more {
+            self.leave_place(index);
+        }
+        self.apply(index, Event::Kept { chunk, more });
+    }
+
+    /// A client is gone, or needs its place no more.
+    pub(super) fn leave_place(&mut self, index: ConnIndex) {
+        if !self.prefaces.is_empty()
+            && let Some(chunk) = self.prefaces.leave(index)
+        {
+            self.ring.release(chunk.buffer);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Takes a line, and keeps what follows.
+    #[derive(Debug)]
+    struct Line;
+
+    impl Decoder for Line {
+        fn judge(&self, bytes: &[u8]) -> Judgement {
+            match bytes.iter().position(|byte| *byte == b'\n') {
+                Some(end) => Judgement::Done { taken_bytes: end + 1 },
+                None => Judgement::More,
+            }
+        }
+    }
+
+    const PREFACE: fn() -> Preface =
+        || Preface { decoder: Box::new(Line), within: Duration::ZERO, most_bytes: 8 };
+
+    #[test]
+    fn a_preface_comes_in_pieces_and_what_follows_it_is_kept_in_order() {
+        let (mut prefaces, one) = (Prefaces::new(1), ConnIndex(7));
+        assert!(prefaces.ask(one));
+        assert_eq!(prefaces.take(one, b"ab", &PREFACE()), Judgement::More);
+        let judgement = prefaces.take(one, b"c\nserver", &PREFACE());
+        assert_eq!(judgement, Judgement::Done { taken_bytes: 4 });
+        assert!(prefaces.keep(one, 4));
+        let kept = prefaces.kept(one).expect("it has said more than a preface");
+        assert_eq!(kept.bytes[kept.from..], *b"server");
+        assert!(prefaces.keeps_more(one));
+        assert_eq!(prefaces.leave(one), None);
+        assert!(prefaces.is_empty(), "its place is free");
+    }
+
+    #[test]
+    fn a_preface_that_is_all_taken_leaves_nothing_behind() {
+        let (mut prefaces, one) = (Prefaces::new(1), ConnIndex(7));
+        prefaces.ask(one);
+        prefaces.take(one, b"c\n", &PREFACE());
+        assert!(!prefaces.keep(one, 2));
+        assert!(prefaces.is_empty());
+    }
+
+    #[test]
+    fn a_preface_without_an_end_is_bad_at_its_bound() {
+        let (mut prefaces, one) = (Prefaces::new(1), ConnIndex(7));
+        prefaces.ask(one);
+        assert_eq!(prefaces.take(one, b"1234567", &PREFACE()), Judgement::More);
+        assert_eq!(prefaces.take(one, b"8", &PREFACE()), Judgement::Bad);
+    }
+
+    #[test]
+    fn places_are_given_in_order_and_those_who_leave_are_passed_over() {
+        let mut prefaces = Prefaces::new(2);
+        let seated = [0, 1, 2, 3, 4].map(|slot| prefaces.ask(ConnIndex(slot)));
+        assert_eq!(seated, [true, true, false, false, false]);
+        assert!(prefaces.ask(ConnIndex(0)), "it has its place already");
+        assert_eq!(prefaces.call(), None);
+        prefaces.leave(ConnIndex(2));
+        prefaces.leave(ConnIndex(1));
+        assert!(!prefaces.ask(ConnIndex(5)), "others wait");
+        assert_eq!(prefaces.call(), Some(ConnIndex(3)));
+        assert_eq!(prefaces.call(), None);
+        for slot in [0, 3, 4, 5] {
+            assert_eq!(prefaces.leave(ConnIndex(slot)), None);
+        }
+        assert!(prefaces.is_empty() && prefaces.waiting.is_empty());
+    }
+}
