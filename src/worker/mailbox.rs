@@ -71,10 +71,10 @@ impl<R: Ring> Worker<R> {
                 Order::Drain(within) if stays => self.begin_drain(within),
                 Order::Drain(_) => {}
                 Order::Stop => self.begin_stop(),
-                Order::Walk(task) => self.errands.begin_scan(*task, self.now),
+                Order::Walk(task) => self.errands.begin_scan(*task, self.time.now()),
                 Order::Recall(reply) => {
                     // The asker may be gone.
-                    let _ = reply.send(self.recent.list());
+                    let _ = reply.send(self.notes.recent());
                 }
                 // A drain serves every queue, paused or not.
                 Order::Pause(_) if !stays => {}
@@ -96,14 +96,14 @@ impl<R: Ring> Worker<R> {
     }
 
     fn begin_drain(&mut self, within: Duration) {
-        let deadline = self.now.after(within);
+        let deadline = self.time.now().after(within);
         self.admission.begin_drain(&mut self.ring);
         self.counters.drain_deadline_millis.set(deadline.0);
-        self.errands.begin_drain(self.open, self.now, deadline);
+        self.errands.begin_drain(self.lives.open(), self.time.now(), deadline);
     }
 
     fn begin_stop(&mut self) {
-        if self.errands.begin_stop(self.now) {
+        if self.errands.begin_stop(self.time.now()) {
             self.stop_accepting();
         }
     }

@@ -24,25 +24,25 @@ impl<R: Ring> Worker<R> {
 
 impl<R: Ring> Reach for Worker<R> {
     fn now(&self) -> Millis {
-        self.now
+        self.time.now()
     }
 
     fn heard(&self) -> Millis {
-        self.heard
+        self.time.heard()
     }
 
     fn next_slot(&self, from: u32) -> Option<ConnIndex> {
-        self.table.used_from(from)
+        self.lives.used_from(from)
     }
 
     fn activity(&mut self, index: ConnIndex) -> Option<Activity> {
-        let entry = self.table.entry(index);
+        let entry = self.lives.entry(index);
         let is_living = !matches!(entry.conn.phase(), Phase::Vacant | Phase::Ending(_));
         is_living.then(|| Activity { opened: entry.opened.millis(), last: entry.active })
     }
 
     fn facts(&mut self, index: ConnIndex) -> Option<Facts> {
-        let entry = self.table.entry(index);
+        let entry = self.lives.entry(index);
         let state = match entry.conn.phase() {
             Phase::Vacant => return None,
             Phase::Preface { .. } | Phase::Opening => State::Opening,
@@ -61,7 +61,7 @@ impl<R: Ring> Reach for Worker<R> {
             upstream: route.upstream,
             server: entry.server.map(CountedServer::id),
             state,
-            seen: self.heard,
+            seen: self.time.heard(),
             opened: entry.opened.millis(),
             active: entry.active.begins(),
             to_upstream_bytes: moved[Side::Client],
@@ -70,14 +70,14 @@ impl<R: Ring> Reach for Worker<R> {
     }
 
     fn parties(&mut self, index: ConnIndex) -> Option<Parties> {
-        let entry = self.table.entry(index);
+        let entry = self.lives.entry(index);
         let is_there = entry.conn.phase() != Phase::Vacant;
         let server = entry.server.map(CountedServer::id);
         is_there.then(|| self.routes.parties(entry.route, server))
     }
 
     fn id(&mut self, index: ConnIndex) -> ConnId {
-        let generation = self.table.entry(index).generation;
+        let generation = self.lives.entry(index).generation;
         ConnId { worker: self.plan.worker.0, slot: index.0, generation }
     }
 
@@ -85,8 +85,8 @@ impl<R: Ring> Reach for Worker<R> {
         let index = ConnIndex(id.slot);
         let ours = id.worker == self.plan.worker.0;
         // An id may name a slot that never was, and none is made for it.
-        ours && self.table.used_from(id.slot) == Some(index) && {
-            let entry = self.table.entry(index);
+        ours && self.lives.used_from(id.slot) == Some(index) && {
+            let entry = self.lives.entry(index);
             entry.generation == id.generation && entry.conn.phase() != Phase::Vacant
         }
     }
@@ -96,11 +96,11 @@ impl<R: Ring> Reach for Worker<R> {
     }
 
     fn has_name(&mut self, index: ConnIndex, side: Side) -> bool {
-        self.table.entry(index).conn.has_name(side)
+        self.lives.entry(index).conn.has_name(side)
     }
 
     fn ask_name(&mut self, index: ConnIndex, side: Side) {
-        if self.table.entry(index).conn.can_name(side) {
+        if self.lives.entry(index).conn.can_name(side) {
             self.apply(index, Event::NameWanted(side));
         }
     }
