@@ -110,18 +110,18 @@ impl<R: Ring> Worker<R> {
     /// Asks who the client is where openings are noted; the note is made when that is known.
     pub(super) fn ask_for_opening(&mut self, index: ConnIndex) {
         let wanted = self.plan.access.as_ref().is_some_and(|access| access.openings);
-        if wanted && self.table.entry(index).conn.can_ask_addresses(Side::Client) {
-            self.openings.insert(index);
+        if wanted && self.lives.entry(index).conn.can_ask_addresses(Side::Client) {
+            self.notes.await_opening(index);
             self.apply(index, Event::AddressesWanted(Side::Client));
         }
     }
 
     /// The addresses of a client were found, or could not be: perhaps its opening waited for them.
     pub(super) fn note_opening(&mut self, index: ConnIndex, found: Option<FourTuple>) {
-        if self.openings.remove(&index) {
+        if self.notes.take_opening(index) {
             let mut addresses = BySide([None; 2]);
             addresses[Side::Client] = found;
-            let at = self.table.entry(index).opened;
+            let at = self.lives.entry(index).opened;
             self.note(index, at, addresses, None, AccessEvent::Opened);
         }
     }
@@ -129,7 +129,7 @@ impl<R: Ring> Worker<R> {
     /// A connection's slots are empty.
     pub(super) fn note_end(&mut self, index: ConnIndex, reason: Reason, departure: Departure) {
         let Some(access) = &self.plan.access else { return };
-        let entry = self.table.entry(index);
+        let entry = self.lives.entry(index);
         let moved = entry.conn.moved_bytes();
         let client_left = matches!(reason, Reason::Closed | Reason::ClientReset);
         if !access.empty && client_left && moved.0 == [0; 2] {
@@ -142,7 +142,7 @@ impl<R: Ring> Worker<R> {
             to_client_bytes: moved[Side::Upstream],
             reason,
         };
-        self.note(index, self.moment, departure.addresses, departure.server, event);
+        self.note(index, self.time.moment(), departure.addresses, departure.server, event);
     }
 
     fn note(
@@ -154,7 +154,7 @@ impl<R: Ring> Worker<R> {
         event: AccessEvent,
     ) {
         let Some(access) = &self.plan.access else { return };
-        let entry = self.table.entry(index);
+        let entry = self.lives.entry(index);
         let parties = Parties { server, ..self.routes.parties(entry.route, None) };
         let worker = self.plan.worker.0;
         access.notes.put(AccessNote {

@@ -16,17 +16,16 @@ impl<R: Ring> Worker<R> {
         if let Verdict::Refuse(limit) = verdict {
             counters.refused[limit as usize].add(1);
         }
-        self.open += 1;
+        self.lives.begin();
     }
 
     /// A connection's slots are empty.
     pub(super) fn count_end(&mut self, index: ConnIndex, reason: Reason) {
-        let entry = self.table.entry(index);
+        let entry = self.lives.entry(index);
         let (route, opened) = (entry.route, entry.opened);
         let counters = &self.routes.line(route).counters;
         counters.closed[reason as usize].add(1);
-        counters.lifetime.observe(self.moment.since(opened));
-        self.open -= 1;
+        counters.lifetime.observe(self.time.moment().since(opened));
     }
 
     /// Bytes of a connection were delivered. This is on the way of every message: a few additions
@@ -56,7 +55,7 @@ impl<R: Ring> Worker<R> {
         kind: OpKind,
         result: Result<u32, Errno>,
     ) {
-        let entry = self.table.entry(index);
+        let entry = self.lives.entry(index);
         let Some(server) = entry.server else { return };
         let (route, opened) = (entry.route, entry.opened);
         let failure = match (entry.conn.phase(), kind, result) {
@@ -68,7 +67,7 @@ impl<R: Ring> Worker<R> {
         };
         let began = entry.waits_since.moment(entry.connect.last_bits());
         let counters: &ServerCounters = &self.routes.place(server.id()).counters;
-        let took = self.moment.since(began);
+        let took = self.time.moment().since(began);
         entry.connect = failure.map_or(ConnectTime::done(took), |_| ConnectTime::NONE);
         match failure {
             Some(failure) => counters.failed[failure as usize].add(1),
@@ -76,7 +75,7 @@ impl<R: Ring> Worker<R> {
                 counters.joined.add(1);
                 self.routes.of_upstream(route).connect.observe(took);
                 let listener = &self.routes.line(route).counters;
-                listener.join.observe(self.moment.since(opened));
+                listener.join.observe(self.time.moment().since(opened));
             }
         }
     }
@@ -85,13 +84,13 @@ impl<R: Ring> Worker<R> {
     pub(super) fn publish(&self) {
         let counters = &self.counters;
         counters.turns.add(1);
-        counters.beat_millis.set(self.now.0);
-        counters.open.set(u64::from(self.open));
+        counters.beat_millis.set(self.time.now().0);
+        counters.open.set(u64::from(self.lives.open()));
         counters.slots.set(u64::from(self.ring.slots()));
-        counters.starved_lanes.set(self.starved.len() as u64);
+        counters.starved_lanes.set(self.starved.count() as u64);
         counters.buffers.set(u64::from(self.ring.pool_buffers()));
         counters.free_buffers.set(u64::from(self.ring.free_buffers()));
-        counters.timers.set(u64::from(self.timers.count()));
+        counters.timers.set(u64::from(self.lives.deadlines()));
         counters.leaving.set(match self.errands.farewell() {
             Farewell::No => 0,
             Farewell::Draining => 1,

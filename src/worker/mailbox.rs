@@ -75,10 +75,10 @@ impl<R: Ring> Worker<R> {
                 Order::Drain(within) if stays => self.begin_drain(within),
                 Order::Drain(_) => {}
                 Order::Stop => self.begin_stop(),
-                Order::Scan(task) => self.errands.begin_scan(*task, self.now),
+                Order::Scan(task) => self.errands.begin_scan(*task, self.time.now()),
                 Order::Recall(reply) => {
                     // The asker may be gone.
-                    let _ = reply.send(self.history.list());
+                    let _ = reply.send(self.notes.history());
                 }
                 // A drain serves every queue, paused or not.
                 Order::Pause(_) if !stays => {}
@@ -97,26 +97,26 @@ impl<R: Ring> Worker<R> {
     fn adopt(&mut self, Adoption { topology, counters, generation, within }: Adoption) {
         self.admission.adopt(&mut self.ring, &topology);
         let concerned = self.routes.adopt(&mut self.ring, topology, &counters);
-        let deadline = self.now.after(within);
+        let deadline = self.time.now().after(within);
         if concerned.left {
-            self.errands.begin_removal(self.now, deadline);
+            self.errands.begin_removal(self.time.now(), deadline);
         }
         if concerned.shortened {
-            self.errands.begin_overdue(self.now, deadline);
+            self.errands.begin_overdue(self.time.now(), deadline);
         }
         self.counters = counters;
         self.counters.generation.set(generation);
     }
 
     fn begin_drain(&mut self, within: Duration) {
-        let deadline = self.now.after(within);
+        let deadline = self.time.now().after(within);
         self.admission.begin_drain(&mut self.ring);
         self.counters.drain_deadline_millis.set(deadline.0);
-        self.errands.begin_drain(self.open, self.now, deadline);
+        self.errands.begin_drain(self.lives.open(), self.time.now(), deadline);
     }
 
     fn begin_stop(&mut self) {
-        if self.errands.begin_stop(self.now) {
+        if self.errands.begin_stop(self.time.now()) {
             self.stop_accepting();
         }
     }

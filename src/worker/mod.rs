@@ -3,19 +3,23 @@
 mod access;
 mod admission;
 mod count;
+mod deadline;
 mod errands;
 mod history;
 mod link;
+mod lives;
 mod mailbox;
+mod notes;
 mod preface;
 mod question;
 mod reach;
 mod route;
 mod routes;
+mod starved;
 mod table;
+mod time;
 mod timers;
 
-use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,19 +31,18 @@ pub use question::{Answer, Candidate, Purpose, Reply, Row, Task};
 
 pub use crate::config::Timeouts;
 
-use crate::base::{Clock, ConnIndex, Errno, Micros, Millis, RouteId, Side, Tick, WorkerId};
+use crate::base::{Clock, Errno, Millis, WorkerId};
 use crate::budget::Budget;
-use crate::conn::{Event, Patience};
 use crate::metrics::WorkerCounters;
 use crate::ring::{Completion, Ring};
 use crate::topology::Topology;
-use access::Departure;
 use admission::{Admission, Verdict};
 use errands::{Errands, Farewell};
-use history::History;
+use lives::Lives;
+use notes::Notes;
 use routes::Routes;
-use table::Table;
-use timers::Timers;
+use starved::Starved;
+use time::Time;
 
 /// The configuration of a worker.
 #[derive(Clone, Debug)]
@@ -79,49 +82,20 @@ impl Plan {
 /// The longest sleep: often enough for the heartbeat and the checks that come once a second.
 const LONGEST_SLEEP: Duration = Duration::from_secs(1);
 
-/// How long deadlines wait for a ring that is behind: a worker that has too much to do for longer
-/// must keep them all the same.
-const BEHIND_MAX: Duration = Duration::from_secs(2);
-
 /// A worker over a ring, which is the kernel's or a simulation.
 #[derive(Debug)]
 pub struct Worker<R: Ring> {
     ring: R,
-    clock: Clock,
-    mailbox: Mailbox,
     plan: Plan,
+    mailbox: Mailbox,
     counters: Arc<WorkerCounters>,
+    time: Time,
     admission: Admission,
     routes: Routes,
-    table: Table,
-    /// Clients accepted into slots whose close has not been heard of, and their routes.
-    successors: HashMap<ConnIndex, (RouteId, Verdict)>,
-    timers: Timers,
+    lives: Lives,
     prefaces: Prefaces,
-    /// Lanes that found no buffer, oldest first.
-    starved: VecDeque<(ConnIndex, u32, Side)>,
-    /// Starved lanes that may try again, beside one for each buffer that comes back.
-    starved_tries: u32,
-    /// Addresses and servers of connections that are ending, for the logs.
-    departures: HashMap<ConnIndex, Departure>,
-    /// For the dump.
-    history: History,
-    /// Connections whose opening is noted when their client's address is known.
-    openings: HashSet<ConnIndex>,
-    /// When this turn began, to the microsecond and to the millisecond.
-    moment: Micros,
-    now: Millis,
-    /// Bytes that arrived by then have been read, wherever a lane reads: when the turn before the
-    /// last one began to wait, `turned` being the last. One turn brings the wake of a wait for
-    /// bytes, the next one the bytes. Idle timeouts are judged by this, so that a process that was
-    /// stopped for a while does not time its clients out for it.
-    heard: Millis,
-    turned: Millis,
-    behind_since: Option<Millis>,
-    checked: Millis,
-    open: u32,
-    /// [`QuietPlan::after`], in ticks.
-    quiet_ticks: u32,
+    starved: Starved,
+    notes: Notes,
     errands: Errands,
 }
 
@@ -135,34 +109,20 @@ impl<R: Ring> Worker<R> {
         budget: Arc<Budget>,
         counters: Arc<WorkerCounters>,
     ) -> Worker<R> {
-        let moment = clock.micros();
-        let now = moment.millis();
+        let time = Time::new(clock);
         let worker = Worker {
             admission: Admission::new(budget, counters.clone(), plan.worker, &plan.topology),
             routes: Routes::new(&plan, &counters),
+            lives: Lives::new(ring.slots(), plan.quiet.after, time.now()),
             prefaces: Prefaces::new(plan.prefaces.places),
-            table: Table::new(ring.slots()),
-            successors: HashMap::new(),
-            timers: Timers::new(Tick::at(now)),
-            starved: VecDeque::new(),
-            starved_tries: 0,
-            departures: HashMap::new(),
-            history: History::new(),
-            openings: HashSet::new(),
-            checked: now,
-            open: 0,
-            quiet_ticks: Tick::not_before(Millis(0).after(plan.quiet.after)).0,
+            starved: Starved::default(),
+            notes: Notes::new(),
             errands: Errands::default(),
             ring,
-            clock,
-            mailbox,
             plan,
+            mailbox,
             counters,
-            moment,
-            now,
-            heard: now,
-            turned: now,
-            behind_since: None,
+            time,
         };
         // A reader before the end of the first turn sees the present numbers.
         worker.counters.generation.set(1);
@@ -186,11 +146,9 @@ impl<R: Ring> Worker<R> {
     /// As [`Worker::run`].
     pub fn turn(&mut self) -> Result<bool, Errno> {
         self.read_mailbox();
-        self.admission.arm(&mut self.ring, self.now);
+        self.admission.arm(&mut self.ring, self.time.now());
         self.ring.turn(Some(self.sleep()))?;
-        let turned = std::mem::replace(&mut self.moment, self.clock.micros()).millis();
-        self.now = self.moment.millis();
-        self.hear(turned);
+        self.time.turn(self.ring.is_behind());
         while let Some(completion) = self.ring.next() {
             self.route(completion);
         }
@@ -213,113 +171,41 @@ impl<R: Ring> Worker<R> {
         &mut self.ring
     }
 
-    /// Moves [`Worker::heard`] on, `turned` being when the turn before this one was over. Not while
-    /// the ring brings less in a turn than there is, but for that a bounded time.
-    fn hear(&mut self, turned: Millis) {
-        if self.ring.is_behind() {
-            let since = *self.behind_since.get_or_insert(self.now);
-            if self.now.since(since) < BEHIND_MAX {
-                return;
-            }
-        } else {
-            self.behind_since = None;
-        }
-        self.heard = std::mem::replace(&mut self.turned, turned);
-    }
-
     fn sleep(&self) -> Duration {
-        if self.timers.any_due() || self.prefaces.can_call() {
+        if self.lives.any_due() || self.prefaces.can_call() {
             return Duration::ZERO;
         }
         let moments = [self.admission.wake_at(), self.errands.next()];
-        let timers = self.timers.next_stop().begins();
-        let next = moments.into_iter().flatten().fold(timers, Millis::min);
-        next.since(self.now).min(LONGEST_SLEEP)
-    }
-
-    /// Wakes starved lanes, one for each buffer that came back.
-    fn feed_starved(&mut self) {
-        let mut left = self.ring.returned_buffers() + std::mem::take(&mut self.starved_tries);
-        while left > 0 {
-            let Some((index, generation, source)) = self.starved.pop_front() else { return };
-            if self.table.entry(index).generation == generation {
-                self.apply(index, Event::BufferFreed(source));
-                left -= 1;
-            }
-        }
-    }
-
-    /// Handles deadlines that have passed. Where more connections have gone quiet than a turn
-    /// takes, the rest of the wheel's tick waits for the next turn.
-    fn expire(&mut self) {
-        let mut quieted = 0;
-        let quieted_max = self.plan.quiet.per_turn;
-        let until = Tick::at(self.heard);
-        loop {
-            while quieted < quieted_max
-                && let Some(index) = self.timers.due(&mut self.table)
-            {
-                quieted += u32::from(self.expire_one(index) == Some(Patience::Quiet));
-            }
-            if self.timers.any_due() || !self.timers.step(&mut self.table, until) {
-                return;
-            }
-        }
-    }
-
-    /// Handles one deadline; `None` when it was not really due.
-    fn expire_one(&mut self, index: ConnIndex) -> Option<Patience> {
-        let (due, patience) = self.deadline(index)?;
-        let entry = self.table.entry(index);
-        let is_new = entry.waits_since.begins() > self.heard;
-        if due > self.heard || is_new || entry.conn.holds_up(patience) {
-            // A byte moved since the deadline was set, or it lay beyond the wheel; or it waits for
-            // something else only since a moment ago, and what was there has not been read yet; or
-            // the next step is ours.
-            self.set_timer(index);
-            return None;
-        }
-        self.counters.timers_expired.add(1);
-        match patience {
-            Patience::Retirement => self.counters.cancels_repeated.add(1),
-            Patience::Quiet => self.counters.quieted.add(1),
-            Patience::LastBytes => self.counters.cut_short.add(1),
-            _ => {}
-        }
-        self.table.entry(index).waits_since = Tick::not_before(self.now);
-        match patience.timeout() {
-            Some(reason) => self.end(index, reason),
-            None => self.apply(index, Event::Expired(patience)),
-        }
-        self.set_timer(index);
-        Some(patience)
+        let next = moments.into_iter().flatten().fold(self.lives.next_stop(), Millis::min);
+        next.since(self.time.now()).min(LONGEST_SLEEP)
     }
 
     /// Every connection is gone and no client can come.
     fn is_over(&mut self) -> bool {
-        self.errands.farewell() != Farewell::No && self.open == 0 && self.admission.is_over()
+        self.errands.farewell() != Farewell::No
+            && self.lives.open() == 0
+            && self.admission.is_over()
     }
 
     fn check_once_a_second(&mut self) {
-        if self.now.since(self.checked) < Duration::from_secs(1) {
+        if !self.time.is_second_over() {
             return;
         }
-        self.checked = self.now;
         self.admission.rearm_lost_accepts(&mut self.ring);
         self.ring.trim();
         // One starved lane tries without a returned buffer, should the count ever be wrong.
-        self.starved_tries += 1;
+        self.starved.try_again();
     }
 
     fn route(&mut self, completion: Completion) {
-        self.history.keep(self.moment, HistoryKind::Completed(completion));
+        self.notes.keep(self.time.moment(), HistoryKind::Completed(completion));
         match completion {
             Completion::Accepted { gate, conn, more } => {
                 let verdict = self.admission.accepted(gate, more);
                 self.admit(gate, conn, verdict);
             }
             Completion::AcceptEnded { gate, error } => {
-                self.admission.ended(gate, error, self.now);
+                self.admission.ended(gate, error, self.time.now());
             }
             Completion::QueueReady { gate } => self.admission.queue_ready(gate),
             Completion::GateRemoved { gate } => {

@@ -222,7 +222,7 @@ impl<R: Ring> Worker<R> {
 
     /// Bytes of a client's preface.
     pub(super) fn judge(&mut self, index: ConnIndex, chunk: Chunk) {
-        let line = self.routes.line(self.table.entry(index).route);
+        let line = self.routes.line(self.lives.entry(index).route);
         let preface = line.preface.as_ref().expect("its route asks for one");
         let judgement = self.prefaces.take(index, self.ring.bytes(chunk), preface);
         let is_heeded = line.wiring != Wiring::Hold;

@@ -26,32 +26,32 @@ impl<R: Ring> Worker<R> {
     /// Why the connection would end now, if its deadline has passed.
     fn overdue(&mut self, index: ConnIndex) -> Option<Reason> {
         let (due, patience) = self.deadline(index)?;
-        let is_over = due <= self.heard && !self.table.entry(index).conn.holds_up(patience);
+        let is_over = due <= self.time.heard() && !self.lives.entry(index).conn.holds_up(patience);
         is_over.then(|| patience.timeout()).flatten()
     }
 }
 
 impl<R: Ring> Reach for Worker<R> {
     fn now(&self) -> Millis {
-        self.now
+        self.time.now()
     }
 
     fn heard(&self) -> Millis {
-        self.heard
+        self.time.heard()
     }
 
     fn next_slot(&self, from: u32) -> Option<ConnIndex> {
-        self.table.used_from(from)
+        self.lives.used_from(from)
     }
 
     fn activity(&mut self, index: ConnIndex) -> Option<Activity> {
-        let entry = self.table.entry(index);
+        let entry = self.lives.entry(index);
         let is_living = !matches!(entry.conn.phase(), Phase::Vacant | Phase::Ending(_));
         is_living.then(|| Activity { opened: entry.opened.millis(), last: entry.active })
     }
 
     fn is_left(&mut self, index: ConnIndex) -> bool {
-        let entry = self.table.entry(index);
+        let entry = self.lives.entry(index);
         self.routes.is_left(entry.route, entry.server.map(CountedServer::id))
     }
 
@@ -70,7 +70,7 @@ impl<R: Ring> Reach for Worker<R> {
     }
 
     fn facts(&mut self, index: ConnIndex) -> Option<Facts> {
-        let entry = self.table.entry(index);
+        let entry = self.lives.entry(index);
         let state = match entry.conn.phase() {
             Phase::Vacant => return None,
             Phase::Preface { .. } | Phase::Opening => State::Opening,
@@ -89,7 +89,7 @@ impl<R: Ring> Reach for Worker<R> {
             upstream: route.upstream,
             server: entry.server.map(CountedServer::id),
             state,
-            seen: self.heard,
+            seen: self.time.heard(),
             opened: entry.opened.millis(),
             active: entry.active.begins(),
             to_upstream_bytes: moved[Side::Client],
@@ -98,14 +98,14 @@ impl<R: Ring> Reach for Worker<R> {
     }
 
     fn parties(&mut self, index: ConnIndex) -> Option<Parties> {
-        let entry = self.table.entry(index);
+        let entry = self.lives.entry(index);
         let is_there = entry.conn.phase() != Phase::Vacant;
         let server = entry.server.map(CountedServer::id);
         is_there.then(|| self.routes.parties(entry.route, server))
     }
 
     fn id(&mut self, index: ConnIndex) -> ConnId {
-        let generation = self.table.entry(index).generation;
+        let generation = self.lives.entry(index).generation;
         ConnId { worker: self.plan.worker.0, slot: index.0, generation }
     }
 
@@ -113,8 +113,8 @@ impl<R: Ring> Reach for Worker<R> {
         let index = ConnIndex(id.slot);
         let ours = id.worker == self.plan.worker.0;
         // An id may name a slot that never was, and none is made for it.
-        ours && self.table.used_from(id.slot) == Some(index) && {
-            let entry = self.table.entry(index);
+        ours && self.lives.used_from(id.slot) == Some(index) && {
+            let entry = self.lives.entry(index);
             entry.generation == id.generation && entry.conn.phase() != Phase::Vacant
         }
     }
@@ -124,11 +124,11 @@ impl<R: Ring> Reach for Worker<R> {
     }
 
     fn has_addresses(&mut self, index: ConnIndex, side: Side) -> bool {
-        self.table.entry(index).conn.has_addresses(side)
+        self.lives.entry(index).conn.has_addresses(side)
     }
 
     fn ask_addresses(&mut self, index: ConnIndex, side: Side) {
-        if self.table.entry(index).conn.can_ask_addresses(side) {
+        if self.lives.entry(index).conn.can_ask_addresses(side) {
             self.apply(index, Event::AddressesWanted(side));
         }
     }
