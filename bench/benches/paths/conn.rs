@@ -100,6 +100,10 @@ impl Kernel {
                 | Action::Release(_)
                 | Action::AwaitBuffer(_)
                 | Action::EndSplices
+                // No route has a preface.
+                | Action::AwaitPlace
+                | Action::Judge(_)
+                | Action::Recall
                 | Action::Vacate(_) => {}
             }
         }

@@ -13,7 +13,7 @@ use portcullis::conn::Wiring;
 use portcullis::metrics::WorkerCounters;
 use portcullis::ring::ConnIndex;
 use portcullis::topology::{Asked, GateSpec, Register, Topology};
-use portcullis::worker::{Plan, QuietPlan, Worker, mailbox};
+use portcullis::worker::{Plan, PrefacePlan, QuietPlan, Worker, mailbox};
 
 use crate::ring::InstantRing;
 
@@ -90,6 +90,7 @@ impl Crowd {
             logged: false,
             access: None,
             quiet: QuietPlan { after: Duration::from_secs(10), per_turn: 100 },
+            prefaces: PrefacePlan::default(),
         };
         // Who gives orders is gone, so none comes.
         let (_, orders) = mailbox();
