@@ -59,9 +59,10 @@ impl Budget {
     /// Another limit from here on. Below what is leased, nothing is leased until enough came back,
     /// and workers return what lies ready with them: all are woken.
     pub fn set_limit(&self, limit: u32) {
-        self.limit.store(limit, SeqCst);
-        fence(SeqCst);
-        self.wake(|_| true);
+        if self.limit.swap(limit, SeqCst) != limit {
+            fence(SeqCst);
+            self.wake(|_| true);
+        }
     }
 
     /// More is leased than may be held: the limit was lowered.

@@ -31,13 +31,15 @@ pub struct Reloaded {
     pub applied: bool,
     /// Key by key.
     pub changes: Vec<Change>,
+    /// The change was made, and this part of it has not been carried out in time.
+    pub failed: Option<String>,
     /// The file that was read.
     pub file: String,
     /// Which config runs now: one more at each reload that changes something.
     pub generation: u64,
     /// Connections that are open.
     pub open: u64,
-    /// Why nothing was changed; `None`: it was, or only asked about.
+    /// Why nothing was changed; `None`: something was, or it was only asked about.
     pub refused: Option<String>,
     /// [`super::SCHEMA`].
     pub schema: u32,

@@ -294,11 +294,11 @@ fn dump(output: Option<&Path>, instance: &Instance) -> Outcome {
     }
 }
 
-/// What a reload changes. One that is refused is a denial.
+/// What a reload changes. One that is refused, or not carried out in time, is a denial.
 fn reload(gateway: &Client, request: &Reload, json: bool) -> Result<Outcome, ClientError> {
     let answer = gateway.ask(request)?;
     let text = if json { one_line(&answer) } else { changes(&answer) };
-    Ok(Outcome::of(text, json, answer.refused.is_none()))
+    Ok(Outcome::of(text, json, answer.refused.is_none() && answer.failed.is_none()))
 }
 
 /// The answer of a running gateway.

@@ -192,17 +192,25 @@ impl SocketOptions {
 }
 
 impl Timeouts {
+    fn by_key(&self, name: &str) -> Option<Duration> {
+        match name {
+            "idle_timeout" => self.idle,
+            "first_byte_timeout" => self.first_byte,
+            "half_close_timeout" => self.half_close,
+            "max_lifetime" => self.max_lifetime,
+            _ => None,
+        }
+    }
+
+    /// Whether the timeout of this key ends a connection sooner than that of `other` does.
+    pub fn is_shorter_at(&self, key: &str, other: &Timeouts) -> bool {
+        let (mine, others) = (self.by_key(key), other.by_key(key));
+        mine.is_some_and(|mine| others.is_none_or(|other| mine < other))
+    }
+
     /// Whether any of them ends a connection sooner than `other` does.
     pub fn any_shorter_than(&self, other: &Timeouts) -> bool {
-        let pairs = [
-            (self.idle, other.idle),
-            (self.first_byte, other.first_byte),
-            (self.half_close, other.half_close),
-            (self.max_lifetime, other.max_lifetime),
-        ];
-        pairs
-            .iter()
-            .any(|(mine, others)| mine.is_some_and(|mine| others.is_none_or(|other| mine < other)))
+        Timeouts::KEYS.iter().any(|key| self.is_shorter_at(key.name, other))
     }
 }
 

@@ -29,9 +29,11 @@ pub trait Ground: fmt::Debug + Send {
     /// wait in their queues; `None`: it gives none up.
     fn stop_clients(&mut self) -> Option<u32>;
 
-    /// The prepared change is carried out: lets go of what it gives up. Says whether that is gone;
-    /// if not, a worker still has it, and the next call says so again.
-    fn commit(&mut self) -> bool;
+    /// The prepared change is carried out.
+    fn commit(&mut self);
+
+    /// Closes what changes have given up, as soon as no worker has it. Says whether all of it is.
+    fn has_let_go(&mut self) -> bool;
 
     /// The prepared change does not come.
     fn abandon(&mut self);

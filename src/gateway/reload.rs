@@ -27,6 +27,8 @@ pub(super) struct Grounds {
     clock: Clock,
     held: Vec<Held>,
     next: Option<Next>,
+    /// By change: sockets that are given up and that a worker may still have.
+    going: Vec<Going>,
     /// Of a drain. Dropped after the sockets.
     decoys: Vec<Decoys>,
 }
@@ -38,15 +40,33 @@ struct Next {
     held: Vec<Held>,
     /// By listener.
     options: HashMap<String, SocketOptions>,
-    /// What is held no longer.
-    gone: Vec<Held>,
+    going: Going,
+}
+
+/// Sockets that are given up.
+#[derive(Debug)]
+struct Going {
+    held: Vec<Held>,
     /// What keeps clients from there; dropped after the sockets.
     decoys: Vec<Decoys>,
 }
 
+impl Going {
+    /// Those that no other process has.
+    fn own(&self) -> impl Iterator<Item = &Held> {
+        self.held.iter().filter(|one| !one.inherited)
+    }
+
+    /// Whether a worker, or a view of the topology, has any of them.
+    fn is_in_use(&self) -> bool {
+        let mut sockets = self.held.iter().flat_map(|one| &one.sockets);
+        sockets.any(|socket| Arc::strong_count(socket) > 1)
+    }
+}
+
 impl Grounds {
     pub(super) fn new(path: Option<PathBuf>, host: Host, clock: Clock, held: Vec<Held>) -> Grounds {
-        Grounds { path, host, clock, held, next: None, decoys: Vec::new() }
+        Grounds { path, host, clock, held, next: None, going: Vec::new(), decoys: Vec::new() }
     }
 
     /// The passive sockets of a listener's address: as they are, or new ones.
@@ -90,46 +110,39 @@ impl Ground for Grounds {
         }
         let stays = |one: &Held| held.iter().any(|next| is_same(one, next));
         let gone = self.held.iter().filter(|one| !stays(one)).cloned().collect();
+        let going = Going { held: gone, decoys: Vec::new() };
         let gates = assemble::gates(&held).collect();
         let options = config.listeners.iter().map(|one| (one.name.clone(), one.sockets.clone()));
         let options = options.collect();
-        self.next = Some(Next { held, options, gone, decoys: Vec::new() });
+        self.next = Some(Next { held, options, going });
         Ok(gates)
     }
 
     fn stop_clients(&mut self) -> Option<u32> {
-        let next = self.next.as_mut()?;
-        let own: Vec<&Held> = next.gone.iter().filter(|one| !one.inherited).collect();
-        if own.is_empty() {
-            return None;
+        let going = &mut self.next.as_mut()?.going;
+        going.own().next()?;
+        if going.decoys.is_empty() {
+            going.decoys = turn_away(going.own());
         }
-        if next.decoys.is_empty() {
-            next.decoys = turn_away(own.iter().copied());
-        }
-        let queues = own.iter().flat_map(|one| &one.sockets);
-        let queues = queues.filter_map(|socket| AcceptQueue::of(socket).ok());
+        let sockets = going.own().flat_map(|one| &one.sockets);
+        let queues = sockets.filter_map(|socket| AcceptQueue::of(socket).ok());
         Some(queues.map(|queue| queue.waiting).sum())
     }
 
-    fn commit(&mut self) -> bool {
-        let Some(mut next) = self.next.take() else { return true };
-        self.held = std::mem::take(&mut next.held);
-        for one in &self.held {
-            // A second time there is nothing left to set.
-            if let Some(options) = next.options.get(&one.listener) {
+    fn commit(&mut self) {
+        let Some(Next { held, options, going }) = self.next.take() else { return };
+        for one in &held {
+            if let Some(options) = options.get(&one.listener) {
                 one.set_options(options);
             }
         }
-        next.options.clear();
-        // What goes is in the workers' rings for a moment.
-        let is_free = |one: &Held| one.sockets.iter().all(|socket| Arc::strong_count(socket) == 1);
-        if next.gone.iter().all(is_free) {
-            next.gone.clear();
-            return true;
-        }
-        next.held.clone_from(&self.held);
-        self.next = Some(next);
-        false
+        self.held = held;
+        self.going.push(going);
+    }
+
+    fn has_let_go(&mut self) -> bool {
+        self.going.retain(Going::is_in_use);
+        self.going.is_empty()
     }
 
     fn abandon(&mut self) {

@@ -59,6 +59,7 @@ fn total(answer: &Reloaded) -> String {
         (None, true) => text += &format!("; config {generation} runs"),
         (None, false) => text += "; nothing was changed",
     }
+    text.extend(answer.failed.iter().map(|failed| format!("\nnot yet: {failed}")));
     text
 }
 
@@ -75,6 +76,7 @@ mod tests {
         Reloaded {
             applied: false,
             changes,
+            failed: None,
             file: "p.toml".to_owned(),
             generation: 3,
             open: 412_870,
@@ -116,6 +118,22 @@ mod tests {
             " ! ring.buffer_size  16KiB → 32KiB  needs a restart\n\
              0 changes, 1 for a restart; 0 of 412,870 connections ended\n\
              nothing was changed: ring.buffer_size needs a restart"
+        );
+    }
+
+    #[test]
+    fn what_is_not_carried_out_in_time_is_no_refusal() {
+        let weight = [Some("1"), Some("2")];
+        let weight = change("upstream.app.servers.a.weight", weight, Takes::NewConnections, 0);
+        let failed = Some("worker 1 does not turn".to_owned());
+        let text = changes(&Reloaded { applied: true, failed, ..answer(vec![weight]) });
+        let lines: Vec<&str> = text.lines().skip(1).collect();
+        assert_eq!(
+            lines,
+            [
+                "1 change; 0 of 412,870 connections ended; config 3 runs",
+                "not yet: worker 1 does not turn",
+            ]
         );
     }
 

@@ -13,6 +13,7 @@ use humantime_serde::re::humantime::{format_duration, parse_duration};
 use ipnet::IpNet;
 use portcullis::api::Request;
 use portcullis::api::conns::{Kill, ListConns};
+use portcullis::api::reload::Reload;
 use portcullis::api::steer::{Drain, SetListener, SetServer};
 use portcullis::base::{ListenerId, Millis, ServerId, UpstreamId};
 use portcullis::config::Config;
@@ -155,6 +156,7 @@ fn title_holds(title: &str) {
 /// Then its fields, and the head of a request, by the parts of the gateway that read them.
 pub(crate) fn admin(data: &[u8]) {
     posted::<Drain>(data);
+    posted::<Reload>(data);
     posted::<SetListener>(data);
     if let Some(SetServer { server, .. }) = posted(data) {
         title_holds(&server);

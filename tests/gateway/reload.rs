@@ -145,8 +145,15 @@ fn what_is_wrong_or_needs_a_restart_changes_nothing() {
     assert!(said.answer.contains("gateway.workers needs a restart"), "{said:?}");
     assert!(tell(&rig.gateway, &["dump"]).contains("drain_timeout = \"2s\""));
 
+    // More than there is room for takes a restart, too.
+    rig.write(&restart.replace("max_connections = 4000", "max_connections = 9000000"));
+    let said = ask(&rig.gateway, &["reload"]);
+    assert!(said.answer.contains("max_connections = 9000000 needs a restart"), "{said:?}");
     let answer = tell(&rig.gateway, &["reload", "--allow-partial"]);
     assert!(answer.contains("config 2 runs"), "{answer}");
+    assert_eq!(ask_json(&rig.gateway, &["status"])["budget"]["limit"], 4000);
+    let lines = rig.gateway.lines();
+    assert!(!lines.iter().any(|line| line.contains("reloaded key=\"gateway.workers")), "{lines:?}");
     let dump = tell(&rig.gateway, &["dump"]);
     assert!(dump.contains("drain_timeout = \"3s\"") && dump.contains("workers = 2"), "{dump}");
 
@@ -172,7 +179,7 @@ fn sighup_reloads_and_the_log_has_the_answer() {
 }
 
 #[test]
-fn an_operators_weight_stays_until_the_files_line_is_another() {
+fn an_operators_word_stays_until_the_files_is_another_or_asked_for() {
     let (one, two) = (server::echo(), server::echo());
     let mut rig = Rig::start(config(free_port(), &[&one, &two]));
     let weight = |gateway: &Gateway, server: &str| {
@@ -190,11 +197,20 @@ fn an_operators_weight_stays_until_the_files_line_is_another() {
     assert!(note.contains("weight 7"), "{note}");
     assert_eq!(weight(&rig.gateway, "s0"), 2);
     tell(&rig.gateway, &["server", "app/s1", "drain"]);
+    assert_eq!(tell(&rig.gateway, &["listener", "edge", "pause"]), "edge: paused");
     tell(&rig.gateway, &["reload"]);
+    rig.reload_with("\"3s\"", "\"4s\"");
     assert_eq!(weight(&rig.gateway, "s1"), 0);
+    let address = rig.gateway.address("edge");
+    let mut client = client::connect(address);
+    client.write_all(b"x").expect("it waits");
+    assert!(client::is_silent(&client), "the listener is still paused");
     tell(&rig.gateway, &["reload", "--reset"]);
     assert_eq!(weight(&rig.gateway, "s1"), 1, "the file's word was asked for");
-    rig.gateway.stop().expect(&[]);
+    client.read_exact(&mut [0]).expect("its listener goes on");
+    drop(client);
+    rig.gateway.wait_for_ended(1);
+    rig.gateway.stop().expect(&[("closed", 1)]);
 }
 
 #[test]
@@ -220,7 +236,9 @@ fn limits_and_timeouts_hold_for_whoever_is_there() {
     assert!(echoes(&mut client::connect(address)));
     rig.gateway.wait_for_ended(4);
 
-    rig.reload_with("max_connections = 9\n", "idle_timeout = \"1s\"\n");
+    let answer = rig.reload_with("max_connections = 9\n", "idle_timeout = \"1s\"\n");
+    let notes = answer["changes"].as_array().expect("a list").iter().map(|one| &one["note"]);
+    assert_eq!(notes.filter(|note| note.is_string()).count(), 1, "{answer}");
     rig.gateway.wait_for_reason("idle-timeout", 8);
     rig.reload_with("max_connections = 4000", "max_connections = 2");
     let mut two: Vec<_> = (0..2).map(|_| client::connect(address)).collect();
@@ -265,4 +283,20 @@ fn a_hundred_reloads_under_load_touch_nobody_and_leak_nothing() {
     wait_until("no descriptor is left over", || files(&rig.gateway) <= before);
     let report = rig.gateway.stop();
     assert_eq!(report.ended["drained"], 25);
+}
+
+#[test]
+fn clients_that_nobody_can_serve_at_an_address_that_goes_are_said() {
+    let server = server::echo();
+    let (port, other) = (free_port(), free_port());
+    let mut rig = Rig::start(config(port, &[&server]));
+    assert_eq!(tell(&rig.gateway, &["listener", "side", "pause"]), "side: paused");
+    let mut client = client::connect(at(port));
+    client.write_all(b"x").expect("it waits");
+    let answer = rig.reload_with(&format!(":{port}"), &format!(":{other}"));
+    assert_eq!(answer["applied"], true, "{answer}");
+    let lines = rig.gateway.wait_for_lines("given up are reset", 1);
+    assert!(lines[0].contains("clients=1"), "{lines:?}");
+    assert!(client.read(&mut [0]).is_err(), "it is reset");
+    rig.gateway.stop().expect(&[]);
 }

@@ -11,6 +11,7 @@ use std::time::Duration;
 use axum::extract::State;
 use axum::routing::post;
 use axum::{Json, Router};
+use humantime_serde::re::humantime::format_duration;
 use tokio::time::{sleep, timeout};
 
 use super::refusal::{Answer, Refusal, conflict, wrong};
@@ -21,8 +22,10 @@ use crate::base::{GateId, IdMap, ServerId};
 use crate::config::{Auto, Class, Config, Difference};
 use crate::control::handle::POLL;
 use crate::control::state::{ControlState, View};
+use crate::metrics::Reading;
 use crate::ring::PassiveSocket;
 use crate::topology::{GateSpec, Topology};
+use crate::worker::Order;
 
 /// How long the queues of sockets that go are served at most, and how long they must be empty.
 const LAST_CLIENTS: Duration = Duration::from_secs(1);
@@ -44,17 +47,16 @@ pub(in crate::control) fn by_signal(state: &ControlState) {
     let state = state.clone();
     tokio_uring::spawn(async move {
         match carried_out(state, Reload::default()).await {
-            Ok(Reloaded { refused: None, changes, file, .. }) => {
-                if changes.is_empty() {
-                    let words = "nothing differs from the config file";
-                    tracing::info!(signal = %"SIGHUP", file, "{words}");
-                }
-            }
             Ok(Reloaded { refused: Some(because), .. }) | Err((_, because)) => {
                 for line in because.lines() {
                     tracing::error!(signal = %"SIGHUP", "nothing was changed: {line}");
                 }
             }
+            Ok(Reloaded { changes, file, .. }) if changes.is_empty() => {
+                let words = "nothing differs from the config file";
+                tracing::info!(signal = %"SIGHUP", file, "{words}");
+            }
+            Ok(_) => {}
         }
     });
 }
@@ -64,15 +66,23 @@ async fn carried_out(state: ControlState, request: Reload) -> Result<Reloaded, R
     let mut config = state.ground().read().map_err(wrong)?;
     let before = state.view();
     let differences = before.config.differences(&config);
-    let mut refused = reasons(&state, &differences, &config);
+    let mut refused = needs_restart(&differences);
+    let limit = limit_refused(&state, &before.config, &config);
     if request.allow_partial {
         config.keep(&before.config, Class::Restart);
+        if limit.is_some() {
+            config.gateway.max_connections = before.config.gateway.max_connections;
+        }
         refused.clear();
+    } else {
+        refused.extend(limit);
     }
-    let over = if request.reset { overridden(&before) } else { Vec::new() };
+    let reading = state.reading();
+    let change = |one| change(&reading, &before, &config, one);
     let mut answer = Reloaded {
         applied: false,
-        changes: differences.iter().map(|one| change(&before, one)).collect(),
+        changes: differences.iter().map(change).collect(),
+        failed: None,
         file: state.ground().file(),
         generation: before.generation,
         open: state.open(),
@@ -82,81 +92,100 @@ async fn carried_out(state: ControlState, request: Reload) -> Result<Reloaded, R
     if answer.refused.is_some() || request.dry_run {
         return Ok(answer);
     }
+    let overridden = if request.reset { overridden(&before) } else { Vec::new() };
+    // The text may differ though nothing does that is in force.
     if before.config.differences(&config).is_empty() {
-        // The text may differ all the same; there is nothing to go over to.
-        take_files_word(&before, &before, &over);
-        state.forget_reading();
-        return Ok(Reloaded { applied: true, ..answer });
-    }
-    match go_over(&state, before, config, &over).await {
-        Ok(generation) => {
-            for Change { key, before, after, .. } in &answer.changes {
-                tracing::info!(key, before, after, "reloaded");
+        take_files_word(&before, &before, &overridden);
+        answer.applied = true;
+    } else {
+        match go_over(&state, before, config, &overridden).await {
+            Ok(failed) => {
+                (answer.applied, answer.failed) = (true, failed);
+                answer.generation = state.view().generation;
+                log(&answer);
             }
-            tracing::info!(generation, changes = answer.changes.len(), "the config is in force");
-            Ok(Reloaded { applied: true, generation, ..answer })
+            Err(because) => answer.refused = Some(because),
         }
-        Err(because) => {
-            answer.refused = Some(because);
-            Ok(answer)
-        }
+    }
+    if request.reset && answer.applied {
+        resume_all(&state);
+    }
+    state.forget_reading();
+    Ok(answer)
+}
+
+/// The log's lines about a config that is in force.
+fn log(answer: &Reloaded) {
+    let made = || answer.changes.iter().filter(|change| change.takes != Takes::Restart);
+    for Change { key, before, after, .. } in made() {
+        tracing::info!(key, before, after, "reloaded");
+    }
+    let generation = answer.generation;
+    tracing::info!(generation, changes = made().count(), "the config is in force");
+    if let Some(failed) = &answer.failed {
+        tracing::error!("not yet: {failed}");
     }
 }
 
-/// Why a config cannot take the place of the one that runs.
-fn reasons(state: &ControlState, differences: &[Difference], config: &Config) -> Vec<String> {
+/// Keys that cannot change while the gateway runs.
+fn needs_restart(differences: &[Difference]) -> Vec<String> {
     let restarts = differences.iter().filter(|one| one.class == Class::Restart);
-    let mut reasons: Vec<String> =
-        restarts.map(|one| format!("{} needs a restart", one.path())).collect();
+    restarts.map(|one| format!("{} needs a restart", one.path())).collect()
+}
+
+/// Why the gateway's limit cannot become what the config says.
+fn limit_refused(state: &ControlState, before: &Config, after: &Config) -> Option<String> {
+    let limit = after.gateway.max_connections;
+    if limit == before.gateway.max_connections {
+        return None;
+    }
     let slots: u64 = state.view().counters.iter().map(|counters| counters.slots.get()).sum();
-    let is_bounded = differences.iter().any(|one| one.path() == "gateway.max_connections");
-    match config.gateway.max_connections {
-        Auto::Fixed(clients) if is_bounded && u64::from(clients) > slots => reasons.push(format!(
+    match limit {
+        Auto::Fixed(clients) if u64::from(clients) > slots => Some(format!(
             "gateway.max_connections = {clients} needs a restart: the start made room for {slots}"
         )),
-        Auto::Auto if is_bounded => reasons.push(
+        Auto::Fixed(_) => None,
+        Auto::Auto => Some(
             "gateway.max_connections = \"auto\" needs a restart: it is worked out there".to_owned(),
         ),
-        _ => {}
     }
-    reasons
 }
 
 /// A difference, and how many connections it ends.
-fn change(view: &View, difference: &Difference) -> Change {
+fn change(reading: &Reading, view: &View, after: &Config, difference: &Difference) -> Change {
     let takes = match difference.class {
         Class::Live => Takes::Live,
         Class::NewConnections => Takes::NewConnections,
         Class::Restart => Takes::Restart,
     };
-    let ends = if difference.key.is_none() && difference.after.is_none() {
-        ended(view, &difference.section)
-    } else {
-        0
-    };
+    let is_gone = difference.key.is_none() && difference.after.is_none();
+    // Another address is another server.
+    let is_moved = difference.key == Some("address");
+    let ends = if is_gone || is_moved { open_at(reading, &difference.section) } else { 0 };
     Change {
         after: difference.after.clone(),
         before: difference.before.clone(),
         ends,
         key: difference.path(),
-        note: note(view, difference),
+        note: note(view, after, difference),
         takes,
     }
 }
 
-/// Connections of a listener or a server that goes.
-fn ended(view: &View, section: &str) -> u64 {
-    if let Some(id) =
-        section.strip_prefix("listener.").and_then(|name| view.names.listener(name).ok())
-    {
-        let counters = view.counters.iter().map(|counters| &counters.listeners[id]);
-        let counters = counters.map(|one| {
-            let closed: u64 = one.closed.iter().map(|reason| reason.get()).sum();
-            one.accepted.get().saturating_sub(closed)
-        });
-        return counters.sum();
+/// Connections of a listener, an upstream or a server.
+fn open_at(reading: &Reading, section: &str) -> u64 {
+    if let Some(name) = section.strip_prefix("listener.") {
+        let listener = reading.listeners.iter().find(|one| one.name == name);
+        return listener.map_or(0, |one| one.open);
     }
-    server_at(view, section).map_or(0, |id| view.topology.servers[id].standing.open().into())
+    let Some(path) = section.strip_prefix("upstream.") else { return 0 };
+    let (name, server) = match path.split_once(".servers.") {
+        Some((name, server)) => (name, Some(server)),
+        None => (path, None),
+    };
+    let upstream = reading.upstreams.iter().filter(|one| one.name == name);
+    let servers = upstream.flat_map(|one| &one.servers);
+    servers.filter(|one| server.is_none_or(|name| one.name == name)).map(|one| one.open).sum()
 }
 
 /// The server whose section this is, or whose key's section.
@@ -166,37 +195,51 @@ fn server_at(view: &View, section: &str) -> Option<ServerId> {
 }
 
 /// What else there is to know of a difference.
-fn note(view: &View, difference: &Difference) -> Option<String> {
+fn note(view: &View, after: &Config, difference: &Difference) -> Option<String> {
     let key = difference.key?;
     if key == "weight" {
-        let standing = &view.topology.servers[server_at(view, &difference.section)?];
-        let (now, file) = (standing.standing.weight(), standing.weight);
+        let server = &view.topology.servers[server_at(view, &difference.section)?];
+        let (now, file) = (server.standing.weight(), server.weight);
         return (now != file).then(|| format!("overrides weight {now}, which was set by hand"));
     }
-    if key == "address" {
-        let open = view.topology.servers[server_at(view, &difference.section)?].standing.open();
-        return (open > 0).then(|| format!("{open} connections to the old address end in time"));
-    }
-    let shortens = ["idle_timeout", "first_byte_timeout", "half_close_timeout", "max_lifetime"];
-    let within = humantime_serde::re::humantime::format_duration(view.config.gateway.drain_timeout);
-    shortens.contains(&key).then(|| format!("connections that it makes overdue end over {within}"))
+    let timeouts = |config: &Config| {
+        let mut listeners = config.listeners.iter();
+        let found = listeners.find(|one| difference.section == format!("listener.{}", one.name));
+        found.map(|one| one.timeouts.clone())
+    };
+    let is_shorter = timeouts(after)?.is_shorter_at(key, &timeouts(&view.config)?);
+    let within = format_duration(after.gateway.drain_timeout);
+    is_shorter.then(|| format!("connections that it makes overdue end over {within}"))
 }
 
-/// Servers and listeners on which an operator's word is another than the file's.
+/// Servers whose weight is not the file's.
 fn overridden(view: &View) -> Vec<ServerId> {
-    let servers = view.topology.servers.iter();
-    let is_other =
-        |(_, one): &(ServerId, &Arc<crate::topology::Server>)| one.standing.weight() != one.weight;
-    servers.filter(is_other).map(|(id, _)| id).collect()
+    let is_other = |id: &ServerId| {
+        let server = &view.topology.servers[*id];
+        server.standing.weight() != server.weight
+    };
+    view.topology.servers.ids().filter(is_other).collect()
 }
 
-/// Goes over to a config. A reload that fails before the workers are told changes nothing.
+/// Ends every pause.
+fn resume_all(state: &ControlState) {
+    let view = state.view();
+    for listener in view.paused().collect::<Vec<_>>() {
+        view.set_paused(listener, false);
+        state.workers().iter().for_each(|worker| worker.order(Order::Resume(listener)));
+    }
+}
+
+/// Goes over to a config; says what of it has not been carried out in time.
+///
+/// # Errors
+/// When it cannot be had. Nothing has changed then.
 async fn go_over(
     state: &ControlState,
     before: Arc<View>,
     config: Config,
-    over: &[ServerId],
-) -> Result<u64, String> {
+    overridden: &[ServerId],
+) -> Result<Option<String>, String> {
     let gates = state.ground().prepare(&config)?;
     let specs: Vec<GateSpec> = gates.iter().map(|(spec, _)| spec.clone()).collect();
     let sources = state.sources();
@@ -212,27 +255,25 @@ async fn go_over(
     if let Auto::Fixed(clients) = config.gateway.max_connections {
         sources.budget.set_limit(clients);
     }
-    let generation = sources.adopt(topology, config, sockets);
+    sources.adopt(topology, config, sockets);
     let after = state.view();
-    take_files_word(&before, &after, over);
+    take_files_word(&before, &after, overridden);
     // It has the sockets that go.
     drop(before);
-    let hang = workers_behind(&after).await;
-    let gone = timeout(patience::CHANGE, async {
-        while !state.ground().commit() {
+    let behind = workers_behind(&after).await;
+    state.ground().commit();
+    let let_go = async {
+        while !state.ground().has_let_go() {
             sleep(POLL).await;
         }
-    });
-    let is_gone = gone.await.is_ok();
-    state.forget_reading();
-    match hang.as_slice() {
-        [] if is_gone => Ok(generation),
-        [] => Err("a worker has not let go of a socket that is no longer listened on".to_owned()),
-        all => Err(format!(
-            "workers {all:?} have not gone over: they do not turn; the others have, and these will \
-             as soon as they do"
-        )),
+    };
+    if !behind.is_empty() {
+        return Ok(Some(format!(
+            "workers {behind:?} do not turn and have not gone over; they will as soon as they turn"
+        )));
     }
+    let is_late = timeout(patience::CHANGE, let_go).await.is_err();
+    Ok(is_late.then(|| "a worker has not let go of a socket that is given up".to_owned()))
 }
 
 /// The sockets of the gates that are new.
@@ -258,7 +299,8 @@ fn new_sockets(
     new.into_iter().map(|id| (id, take(id))).collect()
 }
 
-/// Clients that wait in the queues of sockets that go are served, and no new ones come there.
+/// Clients that wait in the queues of sockets that go are served, and no new ones come there. Those
+/// that nobody serves in time (their listener is paused, or at its limit) are reset with the close.
 async fn serve_last_clients(state: &ControlState) {
     let served = async {
         let mut empty = 0;
@@ -272,15 +314,19 @@ async fn serve_last_clients(state: &ControlState) {
             sleep(QUEUE_POLL).await;
         }
     };
-    let _ = timeout(LAST_CLIENTS, served).await;
+    if timeout(LAST_CLIENTS, served).await.is_err()
+        && let Some(clients @ 1..) = state.ground().stop_clients()
+    {
+        tracing::warn!(clients, "clients that wait at an address which is given up are reset");
+    }
 }
 
 /// Weights are those of the file where its line is another, or its word is asked for. Elsewhere
 /// they stay as they are, set by hand or not.
-fn take_files_word(before: &View, after: &View, over: &[ServerId]) {
+fn take_files_word(before: &View, after: &View, overridden: &[ServerId]) {
     for (id, server) in after.topology.servers.iter() {
         let was = before.topology.servers.get(id).map(|server| server.weight);
-        if was.is_some_and(|was| was != server.weight) || over.contains(&id) {
+        if was.is_some_and(|was| was != server.weight) || overridden.contains(&id) {
             let (servers, place) = after.among_servers(id);
             servers.set_weight(place, server.weight);
         }
