@@ -8,7 +8,7 @@ use nix::errno::Errno;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
 use crate::base::errno_of;
-use crate::config::SocketOptions;
+use crate::config::{Guards, SocketOptions};
 use crate::ring::{steer_clients, take_no_hops};
 
 /// How many bytes may wait unsent in a socket before a sender has to wait. It bounds the memory
@@ -26,6 +26,9 @@ pub struct Bound {
     /// Another process has them open, too. Their queues wait for a successor when we end, so they
     /// are never shut down and never steered.
     pub inherited: bool,
+    /// How many accept queues the sockets have. Each worker has the next one, and where they end
+    /// the first again.
+    pub queues: usize,
 }
 
 /// Why an address could not be listened on.
@@ -103,6 +106,20 @@ pub fn listen_on(
     options: &SocketOptions,
 ) -> Result<Bound, BindError> {
     refuse_if_taken(address, options)?;
+    listen_beside(address, workers, options)
+}
+
+/// Listens beside sockets of this user's that share the port, too: decoys of a gateway that has let
+/// go of the address. While they are there, and for as long as that gateway's steering lasts, all
+/// clients come to one of ours.
+///
+/// # Errors
+/// As [`listen_on`], but not when the address is shared.
+pub fn listen_beside(
+    address: SocketAddr,
+    workers: usize,
+    options: &SocketOptions,
+) -> Result<Bound, BindError> {
     let first = passive(address, options)?;
     let name = first.local_addr().map_err(failed(address, "getsockname"))?;
     let address = name.as_socket().unwrap_or(address);
@@ -110,7 +127,7 @@ pub fn listen_on(
     for _ in 1..workers {
         sockets.push(passive(address, options)?.into());
     }
-    Ok(Bound { address, sockets, inherited: false })
+    Ok(Bound { address, sockets, inherited: false, queues: workers })
 }
 
 /// Accepts from sockets that a parent bound to `address` and has open, too: at least one. They get
@@ -136,10 +153,11 @@ pub fn adopt(
         set_options(&*socket, options, address)?;
     }
     let rows = inherited.chunks(workers).map(|row| {
+        let queues = row.len();
         let shared = row.iter().cycle().take(workers).map(|socket| socket.try_clone());
         let sockets = shared.map(|socket| socket.map(OwnedFd::from)).collect::<Result<_, _>>();
         let sockets = sockets.map_err(failed("dup"))?;
-        Ok(Bound { address, sockets, inherited: true })
+        Ok(Bound { address, sockets, inherited: true, queues })
     });
     rows.collect()
 }
@@ -172,22 +190,24 @@ pub fn set_options(
     let failed = |tried| failed(address, tried);
     socket.set_tcp_nodelay(true).map_err(failed("TCP_NODELAY"))?;
     socket.set_tcp_notsent_lowat(UNSENT_BYTES).map_err(failed("TCP_NOTSENT_LOWAT"))?;
-    set_keepalive(socket, options).map_err(failed("keepalive"))?;
+    set_guards(socket, &options.guards, address).map_err(failed("keepalive"))?;
     let backlog = i32::try_from(options.asked_backlog()).unwrap_or(i32::MAX);
     socket.listen(backlog).map_err(failed("listen"))
 }
 
-/// When a silent client is probed, and when one that does not answer is given up.
-fn set_keepalive(socket: &Socket, options: &SocketOptions) -> std::io::Result<()> {
-    socket.set_keepalive(options.keepalive.is_some())?;
-    if let Some(idle) = options.keepalive {
+/// When a silent client is probed, and when one that does not answer is given up. Clients of a
+/// loopback address are not: see [`Guards::probes`].
+fn set_guards(socket: &Socket, guards: &Guards, address: SocketAddr) -> std::io::Result<()> {
+    let probes = guards.probes(address.ip());
+    socket.set_keepalive(probes.is_some())?;
+    if let Some(idle) = probes {
         let probes = TcpKeepalive::new()
             .with_time(idle)
-            .with_interval(options.keepalive_interval)
-            .with_retries(options.keepalive_probes);
+            .with_interval(guards.keepalive_interval)
+            .with_retries(guards.keepalive_probes);
         socket.set_tcp_keepalive(&probes)?;
     }
-    socket.set_tcp_user_timeout(options.user_timeout)
+    socket.set_tcp_user_timeout(guards.user_timeout)
 }
 
 /// A socket that may follow a dead predecessor's connections (SO_REUSEADDR), IPv6 only if IPv6.
@@ -236,19 +256,35 @@ pub struct Decoys {
 /// When the kernel refuses a socket or an option.
 pub fn stop_syns(address: SocketAddr, sockets: &[impl AsFd]) -> Result<Decoys, BindError> {
     let Some(member) = sockets.first() else { return Ok(Decoys { _sockets: Vec::new() }) };
-    let refused = |tried| move |errno| BindError { address, tried, errno };
-    let decoy = || {
-        // The address may have gone again since the listener was bound to it.
-        let socket = tcp_socket(address, true)?;
-        socket.set_reuse_port(true).map_err(failed(address, "SO_REUSEPORT"))?;
-        socket.bind(&address.into()).map_err(failed(address, "bind"))?;
-        take_no_hops(&socket, address.is_ipv4()).map_err(refused("IP_MINTTL"))?;
-        Ok(socket)
-    };
-    let decoys: Vec<Socket> = sockets.iter().map(|_| decoy()).collect::<Result<_, _>>()?;
+    let decoys: Vec<Socket> = sockets.iter().map(|_| decoy(address)).collect::<Result<_, _>>()?;
     // No socket has this index before the first decoy listens.
     let index = u32::try_from(sockets.len()).unwrap_or(u32::MAX);
-    steer_clients(member, index).map_err(refused("SO_ATTACH_REUSEPORT_CBPF"))?;
+    let tried = "SO_ATTACH_REUSEPORT_CBPF";
+    steer_clients(member, index).map_err(|errno| BindError { address, tried, errno })?;
+    listening(address, decoys)
+}
+
+/// Has clients of an address get no answer, rather than be refused, where nobody listens any more:
+/// for a gateway that cannot listen yet. Beside decoys of this user's it changes nothing.
+///
+/// # Errors
+/// When the kernel refuses a socket or an option.
+pub fn hold_syns(address: SocketAddr) -> Result<Decoys, BindError> {
+    listening(address, vec![decoy(address)?])
+}
+
+/// A socket that is bound to the address and will drop what comes in.
+fn decoy(address: SocketAddr) -> Result<Socket, BindError> {
+    // The address may have gone again since the listener was bound to it.
+    let socket = tcp_socket(address, true)?;
+    socket.set_reuse_port(true).map_err(failed(address, "SO_REUSEPORT"))?;
+    socket.bind(&address.into()).map_err(failed(address, "bind"))?;
+    let refused = |errno| BindError { address, tried: "IP_MINTTL", errno };
+    take_no_hops(&socket, address.is_ipv4()).map_err(refused)?;
+    Ok(socket)
+}
+
+fn listening(address: SocketAddr, decoys: Vec<Socket>) -> Result<Decoys, BindError> {
     for decoy in &decoys {
         decoy.listen(0).map_err(failed(address, "listen"))?;
     }

@@ -22,6 +22,9 @@ struct Line<'a> {
     listener: &'a str,
     client: Option<SocketAddr>,
     local: Option<SocketAddr>,
+    /// The peer that has said by a header whose connection it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    via: Option<SocketAddr>,
     upstream: &'a str,
     #[serde(flatten)]
     end: Option<End<'a>>,
@@ -87,6 +90,7 @@ impl Line<'_> {
             listener: &listener.name,
             client: peer(Side::Client),
             local: local(Side::Client),
+            via: note.addresses[Side::Client].and_then(|found| found.via),
             upstream: &upstream.name,
             end,
         }
@@ -95,13 +99,13 @@ impl Line<'_> {
 
 /// Words of the config have no blanks, so nothing needs quotes.
 fn text(out: &mut Vec<u8>, line: &Line<'_>) -> std::io::Result<()> {
-    let Line { time, event, id, listener, client, local, upstream, end } = line;
+    let Line { time, event, id, listener, client, local, via, upstream, end } = line;
     let (client, local) = (or_dash(client), or_dash(local));
-    write!(
-        out,
-        "{time} {event} id={id} listener={listener} client={client} local={local} \
-         upstream={upstream}"
-    )?;
+    write!(out, "{time} {event} id={id} listener={listener} client={client} local={local}")?;
+    if let Some(via) = via {
+        write!(out, " via={via}")?;
+    }
+    write!(out, " upstream={upstream}")?;
     let Some(end) = end else { return Ok(()) };
     let connect = end.connect_seconds.map(|seconds| format!("{seconds:.6}"));
     write!(
@@ -146,7 +150,7 @@ mod tests {
         let config = Config::parse(text, "test.toml", &|_| None).expect("a config");
         let Config { listeners, upstreams, .. } = &config;
         let asked = Asked { listeners, upstreams, gates: &[] };
-        let topology = Register::default().next(&Topology::default(), asked);
+        let topology = Register::default().next(&Topology::default(), asked).expect("one");
         let found = topology.servers.values().find(|server| server.name == "b");
         Parties {
             listener: topology.listeners.values().next().expect("there is one").clone(),
@@ -173,21 +177,39 @@ mod tests {
         connect: Some(Duration::from_micros(412)),
         to_upstream_bytes: 12,
         to_client_bytes: 345,
-        reason: Reason::Closed,
+        reason: Reason::ClosedByClient,
     };
+
+    fn client() -> FourTuple {
+        let (local, peer) = (address("10.0.0.1:80"), Some(address("10.9.9.9:5000")));
+        FourTuple { local, peer, via: None }
+    }
+
+    fn server() -> FourTuple {
+        let (local, peer) = (address("10.0.0.1:4000"), Some(address("[::1]:90")));
+        FourTuple { local, peer, via: None }
+    }
+
+    #[test]
+    fn a_client_behind_a_header_is_named_with_the_peer_that_sent_it() {
+        let client = FourTuple { via: Some(address("10.0.0.2:99")), ..client() };
+        let note = note(AccessEvent::Opened, [Some(client), None]);
+        let text = written(LogFormat::Text, &note);
+        let named = " client=10.9.9.9:5000 local=10.0.0.1:80 via=10.0.0.2:99 upstream=app\n";
+        assert!(text.ends_with(named), "{text}");
+        let json = written(LogFormat::Json, &note);
+        assert!(json.contains("\"via\":\"10.0.0.2:99\""), "{json}");
+    }
 
     #[test]
     fn an_end_says_everything() {
-        let client =
-            FourTuple { local: address("10.0.0.1:80"), peer: Some(address("10.9.9.9:5000")) };
-        let server = FourTuple { local: address("10.0.0.1:4000"), peer: Some(address("[::1]:90")) };
-        let note = note(ENDED, [Some(client), Some(server)]);
+        let note = note(ENDED, [Some(client()), Some(server())]);
         assert_eq!(
             written(LogFormat::Text, &note),
             "2023-11-14T22:13:23.500000Z ended id=0-5-7 listener=edge client=10.9.9.9:5000 \
              local=10.0.0.1:80 upstream=app server=b source=10.0.0.1:4000 server_address=[::1]:90 \
              opened=2023-11-14T22:13:21.000000Z connect_seconds=0.000412 life_seconds=2.500000 \
-             to_upstream_bytes=12 to_client_bytes=345 reason=closed\n"
+             to_upstream_bytes=12 to_client_bytes=345 reason=closed-by-client\n"
         );
         assert_eq!(
             written(LogFormat::Json, &note),
@@ -196,7 +218,7 @@ mod tests {
              \"upstream\":\"app\",\"server\":\"b\",\"source\":\"10.0.0.1:4000\",\
              \"server_address\":\"[::1]:90\",\"opened\":\"2023-11-14T22:13:21.000000Z\",\
              \"connect_seconds\":0.000412,\"life_seconds\":2.5,\"to_upstream_bytes\":12,\
-             \"to_client_bytes\":345,\"reason\":\"closed\"}\n"
+             \"to_client_bytes\":345,\"reason\":\"closed-by-client\"}\n"
         );
     }
 

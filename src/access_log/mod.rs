@@ -1,12 +1,14 @@
 //! The access log: takes the workers' notes and writes a line for each, on a thread of its own.
 
+mod error;
 mod file;
 mod line;
+mod logs;
 
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -15,8 +17,10 @@ use crate::base::{Clock, Micros, Millis};
 use crate::config::{self, AccessPath, LogFormat};
 use crate::metrics::reading::{self, Failing};
 use crate::worker::AccessQueue;
+pub use error::AccessLogError;
 use file::append_to;
 use line::write_line;
+pub use logs::AccessLogs;
 
 /// Between two polls of the queues. A worker that woke the thread instead would make a call to
 /// the kernel for each line.
@@ -32,7 +36,7 @@ const POLL_THREAD: Duration = Duration::from_millis(10);
 
 /// Where the lines go.
 #[derive(Debug)]
-pub enum Sink {
+enum Sink {
     /// Standard output.
     Stdout,
     /// A file that can be reopened.
@@ -41,10 +45,7 @@ pub enum Sink {
 
 impl Sink {
     /// Opens what the config names; `None`: there is no access log.
-    ///
-    /// # Errors
-    /// When the file cannot be opened for writing.
-    pub fn open(path: &AccessPath) -> io::Result<Option<Sink>> {
+    fn open(path: &AccessPath) -> io::Result<Option<Sink>> {
         Ok(match path {
             AccessPath::Off => None,
             AccessPath::Stdout => Some(Sink::Stdout),
@@ -66,7 +67,7 @@ impl Sink {
 
 /// A running access log; cheap to clone.
 #[derive(Clone, Debug)]
-pub struct AccessLog(Arc<State>);
+struct AccessLog(Arc<State>);
 
 #[derive(Debug)]
 struct State {
@@ -78,26 +79,32 @@ struct State {
     failing: Mutex<Option<Failing>>,
     reopen: AtomicBool,
     stop: AtomicBool,
+    /// Workers go over to another one, or to none: it ends when none of them has a queue of it.
+    is_replaced: AtomicBool,
 }
 
-/// The thread that writes it.
+/// An access log and the thread that writes it. Dropped, it ends with the lines that wait.
 #[derive(Debug)]
 pub struct Writing {
     log: AccessLog,
     thread: JoinHandle<()>,
 }
 
-impl AccessLog {
-    /// Starts to write what comes out of `queues`, one of each worker.
+impl Writing {
+    /// Opens what the config names, and begins to write what comes out of a queue for each worker;
+    /// `None`: the config wants no access log.
     ///
     /// # Errors
-    /// When the thread cannot be started.
-    pub fn start(
-        sink: Sink,
+    /// When the file cannot be opened for writing, or the thread not be started.
+    pub fn open(
         config: &config::AccessLog,
-        queues: Vec<Arc<AccessQueue>>,
-        clock: Clock,
-    ) -> io::Result<(AccessLog, Writing)> {
+        workers: usize,
+        clock: &Clock,
+    ) -> Result<Option<Writing>, AccessLogError> {
+        let failed = |error| AccessLogError { path: config.path.clone(), error };
+        let Some(sink) = Sink::open(&config.path).map_err(failed)? else { return Ok(None) };
+        let queue = || Arc::new(AccessQueue::new(config.queue_lines as usize));
+        let queues = (0..workers).map(|_| queue()).collect();
         let log = AccessLog(Arc::new(State {
             queues,
             has_file: matches!(sink, Sink::File(..)),
@@ -106,21 +113,46 @@ impl AccessLog {
             failing: Mutex::default(),
             reopen: AtomicBool::new(false),
             stop: AtomicBool::new(false),
+            is_replaced: AtomicBool::new(false),
         }));
-        let writer = Writer::new(log.clone(), sink, config.format, clock);
+        let writer = Writer::new(log.clone(), sink, config.format, clock.clone());
         let thread = std::thread::Builder::new().name("access-log".to_owned());
-        let thread = thread.spawn(move || writer.run())?;
-        Ok((log.clone(), Writing { log, thread }))
+        let thread = thread.spawn(move || writer.run()).map_err(failed)?;
+        Ok(Some(Writing { log, thread }))
     }
 
+    /// The queue of a worker.
+    pub fn queue(&self, worker: usize) -> Option<Arc<AccessQueue>> {
+        self.log.0.queues.get(worker).cloned()
+    }
+
+    /// Waits until the thread has ended, for so long at most; says whether it has.
+    fn wait(&self, within: Duration) -> bool {
+        for _ in 0..within.as_millis() / POLL_THREAD.as_millis() {
+            if self.thread.is_finished() {
+                return true;
+            }
+            std::thread::sleep(POLL_THREAD);
+        }
+        self.thread.is_finished()
+    }
+}
+
+impl Drop for Writing {
+    fn drop(&mut self) {
+        self.log.0.stop.store(true, Ordering::SeqCst);
+    }
+}
+
+impl AccessLog {
     /// Reopens the file, which a rotation has moved away; false when there is no file.
-    pub fn reopen(&self) -> bool {
+    fn reopen(&self) -> bool {
         self.0.reopen.store(self.0.has_file, Ordering::SeqCst);
         self.0.has_file
     }
 
     /// The counts of written and lost lines so far.
-    pub fn counts(&self) -> reading::AccessLog {
+    fn counts(&self) -> reading::AccessLog {
         let State { written, failed, failing, .. } = &*self.0;
         reading::AccessLog {
             written: written.load(Ordering::Relaxed),
@@ -128,6 +160,16 @@ impl AccessLog {
             failed: failed.load(Ordering::Relaxed),
             failing: failing.lock().expect("nobody panics while holding it").clone(),
         }
+    }
+
+    /// No worker has a queue of it any more, and so none puts anything into one.
+    fn is_left(&self) -> bool {
+        let State { is_replaced, queues, .. } = &*self.0;
+        let is_left = is_replaced.load(Ordering::SeqCst)
+            && queues.iter().all(|queue| Arc::strong_count(queue) == 1);
+        // With what the last holder had put there before it let go.
+        fence(Ordering::Acquire);
+        is_left
     }
 
     fn dropped(&self) -> u64 {
@@ -141,20 +183,6 @@ impl AccessLog {
             since_seconds: failing.as_ref().map_or(now.0 as f64 / 1e6, |it| it.since_seconds),
             because: error.to_string(),
         });
-    }
-}
-
-impl Writing {
-    /// Writes the lines that still wait. It gives up when the reader of the lines is too slow.
-    pub fn finish(self, within: Duration) {
-        self.log.0.stop.store(true, Ordering::SeqCst);
-        for _ in 0..within.as_millis() / POLL_THREAD.as_millis() {
-            if self.thread.is_finished() {
-                return;
-            }
-            std::thread::sleep(POLL_THREAD);
-        }
-        tracing::warn!("the access log's last lines could not be written in time");
     }
 }
 
@@ -179,8 +207,8 @@ impl Writer {
 
     fn run(mut self) {
         loop {
-            // What was noted before the stop is there once this says so.
-            let stop = self.log.0.stop.load(Ordering::SeqCst);
+            // What was noted before is there once this says so.
+            let stop = self.log.0.stop.load(Ordering::SeqCst) || self.log.is_left();
             if self.log.0.reopen.swap(false, Ordering::SeqCst) {
                 self.reopen();
             }

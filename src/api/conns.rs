@@ -43,6 +43,57 @@ pub struct Conns {
     pub start_time_seconds: Option<f64>,
 }
 
+/// Counts connections by what they have in common.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct CountConns {
+    /// `src`, `server` or `listener`.
+    pub by: String,
+    /// The words of a filter, separated by blanks; none: every connection.
+    #[serde(default)]
+    pub filter: String,
+    /// Groups at most.
+    pub limit: Option<u32>,
+}
+
+impl Request for CountConns {
+    const METHOD: Method = Method::Get;
+    const PATH: &'static str = "/conns/count";
+    type Answer = ConnCounts;
+}
+
+/// How many connections there are of each group.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[serde(default)]
+pub struct ConnCounts {
+    /// What they are counted by.
+    pub by: String,
+    /// The largest first.
+    pub groups: Vec<ConnGroup>,
+    /// Connections that match.
+    pub matched: u64,
+    /// Addresses that the kernel did not tell.
+    pub nameless: u64,
+    /// Connections that are open.
+    pub open: u64,
+    /// Connections that match and are in none of these groups.
+    pub other_connections: u64,
+    /// Further groups, as far as the workers have counted them apart: 65,536 each.
+    pub other_groups: u64,
+    /// [`super::SCHEMA`].
+    pub schema: u32,
+}
+
+/// A group of connections.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default)]
+pub struct ConnGroup {
+    /// How many it has.
+    pub connections: u64,
+    /// The address, the server or the listener that they have in common.
+    pub name: String,
+}
+
 /// One connection.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default)]
@@ -73,6 +124,8 @@ pub struct Conn {
     pub to_upstream_bytes: u64,
     /// The name of its upstream.
     pub upstream: String,
+    /// The peer that has said by a PROXY header whose connection it is, where one has.
+    pub via: Option<String>,
     /// The worker that has it.
     pub worker: u16,
 }
@@ -152,7 +205,7 @@ mod tests {
         let row = "{\"age_millis\":0,\"client\":null,\"id\":\"0-1-2\",\"idle_millis\":0,\
                    \"listener\":\"\",\"local\":null,\"server\":null,\"server_address\":null,\
                    \"source\":null,\"state\":\"\",\"to_client_bytes\":0,\"to_upstream_bytes\":0,\
-                   \"upstream\":\"\",\"worker\":0}";
+                   \"upstream\":\"\",\"via\":null,\"worker\":0}";
         let head = "\"at_seconds\":0.0,\"matched\":0,\"nameless\":0,\"open\":0";
         let tail = "\"schema\":1,\"start_time_seconds\":null";
         let listed = format!("{{{head},\"rows\":[{row}],{tail}}}");

@@ -16,6 +16,9 @@ pub const RECALL: Duration = Duration::from_secs(2);
 /// For an answer, at the client: longer than the gateway takes at most, so that it is the gateway
 /// that says what takes so long.
 pub const CLIENT: Duration = Duration::from_secs(40);
+/// For the answer of each gateway of which one is to be chosen: the others are not held up by one
+/// that stands still.
+pub const SURVEY: Duration = Duration::from_secs(2);
 /// From the start of a connection to the control plane to its end: a client that wants more time
 /// connects again.
 pub const CONNECTION: Duration = Duration::from_secs(60);

@@ -29,6 +29,9 @@ impl Request for Reload {
 pub struct Reloaded {
     /// The gateway is what the file says, or was already.
     pub applied: bool,
+    /// What an operator has made different from the file, in a line each; `reset` takes the file's
+    /// word.
+    pub by_hand: Vec<String>,
     /// Key by key.
     pub changes: Vec<Change>,
     /// The change was made, and this part of it has not been carried out in time.

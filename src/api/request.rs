@@ -11,6 +11,12 @@ pub const STATUS_PATH: &str = "/status.json";
 /// The path of the text for a bug report.
 pub const DUMP_PATH: &str = "/dump";
 
+/// The header that says as JSON which gateway it is, on every answer of an admin socket. Its type
+/// is `metrics::reading::Identity`.
+pub const IDENTITY_HEADER: &str = "portcullis-gateway";
+/// The field that says the same, of every answer that is a JSON object.
+pub const IDENTITY_FIELD: &str = "gateway";
+
 /// How a request is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Method {

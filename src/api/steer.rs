@@ -1,29 +1,8 @@
-//! Changes while the gateway runs: its end, listeners that pause, servers that drain.
+//! Changes while the gateway runs: listeners that pause, servers that get no new connections.
 
 use serde::{Deserialize, Serialize};
 
 use super::{Method, Request};
-
-/// Asks for a drain.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
-pub struct Drain {}
-
-impl Request for Drain {
-    const METHOD: Method = Method::Post;
-    const PATH: &'static str = "/drain";
-    type Answer = Draining;
-}
-
-/// A drain that begins.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
-pub struct Draining {
-    /// Always true.
-    pub draining: bool,
-    /// Connections that are open.
-    pub open: u64,
-    /// [`super::SCHEMA`].
-    pub schema: u32,
-}
 
 /// Pauses a listener, or resumes it.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
@@ -96,9 +75,11 @@ impl Request for SetServer {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Share {
-    /// None.
+    /// None; it is checked on.
     Drain,
-    /// The share that the server had before it drained.
+    /// None, and nobody checks on it.
+    Maintenance,
+    /// Its share; where it has no weight, the one that it had before.
     Ready,
     /// This weight.
     Weight(u32),
@@ -115,7 +96,7 @@ pub struct ServerState {
     pub server: String,
     /// Whether it gets new connections.
     pub state: Receiving,
-    /// Its share of new connections; 0: it drains.
+    /// Its share of new connections; 0: none.
     pub weight: u32,
 }
 
@@ -127,6 +108,8 @@ pub enum Receiving {
     Ready,
     /// It gets none.
     Draining,
+    /// It gets none, and nobody checks on it.
+    Maintenance,
 }
 
 impl Receiving {
@@ -135,6 +118,7 @@ impl Receiving {
         match self {
             Receiving::Ready => "ready",
             Receiving::Draining => "draining",
+            Receiving::Maintenance => "maintenance",
         }
     }
 }
@@ -149,8 +133,6 @@ mod tests {
 
     #[test]
     fn the_keys_on_the_wire_are_these() {
-        let draining = Draining { draining: true, open: 7, schema: 1 };
-        assert_eq!(text(&draining), "{\"draining\":true,\"open\":7,\"schema\":1}");
         let listener = "edge".to_owned();
         let paused = ListenerState { listener, schema: 1, state: Accepting::Paused };
         assert_eq!(text(&paused), "{\"listener\":\"edge\",\"schema\":1,\"state\":\"paused\"}");
@@ -168,10 +150,10 @@ mod tests {
         for state in all {
             assert_eq!(text(&state), format!("\"{}\"", state.word()));
         }
-        for state in [Receiving::Ready, Receiving::Draining] {
+        for state in [Receiving::Ready, Receiving::Draining, Receiving::Maintenance] {
             assert_eq!(text(&state), format!("\"{}\"", state.word()));
         }
-        let shares = [Share::Drain, Share::Ready, Share::Weight(2)];
-        assert_eq!(text(&shares), "[\"drain\",\"ready\",{\"weight\":2}]");
+        let shares = [Share::Drain, Share::Maintenance, Share::Ready, Share::Weight(2)];
+        assert_eq!(text(&shares), "[\"drain\",\"maintenance\",\"ready\",{\"weight\":2}]");
     }
 }

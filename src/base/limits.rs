@@ -40,7 +40,14 @@ pub const WEIGHT_MAX: u32 = 100;
 /// Our own memory per connection, its share of every table included.
 pub const CONN_BYTES_MAX: usize = 128;
 /// Memory of one line of the access log that waits to be written.
-pub const ACCESS_LINE_BYTES: usize = 256;
+pub const ACCESS_LINE_BYTES: usize = 320;
+/// Clients of a worker whose PROXY headers are read at one time; others wait in order. A header and
+/// what comes with it take 4.3 KB and a buffer at most, mostly 100 bytes: 1.6 MB.
+pub const PREFACE_PLACES: usize = 16_384;
+
+/// Checks of servers under way at a time. Each has an ordinary descriptor, for the time of its
+/// timeout at most.
+pub const CHECKS_AT_ONCE: usize = 64;
 
 /// A worker that has not turned for this long stands still: it turns once a second when idle.
 pub const STALLED_AFTER: Duration = Duration::from_secs(5);

@@ -1,11 +1,13 @@
 //! The words that every other module speaks.
 
+pub mod chance;
 pub mod chunk;
 pub mod errno;
 pub mod id;
 pub mod limits;
 pub mod op;
 pub mod plain;
+pub mod preamble;
 pub mod reason;
 pub mod side;
 pub mod sync;
@@ -16,8 +18,9 @@ pub use chunk::{Buffer, Chunk, PIPE_BYTES};
 pub use errno::errno_of;
 pub use id::{ConnIndex, GateId, Id, IdMap, ListenerId, RouteId, ServerId, UpstreamId, WorkerId};
 pub use nix::errno::Errno;
-pub use op::{InFlight, OpKind, Operation};
+pub use op::{Guard, InFlight, OpKind, Operation, Source};
 pub use plain::{plain, plain_word};
+pub use preamble::PreambleFault;
 pub use reason::Reason;
 pub use side::{BySide, Side};
 pub use time::{Clock, Micros, Millis, Tick};

@@ -5,10 +5,12 @@ use super::{Chunk, ServerId};
 /// An operation on one side of a connection. Its kind is an [`OpKind`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Operation {
-    /// Makes a socket for `ServerId`'s family in the side's slot, with the server's options. A
-    /// client slot can be opened only on a ring without gates.
-    Open(ServerId),
-    /// Connects an opened slot to the server. 0 when connected; `SELF_CONNECT` when the
+    /// Makes a socket for `ServerId`'s family in the side's slot, with the server's options, to
+    /// connect from this one of its source addresses: `EADDRNOTAVAIL` when that is not one of this
+    /// host. A client slot can be opened only on a ring without gates.
+    Open(ServerId, Source),
+    /// Connects an opened slot to the server. 0 when connected; `EADDRNOTAVAIL` when every port of
+    /// the source towards it is taken; `SELF_CONNECT` when the
     /// socket reached itself.
     Connect(ServerId),
     /// Completes with poll(2) bits when there is something to read, an end or an error.
@@ -45,6 +47,9 @@ pub enum Operation {
     Unacknowledged,
     /// Completes when `Ring::addresses` can be taken.
     Addresses,
+    /// Has the kernel fail the socket when this shows that its peer is gone. A refusal leaves the
+    /// socket as it is.
+    Guard(Guard),
     /// Cancels those of these kinds that are in flight on the side. Each still completes by itself,
     /// before or after this one, whose result says nothing about them: one may have completed
     /// already, and one between two states may escape, so that it has to be cancelled again.
@@ -58,7 +63,7 @@ impl Operation {
     /// Its kind, which its token names too.
     pub fn kind(self) -> OpKind {
         match self {
-            Operation::Open(_) => OpKind::Open,
+            Operation::Open(..) => OpKind::Open,
             Operation::Connect(_) => OpKind::Connect,
             Operation::WaitReadable => OpKind::WaitReadable,
             Operation::Receive => OpKind::Receive,
@@ -70,10 +75,41 @@ impl Operation {
             Operation::Reset => OpKind::Reset,
             Operation::Unacknowledged => OpKind::Unacknowledged,
             Operation::Addresses => OpKind::Addresses,
+            Operation::Guard(_) => OpKind::Guard,
             Operation::Cancel(_) => OpKind::Cancel,
             Operation::Close => OpKind::Close,
         }
     }
+}
+
+/// Which of a server's source addresses, modulo their number. Without any the kernel chooses.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Source(pub u16);
+
+impl Source {
+    /// The one after it.
+    pub fn next(self) -> Source {
+        Source(self.0.wrapping_add(1))
+    }
+}
+
+/// What shows that a peer is gone: its host, the link or the state in a router on the way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Guard {
+    /// It answers none of some probes (SO_KEEPALIVE).
+    Silence {
+        /// How long it has been silent when it is probed, the time before this included.
+        idle_seconds: u16,
+        /// Between two probes.
+        interval_seconds: u16,
+        /// How many.
+        probes: u8,
+    },
+    /// Bytes stay unacknowledged for so long (TCP_USER_TIMEOUT).
+    Unacknowledged {
+        /// How long.
+        millis: u32,
+    },
 }
 
 /// The kinds of operations, one bit each in a side's in-flight set: a side never has two of a kind
@@ -105,6 +141,8 @@ pub enum OpKind {
     Unacknowledged,
     /// Ask for the addresses at both ends.
     Addresses,
+    /// Have a peer found that is gone.
+    Guard,
     /// Cancel what waits on the socket.
     Cancel,
     /// Close the slot.
@@ -113,7 +151,7 @@ pub enum OpKind {
 
 impl OpKind {
     /// Every kind, in the order of its number.
-    pub const ALL: [OpKind; 14] = [
+    pub const ALL: [OpKind; 15] = [
         OpKind::Open,
         OpKind::Connect,
         OpKind::WaitReadable,
@@ -126,6 +164,7 @@ impl OpKind {
         OpKind::Reset,
         OpKind::Unacknowledged,
         OpKind::Addresses,
+        OpKind::Guard,
         OpKind::Cancel,
         OpKind::Close,
     ];

@@ -4,8 +4,10 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum Reason {
-    /// Both directions ended with FIN.
-    Closed,
+    /// Both directions ended with FIN, the client's first.
+    ClosedByClient,
+    /// Both directions ended with FIN, the server's first.
+    ClosedByServer,
     /// The client sent RST, or vanished.
     ClientReset,
     /// The server sent RST, or vanished.
@@ -30,12 +32,21 @@ pub enum Reason {
     Stopped,
     /// An operator ended it.
     Killed,
+    /// It was idle at a limit, and made way for a client that waited.
+    Evicted,
+    /// No server had room for it within the upstream's time; the client got RST.
+    QueueTimeout,
+    /// What it said first is no PROXY header, or its peer may not send one; the client got RST.
+    BadPreamble,
+    /// Its PROXY header was not there in time.
+    PreambleTimeout,
 }
 
 impl Reason {
     /// Every reason, in the order of its number.
-    pub const ALL: [Reason; 13] = [
-        Reason::Closed,
+    pub const ALL: [Reason; 18] = [
+        Reason::ClosedByClient,
+        Reason::ClosedByServer,
         Reason::ClientReset,
         Reason::UpstreamReset,
         Reason::ClientGone,
@@ -48,12 +59,17 @@ impl Reason {
         Reason::Drained,
         Reason::Stopped,
         Reason::Killed,
+        Reason::Evicted,
+        Reason::QueueTimeout,
+        Reason::BadPreamble,
+        Reason::PreambleTimeout,
     ];
 
     /// The word that stands in logs and metrics.
     pub fn word(self) -> &'static str {
         match self {
-            Reason::Closed => "closed",
+            Reason::ClosedByClient => "closed-by-client",
+            Reason::ClosedByServer => "closed-by-server",
             Reason::ClientReset => "client-reset",
             Reason::UpstreamReset => "upstream-reset",
             Reason::ClientGone => "client-gone",
@@ -66,6 +82,10 @@ impl Reason {
             Reason::Drained => "drained",
             Reason::Stopped => "stopped",
             Reason::Killed => "killed",
+            Reason::Evicted => "evicted",
+            Reason::QueueTimeout => "queue-timeout",
+            Reason::BadPreamble => "bad-preamble",
+            Reason::PreambleTimeout => "preamble-timeout",
         }
     }
 }

@@ -98,6 +98,11 @@ impl Clock {
         }
     }
 
+    /// The present moment by the system's calendar clock.
+    pub fn calendar(&self) -> SystemTime {
+        self.began() + self.now().since(Millis(0))
+    }
+
     /// The present moment to the microsecond.
     pub fn micros(&self) -> Micros {
         match self {

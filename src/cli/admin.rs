@@ -10,18 +10,21 @@ use std::time::Duration;
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Subcommand, ValueEnum};
 use ratatui::crossterm;
-use serde::Serialize;
 
 use super::Cli;
+use super::drain::{DrainArguments, drain};
+use super::instance::{Instance, asked, of_gateway, one_line};
 use super::outcome::Outcome;
-use crate::api::conns::{DryRun, Kill, ListConns};
+use super::servers::ServersCommand;
+use crate::api::conns::{CountConns, DryRun, Kill, ListConns};
 use crate::api::reload::Reload;
-use crate::api::steer::{Drain, SetListener, SetServer, Share};
+use crate::api::steer::{SetListener, SetServer, Share};
 use crate::base::{plain, plain_word};
 use crate::client::{Client, ClientError, KillOutcome};
 use crate::config::MAX_WEIGHT;
 use crate::doctor::count;
-use crate::summary::{Summary, changes, listing, screenful};
+use crate::query::By;
+use crate::summary::{Summary, changes, counts, listing, screenful};
 use crate::top::TopError;
 use crate::{query, top};
 
@@ -43,34 +46,60 @@ pub enum AdminCommand {
         #[command(flatten)]
         instance: Instance,
     },
-    /// Show a running gateway's rates, queues and bars on the terminal, until q
+    /// Show on the terminal what is wrong with a running gateway, and its figures, until q
+    #[command(after_help = top::help_of_keys())]
     Top {
         /// Which gateway.
         #[command(flatten)]
         instance: Instance,
     },
-    /// End a gateway as SIGTERM does: no new client, and those who are there leave at a pace
-    #[command(after_help = "A SIGTERM or SIGINT during it counts as the first.\n\
-        Example: portcullis drain --admin /run/portcullis/admin.sock")]
+    /// Close connections at a pace, the longest idle first: all, of a part, or a share; or end that
+    #[command(
+        after_help = "Without a part, it ends the gateway as SIGTERM does; a SIGTERM or SIGINT \
+        during it counts as the first.\n\
+        A part gets no new connections: a listener pauses, a server drains, and so do all \
+        servers of an upstream. The process goes on.\n\
+        With --over and --rate the slower wins. A connection whose bytes move is left to finish \
+        while time allows.\n\
+        `status` and `top` show what drains, how many are left, the pace and the time.\n\
+        Examples:\n  \
+        portcullis drain --over 10m --grace 30s    end the gateway, balancers first\n  \
+        portcullis drain listener/edge --rate 500/s\n  \
+        portcullis drain server/app/10.0.0.1:9000 --over 5m\n  \
+        portcullis drain --share 30 --over 5m      rebalance: 30 % come again elsewhere\n  \
+        portcullis drain --cancel                  go on with all who are left"
+    )]
     Drain {
+        /// What is to be drained, and how.
+        #[command(flatten)]
+        arguments: DrainArguments,
         /// Which gateway.
         #[command(flatten)]
         instance: Instance,
     },
     /// Show connections: who they are, where they stand, how long idle, bytes each way
-    #[command(after_help = "Words of a filter, all of which must hold: src=10.0.0.0/8 idle>5m \
-        age<1h bytes>1MiB server=UPSTREAM/SERVER listener=NAME state=joined worker=0\n\
+    #[command(after_help = "Words of a filter, all of which must hold: idle>5m age<1h bytes>1MiB \
+        server=UPSTREAM/SERVER listener=NAME state=joined worker=0, and by the four ends of its \
+        sockets: src=CLIENT local=WHERE-IT-CAME source=TOWARDS-THE-SERVER server=IP:PORT\n\
+        src, local and source take a network, an address or IP:PORT, as [2001:db8::1]:443.\n\
         Quote them: the shell takes > and < for its own.\n\
-        Example: portcullis conns --filter 'src=10.0.0.0/8 idle>5m' --sort age")]
+        Examples:\n  \
+        portcullis conns --filter 'src=10.0.0.0/8 idle>5m' --sort age\n  \
+        portcullis conns --filter source=10.0.0.9:41234   whose port a server complains of\n  \
+        portcullis conns --by src --limit 10              who has the most")]
     Conns {
         /// Which connections, in quoted words [default: all]
         #[arg(long, value_name = "WORDS", num_args = 1..)]
         filter: Vec<String>,
+        /// Count them by what they have in common, the largest group first
+        #[arg(long, value_name = "WHAT", conflicts_with = "sort",
+            value_parser = By::ALL.map(By::word))]
+        by: Option<String>,
         /// Which come first: the longest idle, the oldest, those that moved most
         #[arg(long, value_name = "ORDER", default_value = "idle",
             value_parser = ["idle", "age", "bytes"])]
         sort: String,
-        /// How many are shown
+        /// How many connections or groups are shown
         #[arg(long, value_name = "N", default_value_t = query::ROWS,
             value_parser = clap::value_parser!(u32).range(1..=i64::from(query::MOST_ROWS)))]
         limit: u32,
@@ -132,7 +161,7 @@ pub enum AdminCommand {
         name: String,
         /// What to do
         action: ServerAction,
-        /// The weight: its share in relation to the others', 0 to 100; 0: drain
+        /// The weight: its share in relation to the others', 0 to 100; 0: none
         #[arg(value_name = "N", required_if_eq("action", "weight"),
             value_parser = clap::value_parser!(u32).range(0..=i64::from(MAX_WEIGHT)))]
         weight: Option<u32>,
@@ -140,6 +169,16 @@ pub enum AdminCommand {
         #[command(flatten)]
         instance: Instance,
     },
+    /// Show the servers of an upstream as a list, or change the list
+    #[command(
+        after_help = "What it prints is a file that --set takes again: a second writer, whose \
+        file is of an older revision, is refused. A list that was changed so stays over a reload, \
+        until the config file's own is another one, or reload --reset.\n\
+        Examples: portcullis servers app > app.servers; portcullis servers app --set app.servers\n\
+        \u{20}         portcullis servers app add 10.0.0.3:9000 --name c --weight 2"
+    )]
+    #[command(args_conflicts_with_subcommands = false)]
+    Servers(ServersCommand),
     /// Read the config file again, and change the running gateway to what it says
     #[command(
         after_help = "Nothing that the change does not concern is touched, and what leaves, \
@@ -192,38 +231,40 @@ pub enum ListenerAction {
 pub enum ServerAction {
     /// No new connections
     Drain,
+    /// No new connections, and no checks
+    Maintenance,
     /// New connections again, with the weight that it had
     Ready,
     /// New connections with this weight
     Weight,
 }
 
-/// Which gateway is meant.
-#[derive(Debug, clap::Args)]
-pub struct Instance {
-    /// Its admin socket [default: the only one in the runtime directory]
-    #[arg(long, value_name = "PATH")]
-    pub admin: Option<PathBuf>,
-}
-
 /// Does what `command` says.
 pub(super) fn perform(command: AdminCommand) -> Outcome {
     match command {
-        AdminCommand::Status { rates, json, instance } => {
-            asked(&instance, json, |gateway| status(gateway, rates, json))
-        }
+        AdminCommand::Status { rates, json, instance } => of_gateway(&instance, true, |gateway| {
+            status(gateway, rates, json).map(|text| Outcome::of(text, json, true))
+        }),
         AdminCommand::Top { instance } => {
-            match top::run(move || Client::find(instance.admin.as_deref())) {
+            let choice = instance.choice();
+            match top::run(move || choice.find()) {
                 Ok(()) => Outcome::Done,
                 Err(TopError::Client(error)) => Outcome::from(error),
                 Err(error) => Outcome::Failed(error.to_string()),
             }
         }
-        AdminCommand::Drain { instance } => asked(&instance, false, |gateway| {
-            let answer = gateway.ask(&Drain {})?;
-            Ok(format!("draining, {} open", count(answer.open, "connection")))
-        }),
-        AdminCommand::Conns { filter, sort, limit, json, instance } => {
+        AdminCommand::Drain { arguments, instance } => {
+            let json = arguments.json;
+            asked(&instance, json, |gateway| drain(gateway, arguments))
+        }
+        AdminCommand::Conns { filter, by: Some(by), limit, json, instance, .. } => {
+            let request = CountConns { by, filter: filter.join(" "), limit: Some(limit) };
+            asked(&instance, json, |gateway| match json {
+                true => gateway.document(&request).map(|answer| answer.to_string()),
+                false => gateway.ask(&request).map(|answer| counts(&answer)),
+            })
+        }
+        AdminCommand::Conns { filter, sort, limit, json, instance, .. } => {
             let filter = filter.join(" ");
             let request = ListConns { filter, sort: Some(sort), limit: Some(limit) };
             asked(&instance, json, |gateway| {
@@ -235,14 +276,10 @@ pub(super) fn perform(command: AdminCommand) -> Outcome {
         }
         AdminCommand::Kill { ids, filter, dry_run, yes, json, instance } => {
             let request = Kill { ids, filter: filter.join(" "), dry_run, yes };
-            let answer = Client::find(instance.admin.as_deref()).and_then(|gateway| {
-                if dry_run {
-                    would_kill(&gateway, request, json)
-                } else {
-                    kill(&gateway, &request, json)
-                }
-            });
-            answer.unwrap_or_else(Outcome::from)
+            of_gateway(&instance, json, |gateway| match dry_run {
+                true => would_kill(gateway, request, json),
+                false => kill(gateway, &request, json),
+            })
         }
         AdminCommand::Listener { name, action, instance } => asked(&instance, false, |gateway| {
             let paused = action == ListenerAction::Pause;
@@ -252,11 +289,10 @@ pub(super) fn perform(command: AdminCommand) -> Outcome {
         AdminCommand::Server { name, action, weight, instance } => {
             server(&name, action, weight, &instance)
         }
+        AdminCommand::Servers(command) => super::servers::perform(command),
         AdminCommand::Reload { dry_run, allow_partial, reset, json, instance } => {
             let request = Reload { allow_partial, dry_run, reset };
-            Client::find(instance.admin.as_deref())
-                .and_then(|gateway| reload(&gateway, &request, json))
-                .unwrap_or_else(Outcome::from)
+            of_gateway(&instance, json, |gateway| reload(gateway, &request, json))
         }
         AdminCommand::Dump { output, instance } => dump(output.as_deref(), &instance),
     }
@@ -265,6 +301,7 @@ pub(super) fn perform(command: AdminCommand) -> Outcome {
 fn server(name: &str, action: ServerAction, weight: Option<u32>, instance: &Instance) -> Outcome {
     let share = match (action, weight) {
         (ServerAction::Drain, None) => Share::Drain,
+        (ServerAction::Maintenance, None) => Share::Maintenance,
         (ServerAction::Ready, None) => Share::Ready,
         (ServerAction::Weight, Some(weight)) => Share::Weight(weight),
         _ => {
@@ -281,14 +318,13 @@ fn server(name: &str, action: ServerAction, weight: Option<u32>, instance: &Inst
 
 /// A text for a bug report, on stdout or in a file that only this user may read.
 fn dump(output: Option<&Path>, instance: &Instance) -> Outcome {
-    let found = Client::find(instance.admin.as_deref()).and_then(|gateway| gateway.dump());
-    let text = match found {
-        Ok(text) => text,
-        Err(error) => return Outcome::from(error),
-    };
+    of_gateway(instance, false, |gateway| gateway.dump().map(|text| keep(&text, output)))
+}
+
+fn keep(text: &str, output: Option<&Path>) -> Outcome {
     let Some(path) = output else { return Outcome::Answer(text.trim_end().to_owned()) };
     let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
-    match file.and_then(|mut file| file.write_all(plain(&text).as_bytes())) {
+    match file.and_then(|mut file| file.write_all(plain(text).as_bytes())) {
         Ok(()) => Outcome::Answer(format!("{}: look at it before you send it", path.display())),
         Err(error) => Outcome::Failed(format!("cannot write {}: {error}", path.display())),
     }
@@ -297,20 +333,8 @@ fn dump(output: Option<&Path>, instance: &Instance) -> Outcome {
 /// What a reload changes. One that is refused, or not carried out in time, is a denial.
 fn reload(gateway: &Client, request: &Reload, json: bool) -> Result<Outcome, ClientError> {
     let answer = gateway.ask(request)?;
-    let text = if json { one_line(&answer) } else { changes(&answer) };
+    let text = if json { one_line(gateway, &answer) } else { changes(&answer) };
     Ok(Outcome::of(text, json, answer.refused.is_none() && answer.failed.is_none()))
-}
-
-/// The answer of a running gateway.
-fn asked(
-    instance: &Instance,
-    json: bool,
-    ask: impl FnOnce(&Client) -> Result<String, ClientError>,
-) -> Outcome {
-    match Client::find(instance.admin.as_deref()).and_then(|gateway| ask(&gateway)) {
-        Ok(text) => Outcome::of(text, json, true),
-        Err(error) => Outcome::from(error),
-    }
 }
 
 /// The terminal's width; none for a pipe, which gets whole rows.
@@ -338,7 +362,7 @@ fn kill(gateway: &Client, request: &Kill, json: bool) -> Result<Outcome, ClientE
     let outcome = gateway.kill(request)?;
     let KillOutcome { error, killed } = &outcome;
     let text = match json {
-        true => one_line(&outcome),
+        true => one_line(gateway, &outcome),
         false => {
             let mut text = format!("{} ended", count(killed.killed, "connection"));
             text.push_str(&gone(&killed.stale));
@@ -353,7 +377,7 @@ fn kill(gateway: &Client, request: &Kill, json: bool) -> Result<Outcome, ClientE
 fn would_kill(gateway: &Client, request: Kill, json: bool) -> Result<Outcome, ClientError> {
     let answer = gateway.ask(&DryRun::from(request))?;
     let text = match json {
-        true => one_line(&answer),
+        true => one_line(gateway, &answer),
         false => listing(&answer.conns, columns()) + &gone(&answer.stale),
     };
     Ok(Outcome::of(text, json, answer.stale.is_empty()))
@@ -365,9 +389,4 @@ fn gone(stale: &[String]) -> String {
         .iter()
         .map(|id| format!("\n{}: there is no such connection any more", plain_word(id)));
     lines.collect()
-}
-
-/// One JSON object with its keys in alphabetical order, as they are on the wire.
-fn one_line(answer: &impl Serialize) -> String {
-    serde_json::to_value(answer).expect("an answer is plain data").to_string()
 }

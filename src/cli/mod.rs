@@ -1,7 +1,10 @@
 //! The command line: flags become a command, and its outcome an exit code.
 
 mod admin;
+mod drain;
+mod instance;
 mod outcome;
+mod servers;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -10,7 +13,9 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 
-pub use admin::{AdminCommand, Instance, ListenerAction, ServerAction};
+pub use admin::{AdminCommand, ListenerAction, ServerAction};
+pub use drain::DrainArguments;
+pub use instance::Instance;
 
 use crate::base::version;
 use crate::config::{self, Config, ConfigErrors, LogFormat};
@@ -26,7 +31,8 @@ use outcome::{DONE, FAILED, Outcome, USAGE, warn};
     about = "An io_uring TCP gateway for very large numbers of open connections",
     after_help = "Exit codes: 0 done, 1 failed, 2 wrong usage or config. Wrong usage includes a \
                   filter, an id or a weight that is none, a listener or server that the gateway \
-                  does not have, and no --admin where several gateways run.\n\
+                  does not have, and neither --config nor --admin where several gateways run.\n\
+                  PORTCULLIS_ADMIN names the admin socket where no option does.\n\
                   Logs go to stderr, what a command answers goes to stdout."
 )]
 pub struct Cli {
@@ -40,7 +46,9 @@ pub struct Cli {
 pub enum Command {
     /// Run the gateway until SIGTERM or SIGINT
     #[command(after_help = "SIGTERM or SIGINT drains, a second one ends at once. The same signal \
-        within half a second of the first repeats it: timeout(1) sends two.")]
+        within half a second of the first repeats it: timeout(1) sends two.\n\
+        On addresses of a gateway that drains it waits until that one has served its queues, and \
+        takes over: clients that come between the two wait and are served.")]
     Run {
         /// The config file [default: none: 127.0.0.1:7000 answers with an echo]
         #[arg(long, value_name = "FILE")]

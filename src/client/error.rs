@@ -6,14 +6,19 @@ use std::path::PathBuf;
 
 use nix::unistd::{Uid, User, geteuid};
 
+use super::candidate::{Candidate, Looked};
+
 /// Why there is no answer.
 #[derive(Debug)]
 pub enum ClientError {
-    /// No gateway has its socket in any of these directories, each with the reason why it was not
-    /// looked into, if there is one.
-    Nobody(Vec<(PathBuf, Option<String>)>),
-    /// Several do.
-    Many(Vec<PathBuf>),
+    /// No gateway has its socket where one was looked for.
+    Nobody(Looked),
+    /// Several may be meant.
+    Many(Vec<Candidate>),
+    /// None of these runs this file.
+    NoneRuns(PathBuf, Vec<Candidate>),
+    /// The file that is to say which one is not to be found.
+    File(PathBuf, io::Error),
     /// The socket cannot be used.
     Socket(PathBuf, io::Error),
     /// A user that is not to be trusted listens there.
@@ -31,23 +36,21 @@ pub enum ClientError {
 impl fmt::Display for ClientError {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            ClientError::Nobody(directories) => {
-                let all: Vec<_> =
-                    directories.iter().map(|(one, _)| one.display().to_string()).collect();
+            ClientError::Nobody(looked) => write!(out, "{looked}"),
+            ClientError::Many(all) => {
                 write!(
                     out,
-                    "no gateway has an admin socket that this user can see in {}; name it by \
-                     --admin PATH, or set RUNTIME_DIRECTORY as for the gateway",
-                    all.join(" or ")
+                    "several gateways run; choose one by --config FILE, --admin PATH or \
+                     PORTCULLIS_ADMIN=PATH:"
                 )?;
-                directories.iter().try_for_each(|(one, because)| match because {
-                    Some(because) => write!(out, "\n  {} is passed over: {because}", one.display()),
-                    None => Ok(()),
-                })
+                all.iter().try_for_each(|one| write!(out, "\n  {one}"))
             }
-            ClientError::Many(paths) => {
-                write!(out, "several gateways run; choose one:")?;
-                paths.iter().try_for_each(|path| write!(out, "\n  --admin {}", path.display()))
+            ClientError::NoneRuns(file, all) => {
+                write!(out, "no gateway that answers runs {}; these are there:", file.display())?;
+                all.iter().try_for_each(|one| write!(out, "\n  {one}"))
+            }
+            ClientError::File(file, error) => {
+                write!(out, "--config {}: {error}; name a file that a gateway runs", file.display())
             }
             ClientError::Socket(path, error) => {
                 let path = path.display();
@@ -95,6 +98,12 @@ impl std::error::Error for ClientError {}
 impl ClientError {
     /// Whether the command line must change before there can be an answer.
     pub fn is_usage(&self) -> bool {
-        matches!(self, ClientError::Wrong(_) | ClientError::Many(_))
+        matches!(
+            self,
+            ClientError::Wrong(_)
+                | ClientError::Many(_)
+                | ClientError::NoneRuns(..)
+                | ClientError::File(..)
+        )
     }
 }

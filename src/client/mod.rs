@@ -1,9 +1,13 @@
 //! The admin socket from outside: finds the gateway, asks it, takes its answer.
 
+mod candidate;
 mod error;
+mod find;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::time::Duration;
 
 use http_body_util::{BodyExt, Full};
 use hyper::body::Bytes;
@@ -15,14 +19,15 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::net::UnixStream;
 
+pub use candidate::{Candidate, Looked};
 pub use error::ClientError;
+pub use find::Choice;
 
 use crate::api;
 use crate::api::conns::{Kill, Killed};
 use crate::api::patience;
-use crate::host::directory::{candidates, distrusted, trusted_users};
-use crate::host::socket_file::{is_living, pid_of, sockets_in};
-use crate::metrics::reading::{self, Reading};
+use crate::host::directory::trusted_users;
+use crate::metrics::reading::{self, Identity, Reading};
 
 /// The outcome of a kill.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -39,36 +44,26 @@ pub struct KillOutcome {
 #[derive(Clone, Debug)]
 pub struct Client {
     path: PathBuf,
+    /// For one answer.
+    patience: Duration,
+    /// Which gateway it is, by its first answer.
+    identity: OnceLock<Identity>,
 }
 
 impl Client {
-    /// The gateway at `path`, or the only one in the runtime directories.
-    ///
-    /// # Errors
-    /// When there is none, or more than one.
-    pub fn find(path: Option<&Path>) -> Result<Client, ClientError> {
-        if let Some(path) = path {
-            return Ok(Client { path: path.to_owned() });
-        }
-        let mut directories = Vec::new();
-        for directory in candidates() {
-            let because = distrusted(&directory);
-            directories.push((directory, because));
-        }
-        let trusted = directories.iter().filter(|(_, because)| because.is_none());
-        // A directory that is not there, or not this user's to read, has nothing for this user.
-        let found = trusted.flat_map(|(one, _)| sockets_in(one).unwrap_or_default());
-        let mut living: Vec<PathBuf> = found.filter(|path| is_living(path)).collect();
-        match living.len() {
-            0 => Err(ClientError::Nobody(directories)),
-            1 => Ok(Client { path: living.remove(0) }),
-            _ => Err(ClientError::Many(living)),
-        }
+    /// The gateway whose admin socket is at `path`.
+    fn at(path: PathBuf) -> Client {
+        Client { path, patience: patience::CLIENT, identity: OnceLock::new() }
     }
 
-    /// The pid in the socket's name, if it has one.
-    pub fn pid(&self) -> Option<u32> {
-        pid_of(&self.path)
+    /// The same for one question among others, which do not wait for long.
+    fn hurried(&self) -> Client {
+        Client { patience: patience::SURVEY, ..self.clone() }
+    }
+
+    /// Which gateway it is, once it has answered.
+    pub fn identity(&self) -> Option<Identity> {
+        self.identity.get().cloned()
     }
 
     /// Asks, and reads the answer.
@@ -169,9 +164,9 @@ impl Client {
             .build()
             .map_err(|error| self.broken(error))?;
         runtime.block_on(async {
-            tokio::time::timeout(patience::CLIENT, self.converse(method, target, body))
+            tokio::time::timeout(self.patience, self.converse(method, target, body))
                 .await
-                .map_err(|_| self.broken(format!("within {} s", patience::CLIENT.as_secs())))?
+                .map_err(|_| self.broken(format!("within {} s", self.patience.as_secs())))?
         })
     }
 
@@ -202,11 +197,17 @@ impl Client {
         let exchange = async move {
             let answer = sender.send_request(request).await?;
             let status = answer.status();
-            Ok((status, answer.into_body().collect().await?.to_bytes()))
+            let identity = answer.headers().get(api::IDENTITY_HEADER);
+            let identity = identity.and_then(|it| serde_json::from_slice(it.as_bytes()).ok());
+            Ok((status, identity, answer.into_body().collect().await?.to_bytes()))
         };
         // The connection is driven beside it, and ends when the exchange has dropped the sender.
         let both = async { tokio::join!(exchange, connection).0 };
-        let (status, text) = both.await.map_err(|error: hyper::Error| self.broken(error))?;
+        let (status, identity, text) =
+            both.await.map_err(|error: hyper::Error| self.broken(error))?;
+        if let Some(identity) = identity {
+            let _ = self.identity.set(identity);
+        }
         if status == StatusCode::OK {
             return Ok(text);
         }

@@ -1,5 +1,6 @@
 //! Addresses as people write them, each with the rule it breaks when it is none.
 
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// An error in an address, and the address that was probably meant.
@@ -37,11 +38,10 @@ const BIND: Example = Example {
     port: 7000,
 };
 
+const SERVER_REMEDY: &str = "write \"127.0.0.1:9000\", \"[::1]:9000\" or \"db.internal:9000\"";
+
 const SERVER: Example = Example {
-    form: Fault::new(
-        "must be the address and port of one server",
-        "write \"127.0.0.1:9000\" or \"[::1]:9000\"",
-    ),
+    form: Fault::new("must be the address and port of a server", SERVER_REMEDY),
     port: 9000,
 };
 
@@ -67,18 +67,77 @@ pub(super) fn bind(text: &str) -> Result<Vec<SocketAddr>, Fault> {
 }
 
 /// Where a server listens.
-pub(super) fn server(text: &str) -> Result<SocketAddr, Fault> {
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum ServerAt {
+    /// At this address.
+    Address(SocketAddr),
+    /// At every address of the host of this name, at this port.
+    Host(String, u16),
+}
+
+impl fmt::Display for ServerAt {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ServerAt::Address(address) => write!(out, "{address}"),
+            ServerAt::Host(host, port) => write!(out, "{host}:{port}"),
+        }
+    }
+}
+
+/// Reads where a server listens.
+pub(super) fn server(text: &str) -> Result<ServerAt, Fault> {
     if let Some(port) = text.strip_prefix("*:").and_then(port) {
         return Err(everywhere(port));
     }
+    if let Some((host, Some(port))) =
+        text.rsplit_once(':').map(|(host, digits)| (host, port(digits)))
+        && is_name(host)
+    {
+        return server_host(host, port);
+    }
+    server_address(text).map(ServerAt::Address)
+}
+
+/// Reads the address of one server.
+pub(super) fn server_address(text: &str) -> Result<SocketAddr, Fault> {
     let address = socket_address(text, SERVER)?;
     if address.ip().is_unspecified() {
         return Err(everywhere(address.port()));
     }
     if address.port() == 0 {
-        return Err(Fault::new("has port 0, where no server listens", SERVER.form.remedy));
+        return Err(PORT_0);
     }
     Ok(address)
+}
+
+const PORT_0: Fault = Fault::new("has port 0, where no server listens", SERVER_REMEDY);
+
+/// The name of a host, as the resolver takes it.
+fn server_host(host: &str, port: u16) -> Result<ServerAt, Fault> {
+    if host.eq_ignore_ascii_case("localhost") {
+        let must = "is two addresses, and a server rarely listens at both";
+        return Err(Fault::new(must, SERVER.form.remedy).instead(format_args!("127.0.0.1:{port}")));
+    }
+    if port == 0 {
+        return Err(PORT_0);
+    }
+    match host_name(host) {
+        Some(host) => Ok(ServerAt::Host(host, port)),
+        None => Err(HOST),
+    }
+}
+
+const HOST: Fault = Fault::new(
+    "is no name of a host: labels of 1 to 63 characters, at most 253 in all",
+    "write it as in \"db.internal:5432\"",
+);
+
+/// The name of a host, in lower case and without a dot at its end; `None`: it is none.
+pub(super) fn host_name(text: &str) -> Option<String> {
+    let bare = text.strip_suffix('.').unwrap_or(text);
+    let is_label = |label: &str| (1..=63).contains(&label.len());
+    let is_right = is_name(bare) && bare.len() <= 253 && bare.split('.').all(is_label);
+    is_right.then(|| bare.to_ascii_lowercase())
 }
 
 /// A local address to connect from.

@@ -49,19 +49,20 @@ keys! {
 
     /// The unix socket that the commands status, conns, kill, listener, server, reload and drain
     /// speak to.
-    /// auto: admin-PID.sock in $RUNTIME_DIRECTORY, $XDG_RUNTIME_DIR/portcullis or /run/portcullis;
-    /// the commands find it there. PATH.lock beside a socket keeps a second start out.
+    /// auto: admin-PID.sock in $RUNTIME_DIRECTORY, $XDG_RUNTIME_DIR/portcullis or /run/portcullis.
+    /// The commands find it there, and a socket elsewhere by a link of that name. PATH.lock beside
+    /// a socket keeps a second start out.
     ///
-    /// Write a path when scripts need a fixed one, or two gateways should be told apart by name.
-    "socket" socket: AdminSocket = "auto", Restart, SOCKETS, "write \"/run/portcullis/admin.sock\"";
+    /// Write a path when scripts need a fixed one.
+    "socket" socket: AdminSocket = "auto", Live, SOCKETS, "write \"/run/portcullis/admin.sock\"";
 
     /// Its permissions. A user who can write to it can end every connection.
     ///
     /// Write "0660" and a group when operators are not the user that the gateway runs as.
-    "mode" mode: u32 = "0600", Restart, MODES, "write \"0600\" or \"0660\"";
+    "mode" mode: u32 = "0600", Live, MODES, "write \"0600\" or \"0660\"";
 
     /// The group that owns the socket. Without this line: the process's own.
-    "group" group: Option<String> as "wheel", Restart, Optional(GROUPS), "write \"wheel\"";
+    "group" group: Option<String> as "wheel", Live, Optional(GROUPS), "write \"wheel\"";
 }
 
 impl Admin {

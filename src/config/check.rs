@@ -8,16 +8,33 @@ use crate::config::key::{Key, SectionKeys};
 use crate::config::keys::keys_by_hand;
 use crate::config::listener::LISTENER;
 use crate::config::log::{ACCESS_LOG, LOG};
+use crate::config::resolver::RESOLVER;
 use crate::config::ring::RING;
+use crate::config::server_check::CHECK;
+use crate::config::server_set::SERVER;
 use crate::config::status::STATUS;
-use crate::config::upstream::{SERVER, UPSTREAM};
+use crate::config::upstream::{SERVERS_FROM, UPSTREAM};
 use crate::config::{
-    AccessLog, Admin, Config, Log, Status, gateway, listener, loops, ring, status, upstream,
+    AccessLog, Admin, Config, Log, Resolver, Status, gateway, listener, loops, ring, status,
+    upstream,
 };
 
 /// Every kind of section with its keys, in the order of the manual; the first is the file's top.
-pub const SECTIONS: [&SectionKeys; 10] =
-    [&ROOT, &GATEWAY, &RING, &LISTENER, &UPSTREAM, &SERVER, &ADMIN, &STATUS, &LOG, &ACCESS_LOG];
+pub const SECTIONS: [&SectionKeys; 13] = [
+    &ROOT,
+    &GATEWAY,
+    &RING,
+    &LISTENER,
+    &UPSTREAM,
+    &SERVER,
+    &SERVERS_FROM,
+    &CHECK,
+    &RESOLVER,
+    &ADMIN,
+    &STATUS,
+    &LOG,
+    &ACCESS_LOG,
+];
 
 pub(super) const ROOT: SectionKeys =
     SectionKeys { section: "", about: "", keys: &[OF_ROOT], later: &[] };
@@ -31,6 +48,8 @@ const OF_ROOT: &[Key] = keys_by_hand! {
     "listener" = {}, Live, "sections with names";
     /// Who answers.
     "upstream" = {}, Live, "sections with names";
+    /// How names of servers are asked for.
+    "resolver" = {}, Live, "a section";
     /// Where the gateway is steered.
     "admin" = {}, Live, "a section";
     /// Where it is seen.
@@ -46,6 +65,7 @@ pub(super) fn config(root: &Section<'_>, problems: &mut Vec<ConfigError>) -> Con
     root.check_keys(problems);
     let gateway = gateway::gateway(&root.section(&GATEWAY, problems), problems);
     let ring = ring::ring(&root.section(&RING, problems), problems);
+    let resolver = Resolver::read(&root.section(&RESOLVER, problems), problems);
     let admin = Admin::read(&root.section(&ADMIN, problems), problems);
     let status_section = root.section(&STATUS, problems);
     let status = Status::read(&status_section, problems);
@@ -60,6 +80,7 @@ pub(super) fn config(root: &Section<'_>, problems: &mut Vec<ConfigError>) -> Con
         ring,
         listeners,
         upstreams,
+        resolver,
         admin,
         status,
         log,

@@ -1,9 +1,12 @@
 //! The difference between two configs, key by key.
 
+use std::collections::HashMap;
+
 use super::key::{Class, Key};
+use super::server_set::OF_SERVER;
 use super::text::Written;
-use super::upstream::{BY_HAND, OF_SERVER};
-use super::{Config, Server, Upstream, UpstreamKind};
+use super::upstream::BY_HAND;
+use super::{Config, ServerSet, Terms};
 
 /// A key whose value differs, or a section that comes or goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,8 +48,12 @@ impl Config {
                 None => all.push(coming(section.path.clone(), essence(section))),
             }
             let path = &section.path;
-            if let (Some(before), Some(after)) = (self.upstream_at(path), after.upstream_at(path)) {
-                of_servers(path, servers_of(before), servers_of(after), &mut all);
+            if let Some(name) = path.strip_prefix("upstream.")
+                && let (Some(before), Some(after)) = (self.upstream(name), after.upstream(name))
+            {
+                let none = ServerSet::default();
+                let [before, after] = [before, after].map(|one| one.set().unwrap_or(&none));
+                of_servers(path, before, after, &mut all);
             }
         }
         let goes = |one: &&Written| new.iter().all(|section| section.path != one.path);
@@ -57,34 +64,37 @@ impl Config {
     /// Takes the keys of a class as they are in `other`, in every section that both have.
     pub fn keep(&mut self, other: &Config, class: Class) {
         for listener in &mut self.listeners {
-            if let Some(old) = other.listeners.iter().find(|old| old.name == listener.name) {
+            if let Some(old) = other.listener(&listener.name) {
                 listener.keep(old, class);
+                listener.preamble.keep(&old.preamble, class);
                 listener.sockets.keep(&old.sockets, class);
+                listener.sockets.guards.keep(&old.sockets.guards, class);
                 listener.timeouts.keep(&old.timeouts, class);
             }
         }
         for upstream in &mut self.upstreams {
-            if let Some(old) = other.upstreams.iter().find(|old| old.name == upstream.name) {
+            if let Some(old) = other.upstream(&upstream.name) {
                 upstream.keep(old, class);
+                if let (Some(check), Some(old)) = (&mut upstream.check, &old.check) {
+                    check.keep(old, class);
+                }
+                upstream.guards.keep(&old.guards, class);
             }
         }
         self.gateway.keep(&other.gateway, class);
         self.ring.keep(&other.ring, class);
+        self.resolver.keep(&other.resolver, class);
         self.admin.keep(&other.admin, class);
         self.status.keep(&other.status, class);
         self.log.keep(&other.log, class);
         self.access_log.keep(&other.access_log, class);
     }
-
-    fn upstream_at(&self, path: &str) -> Option<&Upstream> {
-        let name = path.strip_prefix("upstream.")?;
-        self.upstreams.iter().find(|upstream| upstream.name == name)
-    }
 }
 
 /// What a listener binds, or who answers for an upstream: what tells one from another of its kind.
 fn essence(section: &Written) -> Option<String> {
-    let is_essence = |name: &str| ["bind", "servers", "builtin"].contains(&name);
+    let is_essence =
+        |name: &str| ["bind", "servers", "srv", "servers_from", "builtin"].contains(&name);
     let found = section.values.iter().find(|(key, _)| is_essence(key.name));
     found.map(|(_, value)| value.split_whitespace().collect::<Vec<_>>().join(" "))
 }
@@ -124,38 +134,33 @@ fn of_key(
     Difference { section, key: Some(key.name), before, after, class: key.class }
 }
 
-fn servers_of(upstream: &Upstream) -> &[Server] {
-    match &upstream.kind {
-        UpstreamKind::Servers { servers, .. } => servers,
-        UpstreamKind::Builtin(_) => &[],
-    }
-}
-
 /// The difference among the servers of an upstream that is in both configs.
-fn of_servers(upstream: &str, before: &[Server], after: &[Server], all: &mut Vec<Difference>) {
-    let path = |server: &Server| format!("{upstream}.servers.{}", server.name);
-    let named = |list: &[Server], name: &str| list.iter().find(|one| one.name == name).cloned();
-    for server in after {
-        let address = server.address.to_string();
-        let Some(old) = named(before, &server.name) else {
-            all.push(Difference {
-                class: class_of("servers"),
-                ..coming(path(server), Some(address))
-            });
+fn of_servers(path: &str, before: &ServerSet, after: &ServerSet, all: &mut Vec<Difference>) {
+    let section = |name: &str| format!("{path}.servers.{name}");
+    let by_name = |set: &ServerSet| -> HashMap<String, (String, Terms)> {
+        set.lines().map(|(name, at, terms)| (name.to_owned(), (at, terms))).collect()
+    };
+    let (old, new) = (by_name(before), by_name(after));
+    let class = class_of("servers");
+    for (name, address, terms) in after.lines() {
+        let Some((old_address, old_terms)) = old.get(name) else {
+            all.push(Difference { class, ..coming(section(name), Some(address)) });
             continue;
         };
-        let mut differs = |name: &str, was: String, is: String| {
+        let mut differs = |key: &str, was: String, is: String| {
             if was != is {
-                let key = OF_SERVER.iter().find(|key| key.name == name).expect("a declared key");
-                all.push(of_key(&path(server), key, Some(was), Some(is)));
+                let key = OF_SERVER.iter().find(|one| one.name == key).expect("a declared key");
+                all.push(of_key(&section(name), key, Some(was), Some(is)));
             }
         };
-        differs("address", old.address.to_string(), address);
-        differs("weight", old.weight.to_string(), server.weight.to_string());
+        differs("address", old_address.clone(), address);
+        differs("weight", old_terms.weight.to_string(), terms.weight.to_string());
+        let most = |terms: Terms| terms.max_connections.map_or("off".into(), |it| it.to_string());
+        differs("max_connections", most(*old_terms), most(terms));
+        differs("backup", old_terms.backup.to_string(), terms.backup.to_string());
     }
-    for server in before.iter().filter(|server| named(after, &server.name).is_none()) {
-        let address = server.address.to_string();
-        all.push(Difference { class: class_of("servers"), ..going(path(server), Some(address)) });
+    for (name, address, _) in before.lines().filter(|(name, ..)| !new.contains_key(*name)) {
+        all.push(Difference { class, ..going(section(name), Some(address)) });
     }
 }
 

@@ -243,6 +243,15 @@ impl<T, F: Form<T>> Form<Option<T>> for Optional<F> {
         value.as_ref().and_then(|value| self.0.written(value))
     }
 
+    fn read(
+        &self,
+        value: &Value<'_>,
+        remedy: &str,
+        problems: &mut Vec<ConfigError>,
+    ) -> Option<Option<T>> {
+        self.0.read(value, remedy, problems).map(Some)
+    }
+
     fn absent(&self) -> Option<Option<T>> {
         Some(None)
     }

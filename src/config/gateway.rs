@@ -1,14 +1,18 @@
 //! `[gateway]`: what concerns the process as a whole.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::base::limits::{CONNECTIONS_MAX, WORKER_CONNECTIONS_MAX, WORKERS_MAX};
-use crate::config::Auto;
 use crate::config::error::ConfigError;
 use crate::config::file::Section;
-use crate::config::form::{Number, OrAuto, Size, Span, Switch};
+use crate::config::form::{AS_IT_STANDS, Choice, Number, OrAuto, Size, Span, Switch, Word};
 use crate::config::key::SectionKeys;
 use crate::config::keys::keys;
+use crate::config::{Auto, OnRemoval, StateDirectory};
+
+/// The longest grace: after an hour no balancer is late.
+const GRACE_MAX: Duration = Duration::from_secs(3600);
 
 pub(super) const GATEWAY: SectionKeys =
     SectionKeys { section: "gateway", about: "", keys: &[Gateway::KEYS], later: &[] };
@@ -49,12 +53,70 @@ keys! {
     "pin_workers" pin_workers: Auto<bool> = "auto", Restart,
         OrAuto(Switch), "write true to keep each worker on a core of its own";
 
-    /// From SIGTERM to the end of the process: stop accepting, close at a pace, be done by then.
+    /// From the end of drain_grace to the end of the process: stop accepting, close at a pace, be
+    /// done by then. Connections that a reload ends get the same time.
     ///
-    /// Raise it when the log counts connections that were cut at the deadline; keep it below what
-    /// the service manager waits before it kills (Kubernetes: 30 s, systemd: 90 s).
+    /// Raise it ("10m") when the log counts connections that were cut at the deadline; with
+    /// drain_grace it stays below what the service manager waits before it kills (Kubernetes: 30 s,
+    /// systemd: 90 s).
     "drain_timeout" drain_timeout: Duration = "25s", Live,
-        Span::Any, "write \"25s\", less than the service manager waits before it kills";
+        Span::Any, "write \"25s\" or \"10m\", less than the service manager waits before a kill";
+
+    /// From SIGTERM to the begin of the drain: /readyz answers 503 and new clients are still
+    /// served, so that balancers send them elsewhere first.
+    ///
+    /// Write what a balancer takes to see it, two of its probes' periods, say, when clients find
+    /// the address silent at a rollout.
+    "drain_grace" drain_grace: Duration = "0s", Live,
+        Span::Of(Duration::ZERO..=GRACE_MAX), "write \"10s\", or \"0s\" for none";
+
+    /// What becomes of the connections of a listener or a server that a change takes away. "drain":
+    /// they end at the pace of drain_timeout, those of a server after removed_timeout. "keep": they
+    /// stay to their own end.
+    ///
+    /// Write "keep" when clients must never be moved by a change.
+    "on_removal" on_removal: OnRemoval = "drain", Live,
+        ON_REMOVALS, AS_IT_STANDS;
+
+    /// A directory for what must outlive the process: the last good set of servers of every name,
+    /// file and etcd prefix, for a start at which these do not answer. auto: $STATE_DIRECTORY,
+    /// which systemd sets, or nowhere; off: nowhere.
+    ///
+    /// Write a path when the log says that a start went without servers.
+    "state_directory" state_directory: StateDirectory = "auto", Live,
+        STATE_DIRECTORIES, "write \"/var/lib/portcullis\"";
+}
+
+const ON_REMOVALS: Choice<OnRemoval> =
+    Choice { words: &[("drain", OnRemoval::Drain), ("keep", OnRemoval::Keep)], later: &[] };
+
+const STATE_DIRECTORIES: Word<StateDirectory> = Word {
+    values: "\"auto\", \"off\" or an absolute path",
+    accept: |word| match word {
+        "auto" => Some(StateDirectory::Auto),
+        "off" => Some(StateDirectory::Off),
+        path => path.starts_with('/').then(|| StateDirectory::At(PathBuf::from(path))),
+    },
+    show: |directory| match directory {
+        StateDirectory::Auto => "auto".into(),
+        StateDirectory::Off => "off".into(),
+        StateDirectory::At(path) => path.to_string_lossy(),
+    },
+};
+
+impl StateDirectory {
+    /// Its path, if there is one.
+    pub fn path(&self) -> Option<PathBuf> {
+        match self {
+            // The service manager may name several, with colons between them.
+            StateDirectory::Auto => {
+                let all = std::env::var("STATE_DIRECTORY").ok()?;
+                all.split(':').next().filter(|path| path.starts_with('/')).map(PathBuf::from)
+            }
+            StateDirectory::Off => None,
+            StateDirectory::At(path) => Some(path.clone()),
+        }
+    }
 }
 
 pub(super) fn gateway(section: &Section<'_>, problems: &mut Vec<ConfigError>) -> Gateway {

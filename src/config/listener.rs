@@ -3,12 +3,16 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use humantime_serde::re::humantime::format_duration;
+
 use crate::base::limits::{CONNECTIONS_MAX, NAMED_MAX};
 use crate::config::error::ConfigError;
 use crate::config::file::{Section, Value};
-use crate::config::form::{AS_IT_STANDS, Choice, Form, Number, OrAuto, OrOff, Span, Switch};
+use crate::config::form::{AS_IT_STANDS, Choice, Number, OrAuto, OrOff, Span, Switch};
+use crate::config::guards::Guards;
 use crate::config::key::{Key, SectionKeys};
 use crate::config::keys::{keys, keys_by_hand};
+use crate::config::preamble::{Preamble, trusts_nobody};
 use crate::config::read::{Rule, nearest};
 use crate::config::taken::Taken;
 use crate::config::{AtLimit, Auto, Upstream, address};
@@ -16,7 +20,14 @@ use crate::config::{AtLimit, Auto, Upstream, address};
 pub(super) const LISTENER: SectionKeys = SectionKeys {
     section: "listener.NAME",
     about: "A listener: any name of letters, digits, - and _, as often as needed.",
-    keys: &[BY_HAND, SocketOptions::KEYS, Listener::KEYS, Timeouts::KEYS],
+    keys: &[
+        BY_HAND,
+        Preamble::KEYS,
+        SocketOptions::KEYS,
+        Guards::KEYS,
+        Listener::KEYS,
+        Timeouts::KEYS,
+    ],
     later: &["per_source", "tls"],
 };
 
@@ -25,18 +36,10 @@ const BIND_RULE: Rule<'_> = Rule {
     remedy: "write [\"127.0.0.1:7000\"]",
 };
 
-const AT_LIMITS: Choice<AtLimit> =
-    Choice { words: &[("queue", AtLimit::Queue), ("reset", AtLimit::Reset)], later: &["evict"] };
-
-const PROXIES: Choice<()> = Choice { words: &[("off", ())], later: &["from-trusted", "required"] };
-
-const SECOND: Duration = Duration::from_secs(1);
-
-/// The most that TCP_KEEPIDLE and TCP_KEEPINTVL take (MAX_TCP_KEEPIDLE).
-const KEEPALIVE_MAX: Duration = Duration::from_secs(32_767);
-
-/// TCP_USER_TIMEOUT is in milliseconds, and an int.
-const USER_TIMEOUT_MAX: Duration = Duration::from_secs(24 * 24 * 3600);
+const AT_LIMITS: Choice<AtLimit> = Choice {
+    words: &[("queue", AtLimit::Queue), ("reset", AtLimit::Reset), ("evict", AtLimit::Evict)],
+    later: &[],
+};
 
 const WRITE_SPAN: &str = "write it as in \"30s\" or \"1h\"";
 
@@ -49,9 +52,6 @@ pub(super) const BY_HAND: &[Key] = keys_by_hand! {
 
     /// The upstream that answers. A listener must say it.
     "upstream" = "default", NewConnections, "the name of an upstream below";
-
-    /// Whether clients send a PROXY header: not in this version.
-    "accept_proxy" = "off", NewConnections, PROXIES.values();
 };
 
 keys! {
@@ -65,6 +65,7 @@ keys! {
          wildcard IPv6 address means IPv6 only.";
     with upstream: usize = 0, "Index into [`crate::config::Config::upstreams`].";
     with sockets: SocketOptions = SocketOptions::default(), "How its passive sockets are made.";
+    with preamble: Preamble = Preamble::default(), "What its clients say before all else.";
     with timeouts: Timeouts = Timeouts::default(),
         "When a connection of this listener ends by itself.";
 
@@ -78,15 +79,30 @@ keys! {
 
     /// What happens to clients at a limit, this listener's or the gateway's. "queue": they wait in
     /// the backlog, unaccepted, and are served as others leave. "reset": they are accepted and
-    /// reset at once, counted, and no server hears of them.
+    /// reset at once, counted, and no server hears of them. "evict": they wait, and for each of
+    /// them the connection that has been idle for longest beyond evict_idle_after is ended: one of
+    /// this listener at its own limit, one of any listener with "evict" at the gateway's. It ends
+    /// by FIN, or by RST if it owes bytes, and is counted as evicted. In a second at most a tenth
+    /// of the limit make way, and never more than 1,000 (at a limit below 100 it is 10). While none
+    /// is idle for long enough, clients wait as with "queue".
     ///
-    /// Choose "reset" when your clients have somewhere else to go and should go there at once.
+    /// Choose "reset" when your clients have somewhere else to go and should go there at once;
+    /// "evict" when a new client is worth more than one that has long been silent.
     "at_limit" at_limit: AtLimit = "queue", Live, AT_LIMITS, AS_IT_STANDS;
+
+    /// For how long no byte has moved in a connection that may make way at a limit, where at_limit
+    /// is "evict". Shorter than idle_timeout, or no connection lives to be idle for so long.
+    ///
+    /// Raise it above the interval of your clients' heartbeats when quiet but living clients are
+    /// evicted. Below "5s" they end by RST, as by any timeout.
+    "evict_idle_after" evict_idle_after: Duration = "1m", Live, Span::Any, WRITE_SPAN;
 }
 
 keys! {
     /// How the passive sockets of a listener are made.
     SocketOptions;
+
+    with guards: Guards = Guards::default(), "What shows that a client is gone.";
 
     /// Completed handshakes that may wait for us, per address and worker. The kernel cuts it to
     /// net.core.somaxconn, and the start warns where it cuts a number. "auto": what the kernel
@@ -103,33 +119,6 @@ keys! {
     /// Write true for an address that moves between hosts (VRRP, keepalived), so that the gateway
     /// runs on the host that waits for it, too.
     "freebind" freebind: bool = false, Live, Switch, "write it without quotes";
-
-    /// A client that was silent for this long is probed (SO_KEEPALIVE, TCP_KEEPIDLE): one that
-    /// vanished, because its host, its link or the state in a router on the way is gone, gives its
-    /// slot back after keepalive + keepalive_interval x keepalive_probes, and what a router keeps
-    /// stays alive. A probe is one packet each way; a million idle clients at "5m" are 3,333 a
-    /// second. "off": only idle_timeout finds who vanished.
-    ///
-    /// Lower it when clients are cut by a router that forgets silent connections, or slots are held
-    /// by clients that are gone; raise it when clients on batteries should sleep for longer.
-    "keepalive" keepalive: Option<Duration> = "5m", NewConnections,
-        OrOff(Span::Of(SECOND..=KEEPALIVE_MAX)), "write it as in \"5m\"";
-
-    /// Between two probes that are not answered (TCP_KEEPINTVL).
-    "keepalive_interval" keepalive_interval: Duration = "15s", NewConnections,
-        Span::Of(SECOND..=KEEPALIVE_MAX), "write it as in \"15s\"";
-
-    /// Probes without an answer after which a client counts as gone (TCP_KEEPCNT).
-    "keepalive_probes" keepalive_probes: u32 = 4, NewConnections,
-        Number(1..=127), "write the default, 4";
-
-    /// How long bytes may stay unacknowledged (TCP_USER_TIMEOUT) before a client counts as gone;
-    /// "off": as long as the kernel sends them again, about 15 minutes (net.ipv4.tcp_retries2).
-    ///
-    /// Set it when clients that vanish in mid-transfer must be found sooner. The kernel counts the
-    /// time of a reader that has no room, too: one that pauses for so long is cut.
-    "user_timeout" user_timeout: Option<Duration> = "off", NewConnections,
-        OrOff(Span::Of(SECOND..=USER_TIMEOUT_MAX)), "write it as in \"2m\"";
 }
 
 keys! {
@@ -138,6 +127,8 @@ keys! {
 
     with connect: Duration = Upstream::default().connect_timeout,
         "For the connection to a server to be made: the upstream's `connect_timeout`.";
+    with queue: Duration = Upstream::default().queue_timeout,
+        "For room at a server: the upstream's `queue_timeout`.";
 
     /// A connection without a byte in either direction ends after this long; "off": never. Timeouts
     /// end a connection by FIN when no byte moved for 5 seconds and none is owed, else by RST on
@@ -210,7 +201,8 @@ impl Timeouts {
 
     /// Whether any of them ends a connection sooner than `other` does.
     pub fn any_shorter_than(&self, other: &Timeouts) -> bool {
-        Timeouts::KEYS.iter().any(|key| self.is_shorter_at(key.name, other))
+        self.queue < other.queue
+            || Timeouts::KEYS.iter().any(|key| self.is_shorter_at(key.name, other))
     }
 }
 
@@ -257,17 +249,41 @@ fn listener(
     problems: &mut Vec<ConfigError>,
 ) -> Listener {
     let bind = bind(&name, section, taken, problems);
-    section.value("accept_proxy", &PROXIES, AS_IT_STANDS, problems);
+    let preamble = Preamble::read(section, problems);
+    problems.extend(trusts_nobody(section, &preamble));
     let timeouts = Timeouts::read(section, problems);
+    let read = Listener::read(section, problems);
+    problems.extend(evicts_nobody(section, &read, &timeouts));
     let connect = chosen.map_or(timeouts.connect, |upstream| upstream.connect_timeout);
+    let queue = chosen.map_or(timeouts.queue, |upstream| upstream.queue_timeout);
     Listener {
         name,
         bind,
         upstream,
-        sockets: SocketOptions::read(section, problems),
-        timeouts: Timeouts { connect, ..timeouts },
-        ..Listener::read(section, problems)
+        sockets: SocketOptions {
+            guards: Guards::read(section, problems),
+            ..SocketOptions::read(section, problems)
+        },
+        preamble,
+        timeouts: Timeouts { connect, queue, ..timeouts },
+        ..read
     }
+}
+
+/// Where it evicts, but what is idle for long enough was ended before.
+fn evicts_nobody(
+    section: &Section<'_>,
+    listener: &Listener,
+    timeouts: &Timeouts,
+) -> Option<ConfigError> {
+    let longest = timeouts.idle.filter(|idle| *idle <= listener.evict_idle_after)?;
+    let value = section.get("at_limit").filter(|_| listener.at_limit == AtLimit::Evict)?;
+    let rule = format!(
+        "finds nobody: evict_idle_after is {}, and idle_timeout ends connections after {}",
+        format_duration(listener.evict_idle_after),
+        format_duration(longest)
+    );
+    Some(value.error(rule, "write a shorter evict_idle_after"))
 }
 
 /// The index of the upstream that the listener names.

@@ -48,10 +48,10 @@ keys! {
     /// The least important level that is written.
     ///
     /// Write "debug" to see each connection begin and end, "warn" when only trouble matters.
-    "level" level: Level = "info", Restart, LEVELS, AS_IT_STANDS;
+    "level" level: Level = "info", Live, LEVELS, AS_IT_STANDS;
 
     /// The shape of a line: "text" for people, "json" (one object per line) for what collects logs.
-    "format" format: LogFormat = "text", Restart, FORMATS, AS_IT_STANDS;
+    "format" format: LogFormat = "text", Live, FORMATS, AS_IT_STANDS;
 }
 
 keys! {
@@ -65,25 +65,25 @@ keys! {
     /// (logrotate: postrotate kill -USR1 PID). Naming clients costs a question to the kernel for
     /// each. In a directory that other users can write to, a link or another user's file is
     /// refused.
-    "path" path: AccessPath = "off", Restart, PATHS, "write \"/var/log/portcullis/access.log\"";
+    "path" path: AccessPath = "off", Live, PATHS, "write \"/var/log/portcullis/access.log\"";
 
     /// The shape of a line: "text" for people, "json" (one object per line) for what collects logs.
-    "format" format: LogFormat = "text", Restart, FORMATS, AS_IT_STANDS;
+    "format" format: LogFormat = "text", Live, FORMATS, AS_IT_STANDS;
 
     /// Whether there is a line for a connection's opening, too.
     ///
     /// Set it when connections last for days and you want to see who holds them.
-    "openings" openings: bool = false, Restart, Switch, "write it without quotes";
+    "openings" openings: bool = false, Live, Switch, "write it without quotes";
 
     /// Whether there are lines for connections that carried no byte before their client left.
     ///
     /// Set it when you look for scanners; a balancer's probes are such connections.
-    "empty" empty: bool = false, Restart, Switch, "write it without quotes";
+    "empty" empty: bool = false, Live, Switch, "write it without quotes";
 
-    /// Lines of one worker that may wait to be written, 256 bytes each. More are dropped and
+    /// Lines of one worker that may wait to be written, 320 bytes each. More are dropped and
     /// counted.
     ///
     /// Raise it when portcullis_access_log_lines_total with outcome="dropped" grows.
-    "queue_lines" queue_lines: u32 = 16_384, Restart, Number(1..=1_048_576),
-        "write how many lines may wait while the disk is busy, 256 bytes each";
+    "queue_lines" queue_lines: u32 = 16_384, Live, Number(1..=1_048_576),
+        "write how many lines may wait while the disk is busy, 320 bytes each";
 }

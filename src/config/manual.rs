@@ -27,9 +27,11 @@ refuses the change without --allow-partial.";
 pub fn documented() -> String {
     let mut out = paragraphs(HEAD).map(|part| comment(&part)).collect::<Vec<_>>().join("#\n");
     for section in documented_sections() {
+        // One that is there makes a difference, whatever is in it.
+        let mark = if section.section == OPTIONAL { "#" } else { "" };
         out.push('\n');
         out += &comment(section.about);
-        out += &format!("[{}]\n", section.section.replace("NAME", "default"));
+        out += &format!("{mark}[{}]\n", section.section.replace("NAME", "default"));
         for (index, key) in section.keys().enumerate() {
             if index > 0 {
                 out.push('\n');
@@ -37,7 +39,7 @@ pub fn documented() -> String {
             out += &comment(key.text);
             out += &comment(&facts(key));
             out += &match (key.default, key.example) {
-                (Some(default), _) => format!("{} = {default}\n", key.name),
+                (Some(default), _) => format!("{mark}{} = {default}\n", key.name),
                 (None, Some(example)) => format!("#{} = {example}\n", key.name),
                 (None, None) => panic!("{} has neither a default nor an example", key.name),
             };
@@ -46,9 +48,13 @@ pub fn documented() -> String {
     out
 }
 
+/// A section that the documented file shows and does not have.
+const OPTIONAL: &str = "upstream.NAME.check";
+
 /// Sections that stand in a file under a header of their own.
 fn documented_sections() -> impl Iterator<Item = &'static SectionKeys> {
-    let is_own = |section: &&SectionKeys| !["", "upstream.NAME.servers"].contains(&section.section);
+    const WITHIN: [&str; 3] = ["", "upstream.NAME.servers", "upstream.NAME.servers_from"];
+    let is_own = |section: &&SectionKeys| !WITHIN.contains(&section.section);
     SECTIONS.into_iter().filter(is_own)
 }
 

@@ -8,6 +8,7 @@ mod error;
 mod file;
 mod form;
 mod gateway;
+mod guards;
 mod key;
 mod keys;
 mod lead;
@@ -15,8 +16,12 @@ mod listener;
 mod log;
 mod loops;
 mod manual;
+mod preamble;
 mod read;
+mod resolver;
 mod ring;
+mod server_check;
+mod server_set;
 mod status;
 mod syntax;
 mod taken;
@@ -25,7 +30,7 @@ mod upstream;
 mod written;
 
 use std::io::Read;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
@@ -35,16 +40,21 @@ pub use check::SECTIONS;
 pub use difference::Difference;
 pub use error::{ConfigError, ConfigErrors};
 pub use gateway::Gateway;
+pub use guards::Guards;
 pub use key::{Class, Key, SectionKeys};
 pub use listener::{Listener, SocketOptions, Timeouts};
 pub use log::{AccessLog, Log};
 pub use manual::{documented, man_page};
+pub use preamble::Preamble;
+pub use resolver::Resolver;
 pub use ring::RingConfig;
+pub use server_check::{ANSWER_MAX_BYTES, Check, CheckKind};
+pub use server_set::{Named, ServerSet};
 pub use status::Status;
 pub use upstream::Upstream;
 
 /// A config file is smaller than this; 65,535 servers with names take 4 MiB.
-const MAX_FILE_BYTES: u64 = 16 << 20;
+pub const MAX_FILE_BYTES: u64 = 16 << 20;
 
 /// Everything a config file says. A value of this type has been checked as a whole.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,6 +67,8 @@ pub struct Config {
     pub listeners: Vec<Listener>,
     /// In the order of the file.
     pub upstreams: Vec<Upstream>,
+    /// How names of servers are asked for.
+    pub resolver: Resolver,
     /// Where the gateway is steered.
     pub admin: Admin,
     /// Where it is seen.
@@ -78,6 +90,37 @@ pub enum Auto<T> {
     Fixed(T),
 }
 
+/// What becomes of connections whose listener or server is taken away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnRemoval {
+    /// They end at a pace.
+    Drain,
+    /// They stay.
+    Keep,
+}
+
+/// Where the gateway keeps what must outlive it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StateDirectory {
+    /// Where the service manager says, or nowhere.
+    Auto,
+    /// Nowhere.
+    Off,
+    /// At this absolute path.
+    At(PathBuf),
+}
+
+/// Who sends a PROXY header in front of what it forwards.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AcceptProxy {
+    /// Nobody.
+    Off,
+    /// Trusted peers; others are ordinary clients.
+    FromTrusted,
+    /// Trusted peers; others are reset.
+    Required,
+}
+
 /// The policy for clients beyond a limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AtLimit {
@@ -85,6 +128,55 @@ pub enum AtLimit {
     Queue,
     /// They are accepted and reset at once, so that they go elsewhere.
     Reset,
+    /// They wait, and the connections that have been idle for longest make way for them.
+    Evict,
+}
+
+impl AtLimit {
+    /// Every policy.
+    pub const ALL: [AtLimit; 3] = [AtLimit::Queue, AtLimit::Reset, AtLimit::Evict];
+
+    /// What becomes of clients beyond a limit, in words.
+    pub fn fate(self) -> &'static str {
+        match self {
+            AtLimit::Queue => "new clients wait in the backlog until others leave",
+            AtLimit::Reset => "new clients are reset",
+            AtLimit::Evict => "the connections that are idle for longest make way for new clients",
+        }
+    }
+}
+
+/// What is done with clients of an upstream of which no server serves.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(u32)]
+pub enum AllDown {
+    /// They are sent to servers all the same, as if all served.
+    #[default]
+    TryAll,
+    /// They are reset at once.
+    Refuse,
+    /// They wait for one that serves, for a time.
+    Wait,
+}
+
+/// What becomes of the connections of a server that checks find down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnDown {
+    /// They stay.
+    Keep,
+    /// They end at a pace.
+    Close,
+}
+
+impl AllDown {
+    /// What becomes of its clients, in words.
+    pub fn fate(self) -> &'static str {
+        match self {
+            AllDown::TryAll => "its clients are sent to servers all the same",
+            AllDown::Refuse => "its clients are reset",
+            AllDown::Wait => "its clients wait",
+        }
+    }
 }
 
 /// The side that answers a connection.
@@ -92,13 +184,40 @@ pub enum AtLimit {
 pub enum UpstreamKind {
     /// A server, over a socket of its own.
     Servers {
-        /// At least one, in the order of the file.
-        servers: Vec<Server>,
+        /// As the file lists them; nobody where another origin knows them.
+        set: ServerSet,
+        /// Who knows them.
+        origin: Origin,
         /// How one of them is chosen.
         balance: Balance,
     },
     /// The gateway itself.
     Builtin(Builtin),
+}
+
+impl UpstreamKind {
+    /// Servers that the config lists.
+    pub fn listed(servers: Vec<Server>, balance: Balance) -> UpstreamKind {
+        UpstreamKind::Servers { set: ServerSet::of(servers), origin: Origin::List, balance }
+    }
+}
+
+/// Who knows the servers of an upstream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// The config file, until an operator says otherwise.
+    List,
+    /// The SRV records of this name.
+    Srv(String),
+    /// The file at this absolute path.
+    File(PathBuf),
+    /// An etcd cluster.
+    Etcd {
+        /// Where its members answer, each as `HOST:PORT`.
+        endpoints: Vec<String>,
+        /// What the keys of the servers begin with.
+        prefix: String,
+    },
 }
 
 /// One server of an upstream.
@@ -108,11 +227,33 @@ pub struct Server {
     pub name: String,
     /// Where it listens: never a wildcard, never port 0.
     pub address: SocketAddr,
-    /// The local address to connect from, of the same family; `None`: the kernel chooses.
-    pub source: Option<IpAddr>,
+    /// What else its line says of it.
+    pub terms: Terms,
+}
+
+/// What a line of a list says of a server beside its name and its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Terms {
     /// Its share of new connections, in relation to the others' of the upstream, at most
     /// [`MAX_WEIGHT`]; 0: none.
     pub weight: u32,
+    /// The most connections that it may have, those under way among them; `None`: any number.
+    pub max_connections: Option<u32>,
+    /// It gets connections only while no other server of the upstream serves.
+    pub backup: bool,
+}
+
+impl Terms {
+    /// Those of a line that says no more than a weight.
+    pub const fn of_weight(weight: u32) -> Terms {
+        Terms { weight, max_connections: None, backup: false }
+    }
+}
+
+impl Default for Terms {
+    fn default() -> Terms {
+        Terms::of_weight(1)
+    }
 }
 
 pub use crate::base::limits::WEIGHT_MAX as MAX_WEIGHT;
@@ -124,6 +265,10 @@ pub enum Balance {
     RoundRobin,
     /// The one with the fewest connections.
     LeastConnections,
+    /// The one with fewer connections of two that are drawn.
+    RandomTwo,
+    /// The client's own, by its address.
+    Source,
 }
 
 /// An upstream that the gateway answers itself.
@@ -192,12 +337,23 @@ impl Config {
             ring: RingConfig::default(),
             listeners: vec![Listener::default()],
             upstreams: vec![Upstream::default()],
+            resolver: Resolver::default(),
             admin: Admin::default(),
             status: Status::default(),
             log: Log::default(),
             access_log: AccessLog::default(),
             file_sha256: None,
         }
+    }
+
+    /// The upstream of this name.
+    pub fn upstream(&self, name: &str) -> Option<&Upstream> {
+        self.upstreams.iter().find(|one| one.name == name)
+    }
+
+    /// The listener of this name.
+    pub fn listener(&self, name: &str) -> Option<&Listener> {
+        self.listeners.iter().find(|one| one.name == name)
     }
 
     /// Reads and checks the file at `path`, with the process's environment.
@@ -234,6 +390,11 @@ impl Config {
         let digest = Sha256::digest(&text);
         let hexadecimal = digest.iter().map(|byte| format!("{byte:02x}")).collect();
         Ok(Config { file_sha256: Some(hexadecimal), ..config })
+    }
+
+    /// Whether a connection to `server` comes to the socket that is bound to `bound`.
+    pub fn reaches(server: SocketAddr, bound: SocketAddr) -> bool {
+        address::reaches(server, bound)
     }
 
     /// The log's format that the file at `path` asks for, whatever else is wrong with it.

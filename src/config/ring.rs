@@ -56,7 +56,7 @@ keys! {
     ///
     /// Set it to 100us to 400us when many connections trickle and CPU matters more than some
     /// hundred microseconds: a message is read twice on its way there and back.
-    "batch_wait" batch_wait: Option<Duration> = "off", Restart,
+    "batch_wait" batch_wait: Option<Duration> = "off", Live,
         OrOff(Span::Of(Duration::from_micros(10)..=Duration::from_millis(10))),
         "write the default, \"off\", or 200us where CPU is short";
 
@@ -65,7 +65,7 @@ keys! {
     ///
     /// Lower it when memory binds and clients speak seldom; raise it above the interval of your
     /// clients' heartbeats when CPU binds.
-    "quiet_after" quiet_after: Duration = "10s", Restart,
+    "quiet_after" quiet_after: Duration = "10s", Live,
         Span::Any, "write the default, \"10s\"";
 
     /// Pipes for bulk, and connections that use them at once. A connection whose receives keep

@@ -27,7 +27,7 @@ const BINDS: Own<Option<SocketAddr>> = Own {
 };
 
 const NETWORKS: Own<Vec<IpNet>> =
-    Own { values: "a list of networks", read: allow, written: |allow| list(allow) };
+    Own { values: "a list of networks", read: networks, written: |allow| list(allow) };
 
 const HOSTS: Own<Vec<String>> = Own {
     values: "a list of host names, each without a port",
@@ -39,13 +39,13 @@ keys! {
     /// The TCP address that answers what anybody may read: metrics, health, the status page.
     Status;
 
-    /// What may be read without being trusted: /metrics, /healthz, /readyz, /status.json and the
-    /// status page at /. At this default address a second gateway on the host warns that the port
-    /// is taken and goes without; at one that you chose it does not start. Its connections are
-    /// bounded: beyond that, the longest silent one is closed for the next.
+    /// What may be read without being trusted: /metrics, /healthz, /readyz, /status.json,
+    /// /history.json and the status page at /. At this default address a second gateway on the
+    /// host warns that the port is taken and goes without; at one that you chose it does not start.
+    /// Its connections are bounded: beyond that, the longest silent one is closed for the next.
     ///
     /// Change 127.0.0.1 when Prometheus or a balancer asks from another host, and allow them below.
-    "bind" bind: Option<SocketAddr> = "127.0.0.1:7001", Restart,
+    "bind" bind: Option<SocketAddr> = "127.0.0.1:7001", Live,
         BINDS, "write \"0.0.0.0:7001\" or \"[::]:7001\"";
 
     /// Networks whose clients are answered; others get 403.
@@ -104,7 +104,12 @@ pub(super) fn own_address(
     }
 }
 
-fn allow(value: &Value<'_>, remedy: &str, problems: &mut Vec<ConfigError>) -> Option<Vec<IpNet>> {
+/// A list of networks, each with zeros beyond its prefix.
+pub(super) fn networks(
+    value: &Value<'_>,
+    remedy: &str,
+    problems: &mut Vec<ConfigError>,
+) -> Option<Vec<IpNet>> {
     let must = format!("must be {}", NETWORKS.values);
     let Some(elements) = value.elements() else {
         problems.push(value.error(must, remedy));

@@ -19,6 +19,7 @@ impl Config {
             ring,
             listeners,
             upstreams,
+            resolver,
             admin,
             status,
             log,
@@ -34,6 +35,7 @@ impl Config {
         }
         sections.extend(upstreams.iter().map(of_upstream));
         sections.extend([
+            Written::new("resolver").with(|out| resolver.write(out)),
             Written::new("admin").with(|out| admin.write(out)),
             Written::new("status").with(|out| status.write(out)),
             Written::new("log").with(|out| log.write(out)),
@@ -47,7 +49,9 @@ fn of_listener(listener: &Listener, upstream_name: &str) -> Written {
     let mut out = Written::new(format!("listener.{}", listener.name));
     out.key(listener::BY_HAND, "bind", Some(list(&listener.bind)));
     out.key(listener::BY_HAND, "upstream", Some(quoted(upstream_name)));
+    listener.preamble.write(&mut out);
     listener.sockets.write(&mut out);
+    listener.sockets.guards.write(&mut out);
     listener.write(&mut out);
     listener.timeouts.write(&mut out);
     out
@@ -55,7 +59,8 @@ fn of_listener(listener: &Listener, upstream_name: &str) -> Written {
 
 fn of_upstream(upstream: &Upstream) -> Written {
     let mut out = Written::new(format!("upstream.{}", upstream.name));
-    upstream::write_by_hand(&upstream.kind, &mut out);
+    upstream::write_by_hand(upstream, &mut out);
     upstream.write(&mut out);
+    upstream.guards.write(&mut out);
     out
 }

@@ -2,7 +2,7 @@
 
 use arrayvec::ArrayVec;
 
-use crate::base::{Buffer, BySide, Chunk, Errno, OpKind, Operation, Side};
+use crate::base::{Buffer, BySide, Chunk, Errno, Guard, OpKind, Operation, Side};
 use crate::conn::Reason;
 
 /// An event of a connection.
@@ -25,11 +25,18 @@ pub enum Event {
     },
     /// No server is left to try.
     ServersExhausted,
-    /// No source port is free towards any server that is left, and some are in use.
-    NoPort,
+    /// No server that is left has room for one more connection now.
+    NoRoom,
+    /// The [`Action::Open`] just asked for depends on the client's address, which is to be asked
+    /// for first.
+    AddressFirst,
+    /// A server may have room by now, for one that was told [`Event::NoRoom`].
+    RoomPerhaps,
+    /// The client has a preface, for [`Action::Meet`].
+    PrefaceAwaited,
     /// What was read of the client is not all of its preface, or there is a place for reading it.
     PrefaceMore,
-    /// What was read is all of it.
+    /// What was read is all of it, or there is none.
     PrefaceDone {
         /// Some of it is the server's, who gets it before anything else: [`Action::Recall`].
         keeps: bool,
@@ -60,6 +67,8 @@ pub enum Event {
     ///
     /// [`Connection::can_ask_addresses`]: crate::conn::Connection::can_ask_addresses
     AddressesWanted(Side),
+    /// This is to show from now on whether the server is gone.
+    GuardDue(Guard),
 }
 
 /// The event that a connection waits for, which decides its timeout.
@@ -69,6 +78,8 @@ pub enum Patience {
     Unbounded,
     /// Files or memory of the kernel: ask again soon.
     Pressure,
+    /// Room at a server: [`Event::RoomPerhaps`].
+    Room,
     /// The whole of the client's preface.
     Preface,
     /// The server's answer to a connect.
@@ -93,6 +104,8 @@ pub enum Patience {
     /// The next byte, for so long that what a waiting receive takes of the kernel's memory is worth
     /// more than the time that it saves.
     Quiet,
+    /// The next byte, for so long that the server is to be probed: [`Event::GuardDue`].
+    Keepalive,
 }
 
 impl Patience {
@@ -100,18 +113,21 @@ impl Patience {
     /// it. All others are the connection's own: [`Event::Expired`].
     pub fn timeout(self) -> Option<Reason> {
         match self {
-            Patience::Preface | Patience::FirstByte => Some(Reason::FirstByteTimeout),
+            Patience::Preface => Some(Reason::PreambleTimeout),
+            Patience::FirstByte => Some(Reason::FirstByteTimeout),
             Patience::Byte => Some(Reason::IdleTimeout),
             Patience::LastDirection => Some(Reason::HalfCloseTimeout),
             Patience::Lifetime => Some(Reason::MaxLifetime),
             Patience::Unbounded
             | Patience::Pressure
+            | Patience::Room
             | Patience::Connect
             | Patience::OtherEnd
             | Patience::Delivery
             | Patience::LastBytes
             | Patience::Retirement
-            | Patience::Quiet => None,
+            | Patience::Quiet
+            | Patience::Keepalive => None,
         }
     }
 }
@@ -121,6 +137,9 @@ impl Patience {
 pub enum Action {
     /// Start an operation on one side.
     Start(Side, Operation),
+    /// The client's address was found, or could not be. An event says what it is to do:
+    /// [`Event::PrefaceAwaited`], [`Event::PrefaceDone`] or [`Event::PrefaceRefused`].
+    Meet,
     /// The client's preface can be read: [`Event::PrefaceMore`] once there is a place for that.
     AwaitPlace,
     /// Bytes of the client's preface, which are the worker's from here on, their buffer included.

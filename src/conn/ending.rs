@@ -1,16 +1,34 @@
 //! From the end of the bytes to the empty slot.
 
 use super::{
-    Action, Actions, Connection, Input, Lane, Mark, Patience, Phase, Reason, Stage, Wiring,
+    Action, Actions, Connection, Input, Lane, Mark, Patience, Phase, Reason, Shortage, Stage,
+    Wiring,
 };
 use crate::base::{BySide, InFlight, OpKind, Operation, Side};
+
+/// The reason of a connection that has no other yet.
+pub(super) const UNKNOWN: Reason = Reason::ClosedByClient;
 
 impl Connection {
     /// The first cause counts: a later one is its consequence.
     pub(super) fn note_reason(&mut self, reason: Reason) {
-        if self.reason == Reason::Closed {
+        if self.reason == UNKNOWN {
             self.reason = reason;
         }
+    }
+
+    /// Whether the server ended it: by a reset, or by the first FIN of the two.
+    pub fn is_ended_by_server(&self) -> bool {
+        matches!(self.reason, Reason::UpstreamReset | Reason::ClosedByServer)
+    }
+
+    /// Both directions ended with FIN.
+    pub(super) fn close(&mut self, actions: &mut Actions) {
+        let reason = match self.marks.has(Mark::ServerFirst) {
+            true => Reason::ClosedByServer,
+            false => Reason::ClosedByClient,
+        };
+        self.end(reason, BySide([false; 2]), actions);
     }
 
     /// Begins the ending. `resets`: the sides that get RST instead of a FIN.
@@ -80,7 +98,7 @@ impl Connection {
         self.end(reason, resets, actions);
     }
 
-    fn is_joined_to_server(&self) -> bool {
+    pub(super) fn is_joined_to_server(&self) -> bool {
         self.phase == Phase::Joined && self.wiring == Wiring::Pair
     }
 
@@ -105,7 +123,8 @@ impl Connection {
     /// A deadline passed. The configuration's timeouts end a connection from outside.
     pub(super) fn expired(&mut self, patience: Patience, actions: &mut Actions) {
         match (self.phase, patience) {
-            (Phase::Pressed, Patience::Pressure) => self.open_again(actions),
+            (Phase::Pressed(Shortage::Kernel), Patience::Pressure) => self.open_again(actions),
+            (Phase::Pressed(Shortage::Room), Patience::Room) => self.room_missed(actions),
             (Phase::Connecting, Patience::Connect) => self.give_server_up(actions),
             (Phase::Retrying, Patience::Retirement) => self.cancel(Side::Upstream, actions),
             (Phase::Ending(Stage::Retiring), Patience::Retirement) => {
@@ -122,6 +141,7 @@ impl Connection {
             (
                 _,
                 Patience::Pressure
+                | Patience::Room
                 | Patience::Connect
                 | Patience::OtherEnd
                 | Patience::Delivery
@@ -136,7 +156,8 @@ impl Connection {
                 | Patience::FirstByte
                 | Patience::Byte
                 | Patience::LastDirection
-                | Patience::Lifetime,
+                | Patience::Lifetime
+                | Patience::Keepalive,
             ) => panic!("{patience:?} expired in {phase:?}"),
         }
     }

@@ -22,6 +22,10 @@ pub(super) enum Mark {
     ResetsUpstream = 1 << 4,
     /// The client sent more than a preface already, before the join.
     Spoke = 1 << 5,
+    /// The server is probed while it is silent.
+    Probed = 1 << 6,
+    /// The server ended its direction while the client's went on.
+    ServerFirst = 1 << 7,
 }
 
 impl Marks {

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!             accepted ──► Preface: its route reads the client's first bytes before a server
-//!                │            │       is chosen; then on as if accepted now
+//!                │            │       is chosen; then on as if accepted now. Where that depends on
+//!                │            │       the client's address, Meeting comes before it
 //!                ├────────────┘
 //!                │            no server is left
 //!   builtin ┌────┴─────┐   ┌─────────────────────────────────────────────┐
@@ -23,7 +24,8 @@
 //!                                              Vacant
 //! ```
 //!
-//! From Opening it steps aside to Pressed, and back, while the kernel has no file for a socket.
+//! From Opening it steps aside to Pressed, and back, while the kernel has no file for a socket, no
+//! server has room for one more connection, or the client's address is asked for.
 //!
 //! `preface` and `opening` lead up to Joined, `relay` moves bytes within it, `delivery` and
 //! `ending` lead out of it. An error of a socket is delivered once, to whichever operation runs
@@ -48,7 +50,7 @@ pub use opening::is_pressure;
 use marks::{Mark, Marks};
 use passage::Passage;
 
-use crate::base::{BySide, InFlight, OpKind, Operation, Side};
+use crate::base::{BySide, Guard, InFlight, OpKind, Operation, Side};
 
 /// The other end of a client's bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,6 +70,8 @@ pub enum Wiring {
 pub enum Phase {
     /// No client.
     Vacant,
+    /// The client's address is asked for, on which it depends whether its first bytes are read.
+    Meeting,
     /// The client's first bytes are awaited, on which the choice of a server may depend.
     Preface {
         /// Some of them were read.
@@ -77,8 +81,8 @@ pub enum Phase {
     Opening,
     /// The connect is in flight.
     Connecting,
-    /// The kernel had no file or memory for the upstream socket; it is asked again soon.
-    Pressed,
+    /// It could not go to a server for want of something that may come; it asks again.
+    Pressed(Shortage),
     /// A server failed and its socket is on its way out.
     Retrying,
     /// Bytes flow.
@@ -92,6 +96,17 @@ pub enum Phase {
     },
     /// On the way out.
     Ending(Stage),
+}
+
+/// What a connection is short of on its way to a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shortage {
+    /// A file or memory of the kernel for the upstream socket. It asks again soon by itself.
+    Kernel,
+    /// Room at a server, as a source port towards it. It asks again by [`Event::RoomPerhaps`].
+    Room,
+    /// The client's address, on which the choice depends. It asks again once that is found.
+    Address,
 }
 
 /// A count of bytes at any address, so that a [`Phase`] takes five bytes.
@@ -144,7 +159,7 @@ impl Connection {
     pub const VACANT: Connection = Connection {
         phase: Phase::Vacant,
         wiring: Wiring::Hold,
-        reason: Reason::Closed,
+        reason: ending::UNKNOWN,
         marks: Marks::NONE,
         input: BySide([Input::Open; 2]),
         in_flight: BySide([InFlight::NONE; 2]),
@@ -167,7 +182,10 @@ impl Connection {
                 self.completed(event, &mut actions);
             }
             Event::ServersExhausted => self.servers_exhausted(&mut actions),
-            Event::NoPort => self.no_port(),
+            Event::NoRoom => self.no_room(&mut actions),
+            Event::AddressFirst => self.address_first(&mut actions),
+            Event::RoomPerhaps => self.room_perhaps(&mut actions),
+            Event::PrefaceAwaited => self.preface_awaited(&mut actions),
             Event::PrefaceMore => self.preface_goes_on(&mut actions),
             Event::PrefaceDone { keeps } => self.preface_done(keeps, &mut actions),
             Event::PrefaceRefused(reason) => self.preface_refused(reason, &mut actions),
@@ -179,6 +197,7 @@ impl Connection {
                 self.end_from_outside(reason, at_rest, &mut actions);
             }
             Event::AddressesWanted(side) => self.ask_addresses(side, &mut actions),
+            Event::GuardDue(guard) => self.guard(guard, &mut actions),
         }
         if let Phase::Ending(_) = self.phase {
             self.advance_ending(&mut actions);
@@ -203,13 +222,17 @@ impl Connection {
             (_, OpKind::Close) => self.closed(side, actions),
             // An ending only waits until nothing is in flight.
             (Phase::Ending(_), _) => {}
+            (Phase::Pressed(Shortage::Address), OpKind::Addresses) => self.open_again(actions),
+            (Phase::Meeting, OpKind::Addresses) => actions.list.push(Action::Meet),
             // The worker asked for them.
             (_, OpKind::Addresses) => {}
+            // A server whose socket refused is found by what else fails there.
+            (_, OpKind::Guard) => {}
             (_, OpKind::Connect) => self.connected(result, actions),
             (_, OpKind::WaitReadable) => self.readable(side, result, actions),
             (Phase::Retrying, OpKind::Cancel) => self.retry(actions),
             (
-                Phase::Opening | Phase::Pressed | Phase::Connecting | Phase::Retrying,
+                Phase::Opening | Phase::Pressed(_) | Phase::Connecting | Phase::Retrying,
                 OpKind::WatchHangup,
             ) => self.hung_up_early(result, actions),
             (Phase::Joined, OpKind::WaitWritable) => self.writable(side, actions),
@@ -230,9 +253,12 @@ impl Connection {
     /// The event that it waits for now, which decides its timeout.
     pub fn patience(&self) -> Patience {
         match self.phase {
-            Phase::Vacant | Phase::Opening => Patience::Unbounded,
+            Phase::Vacant | Phase::Meeting | Phase::Opening | Phase::Pressed(Shortage::Address) => {
+                Patience::Unbounded
+            }
             Phase::Preface { .. } => Patience::Preface,
-            Phase::Pressed => Patience::Pressure,
+            Phase::Pressed(Shortage::Kernel) => Patience::Pressure,
+            Phase::Pressed(Shortage::Room) => Patience::Room,
             Phase::Connecting => Patience::Connect,
             Phase::Retrying | Phase::Ending(_) => Patience::Retirement,
             Phase::Delivering { to, .. } if self.in_flight[to].has(OpKind::Unacknowledged) => {
@@ -261,6 +287,11 @@ impl Connection {
         }
     }
 
+    /// Has the addresses of both sides asked for at its end, or not.
+    pub fn want_addresses(&mut self, wanted: bool) {
+        self.marks.set(Mark::AsksAddresses, wanted);
+    }
+
     /// Whether the addresses of `side` can be asked for now: no such operation is in flight.
     pub fn can_ask_addresses(&self, side: Side) -> bool {
         self.has_addresses(side) && !self.in_flight[side].has(OpKind::Addresses)
@@ -278,6 +309,24 @@ impl Connection {
     /// Whether a lane holds a receive, a watch or a splice that [`Patience::Quiet`] gives back.
     pub fn can_go_quiet(&self) -> bool {
         self.phase == Phase::Joined && Side::BOTH.iter().any(|&side| self.lane_can_go_quiet(side))
+    }
+
+    /// Whether [`Patience::Keepalive`] has a bound: its server is not probed yet, and no guard is
+    /// being set.
+    pub fn wants_probes(&self) -> bool {
+        self.is_joined_to_server()
+            && !self.marks.has(Mark::Probed)
+            && !self.in_flight[Side::Upstream].has(OpKind::Guard)
+    }
+
+    fn guard(&mut self, guard: Guard, actions: &mut Actions) {
+        if !self.is_joined_to_server() || self.in_flight[Side::Upstream].has(OpKind::Guard) {
+            return;
+        }
+        if let Guard::Silence { .. } = guard {
+            self.marks.set(Mark::Probed, true);
+        }
+        self.start(Side::Upstream, Operation::Guard(guard), actions);
     }
 
     /// Whether the silence that `patience` is about may be our own: a send has not been answered.

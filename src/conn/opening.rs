@@ -1,7 +1,9 @@
 //! From the accept to the join.
 
 use super::relay::is_gone;
-use super::{Action, Actions, Connection, Input, Lane, Mark, Marks, Phase, Reason, Wiring};
+use super::{
+    Action, Actions, Connection, Input, Lane, Mark, Marks, Phase, Reason, Shortage, Wiring,
+};
 use crate::base::{BySide, Errno, OpKind, Operation, Side};
 
 /// Whether the kernel refuses for want of files or memory, of which it may have some later.
@@ -66,7 +68,7 @@ impl Connection {
                 actions.list.push(Action::Connect);
             }
             // Not the server's fault: the next one would fare no better.
-            Err(error) if is_pressure(error) => self.phase = Phase::Pressed,
+            Err(error) if is_pressure(error) => self.phase = Phase::Pressed(Shortage::Kernel),
             Err(_) => {
                 self.phase = Phase::Retrying;
                 self.retry(actions);
@@ -129,10 +131,35 @@ impl Connection {
         self.end(Reason::NoServer, BySide([true, false]), actions);
     }
 
-    /// It found no source port. To the client it is as if the kernel had no memory for a socket.
-    pub(super) fn no_port(&mut self) {
+    /// It found no room at any. Of a client that has sent bytes nothing else would show that it was
+    /// reset meanwhile.
+    pub(super) fn no_room(&mut self, actions: &mut Actions) {
         self.not_opened();
-        self.phase = Phase::Pressed;
+        self.phase = Phase::Pressed(Shortage::Room);
+        if self.lanes[Side::Client] == Lane::Unarmed {
+            self.watch(Side::Client, actions);
+        }
+    }
+
+    /// It depends on the client's address. Somebody may be asking for that already.
+    pub(super) fn address_first(&mut self, actions: &mut Actions) {
+        self.not_opened();
+        self.phase = Phase::Pressed(Shortage::Address);
+        if self.can_ask_addresses(Side::Client) {
+            self.ask_addresses(Side::Client, actions);
+        }
+    }
+
+    /// There may be room by now. What came meanwhile, as an end, stands.
+    pub(super) fn room_perhaps(&mut self, actions: &mut Actions) {
+        if self.phase == Phase::Pressed(Shortage::Room) {
+            self.open_again(actions);
+        }
+    }
+
+    /// There was no room for as long as it may wait.
+    pub(super) fn room_missed(&mut self, actions: &mut Actions) {
+        self.end(Reason::QueueTimeout, BySide([true, false]), actions);
     }
 
     fn not_opened(&mut self) {
@@ -145,6 +172,8 @@ impl Connection {
         self.lanes[Side::Client] = Lane::Unarmed;
         if is_gone(result) {
             self.gone_early(actions);
+        } else if self.phase == Phase::Pressed(Shortage::Room) {
+            self.watch(Side::Client, actions);
         }
     }
 

@@ -23,6 +23,22 @@ impl Connection {
         (conn, actions)
     }
 
+    /// As [`Connection::prefaced`], for a client that is read or not by its address.
+    pub fn met(wiring: Wiring, asks_addresses: bool) -> (Connection, Actions) {
+        let marks = Marks::NONE.with(Mark::AsksAddresses, asks_addresses);
+        let mut conn = Connection { phase: Phase::Meeting, wiring, marks, ..Connection::VACANT };
+        let mut actions = Actions::default();
+        conn.ask_addresses(Side::Client, &mut actions);
+        (conn, actions)
+    }
+
+    /// It is a client that is read.
+    pub(super) fn preface_awaited(&mut self, actions: &mut Actions) {
+        assert_eq!(self.phase, Phase::Meeting, "a client is met once");
+        self.phase = Phase::Preface { is_read: false };
+        self.wait_readable(Side::Client, actions);
+    }
+
     /// There is something of the client's.
     pub(super) fn preface_readable(&mut self, result: Result<u32, Errno>, actions: &mut Actions) {
         self.lanes[Side::Client] = Lane::Unarmed;
@@ -69,9 +85,11 @@ impl Connection {
         }
     }
 
-    /// What was read is all: a server may be chosen. `keeps`: some of it is the server's.
+    /// What was read is all, or nothing is read: a server may be chosen. `keeps`: some of it is the
+    /// server's.
     pub(super) fn preface_done(&mut self, keeps: bool, actions: &mut Actions) {
-        assert_eq!(self.phase, Phase::Preface { is_read: true }, "a preface is done once");
+        let is_open = matches!(self.phase, Phase::Meeting | Phase::Preface { is_read: true });
+        assert!(is_open, "a preface is done once, not in {:?}", self.phase);
         self.marks.set(Mark::Spoke, keeps);
         if keeps {
             self.passages[Side::Client] = Passage::KEPT;

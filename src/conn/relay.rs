@@ -1,7 +1,7 @@
 //! Bytes, FINs and resets between two joined sides.
 
-use super::{Action, Actions, Connection, Input, Lane, Passage, Phase, Reason, Wiring};
-use crate::base::{Buffer, BySide, Chunk, Errno, InFlight, OpKind, Operation, Side};
+use super::{Action, Actions, Connection, Input, Lane, Mark, Passage, Phase, Reason, Wiring};
+use crate::base::{Buffer, Chunk, Errno, InFlight, OpKind, Operation, Side};
 
 /// poll(2): the socket has an error that no call has returned yet.
 const POLL_ERROR: u32 = 0x0008;
@@ -112,7 +112,7 @@ impl Connection {
                 self.start(source, Operation::Receive, actions);
             }
             Phase::Preface { .. } => self.preface_readable(result, actions),
-            Phase::Opening | Phase::Pressed | Phase::Connecting | Phase::Retrying => {
+            Phase::Opening | Phase::Pressed(_) | Phase::Connecting | Phase::Retrying => {
                 self.readable_early(result, actions);
             }
             _ => {}
@@ -327,6 +327,9 @@ impl Connection {
             }
             Input::Open | Input::Unsure => {
                 self.input[source] = Input::Ended;
+                if source == Side::Upstream && self.input[Side::Client] == Input::Open {
+                    self.marks.set(Mark::ServerFirst, true);
+                }
                 actions.moved = true; // What waits for the other direction begins to wait now.
                 self.pass_fin_on(source, actions);
             }
@@ -347,7 +350,7 @@ impl Connection {
         if self.wiring != Wiring::Pair || other_direction_over {
             // The close that follows sends the FIN.
             self.lanes[source] = Lane::Finished;
-            return self.end(Reason::Closed, BySide([false; 2]), actions);
+            return self.close(actions);
         }
         self.lanes[source] = Lane::Finishing;
         self.start(sink, Operation::Shutdown, actions);
@@ -407,7 +410,7 @@ impl Connection {
         } else if result.map_or(true, |bits| bits & self.dead_bits(side) != 0) {
             self.mark_reset(side, actions);
         } else if self.wiring == Wiring::Hold && result.is_ok_and(|bits| bits & POLL_ENDED != 0) {
-            self.end(Reason::Closed, BySide([false; 2]), actions);
+            self.close(actions);
         } else if !self.in_flight[side].has(OpKind::WatchHangup) {
             self.start(side, Operation::WatchHangup, actions);
         }

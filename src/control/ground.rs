@@ -1,6 +1,7 @@
 //! What the control plane needs of the gateway below the workers: its file and its sockets.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::config::{Config, ConfigErrors};
@@ -10,6 +11,9 @@ use crate::topology::GateSpec;
 /// The file and the sockets of a gateway. A change goes through [`Ground::prepare`], then
 /// [`Ground::commit`] or [`Ground::abandon`]; one at a time.
 pub trait Ground: fmt::Debug + Send {
+    /// The absolute path of the config file; `None`: the gateway runs without one.
+    fn path(&self) -> Option<PathBuf>;
+
     /// What errors and answers call the config file.
     fn file(&self) -> String;
 
@@ -38,8 +42,32 @@ pub trait Ground: fmt::Debug + Send {
     /// The prepared change does not come.
     fn abandon(&mut self);
 
+    /// Says to other gateways on this host that this one drains: that it is gone after this time,
+    /// and how many connections it has. One that starts can wait for its addresses. `None`: that it
+    /// stays.
+    fn say_draining(&mut self, drain: Option<(Duration, u64)>);
+
     /// Before a drain of all: no client comes that the drain would not serve any more.
-    fn turn_clients_away(&mut self, within: Duration);
+    fn turn_clients_away(&mut self);
+
+    /// The drain is cancelled: clients come as before.
+    fn let_clients_in(&mut self);
+
+    /// For a gateway that waits: so many connections are left.
+    fn say_left(&mut self, connections: u64);
+
+    /// Whether another gateway waits for the addresses of this one, which drains.
+    fn is_awaited(&self) -> bool;
+
+    /// Whether clients wait in queues that no other process serves.
+    fn clients_wait(&self) -> bool;
+
+    /// Gives up the passive sockets and the locks. Clients that come before the other gateway
+    /// listens get no answer, and so come again.
+    fn let_go(&mut self);
+
+    /// Whether that gateway waits no more: it listens, or it has ended.
+    fn is_succeeded(&mut self) -> bool;
 }
 
 /// Why there is no config to be read.

@@ -5,22 +5,44 @@
 //! it in this list:
 //!
 //! - `handle` — the end of a worker: the queue of its orders, its thread's exit
+//! - `asker` — who asks for what is done
+//! - `events` — what happens, for the log and for those who look later
+//! - `drains` — the drains under way
 //! - `ground` — the file and the sockets of the gateway, as a reload needs them
+//! - `reopen` — the sockets of the control plane, as a reload needs them
 //! - `state/` — the state that all parts share: the view of the topology, readings, permits
+//! - `change` — going over to another topology
+//! - `closing` — the end of connections of servers that are down
+//! - `searching` — what searches for servers find
 //! - `verbs/` — the requests of the admin socket, each beside its route
 //! - `endpoints/` — the sockets: HTTP with everything bounded, the admin and the status server
+//! - `limits` — limits that are reached, and that are no longer
+//! - `farewell` — the drain of the process
 //! - `plane` — the loop
 
+mod asker;
+mod change;
+mod closing;
+mod drains;
 mod endpoints;
+mod events;
+mod farewell;
 mod ground;
 mod handle;
+mod handover;
+mod limits;
 pub mod log;
 mod plane;
+mod reopen;
+mod searching;
 mod state;
 mod verbs;
 
-pub use endpoints::{AdminEndpoint, AdminError, Endpoints, Hosts, StatusEndpoint};
+pub use drains::Drains;
+pub use endpoints::{AdminEndpoint, AdminError, Endpoints, Hosts, StatusEndpoint, StatusError};
+pub use events::Events;
 pub use ground::{Ground, Unread};
 pub use handle::{Ending, Exit, WorkerHandle};
-pub use plane::{Outcome, run, runtime};
-pub use state::{Present, Sources, View};
+pub use plane::{Outcome, Parts, run, runtime};
+pub use searching::{Searching, begin as begin_searches};
+pub use state::{Present, Sentry, Sets, Sources, View};

@@ -5,15 +5,26 @@ use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::sync::oneshot;
+use tokio::time::MissedTickBehavior;
 use tokio_uring::Runtime;
 
-use super::endpoints::Endpoints;
+use super::asker::{self, Asker};
+use super::closing::Closing;
+use super::drains::{Ask, Leave, Of};
+use super::endpoints::{Endpoints, Serving};
+use super::farewell::{Farewell, POLL_DRAINED};
 use super::ground::Ground;
 use super::handle::{Ending, Exit};
-use super::state::{ControlState, Sources, Stage};
+use super::limits::Limits;
+use super::searching::take_found;
+use super::state::{ControlState, LOOK_EVERY, Preambles, Scene, Shortages, Sources, Stage};
 use super::verbs::by_signal;
 use crate::base::{Errno, Millis};
+use crate::discovery::Found;
+use crate::doctor::count;
 use crate::host::signals;
+use crate::metrics::reading::Severity;
 use crate::ring::patient;
 use crate::worker::Order;
 
@@ -47,6 +58,19 @@ const NICE: i32 = 10;
 /// How long a forced end may take to reset connections.
 const RESET_PATIENCE: Duration = Duration::from_secs(2);
 
+/// What the control plane works with.
+#[derive(Debug)]
+pub struct Parts {
+    /// The file and the sockets.
+    pub ground: Arc<Mutex<dyn Ground>>,
+    /// The last words of workers.
+    pub exits: UnboundedReceiver<Exit>,
+    /// Its own sockets.
+    pub endpoints: Endpoints,
+    /// The servers that searches find.
+    pub found: UnboundedReceiver<Found>,
+}
+
 /// Makes the control plane's runtime for the calling thread. It takes a ring, so it is made before
 /// a client is served.
 ///
@@ -66,28 +90,30 @@ pub fn runtime() -> std::io::Result<Runtime> {
 pub fn run(
     runtime: &Runtime,
     sources: Arc<Sources>,
-    ground: Arc<Mutex<dyn Ground>>,
-    exits: UnboundedReceiver<Exit>,
-    endpoints: Endpoints,
+    parts: Parts,
     ready: impl FnOnce(),
 ) -> std::io::Result<Outcome> {
+    let Parts { ground, exits, endpoints, found } = parts;
     yield_to_workers();
     runtime.block_on(async {
-        let (drain, drain_requests) = unbounded_channel();
-        let state = ControlState::new(sources, ground, drain);
-        let mut plane = Plane::new(state.clone(), exits, drain_requests)?;
-        endpoints.serve(&state);
+        let (ask, asks) = unbounded_channel();
+        let state = ControlState::new(sources, ground, ask);
+        let serving = endpoints.serve(&state);
+        let mut plane = Plane::new(state.clone(), exits, asks, serving)?;
+        tokio_uring::spawn(take_found(state.clone(), found));
+        state.sources().follow_checks();
+        tokio_uring::spawn(keep_watch(state.clone()));
+        tokio_uring::spawn(look_each_second(state.clone()));
         state.enter(Stage::Ready);
         ready();
-        let outcome = match plane.serve().await {
-            Some(lost) => lost,
-            None => {
-                state.enter(Stage::Draining);
-                // A reload that is under way comes first, and no other one begins.
-                let _change = state.begin_change().await;
-                let drain_timeout = state.view().config.gateway.drain_timeout;
-                state.ground().turn_clients_away(drain_timeout);
-                plane.drain(drain_timeout).await
+        let outcome = loop {
+            match plane.serve().await {
+                Event::Lost(outcome) => break outcome,
+                Event::Leave(leave, reply) => {
+                    if let Some(outcome) = plane.leave(leave, reply).await {
+                        break outcome;
+                    }
+                }
             }
         };
         if matches!(outcome, Outcome::Forced | Outcome::WorkerLost) {
@@ -95,6 +121,42 @@ pub fn run(
         }
         Ok(outcome)
     })
+}
+
+/// Looks at every server and upstream again and again; never ends.
+async fn keep_watch(state: ControlState) {
+    let mut every = tokio::time::interval(LOOK_EVERY);
+    every.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let (mut closing, mut shortages) = (Closing::default(), Shortages::default());
+    let mut preambles = Preambles::default();
+    loop {
+        every.tick().await;
+        let (sources, view) = (state.sources(), state.view());
+        sources.sentry().look(Scene {
+            view: &view,
+            checks: &sources.checks(),
+            events: &sources.events,
+            now: state.now(),
+            calendar: sources.clock.calendar(),
+        });
+        closing.look(&state);
+        shortages.look(&view, &sources.events, state.now());
+        preambles.look(&view, &sources.events, state.now());
+    }
+}
+
+/// Looks each second at what grows over seconds; never ends.
+async fn look_each_second(state: ControlState) {
+    let mut limits = Limits::default();
+    let mut every = tokio::time::interval(Duration::from_secs(1));
+    every.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        every.tick().await;
+        limits.look(&state);
+        state.samples().take(state.sources());
+        let sources = state.sources();
+        sources.connects().mark(sources.clock.now(), &sources.view());
+    }
 }
 
 /// Lowers this thread's priority: on a core shared with a worker, expensive admin requests wait,
@@ -106,11 +168,24 @@ fn yield_to_workers() {
     }
 }
 
+/// What ends the time in which the gateway serves.
+enum Event {
+    /// A worker is lost.
+    Lost(Outcome),
+    /// Somebody asks for the end, and may wait for an answer.
+    Leave(Leave, Option<Reply>),
+}
+
+/// Where the answer to a request goes.
+type Reply = oneshot::Sender<Result<(), String>>;
+
 struct Plane {
     state: ControlState,
     exits: UnboundedReceiver<Exit>,
-    /// Drains that were asked for at the admin socket.
-    drain_requests: UnboundedReceiver<()>,
+    /// What is asked for at the admin socket.
+    asks: UnboundedReceiver<(Ask, Option<Asker>)>,
+    /// Its own sockets.
+    serving: Arc<Serving>,
     terminate: Signal,
     interrupt: Signal,
     hang_up: Signal,
@@ -128,14 +203,16 @@ impl Plane {
     fn new(
         state: ControlState,
         exits: UnboundedReceiver<Exit>,
-        drain_requests: UnboundedReceiver<()>,
+        asks: UnboundedReceiver<(Ask, Option<Asker>)>,
+        serving: Arc<Serving>,
     ) -> std::io::Result<Plane> {
         let plane = Plane {
             running: state.workers().len(),
             stalled: vec![false; state.workers().len()],
             state,
             exits,
-            drain_requests,
+            asks,
+            serving,
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
             hang_up: signal(SignalKind::hangup())?,
@@ -147,33 +224,46 @@ impl Plane {
         Ok(plane)
     }
 
-    /// Until a signal asks for the end (`None`) or a worker is lost.
-    async fn serve(&mut self) -> Option<Outcome> {
+    /// Until somebody asks for the end, or a worker is lost.
+    async fn serve(&mut self) -> Event {
         let mut second = tokio::time::interval(Duration::from_secs(1));
         loop {
             tokio::select! {
                 _ = self.terminate.recv() => {
                     self.is_second("SIGTERM");
-                    return None;
+                    return Event::Leave(Leave::default(), None);
                 }
                 _ = self.interrupt.recv() => {
                     self.is_second("SIGINT");
-                    return None;
+                    return Event::Leave(Leave::default(), None);
                 }
-                Some(()) = self.drain_requests.recv() => {
-                    tracing::info!(request = "drain", "draining");
-                    return None;
-                }
+                Some(ask) = self.asks.recv() => match ask {
+                    (Ask::Drain(leave, reply), asker) => {
+                        self.say_draining(asker);
+                        return Event::Leave(leave, Some(reply));
+                    }
+                    (Ask::Cancel(reply), _) => {
+                        // The asker may be gone.
+                        let _ = reply.send(Err("the gateway does not drain".to_owned()));
+                    }
+                },
                 _ = self.hang_up.recv() => by_signal(&self.state),
                 _ = self.user1.recv() => self.state.reopen_logs(),
                 _ = self.user2.recv() => refuse("SIGUSR2", "upgrade"),
                 exit = self.exits.recv() => {
                     self.running = self.running.saturating_sub(1);
-                    return Some(lost(exit));
+                    return Event::Lost(lost(exit));
                 }
-                _ = second.tick() => self.watch(),
+                _ = second.tick() => {
+                    self.watch();
+                    self.say_which_drains_are_over();
+                }
             }
         }
+    }
+
+    fn say_draining(&self, asker: Option<Asker>) {
+        asker::during(asker, || self.state.tell(Severity::Info, "gateway", "draining"));
     }
 
     /// Whether a signal that asks for the end is a second one. After a drain by request it is the
@@ -181,7 +271,7 @@ impl Plane {
     fn is_second(&mut self, name: &'static str) -> bool {
         let now = self.state.now();
         let Some(last) = self.last else {
-            tracing::info!(signal = %name, "draining");
+            self.say_draining(Some(Asker::Signal(name)));
             self.last = Some(LastSignal { name, at: now });
             return false;
         };
@@ -194,39 +284,80 @@ impl Plane {
         true
     }
 
-    /// Drains every worker; a second signal or the end of the time cuts it short.
-    async fn drain(&mut self, drain_timeout: Duration) -> Outcome {
-        // Workers end what is left a little before the time is over, to be gone when it is.
-        let within = drain_timeout - (drain_timeout / 20).min(Duration::from_secs(1));
-        for worker in self.state.workers() {
-            worker.order(Order::Drain(within));
+    /// Drains the process: the grace, and then every worker. A second signal or the end of the time
+    /// cuts it short; a cancel ends it, and then there is no outcome.
+    async fn leave(&mut self, leave: Leave, reply: Option<Reply>) -> Option<Outcome> {
+        let state = self.state.clone();
+        state.enter(Stage::Draining);
+        // A reload that is under way comes first, and no other change begins.
+        drop(state.begin_change().await);
+        let mut farewell = Farewell::begin(&state, self.serving.clone(), leave);
+        // The asker may be gone, here and below.
+        reply.map(|reply| reply.send(Ok(())));
+        if farewell.is_in_grace() {
+            let seconds = farewell.until_next().as_secs_f64();
+            tracing::info!(seconds, "not ready any more; new clients are served for this long");
+        } else {
+            farewell.begin_drain();
         }
-        let deadline = tokio::time::sleep(drain_timeout);
-        tokio::pin!(deadline);
         let mut second = tokio::time::interval(Duration::from_secs(1));
+        let mut poll = tokio::time::interval(POLL_DRAINED);
         while self.running > 0 {
             tokio::select! {
                 exit = self.exits.recv() => {
                     self.running = self.running.saturating_sub(1);
-                    if !matches!(exit, Some(Exit { how: Ending::Stopped, .. })) {
-                        return lost(exit);
+                    let is_asked = matches!(exit, Some(Exit { how: Ending::Stopped, .. }));
+                    if farewell.is_in_grace() || !is_asked {
+                        return Some(lost(exit));
                     }
                 }
                 _ = self.terminate.recv() => if self.is_second("SIGTERM") {
-                    return Outcome::Forced;
+                    return Some(Outcome::Forced);
                 },
                 _ = self.interrupt.recv() => if self.is_second("SIGINT") {
-                    return Outcome::Forced;
+                    return Some(Outcome::Forced);
+                },
+                Some(ask) = self.asks.recv() => match ask {
+                    (Ask::Drain(_, reply), _) => {
+                        let _ = reply.send(Err("the gateway drains already".to_owned()));
+                    }
+                    (Ask::Cancel(reply), by) => match asker::with(by, farewell.cancel()).await {
+                        Ok(()) => {
+                            self.last = None;
+                            let _ = reply.send(Ok(()));
+                            return None;
+                        }
+                        Err(because) => {
+                            let _ = reply.send(Err(because));
+                        }
+                    },
                 },
                 _ = self.user1.recv() => self.state.reopen_logs(),
                 _ = second.tick() => {
                     let open: u64 = self.state.open();
                     tracing::info!(still_open = open, "draining");
                 }
-                () = &mut deadline => return Outcome::TimedOut,
+                _ = poll.tick() => farewell.look(),
+                () = tokio::time::sleep(farewell.until_next()) => match farewell.is_in_grace() {
+                    true => farewell.begin_drain(),
+                    false => return Some(Outcome::TimedOut),
+                },
             }
         }
-        Outcome::Done
+        Some(Outcome::Done)
+    }
+
+    /// Drains of parts end by themselves, and the log says so.
+    fn say_which_drains_are_over(&self) {
+        for drain in self.state.drains().take_over() {
+            let ended = drain.account.standing().ended;
+            // A reload that concerns nobody drains nobody; that a server is down was said.
+            let is_news = ended > 0 && !matches!(drain.of, Of::Down(_));
+            if is_news || matches!(drain.of, Of::Part(..)) {
+                let words = format!("drained: {} ended", count(ended, "connection"));
+                self.state.tell(Severity::Info, drain.subject(), &drain.said(&words));
+            }
+        }
     }
 
     /// Has what the workers hold reset: connections that a process's end closes end by FIN, and a
@@ -257,11 +388,11 @@ impl Plane {
         for (worker, silent) in self.state.stalled() {
             stalled[worker] = true;
             if !self.stalled[worker] {
-                tracing::error!(
-                    worker,
-                    silent_seconds = silent.as_secs(),
-                    "a worker does not turn; its connections stand still"
+                let words = format!(
+                    "it has not turned for {} s; its connections stand still",
+                    silent.as_secs()
                 );
+                self.state.tell(Severity::Error, &format!("worker/{worker}"), &words);
             }
         }
         for (worker, _) in self
@@ -271,7 +402,7 @@ impl Plane {
             .enumerate()
             .filter(|(_, (then, now))| **then && !**now)
         {
-            tracing::warn!(worker, "the worker turns again");
+            self.state.tell(Severity::Warning, &format!("worker/{worker}"), "it turns again");
         }
         self.stalled = stalled;
     }

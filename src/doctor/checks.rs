@@ -324,22 +324,33 @@ fn time_wait(facts: &Facts, config: &Config) -> Option<Check> {
     let (first, last) = facts.network.ports?;
     let pairs = pairs(config).0.len() as u64;
     let reuse = facts.network.tcp_tw_reuse.filter(|_| pairs > 0)?;
-    let per_second = (u64::from(last) - u64::from(first) + 1) * pairs / TIME_WAIT_SECONDS;
+    let reserved = facts.network.reserved_among((first, last));
+    let ports = (u64::from(last) - u64::from(first) + 1).saturating_sub(reserved);
+    let rate = |seconds: u64| {
+        format!(
+            "{} ports × {} of source and server / {seconds} s = {} a second, for long",
+            thousands(ports),
+            count(pairs, "pair"),
+            count(ports * pairs / seconds, "connection")
+        )
+    };
     let slow = format!(
-        "a source port rests for {TIME_WAIT_SECONDS} s after its connection: {} a second to \
-         servers, for long",
-        count(per_second, "connection")
+        "a source port rests for {TIME_WAIT_SECONDS} s after a connection that its client ended \
+         first: {}",
+        rate(TIME_WAIT_SECONDS)
     );
+    let fast = format!("source ports are used again a second after their connection: {}", rate(1));
     let name = "net.ipv4.tcp_tw_reuse";
     if reuse == 2 {
-        let says = format!("source ports are used again at once on loopback only; else {slow}");
+        let says =
+            format!("source ports are used again a second later on loopback only; else {slow}");
         return Some(Check::new(name, "2".into(), Verdict::Note, says));
     }
     Some(Check::good_or(
         reuse == 1,
         name,
         reuse.to_string(),
-        ["source ports are used again a second after their connection", &slow],
+        [&fast, &slow],
         Remedy::sysctl(name, "1", Scope::of_network(facts)),
     ))
 }

@@ -12,7 +12,7 @@ use nix::ifaddrs::getifaddrs;
 use nix::unistd::Group;
 use serde::Serialize;
 
-use crate::config::{AccessPath, Admin, AdminSocket, Config, Listener, Upstream, UpstreamKind};
+use crate::config::{AccessPath, Admin, AdminSocket, Config, Listener, Upstream};
 
 /// Addresses of the host that a message names.
 const NAMED_MAX: usize = 8;
@@ -74,18 +74,20 @@ fn of_bind(key: &str, address: SocketAddr) -> Option<Lack> {
     })
 }
 
+/// The source addresses of an upstream that this host does not have.
+pub fn lacking_sources(upstream: &Upstream) -> Vec<IpAddr> {
+    let sources = upstream.sources.iter().copied();
+    sources.filter(|ip| !is_own(SocketAddr::new(*ip, 0))).collect()
+}
+
 fn of_sources(upstream: &Upstream) -> Vec<Lack> {
-    let UpstreamKind::Servers { servers, .. } = &upstream.kind else { return Vec::new() };
-    let mut sources: Vec<IpAddr> = servers.iter().filter_map(|server| server.source).collect();
-    sources.sort_unstable();
-    sources.dedup();
-    let lacking = sources.into_iter().filter(|ip| !is_own(SocketAddr::new(*ip, 0)));
-    lacking
+    lacking_sources(upstream)
+        .iter()
         .map(|ip| Lack {
             key: format!("upstream.{}.source_addresses", upstream.name),
             value: ip.to_string(),
-            says: no_such_address(ip),
-            remedy: format!("write an address of this host, or add it: {}", add(ip)),
+            says: no_such_address(*ip),
+            remedy: format!("write an address of this host, or add it: {}", add(*ip)),
         })
         .collect()
 }

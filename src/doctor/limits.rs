@@ -5,10 +5,10 @@ use std::net::{IpAddr, SocketAddr};
 
 use serde::Serialize;
 
-use super::shape::{DESCRIPTORS_RESERVED, Means, WORKER_CONNECTIONS_MAX};
+use super::shape::{Means, WORKER_CONNECTIONS_MAX};
 use super::words::{count, size, thousands};
 use crate::base::limits;
-use crate::config::{AccessPath, Auto, Config, UpstreamKind};
+use crate::config::{AccessPath, Auto, Config};
 use crate::host::facts::{Facts, Namespace};
 
 /// Kernel memory of one established TCP socket, in slab, on Linux 6.18: 3,860 bytes, and a poll
@@ -145,10 +145,7 @@ fn hard(kind: Kind, name: &'static str, scope: Scope, connections: u64, because:
 }
 
 fn kernel(facts: &Facts, config: &Config) -> Option<Limit> {
-    let has_source = config.upstreams.iter().any(|upstream| match &upstream.kind {
-        UpstreamKind::Servers { servers, .. } => servers.iter().any(|one| one.source.is_some()),
-        UpstreamKind::Builtin(_) => false,
-    });
+    let has_source = config.upstreams.iter().any(|upstream| !upstream.sources.is_empty());
     let why = match &facts.kernel.refused {
         Some(why) => why.clone(),
         None if has_source && !facts.kernel.source_addresses => format!(
@@ -174,11 +171,12 @@ fn workers(means: &Means) -> Limit {
 fn descriptors(means: &Means) -> Limit {
     let rings = means.rings_by_descriptors();
     let because = format!(
-        "{} × {} ({} descriptors − {DESCRIPTORS_RESERVED} reserved − {} to be woken by − {} \
+        "{} × {} ({} descriptors − {} reserved − {} to be woken by − {} \
          listening − {} to drain with − {} of locks) × {} each ({} slots / {})",
         count(means.workers.into(), "worker"),
         count(rings, "ring"),
         thousands(means.descriptors),
+        means.reserved(),
         means.workers,
         thousands(means.listening()),
         thousands(means.listening()),
@@ -224,15 +222,18 @@ fn memlock(facts: &Facts, means: &Means) -> Option<Limit> {
 fn files(facts: &Facts, means: &Means) -> Option<Limit> {
     let (max, used) = (facts.host.files_max?, facts.host.files_used?);
     let pipes = means.pipe_files();
-    let free = max.saturating_sub(used).saturating_sub(FILES_RESERVED + pipes);
+    let leaving = facts.leaving_connections * u64::from(means.sides);
+    let free = max.saturating_sub(used).saturating_add(leaving);
+    let free = free.saturating_sub(FILES_RESERVED + pipes);
     let of_pipes = match pipes {
         0 => String::new(),
         _ => format!(" − {} of pipes", thousands(pipes)),
     };
     let because = format!(
-        "({} − {} in use − {} reserved{of_pipes}) / {} each",
+        "({} − {} in use{} − {} reserved{of_pipes}) / {} each",
         thousands(max),
         thousands(used),
+        given_back(leaving, thousands(leaving)),
         thousands(FILES_RESERVED),
         count(means.sides.into(), "file")
     );
@@ -259,6 +260,11 @@ fn access_log_bytes(config: &Config) -> u64 {
     }
 }
 
+/// Words of what gateways that drain give back, where there are any.
+fn given_back(amount: u64, words: String) -> String {
+    if amount == 0 { String::new() } else { format!(" + {words} of a gateway that drains") }
+}
+
 fn memory(facts: &Facts, config: &Config, means: &Means) -> Vec<Limit> {
     let each = connection_bytes(means);
     let buffers = buffers_bytes(config, means);
@@ -275,9 +281,12 @@ fn memory(facts: &Facts, config: &Config, means: &Means) -> Vec<Limit> {
         Auto::Fixed(bytes) => Some(bytes),
     };
     let percent = if fixed.is_some() { 100 } else { MEMORY_PERCENT };
-    let held = |bytes: u64| (bytes / 100 * percent).saturating_sub(buffers) / each;
-    let because = |bytes: u64, what: String| {
-        format!("({percent} % of {} {what} − {} {name}) / {each_words}", size(bytes), size(buffers))
+    let leaving = facts.leaving_connections * each;
+    let held = |free: u64| ((free + leaving) / 100 * percent).saturating_sub(buffers) / each;
+    let because = |free: u64, what: String| {
+        let (free, buffers) = (size(free), size(buffers));
+        let all = format!("{free} {what}{}", given_back(leaving, size(leaving)));
+        format!("({percent} % of {all} − {buffers} {name}) / {each_words}")
     };
     let (available, what) = match facts.host.memory_available_bytes {
         Some(bytes) => (bytes, "available"),
@@ -314,11 +323,18 @@ pub(super) fn pairs(config: &Config) -> (BTreeSet<(Option<IpAddr>, SocketAddr)>,
     let mut pairs = BTreeSet::new();
     let mut all = true;
     for listener in &config.listeners {
-        match &config.upstreams[listener.upstream].kind {
-            UpstreamKind::Servers { servers, .. } => {
-                pairs.extend(servers.iter().map(|server| (server.source, server.address)));
+        let upstream = &config.upstreams[listener.upstream];
+        match upstream.set() {
+            // What the resolver or somebody else knows is not known here.
+            Some(set) => {
+                all &= !set.servers.is_empty() && set.names.is_empty();
+                for one in &set.servers {
+                    let sources: Vec<_> = upstream.sources_for(one.address).map(Some).collect();
+                    let sources = if sources.is_empty() { vec![None] } else { sources };
+                    pairs.extend(sources.into_iter().map(|source| (source, one.address)));
+                }
             }
-            UpstreamKind::Builtin(_) => all = false,
+            None => all = false,
         }
     }
     (pairs, all)

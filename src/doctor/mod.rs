@@ -15,7 +15,7 @@ mod shape;
 mod words;
 
 pub use checks::{Check, Verdict, effective_backlog};
-pub use lacks::{Lack, lacks, lacks_beside_binds};
+pub use lacks::{Lack, lacking_sources, lacks, lacks_beside_binds};
 pub use limits::{CONNECTIONS_MAX, FILES_RESERVED, Force, Kind, Limit, Scope};
 pub use prescription::Prescription;
 pub use remedy::{PORTS_WIDEST, Remedy};

@@ -14,7 +14,7 @@ pub(super) const WORKER_CONNECTIONS_MAX: u64 = limits::WORKER_CONNECTIONS_MAX as
 const CONNECTIONS_RESERVED: u64 = 40;
 /// Ordinary descriptors for stdio, the log, the control plane's ring and signals, its servers, some
 /// connections to these, and probes. A gateway without a client has about 20 of them.
-pub(super) const DESCRIPTORS_RESERVED: u64 = 24 + CONNECTIONS_RESERVED;
+const DESCRIPTORS_RESERVED: u64 = 24 + CONNECTIONS_RESERVED;
 /// Memory of the control plane's own ring that counts against RLIMIT_MEMLOCK.
 const CONTROL_LOCKED_BYTES: u64 = 64 << 10;
 const PAGE_BYTES: u64 = 4096;
@@ -40,6 +40,8 @@ pub struct Means {
     pub(super) descriptors: u64,
     /// Passive sockets of each worker.
     pub(super) passive_sockets: u64,
+    /// Checks of servers at a time.
+    checks: u64,
     /// Buffers of each worker.
     pub(super) buffer_count: u64,
     /// Pipes that each worker may have; none where nothing is ever spliced.
@@ -81,6 +83,11 @@ impl Means {
             table_entries: descriptors.min(TABLE_ENTRIES_MAX) as u32,
             descriptors,
             passive_sockets: config.listeners.iter().map(|one| one.bind.len() as u64).sum(),
+            checks: if config.upstreams.iter().any(|one| one.check.is_some()) {
+                limits::CHECKS_AT_ONCE as u64
+            } else {
+                0
+            },
             buffer_count: u64::from(config.ring.buffer_count),
             splice_pipes: if paired && facts.kernel.addresses {
                 u64::from(config.ring.splice_pipes)
@@ -109,6 +116,12 @@ impl Means {
         self.descriptors.saturating_sub(taken) / u64::from(self.workers)
     }
 
+    /// Ordinary descriptors of the process as a whole and of its control plane, for checks among
+    /// others.
+    pub(super) fn reserved(&self) -> u64 {
+        DESCRIPTORS_RESERVED + self.checks
+    }
+
     /// Lock files: one for each address.
     pub(super) fn locks(&self) -> u64 {
         self.passive_sockets
@@ -131,7 +144,7 @@ impl Means {
     /// and one to be woken by.
     fn descriptors_without(&self, rings: u64) -> u64 {
         let workers = u64::from(self.workers) * (1 + rings);
-        DESCRIPTORS_RESERVED + self.locks() + 2 * self.listening() + workers
+        self.reserved() + self.locks() + 2 * self.listening() + workers
     }
 
     fn descriptors_wanted(&self) -> u64 {
@@ -241,6 +254,7 @@ mod tests {
             table_entries: descriptors.min(TABLE_ENTRIES_MAX) as u32,
             descriptors,
             passive_sockets: 1,
+            checks: 0,
             buffer_count: 1024,
             splice_pipes: 64,
             submission_entries: 4096,

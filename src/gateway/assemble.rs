@@ -3,14 +3,12 @@
 use std::sync::Arc;
 
 use super::held::Held;
+use crate::base::limits::PREFACE_PLACES;
 use crate::base::{GateId, Id, IdMap, WorkerId};
-use crate::config::{Config, Level};
+use crate::config::Config;
 use crate::ring::PassiveSocket;
 use crate::topology::{Asked, GateSpec, Register, Topology};
-use crate::worker::{Plan, PrefacePlan, QuietPlan};
-
-/// Connections that a worker makes quiet in one turn.
-const QUIETED_PER_TURN: u32 = 100;
+use crate::worker::{AccessQueue, Plan, PrefacePlan, Settings};
 
 /// The topology that the parts of a gateway share.
 pub(super) struct Assembled {
@@ -29,6 +27,7 @@ pub(super) fn gates(held: &[Held]) -> impl Iterator<Item = (GateSpec, PassiveSoc
                 owner: WorkerId::at(owner),
                 address: one.address,
                 inherited: one.inherited,
+                queue_of: WorkerId::at(owner % one.queues),
             };
             (spec, socket.clone())
         })
@@ -41,20 +40,25 @@ pub(super) fn topology(config: &Config, held: &[Held]) -> Assembled {
     let (gates, sockets): (Vec<GateSpec>, Vec<PassiveSocket>) = gates(held).unzip();
     let asked = Asked { listeners: &config.listeners, upstreams: &config.upstreams, gates: &gates };
     let mut register = Register::default();
-    let topology = Arc::new(register.next(&Topology::default(), asked));
+    let topology =
+        Arc::new(register.next(&Topology::default(), asked).expect("the config bounds each kind"));
+    topology.set_rules(&config.upstreams);
     // A new register gives gates their ids in the order in which it is asked for them.
     let sockets = topology.gates.ids().zip(sockets).collect();
     Assembled { topology, sockets, register }
 }
 
-/// The plan of one worker.
-pub(super) fn plan(config: &Config, topology: &Arc<Topology>, worker: usize) -> Plan {
+/// The plan of one worker; `notes` takes what it notes for the access log.
+pub(super) fn plan(
+    config: &Config,
+    topology: &Arc<Topology>,
+    worker: usize,
+    notes: Option<Arc<AccessQueue>>,
+) -> Plan {
     Plan {
         worker: WorkerId::at(worker),
         topology: topology.clone(),
-        logged: config.log.level >= Level::Debug,
-        access: None,
-        quiet: QuietPlan { after: config.ring.quiet_after, per_turn: QUIETED_PER_TURN },
-        prefaces: PrefacePlan::default(),
+        settings: Settings::of(config, notes),
+        prefaces: PrefacePlan { places: PREFACE_PLACES, ..PrefacePlan::default() },
     }
 }

@@ -3,16 +3,14 @@
 use std::fmt;
 use std::net::SocketAddr;
 
-use nix::errno::Errno;
-
 use super::wait::LONGEST_WAIT;
 use super::{InheritError, LockError};
-use crate::config::AccessPath;
-use crate::control::AdminError;
+use crate::access_log::AccessLogError;
+use crate::control::{AdminError, StatusError};
 use crate::doctor::{Lack, count};
 use crate::host::directory::DirectoryError;
 use crate::host::holders::{Holder, Use};
-use crate::listener::{BindError, remedy};
+use crate::listener::BindError;
 use crate::ring::{ProbeError, RingError};
 
 /// Why the gateway could not start, or broke.
@@ -31,6 +29,8 @@ pub enum GatewayError {
     },
     /// A socket that a parent handed down is of no use.
     Inherit(InheritError),
+    /// A gateway on our addresses drains and cannot be asked for them.
+    Claim(ClaimError),
     /// There is no place for the gateway's own files.
     Directory(DirectoryError),
     /// The config names what the host does not have: at least one thing.
@@ -45,9 +45,9 @@ pub enum GatewayError {
     /// The admin socket cannot be made.
     Admin(AdminError),
     /// The status server's address cannot be listened on.
-    Status(SocketAddr, std::io::Error),
-    /// The access log's file cannot be written to.
-    AccessLog(AccessPath, std::io::Error),
+    Status(StatusError),
+    /// The access log cannot be written.
+    AccessLog(AccessLogError),
     /// A thread could not be started.
     Thread(std::io::Error),
     /// The control plane could not be started.
@@ -67,6 +67,7 @@ impl fmt::Display for GatewayError {
                 write!(out, "listener {listener}: {error}")
             }
             GatewayError::Inherit(error) => write!(out, "{error}"),
+            GatewayError::Claim(error) => write!(out, "{error}"),
             GatewayError::Directory(error) => write!(out, "{error}"),
             GatewayError::Lacks(lacks) => {
                 let lines: Vec<String> = lacks.iter().map(Lack::to_string).collect();
@@ -81,26 +82,8 @@ impl fmt::Display for GatewayError {
                 write!(out, "{because}. `portcullis doctor` says more")
             }
             GatewayError::Admin(error) => write!(out, "{error}"),
-            GatewayError::Status(address, error) => {
-                let errno = Errno::from_raw(error.raw_os_error().unwrap_or(0));
-                let remedy = remedy(errno, *address);
-                write!(
-                    out,
-                    "status.bind = \"{address}\": {error}: {remedy}; or write another address, or \
-                     \"off\""
-                )
-            }
-            GatewayError::AccessLog(AccessPath::File(path), error) => {
-                let path = path.display();
-                write!(
-                    out,
-                    "access_log.path = \"{path}\": {error}; \
-                     name a file that this user can write to, \"stdout\" or \"off\""
-                )
-            }
-            GatewayError::AccessLog(_, error) => {
-                write!(out, "the access log cannot be started: {error}")
-            }
+            GatewayError::Status(error) => write!(out, "{error}"),
+            GatewayError::AccessLog(error) => write!(out, "{error}"),
             GatewayError::Thread(error) => write!(
                 out,
                 "a thread could not be started: {error}; \
@@ -124,6 +107,42 @@ impl fmt::Display for GatewayError {
 }
 
 impl std::error::Error for GatewayError {}
+
+/// Why a gateway that drains cannot be asked for its addresses.
+#[derive(Debug)]
+pub enum ClaimError {
+    /// Another process has asked.
+    Held {
+        /// The gateway that drains.
+        pid: i32,
+        /// The process that waits, where the kernel says it.
+        by: Option<i32>,
+    },
+    /// The claim on this process cannot be made.
+    Unusable(i32, std::io::Error),
+}
+
+impl fmt::Display for ClaimError {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ClaimError::Held { pid, by } => {
+                let by = by.map_or("another process".to_owned(), |by| format!("pid {by}"));
+                write!(
+                    out,
+                    "pid {pid} drains, and {by} waits for its addresses already; stop that one \
+                     first"
+                )
+            }
+            ClaimError::Unusable(pid, error) => write!(
+                out,
+                "pid {pid} drains and cannot be asked for its addresses: drains-{pid}.lock in the \
+                 runtime directory: {error}; start again when it has ended"
+            ),
+        }
+    }
+}
+
+impl std::error::Error for ClaimError {}
 
 /// Why there is no passive socket on an address.
 #[derive(Debug)]

@@ -1,13 +1,16 @@
 //! What the gateway listens on: for each address its passive sockets, and what keeps others away.
 
 use std::net::SocketAddr;
+use std::os::fd::AsRawFd;
 use std::sync::Arc;
-use std::time::SystemTime;
+
+use nix::sys::socket::{Shutdown, shutdown};
+use nix::sys::stat::fstat;
 
 use super::lock::Lock;
 use crate::config::SocketOptions;
 use crate::listener::{Bound, set_options};
-use crate::ring::PassiveSocket;
+use crate::ring::{AcceptQueue, PassiveSocket};
 
 /// An address that a listener binds.
 #[derive(Clone, Debug)]
@@ -22,6 +25,8 @@ pub(super) struct Held {
     pub(super) sockets: Vec<PassiveSocket>,
     /// Somebody else has the sockets, too.
     pub(super) inherited: bool,
+    /// How many accept queues they have; the workers take them in turn.
+    pub(super) queues: usize,
     /// Dropped with the last that holds it.
     lock: Option<Arc<Lock>>,
 }
@@ -29,13 +34,14 @@ pub(super) struct Held {
 impl Held {
     /// What was bound, or handed over, for a listener.
     pub(super) fn new(listener: &str, asked: SocketAddr, bound: Bound, lock: Option<Lock>) -> Held {
-        let Bound { address, sockets, inherited } = bound;
+        let Bound { address, sockets, inherited, queues } = bound;
         Held {
             listener: listener.to_owned(),
             asked,
             address,
             sockets: sockets.into_iter().map(Arc::new).collect(),
             inherited,
+            queues,
             lock: lock.map(Arc::new),
         }
     }
@@ -49,10 +55,27 @@ impl Held {
         }
     }
 
-    /// Says in the lock's file when it is free at the latest.
-    pub(super) fn say_draining(&self, until: SystemTime) {
-        if let Some(lock) = &self.lock {
-            lock.say_draining(until);
+    /// Lets another gateway have the address. Our own sockets listen no more, though workers have
+    /// them open; what waits in their queues is reset. Those of others are left alone.
+    pub(super) fn let_go(&mut self) {
+        for socket in self.sockets.iter().filter(|_| !self.inherited) {
+            // It leaves the table of passive sockets (inet_shutdown in net/ipv4/af_inet.c).
+            if let Err(error) = shutdown(socket.as_raw_fd(), Shutdown::Read) {
+                tracing::warn!(%error, address = %self.address, "a passive socket goes on");
+            }
         }
+        self.lock = None;
+    }
+
+    /// The numbers that identify its own sockets.
+    pub(super) fn inodes(&self) -> impl Iterator<Item = u64> {
+        let own = self.sockets.iter().filter(|_| !self.inherited);
+        own.filter_map(|socket| fstat(socket).ok()).map(|found| found.st_ino)
+    }
+
+    /// Clients that wait in the queues which nobody else serves.
+    pub(super) fn waiting(&self) -> u32 {
+        let own = self.sockets.iter().filter(|_| !self.inherited);
+        own.filter_map(|socket| AcceptQueue::of(socket).ok()).map(|queue| queue.waiting).sum()
     }
 }

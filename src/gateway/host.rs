@@ -32,7 +32,8 @@ pub(super) struct Host {
 pub fn diagnose(config: &Config, connections: Option<u64>) -> Diagnosis {
     let (files, memlock_bytes) = (limits::files(), limits::locked_memory());
     let kernel = kernel(probe(&host_says()));
-    let given = Given { files, memlock_bytes, locked_elsewhere_bytes: 0, kernel };
+    let given =
+        Given { files, memlock_bytes, locked_elsewhere_bytes: 0, leaving_connections: 0, kernel };
     diagnosis(config, connections, given).lacking(lacks(config))
 }
 
@@ -75,8 +76,9 @@ fn kernel(probed: Result<Features, ProbeError>) -> Kernel {
 }
 
 impl Host {
-    /// Raises the limits of this process, and refuses what the host lacks or cannot hold.
-    pub(super) fn prepare(config: &Config) -> Result<Host, GatewayError> {
+    /// Raises the limits of this process, and refuses what the host lacks or cannot hold. What
+    /// `leaving` connections of others take will be free.
+    pub(super) fn prepare(config: &Config, leaving: u64) -> Result<Host, GatewayError> {
         let features = probe(&host_says()).map_err(GatewayError::IoUring)?;
         let lacks = lacks_beside_binds(config);
         if !lacks.is_empty() {
@@ -86,6 +88,7 @@ impl Host {
             files: limits::raise_files(),
             memlock_bytes: limits::raise_locked_memory(),
             locked_elsewhere_bytes: 0,
+            leaving_connections: leaving,
             kernel: kernel(Ok(features)),
         };
         let diagnosis = diagnosis(config, None, given);

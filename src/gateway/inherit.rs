@@ -111,6 +111,11 @@ impl Inherited {
         of_address.filter_map(|passive| passive.socket.take()).collect()
     }
 
+    /// Whether one of them listens on this address.
+    pub(super) fn serves(&self, address: SocketAddr) -> bool {
+        self.sockets.iter().any(|passive| passive.address == address) || self.covers(address)
+    }
+
     /// Whether the IPv4 wildcard `address` is served by a socket of both families, and no other.
     pub(super) fn covers(&self, address: SocketAddr) -> bool {
         let v4_wildcard = address.is_ipv4() && address.ip().is_unspecified();

@@ -4,18 +4,19 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use humantime_serde::re::humantime::format_rfc3339_seconds;
 
-use crate::host::kernel_files::network_namespace;
+use crate::host::address_lock::lock_name;
 use crate::host::lock_file::{LockFile, LockFileError};
+use crate::host::notice::Notice;
 
 /// Held for the process's life. The kernel drops it with the process, so a dead holder's is free;
 /// the file stays, because removing it would let two others each lock a file of that name.
 #[derive(Debug)]
 pub(super) struct Lock {
-    file: LockFile,
+    _file: LockFile,
 }
 
 /// Why a lock was not to be had.
@@ -27,7 +28,7 @@ pub enum LockError {
         path: PathBuf,
         /// Who, by what the file says; nobody when the holder is only about to write it.
         pid: Option<i32>,
-        /// When it has ended at the latest, if it drains: by what the file says.
+        /// When it has ended at the latest, if it drains.
         drains_until: Option<String>,
     },
     /// The file cannot be made, locked or written.
@@ -59,7 +60,11 @@ impl fmt::Display for LockError {
                         "; it ends by itself, at {moment} at the latest: start again then, or \
                          send it a second SIGTERM, which resets what is left"
                     ),
-                    None => write!(out, "; stop it first, or bind another address"),
+                    None => write!(
+                        out,
+                        "; stop it first (a start while it drains takes over), or bind another \
+                         address"
+                    ),
                 }
             }
             LockError::Unusable { path, error } => write!(
@@ -74,37 +79,23 @@ impl fmt::Display for LockError {
 
 impl std::error::Error for LockError {}
 
-/// The words in the file about a drain, before the moment of its end.
-const DRAINS_UNTIL: &str = "drains until ";
-
 impl Lock {
-    /// Notes for others that this gateway drains, and when it has ended at the latest.
-    pub(super) fn say_draining(&self, until: SystemTime) {
-        let note = format!("{DRAINS_UNTIL}{}", format_rfc3339_seconds(until));
-        if let Err(error) = self.file.write(&note) {
-            tracing::warn!(%error, "the lock file does not say that the gateway drains");
-        }
-    }
-
     /// Takes the lock of `address`, or says at once who has it.
     pub(super) fn take(directory: &Path, address: SocketAddr) -> Result<Lock, LockError> {
-        let path = directory.join(file_name(address, network_namespace().as_deref()));
+        let path = directory.join(lock_name(address));
         match LockFile::take(&path) {
-            Ok(file) => Ok(Lock { file }),
-            Err(LockFileError::Held { pid, note }) => {
-                let drains_until = note.strip_prefix(DRAINS_UNTIL).map(str::to_owned);
+            Ok(file) => Ok(Lock { _file: file }),
+            Err(LockFileError::Held { pid }) => {
+                let notice = pid.and_then(|pid| Notice::of(directory, pid));
+                let until = |notice: Notice| {
+                    let since = Duration::from_secs(notice.until_seconds);
+                    format_rfc3339_seconds(SystemTime::UNIX_EPOCH + since).to_string()
+                };
+                let drains_until = notice.map(until);
                 Err(LockError::Held { path, pid, drains_until })
             }
             Err(LockFileError::Unusable(error)) => Err(LockError::Unusable { path, error }),
         }
-    }
-}
-
-/// The same address in two network namespaces is two addresses, and they may share a directory.
-fn file_name(address: SocketAddr, network: Option<&str>) -> String {
-    match network {
-        Some(network) => format!("{address}@{network}.lock"),
-        None => format!("{address}.lock"),
     }
 }
 

@@ -1,13 +1,14 @@
 //! Builds all parts from a config, starts the workers, drains and joins them.
 
-mod access;
 mod assemble;
+mod departure;
 mod error;
 mod held;
 mod host;
 mod inherit;
 mod lock;
 mod others;
+mod predecessors;
 mod reload;
 mod sockets;
 mod sources;
@@ -25,21 +26,25 @@ use std::time::Duration;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio_uring::Runtime;
 
-pub use error::{GatewayError, ListenError};
+pub use error::{ClaimError, GatewayError, ListenError};
 pub use host::diagnose;
 pub use inherit::InheritError;
 pub use lock::LockError;
 
-use crate::access_log::{LAST_LINES, Sink, Writing};
+use crate::access_log::{AccessLogs, LAST_LINES, Writing};
 use crate::base::{Clock, GateId, IdMap, version};
 use crate::budget::{Budget, WakeWorker};
-use crate::config::{AtLimit, Config, ConfigErrors, Log, LogFormat, Status};
+use crate::config::{AtLimit, Config, ConfigErrors, Log, LogFormat};
 use crate::conn::Reason;
+use crate::control::log::LogSettings;
 use crate::control::{
-    AdminEndpoint, Ending, Endpoints, Exit, Outcome, Present, Sources, StatusEndpoint, View,
-    WorkerHandle,
+    AdminEndpoint, Ending, Endpoints, Events, Exit, Outcome, Parts, Present, Searching, Sources,
+    StatusEndpoint, View, WorkerHandle, begin_searches,
 };
+use crate::discovery::Found;
+use crate::doctor::count;
 use crate::host::directory::runtime_directory;
+use crate::metrics::reading::Severity;
 use crate::metrics::{
     ListenerCounters, Refusal, ServerCounters, WorkerCounters, WorkerOwnCounters,
 };
@@ -50,6 +55,7 @@ use assemble::Assembled;
 use held::Held;
 use host::Host;
 use inherit::Inherited;
+use predecessors::Predecessors;
 use reload::Grounds;
 
 /// Runs until a stop is asked for and everything has ended. `path` is the config's, for the log.
@@ -67,7 +73,7 @@ pub fn run(config: Config, path: Option<&Path>) -> Result<(), GatewayError> {
     let log = crate::control::log::start(&config.log);
     announce(&config, path);
     let outcome = inherited
-        .and_then(|inherited| Gateway::start(&config, path, inherited))
+        .and_then(|inherited| Gateway::start(&config, path, inherited, log.settings.clone()))
         .and_then(Gateway::serve);
     if let (Err(error), LogFormat::Json) = (&outcome, config.log.format) {
         tracing::error!("{error}");
@@ -105,11 +111,24 @@ struct Gateway {
     endpoints: Endpoints,
     threads: Vec<JoinHandle<()>>,
     exits: UnboundedReceiver<Exit>,
-    /// The access log, until the last line is written.
-    writing: Option<Writing>,
     /// Its passive sockets and the locks of their addresses, until it has ended. What waits in the
     /// sockets when they close is reset.
     ground: Grounds,
+    /// The servers that searches find.
+    found: UnboundedReceiver<Found>,
+}
+
+/// What a gateway has before its workers start.
+struct Ready {
+    host: Host,
+    held: Vec<Held>,
+    clock: Clock,
+    log: LogSettings,
+    /// The access log, if there is one.
+    writing: Option<Writing>,
+    runtime: Runtime,
+    events: Arc<Events>,
+    searching: Searching,
 }
 
 /// The parts that one worker's thread is made of.
@@ -131,32 +150,43 @@ impl Gateway {
         config: &Config,
         path: Option<&Path>,
         inherited: Inherited,
+        log: LogSettings,
     ) -> Result<Gateway, GatewayError> {
-        let host = Host::prepare(config)?;
-        let held = sockets::bind_all(config, &host, inherited)?;
-        let endpoints = open_endpoints(config)?;
+        sockets::check_inherited(config, &inherited)?;
+        let directory = runtime_directory().map_err(GatewayError::Directory)?;
+        let mut predecessors = Predecessors::find(config, &inherited, &directory);
+        let host = predecessors.prepare_host(config)?;
+        let clock = Clock::system();
+        // Threads that begin here inherit a mask that blocks the signals.
         crate::host::signals::hold_ends();
-        let sink = access::open(config)?;
+        let writing = Writing::open(&config.access_log, host.workers(), &clock);
+        let writing = writing.map_err(GatewayError::AccessLog)?;
         let runtime = crate::control::runtime().map_err(GatewayError::Control)?;
-        Ok(Gateway {
-            endpoints,
-            ..Gateway::start_workers(config, path, host, held, sink, runtime)?
-        })
+        let events = Arc::new(Events::new(clock.clone()));
+        let searching = begin_searches(&runtime, config, &events);
+        crate::host::signals::release_ends();
+        // From here on until workers accept, clients of a predecessor wait.
+        let takeover = predecessors.wait().map_err(GatewayError::Claim)?;
+        let held = sockets::bind_all(config, &host, inherited, (&directory, &takeover))?;
+        let endpoints = open_endpoints(config, &directory)?;
+        crate::host::signals::hold_ends();
+        let parts = Ready { host, held, clock, log, writing, runtime, events, searching };
+        let gateway = Gateway::start_workers(config, path, parts)?;
+        takeover.finish(gateway.ground.held());
+        Ok(Gateway { endpoints, ..gateway })
     }
 
     /// Starts every worker, and lets all accept once each has its ring and nothing else can fail.
     fn start_workers(
         config: &Config,
         path: Option<&Path>,
-        host: Host,
-        held: Vec<Held>,
-        sink: Option<Sink>,
-        runtime: Runtime,
+        ready: Ready,
     ) -> Result<Gateway, GatewayError> {
-        let clock = Clock::system();
+        let Ready { host, held, clock, log, writing, runtime, events, searching } = ready;
+        let Searching { searches, found, sets } = searching;
         let budget = Arc::new(Budget::new(host.max_connections, host.workers()));
-        let Assembled { topology, sockets, register } = assemble::topology(config, &held);
-        let notes = access::queues(config, host.workers());
+        let Assembled { topology, sockets, register } =
+            assemble::topology(&sets.in_force(config), &held);
         let (exit_sender, exits) = unbounded_channel();
         let (ready_sender, ready) = std::sync::mpsc::channel();
         let (mut handles, mut threads, mut gates) = (Vec::new(), Vec::new(), Vec::new());
@@ -171,10 +201,12 @@ impl Gateway {
                 gate,
                 core: host.cores.as_ref().map(|cores| cores[index % cores.len()]),
                 setup: setup(config, &host, &topology, &sockets),
-                plan: Plan {
-                    access: access::plan(config, &notes, index),
-                    ..assemble::plan(config, &topology, index)
-                },
+                plan: assemble::plan(
+                    config,
+                    &topology,
+                    index,
+                    writing.as_ref().and_then(|log| log.queue(index)),
+                ),
                 clock: clock.clone(),
                 mailbox,
                 budget: budget.clone(),
@@ -194,40 +226,46 @@ impl Gateway {
             all_counters.push(counters);
         }
         budget.set_wakers(handles.iter().map(wake_worker).collect());
-        let (access_log, writing) = access::start(config, sink, notes, &clock)?;
         let with_upstream = topology.joins_servers();
         let view = View::new(topology, config.clone(), sockets, all_counters);
-        let present = Present::new(view, register);
-        let ground = Grounds::new(path.map(Path::to_owned), host, clock.clone(), held);
-        let sources =
-            sources::open(&ground.host, with_upstream, clock, budget, handles, access_log, present);
-        let sources = Arc::new(sources);
+        let present = Present::new(view, sets, register);
+        // A command that names the file may come from another directory.
+        let path = path.map(|path| std::path::absolute(path).unwrap_or(path.to_owned()));
+        let ground = Grounds::new(path, host, clock.clone(), held);
+        let sources = Arc::new(Sources {
+            log: Some(log),
+            access_log: AccessLogs::new(writing),
+            searches: Mutex::new(searches),
+            ..sources::open(&ground.host, with_upstream, (clock, events), budget, handles, present)
+        });
         let endpoints = Endpoints::default();
         for gate in gates {
             // A worker that is gone has said so through its `Exit`.
             let _ = gate.send(());
         }
-        Ok(Gateway { runtime, sources, endpoints, threads, exits, writing, ground })
+        Ok(Gateway { runtime, sources, endpoints, threads, exits, ground, found })
     }
 
     /// Runs until the end. Connections still open at the drain's deadline end with the process.
     fn serve(self) -> Result<(), GatewayError> {
-        let Gateway { runtime, sources, endpoints, threads, exits, writing, ground } = self;
-        let ready = || tracing::info!(workers = sources.workers.len(), "ready");
+        let Gateway { runtime, sources, endpoints, threads, exits, ground, found } = self;
+        let ready = || {
+            let workers = count(sources.workers.len() as u64, "worker");
+            let words = format!("ready with {workers}");
+            sources.events.tell(Severity::Info, "gateway", &words);
+        };
         let ground = Arc::new(Mutex::new(ground));
-        let outcome =
-            crate::control::run(&runtime, sources.clone(), ground.clone(), exits, endpoints, ready)
-                .map_err(GatewayError::Control)?;
+        let parts = Parts { ground: ground.clone(), exits, endpoints, found };
+        let outcome = crate::control::run(&runtime, sources.clone(), parts, ready)
+            .map_err(GatewayError::Control)?;
         if outcome == Outcome::Done {
             for thread in threads {
                 thread.join().map_err(|_| GatewayError::WorkerLost)?;
             }
         }
-        if let Some(writing) = writing {
-            // A second signal means not to wait.
-            let forced = outcome == Outcome::Forced;
-            writing.finish(if forced { Duration::ZERO } else { LAST_LINES });
-        }
+        // A second signal means not to wait.
+        let forced = outcome == Outcome::Forced;
+        sources.access_log.finish(if forced { Duration::ZERO } else { LAST_LINES });
         summarize(&sources);
         match outcome {
             Outcome::Done | Outcome::TimedOut => Ok(()),
@@ -238,13 +276,10 @@ impl Gateway {
 }
 
 /// Opens the control plane's endpoints before a client is served, so that an error ends the start.
-fn open_endpoints(config: &Config) -> Result<Endpoints, GatewayError> {
-    let directory = runtime_directory().map_err(GatewayError::Directory)?;
-    let status = StatusEndpoint::open(&config.status);
-    let bind = config.status.bind.unwrap_or(Status::BIND);
+fn open_endpoints(config: &Config, directory: &Path) -> Result<Endpoints, GatewayError> {
     Ok(Endpoints {
-        admin: AdminEndpoint::open(&config.admin, &directory).map_err(GatewayError::Admin)?,
-        status: status.map_err(|error| GatewayError::Status(bind, error))?,
+        admin: AdminEndpoint::open(&config.admin, directory).map_err(GatewayError::Admin)?,
+        status: StatusEndpoint::open(&config.status).map_err(GatewayError::Status)?,
     })
 }
 
@@ -327,7 +362,8 @@ fn setup(
             .servers
             .iter()
             .map(|(id, server)| {
-                (id, ServerSocket { address: server.address, source: server.source })
+                let sources = server.sources.clone();
+                (id, ServerSocket { address: server.address, sources })
             })
             .collect(),
     }

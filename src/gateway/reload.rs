@@ -7,15 +7,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::assemble;
+use super::departure::Departure;
 use super::held::Held;
 use super::host::Host;
 use super::sockets;
-use crate::base::{Clock, Millis};
+use crate::base::Clock;
 use crate::config::{Config, Listener, SocketOptions};
 use crate::control::{Ground, Unread};
 use crate::doctor::lacks_beside_binds;
 use crate::listener::{Decoys, stop_syns};
-use crate::ring::{AcceptQueue, PassiveSocket};
+use crate::ring::{AcceptQueue, PassiveSocket, require_batches};
 use crate::topology::GateSpec;
 
 /// The file and the sockets of a gateway that runs.
@@ -30,7 +31,7 @@ pub(super) struct Grounds {
     /// By change: sockets that are given up and that a worker may still have.
     going: Vec<Going>,
     /// Of a drain. Dropped after the sockets.
-    decoys: Vec<Decoys>,
+    departure: Departure,
 }
 
 /// A change that is prepared.
@@ -66,15 +67,30 @@ impl Going {
 
 impl Grounds {
     pub(super) fn new(path: Option<PathBuf>, host: Host, clock: Clock, held: Vec<Held>) -> Grounds {
-        Grounds { path, host, clock, held, next: None, going: Vec::new(), decoys: Vec::new() }
+        Grounds {
+            path,
+            host,
+            clock,
+            held,
+            next: None,
+            going: Vec::new(),
+            departure: Departure::default(),
+        }
+    }
+
+    /// What it listens on.
+    pub(super) fn held(&self) -> &[Held] {
+        &self.held
     }
 
     /// The passive sockets of a listener's address: as they are, or new ones.
-    fn get(&self, listener: &Listener, asked: SocketAddr) -> Result<Vec<Held>, String> {
-        // What has port 0 is another address for each listener.
-        let is_it = |held: &&Held| {
-            held.asked == asked && (asked.port() != 0 || held.listener == listener.name)
-        };
+    fn get(
+        &self,
+        listener: &Listener,
+        asked: SocketAddr,
+        leaving: &[u64],
+    ) -> Result<Vec<Held>, String> {
+        let is_it = |held: &&Held| is_for(held, listener, asked);
         let mut found: Vec<Held> = self.held.iter().filter(is_it).cloned().collect();
         for held in &mut found {
             held.listener.clone_from(&listener.name);
@@ -82,12 +98,25 @@ impl Grounds {
         if !found.is_empty() {
             return Ok(found);
         }
-        let made = sockets::bind_one(listener, asked, &self.host);
+        let made = sockets::bind_one(listener, asked, &self.host, leaving);
         made.map(|held| vec![held]).map_err(|error| error.to_string())
+    }
+
+    /// The own sockets that this config does not ask for.
+    fn leaving(&self, config: &Config) -> Vec<u64> {
+        let stays = |held: &&Held| {
+            let mut listeners = config.listeners.iter();
+            listeners.any(|one| one.bind.iter().any(|asked| is_for(held, one, *asked)))
+        };
+        self.held.iter().filter(|held| !stays(held)).flat_map(Held::inodes).collect()
     }
 }
 
 impl Ground for Grounds {
+    fn path(&self) -> Option<PathBuf> {
+        self.path.clone()
+    }
+
     fn file(&self) -> String {
         self.path.as_ref().map_or_else(|| "no file".to_owned(), |path| path.display().to_string())
     }
@@ -102,10 +131,14 @@ impl Ground for Grounds {
         if let Some(lack) = lacks.first() {
             return Err(lack.to_string());
         }
+        if config.ring.batch_wait.is_some() {
+            require_batches().map_err(|error| error.to_string())?;
+        }
+        let leaving = self.leaving(config);
         let mut held: Vec<Held> = Vec::new();
         for listener in &config.listeners {
             for asked in &listener.bind {
-                held.extend(self.get(listener, *asked)?);
+                held.extend(self.get(listener, *asked, &leaving)?);
             }
         }
         let stays = |one: &Held| held.iter().any(|next| is_same(one, next));
@@ -149,11 +182,53 @@ impl Ground for Grounds {
         self.next = None;
     }
 
-    fn turn_clients_away(&mut self, within: Duration) {
-        let until = self.clock.began() + self.clock.now().since(Millis(0)) + within;
-        self.held.iter().for_each(|held| held.say_draining(until));
-        self.decoys = turn_away(self.held.iter().filter(|one| !one.inherited));
+    fn say_draining(&mut self, drain: Option<(Duration, u64)>) {
+        match drain {
+            Some((within, connections)) => {
+                let addresses = self.held.iter().map(|one| one.address).collect();
+                let until = self.clock.calendar() + within;
+                self.departure.announce(addresses, until, connections);
+            }
+            None => self.departure.withdraw(),
+        }
     }
+
+    fn turn_clients_away(&mut self) {
+        self.departure.turn_away(turn_away(self.held.iter().filter(|one| !one.inherited)));
+    }
+
+    fn say_left(&mut self, connections: u64) {
+        self.departure.say_left(connections);
+    }
+
+    fn is_awaited(&self) -> bool {
+        self.departure.is_awaited()
+    }
+
+    fn clients_wait(&self) -> bool {
+        self.held.iter().any(|one| one.waiting() > 0)
+    }
+
+    fn let_go(&mut self) {
+        self.held.iter_mut().for_each(Held::let_go);
+        self.going.iter_mut().flat_map(|going| &mut going.held).for_each(Held::let_go);
+        self.departure.say_let_go();
+    }
+
+    fn is_succeeded(&mut self) -> bool {
+        self.departure.is_succeeded()
+    }
+
+    fn let_clients_in(&mut self) {
+        // Without a decoy, SYNs come to the passive sockets again.
+        self.departure.turn_away(Vec::new());
+    }
+}
+
+/// Whether what is held is what a listener asks for.
+fn is_for(held: &Held, listener: &Listener, asked: SocketAddr) -> bool {
+    // What has port 0 is another address for each listener.
+    held.asked == asked && (asked.port() != 0 || held.listener == listener.name)
 }
 
 /// Whether both have the same sockets.

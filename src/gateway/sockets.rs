@@ -12,21 +12,27 @@ use super::host::Host;
 use super::inherit::Inherited;
 use super::lock::Lock;
 use super::others::{Others, lock};
+use super::predecessors::Takeover;
 use super::{GatewayError, ListenError};
 use crate::config::{Config, Listener};
 use crate::doctor::effective_backlog;
 use crate::host::directory::runtime_directory;
-use crate::host::holders::listening_on;
-use crate::listener::{BindError, Bound, adopt, listen_on};
+use crate::host::holders::{Listening, listening_on};
+use crate::listener::{BindError, Bound, adopt, listen_beside, listen_on};
 
-/// Listens on every address of every listener.
+/// That the config asks for every inherited socket.
+pub(super) fn check_inherited(config: &Config, inherited: &Inherited) -> Result<(), GatewayError> {
+    let binds = config.listeners.iter().map(|listener| &listener.bind[..]);
+    inherited.check(binds).map_err(GatewayError::Inherit)
+}
+
+/// Listens on every address of every listener. Locks are in `directory`.
 pub(super) fn bind_all(
     config: &Config,
     host: &Host,
     mut inherited: Inherited,
+    (directory, takeover): (&Path, &Takeover),
 ) -> Result<Vec<Held>, GatewayError> {
-    let binds = config.listeners.iter().map(|listener| &listener.bind[..]);
-    inherited.check(binds).map_err(GatewayError::Inherit)?;
     if let Some(pid) = inherited.meant_for() {
         tracing::warn!(
             listen_pid = pid,
@@ -57,8 +63,7 @@ pub(super) fn bind_all(
                 );
                 served.push(address);
             } else {
-                let directory = runtime_directory().map_err(GatewayError::Directory)?;
-                match make(listener, address, workers, &directory) {
+                match make(listener, address, workers, (directory, takeover)) {
                     Ok((bound, lock)) => {
                         say(host, listener, bound.address, workers, false);
                         served.push(bound.address);
@@ -87,11 +92,13 @@ pub(super) fn bind_all(
 }
 
 /// Listens on one address more, for a listener of a gateway that runs. Nobody is waited for: those
-/// who wait meanwhile are its clients.
+/// who wait meanwhile are its clients. The address may overlap one that it gives up, whose sockets
+/// `leaving` has: of all that match a SYN the kernel takes those of the narrowest address.
 pub(super) fn bind_one(
     listener: &Listener,
     asked: SocketAddr,
     host: &Host,
+    leaving: &[u64],
 ) -> Result<Held, GatewayError> {
     let failed = |error| GatewayError::Listen { listener: listener.name.clone(), error };
     let directory = runtime_directory().map_err(GatewayError::Directory)?;
@@ -100,7 +107,15 @@ pub(super) fn bind_one(
         taken.map_err(|error| failed(ListenError::Locked { address, error }))
     };
     let early = (asked.port() != 0).then(|| lock(asked)).transpose()?;
-    let bound = listen_on(asked, host.workers(), &listener.sockets);
+    let is_leaving = |one: &Listening| leaving.contains(&one.inode) && one.address != asked;
+    let bound = match listen_on(asked, host.workers(), &listener.sockets) {
+        Err(BindError { errno: Errno::EADDRINUSE, .. })
+            if !leaving.is_empty() && listening_on(asked).iter().all(is_leaving) =>
+        {
+            listen_beside(asked, host.workers(), &listener.sockets)
+        }
+        bound => bound,
+    };
     let bound = bound.map_err(|error| failed(ListenError::Bind(error)))?;
     let lock = early.map_or_else(|| lock(bound.address), Ok)?;
     say(host, listener, bound.address, host.workers(), false);
@@ -120,13 +135,14 @@ fn make(
     listener: &Listener,
     address: SocketAddr,
     workers: usize,
-    directory: &Path,
+    (directory, takeover): (&Path, &Takeover),
 ) -> Result<(Bound, Lock), ListenError> {
     // Which port 0 becomes is known only afterwards, and nobody else can have it.
     let early = (address.port() != 0).then(|| lock(directory, address)).transpose()?;
     let mut others = Others::new(&listener.name, address);
+    let listen = if takeover.covers(address) { listen_beside } else { listen_on };
     let bound = loop {
-        match listen_on(address, workers, &listener.sockets) {
+        match listen(address, workers, &listener.sockets) {
             Ok(bound) => break bound,
             Err(error) if error.errno == Errno::EADDRINUSE => {
                 others.check(listening_on(address), Some(error))?;

@@ -1,36 +1,43 @@
 //! The sources of the control plane's readings, as they are at the start.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use super::host::Host;
-use crate::access_log::AccessLog;
+use crate::access_log::AccessLogs;
 use crate::base::Clock;
 use crate::budget::Budget;
-use crate::control::{Present, Sources, WorkerHandle};
+use crate::checks::Checks;
+use crate::control::{Drains, Events, Present, Searching, Sources, WorkerHandle};
 use crate::host::facts::{Facts, Given};
 use crate::host::usage::ProcessStart;
 
-/// The sources of a gateway whose workers turn.
+/// The sources of a gateway whose workers turn, without an access log and searches.
 pub(super) fn open(
     host: &Host,
     with_upstream: bool,
-    clock: Clock,
+    (clock, events): (Clock, Arc<Events>),
     budget: Arc<Budget>,
     workers: Vec<WorkerHandle>,
-    access_log: Option<AccessLog>,
     present: Present,
 ) -> Sources {
     Sources {
+        checks: Mutex::new(Checks::new(clock.clone())),
         clock,
         workers: workers.into(),
         budget,
         bound_by: host.bound_by.to_owned(),
         given: given(&host.facts),
         with_upstream,
-        access_log,
+        log: None,
+        access_log: AccessLogs::default(),
+        drains: Drains::default(),
+        searches: Mutex::new(Searching::nothing(&events).searches),
+        events,
         process_start: ProcessStart::read(Path::new("/")),
         present,
+        sentry: Mutex::default(),
+        connects: Mutex::default(),
     }
 }
 
@@ -41,6 +48,8 @@ fn given(facts: &Facts) -> Given {
         files: (facts.process.files_soft, facts.process.files_hard),
         memlock_bytes: (memlock_bytes, memlock_bytes),
         locked_elsewhere_bytes: facts.process.locked_elsewhere_bytes,
+        // They have left when this is read again.
+        leaving_connections: 0,
         kernel: facts.kernel.clone(),
     }
 }

@@ -5,12 +5,13 @@ use std::net::{SocketAddr, TcpStream};
 
 use super::*;
 use crate::base::WorkerId;
-use crate::config::SocketOptions;
+use crate::config::{AccessLog, AccessPath, SocketOptions};
+use crate::control::Sets;
 use crate::doctor::Shape;
 use crate::listener::listen_on;
 use crate::query::Query;
 use crate::topology::GateSpec;
-use crate::worker::{AccessNote, AccessPlan, AccessQueue, Order, Purpose, Reply, Row, Task};
+use crate::worker::{Order, Purpose, Reply, Row, Task};
 
 fn host() -> Host {
     let shape = Shape {
@@ -44,7 +45,7 @@ fn broken_parts(address: &mut SocketAddr) -> WorkerParts {
         gate,
         core: None,
         setup: RingSetup { servers: Vec::new(), ..setup(&config, &host, &topology, &sockets) },
-        plan: assemble::plan(&config, &topology, 0),
+        plan: assemble::plan(&config, &topology, 0, None),
         clock: Clock::system(),
         mailbox: mailbox().1,
         budget: Arc::new(Budget::new(8, 1)),
@@ -69,15 +70,27 @@ fn a_worker_that_panics_is_reported_and_ends_the_gateway() {
     let budget = Arc::new(Budget::new(8, 1));
     let config = Config::embedded();
     let Assembled { topology, sockets, register } = assemble::topology(&config, &[]);
-    let present = Present::new(View::new(topology, config, sockets, Vec::new()), register);
-    let sources =
-        Arc::new(sources::open(&host(), false, Clock::system(), budget, Vec::new(), None, present));
+    let present =
+        Present::new(View::new(topology, config, sockets, Vec::new()), Sets::default(), register);
+    let sources = Arc::new(sources::open(
+        &host(),
+        false,
+        with_events(Clock::system()),
+        budget,
+        Vec::new(),
+        present,
+    ));
     let runtime = crate::control::runtime().expect("a runtime");
     let ground = Grounds::new(None, host(), Clock::system(), Vec::new());
     let ground = Arc::new(Mutex::new(ground));
-    let outcome =
-        crate::control::run(&runtime, sources, ground, exits, Endpoints::default(), || {});
+    let found = Searching::nothing(&sources.events).found;
+    let parts = Parts { ground, exits, endpoints: Endpoints::default(), found };
+    let outcome = crate::control::run(&runtime, sources, parts, || {});
     assert_eq!(outcome.expect("a runtime"), Outcome::WorkerLost);
+}
+
+fn with_events(clock: Clock) -> (Clock, Arc<Events>) {
+    (clock.clone(), Arc::new(Events::new(clock)))
 }
 
 /// A config of these listeners, which are answered by the gateway itself.
@@ -93,7 +106,8 @@ fn echo(listeners: &[&str]) -> Config {
 struct Rig {
     sources: Sources,
     addresses: Vec<SocketAddr>,
-    notes: Arc<AccessQueue>,
+    /// With the access log.
+    home: tempfile::TempDir,
     thread: JoinHandle<()>,
 }
 
@@ -109,8 +123,10 @@ impl Rig {
         let Assembled { topology, sockets, register } = assemble::topology(&config, &held);
         let (host, clock, budget) = (host(), Clock::system(), Arc::new(Budget::new(8, 1)));
         let counters = Arc::new(topology.counters(&WorkerCounters::default()));
-        let notes = Arc::new(AccessQueue::new(16));
-        let access = AccessPlan { notes: notes.clone(), openings: false, empty: false };
+        let home = tempfile::tempdir().expect("a directory");
+        let path = AccessPath::File(home.path().join("access.log"));
+        let log = AccessLog { path, ..AccessLog::default() };
+        let writing = Writing::open(&log, 1, &clock).expect("a file").expect("it is not off");
         let (orders, mailbox) = mailbox();
         let (opener, gate) = std::sync::mpsc::channel();
         opener.send(()).expect("the gate waits");
@@ -119,7 +135,7 @@ impl Rig {
             gate,
             core: None,
             setup: setup(&config, &host, &topology, &sockets),
-            plan: Plan { access: Some(access), ..assemble::plan(&config, &topology, 0) },
+            plan: assemble::plan(&config, &topology, 0, writing.queue(0)),
             clock: clock.clone(),
             mailbox,
             budget: budget.clone(),
@@ -130,9 +146,13 @@ impl Rig {
         let thread = std::thread::spawn(move || work(parts, &ready_sender, &exit_sender));
         let (waker, supplier) = ready.recv().expect("a word").expect("a ring");
         let workers = vec![WorkerHandle { orders, waker, supplier }];
-        let present = Present::new(View::new(topology, config, sockets, vec![counters]), register);
-        let sources = sources::open(&host, false, clock, budget, workers, None, present);
-        Rig { sources, addresses, notes, thread }
+        let view = View::new(topology, config, sockets, vec![counters]);
+        let present = Present::new(view, Sets::default(), register);
+        let sources = Sources {
+            access_log: AccessLogs::new(Some(writing)),
+            ..sources::open(&host, false, with_events(clock), budget, workers, present)
+        };
+        Rig { sources, addresses, home, thread }
     }
 
     fn order(&self, order: Order) {
@@ -151,10 +171,12 @@ impl Rig {
         }
     }
 
-    fn next_note(&self) -> AccessNote {
+    /// The access log, once it has a line.
+    fn line(&self) -> String {
         let look = || {
             std::thread::sleep(Duration::from_millis(5));
-            self.notes.take()
+            let text = std::fs::read_to_string(self.home.path().join("access.log")).ok()?;
+            text.ends_with('\n').then_some(text)
         };
         (0..12_000).find_map(|_| look()).expect("an end is noted")
     }
@@ -173,9 +195,10 @@ fn a_connection_keeps_its_names_when_its_listener_is_gone() {
         owner: WorkerId(0),
         address: rig.addresses[0],
         inherited: false,
+        queue_of: WorkerId(0),
     };
-    let topology = Arc::new(rig.sources.present.topology_for(&next, &[edge]));
-    rig.sources.adopt(topology, next, IdMap::new());
+    let next = rig.sources.present.next(next, Sets::default(), &[edge]).expect("few of each kind");
+    rig.sources.adopt(next, IdMap::new());
     let rows = rig.rows();
     let names = rows.iter().map(|row| (&*row.parties.listener.name, &*row.parties.upstream.name));
     assert!(names.eq([("inner", "app")]), "{rows:?}");
@@ -183,8 +206,8 @@ fn a_connection_keeps_its_names_when_its_listener_is_gone() {
     client.write_all(b"y").expect("it is there");
     client.read_exact(&mut [0]).expect("an echo, whatever is gone");
     drop(client);
-    let note = rig.next_note();
-    assert_eq!((&*note.parties.listener.name, note.parties.server), ("inner", None));
+    let line = rig.line();
+    assert!(line.contains(" listener=inner ") && line.contains(" server=- "), "{line}");
     let reading = rig.sources.reading();
     let listeners: Vec<_> =
         reading.listeners.iter().map(|one| (&*one.name, one.accepted)).collect();

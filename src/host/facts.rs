@@ -25,6 +25,8 @@ pub struct Given {
     pub memlock_bytes: (u64, u64),
     /// Of RLIMIT_MEMLOCK, what rings of the user's other processes hold, as a trial found.
     pub locked_elsewhere_bytes: u64,
+    /// Connections of gateways that drain: what they take will be free.
+    pub leaving_connections: u64,
     /// The features of the kernel's io_uring.
     pub kernel: Kernel,
 }
@@ -57,6 +59,9 @@ pub struct Facts {
     pub cgroup: Cgroup,
     /// Files that should be there and could not be read.
     pub unread: Vec<String>,
+    /// Connections of gateways that drain: what they take will be free.
+    #[serde(skip)]
+    pub leaving_connections: u64,
 }
 
 /// Limits of this process.
@@ -178,6 +183,7 @@ impl Facts {
             network,
             cgroup: Cgroup::read(files),
             unread: tree.unread.into_iter().map(str::to_owned).collect(),
+            leaving_connections: given.leaving_connections,
         }
     }
 

@@ -224,7 +224,7 @@ fn address(text: &str) -> Option<SocketAddr> {
 }
 
 /// Whether sockets on both addresses would be offered the same clients.
-fn collide(theirs: SocketAddr, ours: SocketAddr) -> bool {
+pub fn collide(theirs: SocketAddr, ours: SocketAddr) -> bool {
     let (they, we) = (theirs.ip(), ours.ip());
     let both_families = they == Ipv6Addr::UNSPECIFIED;
     let alike = they.is_ipv4() == we.is_ipv4();
@@ -270,10 +270,13 @@ fn status_of(pid: i32, key: &str) -> Option<String> {
     KernelFiles::of_this_host().field(format!("proc/{pid}/status"), key)
 }
 
-/// The process itself has chosen it.
 fn name_of(pid: i32) -> String {
-    let name = KernelFiles::of_this_host().text(format!("proc/{pid}/comm")).unwrap_or_default();
-    plain_word(&name).into_owned()
+    plain_word(&command_of(pid).unwrap_or_default()).into_owned()
+}
+
+/// The name of a process's command, which the process itself has chosen; `None`: it has ended.
+pub fn command_of(pid: i32) -> Option<String> {
+    KernelFiles::of_this_host().text(format!("proc/{pid}/comm"))
 }
 
 #[cfg(test)]

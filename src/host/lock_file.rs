@@ -31,8 +31,6 @@ pub enum LockFileError {
     Held {
         /// Which one, where the kernel or the file says so.
         pid: Option<i32>,
-        /// What it has noted in the file.
-        note: String,
     },
     /// The file cannot be made, locked or written.
     Unusable(io::Error),
@@ -49,8 +47,8 @@ impl LockFile {
             let file = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
                 Ok(file) => file,
                 Err((mut file, Errno::EWOULDBLOCK)) => {
-                    let (pid, note) = read(&mut file);
-                    return Err(LockFileError::Held { pid: holder(&file).or(pid), note });
+                    let known = file.metadata().ok().and_then(|found| holder(&found));
+                    return Err(LockFileError::Held { pid: known.or_else(|| read(&mut file)) });
                 }
                 Err((_, errno)) => return Err(LockFileError::Unusable(errno.into())),
             };
@@ -58,7 +56,7 @@ impl LockFile {
             if is_at(&file, path) {
                 is_plain(&file).map_err(LockFileError::Unusable)?;
                 let held = LockFile { file, path: path.to_owned() };
-                held.write("").map_err(LockFileError::Unusable)?;
+                held.write().map_err(LockFileError::Unusable)?;
                 return Ok(held);
             }
         }
@@ -66,17 +64,12 @@ impl LockFile {
         Err(LockFileError::Unusable(io::Error::other(words)))
     }
 
-    /// Writes the pid, and a note of one line for processes that find it held: in one go, so that
-    /// a reader sees all of it or nothing.
-    ///
-    /// # Errors
-    /// When the file cannot be written.
-    pub fn write(&self, note: &str) -> io::Result<()> {
+    /// Writes the pid for processes that find it held.
+    fn write(&self) -> io::Result<()> {
         let mut file: &File = &self.file;
         file.set_len(0)?;
         file.rewind()?;
-        let words = format!("{} {note}", std::process::id());
-        file.write_all(format!("{}\n", words.trim_end()).as_bytes())
+        file.write_all(format!("{}\n", std::process::id()).as_bytes())
     }
 
     /// Removes the file, while it is held: the next one to lock that name makes it again.
@@ -122,20 +115,26 @@ fn is_at(file: &File, path: &Path) -> bool {
     matches!((held, named), (Ok(held), Ok(named)) if held == named)
 }
 
-/// The holder's pid and its note. Another user may have written an older file: what is shown of it
-/// is printable.
-fn read(file: &mut File) -> (Option<i32>, String) {
+/// The holder's pid by the file. Older versions wrote more behind it.
+fn read(file: &mut File) -> Option<i32> {
     let mut text = String::new();
-    if file.take(64).read_to_string(&mut text).is_err() {
-        return (None, String::new());
-    }
-    let (pid, note) = text.trim().split_once(' ').unwrap_or((text.trim(), ""));
-    (pid.parse().ok(), note.escape_default().to_string())
+    file.take(64).read_to_string(&mut text).ok()?;
+    text.split_whitespace().next()?.parse().ok()
 }
 
-/// The process that the kernel knows to hold it.
-fn holder(file: &File) -> Option<i32> {
-    let found = file.metadata().ok()?;
+/// Whether a process holds the lock at `path`. To look takes a share of it for a moment.
+pub fn is_held(path: &Path) -> bool {
+    let share = |file| Flock::lock(file, FlockArg::LockSharedNonblock);
+    File::open(path).is_ok_and(|file| matches!(share(file), Err((_, Errno::EWOULDBLOCK))))
+}
+
+/// The process that the kernel knows to hold the lock at `path`. Takes no lock for that, so nobody
+/// finds it held by the one who looks.
+pub fn holder_at(path: &Path) -> Option<i32> {
+    holder(&fs::symlink_metadata(path).ok()?)
+}
+
+fn holder(found: &fs::Metadata) -> Option<i32> {
     let (major, minor) = (libc::major(found.dev()), libc::minor(found.dev()));
     let place = format!("{major:02x}:{minor:02x}:{}", found.ino());
     holder_in(&KernelFiles::of_this_host().text("proc/locks")?, &place)
@@ -232,6 +231,8 @@ mod tests {
         let second = LockFile::take(&path).expect("the first one's name is gone");
         first.remove();
         assert!(path.exists(), "the second one's file stays");
+        assert_eq!(holder_at(&path), Some(std::process::id() as i32));
         drop(second);
+        assert_eq!(holder_at(&path), None);
     }
 }

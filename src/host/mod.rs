@@ -1,5 +1,6 @@
 //! The host: its /proc and /sys, the limits and signals of this process, the gateway's own files.
 
+pub mod address_lock;
 pub mod cgroup;
 pub mod directory;
 pub mod facts;
@@ -7,6 +8,7 @@ pub mod holders;
 pub mod kernel_files;
 pub mod limits;
 pub mod lock_file;
+pub mod notice;
 pub mod signals;
 pub mod socket_file;
 pub mod usage;

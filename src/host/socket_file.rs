@@ -1,9 +1,10 @@
 //! A unix socket's file: complete before its name is seen, and held by a lock beside it.
 
+use std::collections::HashSet;
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io;
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt, symlink};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -11,7 +12,7 @@ use std::time::Duration;
 
 use nix::fcntl::{AtFlags, OFlag};
 use nix::sys::stat::{Mode, fchmod};
-use nix::unistd::{Gid, fchownat, geteuid};
+use nix::unistd::{Gid, fchownat, getegid, geteuid};
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::lock_file::{LockFile, LockFileError};
@@ -54,6 +55,20 @@ pub struct SocketFile {
     identity: (u64, u64),
     /// Ours until the file is gone.
     lock: LockFile,
+}
+
+impl SocketFile {
+    /// Gives it another mode, and a group; `None`: the process's own.
+    ///
+    /// # Errors
+    /// When the group cannot be given, or another process's file lies there.
+    pub fn set(&self, mode: u32, group: Option<u32>) -> Result<(), SocketError> {
+        if identity(&self.path) != Some(self.identity) {
+            let words = "another file lies there; write another path, and this one again";
+            return Err(SocketError::Path(io::Error::other(words)));
+        }
+        dress(&self.path, mode, Some(group.unwrap_or(getegid().as_raw()))).map(|_| ())
+    }
 }
 
 impl Drop for SocketFile {
@@ -203,6 +218,36 @@ fn beside(path: &Path, suffix: &str) -> PathBuf {
     PathBuf::from(name)
 }
 
+/// A link by which the commands find a socket that lies elsewhere. It goes with this value.
+#[derive(Debug)]
+pub struct SocketLink {
+    path: PathBuf,
+    target: PathBuf,
+}
+
+impl SocketLink {
+    /// Makes the link of the process `pid`; one that a dead process left there is replaced.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn make(directory: &Path, pid: u32, target: &Path) -> io::Result<SocketLink> {
+        let path = auto_path(directory, pid);
+        if fs::symlink_metadata(&path).is_ok_and(|found| found.is_symlink()) {
+            fs::remove_file(&path)?;
+        }
+        symlink(target, &path)?;
+        Ok(SocketLink { path, target: target.to_owned() })
+    }
+}
+
+impl Drop for SocketLink {
+    fn drop(&mut self) {
+        if fs::read_link(&self.path).is_ok_and(|target| target == self.target) {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
 /// Where an "auto" socket of the process `pid` is.
 pub fn auto_path(directory: &Path, pid: u32) -> PathBuf {
     directory.join(format!("{}{pid}{}", AUTO_NAME.0, AUTO_NAME.1))
@@ -217,21 +262,27 @@ fn pid_in(name: &str) -> Option<u32> {
     name.strip_prefix(AUTO_NAME.0)?.strip_suffix(AUTO_NAME.1)?.parse().ok()
 }
 
-/// The "auto" sockets that lie in `directory`, living or left behind.
+/// The sockets that lie in `directory`, living or left behind, or that links there lead to: those
+/// whose names have a pid come first. A socket with two names is there once.
 ///
 /// # Errors
 /// When the directory cannot be read.
 pub fn sockets_in(directory: &Path) -> io::Result<Vec<PathBuf>> {
     let entries = fs::read_dir(directory)?;
-    let mut found: Vec<PathBuf> = entries
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        .filter(|p| pid_of(p).is_some())
-        .collect();
-    found.sort_by_key(|path| pid_of(path));
+    let unplaced = |path: &Path| path.to_string_lossy().ends_with(SUFFIXES.0);
+    let mut found: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
+    found.retain(|path| !unplaced(path));
+    found.sort_by_cached_key(|path| (pid_of(path).unwrap_or(u32::MAX), path.clone()));
+    let mut known = HashSet::new();
+    found.retain(|path| {
+        let socket = fs::metadata(path).ok().filter(|found| found.file_type().is_socket());
+        socket.is_some_and(|found| known.insert((found.dev(), found.ino())))
+    });
     Ok(found)
 }
 
-/// Removes what dead gateways left in the runtime directory: "auto" sockets, and their locks.
+/// Removes what dead gateways left in the runtime directory: "auto" sockets, links to others, and
+/// locks of both.
 pub fn clear(directory: &Path) {
     for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
         let name = entry.file_name();
@@ -253,7 +304,6 @@ pub fn clear(directory: &Path) {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::symlink;
     use std::os::unix::net::UnixStream;
     use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -359,5 +409,30 @@ mod tests {
         clear(directory.path());
         assert_eq!(sockets_in(directory.path()).expect("it is readable"), [at(4), at(5)]);
         assert_eq!(names_in(directory.path()), 3);
+    }
+
+    #[test]
+    fn a_socket_is_found_whatever_its_name_and_once() {
+        let (here, elsewhere) = (tempfile::tempdir().expect("a directory"), tempfile::tempdir());
+        let elsewhere = elsewhere.expect("a directory");
+        let (fixed, far) = (here.path().join("edge.sock"), elsewhere.path().join("far.sock"));
+        let _living = UnixListener::bind(&fixed).expect("a socket");
+        let _far = UnixListener::bind(&far).expect("a socket");
+        let links = [(4, &fixed), (3, &far)]
+            .map(|(pid, target)| SocketLink::make(here.path(), pid, target).expect("a link"));
+        fs::write(here.path().join("edge.sock.lock"), "4\n").expect("a file");
+        let at = |pid| auto_path(here.path(), pid);
+        assert_eq!(sockets_in(here.path()).expect("it is readable"), [at(3), at(4)]);
+        drop(links);
+        assert_eq!(sockets_in(here.path()).expect("it is readable"), [fixed.as_path()]);
+        // What a dead process left: a link to nothing, and one to a socket of nobody.
+        drop(UnixListener::bind(elsewhere.path().join("dead.sock")).expect("a socket"));
+        symlink(elsewhere.path().join("dead.sock"), at(5)).expect("a link");
+        symlink(elsewhere.path().join("none.sock"), at(6)).expect("a link");
+        symlink(&far, at(7)).expect("a link");
+        clear(here.path());
+        assert_eq!(sockets_in(here.path()).expect("it is readable"), [at(7), fixed]);
+        assert!(fs::symlink_metadata(at(5)).is_err() && fs::symlink_metadata(at(6)).is_err());
+        SocketLink::make(here.path(), 7, &far).expect("a left one is replaced");
     }
 }

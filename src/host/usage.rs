@@ -81,6 +81,31 @@ impl OpenFiles {
     }
 }
 
+/// Ports that connects come from, and sockets that keep theirs for a while.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SourcePorts {
+    /// net.ipv4.ip_local_port_range.
+    pub range: Option<(u16, u16)>,
+    /// Sockets in TIME_WAIT.
+    pub time_wait: Option<u64>,
+}
+
+impl SourcePorts {
+    /// Of the network namespace whose /proc stands below `root`.
+    pub fn read(root: &Path) -> SourcePorts {
+        let files = KernelFiles::below(root);
+        let range: Option<[u64; 2]> = files.numbers("proc/sys/net/ipv4/ip_local_port_range");
+        let range = range.and_then(|[first, last]| {
+            let [first, last] = [first, last].map(u16::try_from);
+            Some((first.ok()?, last.ok()?)).filter(|(first, last)| first <= last)
+        });
+        let tcp = files.field("proc/net/sockstat", "TCP:");
+        let time_wait =
+            tcp.and_then(|line| line.split_once(" tw ")?.1.split_whitespace().next()?.parse().ok());
+        SourcePorts { range, time_wait }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -96,6 +121,11 @@ mod tests {
         assert_eq!(ProcessStart::read(root.path()), ProcessStart::default());
         assert_eq!(ProcessUsage::read(root.path()), ProcessUsage::default());
         assert_eq!(OpenFiles::read(root.path()), OpenFiles::default());
+        assert_eq!(SourcePorts::read(root.path()), SourcePorts::default());
+        write("proc/sys/net/ipv4/ip_local_port_range", "30000\t30031\n");
+        write("proc/net/sockstat", "sockets: used 9\nTCP: inuse 5 orphan 0 tw 12 alloc 9 mem 1\n");
+        let ports = SourcePorts { range: Some((30_000, 30_031)), time_wait: Some(12) };
+        assert_eq!(SourcePorts::read(root.path()), ports);
         let stat = "7 (a b) c) S 1 7 7 0 -1 4194560 1 2 3 4 250 50 0 0 20 0 3 0 1234 9 9";
         write("proc/self/stat", stat);
         write("proc/stat", "cpu  1 2 3\nbtime 1000000\nprocesses 7\n");

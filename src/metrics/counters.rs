@@ -47,6 +47,22 @@ impl WorkerCounters {
     }
 }
 
+impl WorkerCounters {
+    /// The same, and these, which were counted earlier.
+    pub fn with(
+        &self,
+        listeners: impl IntoIterator<Item = (ListenerId, Kept<ListenerCounters>)>,
+        servers: impl IntoIterator<Item = (ServerId, Kept<ServerCounters>)>,
+    ) -> WorkerCounters {
+        let own = |(id, counters): (ListenerId, &Kept<ListenerCounters>)| (id, counters.clone());
+        let listeners = self.listeners.iter().map(own).chain(listeners).collect();
+        let own = |(id, counters): (ServerId, &Kept<ServerCounters>)| (id, counters.clone());
+        let servers = self.servers.iter().map(own).chain(servers).collect();
+        let (worker, upstreams) = (self.worker.clone(), self.upstreams.clone());
+        WorkerCounters { worker, listeners, upstreams, servers }
+    }
+}
+
 impl ServerCounters {
     /// Attempts to connect that failed, but for those whose client left meanwhile.
     pub fn connects_failed(&self) -> u64 {
@@ -60,12 +76,20 @@ impl ServerCounters {
 #[derive(Debug, Default)]
 pub struct Removed {
     /// A worker may still count there.
-    listeners: Vec<Kept<ListenerCounters>>,
-    servers: Vec<Kept<ServerCounters>>,
+    listeners: Vec<Of<ListenerId, ListenerCounters>>,
+    servers: Vec<Of<ServerId, ServerCounters>>,
     /// The sums of counters that no worker writes any more.
     settled: Settled,
     /// A listener was removed at some time.
     any: bool,
+}
+
+/// What a worker has counted of a thing.
+#[derive(Debug)]
+struct Of<I, T> {
+    worker: usize,
+    id: I,
+    counters: Kept<T>,
 }
 
 #[derive(Debug, Default)]
@@ -76,39 +100,79 @@ struct Settled {
 
 impl Removed {
     /// Keeps what a worker has counted of whatever is in `before` and not in `after`.
-    pub fn keep(&mut self, before: &WorkerCounters, after: &WorkerCounters) {
-        let is_gone = |(id, _): &(ListenerId, _)| after.listeners.get(*id).is_none();
-        let gone = before.listeners.iter().filter(is_gone);
-        self.listeners.extend(gone.map(|(_, counters)| counters.clone()));
-        let is_gone = |(id, _): &(ServerId, _)| after.servers.get(*id).is_none();
-        let gone = before.servers.iter().filter(is_gone);
-        self.servers.extend(gone.map(|(_, counters)| counters.clone()));
+    pub fn keep(&mut self, worker: usize, before: &WorkerCounters, after: &WorkerCounters) {
+        keep(&mut self.listeners, worker, &before.listeners, &after.listeners);
+        keep(&mut self.servers, worker, &before.servers, &after.servers);
         self.any |= !self.listeners.is_empty();
+    }
+
+    /// What a worker has counted until now: of what is in `now`, and of what comes back while the
+    /// worker still counts there. Ids are not reused meanwhile.
+    pub fn give_back(
+        &mut self,
+        worker: usize,
+        now: &WorkerCounters,
+        listeners: impl Iterator<Item = ListenerId>,
+        servers: impl Iterator<Item = ServerId>,
+    ) -> WorkerCounters {
+        self.settle();
+        let listeners = give_back(&mut self.listeners, worker, &now.listeners, listeners);
+        let servers = give_back(&mut self.servers, worker, &now.servers, servers);
+        now.with(listeners, servers)
+    }
+
+    fn settle(&mut self) {
+        settle(&mut self.listeners, |over| self.settled.listeners.absorb(over));
+        settle(&mut self.servers, |over| self.settled.servers.absorb(over));
     }
 
     /// The counters of removed listeners; empty when none was ever removed.
     pub fn listeners(&mut self) -> impl Iterator<Item = &ListenerCounters> {
-        settle(&mut self.listeners, |over| self.settled.listeners.absorb(over));
+        self.settle();
         let settled = self.any.then_some(&self.settled.listeners);
-        self.listeners.iter().map(|kept| &***kept).chain(settled)
+        self.listeners.iter().map(|kept| &**kept.counters).chain(settled)
     }
 
     /// The counters of removed servers.
     pub fn servers(&mut self) -> impl Iterator<Item = &ServerCounters> {
-        settle(&mut self.servers, |over| self.settled.servers.absorb(over));
-        self.servers.iter().map(|kept| &***kept).chain([&self.settled.servers])
+        self.settle();
+        self.servers.iter().map(|kept| &**kept.counters).chain([&self.settled.servers])
     }
 }
 
 /// Sums up counters without another holder, so that the list is bounded by those still in use.
-fn settle<T>(kept: &mut Vec<Kept<T>>, sum_up: impl Fn(&T)) {
-    kept.retain_mut(|counters| match Arc::get_mut(counters) {
+fn settle<I, T>(kept: &mut Vec<Of<I, T>>, sum_up: impl Fn(&T)) {
+    kept.retain_mut(|one| match Arc::get_mut(&mut one.counters) {
         Some(over) => {
             sum_up(over);
             false
         }
         None => true,
     });
+}
+
+fn keep<I: Id, T>(
+    removed: &mut Vec<Of<I, T>>,
+    worker: usize,
+    before: &IdMap<I, Kept<T>>,
+    after: &IdMap<I, Kept<T>>,
+) {
+    let gone = before.iter().filter(|(id, _)| after.get(*id).is_none());
+    removed.extend(gone.map(|(id, counters)| Of { worker, id, counters: counters.clone() }));
+}
+
+fn give_back<I: Id + PartialEq, T>(
+    removed: &mut Vec<Of<I, T>>,
+    worker: usize,
+    now: &IdMap<I, Kept<T>>,
+    asked: impl Iterator<Item = I>,
+) -> Vec<(I, Kept<T>)> {
+    let mut found = |id: I| {
+        let is_it = |one: &Of<I, T>| one.worker == worker && one.id == id;
+        let place = removed.iter().position(is_it)?;
+        Some((id, removed.swap_remove(place).counters))
+    };
+    asked.filter(|id| now.get(*id).is_none()).filter_map(&mut found).collect()
 }
 
 fn kept<I: Id, T: Default>(

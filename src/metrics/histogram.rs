@@ -130,6 +130,33 @@ impl Durations {
     pub fn count(&self) -> u64 {
         self.counts.iter().sum()
     }
+
+    /// How long this part of them took at most, as evenly as they may lie within a bucket. `None`:
+    /// there were none. Beyond the last bound it is the last bound.
+    pub fn quantile(&self, part: f64) -> Option<f64> {
+        let rank = part * self.count() as f64;
+        let mut before = 0;
+        for (bucket, &count) in self.counts.iter().enumerate() {
+            if count > 0 && (before + count) as f64 >= rank {
+                let least = bucket.checked_sub(1).map_or(0.0, |below| self.bounds_seconds[below]);
+                let most = self.bounds_seconds.get(bucket).copied().unwrap_or(least);
+                return Some(least + (most - least) * (rank - before as f64) / count as f64);
+            }
+            before += count;
+        }
+        None
+    }
+
+    /// Those that `earlier` has not.
+    pub fn since(&self, earlier: &Durations) -> Durations {
+        let before = earlier.counts.iter().chain(std::iter::repeat(&0));
+        let counts = self.counts.iter().zip(before).map(|(now, then)| now.saturating_sub(*then));
+        Durations {
+            bounds_seconds: self.bounds_seconds.clone(),
+            counts: counts.collect(),
+            sum_seconds: self.sum_seconds - earlier.sum_seconds,
+        }
+    }
 }
 
 fn seconds_of(micros: u64) -> f64 {
@@ -139,6 +166,29 @@ fn seconds_of(micros: u64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_quantile_lies_within_its_bucket() {
+        let durations = |counts: &[u64]| Durations {
+            bounds_seconds: vec![0.1, 0.2, 1.0],
+            counts: counts.to_vec(),
+            sum_seconds: 0.0,
+        };
+        for (counts, median, last) in [
+            ([0, 100, 0, 0], 0.15, 0.199),
+            ([98, 0, 0, 2], 50.0 / 980.0, 1.0),
+            ([50, 0, 50, 0], 0.1, 0.2 + 0.8 * 0.98),
+        ] {
+            let durations = durations(&counts);
+            for (part, expected) in [(0.5, median), (0.99, last)] {
+                let found = durations.quantile(part).expect("there are some");
+                assert!((found - expected).abs() < 1e-9, "{found} of {counts:?}, not {expected}");
+            }
+        }
+        assert_eq!(durations(&[0; 4]).quantile(0.5), None);
+        let since = durations(&[5, 3, 0, 0]).since(&durations(&[5, 1, 0, 0]));
+        assert_eq!((since.counts, since.bounds_seconds.len()), (vec![0, 2, 0, 0], 3));
+    }
 
     #[test]
     fn a_duration_falls_into_the_first_bucket_that_is_not_below_it() {

@@ -1,6 +1,6 @@
 //! Why a client was refused and why a connect failed: one word each, for metrics.
 
-use crate::base::{Errno, Reason, SELF_CONNECT};
+use crate::base::{Errno, PreambleFault, Reason, SELF_CONNECT};
 
 /// Why something happened: what a number is counted by.
 pub trait Cause: 'static {
@@ -17,6 +17,12 @@ impl Cause for Reason {
 impl Cause for Refusal {
     fn words() -> impl Iterator<Item = &'static str> {
         Refusal::ALL.into_iter().map(Refusal::word)
+    }
+}
+
+impl Cause for PreambleFault {
+    fn words() -> impl Iterator<Item = &'static str> {
+        PreambleFault::ALL.into_iter().map(PreambleFault::word)
     }
 }
 
@@ -73,6 +79,8 @@ pub enum ConnectFailure {
     Unreachable,
     /// Every source port towards it is taken.
     NoPort,
+    /// The source address is not one of this host.
+    NoAddress,
     /// The kernel had no file or memory for the socket: not the server's fault, tried again.
     Pressure,
     /// The connection ended meanwhile: not the server's fault.
@@ -85,12 +93,13 @@ pub enum ConnectFailure {
 
 impl ConnectFailure {
     /// Every kind, in the order of its number.
-    pub const ALL: [ConnectFailure; 9] = [
+    pub const ALL: [ConnectFailure; 10] = [
         ConnectFailure::Refused,
         ConnectFailure::Reset,
         ConnectFailure::TimedOut,
         ConnectFailure::Unreachable,
         ConnectFailure::NoPort,
+        ConnectFailure::NoAddress,
         ConnectFailure::Pressure,
         ConnectFailure::Abandoned,
         ConnectFailure::SelfConnect,
@@ -123,6 +132,7 @@ impl ConnectFailure {
             ConnectFailure::TimedOut => "timed-out",
             ConnectFailure::Unreachable => "unreachable",
             ConnectFailure::NoPort => "no-port",
+            ConnectFailure::NoAddress => "no-address",
             ConnectFailure::Pressure => "pressure",
             ConnectFailure::Abandoned => "abandoned",
             ConnectFailure::SelfConnect => "self-connect",

@@ -37,7 +37,8 @@ pub mod reading {
     pub use super::counter::Counts;
     pub use super::histogram::Durations;
     pub use super::told::{
-        AcceptQueue, AccessLog, Budget, Build, ConfigText, Drain, Failing, Host, Leaving, Process,
-        SCHEMA,
+        AcceptQueue, AccessLog, Budget, Build, CheckResults, ConfigText, Drain, DrainProgress,
+        Event, Failing, Host, Identity, LastReload, Leaving, Process, SCHEMA, SearchState,
+        Severity, Trouble,
     };
 }

@@ -1,6 +1,12 @@
 //! The parts of a reading beside the counters: the process, its host, its budget and its end.
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
+
+use super::counter::Counts;
 
 /// The version of this document's shape. Fields may be added within one; a field that changes its
 /// meaning or goes away makes the next.
@@ -15,13 +21,81 @@ pub struct Build {
     pub commit: Option<String>,
 }
 
-/// The config that it runs with.
+/// Which gateway it is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    /// The absolute path of its config file; `None`: it runs without one.
+    pub config: Option<String>,
+    /// The name of its host.
+    pub host: String,
+    /// Its process.
+    pub pid: u32,
+}
+
+impl fmt::Display for Identity {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let config = self.config.as_deref().unwrap_or("no config file");
+        write!(out, "pid {} on {}, {config}", self.pid, self.host)
+    }
+}
+
+/// The config that it runs with.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ConfigText {
     /// Of the file as it was read, in hexadecimal, as `sha256sum` prints it; `None`: no file.
     pub sha256: Option<String>,
-    /// Which one runs: 1 at the start, one more at each reload that changes something.
+    /// Which topology runs: 1 at the start, one more at each reload or change of servers.
     pub generation: u64,
+    /// The last time that it was read again; `None`: never.
+    #[serde(default)]
+    pub last_reload: Option<LastReload>,
+}
+
+/// The last reload.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LastReload {
+    /// When it was over.
+    pub at_seconds_since_1970: f64,
+    /// It was carried out.
+    pub successful: bool,
+}
+
+/// How those are asked who know the servers of an upstream.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct SearchState {
+    /// Answers by outcome.
+    pub answers: BTreeMap<String, u64>,
+    /// When an answer was good last; `None`: never.
+    pub last_good_seconds_since_1970: Option<f64>,
+    /// Which servers are not known at present, and why.
+    pub trouble: Option<String>,
+}
+
+/// The results of the checks of a server.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct CheckResults {
+    /// It answered as it should.
+    pub passed: u64,
+    /// It did not.
+    pub failed: u64,
+    /// They could not be made, for want of something here.
+    pub unable: u64,
+    /// What came of the last one, in words; `None`: there was none yet.
+    pub last: Option<String>,
+    /// When that was over.
+    pub last_seconds_since_1970: Option<f64>,
+    /// Why it failed one last; `None`: it never did.
+    pub last_error: Option<String>,
+    /// When.
+    pub last_error_seconds_since_1970: Option<f64>,
+}
+
+impl CheckResults {
+    /// Checks by result.
+    pub(super) fn counts(&self) -> Counts {
+        let all = [("passed", self.passed), ("failed", self.failed), ("unable", self.unable)];
+        all.into_iter().map(|(result, count)| (Cow::Borrowed(result), count)).collect()
+    }
 }
 
 /// The process. `None`: the kernel does not say.
@@ -72,6 +146,23 @@ pub struct Drain {
     pub deadline_seconds: Option<f64>,
 }
 
+/// How far a drain is that is under way: of the process or a part of it, or of what a reload took
+/// away.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DrainProgress {
+    /// What drains: `process`, `share`, `listener/NAME`, `share of listener/NAME`, `down
+    /// server/UPSTREAM/NAME`, `removed` and `overdue` by a reload.
+    pub name: String,
+    /// Connections that it has still to end.
+    pub left: u64,
+    /// Connections that it has ended.
+    pub ended: u64,
+    /// How many it ends per second, at its present pace.
+    pub per_second: f64,
+    /// Until all are ended, at that pace.
+    pub seconds_left: f64,
+}
+
 /// The counts of the access log's lines.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AccessLog {
@@ -90,6 +181,57 @@ impl AccessLog {
     pub fn lost(&self) -> u64 {
         self.dropped + self.failed
     }
+}
+
+/// Something that happened to the gateway; its log has a line of the same words.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Event {
+    /// When, in UTC as RFC 3339 has it: `2026-11-29T14:28:59Z`.
+    pub at: String,
+    /// How bad it is.
+    pub severity: Severity,
+    /// To what: `gateway`, `listener/NAME`, `upstream/NAME`, `server/UPSTREAM/NAME` or `worker/N`.
+    pub subject: String,
+    /// What happened.
+    pub words: String,
+}
+
+impl Severity {
+    /// Its word on the wire.
+    pub fn word(self) -> &'static str {
+        match self {
+            Severity::Info => "info",
+            Severity::Warning => "warning",
+            Severity::Error => "error",
+        }
+    }
+}
+
+/// Something that is wrong at present.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Trouble {
+    /// How bad it is.
+    pub severity: Severity,
+    /// With what, as the subject of an [`Event`].
+    pub subject: String,
+    /// What it is.
+    pub words: String,
+    /// Since when, where that is known.
+    pub since_seconds_since_1970: Option<f64>,
+    /// What to do about it.
+    pub remedy: Option<String>,
+}
+
+/// How bad an event or a trouble is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Severity {
+    /// Something was done, or is good again.
+    Info,
+    /// It may need somebody.
+    Warning,
+    /// It needs somebody.
+    Error,
 }
 
 /// Something that does not work at present.

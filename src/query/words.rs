@@ -1,7 +1,7 @@
 //! The words themselves: what each means, and what is said about one that is wrong.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use bytesize::ByteSize;
@@ -9,14 +9,16 @@ use humantime_serde::re::humantime;
 use ipnet::IpNet;
 
 use super::{
-    Condition, ConnId, MOST_ROWS, MOST_WORDS, Names, Range, Sort, State, UpstreamNames,
-    server_title, split_server,
+    By, Condition, ConnId, End, MOST_ROWS, MOST_WORDS, Names, Place, Range, Sort, State,
+    UpstreamNames, server_title, split_server,
 };
-use crate::base::{ListenerId, ServerId};
+use crate::base::{ListenerId, ServerId, Side};
 
 /// Each key with an example of how it is written.
-const EXAMPLES: [(&str, &str); 8] = [
+const EXAMPLES: [(&str, &str); 10] = [
     ("src", "src=10.0.0.0/8"),
+    ("local", "local=10.0.0.1:443"),
+    ("source", "source=10.0.0.1:40000"),
     ("idle", "idle>5m"),
     ("age", "age<1h"),
     ("bytes", "bytes>1MiB"),
@@ -75,7 +77,9 @@ fn condition(word: &str, names: &Names) -> Result<Condition, QueryError> {
     let (key, rest) = word.split_at(at);
     let (sign, value) = rest.split_at(1);
     match (key, sign) {
-        ("src", "=") => source(word, value).map(Condition::Source),
+        ("src", "=") => address(word, End::Peer(Side::Client), key, value),
+        ("local", "=") => address(word, End::Local(Side::Client), key, value),
+        ("source", "=") => address(word, End::Local(Side::Upstream), key, value),
         ("idle", "<" | ">") => Ok(Condition::Idle(range(sign, duration(word, value)?))),
         ("age", "<" | ">") => Ok(Condition::Age(range(sign, duration(word, value)?))),
         ("bytes", "<" | ">") => Ok(Condition::Bytes(range(sign, size(word, value)?))),
@@ -99,20 +103,29 @@ fn condition(word: &str, names: &Names) -> Result<Condition, QueryError> {
 
 /// How the key is written, or the first of all where there is no such key.
 fn example(key: &str) -> &'static str {
-    EXAMPLES.iter().find(|(known, _)| *known == key).unwrap_or(&EXAMPLES[1]).1
+    EXAMPLES.iter().find(|(known, _)| *known == key).map_or("idle>5m", |(_, example)| example)
 }
 
 fn range<T>(sign: &str, bound: T) -> Range<T> {
     if sign == ">" { Range::Above(bound) } else { Range::Below(bound) }
 }
 
-fn source(word: &str, value: &str) -> Result<IpNet, QueryError> {
+fn address(word: &str, end: End, key: &str, value: &str) -> Result<Condition, QueryError> {
+    let network = || value.parse::<IpNet>().ok();
     let address = || value.parse::<IpAddr>().ok().map(IpNet::from);
-    let Some(network) = value.parse::<IpNet>().ok().or_else(address) else {
-        let remedy = "write src=10.0.0.0/8, src=10.1.2.3 or src=2001:db8::/32".to_owned();
-        return wrong(word, "src is a network or an address", remedy);
+    let place = network().or_else(address).map(Place::Network).or_else(|| port(value));
+    let Some(place) = place else {
+        let rule = format!("{key} is a network, an address, or an address with a port");
+        let forms = ["10.0.0.0/8", "10.1.2.3", "10.1.2.3:443", "[2001:db8::1]:443"];
+        let forms = forms.map(|form| format!("{key}={form}"));
+        return wrong(word, rule, format!("write {}", forms.join(", ")));
     };
-    Ok(network)
+    Ok(Condition::Address(end, place))
+}
+
+fn port(value: &str) -> Option<Place> {
+    let address = value.parse::<SocketAddr>().ok()?;
+    Some(Place::Port(address.ip(), address.port()))
 }
 
 fn duration(word: &str, value: &str) -> Result<Duration, QueryError> {
@@ -132,14 +145,28 @@ pub(super) fn listener(word: &str, value: &str, names: &Names) -> Result<Listene
     named(word, value, "listener", names.listeners.iter().map(|(id, name)| (*id, &**name)))
 }
 
-fn server(word: &str, value: &str, names: &Names) -> Result<Condition, QueryError> {
-    let (upstream, server) = split_server(value);
+/// The upstream that `word` names by `value`.
+pub(super) fn upstream<'n>(
+    word: &str,
+    value: &str,
+    names: &'n Names,
+) -> Result<&'n UpstreamNames, QueryError> {
     let known = names.upstreams.iter().map(|upstream| (upstream, upstream.name.as_str()));
-    let UpstreamNames { id, servers, .. } = named(word, upstream, "upstream", known)?;
+    named(word, value, "upstream", known)
+}
+
+fn server(word: &str, value: &str, names: &Names) -> Result<Condition, QueryError> {
+    let (name, server) = split_server(value);
+    // An upstream may have such a name.
+    let is_named = names.upstreams.iter().any(|upstream| upstream.name == name);
+    if let (false, Some(place)) = (is_named, port(value)) {
+        return Ok(Condition::Address(End::Peer(Side::Upstream), place));
+    }
+    let UpstreamNames { id, servers, .. } = upstream(word, name, names)?;
     let Some(server) = server else { return Ok(Condition::Upstream(*id)) };
     if servers.is_empty() {
-        let rule = format!("the gateway itself answers for {upstream}, which has no servers");
-        return wrong(word, rule, format!("write server={upstream}"));
+        let rule = format!("the gateway itself answers for {name}, which has no servers");
+        return wrong(word, rule, format!("write server={name}"));
     }
     let servers = servers.iter().map(|(id, name)| (*id, &**name));
     named(word, server, "server", servers).map(Condition::Server)
@@ -192,6 +219,14 @@ pub(super) fn sort(word: &str) -> Result<Sort, QueryError> {
         "bytes" => Ok(Sort::Bytes),
         _ => wrong(word, "there is no such order", "write idle, age or bytes".to_owned()),
     }
+}
+
+/// What connections are to be counted by.
+pub(super) fn by(word: &str) -> Result<By, QueryError> {
+    let words = By::ALL.map(By::word);
+    let known = By::ALL.into_iter().find(|by| by.word() == word);
+    let remedy = || format!("write {}", words.join(", "));
+    known.map_or_else(|| wrong(word, "connections are not counted by that", remedy()), Ok)
 }
 
 /// How many rows are wanted.
@@ -249,13 +284,21 @@ mod tests {
             ("src>10.0.0.0/8", "\"src>10.0.0.0/8\": src takes =; write src=10.0.0.0/8"),
             (
                 "src=10.0.0.0/33",
-                "\"src=10.0.0.0/33\": src is a network or an address; write \
-                src=10.0.0.0/8, src=10.1.2.3 or src=2001:db8::/32",
+                "\"src=10.0.0.0/33\": src is a network, an address, or an address with a \
+                port; write src=10.0.0.0/8, src=10.1.2.3, src=10.1.2.3:443, \
+                src=[2001:db8::1]:443",
             ),
             (
+                "source=:443",
+                "\"source=:443\": source is a network, an address, or an address with a \
+                port; write source=10.0.0.0/8, source=10.1.2.3, source=10.1.2.3:443, \
+                source=[2001:db8::1]:443",
+            ),
+            ("local>10.0.0.1", "\"local>10.0.0.1\": local takes =; write local=10.0.0.1:443"),
+            (
                 "colour=red",
-                "\"colour=red\": there is no such key; write one of src, idle, age, \
-                bytes, server, listener, state, worker",
+                "\"colour=red\": there is no such key; write one of src, local, source, \
+                idle, age, bytes, server, listener, state, worker",
             ),
             ("listener=edgy", "\"listener=edgy\": there is no such listener; write one of edge"),
             ("server=app/b", "\"server=app/b\": there is no such server; write one of a"),
@@ -304,6 +347,22 @@ mod tests {
     }
 
     #[test]
+    fn a_name_of_a_server_comes_before_an_address() {
+        let odd = upstream(7, "10.0.0.1:80", vec![(ServerId(3), "a".to_owned())]);
+        let parse = |names: &Names| Query::parse("server=10.0.0.1:80", None, None, names);
+        let by_address = parse(&names()).expect("an address");
+        assert!(by_address.asks(Side::Upstream));
+        let by_name = parse(&Names { upstreams: vec![odd], ..names() }).expect("a name");
+        assert!(!by_name.asks(Side::Upstream));
+        let words = "server".parse::<By>().map(By::word);
+        assert_eq!(words, Ok("server"));
+        let said = "worker".parse::<By>().expect_err("none").to_string();
+        let expected =
+            "\"worker\": connections are not counted by that; write src, server, listener";
+        assert_eq!(said, expected);
+    }
+
+    #[test]
     fn bounds_are_kept() {
         let many = "state=joined ".repeat(MOST_WORDS);
         assert!(Query::parse(&many, None, None, &names()).is_ok());
@@ -327,7 +386,7 @@ mod tests {
 
         #[test]
         fn no_value_makes_it_panic(
-            key in "(src|idle|age|bytes|server|listener|state|worker)",
+            key in "(src|local|source|idle|age|bytes|server|listener|state|worker)",
             sign in "[=<>]{1,2}",
             value in "[0-9a-zA-Z./:é-]{0,40}",
         ) {

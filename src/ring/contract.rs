@@ -77,6 +77,9 @@ pub struct FourTuple {
     pub local: SocketAddr,
     /// The peer's; `None` when the kernel no longer knows it.
     pub peer: Option<SocketAddr>,
+    /// Who stands between: the peer of a socket whose client is another, in place of which that
+    /// one is `peer`. A ring does not know.
+    pub via: Option<SocketAddr>,
 }
 
 /// Slots for clients, and the accepts that fill them.
@@ -192,10 +195,12 @@ pub trait Buffers {
 /// one operation of a kind is in flight per side, and an operation is retired only by a completion
 /// without `more`.
 pub trait Operations {
-    /// Takes a server in: the address that was handed over under this id.
+    /// Takes a server in: the address that was handed over last under this id, with its source
+    /// addresses. A server that the ring has under this id is replaced; what is being opened goes
+    /// on as it began.
     ///
     /// # Panics
-    /// As [`Accepts::add_gate`].
+    /// When nothing was handed over under the id.
     fn add_server(&mut self, server: ServerId);
 
     /// Gives a server up, towards which nothing is being opened or connected. Its id may be used
@@ -231,6 +236,12 @@ pub trait Ring: Accepts + Buffers + Operations {
     /// Whether more had arrived than this turn brings.
     fn is_behind(&mut self) -> bool {
         false
+    }
+
+    /// From now on waits for so long for a batch of completions before the first one will do; zero:
+    /// it does not. A ring without batches has nothing to do.
+    fn set_batch_wait(&mut self, wait: Duration) {
+        let _ = wait;
     }
 
     /// The ring's counters so far.

@@ -97,6 +97,7 @@ layer! {
         fn turn(&mut self, wait: Option<Duration>) -> Result<(), Errno>;
         fn next(&mut self) -> Option<Completion>;
         fn is_behind(&mut self) -> bool;
+        fn set_batch_wait(&mut self, wait: Duration);
         fn counters(&self) -> RingCounters;
     }
 }

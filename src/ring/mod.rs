@@ -10,8 +10,9 @@ pub mod layer;
 pub mod token;
 
 pub use contract::{AcceptMode, Accepts, Buffers, Completion, Done, FourTuple, Operations, Ring};
+pub use kernel::lifecycle::require_batches;
 pub use kernel::locked::{lockable_bytes, patient};
-pub use kernel::options::{steer_clients, take_no_hops};
+pub use kernel::options::{spread_clients, steer_clients, take_no_hops};
 pub use kernel::probe::{Features, HostSays, ProbeError, probe};
 pub use kernel::{
     AcceptQueue, KernelRing, PassiveSocket, RingError, RingSetup, ServerSocket, Supplier, Waker,

@@ -9,12 +9,12 @@ use super::{Head, Moment, Row, Table};
 use crate::api::conns::{Conn, Conns};
 
 const HEADS: &[Head] = &[
-    Head::new("connection", "id", Word, 0),
-    Head::new("client", "client", Word, 2),
-    Head::new("server", "server", Word, 3),
-    Head::new("to server/s", "to_upstream_bytes", ByteRate, 1),
-    Head::new("to client/s", "to_client_bytes", ByteRate, 1),
-    Head::new("moved", "bytes", Bytes, 4),
+    Head::new("connection", "id", Word, 0).means("its id, as kill takes it"),
+    Head::new("client", "client", Word, 2).means("the address of its client"),
+    Head::new("server", "server", Word, 3).means("its upstream and its server"),
+    Head::new("to server/s", "to_upstream_bytes", ByteRate, 1).means("bytes from its client"),
+    Head::new("to client/s", "to_client_bytes", ByteRate, 1).means("bytes to its client"),
+    Head::new("moved", "bytes", Bytes, 4).means("bytes both ways since its accept"),
 ];
 
 /// Rows of an answer that lists connections, the fastest first. Rates are those since an earlier

@@ -22,7 +22,7 @@ pub enum Cell {
     Share {
         /// The part in use.
         used: u64,
-        /// The whole.
+        /// The whole; 0: without a limit.
         all: u64,
     },
     /// How many per second.
@@ -33,6 +33,8 @@ pub enum Cell {
     Balance(Option<f64>),
     /// How long.
     Span(Duration),
+    /// How long something takes each time.
+    Latency(Option<Duration>),
 }
 
 /// The kinds of values.
@@ -47,6 +49,7 @@ pub enum Kind {
     ByteRate,
     Balance,
     Span,
+    Latency,
 }
 
 impl Kind {
@@ -61,22 +64,35 @@ impl Kind {
             Kind::ByteRate => "byte-rate",
             Kind::Balance => "balance",
             Kind::Span => "span",
+            Kind::Latency => "latency",
         }
     }
 }
 
-/// How near something is to its end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// How near something is to its end, or how bad a state is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
-    /// There is plenty.
+    /// There is plenty; it does what it is for.
     Easy,
-    /// Less than a third is left.
+    /// Less than a third is left; it does so in part, or an operator wants it otherwise.
     High,
-    /// Less than a tenth is left.
+    /// Less than a tenth is left; it does not.
     Full,
 }
 
 impl Level {
+    /// How bad the state of a server or a worker is, by its word in a table.
+    pub fn of_state(word: &str) -> Level {
+        match word {
+            "up" | "serves" => Level::Easy,
+            "down" | "ejected" => Level::Full,
+            word if word.starts_with("silent") => Level::Full,
+            // A server in trial, in slow-start, in drain or maintenance; a worker that drains or
+            // ends; a word of a later version.
+            _ => Level::High,
+        }
+    }
+
     /// The word by which the status page knows its colour.
     pub fn word(self) -> &'static str {
         match self {
@@ -94,6 +110,7 @@ impl Cell {
             Cell::Word(word) => plain_word(word).into_owned(),
             Cell::Count(count) => thousands(*count),
             Cell::Bytes(bytes) => size(*bytes as f64),
+            Cell::Share { used, all: 0 } => thousands(*used),
             Cell::Share { used, all } => format!("{} / {}", thousands(*used), thousands(*all)),
             Cell::Rate(rate) => rate.map_or(NOTHING.into(), number),
             Cell::ByteRate(rate) => rate.map_or(NOTHING.into(), size),
@@ -103,6 +120,7 @@ impl Cell {
                 balance.map_or(NOTHING.into(), |part| format!("{:+.0} %", percent(part)))
             }
             Cell::Span(duration) => brief(*duration),
+            Cell::Latency(duration) => duration.map_or(NOTHING.into(), latency),
         }
     }
 
@@ -117,19 +135,20 @@ impl Cell {
             Cell::ByteRate(_) => Kind::ByteRate,
             Cell::Balance(_) => Kind::Balance,
             Cell::Span(_) => Kind::Span,
+            Cell::Latency(_) => Kind::Latency,
         }
     }
 
     /// Whether nobody knows it yet.
     pub fn is_unknown(&self) -> bool {
-        matches!(self, Cell::Rate(None) | Cell::ByteRate(None) | Cell::Balance(None))
+        use Cell::{Balance, ByteRate, Latency, Rate};
+        matches!(self, Rate(None) | ByteRate(None) | Balance(None) | Latency(None))
     }
 
     /// How much of what there is, from 0 to 1.
     pub fn part(&self) -> Option<f64> {
         match self {
             Cell::Share { used, all } if *all > 0 => Some((*used as f64 / *all as f64).min(1.0)),
-            Cell::Share { .. } => Some(0.0),
             _ => None,
         }
     }
@@ -161,12 +180,13 @@ impl Cell {
             Cell::Rate(rate) | Cell::ByteRate(rate) => rate.unwrap_or(-1.0),
             Cell::Balance(balance) => balance.unwrap_or(-1.0),
             Cell::Span(duration) => duration.as_secs_f64(),
+            Cell::Latency(duration) => duration.map_or(-1.0, |it| it.as_secs_f64()),
         }
     }
 }
 
 /// `0`, `0.4`, `9.9`, `1,234`.
-fn number(value: f64) -> String {
+pub(super) fn number(value: f64) -> String {
     match value {
         0.0 => "0".into(),
         value if value < 9.95 => format!("{value:.1}"),
@@ -218,6 +238,16 @@ fn brief(duration: Duration) -> String {
     }
 }
 
+/// `0.08 ms`, `3.2 ms`, `45 ms`, `1.7 s`.
+fn latency(duration: Duration) -> String {
+    match duration.as_secs_f64() * 1e3 {
+        millis if millis < 0.995 => format!("{millis:.2} ms"),
+        millis if millis < 9.95 => format!("{millis:.1} ms"),
+        millis if millis < 999.5 => format!("{millis:.0} ms"),
+        millis => format!("{:.1} s", millis / 1e3),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -250,6 +280,28 @@ mod tests {
     }
 
     #[test]
+    fn every_state_has_its_level() {
+        for (level, words) in [
+            (Level::Easy, &["up", "serves"][..]),
+            (
+                Level::High,
+                &["trial", "slow-start", "drain", "maintenance", "drains", "ends", "new"],
+            ),
+            (Level::Full, &["down", "ejected", "silent for 7 s"]),
+        ] {
+            for word in words {
+                assert_eq!(Level::of_state(word), level, "{word}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_share_without_a_limit_is_a_number() {
+        let free = Cell::Share { used: 1_200, all: 0 };
+        assert_eq!((free.text(), free.part(), free.level()), ("1,200".into(), None, Level::Easy));
+    }
+
+    #[test]
     fn a_span_has_two_units() {
         for (seconds, text) in [
             (0, "0 s"),
@@ -279,14 +331,26 @@ mod tests {
     }
 
     #[test]
+    fn a_latency_is_as_fine_as_it_is_short() {
+        for (micros, text) in [
+            (0, "0.00 ms"),
+            (84, "0.08 ms"),
+            (996, "1.0 ms"),
+            (45_400, "45 ms"),
+            (999_400, "999 ms"),
+            (1_740_000, "1.7 s"),
+        ] {
+            assert_eq!(Cell::Latency(Some(Duration::from_micros(micros))).text(), text);
+        }
+        assert!(Cell::Latency(None).is_unknown());
+    }
+
+    #[test]
     fn what_is_unknown_comes_before_what_is_zero() {
         assert_eq!(Cell::Rate(None).order(&Cell::Rate(Some(0.0))), Ordering::Less);
         let share = |used| Cell::Share { used, all: 10 };
         assert_eq!(share(2).order(&share(10)), Ordering::Less);
-        assert_eq!(
-            (share(5).part(), Cell::Share { used: 0, all: 0 }.part()),
-            (Some(0.5), Some(0.0))
-        );
+        assert_eq!(share(5).part(), Some(0.5));
         assert_eq!(Cell::Word("a".into()).order(&Cell::Word("b".into())), Ordering::Less);
     }
 }

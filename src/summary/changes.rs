@@ -12,6 +12,9 @@ pub fn changes(answer: &Reloaded) -> String {
     for [sign, key, value, takes] in &rows {
         text += &format!(" {sign} {key:keys$}  {value:values$}  {takes}\n");
     }
+    for line in &answer.by_hand {
+        text += &format!(" * {line}, by hand; --reset takes the file's word\n");
+    }
     text + &total(answer)
 }
 
@@ -75,6 +78,7 @@ mod tests {
     fn answer(changes: Vec<Change>) -> Reloaded {
         Reloaded {
             applied: false,
+            by_hand: Vec::new(),
             changes,
             failed: None,
             file: "p.toml".to_owned(),

@@ -8,8 +8,10 @@ mod busiest;
 mod cell;
 mod changes;
 mod conns;
+mod said;
 #[cfg(test)]
 pub(crate) mod sample;
+mod table;
 mod tables;
 #[cfg(test)]
 mod tests;
@@ -20,117 +22,61 @@ use std::time::Duration;
 pub use busiest::busiest;
 pub use cell::{Cell, Kind, Level, span};
 pub use changes::changes;
-pub use conns::{conns, listing};
+pub use conns::{conns, counts, listing};
+pub use said::{Said, events, lasted};
+pub use table::{Head, Row, Table};
 pub use text::{FIGURE_GAP, figure_lines, laid_out, screenful};
 
 use crate::base::limits::STALLED_AFTER;
 use crate::base::plain_word;
-use crate::doctor::count;
 use crate::metrics::Reading;
 use crate::metrics::reading::Counts;
 
 /// Rates of less time than this are noise.
 const SECONDS_MIN: f64 = 0.05;
 
-/// The name of a value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Head {
-    /// For people.
-    pub title: &'static str,
-    /// Its place in the row of the page's document, dots between the steps; `#`: the row's name.
-    pub path: &'static str,
-    /// The place of what it is a share of.
-    pub of: &'static str,
-    /// Of which kind the values are.
-    pub kind: Kind,
-    /// Where there is no room, the greatest goes first.
-    pub spare: u8,
-}
-
-impl Head {
-    /// Of a value that stands alone.
-    const fn new(title: &'static str, path: &'static str, kind: Kind, spare: u8) -> Head {
-        Head { title, path, of: "", kind, spare }
-    }
-
-    /// Of a share of what is at `of`.
-    const fn share(title: &'static str, path: &'static str, of: &'static str, spare: u8) -> Head {
-        Head { title, path, of, kind: Kind::Share, spare }
-    }
-}
-
-/// Rows of the same kind.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Table {
-    /// The title of the table.
-    pub title: &'static str,
-    /// Their place in the page's document.
-    pub path: &'static str,
-    /// By column.
-    pub heads: &'static [Head],
-    /// As long as `heads`, each.
-    pub rows: Vec<Row>,
-}
-
-impl Table {
-    /// Of `columns`, each with its width, those for which `room` has room with `gap` between two;
-    /// one at least.
-    pub fn fit(
-        &self,
-        mut columns: Vec<(usize, usize)>,
-        gap: usize,
-        room: usize,
-    ) -> Vec<(usize, usize)> {
-        let total = |columns: &[(usize, usize)]| -> usize {
-            columns.iter().map(|(_, wide)| wide + gap).sum::<usize>().saturating_sub(gap)
-        };
-        while columns.len() > 1 && total(&columns) > room {
-            let spare = |at: &usize| (self.heads[columns[*at].0].spare, *at);
-            let at = (0..columns.len()).max_by_key(spare).expect("there is more than one");
-            columns.remove(at);
-        }
-        columns
-    }
-}
-
-/// A row.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Row {
-    /// Its name in the table's place in the page's document.
-    pub key: String,
-    /// By column.
-    pub cells: Vec<Cell>,
-}
+/// How many tables a summary has.
+pub const TABLES: usize = 5;
 
 /// A reading in figures and tables, with rates if there is an earlier one.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Summary {
     /// The gateway's version.
     pub version: String,
+    /// Which gateway it is, where the reading says so.
+    pub gateway: Option<String>,
     /// `ready` or `draining`.
     pub stage: &'static str,
     /// Since its start.
     pub up: Duration,
     /// When a drain ends what is left.
     pub drain_left: Option<Duration>,
-    /// Present failures and losses, a line each.
-    pub troubles: Vec<String>,
+    /// Whether all is well, in a few words.
+    pub verdict: String,
+    /// What is wrong at present, the worst first.
+    pub troubles: Vec<Said>,
     /// Connections, of what may be held.
     pub connections: Cell,
     /// The limit that this comes from.
     pub bound_by: String,
     /// Over all listeners and workers.
     pub figures: Vec<(Head, Cell)>,
+    /// Drains under way.
+    pub drains: Table,
     /// Listeners.
     pub listeners: Table,
     /// Servers of upstreams.
     pub servers: Table,
+    /// A server or an upstream is in trouble.
+    pub servers_fail: bool,
     /// Upstreams that the gateway itself answers.
     pub builtins: Vec<String>,
     /// Workers and their rings.
     pub workers: Table,
     /// Why connections were closed and clients refused.
     pub endings: Table,
+    /// What happened last, a line each, the oldest first.
+    pub events: Vec<String>,
 }
 
 impl Summary {
@@ -140,15 +86,19 @@ impl Summary {
         let drain_left = now.drain.deadline_seconds.filter(|_| now.drain.draining);
         Summary {
             version: plain_word(&now.build.version).into_owned(),
+            gateway: now.gateway.as_ref().map(|it| plain_word(&it.to_string()).into_owned()),
             stage: if now.drain.draining { "draining" } else { "ready" },
             up: seconds(now.at_seconds),
             drain_left: drain_left.map(|deadline| seconds(deadline - now.at_seconds)),
-            troubles: troubles(now),
+            verdict: said::verdict(&now.troubles),
+            troubles: said::troubles(now),
             connections: Cell::Share { used: open(now), all: now.budget.limit },
             bound_by: plain_word(&now.budget.bound_by).into_owned(),
             figures: tables::figures(now, pace),
+            drains: tables::drains(now),
             listeners: tables::listeners(now, pace),
             servers: tables::servers(now, pace),
+            servers_fail: said::servers_fail(&now.troubles),
             builtins: now
                 .upstreams
                 .iter()
@@ -157,12 +107,19 @@ impl Summary {
                 .collect(),
             workers: tables::workers(now, pace),
             endings: tables::endings(now, pace),
+            events: now.events.iter().map(said::event).collect(),
         }
     }
 
-    /// The tables, the most telling first.
-    pub fn tables(&self) -> [&Table; 4] {
-        [&self.listeners, &self.servers, &self.workers, &self.endings]
+    /// The tables, each always at the same place.
+    pub fn tables(&self) -> [&Table; TABLES] {
+        let Summary { drains, listeners, servers, workers, endings, .. } = self;
+        [drains, listeners, servers, workers, endings]
+    }
+
+    /// The places of the tables, the most telling first: servers that fail come before listeners.
+    pub fn order(&self) -> [usize; TABLES] {
+        if self.servers_fail { [0, 2, 1, 3, 4] } else { [0, 1, 2, 3, 4] }
     }
 }
 
@@ -205,18 +162,6 @@ impl<'a> Pace<'a> {
         let (earlier, passed) = self.earlier?;
         Some(now.saturating_sub(then(earlier).unwrap_or(0)) as f64 / passed)
     }
-}
-
-fn troubles(now: &Reading) -> Vec<String> {
-    let log = now.access_log.as_ref().filter(|log| log.failing.is_some() || log.lost() > 0);
-    let words = log.map(|log| {
-        let failing = log.failing.as_ref().map(|failing| {
-            let since = span(seconds(now.at_seconds - failing.since_seconds));
-            format!("not written for {since} ({}), ", plain_word(&failing.because))
-        });
-        format!("access log: {}{} lost", failing.unwrap_or_default(), count(log.lost(), "line"))
-    });
-    words.into_iter().collect()
 }
 
 fn open(reading: &Reading) -> u64 {

@@ -13,7 +13,7 @@ pub(crate) fn reading() -> Reading {
             "name": name, "addresses": [address], "accepted": accepted, "open": accepted / 4,
             "limit": null, "paused": false,
             "refused": { "gateway-limit": accepted / 1000, "drain-end": 0 },
-            "closed": { "closed": accepted / 2, "client-reset": accepted / 4, "idle": 0,
+            "closed": { "closed-by-client": accepted / 2, "client-reset": accepted / 4, "idle": 0,
                 "refused": accepted / 1000 },
             "to_upstream_bytes": accepted * 1000, "to_client_bytes": accepted * 5000,
             "accept_queue": { "waiting": waiting, "limit": 8190, "dropped": 3 },
@@ -24,7 +24,7 @@ pub(crate) fn reading() -> Reading {
         json!({
             "name": name, "address": address, "attempts": joined + failed, "joined": joined,
             "failed": { "refused": failed, "timed-out": 0 }, "open": joined / 4,
-            "weight": 1,
+            "weight": 1, "state": "up", "up": 1, "backup": false, "connect": durations,
             "to_upstream_bytes": joined * 1000, "to_client_bytes": joined * 5000
         })
     };
@@ -45,14 +45,14 @@ pub(crate) fn reading() -> Reading {
             listener("devices", "[::]:7443", 12_000, 7_900),
         ],
         "upstreams": [
-            { "name": "app", "connect": durations, "servers": [
+            { "name": "app", "connect": durations, "waiting": 0, "servers": [
                 server("127.0.0.1:9000", "127.0.0.1:9000", 120_000, 0),
                 server("127.0.0.1:9001", "127.0.0.1:9001", 120_000, 77),
             ] },
-            { "name": "mail", "connect": durations, "servers": [
+            { "name": "mail", "connect": durations, "waiting": 0, "servers": [
                 server("imap", "10.0.0.7:143", 12_000, 4),
             ] },
-            { "name": "probe", "connect": durations, "servers": [] },
+            { "name": "probe", "connect": durations, "waiting": 0, "servers": [] },
         ]
     });
     serde_json::from_value(document).expect("a whole reading")
@@ -80,7 +80,7 @@ pub(crate) fn later() -> Reading {
     let edge = &mut reading.listeners[0];
     edge.accepted += 2_469;
     edge.to_client_bytes += 80_000_000;
-    *edge.closed.get_mut("closed").expect("it is there") += 2_000;
+    *edge.closed.get_mut("closed-by-client").expect("it is there") += 2_000;
     edge.closed.insert("idle".into(), 8);
     reading.upstreams[0].servers[1].joined += 2_469;
     reading.workers[0].turns += 20_000;

@@ -3,12 +3,13 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 
-use super::cell::Kind::{Balance, ByteRate, Bytes, Count, Rate, Word};
-use super::cell::{Cell, span};
+use super::cell::Kind::{Balance, ByteRate, Bytes, Count, Latency, Rate, Word};
+use super::cell::{Cell, number, span};
 use super::{Head, Pace, Row, STALLED_AFTER, Table, open, seconds, sum};
+use crate::base::plain_word;
 use crate::conn::Reason;
 use crate::metrics::Reading;
-use crate::metrics::reading::{Counts, Leaving, Listener, Server, Worker};
+use crate::metrics::reading::{Counts, DrainProgress, Leaving, Listener, Server, Worker};
 use crate::query::server_title;
 
 /// A host that allows so many files means that it has no limit.
@@ -60,22 +61,53 @@ pub(super) fn figures(now: &Reading, pace: Pace<'_>) -> Vec<(Head, Cell)> {
     figures
 }
 
-const LISTENERS: &[Head] = &[
-    Head::new("listener", "name", Word, 0),
-    Head::share("accept queue", "accept_queue.waiting", "accept_queue.limit", 1),
-    Head::new("open", "open", Count, 0),
-    Head::new("accepts/s", "accepted", Rate, 1),
-    Head::new("accepted", "accepted", Count, 6),
-    Head::new("refused", "refused", Count, 5),
-    Head::new("dropped", "accept_queue.dropped", Count, 5),
-    Head::new("to server/s", "to_upstream_bytes", ByteRate, 4),
-    Head::new("to client/s", "to_client_bytes", ByteRate, 4),
-    Head::new("addresses", "addresses", Word, 7),
+const DRAINS: &[Head] = &[
+    Head::new("drain", "name", Word, 0).means("what drains"),
+    Head::new("left", "left", Count, 0).means("connections that it has still to end"),
+    Head::new("ended", "ended", Count, 2).means("connections that it has ended"),
+    Head::new("pace", "pace", Word, 1).means("how many it ends per second at present"),
+    Head::new("time left", "time_left", Word, 0).means("until all are ended, at that pace"),
 ];
 
-/// A name, and what an operator made of it.
+/// Drains under way.
+pub(super) fn drains(now: &Reading) -> Table {
+    let row = |(index, drain): (usize, &DrainProgress)| {
+        let cells = vec![
+            Cell::Word(plain_word(&drain.name).into_owned()),
+            Cell::Count(drain.left),
+            Cell::Count(drain.ended),
+            Cell::Word(format!("{}/s", number(drain.per_second))),
+            Cell::Word(span(seconds(drain.seconds_left))),
+        ];
+        Row { key: index.to_string(), cells }
+    };
+    let rows = now.drains.iter().enumerate().map(row).collect();
+    Table { title: "Drains", path: "drains", heads: DRAINS, rows }
+}
+
+const LISTENERS: &[Head] = &[
+    Head::new("listener", "name", Word, 0).means("its name, and (paused) or (full)"),
+    Head::share("accept queue", "accept_queue.waiting", "accept_queue.limit", 1)
+        .means("clients that wait for an accept, and how many may"),
+    Head::share("open", "open", "limit", 0).means("connections, and its max_connections if any"),
+    Head::new("accepts/s", "accepted", Rate, 1).means("new clients per second"),
+    Head::new("accepted", "accepted", Count, 6).means("clients since the start"),
+    Head::new("refused", "refused", Count, 5).means("clients refused at a limit or an end"),
+    Head::new("dropped", "accept_queue.dropped", Count, 5)
+        .means("handshakes that the kernel dropped: the queue was full"),
+    Head::new("to server/s", "to_upstream_bytes", ByteRate, 4).means("bytes from its clients"),
+    Head::new("to client/s", "to_client_bytes", ByteRate, 4).means("bytes to its clients"),
+    Head::new("addresses", "addresses", Word, 7).means("where it listens"),
+];
+
+/// A name, and a word on its state.
 fn marked(name: &str, is_so: bool, word: &str) -> String {
     if is_so { format!("{name} ({word})") } else { name.to_owned() }
+}
+
+/// Whether a listener has as many connections as it may hold itself.
+fn is_full(listener: &Listener) -> bool {
+    listener.limit.is_some_and(|limit| listener.open >= limit)
 }
 
 /// By listener, in the order of the config.
@@ -87,10 +119,11 @@ pub(super) fn listeners(now: &Reading, pace: Pace<'_>) -> Table {
             })
         };
         let queue = listener.accept_queue;
+        let paused = marked(&listener.name, listener.paused, "paused");
         let cells = vec![
-            Cell::Word(marked(&listener.name, listener.paused, "paused")),
+            Cell::Word(marked(&paused, is_full(listener), "full")),
             Cell::Share { used: queue.waiting, all: queue.limit },
-            Cell::Count(listener.open),
+            Cell::Share { used: listener.open, all: listener.limit.unwrap_or(0) },
             Cell::Rate(rate(|l| l.accepted)),
             Cell::Count(listener.accepted),
             Cell::Count(sum(&listener.refused)),
@@ -106,16 +139,25 @@ pub(super) fn listeners(now: &Reading, pace: Pace<'_>) -> Table {
 }
 
 const SERVERS: &[Head] = &[
-    Head::new("server", "title", Word, 0),
-    Head::new("weight", "weight", Count, 6),
-    Head::new("open", "open", Count, 0),
-    Head::new("joins/s", "joined", Rate, 1),
-    Head::new("joined", "joined", Count, 5),
-    Head::new("failures/s", "failed", Rate, 2),
-    Head::new("failed", "failed", Count, 4),
-    Head::new("to server/s", "to_upstream_bytes", ByteRate, 3),
-    Head::new("to client/s", "to_client_bytes", ByteRate, 3),
-    Head::new("address", "address", Word, 6),
+    Head::new("server", "title", Word, 0).means("its upstream and its name, and (backup)"),
+    Head::new("state", "state", Word, 0)
+        .means("up, slow-start, down, ejected, trial, drain, maintenance"),
+    Head::new("weight", "weight", Count, 6).means("its share in relation to the others'"),
+    Head::share("open", "open", "limit", 0).means("connections, and its max_connections if any"),
+    Head::new("joins/s", "joined", Rate, 1).means("clients joined to it, per second"),
+    Head::new("joined", "joined", Count, 5).means("clients since the start"),
+    Head::new("failures/s", "failed", Rate, 2).means("connects that fail, per second"),
+    Head::new("failed", "failed", Count, 4).means("connects that failed since the start"),
+    Head::new("connect p50", "connect_p50_seconds", Latency, 4)
+        .means("half of the last minute's connects took no longer, about"),
+    Head::new("p99", "connect_p99_seconds", Latency, 2)
+        .means("99 in 100 of the last minute's took no longer, about"),
+    Head::new("to server/s", "to_upstream_bytes", ByteRate, 5).means("bytes to it"),
+    Head::new("to client/s", "to_client_bytes", ByteRate, 5).means("bytes from it"),
+    Head::new("address", "address", Word, 8).means("its address"),
+    Head::new("last error", "last_error", Word, 3)
+        .means("why a client failed there last, however long ago")
+        .cut_to(18),
 ];
 
 /// By server, in the order of the config.
@@ -126,16 +168,20 @@ pub(super) fn servers(now: &Reading, pace: Pace<'_>) -> Table {
         let rate =
             |of: fn(&Server) -> u64| pace.rate(of(server), |_| then.get(&title).copied().map(of));
         let cells = vec![
-            Cell::Word(marked(&title, server.weight == 0, "drains")),
+            Cell::Word(marked(&title, server.backup, "backup")),
+            Cell::Word(server.state.clone()),
             Cell::Count(server.weight),
-            Cell::Count(server.open),
+            Cell::Share { used: server.open, all: server.limit.unwrap_or(0) },
             Cell::Rate(rate(|s| s.joined)),
             Cell::Count(server.joined),
             Cell::Rate(rate(|s| sum(&s.failed))),
             Cell::Count(sum(&server.failed)),
+            Cell::Latency(server.connect_p50_seconds.map(seconds)),
+            Cell::Latency(server.connect_p99_seconds.map(seconds)),
             Cell::ByteRate(rate(|s| s.to_upstream_bytes)),
             Cell::ByteRate(rate(|s| s.to_client_bytes)),
             Cell::Word(server.address.clone()),
+            Cell::Word(server.last_error.clone().unwrap_or_default()),
         ];
         Row { key: index.to_string(), cells }
     };
@@ -152,14 +198,14 @@ fn titled(reading: &Reading) -> impl Iterator<Item = (String, &Server)> {
 }
 
 const WORKERS: &[Head] = &[
-    Head::new("worker", "#", Word, 0),
-    Head::share("connections", "open", "slots", 0),
-    Head::new("balance", "balance", Balance, 1),
-    Head::share("buffers", "used_buffers", "buffers", 2),
-    Head::new("turns/s", "turns", Rate, 3),
-    Head::new("completions/s", "completions", Rate, 5),
-    Head::new("rings", "rings", Count, 4),
-    Head::new("state", "state", Word, 1),
+    Head::new("worker", "#", Word, 0).means("its number: one a core"),
+    Head::share("connections", "open", "slots", 0).means("connections, and its slots for them"),
+    Head::new("balance", "balance", Balance, 1).means("how far from the mean of all workers"),
+    Head::share("buffers", "used_buffers", "buffers", 2).means("buffers in use, and all it has"),
+    Head::new("turns/s", "turns", Rate, 3).means("passes of its loop per second"),
+    Head::new("completions/s", "completions", Rate, 5).means("answers of the kernel per second"),
+    Head::new("rings", "rings", Count, 4).means("its io_uring instances"),
+    Head::new("state", "state", Word, 1).means("serves, drains, ends, or silent: stands still"),
 ];
 
 /// By worker.
@@ -198,9 +244,9 @@ fn state(worker: &Worker) -> String {
 }
 
 const ENDINGS: &[Head] = &[
-    Head::new("reason", "#", Word, 0),
-    Head::new("connections", "", Count, 0),
-    Head::new("per second", "", Rate, 0),
+    Head::new("reason", "#", Word, 0).means("why connections were closed or clients refused"),
+    Head::new("connections", "", Count, 0).means("how many since the start"),
+    Head::new("per second", "", Rate, 0).means("how many per second"),
 ];
 
 /// Why connections were closed, and clients refused.

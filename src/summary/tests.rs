@@ -1,7 +1,8 @@
 //! What readings are said to mean.
 
 use super::sample::{later, reading};
-use crate::metrics::reading::{AccessLog, Failing};
+use crate::metrics::Reading;
+use crate::metrics::reading::{Event, Severity, Trouble};
 
 use super::{Cell, Summary, Table, screenful};
 
@@ -35,26 +36,72 @@ fn sums_and_shares_are_those_of_the_reading() {
     assert_eq!(cell(&summary.workers, "1", "balance").text(), "+2 %");
     assert_eq!(*cell(&summary.workers, "0", "buffers"), Cell::Share { used: 24, all: 1024 });
     assert_eq!(*cell(&summary.servers, "1", "failed"), Cell::Count(77));
-    assert_eq!(*cell(&summary.endings, "closed", "connections"), Cell::Count(126_000));
+    assert_eq!(*cell(&summary.endings, "closed-by-client", "connections"), Cell::Count(126_000));
     assert_eq!(*cell(&summary.endings, "refused: gateway-limit", "connections"), Cell::Count(252));
     assert!(!summary.endings.rows.iter().any(|row| ["idle", "refused"].contains(&&*row.key)));
     assert_eq!(summary.builtins, ["probe"]);
 }
 
 #[test]
-fn an_access_log_that_loses_lines_shows_and_since_when() {
+fn a_listener_at_its_limit_is_marked() {
     let mut now = reading();
-    let log = |failed, failing| Some(AccessLog { written: 5, dropped: 0, failed, failing });
-    now.access_log = log(0, None);
-    assert_eq!(Summary::of(&now, None).troubles, [""; 0]);
-    let since_seconds = now.at_seconds - 65.0;
-    let because = "No space left on device".to_owned();
-    now.access_log = log(1, Some(Failing { since_seconds, because }));
-    let words = "access log: not written for 1 min 5 s (No space left on device), 1 line lost";
-    assert_eq!(Summary::of(&now, None).troubles, [words]);
-    now.access_log = log(1234, None);
+    now.listeners[0].limit = Some(60_001);
+    now.listeners[1].limit = Some(3_000);
+    let summary = Summary::of(&now, None);
+    assert_eq!(cell(&summary.listeners, "0", "listener").text(), "edge");
+    assert_eq!(cell(&summary.listeners, "1", "listener").text(), "devices (full)");
+}
+
+#[test]
+fn a_server_shows_its_limit_and_whether_it_is_a_backup() {
+    let mut now = reading();
+    let server = &mut now.upstreams[0].servers[1];
+    (server.limit, server.backup) = (Some(40_000), true);
+    let summary = Summary::of(&now, None);
+    assert_eq!(cell(&summary.servers, "0", "server").text(), "app/127.0.0.1:9000");
+    assert_eq!(cell(&summary.servers, "0", "open").text(), "30,000");
+    assert_eq!(cell(&summary.servers, "1", "server").text(), "app/127.0.0.1:9001 (backup)");
+    assert_eq!(cell(&summary.servers, "1", "open").text(), "30,000 / 40,000");
+    // Its rates are those of the same server, whatever stands beside its name.
+    let mut then = now.clone();
+    then.at_seconds -= 2.0;
+    let summary = Summary::of(&now, Some(&then));
+    assert_eq!(*cell(&summary.servers, "1", "joins/s"), Cell::Rate(Some(0.0)));
+}
+
+#[test]
+fn each_trouble_is_a_line_with_what_to_do() {
+    let mut now = reading();
+    now.troubles = vec![Trouble {
+        severity: Severity::Warning,
+        subject: "listener/edge".to_owned(),
+        words: "it is full".to_owned(),
+        since_seconds_since_1970: None,
+        remedy: Some("raise it".to_owned()),
+    }];
     let text = screenful(&Summary::of(&now, None), None);
-    assert!(text.contains("\naccess log: 1,234 lines lost\n"), "{text}");
+    assert!(text.contains("\nlistener/edge: it is full (raise it)\n"), "{text}");
+}
+
+#[test]
+fn the_last_five_events_come_last_and_fit_a_terminal() {
+    let mut now = reading();
+    assert!(!screenful(&Summary::of(&now, None), None).contains("last events"));
+    now.events = (1..=7)
+        .map(|nth| Event {
+            at: format!("2026-11-29T15:00:0{nth}Z"),
+            severity: if nth == 7 { Severity::Warning } else { Severity::Info },
+            subject: "listener/edge".to_owned(),
+            words: format!("the {nth}th\u{1b}[2J"),
+        })
+        .collect();
+    let text = screenful(&Summary::of(&now, None), None);
+    let (_, events) = text.split_once("\n\nlast events\n").expect("they are there");
+    let lines: Vec<&str> = events.lines().collect();
+    assert_eq!(lines[0], "2026-11-29T15:00:03Z  listener/edge: the 3th\\u{1b}[2J");
+    assert_eq!((lines.len(), &lines[4][22..37]), (5, "warning: listen"));
+    let narrow = screenful(&Summary::of(&now, None), Some(40));
+    assert_eq!(narrow.lines().last(), Some("2026-11-29T15:00:07Z  warning: listener…"));
 }
 
 #[test]
@@ -110,12 +157,38 @@ fn a_gateway_without_connections_has_no_balance() {
 }
 
 #[test]
+fn servers_come_before_listeners_while_one_is_in_trouble() {
+    let mut now = reading();
+    now.upstreams[0].servers[1].up = 0;
+    let first = |now: &Reading| {
+        let summary = Summary::of(now, None);
+        summary.order().map(|place| summary.tables()[place].title)[1]
+    };
+    // As where an operator took it out.
+    assert_eq!(first(&now), "Listeners");
+    for (subject, title) in [
+        ("listener/edge", "Listeners"),
+        ("server/app/127.0.0.1:9001", "Servers"),
+        ("upstream/app", "Servers"),
+    ] {
+        now.troubles = vec![Trouble {
+            severity: Severity::Warning,
+            subject: subject.to_owned(),
+            words: "it is wrong".to_owned(),
+            since_seconds_since_1970: None,
+            remedy: None,
+        }];
+        assert_eq!(first(&now), title, "{subject}");
+    }
+}
+
+#[test]
 fn what_an_operator_took_out_is_marked() {
     let mut reading = reading();
     reading.listeners[1].paused = true;
-    reading.upstreams[0].servers[1].weight = 0;
+    reading.upstreams[0].servers[1].state = "drain".to_owned();
     let text = screenful(&Summary::of(&reading, None), Some(80));
     assert!(text.contains("devices (paused) "), "{text}");
-    assert!(text.contains("app/127.0.0.1:9001 (drains) "), "{text}");
+    assert!(text.contains("app/127.0.0.1:9001  drain "), "{text}");
     assert!(!text.contains("edge (") && !text.contains("9000 ("), "{text}");
 }

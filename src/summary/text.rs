@@ -3,12 +3,14 @@
 use std::fmt::Write;
 use std::ops::Range;
 
-use super::{Kind, Summary, Table, span};
+use super::{Kind, Said, Summary, Table, span};
 
 /// Where figures break when no terminal says otherwise.
 const COLUMNS: usize = 80;
 /// Between figures.
 pub const FIGURE_GAP: usize = 3;
+/// The events that a screenful has.
+const EVENTS: usize = 5;
 /// Between columns.
 const GAP: usize = 2;
 
@@ -20,11 +22,13 @@ pub fn screenful(summary: &Summary, width: Option<usize>) -> String {
     let left = summary.drain_left.map(|left| format!(", ends within {}", span(left)));
     let stage = format!("{}{}", summary.stage, left.unwrap_or_default());
     let _ = writeln!(text, "portcullis {}, {stage}, up {up}", summary.version);
+    text.extend(summary.gateway.iter().map(|gateway| format!("{gateway}\n")));
     let percent = summary.connections.part().unwrap_or(0.0) * 100.0;
     let (connections, bound_by) = (summary.connections.text(), &summary.bound_by);
     let _ = writeln!(text, "connections {connections} ({percent:.0} %), bound by {bound_by}");
-    for trouble in &summary.troubles {
-        let _ = writeln!(text, "{trouble}");
+    for Said { words, remedy, .. } in &summary.troubles {
+        let remedy = remedy.as_ref().map(|remedy| format!(" ({remedy})"));
+        let _ = writeln!(text, "{words}{}", remedy.unwrap_or_default());
     }
     let figures = summary.figures.iter().filter(|(_, cell)| !cell.is_unknown());
     let figures: Vec<String> =
@@ -37,13 +41,28 @@ pub fn screenful(summary: &Summary, width: Option<usize>) -> String {
         let names = summary.builtins.join(", ");
         let _ = writeln!(text, "answered by the gateway itself: {names}");
     }
-    for table in summary.tables() {
+    for table in summary.order().map(|place| summary.tables()[place]) {
         if !table.rows.is_empty() {
             text.push('\n');
             text += &laid_out(table, width);
         }
     }
+    let old = summary.events.len().saturating_sub(EVENTS);
+    if !summary.events.is_empty() {
+        text += "\nlast events\n";
+    }
+    for event in &summary.events[old..] {
+        let _ = writeln!(text, "{}", cut(event, width));
+    }
     text.trim_end().to_owned()
+}
+
+/// As much of a line as a terminal of this width has room for.
+fn cut(line: &str, width: Option<usize>) -> String {
+    match width.filter(|width| line.chars().count() > *width) {
+        Some(width) => line.chars().take(width.saturating_sub(1)).chain(['…']).collect(),
+        None => line.to_owned(),
+    }
 }
 
 /// Which of the figures, each so wide, stand in which line: as many beside each other as have room.
@@ -92,7 +111,7 @@ fn line(
     text: &mut String,
 ) {
     let words = columns.iter().map(|&(column, width)| match table.heads[column].kind {
-        Kind::Word => format!("{:<width$}", word(column)),
+        Kind::Word => format!("{:<width$}", cut(&word(column), Some(width))),
         _ => format!("{:>width$}", word(column)),
     });
     let line = words.collect::<Vec<_>>().join(&" ".repeat(GAP));

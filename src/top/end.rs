@@ -1,7 +1,11 @@
 //! The ends of `top` besides its keys: a signal, or a terminal that is gone.
 //!
-//! Both act from threads of their own. crossterm reads a terminal that is gone again and again and
-//! never returns, and a write to a stopped terminal does not return either.
+//! Both act from threads of their own. crossterm reads again and again what answers with an error,
+//! and never returns; a write to a stopped terminal does not return either.
+//!
+//! A terminal is gone when it is hung up. It is gone for this program, too, when the shell that
+//! began it has taken the terminal back and no parent is left that could give it again (an orphaned
+//! process group in the background, setpgid(2)): each read fails with EIO then.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -13,6 +17,7 @@ use std::time::Duration;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, poll};
 use nix::sys::signal::{SigSet, Signal};
+use nix::unistd::read;
 use ratatui::crossterm::terminal::disable_raw_mode;
 
 use super::Message;
@@ -54,14 +59,16 @@ pub(super) fn end_with_the_terminal() {
     });
 }
 
-/// Whether one of the terminal's descriptors is hung up; the answer no takes
-/// [`POLL_TERMINAL_MILLIS`].
+/// Whether one of the terminal's descriptors is hung up, or may not be read any more; the answer no
+/// takes [`POLL_TERMINAL_MILLIS`].
 fn is_gone() -> bool {
     let (input, output) = (io::stdin(), io::stdout());
     // No events of their own: a hangup and an error are reported always (poll(2)).
     let mut ends = [input.as_fd(), output.as_fd()].map(|fd| PollFd::new(fd, PollFlags::empty()));
     match poll(&mut ends, POLL_TERMINAL_MILLIS) {
-        Ok(found) => found > 0,
+        // A read of nothing takes no key, and is judged as any other (job_control of n_tty.c).
+        Ok(0) => read(&input, &mut []) == Err(Errno::EIO),
+        Ok(_) => true,
         Err(errno) => errno != Errno::EINTR,
     }
 }

@@ -32,6 +32,8 @@ fn of_listener<I>(edit: &Edit<I, Listener>) -> Class {
         (Some(before), Some(after)) if !before.sockets.gives_clients_as(&after.sockets) => {
             Class::NewConnections
         }
+        // Who has come is who it was.
+        (Some(before), Some(after)) if before.preamble != after.preamble => Class::NewConnections,
         _ => Class::Live,
     }
 }
@@ -64,9 +66,11 @@ mod tests {
     const SERVER: &str = "upstream.NAME.servers";
 
     /// For each key that has more than one value: another one than in [`text`].
-    const OTHERS: [(&str, &str, &str); 22] = [
+    const OTHERS: [(&str, &str, &str); 32] = [
         (LISTENER, "bind", "[\"127.0.0.1:7001\"]"),
         (LISTENER, "upstream", "\"probe\""),
+        (LISTENER, "proxy_trusted", "[\"10.0.0.0/8\"]"),
+        (LISTENER, "preamble_timeout", "\"7s\""),
         (LISTENER, "backlog", "77"),
         (LISTENER, "freebind", "true"),
         (LISTENER, "keepalive", "\"off\""),
@@ -75,6 +79,7 @@ mod tests {
         (LISTENER, "user_timeout", "\"7s\""),
         (LISTENER, "max_connections", "10"),
         (LISTENER, "at_limit", "\"reset\""),
+        (LISTENER, "evict_idle_after", "\"7m\""),
         (LISTENER, "idle_timeout", "\"7m\""),
         (LISTENER, "first_byte_timeout", "\"7s\""),
         (LISTENER, "half_close_timeout", "\"7s\""),
@@ -84,14 +89,38 @@ mod tests {
         (UPSTREAM, "balance", "\"round-robin\""),
         (UPSTREAM, "source_addresses", "[\"127.0.0.1\"]"),
         (UPSTREAM, "connect_timeout", "\"7s\""),
+        (UPSTREAM, "queue_timeout", "\"7s\""),
+        (UPSTREAM, "keepalive", "\"7s\""),
+        (UPSTREAM, "keepalive_interval", "\"7s\""),
+        (UPSTREAM, "keepalive_probes", "7"),
+        (UPSTREAM, "user_timeout", "\"7s\""),
         (SERVER, "name", "\"b\""),
         (SERVER, "address", "\"127.0.0.1:9001\""),
         (SERVER, "weight", "7"),
+        (SERVER, "max_connections", "7"),
+        (SERVER, "backup", "true"),
     ];
 
-    /// Keys that have one value so far.
+    /// Keys that have one value so far, and one that goes with another.
     const FIXED: [(&str, &str); 3] =
         [(LISTENER, "accept_proxy"), (UPSTREAM, "connect"), (UPSTREAM, "send_proxy")];
+
+    /// Keys that the topology does not know: the control plane goes by them.
+    const ELSEWHERE: [(&str, &str); 13] = [
+        (UPSTREAM, "srv"),
+        (UPSTREAM, "servers_from"),
+        (UPSTREAM, "removed_timeout"),
+        (UPSTREAM, "connect_attempts"),
+        (UPSTREAM, "eject_after"),
+        (UPSTREAM, "eject_for"),
+        (UPSTREAM, "max_ejected"),
+        (UPSTREAM, "early_end"),
+        (UPSTREAM, "all_down"),
+        (UPSTREAM, "slow_start"),
+        (UPSTREAM, "check"),
+        (UPSTREAM, "on_down"),
+        (UPSTREAM, "on_down_over"),
+    ];
 
     /// A config file in which one key may have another value.
     fn text(section: &str, key: &str, value: &str) -> String {
@@ -124,10 +153,12 @@ mod tests {
             owner: WorkerId(0),
             address: listener.bind[0],
             inherited: false,
+            queue_of: WorkerId(0),
         };
         let gates: Vec<GateSpec> = config.listeners.iter().map(gate).collect();
         let Config { listeners, upstreams, .. } = &config;
-        register.next(before, Asked { listeners, upstreams, gates: &gates })
+        let asked = Asked { listeners, upstreams, gates: &gates };
+        register.next(before, asked).expect("few of each kind")
     }
 
     #[test]
@@ -138,6 +169,7 @@ mod tests {
             .flat_map(|section| section.known().map(|key| (section.section, key)))
             .collect();
         let tried = OTHERS.iter().map(|(section, key, _)| (*section, *key)).chain(FIXED);
+        let tried = tried.chain(ELSEWHERE);
         assert_eq!(declared, tried.collect(), "each key is here once");
         for (section, key, value) in OTHERS {
             let mut register = Register::default();

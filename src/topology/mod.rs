@@ -10,21 +10,23 @@ mod shared;
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
+use std::time::Duration;
 
 pub use class::class_of;
 pub use diff::{Change, Edit, apply, diff};
-pub use register::{Asked, GateSpec, Register};
+pub use register::{Asked, Exhausted, GateSpec, Register};
 pub use shared::Shared;
 
 use crate::base::{GateId, IdMap, ListenerId, RouteId, ServerId, UpstreamId, WorkerId};
-use crate::budget::Budget;
-use crate::config::{AtLimit, Balance, SocketOptions, Timeouts};
+use crate::budget::{Budget, Waiting};
+use crate::config::{self, AtLimit, Balance, Guards, Preamble, SocketOptions, Terms, Timeouts};
 use crate::conn::Wiring;
 use crate::metrics::WorkerCounters;
-use crate::upstream::{Pool, Standing};
+use crate::upstream::{Fleet, Pool, Rules, Standing};
 
 /// Everything, at one time. What it names by an id is in it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -50,10 +52,14 @@ pub struct Listener {
     pub route: RouteId,
     /// The policy for clients beyond a limit.
     pub at_limit: AtLimit,
+    /// How long a connection has been idle that may make way at a limit.
+    pub evict_idle_after: Duration,
     /// The most that it may hold by the config.
     pub max_connections: Option<u32>,
     /// The same as a bound that all workers share.
     pub quota: Option<Shared<Budget>>,
+    /// What its clients say before all else.
+    pub preamble: Preamble,
     /// How its passive sockets are made.
     pub sockets: SocketOptions,
     /// How many of its gates, over all workers, a pause keeps still: nothing is armed on them.
@@ -71,6 +77,11 @@ pub struct Gate {
     pub address: SocketAddr,
     /// Somebody else has it too, and serves its queue when we no longer do.
     pub inherited: bool,
+    /// The worker whose gate has this accept queue: the owner, but where workers share an inherited
+    /// socket the first of them.
+    pub queue_of: WorkerId,
+    /// The clients in its queue that wait for an eviction.
+    pub waiting: Shared<Waiting>,
 }
 
 /// The way of clients from the accept on. A connection keeps its route to the end.
@@ -91,22 +102,33 @@ pub struct Upstream {
     pub name: String,
     /// The servers or the builtin that answer.
     pub kind: UpstreamKind,
+    /// What shows that a server is gone.
+    pub guards: Guards,
+    /// What its servers have in common.
+    pub fleet: Shared<Fleet>,
 }
 
 /// The servers or the builtin that answer a client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum UpstreamKind {
-    /// One of these servers, at least one, in the order of the config.
+    /// One of these servers, in the order of the config; none as long as nobody knows them.
     Servers {
         /// How it is chosen.
         balance: Balance,
         /// Among whom.
         servers: Vec<ServerId>,
         /// How these stand, in the same order.
-        pool: Shared<Pool>,
+        pool: Arc<Pool>,
     },
     /// The gateway itself, so.
     Builtin(Wiring),
+}
+
+impl Upstream {
+    /// Whether a server is chosen by the client's address.
+    pub fn is_by_source(&self) -> bool {
+        matches!(self.kind, UpstreamKind::Servers { balance: Balance::Source, .. })
+    }
 }
 
 /// One server of one upstream.
@@ -118,12 +140,42 @@ pub struct Server {
     pub name: String,
     /// Where it listens.
     pub address: SocketAddr,
-    /// The local address to connect from.
-    pub source: Option<IpAddr>,
-    /// Its share of new connections by the config.
-    pub weight: u32,
+    /// The local addresses to connect from, which take turns; none: the kernel chooses. Another
+    /// choice makes no other server.
+    pub sources: Vec<IpAddr>,
+    /// What else its line says of it.
+    pub terms: Terms,
     /// Its connections and its share now, which all workers share.
     pub standing: Shared<Standing>,
+}
+
+/// An upstream that has servers, and its line of the config.
+#[derive(Clone, Copy, Debug)]
+pub struct WithLine<'a> {
+    /// Its id.
+    pub id: UpstreamId,
+    /// The upstream.
+    pub upstream: &'a Upstream,
+    /// Its servers.
+    pub servers: &'a [ServerId],
+    /// Its line.
+    pub line: &'a config::Upstream,
+}
+
+/// What a change took away. As long as this is held, the ids are theirs.
+#[derive(Clone, Debug, Default)]
+pub struct Gone {
+    /// Listeners.
+    pub listeners: Vec<(ListenerId, Arc<Listener>)>,
+    /// Servers.
+    pub servers: Vec<(ServerId, Arc<Server>)>,
+}
+
+impl Gone {
+    /// Nothing was taken away.
+    pub fn is_empty(&self) -> bool {
+        self.listeners.is_empty() && self.servers.is_empty()
+    }
 }
 
 /// The listener, upstream and server of a connection. A holder of this has their names even after
@@ -154,7 +206,60 @@ impl Topology {
 
     /// Whether any client is joined to a server, so that it takes a second slot.
     pub fn joins_servers(&self) -> bool {
-        !self.servers.is_empty()
+        let joins =
+            |upstream: &Arc<Upstream>| matches!(upstream.kind, UpstreamKind::Servers { .. });
+        self.upstreams.values().any(joins)
+    }
+
+    /// The upstreams that have servers, each with its line of the config.
+    pub fn with_lines<'a>(
+        &'a self,
+        lines: &'a [config::Upstream],
+    ) -> impl Iterator<Item = WithLine<'a>> {
+        let lines: HashMap<&str, &config::Upstream> =
+            lines.iter().map(|line| (&*line.name, line)).collect();
+        self.upstreams.iter().filter_map(move |(id, upstream)| {
+            let UpstreamKind::Servers { servers, .. } = &upstream.kind else { return None };
+            let line = *lines.get(&*upstream.name)?;
+            Some(WithLine { id, upstream, servers, line })
+        })
+    }
+
+    /// Has upstreams and their servers go by these lines.
+    pub fn set_rules(&self, lines: &[config::Upstream]) {
+        for WithLine { upstream, servers, line, .. } in self.with_lines(lines) {
+            upstream.fleet.set_rules(Rules {
+                failures: line.eject_after,
+                early_end: line.early_end.unwrap_or_default(),
+                most: (servers.len() as u32 * line.max_ejected).div_ceil(100),
+                all_down: line.all_down,
+                attempts: line.connect_attempts,
+            });
+            let servers = servers.iter().map(|id| &self.servers[*id]);
+            servers.for_each(|server| server.standing.set_bounds(server.terms));
+        }
+    }
+
+    /// Listeners and servers that `after` no longer has.
+    pub fn gone(&self, after: &Topology) -> Gone {
+        let listeners = self.listeners.iter().filter(|(id, _)| after.listeners.get(*id).is_none());
+        let servers = self.servers.iter().filter(|(id, _)| after.servers.get(*id).is_none());
+        Gone {
+            listeners: listeners.map(|(id, listener)| (id, listener.clone())).collect(),
+            servers: servers.map(|(id, server)| (id, server.clone())).collect(),
+        }
+    }
+
+    /// Its passive sockets, as they were asked for.
+    pub fn gate_specs(&self) -> Vec<GateSpec> {
+        let spec = |gate: &Arc<Gate>| GateSpec {
+            listener: self.listeners[gate.listener].name.clone(),
+            owner: gate.owner,
+            address: gate.address,
+            inherited: gate.inherited,
+            queue_of: gate.queue_of,
+        };
+        self.gates.values().map(spec).collect()
     }
 
     /// A worker's counters for all that is in it; what `before` has is the same.
@@ -185,12 +290,16 @@ impl Topology {
             }
         }
         for (id, upstream) in self.upstreams.iter() {
-            let UpstreamKind::Servers { servers, .. } = &upstream.kind else { continue };
+            let UpstreamKind::Servers { servers, pool, .. } = &upstream.kind else { continue };
             let is_its = |server: &ServerId| {
                 self.servers.get(*server).is_some_and(|server| server.upstream == id)
             };
             if let Some(server) = servers.iter().find(|server| !is_its(server)) {
                 return lost(format!("{server:?} of {id:?}"));
+            }
+            // Who is chosen there is counted here.
+            if !pool.counts_in(servers.iter().map(|id| self.servers[*id].standing.arc())) {
+                return lost(format!("the count of a server of {id:?}"));
             }
         }
         Ok(())

@@ -1,6 +1,9 @@
 //! Ids by name: what keeps its name keeps its id, and what is new gets one that nobody uses.
 
-use std::net::SocketAddr;
+use std::collections::HashMap;
+use std::fmt;
+use std::hash::Hash;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Weak};
 
 use super::{Gate, Listener, Route, Server, Shared, Topology, Upstream, UpstreamKind};
@@ -8,7 +11,7 @@ use crate::base::{GateId, Id, IdMap, ListenerId, RouteId, ServerId, UpstreamId, 
 use crate::budget::Budget;
 use crate::config::{self, Builtin};
 use crate::conn::Wiring;
-use crate::upstream::{Pool, Standing};
+use crate::upstream::{Fleet, Pool, Standing};
 
 /// A passive socket as it is asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,6 +24,8 @@ pub struct GateSpec {
     pub address: SocketAddr,
     /// Somebody else has it too.
     pub inherited: bool,
+    /// The worker whose gate has this accept queue.
+    pub queue_of: WorkerId,
 }
 
 /// The request for a topology.
@@ -45,95 +50,131 @@ pub struct Register {
     servers: Given<ServerId, Server>,
 }
 
+/// There is no number left for one more of a kind: each has 65,536, and what was taken away keeps
+/// its own for as long as it has connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Exhausted(pub &'static str);
+
+impl fmt::Display for Exhausted {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Exhausted(kind) = self;
+        write!(
+            out,
+            "there are 65,536 {kind} at most, those with connections that were taken away among \
+             them: try again when these have ended"
+        )
+    }
+}
+
 impl Register {
     /// The topology that is asked for. What `before` has of the same name keeps its id and its
-    /// numbers.
+    /// numbers, and so does what was taken away and has connections: who comes back is who it was.
+    ///
+    /// # Errors
+    /// When ids are exhausted.
     ///
     /// # Panics
-    /// When there are more than 65,535 of a kind, or a gate's listener is not among those asked
-    /// for: the config does not let that through.
-    pub fn next(&mut self, before: &Topology, asked: Asked<'_>) -> Topology {
+    /// When a gate's listener is not among those asked for.
+    pub fn next(&mut self, before: &Topology, asked: Asked<'_>) -> Result<Topology, Exhausted> {
+        self.look_again();
+        let known = Known {
+            listeners: self.listeners.known(&before.listeners, |listener| listener.name.clone()),
+            routes: self.routes.known(&before.routes, |route| (route.listener, route.upstream)),
+            upstreams: self.upstreams.known(&before.upstreams, |upstream| upstream.name.clone()),
+            servers: self.servers.known(&before.servers, Server::identity),
+        };
         let mut next = Topology::default();
-        let upstreams = asked.upstreams.iter();
-        let upstreams: Vec<UpstreamId> =
-            upstreams.map(|upstream| self.upstream(before, &mut next, upstream)).collect();
+        let mut upstreams = Vec::new();
+        for upstream in asked.upstreams {
+            upstreams.push(self.upstream(&known, &mut next, upstream)?);
+        }
         for listener in asked.listeners {
             let upstream = upstreams[listener.upstream];
-            self.listener(before, &mut next, listener, upstream);
+            self.listener(&known, &mut next, listener, upstream)?;
         }
         for gate in asked.gates {
-            self.gate(before, &mut next, gate);
+            self.gate(before, &mut next, gate)?;
         }
-        next
+        Ok(next)
+    }
+
+    /// Ids may have become free meanwhile.
+    fn look_again(&mut self) {
+        self.listeners.free_from = 0;
+        self.gates.free_from = 0;
+        self.routes.free_from = 0;
+        self.upstreams.free_from = 0;
+        self.servers.free_from = 0;
     }
 
     fn upstream(
         &mut self,
-        before: &Topology,
+        known: &Known,
         next: &mut Topology,
         upstream: &config::Upstream,
-    ) -> UpstreamId {
-        let old = before.upstreams.iter().find(|(_, old)| old.name == upstream.name);
-        let id = self.upstreams.id(old.map(|(id, _)| id), &next.upstreams);
+    ) -> Result<UpstreamId, Exhausted> {
+        let old = known.upstreams.get(&upstream.name);
+        let id = self.upstreams.id(old, &next.upstreams).ok_or(Exhausted("upstreams"))?;
+        let fleet = old.map_or_else(Shared::default, |(_, old)| old.fleet.clone());
         let kind = match &upstream.kind {
             config::UpstreamKind::Builtin(builtin) => UpstreamKind::Builtin(wiring(*builtin)),
-            config::UpstreamKind::Servers { servers, balance } => {
-                let servers: Vec<ServerId> =
-                    servers.iter().map(|server| self.server(before, next, id, server)).collect();
-                let standings = servers.iter().map(|id| next.servers[*id].standing.arc());
-                let pool = Shared::new(Pool::new(standings));
+            config::UpstreamKind::Servers { set, balance, origin: _ } => {
+                let mut servers = Vec::new();
+                for server in &set.servers {
+                    let sources = upstream.sources_for(server.address).collect();
+                    servers.push(self.server(known, next, (id, sources, &fleet), server)?);
+                }
+                let its = servers.iter().map(|id| &next.servers[*id]);
+                let standings = its.map(|one| (&*one.name, one.standing.arc()));
+                let pool = Arc::new(Pool::new(standings, fleet.arc()));
                 UpstreamKind::Servers { balance: *balance, servers, pool }
             }
         };
-        let new = Upstream { name: upstream.name.clone(), kind };
-        self.upstreams.put(&mut next.upstreams, id, new, old.map(|(_, old)| old));
-        id
+        let (name, guards) = (upstream.name.clone(), upstream.guards.clone());
+        let new = Upstream { name, kind, guards, fleet };
+        self.upstreams.put(&mut next.upstreams, id, new, old);
+        Ok(id)
     }
 
     fn server(
         &mut self,
-        before: &Topology,
+        known: &Known,
         next: &mut Topology,
-        upstream: UpstreamId,
+        (upstream, sources, fleet): (UpstreamId, Vec<IpAddr>, &Shared<Fleet>),
         server: &config::Server,
-    ) -> ServerId {
-        let is_same = |old: &Server| (old.upstream, &old.name) == (upstream, &server.name);
-        // Another address is another server: connections to the one are none to the other.
-        let is_there = |old: &Server| (old.address, old.source) == (server.address, server.source);
-        let old = before.servers.iter().find(|(_, old)| is_same(old) && is_there(old));
-        let id = self.servers.id(old.map(|(id, _)| id), &next.servers);
-        let standing = match old {
-            Some((_, old)) => old.standing.clone(),
-            None => Shared::new(Standing::new(server.weight)),
-        };
-        let new = Server {
+    ) -> Result<ServerId, Exhausted> {
+        let mut new = Server {
             upstream,
             name: server.name.clone(),
             address: server.address,
-            source: server.source,
-            weight: server.weight,
-            standing,
+            sources,
+            terms: server.terms,
+            standing: Shared::new(Standing::new(server.terms, fleet.arc())),
         };
-        self.servers.put(&mut next.servers, id, new, old.map(|(_, old)| old));
-        id
+        let old = known.servers.get(&new.identity());
+        let id = self.servers.id(old, &next.servers).ok_or(Exhausted("servers"))?;
+        if let Some((_, old)) = old {
+            new.standing = old.standing.clone();
+        }
+        self.servers.put(&mut next.servers, id, new, old);
+        Ok(id)
     }
 
     fn listener(
         &mut self,
-        before: &Topology,
+        known: &Known,
         next: &mut Topology,
         listener: &config::Listener,
         upstream: UpstreamId,
-    ) {
-        let old = before.listeners.iter().find(|(_, old)| old.name == listener.name);
-        let id = self.listeners.id(old.map(|(id, _)| id), &next.listeners);
+    ) -> Result<(), Exhausted> {
+        let old = known.listeners.get(&listener.name);
+        let id = self.listeners.id(old, &next.listeners).ok_or(Exhausted("listeners"))?;
         // Another upstream is another route: connections stay where they are.
-        let old_route =
-            before.routes.iter().find(|(_, old)| (old.listener, old.upstream) == (id, upstream));
-        let route = self.routes.id(old_route.map(|(id, _)| id), &next.routes);
+        let old_route = known.routes.get(&(id, upstream));
+        let route = self.routes.id(old_route, &next.routes).ok_or(Exhausted("routes"))?;
         let timeouts = listener.timeouts.clone();
         let new = Route { listener: id, upstream, timeouts };
-        self.routes.put(&mut next.routes, route, new, old_route.map(|(_, old)| old));
+        self.routes.put(&mut next.routes, route, new, old_route);
         let max_connections = listener.max_connections;
         // A bound that becomes another one keeps its count; the change sets its limit.
         let quota = max_connections.map(|limit| {
@@ -144,24 +185,40 @@ impl Register {
             name: listener.name.clone(),
             route,
             at_limit: listener.at_limit,
+            evict_idle_after: listener.evict_idle_after,
             max_connections,
             quota,
+            preamble: listener.preamble.clone(),
             sockets: listener.sockets.clone(),
             still: old.map_or_else(Shared::default, |(_, old)| old.still.clone()),
         };
-        self.listeners.put(&mut next.listeners, id, new, old.map(|(_, old)| old));
+        self.listeners.put(&mut next.listeners, id, new, old);
+        Ok(())
     }
 
-    fn gate(&mut self, before: &Topology, next: &mut Topology, gate: &GateSpec) {
+    fn gate(
+        &mut self,
+        before: &Topology,
+        next: &mut Topology,
+        gate: &GateSpec,
+    ) -> Result<(), Exhausted> {
         let named = next.listeners.iter().find(|(_, listener)| listener.name == gate.listener);
         let (listener, _) = named.expect("a gate is one of a listener's");
-        let GateSpec { owner, address, inherited, .. } = *gate;
-        let new = Gate { listener, owner, address, inherited };
+        let GateSpec { owner, address, inherited, queue_of, .. } = *gate;
+        // Gates with one queue are asked for one after the other.
+        let has_queue = |one: &&Arc<Gate>| {
+            (one.listener, one.address, one.owner) == (listener, address, queue_of)
+        };
+        let shares = next.gates.values().rfind(has_queue).filter(|_| queue_of != owner);
+        let waiting = shares.map_or_else(Shared::default, |first| first.waiting.clone());
+        let new = Gate { listener, owner, address, inherited, queue_of, waiting };
         // Sockets of one address and worker are alike; each is one of its own all the same.
         let is_free = |id: GateId| next.gates.get(id).is_none();
         let old = before.gates.iter().find(|(id, old)| ***old == new && is_free(*id));
-        let id = self.gates.id(old.map(|(id, _)| id), &next.gates);
-        self.gates.put(&mut next.gates, id, new, old.map(|(_, old)| old));
+        let old = old.map(|(id, old)| (id, old.clone()));
+        let id = self.gates.id(old.as_ref(), &next.gates).ok_or(Exhausted("gates"))?;
+        self.gates.put(&mut next.gates, id, new, old.as_ref());
+        Ok(())
     }
 }
 
@@ -173,40 +230,85 @@ fn wiring(builtin: Builtin) -> Wiring {
     }
 }
 
+/// What makes a server the same one. At another address it is another: connections to the one are
+/// none to the other.
+type Identity = (UpstreamId, String, SocketAddr);
+
+impl Server {
+    fn identity(&self) -> Identity {
+        (self.upstream, self.name.clone(), self.address)
+    }
+}
+
+/// Things by what makes each the same one.
+type By<K, I, T> = HashMap<K, (I, Arc<T>)>;
+
+/// What there is, and what was taken away and is still held.
+struct Known {
+    listeners: By<String, ListenerId, Listener>,
+    routes: By<(ListenerId, UpstreamId), RouteId, Route>,
+    upstreams: By<String, UpstreamId, Upstream>,
+    servers: By<Identity, ServerId, Server>,
+}
+
 /// The ids of one kind that were given, and to whom: somebody may still hold an older form.
 #[derive(Debug)]
-struct Given<I: Id, T>(IdMap<I, Vec<Weak<T>>>);
+struct Given<I: Id, T> {
+    forms: IdMap<I, Vec<Weak<T>>>,
+    /// Every place below is in use.
+    free_from: usize,
+}
 
 impl<I: Id, T> Default for Given<I, T> {
     fn default() -> Given<I, T> {
-        Given(IdMap::new())
+        Given { forms: IdMap::new(), free_from: 0 }
     }
 }
 
 impl<I: Id + PartialEq, T: PartialEq> Given<I, T> {
-    /// The id of what had `old`, or the lowest that nobody uses and `next` has not given away.
-    fn id(&mut self, old: Option<I>, next: &IdMap<I, Arc<T>>) -> I {
+    /// Those of the topology, and those that somebody still holds, in the form that came last.
+    fn known<K: Eq + Hash>(
+        &self,
+        before: &IdMap<I, Arc<T>>,
+        identity: impl Fn(&T) -> K,
+    ) -> By<K, I, T> {
+        let last = |(id, forms): (I, &Vec<Weak<T>>)| {
+            Some((id, forms.iter().rev().find_map(Weak::upgrade)?))
+        };
+        let held = self.forms.iter().filter_map(last);
+        let now = before.iter().map(|(id, thing)| (id, thing.clone()));
+        held.chain(now).map(|(id, thing)| (identity(&thing), (id, thing))).collect()
+    }
+
+    /// The id of what had `old`, or the lowest that nobody uses and `next` has not given away;
+    /// `None`: there is none.
+    fn id(&mut self, old: Option<&(I, Arc<T>)>, next: &IdMap<I, Arc<T>>) -> Option<I> {
         let is_used = |id: I| {
-            let given = self.0.get(id);
+            let given = self.forms.get(id);
             let is_held = |forms: &Vec<Weak<T>>| forms.iter().any(|one| one.strong_count() > 0);
             next.get(id).is_some() || given.is_some_and(is_held)
         };
-        let lowest = || (0..).map(I::at).find(|id| !is_used(*id)).expect("ids end in a panic");
-        old.unwrap_or_else(lowest)
+        if let Some((id, _)) = old {
+            return Some(*id);
+        }
+        let mut places = self.free_from..=usize::from(u16::MAX);
+        let free = places.find(|place| !is_used(I::at(*place)))?;
+        self.free_from = free;
+        Some(I::at(free))
     }
 
     /// Puts a thing into `next`; one that is as it was stays the same.
-    fn put(&mut self, next: &mut IdMap<I, Arc<T>>, id: I, new: T, old: Option<&Arc<T>>) {
-        let thing = match old.filter(|old| ***old == new) {
-            Some(old) => old.clone(),
+    fn put(&mut self, next: &mut IdMap<I, Arc<T>>, id: I, new: T, old: Option<&(I, Arc<T>)>) {
+        let thing = match old.filter(|(_, old)| **old == new) {
+            Some((_, old)) => old.clone(),
             None => Arc::new(new),
         };
-        let mut forms = self.0.remove(id).unwrap_or_default();
+        let mut forms = self.forms.remove(id).unwrap_or_default();
         forms.retain(|form| form.strong_count() > 0);
         if !forms.iter().any(|form| form.as_ptr() == Arc::as_ptr(&thing)) {
             forms.push(Arc::downgrade(&thing));
         }
-        self.0.insert(id, forms);
+        self.forms.insert(id, forms);
         next.insert(id, thing);
     }
 }

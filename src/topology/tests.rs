@@ -8,7 +8,7 @@ use proptest::sample::subsequence;
 
 use super::*;
 use crate::base::Id;
-use crate::config::{self, Builtin, SocketOptions};
+use crate::config::{self, Builtin, SocketOptions, Terms};
 
 /// What a config may ask for.
 #[derive(Clone, Debug)]
@@ -44,17 +44,16 @@ fn upstream(name: &'static str) -> impl Strategy<Value = config::Upstream> {
             let server = |nth: &u16| config::Server {
                 name: format!("s{nth}"),
                 address: SocketAddr::from(([127, 0, 0, *nth as u8], port)),
-                source: None,
-                weight,
+                terms: Terms::of_weight(weight),
             };
             let kind = match builtin {
                 true => config::UpstreamKind::Builtin(Builtin::Echo),
-                false => config::UpstreamKind::Servers {
-                    servers: servers.iter().map(server).collect(),
-                    balance: Balance::RoundRobin,
-                },
+                false => {
+                    let servers = servers.iter().map(server).collect();
+                    config::UpstreamKind::listed(servers, Balance::RoundRobin)
+                }
             };
-            config::Upstream { name: name.into(), kind, connect_timeout: Duration::from_secs(5) }
+            config::Upstream { name: name.into(), kind, ..config::Upstream::default() }
         },
     )
 }
@@ -66,9 +65,11 @@ fn listener(name: &'static str) -> impl Strategy<Value = config::Listener> {
             name: name.into(),
             bind: ports.into_iter().map(|port| SocketAddr::from(([127, 0, 0, 1], port))).collect(),
             upstream,
+            preamble: Preamble::default(),
             sockets: SocketOptions::default(),
             max_connections,
             at_limit: AtLimit::Queue,
+            evict_idle_after: Duration::from_secs(60),
             timeouts: Timeouts { idle: Some(Duration::from_secs(seconds)), ..Timeouts::default() },
         },
     )
@@ -80,6 +81,7 @@ fn gates(listener: &config::Listener) -> Vec<GateSpec> {
         owner: WorkerId(owner),
         address,
         inherited: false,
+        queue_of: WorkerId(owner),
     };
     listener.bind.iter().flat_map(|bind| [(bind, 0), (bind, 1)]).map(gate).collect()
 }
@@ -90,7 +92,7 @@ fn sequence(configs: &[Config]) -> Vec<Topology> {
     let mut topologies = vec![Topology::default()];
     for config in configs {
         let before = topologies.last().expect("the empty one");
-        topologies.push(register.next(before, config.asks()));
+        topologies.push(register.next(before, config.asks()).expect("few of each kind"));
     }
     topologies
 }
@@ -179,24 +181,87 @@ fn an_id_is_given_again_once_nobody_holds_what_had_it() {
         let server = config::Server {
             name: "s".into(),
             address: SocketAddr::from(([127, 0, 0, address], 1)),
-            source: None,
-            weight: 1,
+            terms: Terms::default(),
         };
-        let kind =
-            config::UpstreamKind::Servers { servers: vec![server], balance: Balance::RoundRobin };
-        let connect_timeout = Duration::from_secs(1);
-        let upstream = config::Upstream { name: "x".into(), kind, connect_timeout };
+        let kind = config::UpstreamKind::listed(vec![server], Balance::RoundRobin);
+        let upstream = config::Upstream { name: "x".into(), kind, ..config::Upstream::default() };
         Config { listeners: Vec::new(), upstreams: vec![upstream], gates: Vec::new() }
     };
     let ids = |topology: &Topology| topology.servers.ids().collect::<Vec<_>>();
     let mut register = Register::default();
-    let first = register.next(&Topology::default(), with(1).asks());
-    let second = register.next(&first, with(2).asks());
+    let first = register.next(&Topology::default(), with(1).asks()).expect("few of each kind");
+    let second = register.next(&first, with(2).asks()).expect("few of each kind");
     let held = first.servers[ServerId(0)].clone();
     drop(first);
-    let third = register.next(&second, with(3).asks());
+    let third = register.next(&second, with(3).asks()).expect("few of each kind");
     assert_eq!([ids(&second), ids(&third)], [[ServerId(1)], [ServerId(2)]]);
     drop((second, held));
-    let fourth = register.next(&third, with(4).asks());
+    let fourth = register.next(&third, with(4).asks()).expect("few of each kind");
     assert_eq!(ids(&fourth), [ServerId(0)]);
+}
+
+/// An upstream of servers of these names, and nothing else; none without a name.
+fn with(names: &[&str]) -> Config {
+    let server = |name: &&str| config::Server {
+        name: (*name).to_owned(),
+        address: SocketAddr::from(([127, 0, 0, 1], 1)),
+        terms: Terms::default(),
+    };
+    let servers = names.iter().map(server).collect();
+    let kind = config::UpstreamKind::listed(servers, Balance::RoundRobin);
+    let upstream = config::Upstream { name: "x".into(), kind, ..config::Upstream::default() };
+    let upstreams = if names.is_empty() { Vec::new() } else { vec![upstream] };
+    Config { listeners: Vec::new(), upstreams, gates: Vec::new() }
+}
+
+#[test]
+fn who_comes_back_is_who_it_was_while_somebody_holds_it() {
+    let mut register = Register::default();
+    let mut next = |before: &Topology, names: &[&str]| {
+        register.next(before, with(names).asks()).expect("few of each kind")
+    };
+    let first = next(&Topology::default(), &["a", "b"]);
+    let held = first.servers[ServerId(0)].clone();
+    assert!(held.standing.connections().enter());
+    let without = next(&first, &["b", "c"]);
+    drop(first);
+    let back = next(&without, &["c", "a"]);
+    let found = back.servers.iter().find(|(_, server)| server.name == "a");
+    let (id, server) = found.expect("it is there");
+    assert_eq!((id, server.standing.open()), (ServerId(0), 1));
+}
+
+#[test]
+fn a_server_that_comes_back_is_counted_where_it_is_chosen() {
+    let mut register = Register::default();
+    let mut next = |before: &Topology, names: &[&str]| {
+        register.next(before, with(names).asks()).expect("few of each kind")
+    };
+    let first = next(&Topology::default(), &["a"]);
+    // A worker has not let go of the upstream yet; nobody has the server any more.
+    let held = first.upstreams.values().next().expect("one").clone();
+    let without = next(&first, &[]);
+    drop(first);
+    let back = next(&without, &["a"]);
+    assert_eq!(back.check(), Ok(()));
+    drop(held);
+}
+
+#[test]
+fn ids_that_are_exhausted_refuse_the_change() {
+    let with = |from: u32| {
+        let server = |nth: u32| config::Server {
+            name: format!("s{nth}"),
+            address: SocketAddr::from(([127, 0, 0, 1], 1)),
+            terms: Terms::default(),
+        };
+        let servers = (from..from + 40_000).map(server).collect();
+        let kind = config::UpstreamKind::listed(servers, Balance::RoundRobin);
+        let upstream = config::Upstream { name: "x".into(), kind, ..config::Upstream::default() };
+        Config { listeners: Vec::new(), upstreams: vec![upstream], gates: Vec::new() }
+    };
+    let mut register = Register::default();
+    let first = register.next(&Topology::default(), with(0).asks()).expect("there is room");
+    assert_eq!(register.next(&first, with(40_000).asks()), Err(Exhausted("servers")));
+    assert!(register.next(&first, with(20_000).asks()).is_ok(), "20,000 stay, 20,000 are new");
 }

@@ -109,9 +109,15 @@ pub(super) struct Departure {
 impl<R: Ring> Worker<R> {
     /// Asks who the client is where openings are noted; the note is made when that is known.
     pub(super) fn ask_for_opening(&mut self, index: ConnIndex) {
-        let wanted = self.plan.access.as_ref().is_some_and(|access| access.openings);
-        if wanted && self.lives.entry(index).conn.can_ask_addresses(Side::Client) {
-            self.notes.await_opening(index);
+        let wanted = self.plan.settings.access.as_ref().is_some_and(|access| access.openings);
+        let conn = &self.lives.entry(index).conn;
+        if !wanted || !conn.has_addresses(Side::Client) {
+            return;
+        }
+        let can_ask = conn.can_ask_addresses(Side::Client);
+        self.notes.await_opening(index);
+        // The choice of a server may be asking already.
+        if can_ask {
             self.apply(index, Event::AddressesWanted(Side::Client));
         }
     }
@@ -128,10 +134,10 @@ impl<R: Ring> Worker<R> {
 
     /// A connection's slots are empty.
     pub(super) fn note_end(&mut self, index: ConnIndex, reason: Reason, departure: Departure) {
-        let Some(access) = &self.plan.access else { return };
+        let Some(access) = &self.plan.settings.access else { return };
         let entry = self.lives.entry(index);
         let moved = entry.conn.moved_bytes();
-        let client_left = matches!(reason, Reason::Closed | Reason::ClientReset);
+        let client_left = matches!(reason, Reason::ClosedByClient | Reason::ClientReset);
         if !access.empty && client_left && moved.0 == [0; 2] {
             return;
         }
@@ -153,7 +159,7 @@ impl<R: Ring> Worker<R> {
         server: Option<Arc<Server>>,
         event: AccessEvent,
     ) {
-        let Some(access) = &self.plan.access else { return };
+        let Some(access) = &self.plan.settings.access else { return };
         let entry = self.lives.entry(index);
         let parties = Parties { server, ..self.routes.parties(entry.route, None) };
         let worker = self.plan.worker.0;

@@ -3,10 +3,11 @@
 use super::errands::Farewell;
 use super::table::{ConnectTime, CountedServer};
 use super::{Verdict, Worker};
-use crate::base::{BySide, ConnIndex, Errno, OpKind, RouteId, Side};
+use crate::base::{BySide, ConnIndex, Errno, OpKind, RouteId, ServerId, Side};
 use crate::conn::{Phase, Reason};
 use crate::metrics::{ConnectFailure, ServerCounters};
 use crate::ring::Ring;
+use crate::upstream::Failure;
 
 impl<R: Ring> Worker<R> {
     /// A client was accepted.
@@ -62,6 +63,8 @@ impl<R: Ring> Worker<R> {
             (Phase::Opening, OpKind::Open, Ok(_)) => return,
             (Phase::Connecting, OpKind::Connect, Ok(_)) => None,
             (Phase::Retrying, ..) => Some(ConnectFailure::TimedOut),
+            // The bind of the source address failed; a connect says so where no port is free.
+            (Phase::Opening, _, Err(Errno::EADDRNOTAVAIL)) => Some(ConnectFailure::NoAddress),
             (Phase::Opening | Phase::Connecting, _, Err(error)) => Some(ConnectFailure::of(error)),
             _ => Some(ConnectFailure::Abandoned),
         };
@@ -70,9 +73,14 @@ impl<R: Ring> Worker<R> {
         let took = self.time.moment().since(began);
         entry.connect = failure.map_or(ConnectTime::done(took), |_| ConnectTime::NONE);
         match failure {
-            Some(failure) => counters.failed[failure as usize].add(1),
+            Some(failure) => {
+                counters.failed[failure as usize].add(1);
+                self.note_failure(server.id(), failure, result);
+            }
             None => {
                 counters.joined.add(1);
+                counters.connect.observe(took);
+                self.routes.joined(server.id());
                 self.routes.of_upstream(route).connect.observe(took);
                 let listener = &self.routes.line(route).counters;
                 listener.join.observe(self.time.moment().since(opened));
@@ -80,8 +88,33 @@ impl<R: Ring> Worker<R> {
         }
     }
 
+    /// A server has failed a client, if it was its own fault.
+    fn note_failure(&self, server: ServerId, failure: ConnectFailure, result: Result<u32, Errno>) {
+        let failure = match (failure, result) {
+            (ConnectFailure::NoPort | ConnectFailure::NoAddress, _) => return,
+            (ConnectFailure::Pressure | ConnectFailure::Abandoned, _) => return,
+            (ConnectFailure::TimedOut, _) | (_, Ok(_)) => Failure::Silence,
+            (_, Err(errno)) => Failure::Connect(errno),
+        };
+        self.routes.failed(server, failure, self.time.now());
+    }
+
+    /// A connection leaves its server: whether that one ended it early is seen here.
+    pub(super) fn note_leave(&mut self, index: ConnIndex) {
+        let entry = self.lives.entry(index);
+        let Some(server) = entry.server else { return };
+        if entry.connect.took().is_none() || !matches!(entry.conn.phase(), Phase::Ending(_)) {
+            return;
+        }
+        let is_mute = entry.conn.moved_bytes()[Side::Upstream] == 0;
+        let is_its = is_mute && entry.conn.is_ended_by_server();
+        let opened = entry.opened;
+        let lived = is_its.then(|| self.time.moment().since(opened));
+        self.routes.ended(server.id(), opened.millis(), lived, self.time.now());
+    }
+
     /// Shows how things stand. Called once a turn.
-    pub(super) fn publish(&self) {
+    pub(super) fn publish(&self, is_drained: bool) {
         let counters = &self.counters;
         counters.turns.add(1);
         counters.beat_millis.set(self.time.now().0);
@@ -96,6 +129,7 @@ impl<R: Ring> Worker<R> {
             Farewell::Draining => 1,
             Farewell::Stopping => 2,
         });
+        counters.drained.set(u64::from(is_drained));
         counters.take_over(self.ring.counters());
     }
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::Worker;
 use crate::base::{ConnIndex, Millis, Tick};
+use crate::config::Guards;
 use crate::conn::{Event, Patience, Phase};
 use crate::ring::Ring;
 
@@ -21,17 +22,19 @@ const DELIVERY_PATIENCE: Duration = Duration::from_millis(50);
 const LAST_BYTES_PATIENCE: Duration = Duration::from_secs(5);
 
 impl<R: Ring> Worker<R> {
-    /// Deals with what is due. Where more have gone quiet than a turn takes, what is left of the
-    /// wheel's tick waits for the next.
+    /// Deals with what is due. Where more have gone quiet, or are to be probed, than a turn takes,
+    /// what is left of the wheel's tick waits for the next.
     pub(super) fn expire(&mut self) {
-        let mut quieted = 0;
-        let quieted_max = self.plan.quiet.per_turn;
+        let mut silent = 0;
+        let silent_max = self.plan.settings.quiet.per_turn;
         let until = Tick::at(self.time.heard());
         loop {
-            while quieted < quieted_max
+            while silent < silent_max
                 && let Some(index) = self.lives.take_due()
             {
-                quieted += u32::from(self.expire_one(index) == Some(Patience::Quiet));
+                let patience = self.expire_one(index);
+                silent +=
+                    u32::from(matches!(patience, Some(Patience::Quiet | Patience::Keepalive)));
             }
             if self.lives.any_due() || !self.lives.step(until) {
                 return;
@@ -61,6 +64,7 @@ impl<R: Ring> Worker<R> {
         self.lives.entry(index).waits_since = Tick::not_before(self.time.now());
         match patience.timeout() {
             Some(reason) => self.end(index, reason),
+            None if patience == Patience::Keepalive => self.guard(index, Guards::silence),
             None => self.apply(index, Event::Expired(patience)),
         }
         self.set_timer(index);
@@ -92,12 +96,20 @@ impl<R: Ring> Worker<R> {
             Patience::Pressure => {
                 (Some((since.after(PRESSURE_PATIENCE), Patience::Pressure)), None)
             }
+            Patience::Room => {
+                let since = self.waits.since(index).unwrap_or(since);
+                (Some((since.after(timeouts.queue), Patience::Room)), None)
+            }
             Patience::Preface => {
                 let within = line.preface.as_ref().map(|preface| preface.within);
                 let opened = entry.opened.millis();
                 (within.map(|within| (opened.after(within), Patience::Preface)), None)
             }
-            Patience::Connect => (Some((since.after(timeouts.connect), Patience::Connect)), None),
+            Patience::Connect => {
+                let left = entry.connect_until.begins().since(since);
+                let each = left / u32::from(entry.tried.left()).max(1);
+                (Some((since.after(each), Patience::Connect)), None)
+            }
             Patience::Delivery => {
                 (Some((since.after(DELIVERY_PATIENCE), Patience::Delivery)), Some(last_bytes))
             }
@@ -109,7 +121,9 @@ impl<R: Ring> Worker<R> {
                 let wait = timeouts.first_byte;
                 (wait.map(|wait| (entry.opened.millis().after(wait), Patience::FirstByte)), byte)
             }
-            Patience::Byte | Patience::Lifetime | Patience::Quiet => (None, byte),
+            Patience::Byte | Patience::Lifetime | Patience::Quiet | Patience::Keepalive => {
+                (None, byte)
+            }
             Patience::LastDirection => (half_close, byte),
         };
         let lifetime = timeouts.max_lifetime.filter(|_| entry.conn.phase() != Phase::Vacant);
@@ -118,8 +132,11 @@ impl<R: Ring> Worker<R> {
             let due = entry.opened.millis().after(longest.mul_f64(share));
             (due, Patience::Lifetime)
         });
+        let probes = line.guards.keepalive.filter(|_| entry.conn.wants_probes());
+        let probes = probes.filter(|_| self.routes.is_probed(entry.server));
+        let probes = probes.map(|silence| (idle_since.after(silence), Patience::Keepalive));
         let quiet = self.lives.quiet_due(index).map(|due| (due.begins(), Patience::Quiet));
-        [first, second, lifetime, quiet].into_iter().flatten().min_by_key(|(due, _)| *due)
+        [first, second, lifetime, quiet, probes].into_iter().flatten().min_by_key(|(due, _)| *due)
     }
 
     /// Whether the wheel comes to the connection too late to find its receive quiet.

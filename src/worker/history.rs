@@ -69,7 +69,11 @@ mod tests {
 
     #[test]
     fn the_last_ones_are_kept_in_their_order() {
-        let kind = HistoryKind::Ended { conn: ConnIndex(1), generation: 2, reason: Reason::Closed };
+        let kind = HistoryKind::Ended {
+            conn: ConnIndex(1),
+            generation: 2,
+            reason: Reason::ClosedByClient,
+        };
         for count in [0, 1, KEPT - 1, KEPT, KEPT + 1, 3 * KEPT + 7] {
             let mut history = History::new();
             (0..count).for_each(|at| history.keep(Micros(at as u64), kind));

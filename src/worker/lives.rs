@@ -29,9 +29,14 @@ impl Lives {
             table: Table::new(slots),
             timers: Timers::new(Tick::at(now)),
             open: 0,
-            quiet_ticks: Tick::not_before(Millis(0).after(quiet_after)).0,
+            quiet_ticks: ticks_of(quiet_after),
             successors: HashMap::new(),
         }
+    }
+
+    /// From now on a receive is to wait no longer than this.
+    pub(super) fn set_quiet_after(&mut self, quiet_after: Duration) {
+        self.quiet_ticks = ticks_of(quiet_after);
     }
 
     /// The entry of a slot.
@@ -111,4 +116,8 @@ impl Lives {
     pub(super) fn next_stop(&self) -> Millis {
         self.timers.next_stop().begins()
     }
+}
+
+fn ticks_of(quiet_after: Duration) -> u32 {
+    Tick::not_before(Millis(0).after(quiet_after)).0
 }

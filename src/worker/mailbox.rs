@@ -7,20 +7,24 @@ use crossbeam::channel::{Receiver, Sender, unbounded};
 use tokio::sync::oneshot;
 
 use super::Worker;
-use super::errands::{Farewell, Reach};
+use super::errands::{Account, DrainOrder, Farewell, Line, Reach, Whom};
 use super::history::HistoryEntry;
 use super::question::Task;
+use super::settings::Settings;
 use crate::base::ListenerId;
 use crate::metrics::WorkerCounters;
 use crate::ring::Ring;
-use crate::topology::Topology;
+use crate::topology::{Gone, Topology};
 
 /// An order of the control plane to a worker.
 #[derive(Debug)]
 pub enum Order {
-    /// Serve what is queued, close every connection at a pace, idle ones first, and return when
-    /// all are gone, at the latest when this time is over.
-    Drain(Duration),
+    /// Close connections at a pace, idle ones first. A drain of all serves what is queued, and
+    /// then waits with nobody left: for a stop, or its cancel. What its time has not ended, it
+    /// ends, and returns.
+    Drain(Box<DrainOrder>),
+    /// Go on as if the drain of this account had not begun, with whom it has not closed.
+    Cancel(Arc<Account>),
     /// Stop accepting, end every connection, and return when all are gone.
     Stop,
     /// Scan the connections, and answer.
@@ -33,19 +37,37 @@ pub enum Order {
     Resume(ListenerId),
     /// Go by another topology from here on.
     Adopt(Adoption),
+    /// End the connections of what is gone. What has come back is left alone.
+    EndLeft(EndLeft),
+}
+
+/// The end of connections that are on what a change took away.
+#[derive(Debug)]
+pub struct EndLeft {
+    /// What was taken away.
+    pub gone: Gone,
+    /// How long it may take.
+    pub within: Duration,
+    /// Where the worker says how far it is.
+    pub line: Line,
 }
 
 /// Another topology. What is new in it was handed over to the worker's ring before.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Adoption {
     /// The topology.
     pub topology: Arc<Topology>,
+    /// What goes by the config beside it.
+    pub settings: Settings,
     /// The worker's counters, with those of everything that is in it.
     pub counters: Arc<WorkerCounters>,
     /// Which change this is: the worker shows it once the change is carried out.
     pub generation: u64,
-    /// How long it may take to end the connections that it concerns.
+    /// How long it may take to end the connections that it makes overdue.
     pub within: Duration,
+    /// Where the worker says how far it is when it has to visit all: to set their deadlines again,
+    /// and to end those whom a shorter timeout makes overdue.
+    pub overdue: Line,
 }
 
 /// A worker's end of its mailbox.
@@ -72,8 +94,9 @@ impl<R: Ring> Worker<R> {
         while let Some(order) = self.mailbox.take() {
             let stays = self.errands.farewell() == Farewell::No;
             match order {
-                Order::Drain(within) if stays => self.begin_drain(within),
+                Order::Drain(order) if stays => self.begin_drain(*order),
                 Order::Drain(_) => {}
+                Order::Cancel(account) => self.cancel(&account),
                 Order::Stop => self.begin_stop(),
                 Order::Scan(task) => self.errands.begin_scan(*task, self.time.now()),
                 Order::Recall(reply) => {
@@ -87,32 +110,53 @@ impl<R: Ring> Worker<R> {
                 // A worker that leaves takes nothing new on.
                 Order::Adopt(_) if !stays => {}
                 Order::Adopt(adoption) => self.adopt(adoption),
+                Order::EndLeft(_) if !stays => {}
+                Order::EndLeft(order) => self.end_left(order),
             }
         }
     }
 
     /// Goes by another topology: what it adds is served from here on, what it takes away goes with
-    /// the last connection that is on it. Those connections are ended at a pace, and so are those
-    /// that a shorter timeout has made overdue.
-    fn adopt(&mut self, Adoption { topology, counters, generation, within }: Adoption) {
+    /// the last connection that is on it. Connections that a shorter timeout has made overdue are
+    /// ended at a pace.
+    fn adopt(&mut self, adoption: Adoption) {
+        let Adoption { topology, settings, counters, generation, within, overdue } = adoption;
+        let concerns_all = self.adopt_settings(settings);
         self.admission.adopt(&mut self.ring, &topology);
-        let concerned = self.routes.adopt(&mut self.ring, topology, &counters);
-        let deadline = self.time.now().after(within);
-        if concerned.left {
-            self.errands.begin_removal(self.time.now(), deadline);
-        }
-        if concerned.shortened {
-            self.errands.begin_overdue(self.time.now(), deadline);
-        }
+        // Who holds counters of a thing holds the thing, too: they go first.
         self.counters = counters;
+        let is_shorter = self.routes.adopt(&mut self.ring, topology, &self.counters);
+        self.hold_gates();
+        self.waits.try_all(self.time.now());
+        if is_shorter || concerns_all {
+            let now = self.time.now();
+            self.errands.begin_overdue(overdue, now, now.after(within));
+        }
+        self.errands.end_evictions();
         self.counters.generation.set(generation);
     }
 
-    fn begin_drain(&mut self, within: Duration) {
-        let deadline = self.time.now().after(within);
-        self.admission.begin_drain(&mut self.ring);
-        self.counters.drain_deadline_millis.set(deadline.0);
-        self.errands.begin_drain(self.lives.open(), self.time.now(), deadline);
+    fn end_left(&mut self, order: EndLeft) {
+        let EndLeft { gone, within, line } = order;
+        if self.routes.end_left(&gone) {
+            let now = self.time.now();
+            self.errands.begin_removal(line, now, now.after(within));
+        }
+    }
+
+    fn begin_drain(&mut self, order: DrainOrder) {
+        let is_farewell = order.whom == Whom::All;
+        if is_farewell {
+            self.admission.begin_drain(&mut self.ring);
+        }
+        let open = if is_farewell { self.lives.open() } else { 0 };
+        self.errands.begin_drain(order, open, self.time.now());
+    }
+
+    fn cancel(&mut self, account: &Arc<Account>) {
+        if self.errands.cancel(account) {
+            self.admission.end_drain();
+        }
     }
 
     fn begin_stop(&mut self) {

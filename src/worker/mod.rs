@@ -6,17 +6,22 @@ mod count;
 mod deadline;
 mod errands;
 mod history;
+mod limit;
 mod link;
 mod lives;
 mod mailbox;
 mod notes;
 mod preface;
+mod proxy;
 mod question;
 mod reach;
+mod room;
 mod route;
 mod routes;
+mod settings;
 mod starved;
 mod table;
+mod tally;
 mod time;
 mod timers;
 
@@ -24,22 +29,28 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use access::{AccessEvent, AccessNote, AccessPlan, AccessQueue};
+pub use errands::{Account, DrainOrder, Line, Pace, Part, Standing, Whom};
 pub use history::{HistoryEntry, HistoryKind};
-pub use mailbox::{Adoption, Mailbox, Order, mailbox};
+pub use mailbox::{Adoption, EndLeft, Mailbox, Order, mailbox};
 pub use preface::{Decoder, Judgement, Preface, PrefacePlan, Prefaces};
 pub use question::{Answer, Candidate, Purpose, Reply, Row, Task};
+pub use settings::{QuietPlan, Settings};
+pub use tally::{Counted, Group, Tally};
 
 pub use crate::config::Timeouts;
 
 use crate::base::{Clock, Errno, Millis, WorkerId};
 use crate::budget::Budget;
 use crate::metrics::WorkerCounters;
-use crate::ring::{Completion, Ring};
+use crate::ring::{Completion, FourTuple, Ring};
 use crate::topology::Topology;
+use crate::upstream::ClientKey;
 use admission::{Admission, Verdict};
 use errands::{Errands, Farewell};
 use lives::Lives;
 use notes::Notes;
+use proxy::Named;
+use room::Waits;
 use routes::Routes;
 use starved::Starved;
 use time::Time;
@@ -51,32 +62,10 @@ pub struct Plan {
     pub worker: WorkerId,
     /// The topology until another one is adopted. Its gates and servers are in the worker's ring.
     pub topology: Arc<Topology>,
-    /// The log has a line for every connection that ends.
-    pub logged: bool,
-    /// For the access log.
-    pub access: Option<AccessPlan>,
-    /// When receives that wait give way to waits without a buffer.
-    pub quiet: QuietPlan,
+    /// What goes by the config until another one is adopted.
+    pub settings: Settings,
     /// Which clients are read before a server is chosen.
     pub prefaces: PrefacePlan,
-}
-
-/// When a connection's receives have waited for long enough. A waiting receive takes 870 bytes of
-/// kernel memory, a wait for readability 260.
-#[derive(Clone, Debug)]
-pub struct QuietPlan {
-    /// Without a byte in either direction.
-    pub after: Duration,
-    /// Connections that are made quiet in one turn. Each takes requests for its cancels, and a ring
-    /// never returns memory of requests (io_kiocb) before its end, so few at a time.
-    pub per_turn: u32,
-}
-
-impl Plan {
-    /// Whether the addresses of every connection are asked for before it ends.
-    fn asks_addresses(&self) -> bool {
-        self.logged || self.access.is_some()
-    }
 }
 
 /// The longest sleep: often enough for the heartbeat and the checks that come once a second.
@@ -94,6 +83,12 @@ pub struct Worker<R: Ring> {
     routes: Routes,
     lives: Lives,
     prefaces: Prefaces,
+    /// The addresses of the client whose address was just found, to see whether it is read.
+    met: Option<FourTuple>,
+    named: Named,
+    waits: Waits,
+    /// The client whose address was just found, for the choice of its server.
+    client: Option<ClientKey>,
     starved: Starved,
     notes: Notes,
     errands: Errands,
@@ -113,8 +108,12 @@ impl<R: Ring> Worker<R> {
         let worker = Worker {
             admission: Admission::new(budget, counters.clone(), plan.worker, &plan.topology),
             routes: Routes::new(&plan, &counters),
-            lives: Lives::new(ring.slots(), plan.quiet.after, time.now()),
+            lives: Lives::new(ring.slots(), plan.settings.quiet.after, time.now()),
             prefaces: Prefaces::new(plan.prefaces.places),
+            met: None,
+            named: Named::default(),
+            waits: Waits::default(),
+            client: None,
             starved: Starved::default(),
             notes: Notes::new(),
             errands: Errands::default(),
@@ -126,7 +125,7 @@ impl<R: Ring> Worker<R> {
         };
         // A reader before the end of the first turn sees the present numbers.
         worker.counters.generation.set(1);
-        worker.publish();
+        worker.publish(false);
         worker
     }
 
@@ -153,13 +152,15 @@ impl<R: Ring> Worker<R> {
             self.route(completion);
         }
         self.expire();
+        self.try_waiting();
         self.feed_starved();
         self.call_waiting();
         self.run_errands();
         self.check_once_a_second();
         self.routes.sweep(&mut self.ring);
-        self.publish();
-        let over = self.is_over();
+        let is_drained = self.is_drained();
+        self.publish(is_drained);
+        let over = is_drained && self.errands.farewell() == Farewell::Stopping;
         if over {
             self.errands.abandon();
         }
@@ -175,13 +176,13 @@ impl<R: Ring> Worker<R> {
         if self.lives.any_due() || self.prefaces.can_call() {
             return Duration::ZERO;
         }
-        let moments = [self.admission.wake_at(), self.errands.next()];
+        let moments = [self.admission.wake_at(), self.errands.next(), self.waits.next()];
         let next = moments.into_iter().flatten().fold(self.lives.next_stop(), Millis::min);
         next.since(self.time.now()).min(LONGEST_SLEEP)
     }
 
-    /// Every connection is gone and no client can come.
-    fn is_over(&mut self) -> bool {
+    /// In a farewell every connection is gone and no client can come.
+    fn is_drained(&mut self) -> bool {
         self.errands.farewell() != Farewell::No
             && self.lives.open() == 0
             && self.admission.is_over()

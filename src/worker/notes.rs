@@ -47,6 +47,16 @@ impl Notes {
         self.departures.entry(index).or_default()
     }
 
+    /// Nothing is to be said of ends any more.
+    pub(super) fn forget_departures(&mut self) {
+        self.departures.clear();
+    }
+
+    /// Nothing is to be said of openings any more.
+    pub(super) fn forget_openings(&mut self) {
+        self.openings.clear();
+    }
+
     /// It is gone.
     pub(super) fn take_departure(&mut self, index: ConnIndex) -> Departure {
         self.departures.remove(&index).unwrap_or_default()

@@ -1,16 +1,18 @@
 //! Clients that are read before a server is chosen for them: the few that a worker reads at once,
 //! what they have said so far, and what their servers are still to get of that.
 //!
-//! A listener's [`Preface`] says how its clients are read. No config asks for one yet.
+//! A listener's [`Preface`] says how its clients are read.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Debug;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::Worker;
-use crate::base::{Chunk, ConnIndex};
-use crate::conn::{Event, Reason, Wiring};
+use crate::base::{Chunk, ConnIndex, PreambleFault};
+use crate::config::Preamble;
+use crate::conn::{Event, Wiring};
 use crate::ring::{Buffers, Ring};
 
 /// Says what a client's first bytes come to.
@@ -28,9 +30,11 @@ pub enum Judgement {
     Done {
         /// The server gets what follows after so many; 0: it gets all.
         taken_bytes: usize,
+        /// Whose connection it is, where they say so.
+        client: Option<SocketAddr>,
     },
     /// They cannot be one.
-    Bad,
+    Bad(PreambleFault),
 }
 
 /// How the clients of a listener are read before a server is chosen.
@@ -42,6 +46,8 @@ pub struct Preface {
     pub within: Duration,
     /// How long it may be. What is read of a client is at most this and a buffer.
     pub most_bytes: usize,
+    /// Whose clients are read; `None`: all are.
+    pub trust: Option<Preamble>,
 }
 
 /// Which clients are read before a server is chosen.
@@ -157,7 +163,9 @@ impl Prefaces {
         bytes.reserve_exact(said.len());
         bytes.extend_from_slice(said);
         match preface.decoder.judge(bytes) {
-            Judgement::More if bytes.len() >= preface.most_bytes => Judgement::Bad,
+            Judgement::More if bytes.len() >= preface.most_bytes => {
+                Judgement::Bad(PreambleFault::TooLong)
+            }
             judgement => judgement,
         }
     }
@@ -227,20 +235,23 @@ impl<R: Ring> Worker<R> {
         let judgement = self.prefaces.take(index, self.ring.bytes(chunk), preface);
         let is_heeded = line.wiring != Wiring::Hold;
         self.ring.release(chunk.buffer);
-        let event = match judgement {
-            Judgement::More => Event::PrefaceMore,
-            Judgement::Done { taken_bytes } => {
+        match judgement {
+            Judgement::More => self.apply(index, Event::PrefaceMore),
+            Judgement::Done { taken_bytes, client } => {
+                let is_met = preface.trust.is_some();
                 let keeps = is_heeded && self.prefaces.keep(index, taken_bytes);
                 match self.prefaces.kept(index) {
                     Some(kept) => kept.ready = kept.fill(&mut self.ring),
                     None => self.leave_place(index),
                 }
-                Event::PrefaceDone { keeps }
+                self.name(index, client);
+                self.apply(index, Event::PrefaceDone { keeps });
+                if is_met {
+                    self.ask_for_opening(index);
+                }
             }
-            // There is none that it means.
-            Judgement::Bad => Event::PrefaceRefused(Reason::NoServer),
-        };
-        self.apply(index, event);
+            Judgement::Bad(fault) => self.refuse(index, fault),
+        }
     }
 
     /// Hands the next of the kept bytes of a client over, as much as a buffer holds.
@@ -275,14 +286,14 @@ mod tests {
     impl Decoder for Line {
         fn judge(&self, bytes: &[u8]) -> Judgement {
             match bytes.iter().position(|byte| *byte == b'\n') {
-                Some(end) => Judgement::Done { taken_bytes: end + 1 },
+                Some(end) => Judgement::Done { taken_bytes: end + 1, client: None },
                 None => Judgement::More,
             }
         }
     }
 
     const PREFACE: fn() -> Preface =
-        || Preface { decoder: Box::new(Line), within: Duration::ZERO, most_bytes: 8 };
+        || Preface { decoder: Box::new(Line), within: Duration::ZERO, most_bytes: 8, trust: None };
 
     #[test]
     fn a_preface_comes_in_pieces_and_what_follows_it_is_kept_in_order() {
@@ -290,7 +301,7 @@ mod tests {
         assert!(prefaces.ask(one));
         assert_eq!(prefaces.take(one, b"ab", &PREFACE()), Judgement::More);
         let judgement = prefaces.take(one, b"c\nserver", &PREFACE());
-        assert_eq!(judgement, Judgement::Done { taken_bytes: 4 });
+        assert_eq!(judgement, Judgement::Done { taken_bytes: 4, client: None });
         assert!(prefaces.keep(one, 4));
         let kept = prefaces.kept(one).expect("it has said more than a preface");
         assert_eq!(kept.bytes[kept.from..], *b"server");
@@ -313,7 +324,7 @@ mod tests {
         let (mut prefaces, one) = (Prefaces::new(1), ConnIndex(7));
         prefaces.ask(one);
         assert_eq!(prefaces.take(one, b"1234567", &PREFACE()), Judgement::More);
-        assert_eq!(prefaces.take(one, b"8", &PREFACE()), Judgement::Bad);
+        assert_eq!(prefaces.take(one, b"8", &PREFACE()), Judgement::Bad(PreambleFault::TooLong));
     }
 
     #[test]

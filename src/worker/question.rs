@@ -4,8 +4,9 @@ use std::cmp::Ordering;
 
 use tokio::sync::oneshot;
 
+use super::tally::Tally;
 use crate::base::BySide;
-use crate::query::{ConnId, Facts, Query};
+use crate::query::{By, ConnId, Facts, Query};
 use crate::ring::FourTuple;
 use crate::topology::Parties;
 
@@ -16,6 +17,8 @@ pub enum Purpose {
     Show,
     /// To end them, at a pace.
     Kill,
+    /// To count them.
+    Count(By),
 }
 
 /// A question to a worker.
@@ -51,6 +54,8 @@ pub struct Answer {
     pub rows: Vec<Candidate>,
     /// How many were ended.
     pub killed: u64,
+    /// How many there are of each group, if they were to be counted.
+    pub tally: Tally,
     /// Connections of [`Task::only`] that are gone.
     pub stale: Vec<ConnId>,
 }

@@ -1,10 +1,12 @@
 //! The worker's side of the interface to errands, and their step in its loop.
 
 use super::Worker;
-use super::errands::{Activity, Reach};
+use super::errands::{Activity, Part, Reach};
+use super::limit::Limit;
 use super::table::CountedServer;
-use crate::base::{ConnIndex, Millis, Side};
-use crate::conn::{Event, Phase, Reason};
+use crate::base::{ConnIndex, ListenerId, Millis, Side};
+use crate::config::AtLimit;
+use crate::conn::{Event, Patience, Phase, Reason};
 use crate::metrics::Refusal;
 use crate::query::{ConnId, Facts, State};
 use crate::ring::Ring;
@@ -13,6 +15,9 @@ use crate::topology::Parties;
 impl<R: Ring> Worker<R> {
     /// Lets each errand do its step of this turn.
     pub(super) fn run_errands(&mut self) {
+        for limit in self.admission.waited_at() {
+            self.errands.begin_eviction(limit, self.time.now());
+        }
         for _ in 0..self.errands.count() {
             let errand = self.errands.take();
             if let Some(running) = errand.and_then(|errand| errand.step(self)) {
@@ -55,9 +60,22 @@ impl<R: Ring> Reach for Worker<R> {
         self.routes.is_left(entry.route, entry.server.map(CountedServer::id))
     }
 
+    fn is_of(&mut self, index: ConnIndex, part: Part) -> bool {
+        let entry = self.lives.entry(index);
+        let route = &self.routes.line(entry.route).route;
+        match part {
+            Part::Whole => true,
+            Part::Listener(listener) => route.listener == listener,
+            Part::Server(server) => entry.server.map(CountedServer::id) == Some(server),
+            Part::Upstream(upstream) => route.upstream == upstream,
+        }
+    }
+
     fn is_overdue(&mut self, index: ConnIndex) -> bool {
         let is_overdue = self.overdue(index).is_some();
         if !is_overdue {
+            let asks_addresses = self.plan.settings.asks_addresses();
+            self.lives.entry(index).conn.want_addresses(asks_addresses);
             self.set_timer(index);
         }
         is_overdue
@@ -69,13 +87,36 @@ impl<R: Ring> Reach for Worker<R> {
         }
     }
 
+    fn makes_way_at(&mut self, index: ConnIndex, of: Option<ListenerId>) -> Option<Millis> {
+        let entry = self.lives.entry(index);
+        let is_joined = entry.conn.phase() == Phase::Joined;
+        // One that passes a reset on is about to end.
+        if !is_joined || entry.conn.patience() == Patience::LastBytes {
+            return None;
+        }
+        let line = self.routes.line(entry.route);
+        let is_meant = of.is_none_or(|of| line.route.listener == of);
+        let evicts = line.listener.at_limit == AtLimit::Evict;
+        if !(is_meant && evicts) || entry.conn.holds_up(Patience::Byte) {
+            return None;
+        }
+        let idle = entry.active.begins().after(line.listener.evict_idle_after);
+        // What it waits for since a moment ago may be there, and not have been read.
+        Some(idle.max(entry.waits_since.begins()))
+    }
+
+    fn evict(&mut self, index: ConnIndex, limit: &Limit) {
+        self.admission.evict(index, limit.bound.clone());
+        Worker::end(self, index, Reason::Evicted);
+    }
+
     fn facts(&mut self, index: ConnIndex) -> Option<Facts> {
         let entry = self.lives.entry(index);
         let state = match entry.conn.phase() {
             Phase::Vacant => return None,
-            Phase::Preface { .. } | Phase::Opening => State::Opening,
+            Phase::Meeting | Phase::Preface { .. } | Phase::Opening => State::Opening,
             Phase::Connecting => State::Connecting,
-            Phase::Pressed => State::Pressed,
+            Phase::Pressed(_) => State::Pressed,
             Phase::Retrying => State::Retrying,
             Phase::Joined => State::Joined,
             Phase::Delivering { .. } => State::Delivering,

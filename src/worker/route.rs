@@ -5,16 +5,30 @@ use std::time::Duration;
 use super::table::{ConnectTime, CountedServer};
 use super::{HistoryKind, Verdict, Worker};
 use crate::base::{
-    BySide, Chunk, ConnIndex, Errno, GateId, OpKind, Operation, RouteId, ServerId, Side, Tick,
+    BySide, Chunk, ConnIndex, Errno, GateId, Guard, OpKind, Operation, RouteId, ServerId, Side,
+    Source, Tick,
 };
-use crate::conn::{Action, Connection, Event, Phase, Reason, is_pressure};
+use crate::config::Guards;
+use crate::conn::{Action, Connection, Event, Phase, Reason, Shortage, is_pressure};
 use crate::ring::{Done, FourTuple, Ring, Token};
-use crate::upstream::Tried;
+use crate::upstream::{ClientKey, Lack, Tried};
 
 /// How long no byte has moved in a connection that may be ended by FIN. Servers commonly end a
 /// connection that was idle for so long themselves (Apache's KeepAliveTimeout is 5 s), so its peers
 /// do not take that for the end of something that had begun.
 const REST: Duration = Duration::from_secs(5);
+
+/// The answer to a connection that asks for a server.
+enum Choice {
+    /// This one, from this one of its source addresses.
+    Server(ServerId, Source),
+    /// None now, but there may be room at one soon.
+    Later(Lack),
+    /// The client's address is to be known first.
+    AddressFirst,
+    /// None.
+    None,
+}
 
 impl<R: Ring> Worker<R> {
     /// A client was accepted into this slot: its connection begins, or does so once the slot's
@@ -31,13 +45,15 @@ impl<R: Ring> Worker<R> {
 
     fn begin(&mut self, route: RouteId, index: ConnIndex, verdict: Verdict) {
         self.count_accept(route, verdict);
+        let asks_addresses = self.plan.settings.asks_addresses();
         let line = self.routes.line(route);
-        let (conn, actions) = match (verdict, &line.preface) {
-            (Verdict::Serve, None) => Connection::accepted(line.wiring, self.plan.asks_addresses()),
-            (Verdict::Serve, Some(_)) => {
-                Connection::prefaced(line.wiring, self.plan.asks_addresses())
-            }
-            (Verdict::Refuse(_), _) => Connection::refused(self.plan.asks_addresses()),
+        let preface = line.preface.as_ref().filter(|_| line.reads);
+        let is_met = preface.is_some_and(|preface| preface.trust.is_some());
+        let (conn, actions) = match (verdict, preface) {
+            (Verdict::Serve, None) => Connection::accepted(line.wiring, asks_addresses),
+            (Verdict::Serve, Some(_)) if is_met => Connection::met(line.wiring, asks_addresses),
+            (Verdict::Serve, Some(_)) => Connection::prefaced(line.wiring, asks_addresses),
+            (Verdict::Refuse(_), _) => Connection::refused(asks_addresses),
         };
         let entry = self.lives.entry(index);
         entry.conn = conn;
@@ -47,12 +63,16 @@ impl<R: Ring> Worker<R> {
         entry.route = route;
         entry.connect = ConnectTime::NONE;
         entry.tried = Tried::NONE;
-        entry.out_of_ports = false;
+        entry.had_no_port = false;
+        entry.again = None;
         for action in actions.list {
             self.perform(index, action);
         }
         self.set_timer(index);
-        self.ask_for_opening(index);
+        // Who it is is not known before it was met, and perhaps was read.
+        if !is_met {
+            self.ask_for_opening(index);
+        }
         self.errands.arrived(index);
     }
 
@@ -68,6 +88,9 @@ impl<R: Ring> Worker<R> {
         }
         if matches!(kind, OpKind::Open | OpKind::Connect) {
             self.count_attempt(index, kind, done.result);
+            if done.result == Err(Errno::EADDRNOTAVAIL) {
+                self.try_next_source(index);
+            }
         }
         match kind {
             // It took no buffer: another lane may have the wake that it used up.
@@ -79,15 +102,24 @@ impl<R: Ring> Worker<R> {
             }
             OpKind::Connect if done.result.is_err() => {
                 // Every port of this source towards this server is taken; another server's may not.
-                let no_port = done.result == Err(Errno::EADDRNOTAVAIL);
-                self.lives.entry(index).out_of_ports |= no_port;
+                let entry = self.lives.entry(index);
+                entry.had_no_port = done.result == Err(Errno::EADDRNOTAVAIL);
+                match entry.had_no_port {
+                    true => entry.tried.lack(Lack::Port),
+                    false => entry.tried.fail(),
+                }
             }
             OpKind::Open if done.result.is_err() => {
                 self.leave_server(index);
-                if let Some(error) = done.result.err().filter(|error| is_pressure(*error)) {
-                    // The server was not tried, and new clients would fare no better.
-                    self.lives.entry(index).tried.take_back();
-                    self.admission.press(error, self.time.now());
+                let entry = self.lives.entry(index);
+                match done.result {
+                    Err(error) if is_pressure(error) => {
+                        // The server was not tried, and new clients would fare no better.
+                        entry.tried.take_back();
+                        self.admission.press(error, self.time.now());
+                    }
+                    _ if entry.again.is_none() => entry.tried.fail(),
+                    _ => {}
                 }
             }
             OpKind::Close if side == Side::Upstream => self.leave_server(index),
@@ -96,6 +128,25 @@ impl<R: Ring> Worker<R> {
         }
         let Done { result, buffer, full, more, .. } = done;
         self.apply(index, Event::Completed { side, kind, result, buffer, full, more });
+        match kind {
+            OpKind::Connect if result.is_ok() => {
+                if self.lives.entry(index).conn.phase() == Phase::Joined {
+                    self.end_wait(index, true);
+                }
+                self.guard(index, Guards::unacknowledged);
+            }
+            // Another one may have become due meanwhile.
+            OpKind::Guard => self.set_timer(index),
+            _ => {}
+        }
+    }
+
+    /// Has the server's socket find out whether the server is gone, if its upstream wants that.
+    pub(super) fn guard(&mut self, index: ConnIndex, which: impl Fn(&Guards) -> Option<Guard>) {
+        let route = self.lives.entry(index).route;
+        if let Some(guard) = which(&self.routes.line(route).guards) {
+            self.apply(index, Event::GuardDue(guard));
+        }
     }
 
     /// Puts an event into a connection and does what comes out.
@@ -132,6 +183,7 @@ impl<R: Ring> Worker<R> {
     fn perform(&mut self, index: ConnIndex, action: Action) {
         match action {
             Action::Start(side, operation) => self.start(index, side, operation),
+            Action::Meet => self.meet(index),
             Action::AwaitPlace => self.await_place(index),
             Action::Judge(chunk) => self.judge(index, chunk),
             Action::Recall => self.recall(index),
@@ -156,9 +208,13 @@ impl<R: Ring> Worker<R> {
     }
 
     fn open(&mut self, index: ConnIndex) {
-        match self.next_server(index) {
-            Some(server) => self.start(index, Side::Upstream, Operation::Open(server)),
-            None => self.no_server(index),
+        match self.choose(index) {
+            Choice::Server(server, source) => {
+                self.start(index, Side::Upstream, Operation::Open(server, source));
+            }
+            Choice::Later(lack) => self.wait_for_room(index, lack),
+            Choice::AddressFirst => self.apply(index, Event::AddressFirst),
+            Choice::None => self.apply(index, Event::ServersExhausted),
         }
     }
 
@@ -180,28 +236,51 @@ impl<R: Ring> Worker<R> {
         }
     }
 
-    /// The next server that this connection has not tried.
-    fn next_server(&mut self, index: ConnIndex) -> Option<ServerId> {
+    /// The next server that this connection has not tried, from which on it counts for it. Where
+    /// all were tried, and one only had no room, there is none now and may be one later.
+    fn choose(&mut self, index: ConnIndex) -> Choice {
+        if self.lives.entry(index).tried.is_fresh() && self.is_behind_others(index) {
+            return Choice::Later(Lack::Limit);
+        }
         let entry = self.lives.entry(index);
+        if let Some(server) = entry.again.take() {
+            if self.routes.enter_server(server.id()) {
+                entry.server = Some(server);
+                entry.source = entry.source.next();
+                return Choice::Server(server.id(), entry.source);
+            }
+            entry.tried.lack(Lack::Limit);
+        }
+        let client = self.client.take();
+        if client.is_none() && self.routes.is_by_source(entry.route) {
+            return Choice::AddressFirst;
+        }
+        entry.sources_tried = 0;
+        if entry.tried.is_fresh() {
+            let connect = self.routes.line(entry.route).timeouts.connect;
+            entry.connect_until = Tick::not_before(self.time.now().after(connect));
+        }
         let turn = index.0 as usize;
-        let server = self.routes.next_server(entry.route, &mut entry.tried, turn)?;
-        entry.server = Some(CountedServer::new(server));
-        Some(server)
+        let (route, tried, client) = (entry.route, &mut entry.tried, client.unwrap_or_default());
+        if let Some(server) = self.routes.next_server(route, tried, turn, client) {
+            entry.server = Some(CountedServer::new(server));
+            entry.source = self.routes.next_source(server);
+            return Choice::Server(server, entry.source);
+        }
+        match std::mem::take(&mut entry.tried).lacked() {
+            Lack::Nothing => Choice::None,
+            lack => Choice::Later(lack),
+        }
     }
 
-    /// Every server was tried. Where only a source port was missing, the client waits for one and
-    /// new ones wait in the backlog; else no server is left.
-    fn no_server(&mut self, index: ConnIndex) {
+    /// From one of its sources a server cannot be reached now: it has no port left, or is not this
+    /// host's. The server is tried from each of the others before the next one is.
+    fn try_next_source(&mut self, index: ConnIndex) {
         let entry = self.lives.entry(index);
-        entry.tried = Tried::NONE;
-        // Ports are taken where connections hold them; otherwise the host has no address to
-        // connect from, and waiting would not help.
-        let is_short = std::mem::take(&mut entry.out_of_ports);
-        if !(is_short && self.routes.any_open(entry.route)) {
-            return self.apply(index, Event::ServersExhausted);
-        }
-        self.admission.press(Errno::EADDRNOTAVAIL, self.time.now());
-        self.apply(index, Event::NoPort);
+        let Some(server) = entry.server else { return };
+        entry.sources_tried = entry.sources_tried.saturating_add(1);
+        let sources = self.routes.place(server.id()).server.sources.len();
+        entry.again = (usize::from(entry.sources_tried) < sources).then_some(server);
     }
 
     fn server_of(&mut self, index: ConnIndex) -> ServerId {
@@ -210,28 +289,37 @@ impl<R: Ring> Worker<R> {
 
     /// The connection no longer counts as one of its server's.
     fn leave_server(&mut self, index: ConnIndex) {
+        self.note_leave(index);
         let entry = self.lives.entry(index);
         let Some(server) = entry.server.take() else { return };
-        if self.plan.access.is_some() && matches!(entry.conn.phase(), Phase::Ending(_)) {
+        if self.plan.settings.access.is_some() && matches!(entry.conn.phase(), Phase::Ending(_)) {
             let server = self.routes.place(server.id()).server.clone();
             self.notes.departure(index).server = Some(server);
         }
+        let had_port = !std::mem::take(&mut entry.had_no_port);
+        let route = entry.route;
         self.routes.leave_server(server.id());
+        if had_port {
+            self.free_room(self.routes.line(route).route.upstream);
+        }
     }
 
     fn vacate(&mut self, index: ConnIndex, reason: Reason) {
         self.count_end(index, reason);
         let generation = self.lives.entry(index).generation;
         self.notes.keep(self.time.moment(), HistoryKind::Ended { conn: index, generation, reason });
-        if self.plan.asks_addresses() {
+        if self.plan.settings.asks_addresses() {
             let departure = self.notes.take_departure(index);
             self.log_end(index, reason, &departure.addresses);
             self.note_end(index, reason, departure);
         }
         self.leave_place(index);
+        self.named.forget(index);
+        self.end_wait(index, false);
         let route = self.lives.entry(index).route;
         if reason != Reason::Refused {
             self.admission.left(&self.routes.line(route).listener);
+            self.admission.end_eviction(index);
         }
         self.routes.leave(route);
         if let Some((route, verdict)) = self.lives.end(index) {
@@ -240,17 +328,30 @@ impl<R: Ring> Worker<R> {
     }
 
     /// The addresses of a side were found, or could not be: for a line about its opening or its
-    /// end, for the scan that asked, or for several of these.
+    /// end, for the choice of a server or the scan that asked, or for several of these.
     fn addresses_found(&mut self, token: Token) {
-        let found = self.ring.addresses(token);
-        let ends = matches!(self.lives.entry(token.conn).conn.phase(), Phase::Ending(_));
-        if self.plan.asks_addresses() && ends {
+        let mut found = self.ring.addresses(token);
+        if token.side == Side::Client {
+            found = found.map(|found| self.named.behind(token.conn, found));
+        }
+        let phase = self.lives.entry(token.conn).conn.phase();
+        let ends = matches!(phase, Phase::Ending(_));
+        if self.plan.settings.asks_addresses() && ends {
             self.notes.departure(token.conn).addresses[token.side] = found;
         }
         if token.side == Side::Client {
             self.note_opening(token.conn, found);
         }
         self.errands.addresses_found(token, found);
+        if phase == Phase::Meeting {
+            self.met = found;
+        }
+        let is_awaited = phase == Phase::Pressed(Shortage::Address) && token.side == Side::Client;
+        if is_awaited {
+            // The socket of a client that is gone has none; the connection is about to end.
+            let client = found.and_then(|found| found.peer).map(|peer| ClientKey::of(peer.ip()));
+            self.client = Some(client.unwrap_or_default());
+        }
     }
 
     fn log_end(&mut self, index: ConnIndex, reason: Reason, addresses: &BySide<Option<FourTuple>>) {
@@ -261,9 +362,11 @@ impl<R: Ring> Worker<R> {
         };
         let local = |side: Side| show(addresses[side].map(|FourTuple { local, .. }| local));
         let peer = |side: Side| show(addresses[side].and_then(|FourTuple { peer, .. }| peer));
+        let via = addresses[Side::Client].and_then(|FourTuple { via, .. }| via);
         tracing::debug!(
             reason = %reason.word(),
             client = %peer(Side::Client),
+            via = via.map(tracing::field::display),
             local = %local(Side::Client),
             source = %local(Side::Upstream),
             server = %peer(Side::Upstream),

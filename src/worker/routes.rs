@@ -5,15 +5,17 @@
 //! those that are on it, and gives its id back with the last of them.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use super::{Plan, Preface, PrefacePlan};
-use crate::base::{GateId, IdMap, RouteId, ServerId, UpstreamId, WorkerId};
-use crate::config::Timeouts;
+use super::table::CountedServer;
+use super::{Plan, Preface, PrefacePlan, proxy};
+use crate::base::{GateId, IdMap, Millis, RouteId, ServerId, Source, UpstreamId, WorkerId};
+use crate::config::{Guards, Timeouts};
 use crate::conn::Wiring;
 use crate::metrics::{Kept, ListenerCounters, ServerCounters, UpstreamCounters, WorkerCounters};
 use crate::ring::Operations;
-use crate::topology::{Listener, Parties, Route, Server, Topology, Upstream, UpstreamKind};
-use crate::upstream::{Servers, Standing, Tried};
+use crate::topology::{Gone, Listener, Parties, Route, Server, Topology, Upstream, UpstreamKind};
+use crate::upstream::{ClientKey, Failure, Room, Servers, Standing, Tried};
 
 /// A worker's routes.
 #[derive(Debug)]
@@ -33,16 +35,23 @@ pub(super) struct Routes {
 /// A route and those who are on it.
 #[derive(Debug)]
 pub(super) struct Line {
+    pub(super) counters: Kept<ListenerCounters>,
     pub(super) route: Arc<Route>,
+    /// Dropped after its counters.
     pub(super) listener: Arc<Listener>,
     /// When its connections end by themselves.
     pub(super) timeouts: Timeouts,
+    /// What shows that their servers are gone.
+    pub(super) guards: Guards,
     pub(super) wiring: Wiring,
-    /// Its clients are read before a server is chosen.
+    /// How clients are read before a server is chosen: those that come if `reads`, and those that
+    /// are being read all the same.
     pub(super) preface: Option<Arc<Preface>>,
-    pub(super) counters: Kept<ListenerCounters>,
+    pub(super) reads: bool,
     /// Connections that are on it.
     open: u32,
+    /// Its listener is gone, and its connections are to end.
+    ends: bool,
 }
 
 impl Line {
@@ -57,15 +66,6 @@ impl Line {
     }
 }
 
-/// Whom a change of the topology concerns.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Concerned {
-    /// Somebody is on a listener or a server that is gone.
-    pub(super) left: bool,
-    /// A timeout of somebody's is shorter than it was.
-    pub(super) shortened: bool,
-}
-
 /// The choice among an upstream's servers.
 #[derive(Debug)]
 struct Group {
@@ -78,12 +78,16 @@ struct Group {
 /// A server and those who count for it.
 #[derive(Debug)]
 pub(super) struct Place {
-    /// Held, so that its id is not given to another server.
+    pub(super) counters: Kept<ServerCounters>,
+    /// Held, so that its id is not given to another server; dropped after its counters.
     pub(super) server: Arc<Server>,
     standing: Arc<Standing>,
-    pub(super) counters: Kept<ServerCounters>,
     /// Connections that count for it.
     open: u32,
+    /// The source that the next one is opened from.
+    source: Source,
+    /// It is gone, and its connections are to end.
+    ends: bool,
 }
 
 impl Routes {
@@ -103,16 +107,19 @@ impl Routes {
         routes
     }
 
-    /// Goes by another topology from here on. Its ring takes the servers in that are new. Says what
-    /// that means for the connections that are open.
+    /// Goes by another topology from here on. Its ring takes the servers in that are new. Says
+    /// whether a timeout of somebody's is shorter than it was.
     pub(super) fn adopt<R: Operations>(
         &mut self,
         ring: &mut R,
         topology: Arc<Topology>,
         counters: &WorkerCounters,
-    ) -> Concerned {
-        for id in topology.servers.ids().filter(|id| self.servers.get(*id).is_none()) {
-            ring.add_server(id);
+    ) -> bool {
+        for (id, server) in topology.servers.iter() {
+            let before = self.servers.get(id);
+            if before.is_none_or(|before| before.server.sources != server.sources) {
+                ring.add_server(id);
+            }
         }
         let before: Vec<(RouteId, Timeouts)> = self
             .lines
@@ -125,26 +132,43 @@ impl Routes {
         self.sweep(ring);
         let is_shorter =
             |(id, before): &(RouteId, Timeouts)| self.lines[*id].timeouts.any_shorter_than(before);
-        Concerned { left: self.anyone_left(), shortened: before.iter().any(is_shorter) }
+        before.iter().any(is_shorter)
     }
 
-    /// Whether anybody is on a listener or a server that the topology no longer has.
-    fn anyone_left(&self) -> bool {
-        let listeners = &self.topology.listeners;
-        let is_left = |line: &Line| listeners.get(line.route.listener).is_none();
-        let servers = &self.topology.servers;
-        self.lines.values().any(|line| line.open > 0 && is_left(line))
-            || self.servers.iter().any(|(id, place)| place.open > 0 && servers.get(id).is_none())
+    /// Connections of these listeners and servers are to end, unless they have come back. Says
+    /// whether there are any.
+    pub(super) fn end_left(&mut self, what: &Gone) -> bool {
+        let mut any = false;
+        let is_gone = |id| self.topology.listeners.get(id).is_none();
+        let gone: Vec<_> = what.listeners.iter().filter(|(id, _)| is_gone(*id)).collect();
+        for (_, line) in self.lines.iter_mut() {
+            if gone.iter().any(|(id, _)| *id == line.route.listener) {
+                line.ends = true;
+                any |= line.open > 0;
+            }
+        }
+        for (id, _) in &what.servers {
+            if let Some(place) = self.servers.get_mut(*id)
+                && self.topology.servers.get(*id).is_none()
+            {
+                place.ends = true;
+                any |= place.open > 0;
+            }
+        }
+        any
     }
 
     fn take_over(&mut self, topology: Arc<Topology>, counters: &WorkerCounters) {
         for (id, server) in topology.servers.iter() {
             let before = self.servers.remove(id);
+            let source = before.as_ref().map_or(Source(0), |place| place.source);
             let place = Place {
+                source,
                 server: server.clone(),
                 standing: server.standing.arc(),
                 counters: counters.servers[id].clone(),
                 open: before.map_or(0, |place| place.open),
+                ends: false,
             };
             self.servers.insert(id, place);
         }
@@ -161,19 +185,26 @@ impl Routes {
             if let Some(listener) = topology.listeners.get(line.route.listener) {
                 let timeouts = &topology.routes[listener.route].timeouts;
                 line.obey(listener, timeouts);
+                line.ends = false;
             }
         }
         for (id, route) in topology.routes.iter() {
             let before = self.lines.remove(id);
             let listener = &topology.listeners[route.listener];
+            let preface = self.prefaces.listeners.get(&*listener.name).cloned();
+            let preface = preface.or_else(|| proxy::preface(&listener.preamble));
+            let last = before.as_ref().and_then(|line| line.preface.clone());
             let line = Line {
                 route: route.clone(),
                 listener: listener.clone(),
                 timeouts: route.timeouts.clone(),
-                preface: self.prefaces.listeners.get(&*listener.name).cloned(),
+                guards: topology.upstreams[route.upstream].guards.clone(),
+                reads: preface.is_some(),
+                preface: preface.or(last),
                 wiring: topology.wiring_of(route.upstream),
                 counters: counters.listeners[route.listener].clone(),
                 open: before.map_or(0, |line| line.open),
+                ends: false,
             };
             self.lines.insert(id, line);
         }
@@ -189,7 +220,7 @@ impl Routes {
         match &upstream.kind {
             UpstreamKind::Builtin(_) => None,
             UpstreamKind::Servers { balance, pool, .. } => {
-                let servers = Servers::over(*balance, pool.arc());
+                let servers = Servers::over(*balance, pool.clone());
                 Some(servers.beginning_at(self.worker.0.into()))
             }
         }
@@ -270,12 +301,16 @@ impl Routes {
         self.leaving |= self.lines[route].open == 0 && self.topology.routes.get(route).is_none();
     }
 
-    /// Whether a connection is on what the topology no longer has: its listener is gone, or its
-    /// server. Another upstream of the same listener leaves it where it is.
+    /// Whether a connection is on a listener or a server that is gone and whose connections are to
+    /// end. Another upstream of the same listener leaves it where it is.
     pub(super) fn is_left(&self, route: RouteId, server: Option<ServerId>) -> bool {
-        let listener = self.lines[route].route.listener;
-        let is_gone = |server| self.topology.servers.get(server).is_none();
-        self.topology.listeners.get(listener).is_none() || server.is_some_and(is_gone)
+        let ends = |server| self.servers.get(server).is_some_and(|place| place.ends);
+        self.lines[route].ends || server.is_some_and(ends)
+    }
+
+    /// Whether the choice of a server depends on the client's address.
+    pub(super) fn is_by_source(&self, route: RouteId) -> bool {
+        self.groups[self.lines[route].route.upstream].upstream.is_by_source()
     }
 
     /// The next server that a connection has not tried. It counts for it from here on.
@@ -284,6 +319,7 @@ impl Routes {
         route: RouteId,
         tried: &mut Tried,
         turn: usize,
+        client: ClientKey,
     ) -> Option<ServerId> {
         let group = &mut self.groups[self.lines[route].route.upstream];
         let (Some(choice), UpstreamKind::Servers { servers, .. }) =
@@ -291,27 +327,79 @@ impl Routes {
         else {
             panic!("a builtin upstream was asked for a server");
         };
-        let server = servers[choice.next(tried, turn)?];
+        let server = servers[choice.next(tried, turn, client)?];
+        self.count_in(server);
+        Some(server)
+    }
+
+    /// A connection counts for a server again from here on, if that may have one more.
+    pub(super) fn enter_server(&mut self, server: ServerId) -> bool {
+        let has_entered = self.servers[server].standing.connections().enter();
+        if has_entered {
+            self.count_in(server);
+        }
+        has_entered
+    }
+
+    fn count_in(&mut self, server: ServerId) {
         let place = &mut self.servers[server];
         place.open += 1;
-        place.standing.opened();
         place.counters.attempts.add(1);
-        Some(server)
+    }
+
+    /// The source address whose turn it is at a server.
+    pub(super) fn next_source(&mut self, server: ServerId) -> Source {
+        let place = &mut self.servers[server];
+        place.source = place.source.next();
+        place.source
+    }
+
+    /// Whether a server is probed once it is silent for as long as its upstream says.
+    pub(super) fn is_probed(&self, server: Option<CountedServer>) -> bool {
+        let place = server.and_then(|server| self.servers.get(server.id()));
+        place.is_some_and(|place| !place.server.address.ip().to_canonical().is_loopback())
+    }
+
+    /// A client was joined to a server.
+    pub(super) fn joined(&self, server: ServerId) {
+        self.servers[server].standing.joined();
+    }
+
+    /// A client found a server wanting.
+    pub(super) fn failed(&self, server: ServerId, failure: Failure, now: Millis) {
+        self.servers[server].standing.failed(failure, now);
+    }
+
+    /// A connection to a server that began then has ended, `by_server` without a byte of it, or
+    /// otherwise.
+    pub(super) fn ended(
+        &self,
+        server: ServerId,
+        began: Millis,
+        by_server: Option<Duration>,
+        now: Millis,
+    ) {
+        let standing = &self.servers[server].standing;
+        let early_end = standing.fleet().early_end();
+        match by_server {
+            _ if early_end.is_zero() => {}
+            Some(lived) if lived < early_end => standing.failed(Failure::EarlyEnd, now),
+            _ => standing.outlived(began),
+        }
     }
 
     /// A connection no longer counts for a server.
     pub(super) fn leave_server(&mut self, server: ServerId) {
         let place = &mut self.servers[server];
         place.open -= 1;
-        place.standing.closed();
+        place.standing.connections().leave();
         place.counters.left.add(1);
         self.leaving |= place.open == 0 && self.topology.servers.get(server).is_none();
     }
 
-    /// Whether any server that a route's clients go to has a connection.
-    pub(super) fn any_open(&self, route: RouteId) -> bool {
-        let group = &self.groups[self.lines[route].route.upstream];
-        group.servers.as_ref().is_some_and(Servers::any_open)
+    /// Room at the servers of an upstream that somebody's route leads to.
+    pub(super) fn room(&self, upstream: UpstreamId) -> &Room {
+        self.groups[upstream].upstream.fleet.room()
     }
 
     /// Where the connects of a route are counted.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::link::Link;
 use crate::base::limits::CONN_BYTES_MAX;
-use crate::base::{ConnIndex, Micros, RouteId, ServerId, Tick};
+use crate::base::{ConnIndex, Micros, RouteId, ServerId, Source, Tick};
 use crate::conn::Connection;
 use crate::upstream::Tried;
 
@@ -32,8 +32,16 @@ pub struct Entry {
     pub server: Option<CountedServer>,
     /// Which servers were tried.
     pub tried: Tried,
-    /// One of them could not be tried: no source port towards it was free.
-    pub out_of_ports: bool,
+    /// The end of the time for its connects.
+    pub connect_until: Tick,
+    /// No source port towards the last of them was free.
+    pub had_no_port: bool,
+    /// Sources of the last one that had no port towards it, or are not this host's.
+    pub sources_tried: u16,
+    /// The source address that the last one was tried from.
+    pub source: Source,
+    /// It is to be tried from its next source.
+    pub again: Option<CountedServer>,
 }
 
 /// A server that a connection counts for, in two bytes with `None` among them: the ring knows at
@@ -148,7 +156,11 @@ impl Entry {
             connect: ConnectTime::NONE,
             server: None,
             tried: Tried::NONE,
-            out_of_ports: false,
+            connect_until: Tick(0),
+            had_no_port: false,
+            sources_tried: 0,
+            source: Source(0),
+            again: None,
         }
     }
 }

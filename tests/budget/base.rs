@@ -1,5 +1,7 @@
 //! Stands in for the crate's `base` in the modelled budget.
 
+pub(crate) use portcullis::base::Millis;
+
 pub(crate) mod sync {
-    pub(crate) use loom::sync::atomic::{AtomicBool, AtomicU32, Ordering, fence};
+    pub(crate) use loom::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
 }

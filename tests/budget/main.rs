@@ -1,6 +1,7 @@
 //! What the process may hold is counted right, whatever its threads do.
 
 mod base;
+mod connections;
 mod modelled;
 mod plain;
 
@@ -8,3 +9,8 @@ mod plain;
 #[path = "../../src/budget.rs"]
 #[allow(dead_code, reason = "the model uses a part of it")]
 mod budget;
+
+/// The count of a server's connections, in the same way.
+#[path = "../../src/upstream/connections.rs"]
+#[allow(dead_code, reason = "the model uses a part of it")]
+mod server;

@@ -4,11 +4,13 @@ use loom::sync::Arc;
 use loom::sync::atomic::{AtomicU32, Ordering::SeqCst};
 use loom::thread;
 
-use crate::budget::{Budget, WakeWorker};
+use portcullis::base::Millis;
+
+use crate::budget::{Budget, Eviction, Waiting, WakeWorker};
 
 /// Runs `model` over every order of the threads' steps with at most three preemptions: more than
 /// the two that any of these protocols needs to go wrong, and seconds instead of hours.
-fn every_order(model: impl Fn() + Sync + Send + 'static) {
+pub(crate) fn every_order(model: impl Fn() + Sync + Send + 'static) {
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = Some(3);
     builder.check(model);
@@ -112,5 +114,56 @@ fn a_raised_limit_is_found_or_wakes() {
         other.join().expect("no assertion failed");
         assert!(granted == 1 || rung.load(SeqCst) > 0, "it waits for ever");
         assert_eq!(granted + budget.free(), 1);
+    });
+}
+
+/// Two workers hold an idle connection each, and one client waits. Whatever the order, one of them
+/// ends its connection, and never both: not while the permit comes back, and not while the client
+/// comes in with it.
+#[test]
+fn two_workers_never_evict_for_one_client() {
+    every_order(|| {
+        let budget = Arc::new(Budget::new(2, 2));
+        assert_eq!(budget.lease(2), 2);
+        (0..2).for_each(|_| budget.enter());
+        let waiting = Waiting::default();
+        assert!(waiting.count(&budget, None, 1), "it is the first");
+        let evicts = {
+            let budget = budget.clone();
+            move || {
+                if matches!(budget.evict(Millis(5)), Eviction::Begun) {
+                    budget.leave();
+                    budget.give_back(1);
+                    budget.evicted();
+                }
+            }
+        };
+        let other = thread::spawn(evicts.clone());
+        evicts();
+        if budget.lease(1) == 1 {
+            waiting.serve(&budget, None);
+            budget.enter();
+        }
+        other.join().expect("no assertion failed");
+        assert_eq!(budget.evictions(), (1, 0));
+    });
+}
+
+/// The same, and the client comes in while somebody may evict for it once more.
+#[test]
+fn a_client_that_comes_in_is_not_counted_as_one_that_waits() {
+    every_order(|| {
+        let budget = Arc::new(Budget::new(2, 2));
+        assert_eq!(budget.lease(2), 2);
+        budget.enter();
+        let waiting = Waiting::default();
+        waiting.count(&budget, None, 1);
+        let other = {
+            let budget = budget.clone();
+            thread::spawn(move || budget.evict(Millis(5)))
+        };
+        waiting.serve(&budget, None);
+        budget.enter();
+        assert_eq!(other.join().expect("no assertion failed"), Eviction::Enough);
     });
 }

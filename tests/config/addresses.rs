@@ -16,7 +16,6 @@ const BAD_ADDRESSES: &[(&str, &str)] = &[
     ("unix:/run/app.sock", "is a unix socket, and those are not in this version; write \"127.0"),
     ("unix:", "is a unix socket, and those are not in this version; write \"127.0.0.1:PORT\""),
     ("tcp://10.0.0.1:80/x", "must be an address without a scheme; write \"10.0.0.1:80\""),
-    ("localhost:80", "names are not in this version; write \"127.0.0.1:80\""),
     ("[fe80::1]:80", "is a link-local address without the number of its interface; write it as"),
     ("[fe80::1%eth0]:80", "names its interface by something else than a number; write it as"),
     ("[::ffff:10.0.0.1]:9", "is an IPv4 address in IPv6 clothes; write \"10.0.0.1:9\""),

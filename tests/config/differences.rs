@@ -61,6 +61,14 @@ fn a_key_without_a_value_comes_and_goes() {
 fn servers_are_told_apart_by_name() {
     let weight = one("\"127.0.0.1:9001\" }", "\"127.0.0.1:9001\", weight = 5 }");
     assert_eq!(weight.path(), "upstream.app.servers.b.weight");
+    let most = one("\"127.0.0.1:9001\" }", "\"127.0.0.1:9001\", max_connections = 5 }");
+    assert_eq!(most.path(), "upstream.app.servers.b.max_connections");
+    assert_eq!((most.before.as_deref(), most.after.as_deref()), (Some("off"), Some("5")));
+    let backup = one("\"127.0.0.1:9001\" }", "\"127.0.0.1:9001\", backup = true }");
+    assert_eq!(
+        (backup.path(), backup.after),
+        ("upstream.app.servers.b.backup".into(), Some("true".into()))
+    );
     assert_eq!((weight.before.as_deref(), weight.after.as_deref()), (Some("1"), Some("5")));
     let moved = one("\"127.0.0.1:9001\"", "\"127.0.0.1:9002\"");
     assert_eq!(moved.path(), "upstream.app.servers.b.address");

@@ -49,8 +49,8 @@ fn a_variable_by_itself_takes_the_type_of_its_key() {
     assert_eq!(config.gateway.drain_timeout, Duration::from_secs(90));
     assert_eq!((config.ring.buffer_count, config.access_log.empty), (20_000, true));
     assert_eq!(config.listeners[0].max_connections, Some(20_000));
-    let UpstreamKind::Servers { servers, .. } = &config.upstreams[0].kind else { panic!() };
-    assert_eq!(servers[0].weight, 7);
+    let UpstreamKind::Servers { set, .. } = &config.upstreams[0].kind else { panic!() };
+    assert_eq!(set.servers[0].terms.weight, 7);
     let part = text.replace("workers = \"${A}\"", "workers = \"1${W}\"");
     let message = Config::parse(&part, "p.toml", &numbers).expect_err("a part has no type");
     assert_eq!(message.iter().count(), 1, "{message}");

@@ -5,7 +5,9 @@ mod preface;
 
 use std::collections::HashSet;
 
-use portcullis::base::{Buffer, BySide, Chunk, Errno, InFlight, OpKind, Operation, ServerId, Side};
+use portcullis::base::{
+    Buffer, BySide, Chunk, Errno, Guard, InFlight, OpKind, Operation, ServerId, Side, Source,
+};
 use portcullis::conn::{Action, Actions, Connection, Event, Patience, Phase, Reason, Wiring};
 use proptest::prelude::*;
 
@@ -75,16 +77,23 @@ impl Bench {
             assert!(!self.vacated, "{action:?} after the end");
             match action {
                 Action::AwaitPlace if self.choose(3) == 0 => self.awaits_place = true,
+                Action::Meet => {
+                    let refused = Event::PrefaceRefused(Reason::BadPreamble);
+                    let done = Event::PrefaceDone { keeps: false };
+                    let event = [Event::PrefaceAwaited, done, refused][self.choose(3)];
+                    self.apply(event);
+                }
                 Action::AwaitPlace => self.apply(Event::PrefaceMore),
                 Action::Judge(chunk) => self.judge(chunk),
                 Action::Recall => self.recall(),
                 Action::Open if self.opened == SERVERS => {
-                    let event = [Event::ServersExhausted, Event::NoPort][self.choose(2)];
+                    let event = [Event::ServersExhausted, Event::NoRoom, Event::AddressFirst]
+                        [self.choose(3)];
                     self.apply(event);
                 }
                 Action::Open => {
                     self.opened += 1;
-                    self.start(Side::Upstream, Operation::Open(ServerId(0)));
+                    self.start(Side::Upstream, Operation::Open(ServerId(0), Source::default()));
                 }
                 Action::Connect => self.start(Side::Upstream, Operation::Connect(ServerId(0))),
                 Action::Stalled(sink, chunk) => self.park(sink, chunk),
@@ -134,7 +143,7 @@ impl Bench {
         assert!(self.held.remove(&chunk.buffer), "{chunk:?} is judged but not held");
         let event = match self.choose(8) {
             0..=2 => Event::PrefaceMore,
-            3 => Event::PrefaceRefused(Reason::NoServer),
+            3 => Event::PrefaceRefused(Reason::BadPreamble),
             4 => Event::PrefaceDone { keeps: false },
             _ => {
                 self.kept = 1 + self.choose(3);
@@ -222,7 +231,7 @@ impl Bench {
             }
             Operation::Reset | Operation::Close | Operation::Addresses => Ok(0),
             _ if cancelled => Err(Errno::ECANCELED),
-            Operation::Open(_) => [Ok(0), Err(Errno::ENFILE)][self.choose(2)],
+            Operation::Open(..) => [Ok(0), Err(Errno::ENFILE)][self.choose(2)],
             Operation::Connect(_) => [Ok(0), Err(Errno::ECONNREFUSED)][self.choose(2)],
             Operation::Receive => {
                 let (result, filled) = self.receive(side);
@@ -243,6 +252,7 @@ impl Bench {
                 Ok([0x2000, 0x2010, 0x2018][self.choose(3)])
             }
             Operation::Unacknowledged => Ok(self.choose(3) as u32),
+            Operation::Guard(_) => [Ok(0), Err(Errno::EPERM)][self.choose(2)],
         };
         if !more {
             self.in_flight.remove(at);
@@ -282,6 +292,7 @@ impl Bench {
     fn step(&mut self) {
         match self.choose(13) {
             4 => self.apply(Event::Expired(Patience::Quiet)),
+            7 => self.apply(Event::RoomPerhaps),
             0 => {
                 let patience = self.conn.patience();
                 if patience != Patience::Unbounded {
@@ -293,6 +304,11 @@ impl Bench {
                 if self.conn.can_ask_addresses(side) {
                     self.apply(Event::AddressesWanted(side));
                 }
+            }
+            6 if self.conn.wants_probes() => {
+                let silence = Guard::Silence { idle_seconds: 1, interval_seconds: 1, probes: 1 };
+                let guard = [silence, Guard::Unacknowledged { millis: 1 }][self.choose(2)];
+                self.apply(Event::GuardDue(guard));
             }
             5 if std::mem::take(&mut self.awaits_place) => self.apply(Event::PrefaceMore),
             1 if !self.starved.is_empty() => {
@@ -378,6 +394,8 @@ proptest! {
         which in 0..6usize,
     ) {
         let wiring = [Wiring::Echo, Wiring::Discard, Wiring::Hold].get(which);
-        run(Connection::prefaced(*wiring.unwrap_or(&Wiring::Pair), named), choices);
+        let wiring = *wiring.unwrap_or(&Wiring::Pair);
+        run(Connection::prefaced(wiring, named), choices.clone());
+        run(Connection::met(wiring, named), choices);
     }
 }

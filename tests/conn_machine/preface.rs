@@ -138,7 +138,7 @@ fn a_client_that_is_reset_while_bytes_of_it_are_kept_never_reaches_a_server() {
 
 #[test]
 fn an_end_from_outside_shows_a_client_that_was_read_a_reset() {
-    for reason in [Reason::FirstByteTimeout, Reason::Drained, Reason::Killed, Reason::Stopped] {
+    for reason in [Reason::PreambleTimeout, Reason::Drained, Reason::Killed, Reason::Stopped] {
         let mut conn = Prefaced::half_read();
         let ends = conn.on(Event::Ended { reason, at_rest: true });
         conn.reset_of(Side::Client, &ends);
@@ -171,6 +171,6 @@ fn bytes_that_beat_the_end_of_a_preface_reset_their_client_and_nobody_else() {
 fn a_preface_that_cannot_be_one_is_answered_by_a_reset() {
     let mut conn = Prefaced::half_read();
     conn.receives(5);
-    let refused = conn.on(Event::PrefaceRefused(Reason::NoServer));
+    let refused = conn.on(Event::PrefaceRefused(Reason::BadPreamble));
     conn.reset_of(Side::Client, &refused);
 }

@@ -47,6 +47,7 @@ impl Host {
             files: (1024, 20_000),
             memlock_bytes: (8 << 20, 8 << 20),
             locked_elsewhere_bytes: 0,
+            leaving_connections: 0,
             kernel,
         };
         let host = Host { root, given };

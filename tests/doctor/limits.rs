@@ -1,6 +1,6 @@
 //! Each limit on a host where it binds: its number and its arithmetic.
 
-use portcullis::config::Config;
+use portcullis::config::{Check, Config};
 use portcullis::doctor::{Diagnosis, Force};
 
 use crate::host::{Host, echo, limit, parsed, relay};
@@ -62,8 +62,8 @@ fn memory_of_the_host_at_what_a_connection_was_measured_to_take() {
     assert_binds(
         &host.diagnose(&parsed(logged), None),
         "memory",
-        ((1 << 30) / 100 * 80 - buffers - 4 * 16_384 * 256) / 4_248,
-        "(80 % of 1,024 MiB available − 80 MiB buffers and access log) / 4,248 bytes each",
+        ((1 << 30) / 100 * 80 - buffers - 4 * 16_384 * 320) / 4_248,
+        "(80 % of 1,024 MiB available − 84 MiB buffers and access log) / 4,248 bytes each",
     );
 }
 
@@ -94,6 +94,12 @@ fn a_small_file_limit_bounds_the_rings_and_each_ring() {
         "4 workers × 44 rings (256 descriptors − 64 reserved − 4 to be woken by − 4 listening − 4 \
          to drain with − 1 of locks) × 128 each (256 slots / 2)",
     );
+    // Checks of servers have 64 more.
+    let mut config = relay(100, "");
+    config.upstreams[0].check = Some(Check::default());
+    let bound = host.diagnose(&config, None);
+    assert_eq!(limit(&bound, "RLIMIT_NOFILE").connections, 4 * 28 * 128, "{bound}");
+    assert!(limit(&bound, "RLIMIT_NOFILE").arithmetic.contains("− 128 reserved −"), "{bound}");
 }
 
 #[test]
@@ -164,6 +170,25 @@ fn what_others_of_the_user_have_locked_is_not_there_to_take() {
     let told = "4,096 KiB of locked memory without CAP_IPC_LOCK − 2,048 KiB of this user's other";
     assert!(diagnosis.binding().arithmetic.starts_with(told), "{diagnosis}");
     assert!(diagnosis.to_string().contains("LimitMEMLOCK=6291456"), "{diagnosis}");
+}
+
+#[test]
+fn what_a_gateway_that_drains_gives_back_is_there_to_take() {
+    let mut host = Host::plain();
+    let limit = |host: &Host, name: &str| {
+        let diagnosis = host.diagnose(&relay(100, ""), None);
+        let limit = diagnosis.limits.iter().find(|limit| limit.name == name).cloned();
+        limit.expect("there is such a limit")
+    };
+    let (files, memory) = (limit(&host, "fs.file-max"), limit(&host, "memory"));
+    host.given.leaving_connections = 10_000;
+    let (more_files, more_memory) = (limit(&host, "fs.file-max"), limit(&host, "memory"));
+    assert_eq!(more_files.connections, files.connections + 10_000);
+    let more = more_memory.connections - memory.connections;
+    assert!((7_990..=8_010).contains(&more), "80 % of 10,000: {more}");
+    let told = "in use + 20,000 of a gateway that drains − ";
+    assert!(more_files.arithmetic.contains(told), "{more_files:?}");
+    assert!(more_memory.arithmetic.contains(" of a gateway that drains − "), "{more_memory:?}");
 }
 
 #[test]

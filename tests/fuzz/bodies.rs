@@ -13,14 +13,16 @@ use humantime_serde::re::humantime::{format_duration, parse_duration};
 use ipnet::IpNet;
 use portcullis::api::Request;
 use portcullis::api::conns::{Kill, ListConns};
+use portcullis::api::drain::{CancelDrain, Drain};
 use portcullis::api::reload::Reload;
-use portcullis::api::steer::{Drain, SetListener, SetServer};
+use portcullis::api::steer::{SetListener, SetServer};
 use portcullis::base::{ListenerId, Millis, ServerId, UpstreamId};
 use portcullis::config::Config;
 use portcullis::control::Hosts;
 use portcullis::query::{
     ConnId, Facts, Names, Query, State, UpstreamNames, server_title, split_server,
 };
+use portcullis::wire::{Decoded, HEADER_MAX, proxy_header};
 use serde::de::DeserializeOwned;
 
 /// A target's name and its body.
@@ -28,8 +30,8 @@ pub(crate) type Target = (&'static str, fn(&[u8]));
 
 /// Every target. A folder of the corpus has the name of each.
 #[allow(dead_code)] // a fuzz target needs its own body alone
-pub(crate) const TARGETS: [Target; 3] =
-    [("admin", admin), ("config", config), ("filters", filters)];
+pub(crate) const TARGETS: [Target; 4] =
+    [("admin", admin), ("config", config), ("filters", filters), ("preambles", preambles)];
 
 /// A config file: it is refused with errors that say where, or taken and written back the same.
 pub(crate) fn config(data: &[u8]) {
@@ -152,9 +154,30 @@ fn title_holds(title: &str) {
     }
 }
 
+/// A client's first bytes as a PROXY header: the first answer stands, whatever follows it, and it
+/// takes exactly the bytes that it needed.
+pub(crate) fn preambles(data: &[u8]) {
+    let answers = (0..=data.len()).map(|cut| (cut, proxy_header(&data[..cut])));
+    let mut first = None;
+    for (cut, answer) in answers {
+        match (first, answer) {
+            (None, Decoded::More(more)) => assert!(more > 0 && cut < HEADER_MAX),
+            (None, answer) => {
+                if let Decoded::Done { used, facts } = answer {
+                    assert_eq!(used, cut);
+                    assert!(facts.fields.len() <= used && used <= HEADER_MAX);
+                }
+                first = Some(answer);
+            }
+            (Some(first), answer) => assert_eq!(answer, first),
+        }
+    }
+}
+
 /// A request to the admin socket: it is refused, or decoded to what a client encodes to the same.
 /// Then its fields, and the head of a request, by the parts of the gateway that read them.
 pub(crate) fn admin(data: &[u8]) {
+    posted::<CancelDrain>(data);
     posted::<Drain>(data);
     posted::<Reload>(data);
     posted::<SetListener>(data);

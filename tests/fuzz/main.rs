@@ -47,6 +47,11 @@ fn filters_are_refused_or_understood() {
 }
 
 #[test]
+fn preambles_are_refused_or_understood() {
+    body_holds("preambles");
+}
+
+#[test]
 fn each_target_has_a_small_corpus_and_a_program() {
     let names = |folder: PathBuf| -> BTreeSet<String> {
         let listing = fs::read_dir(folder).expect("a folder");

@@ -71,7 +71,7 @@ fn lines_agree_with_what_clients_did() {
         } else {
             finish(&stream);
             client::ending(&stream);
-            "closed"
+            "closed-by-client"
         };
         expected.insert(own, (number * 100, reason));
     }

@@ -4,6 +4,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use crate::support::client::{self, Ending};
+use crate::support::command::tell;
 use crate::support::gateway::{Gateway, Home, activated_program, program};
 use crate::support::log::field;
 use crate::support::network::{free_port, has_ipv6};
@@ -58,7 +59,7 @@ fn fewer_sockets_than_workers_are_shared_and_more_are_spread() {
             exchange(address, seed).expect("it is served");
         }
         gateway.wait_for_ended(100);
-        gateway.stop().expect(&[("closed", 100)]);
+        gateway.stop().expect(&[("closed-by-client", 100)]);
     }
 }
 
@@ -110,7 +111,7 @@ fn one_socket_of_both_families_serves_a_star() {
         exchange(address.parse().expect("an address"), 7).expect("it is served");
     }
     gateway.wait_for_ended(2);
-    gateway.stop().expect(&[("closed", 2)]);
+    gateway.stop().expect(&[("closed-by-client", 2)]);
 }
 
 #[test]
@@ -142,7 +143,7 @@ fn clients_that_come_between_a_stop_and_the_next_start_wait() {
     exchange(address, 1).expect("it is served");
     let home = first.home();
     first.wait_for_ended(1);
-    first.stop().expect(&[("closed", 1)]);
+    first.stop().expect(&[("closed-by-client", 1)]);
     let waiting: Vec<TcpStream> = (0..50).map(|_| client::connect(address)).collect();
     let second = Gateway::launch_in(home, activated_program(&[&one]), Some(&config));
     for stream in &waiting {
@@ -150,7 +151,7 @@ fn clients_that_come_between_a_stop_and_the_next_start_wait() {
     }
     drop(waiting);
     second.wait_for_ended(50);
-    second.stop().expect(&[("closed", 50)]);
+    second.stop().expect(&[("closed-by-client", 50)]);
 }
 
 /// What became of the clients of a steady stream.
@@ -230,4 +231,32 @@ fn neither_a_kill_nor_a_restart_loses_a_client() {
     eprintln!("{served} clients served, {cut} cut by {KILLS} kills");
     assert!(cut <= KILLS * CLIENTS, "{cut} clients cut: only those in flight at a kill can be");
     last.stop();
+}
+
+#[test]
+fn a_drain_leaves_the_queue_to_others_and_its_cancel_serves_it_again() {
+    let (one, address) = passive();
+    let config = echoes(2, &[&quoted(address)]);
+    let gateway = Gateway::launch_in(Home::new(), activated_program(&[&one]), Some(&config));
+    gateway.wait_for_line("ready");
+    let early = client::connect(address);
+    client::echo(&early, 1, 100);
+    tell(&gateway, &["drain", "--over", "1h"]);
+    // The first may come before the workers have heard of it.
+    let mut streams: Vec<TcpStream> = Vec::new();
+    wait_until("a client that waits for the next gateway", || {
+        let stream = client::connect(address);
+        std::io::Write::write_all(&mut &stream, b"?").expect("who waits may send");
+        streams.push(stream);
+        client::is_silent(&streams[streams.len() - 1])
+    });
+    let waiting = streams.pop().expect("it is the last");
+    tell(&gateway, &["drain", "--cancel"]);
+    std::io::Read::read_exact(&mut &waiting, &mut [0]).expect("it is served by this one");
+    client::echo(&early, 2, 100);
+    exchange(address, 3).expect("and so is the next");
+    let clients = streams.len() + 3;
+    drop((early, waiting, streams));
+    gateway.wait_for_ended(clients);
+    assert_eq!(gateway.stop().accepted, clients as u64);
 }

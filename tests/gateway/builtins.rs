@@ -33,7 +33,7 @@ fn echo_sends_back_what_comes() {
     let lines = gateway.wait_for_ended(50);
     let serverless = |line: &String| field(line, "server") == Some("-");
     assert!(lines.iter().all(serverless), "no server in {lines:?}");
-    gateway.stop().expect(&[("closed", 50)]);
+    gateway.stop().expect(&[("closed-by-client", 50)]);
 }
 
 #[test]
@@ -47,7 +47,7 @@ fn discard_reads_everything_and_says_nothing() {
         assert_eq!(client::ending(&stream), Ending::Fin);
     });
     gateway.wait_for_ended(20);
-    gateway.stop().expect(&[("closed", 20)]);
+    gateway.stop().expect(&[("closed-by-client", 20)]);
 }
 
 #[test]

@@ -84,7 +84,7 @@ fn carry(connections: usize, pipes: u32) -> crate::support::gateway::Report {
     assert!(lines.iter().all(|line| line.contains(&counts)), "{counts} in {lines:?}");
     wait_until("its descriptors to be as before", || descriptors(gateway.pid()) == before);
     let report = gateway.stop();
-    report.expect(&[("closed", connections as u64)]);
+    report.expect_closed(connections as u64);
     report
 }
 
@@ -139,7 +139,7 @@ fn a_connection_that_has_spliced_goes_on_in_small_pieces() {
     wait_until("its descriptors to be as before", || descriptors(gateway.pid()) == before);
     gateway.wait_for_ended(4);
     let report = gateway.stop();
-    report.expect(&[("closed", 4)]);
+    report.expect(&[("closed-by-client", 4)]);
     let spliced = spliced.into_inner();
     assert!(spliced > 0 && report.spliced_bytes > spliced, "{spliced}, {}", report.spliced_bytes);
 }
@@ -227,7 +227,7 @@ fn slow_readers_of_bulk_keep_nobody_from_a_fresh_echo() {
     gateway.wait_for_ended(STALLED + 4);
     wait_until("its descriptors to be as before", || descriptors(gateway.pid()) == before);
     let report = gateway.stop();
-    report.expect(&[("closed", STALLED as u64 + 4)]);
+    report.expect_closed(STALLED as u64 + 4);
     assert!(report.spliced_bytes > 0);
 }
 
@@ -251,6 +251,6 @@ fn an_urgent_byte_within_bulk_does_not_stop_it() {
     let counts = format!("to_upstream_bytes={} to_client_bytes=0", 2 * BYTES);
     assert!(lines[0].contains(&counts), "{counts} in {lines:?}");
     let report = gateway.stop();
-    report.expect(&[("closed", 1)]);
+    report.expect(&[("closed-by-client", 1)]);
     assert!(report.spliced_bytes > 0);
 }

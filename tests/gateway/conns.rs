@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use crate::support::client::{self, from};
-use crate::support::command::{ask, ask_json, rows, words};
+use crate::support::command::{ask, ask_json, rows, tell, words};
 use crate::support::config::{relay, upstream};
 use crate::support::gateway::Gateway;
 use crate::support::pattern::Pattern;
@@ -130,12 +130,11 @@ fn filters_sort_and_limit_choose() {
     let moved = rows(&most).iter().map(|row| row["to_client_bytes"].as_u64().expect("a number"));
     assert_eq!(moved.collect::<Vec<_>>(), [6000, 5000]);
     // A few arguments are as good as one.
-    let said = ask(&gateway, &["conns", "--filter", "src=127.0.0.2", "listener=edge"]);
-    assert_eq!((said.code, said.complaint.as_str()), (Some(0), ""));
-    let lines: Vec<&str> = said.answer.lines().collect();
-    assert!(lines[0].starts_with("id ") && lines[0].contains("client"), "{}", said.answer);
-    assert_eq!((lines.len(), lines[3]), (4, "2 shown, 2 matched, 6 open"), "{}", said.answer);
-    assert!(lines[1].contains("127.0.0.2:") && lines[1].contains("joined"), "{}", said.answer);
+    let said = tell(&gateway, &["conns", "--filter", "src=127.0.0.2", "listener=edge"]);
+    let lines: Vec<&str> = said.lines().collect();
+    assert!(lines[0].starts_with("id ") && lines[0].contains("client"), "{said}");
+    assert_eq!((lines.len(), lines[3]), (4, "2 shown, 2 matched, 6 open"), "{said}");
+    assert!(lines[1].contains("127.0.0.2:") && lines[1].contains("joined"), "{said}");
     drop(streams);
     gateway.stop();
 }
@@ -225,5 +224,5 @@ fn connections_that_come_and_go_meanwhile_disturb_nobody() {
     });
     assert!(shown > 0, "nobody was ever shown");
     gateway.wait_for_ended(closed as usize);
-    gateway.stop().expect(&[("closed", closed)]);
+    gateway.stop().expect(&[("closed-by-client", closed)]);
 }

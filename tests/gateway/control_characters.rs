@@ -102,6 +102,8 @@ fn a_path_in_the_log_is_spelled_out() {
     );
     let gateway = Gateway::launch_in(home, program(None), Some(&config));
     gateway.wait_for_line(r"a\u{1b}[2J.sock");
+    // Before, a signal ends the start.
+    gateway.wait_for_line(" ready ");
     assert!(!gateway.lines().iter().any(|line| line.contains('\u{1b}')));
     gateway.stop();
 }

@@ -13,7 +13,9 @@ use crate::support::crowd::crowd;
 use crate::support::exposition::{Sample, Shown, parse};
 use crate::support::gateway::Gateway;
 use crate::support::http::{get, say};
+use crate::support::network::in_own_network;
 use crate::support::pattern::Pattern;
+use crate::support::procfs::tcp_counter;
 use crate::support::server::{self, finish};
 use crate::support::socket::reset;
 use crate::support::unreachable::Refusing;
@@ -84,6 +86,14 @@ fn config(servers: &[SocketAddr]) -> String {
 
 #[test]
 fn after_10_000_connections_every_count_is_what_clients_and_servers_saw() {
+    in_own_network(|own| {
+        ten_thousand_connections();
+        // Where other tests count too, their full queues do.
+        assert!(!own || tcp_counter("ListenOverflows") == 0, "a queue was full");
+    });
+}
+
+fn ten_thousand_connections() {
     /// Of each listener.
     const CLIENTS: u64 = 5_000;
     const RESETS: u64 = 1_000;
@@ -116,11 +126,12 @@ fn after_10_000_connections_every_count_is_what_clients_and_servers_saw() {
     let bytes: u64 = (0..CLIENTS).map(bytes_of).sum();
     for listener in &now.listeners {
         assert_eq!((listener.accepted, listener.open), (CLIENTS, 0));
-        only(&[("client-reset", RESETS), ("closed", CLIENTS - RESETS)], &listener.closed);
+        only(&[("client-reset", RESETS), ("closed-by-client", CLIENTS - RESETS)], &listener.closed);
         only(&[], &listener.refused);
         assert_eq!((listener.to_upstream_bytes, listener.to_client_bytes), (bytes, bytes));
         assert_eq!(listener.lifetime.count(), CLIENTS);
-        assert_eq!((listener.accept_queue.waiting, listener.accept_queue.dropped), (0, 0));
+        // What is dropped there may be a segment; `ListenOverflows` tells of handshakes alone.
+        assert_eq!(listener.accept_queue.waiting, 0);
         assert_eq!(listener.addresses, [gateway.address(&listener.name).to_string()]);
     }
     assert_eq!(edge(&now).accept_queue.limit, 2 * 512, "a backlog for each worker");
@@ -143,7 +154,9 @@ fn after_10_000_connections_every_count_is_what_clients_and_servers_saw() {
     assert_eq!((now.budget.limit, now.budget.used), (4000, 0));
     assert_eq!(now.budget.bound_by, "gateway.max_connections");
     the_exposition_agrees(&now, &openmetrics(status));
-    gateway.stop().expect(&[("client-reset", 2 * RESETS), ("closed", 2 * (CLIENTS - RESETS))]);
+    gateway
+        .stop()
+        .expect(&[("client-reset", 2 * RESETS), ("closed-by-client", 2 * (CLIENTS - RESETS))]);
 }
 
 fn nothing_that_counts_shrinks(before: &BTreeMap<String, Shown>, after: &BTreeMap<String, Shown>) {
@@ -223,8 +236,11 @@ fn refusals_are_counted_as_often_as_clients_were_reset() {
     only(&[("refused", BEYOND)], &edge(&now).closed);
     assert_eq!((edge(&now).accepted, edge(&now).to_client_bytes), (LIMIT + BEYOND, 100 * LIMIT));
     drop(served);
-    only(&[("closed", LIMIT), ("refused", BEYOND)], &edge(&quiet(gateway.status())).closed);
-    gateway.stop().expect(&[("closed", LIMIT), ("refused", BEYOND)]);
+    only(
+        &[("closed-by-client", LIMIT), ("refused", BEYOND)],
+        &edge(&quiet(gateway.status())).closed,
+    );
+    gateway.stop().expect(&[("closed-by-client", LIMIT), ("refused", BEYOND)]);
 }
 
 #[test]

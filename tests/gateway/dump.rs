@@ -40,13 +40,13 @@ fn a_dump_says_what_runs_how_and_what_happened_last() {
         "fs.file-max",
         "drain_timeout = \"25s\"\n",
         "\n[listener.edge]\n",
-        "portcullis_connections_closed_total{listener=\"edge\",reason=\"closed\"} 20\n",
+        "portcullis_connections_closed_total{listener=\"edge\",reason=\"closed-by-client\"} 20\n",
         " accepted at=",
         "Receive",
     ] {
         assert!(text.contains(expected), "{expected}: {text}");
     }
-    assert_eq!(text.matches(" ended reason=closed").count(), 20, "{text}");
+    assert_eq!(text.matches(" ended reason=closed-by-client").count(), 20, "{text}");
     for word in ["ip4-1:9000", "[ip6-2]:9000"] {
         assert!(text.contains(word), "{word} stands for an address: {text}");
     }

@@ -86,6 +86,6 @@ fn a_client_of_one_family_reaches_a_server_of_the_other() {
         answers(address.ip(), address.port());
         assert_ne!(address.is_ipv4(), server.address.is_ipv4());
         gateway.wait_for_ended(10);
-        gateway.stop().expect(&[("closed", 10)]);
+        gateway.stop().expect(&[("closed-by-client", 10)]);
     }
 }

@@ -28,7 +28,7 @@ fn clients_are_served_once_the_host_has_the_address() {
             gateway.wait_for_ended(1);
             served = 1;
         }
-        let ended: &[_] = if served == 1 { &[("closed", 1)] } else { &[] };
+        let ended: &[_] = if served == 1 { &[("closed-by-client", 1)] } else { &[] };
         gateway.stop().expect(ended);
     });
 }

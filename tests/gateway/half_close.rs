@@ -41,7 +41,7 @@ fn the_client_ends_first_and_the_server_goes_on() {
         assert_eq!(brought, Brought { bytes: sizes(number).0, ending: Ending::Fin });
     }
     gateway.wait_for_ended(CONNECTIONS);
-    gateway.stop().expect(&[("closed", CONNECTIONS as u64)]);
+    gateway.stop().expect(&[("closed-by-client", CONNECTIONS as u64)]);
 }
 
 #[test]
@@ -66,7 +66,7 @@ fn the_server_ends_first_and_the_client_goes_on() {
         assert_eq!(brought, Brought { bytes: sizes(number).1, ending: Ending::Fin });
     }
     gateway.wait_for_ended(CONNECTIONS);
-    gateway.stop().expect(&[("closed", CONNECTIONS as u64)]);
+    gateway.stop().expect(&[("closed-by-server", CONNECTIONS as u64)]);
 }
 
 #[test]
@@ -81,7 +81,7 @@ fn a_fin_with_no_byte_before_it_arrives() {
     });
     assert_eq!(server.outcomes(100), vec![Ending::Fin; 100]);
     gateway.wait_for_ended(100);
-    gateway.stop().expect(&[("closed", 100)]);
+    gateway.stop().expect(&[("closed-by-client", 100)]);
 }
 
 #[test]
@@ -106,5 +106,5 @@ fn a_fin_passes_when_the_process_can_open_no_file() {
     });
     assert_eq!(server.outcomes(100), vec![Ending::Fin; 100]);
     gateway.wait_for_ended(100);
-    gateway.stop().expect(&[("closed", 100)]);
+    gateway.stop().expect(&[("closed-by-client", 100)]);
 }

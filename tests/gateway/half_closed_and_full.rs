@@ -86,7 +86,7 @@ fn servers_that_have_finished_and_do_not_read() {
     clients.iter().for_each(finish);
     assert_eq!(server.outcomes(PEERS), vec![Ending::Fin; PEERS]);
     gateway.wait_for_ended(PEERS);
-    gateway.stop().expect(&[("closed", PEERS as u64)]);
+    gateway.stop().expect(&[("closed-by-server", PEERS as u64)]);
 }
 
 #[test]

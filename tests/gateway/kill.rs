@@ -59,8 +59,8 @@ fn an_id_ends_one_connection_and_is_stale_afterwards() {
     assert!(said.answer.contains("77-0-0: there is no such"), "{}", said.answer);
     assert_eq!(ask_json(&gateway, &["conns"])["matched"], 2);
     drop(streams);
-    gateway.wait_for_reason("closed", 2);
-    gateway.stop().expect(&[("killed", 1), ("closed", 2)]);
+    gateway.wait_for_reason("closed-by-client", 2);
+    gateway.stop().expect(&[("killed", 1), ("closed-by-client", 2)]);
 }
 
 #[test]
@@ -87,8 +87,8 @@ fn a_filter_ends_those_that_a_dry_run_shows() {
     }
     greeted(&streams[..3]);
     drop(streams);
-    gateway.wait_for_reason("closed", 3);
-    gateway.stop().expect(&[("killed", 2), ("closed", 3)]);
+    gateway.wait_for_reason("closed-by-client", 3);
+    gateway.stop().expect(&[("killed", 2), ("closed-by-client", 3)]);
 }
 
 #[test]
@@ -125,8 +125,8 @@ fn nobody_is_ended_by_an_order_that_names_nobody() {
     }
     greeted(&streams);
     drop(streams);
-    gateway.wait_for_reason("closed", 5);
-    gateway.stop().expect(&[("closed", 5)]);
+    gateway.wait_for_reason("closed-by-client", 5);
+    gateway.stop().expect(&[("closed-by-client", 5)]);
 }
 
 #[test]

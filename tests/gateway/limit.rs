@@ -77,10 +77,12 @@ fn queues(gateway: &Gateway, server: &Server<()>) {
 
 #[test]
 fn exactly_as_many_as_allowed_are_served_and_the_others_wait() {
-    for workers in [2, 8] {
+    // While nobody is idle for long enough, to evict is to queue.
+    let evicts = "at_limit = \"evict\"\nevict_idle_after = \"59m\"";
+    for (workers, policy) in [(2, ""), (8, ""), (8, evicts)] {
         let server = server::echo();
         let limit = format!("max_connections = {LIMIT}");
-        let gateway = Gateway::start(&config(workers, &limit, "", server.address));
+        let gateway = Gateway::start(&config(workers, &limit, policy, server.address));
         queues(&gateway, &server);
         let report = gateway.stop();
         assert_eq!((report.accepted, server.accepted()), (CLIENTS as u64, CLIENTS as u64));
@@ -134,6 +136,6 @@ fn beyond_the_limit_a_client_is_reset_where_that_is_the_policy() {
         drop(streams);
         gateway.wait_for_ended(CLIENTS);
         let (limit, rest) = (LIMIT as u64, (CLIENTS - LIMIT) as u64);
-        gateway.stop().expect(&[("closed", limit), ("refused", rest)]);
+        gateway.stop().expect(&[("closed-by-client", limit), ("refused", rest)]);
     }
 }

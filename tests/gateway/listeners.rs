@@ -34,7 +34,7 @@ fn each_listener_leads_to_its_own_upstream() {
         assert_eq!(name_of(addresses[index % 3]), b"abc"[index % 3]);
     });
     gateway.wait_for_ended(90);
-    gateway.stop().expect(&[("closed", 90)]);
+    gateway.stop().expect(&[("closed-by-client", 90)]);
 }
 
 #[test]

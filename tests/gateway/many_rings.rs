@@ -33,5 +33,5 @@ fn six_hundred_connections_fit_into_256_files() {
         gateway.wait_for_ended((round + 1) * CONNECTIONS);
     }
     assert!(descriptors(gateway.pid()) < OPEN_FILES as usize);
-    gateway.stop().expect(&[("closed", 3 * CONNECTIONS as u64)]);
+    gateway.stop().expect(&[("closed-by-client", 3 * CONNECTIONS as u64)]);
 }

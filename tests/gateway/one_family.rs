@@ -56,7 +56,7 @@ fn a_star_serves_ipv4_and_says_so_in_one_line() {
         assert_eq!(lines.len(), 1, "{lines:?}");
         assert!(lines[0].contains("WARN") && lines[0].contains("has no IPv6"), "{lines:?}");
         gateway.wait_for_ended(1);
-        gateway.stop().expect(&[("closed", 1)]);
+        gateway.stop().expect(&[("closed-by-client", 1)]);
     });
 }
 

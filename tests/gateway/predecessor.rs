@@ -75,7 +75,7 @@ fn listeners_that_no_process_has_open_are_named_and_waited_for() {
     gateway.wait_for_lines(" ready ", 1);
     exchange(address).expect("it is served");
     gateway.wait_for_ended(1);
-    gateway.stop().expect(&[("closed", 1)]);
+    gateway.stop().expect(&[("closed-by-client", 1)]);
 }
 
 #[test]

@@ -43,6 +43,6 @@ fn quiet_connections_go_on_where_they_were() {
     });
     gateway.wait_for_ended(CONNECTIONS);
     let report = gateway.stop();
-    report.expect(&[("closed", 200), ("client-reset", 100)]);
+    report.expect(&[("closed-by-client", 200), ("client-reset", 100)]);
     assert!(report.quieted > 0, "nobody went quiet");
 }

@@ -36,7 +36,7 @@ fn both_directions_carry_megabytes_at_once() {
     let lines = gateway.wait_for_ended(CONNECTIONS);
     let counts = format!("to_upstream_bytes={} to_client_bytes={DOWN_BYTES}", UP_BYTES + 8);
     assert!(lines.iter().all(|line| line.contains(&counts)), "{counts} in {lines:?}");
-    gateway.stop().expect(&[("closed", CONNECTIONS as u64)]);
+    gateway.stop().expect(&[("closed-by-client", CONNECTIONS as u64)]);
 }
 
 /// Sends one pattern and its FIN while it receives the other: what that brought.
@@ -65,7 +65,7 @@ fn single_bytes_arrive_one_by_one() {
     finish(&stream);
     assert_eq!(client::ending(&stream), Ending::Fin);
     gateway.wait_for_ended(1);
-    gateway.stop().expect(&[("closed", 1)]);
+    gateway.stop().expect(&[("closed-by-client", 1)]);
 }
 
 #[test]
@@ -88,5 +88,5 @@ fn two_hundred_connections_never_mix() {
         assert_eq!(client::ending(&stream), Ending::Fin);
     });
     gateway.wait_for_ended(CONNECTIONS);
-    gateway.stop().expect(&[("closed", CONNECTIONS as u64)]);
+    gateway.stop().expect(&[("closed-by-client", CONNECTIONS as u64)]);
 }

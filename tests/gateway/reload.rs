@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::sys::signal::Signal;
 use serde_json::Value;
@@ -60,7 +61,7 @@ fn config(port: u16, servers: &[&Server<()>]) -> String {
         "[gateway]\nworkers = 2\nmax_connections = 4000\ndrain_timeout = \"2s\"\n\
          [listener.edge]\nbind = [\"127.0.0.1:0\"]\nupstream = \"app\"\n\
          [listener.side]\nbind = [\"127.0.0.1:{port}\"]\nupstream = \"own\"\n\
-         [upstream.app]\nservers = [{}]\n\
+         [upstream.app]\nservers = [{}]\nremoved_timeout = \"0s\"\n\
          [upstream.own]\nbuiltin = \"echo\"\n[status]\nbind = \"off\"\n",
         servers.join(", ")
     )
@@ -92,7 +93,7 @@ fn listeners_come_and_go_and_nobody_else_notices() {
     assert_eq!(answer["generation"], 3);
     drop(edge);
     rig.gateway.wait_for_ended(4);
-    rig.gateway.stop().expect(&[("closed", 3), ("drained", 1)]);
+    rig.gateway.stop().expect(&[("closed-by-client", 3), ("drained", 1)]);
 }
 
 #[test]
@@ -117,7 +118,7 @@ fn servers_come_and_go_and_connections_stay_where_they_are() {
     assert!(later.iter_mut().all(echoes));
     drop((streams, later));
     rig.gateway.wait_for_ended(30);
-    rig.gateway.stop().expect(&[("closed", 20), ("drained", 10)]);
+    rig.gateway.stop().expect(&[("closed-by-client", 20), ("drained", 10)]);
 }
 
 #[test]
@@ -171,7 +172,7 @@ fn sighup_reloads_and_the_log_has_the_answer() {
     rig.write(&rig.text.replace("\"2s\"", "\"4s\""));
     rig.gateway.signal(Signal::SIGHUP);
     let lines = rig.gateway.wait_for_lines("the config is in force", 1);
-    assert!(lines[0].contains("generation=2"), "{lines:?}");
+    assert!(lines[0].contains("generation 2, 1 change signal=SIGHUP"), "{lines:?}");
     rig.write("nonsense");
     rig.gateway.signal(Signal::SIGHUP);
     rig.gateway.wait_for_lines("nothing was changed", 1);
@@ -182,12 +183,12 @@ fn sighup_reloads_and_the_log_has_the_answer() {
 fn an_operators_word_stays_until_the_files_is_another_or_asked_for() {
     let (one, two) = (server::echo(), server::echo());
     let mut rig = Rig::start(config(free_port(), &[&one, &two]));
-    let weight = |gateway: &Gateway, server: &str| {
+    let said = |gateway: &Gateway, server: &str, key: &str| {
         let status = ask_json(gateway, &["status"]);
         let servers = status["upstreams"][0]["servers"].as_array().expect("a list").clone();
-        let found = servers.iter().find(|one| one["name"] == server).expect("it is there").clone();
-        found["weight"].as_u64().expect("a number")
+        servers.iter().find(|one| one["name"] == server).expect("it is there")[key].clone()
     };
+    let weight = |gateway: &Gateway, server: &str| said(gateway, server, "weight");
     tell(&rig.gateway, &["server", "app/s0", "weight", "7"]);
     rig.reload_with("\"2s\"", "\"3s\"");
     assert_eq!(weight(&rig.gateway, "s0"), 7, "another key is none of its business");
@@ -200,17 +201,17 @@ fn an_operators_word_stays_until_the_files_is_another_or_asked_for() {
     assert_eq!(tell(&rig.gateway, &["listener", "edge", "pause"]), "edge: paused");
     tell(&rig.gateway, &["reload"]);
     rig.reload_with("\"3s\"", "\"4s\"");
-    assert_eq!(weight(&rig.gateway, "s1"), 0);
+    assert_eq!(said(&rig.gateway, "s1", "state"), "drain");
     let address = rig.gateway.address("edge");
     let mut client = client::connect(address);
     client.write_all(b"x").expect("it waits");
     assert!(client::is_silent(&client), "the listener is still paused");
     tell(&rig.gateway, &["reload", "--reset"]);
-    assert_eq!(weight(&rig.gateway, "s1"), 1, "the file's word was asked for");
+    assert_eq!(said(&rig.gateway, "s1", "state"), "up", "the file's word was asked for");
     client.read_exact(&mut [0]).expect("its listener goes on");
     drop(client);
     rig.gateway.wait_for_ended(1);
-    rig.gateway.stop().expect(&[("closed", 1)]);
+    rig.gateway.stop().expect(&[("closed-by-client", 1)]);
 }
 
 #[test]
@@ -246,7 +247,7 @@ fn limits_and_timeouts_hold_for_whoever_is_there() {
     let status = ask_json(&rig.gateway, &["status"]);
     assert_eq!(status["budget"]["limit"], 2);
     rig.gateway.wait_for_reason("idle-timeout", 10);
-    rig.gateway.stop().expect(&[("closed", 4), ("idle-timeout", 10)]);
+    rig.gateway.stop().expect(&[("closed-by-client", 4), ("idle-timeout", 10)]);
 }
 
 #[test]
@@ -298,5 +299,60 @@ fn clients_that_nobody_can_serve_at_an_address_that_goes_are_said() {
     let lines = rig.gateway.wait_for_lines("given up are reset", 1);
     assert!(lines[0].contains("clients=1"), "{lines:?}");
     assert!(client.read(&mut [0]).is_err(), "it is reset");
+    rig.gateway.stop().expect(&[]);
+}
+
+#[test]
+fn an_address_becomes_a_wider_and_a_narrower_one_and_no_client_is_lost() {
+    const ROUNDS: usize = 6;
+    let server = server::echo();
+    let port = free_port();
+    let mut rig = Rig::start(config(port, &[&server]));
+    let mut held = client::connect(at(port));
+    assert!(echoes(&mut held));
+    let (narrow, wide) = (format!("127.0.0.1:{port}"), format!("0.0.0.0:{port}"));
+    let over = AtomicBool::new(false);
+    let served = std::thread::scope(|scope| {
+        let crowd = scope.spawn(|| {
+            let mut served = 0;
+            while !over.load(Ordering::SeqCst) {
+                assert!(echoes(&mut client::connect(at(port))), "client {served} is served");
+                served += 1;
+            }
+            served
+        });
+        for round in 0..ROUNDS {
+            let (from, to) = if round % 2 == 0 { (&narrow, &wide) } else { (&wide, &narrow) };
+            let answer = rig.reload_with(from, to);
+            assert_eq!(
+                (&answer["applied"], keys(&answer)),
+                (&true.into(), vec!["listener.side.bind"])
+            );
+            let other = SocketAddr::from(([127, 0, 0, 2], port));
+            assert_eq!(client::try_connect(other).is_ok(), round % 2 == 0);
+        }
+        over.store(true, Ordering::SeqCst);
+        crowd.join().expect("nobody is lost")
+    });
+    assert!(served > 0 && echoes(&mut held));
+    let other = std::net::TcpListener::bind(("127.0.0.2", port)).expect("nobody is there");
+    rig.write(&rig.text.replace(&narrow, &wide));
+    let said = ask(&rig.gateway, &["reload"]);
+    assert!(said.code == Some(1) && said.answer.contains("in use"), "another process: {said:?}");
+    drop((held, other));
+    wait_until("all have left", || ask_json(&rig.gateway, &["status"])["drain"]["still_open"] == 0);
+    let report = rig.gateway.stop();
+    assert!(report.ended.keys().all(|reason| reason == "closed-by-client"), "{:?}", report.ended);
+}
+
+#[test]
+fn a_reset_at_the_limit_that_has_no_slots_says_so() {
+    let server = server::echo();
+    let one = config(free_port(), &[&server]).replace("workers = 2", "workers = 1");
+    let rig = Rig::start(one);
+    rig.write(&rig.text.replace("[listener.edge]\n", "[listener.edge]\nat_limit = \"reset\"\n"));
+    let answer = ask_json(&rig.gateway, &["reload", "--dry-run"]);
+    let note = answer["changes"][0]["note"].as_str().expect("a note");
+    assert!(note.contains("clients wait all the same"), "{note}");
     rig.gateway.stop().expect(&[]);
 }

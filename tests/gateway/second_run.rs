@@ -3,7 +3,6 @@
 use std::net::TcpListener;
 use std::os::fd::AsRawFd;
 
-use nix::sys::signal::Signal;
 use nix::sys::socket::{setsockopt, sockopt};
 
 use crate::support::client;
@@ -38,23 +37,7 @@ fn a_second_run_is_refused_by_the_firsts_pid() {
     refused(Gateway::launch(Some(&config), None), &[&address.to_string(), &pid, "portcullis"]);
     client::echo(&client::connect(address), 1, 1_000);
     first.wait_for_ended(1);
-    first.stop().expect(&[("closed", 1)]);
-}
-
-#[test]
-fn a_run_beside_a_drain_is_told_when_the_drain_ends() {
-    let config = echo_on("\"127.0.0.1:0\"").replace("workers = 2", "drain_timeout = \"1h\"");
-    let first = Gateway::start(&config);
-    let address = first.address("edge");
-    let stream = client::connect(address);
-    client::echo(&stream, 1, 1_000);
-    first.signal(Signal::SIGTERM);
-    first.wait_for_line("draining still_open=");
-    let (pid, config) = (format!("pid {}", first.pid()), echo_on(&format!("\"{address}\"")));
-    let beside = Gateway::launch_in(first.home(), program(None), Some(&config));
-    refused(beside, &["drains on this address", &pid, "Z at the latest", "second SIGTERM"]);
-    drop(stream);
-    first.stop_has_begun();
+    first.stop().expect(&[("closed-by-client", 1)]);
 }
 
 #[test]
@@ -77,7 +60,7 @@ fn another_address_is_free_to_take() {
     for gateway in [first, second] {
         client::echo(&client::connect(gateway.address("edge")), 1, 1_000);
         gateway.wait_for_ended(1);
-        gateway.stop().expect(&[("closed", 1)]);
+        gateway.stop().expect(&[("closed-by-client", 1)]);
     }
 }
 
@@ -92,7 +75,7 @@ fn a_killed_gateways_address_is_free_to_take() {
     second.wait_for_lines(" ready ", 1);
     client::echo(&client::connect(address), 1, 1_000);
     second.wait_for_ended(1);
-    second.stop().expect(&[("closed", 1)]);
+    second.stop().expect(&[("closed-by-client", 1)]);
 }
 
 #[test]

@@ -64,7 +64,7 @@ fn a_pair_of_source_and_destination_has_as_many_connections_as_ports_and_more_pa
             client::echo(stream, seed, 10);
         }
         drop((pair, other_port, other_address, other_source));
-        gateway.stop().expect(&[("closed", 4 * all as u64)]);
+        gateway.stop().expect(&[("closed-by-client", 4 * all as u64)]);
     });
 }
 
@@ -152,5 +152,5 @@ fn a_plain_accept_loop_refuses_after_the_handshake_and_the_gateway_does_not() {
     let gateway = Gateway::start_with_open_files(&config, OPEN_FILES);
     assert_eq!(outcomes(gateway.address("edge")), (CLIENTS, 0), "with as few files");
     gateway.wait_for_ended(CLIENTS);
-    gateway.stop().expect(&[("closed", CLIENTS as u64)]);
+    gateway.stop().expect(&[("closed-by-client", CLIENTS as u64)]);
 }

@@ -51,6 +51,6 @@ fn no_client_hears_itself_and_the_server_can_come_back() {
         client::echo(&client::connect(gateway.address("edge")), 1, 100);
         assert_eq!(server.accepted(), 1);
         gateway.wait_for_ended(usize::from(CLIENTS) + 1);
-        gateway.stop().expect(&[("no-server", u64::from(CLIENTS)), ("closed", 1)]);
+        gateway.stop().expect(&[("no-server", u64::from(CLIENTS)), ("closed-by-client", 1)]);
     });
 }

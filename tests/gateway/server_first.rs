@@ -22,5 +22,5 @@ fn a_silent_client_is_greeted() {
         assert_eq!(client::ending(&stream), Ending::Fin);
     });
     gateway.wait_for_ended(CONNECTIONS);
-    gateway.stop().expect(&[("closed", CONNECTIONS as u64)]);
+    gateway.stop().expect(&[("closed-by-client", CONNECTIONS as u64)]);
 }

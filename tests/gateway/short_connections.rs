@@ -41,7 +41,7 @@ fn five_thousand_leave_nothing_behind() {
             // Others open files too: this only sees whether connections leave theirs behind.
             wait_until("open files to close", || files_in_use() < files_before + 2_500);
         }
-        gateway.stop().expect(&[("closed", 5_200)]);
+        gateway.stop().expect(&[("closed-by-client", 5_200)]);
     });
 }
 
@@ -74,5 +74,9 @@ fn slots_come_back_however_a_connection_ends() {
     server.outcomes(3 * EACH);
     gateway.wait_for_ended(3 * EACH);
     let each = EACH as u64;
-    gateway.stop().expect(&[("closed", each), ("client-reset", each), ("upstream-reset", each)]);
+    gateway.stop().expect(&[
+        ("closed-by-client", each),
+        ("client-reset", each),
+        ("upstream-reset", each),
+    ]);
 }

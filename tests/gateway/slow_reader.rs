@@ -81,7 +81,7 @@ fn stalls_within(buffers_bytes: u64) {
     }
     drop(streams);
     gateway.wait_for_ended(CONNECTIONS as usize);
-    gateway.stop().expect(&[("closed", CONNECTIONS)]);
+    gateway.stop().expect(&[("closed-by-server", CONNECTIONS)]);
 }
 
 /// One worker with 64 buffers, so that 300 stalled clients outnumber them.
@@ -123,5 +123,5 @@ fn stalled_clients_take_no_buffer_from_a_fresh_one() {
         finish(&streams[index]);
     });
     gateway.wait_for_ended(STALLED + 20);
-    gateway.stop().expect(&[("closed", STALLED as u64 + 20)]);
+    gateway.stop().expect(&[("closed-by-client", 20), ("closed-by-server", STALLED as u64)]);
 }

@@ -155,7 +155,7 @@ fn either_signal_ends_the_gateway_well() {
         finish(&stream);
         assert_eq!(client::ending(&stream), Ending::Fin);
         gateway.wait_for_ended(1);
-        gateway.stop_with(signal).expect(&[("closed", 1)]);
+        gateway.stop_with(signal).expect(&[("closed-by-client", 1)]);
     }
 }
 
@@ -201,5 +201,5 @@ fn a_client_gone_before_its_accept_reaches_no_server() {
     assert_eq!(server.accepted(), 0, "connections that reached the server");
     client::echo(&client::connect(address), 1, 100);
     gateway.wait_for_ended(GONE + 1);
-    gateway.stop().expect(&[("client-gone", GONE as u64), ("closed", 1)]);
+    gateway.stop().expect(&[("client-gone", GONE as u64), ("closed-by-client", 1)]);
 }

@@ -6,10 +6,10 @@ use serde_json::Value;
 
 use crate::support::client;
 use crate::support::command::{ask_json, tell};
-use crate::support::config::OWN_ECHO;
+use crate::support::config::{OWN_ECHO, relay};
 use crate::support::gateway::Gateway;
 use crate::support::http::get;
-use crate::support::wait_until;
+use crate::support::{server, wait_until};
 
 /// A gateway that holds so many connections, and its status server.
 pub(crate) fn holding(connections: usize) -> (Gateway, SocketAddr, Vec<TcpStream>) {
@@ -52,5 +52,28 @@ fn the_command_and_the_status_server_say_the_same() {
     assert!(!text.contains("accepts/s"), "{text}");
     assert!(tell(&gateway, &["status", "--rates"]).contains("accepts/s 0"));
     drop(streams);
+    gateway.stop();
+}
+
+#[test]
+fn a_server_says_how_long_its_last_connects_took() {
+    let server = server::echo();
+    let gateway = Gateway::start(&relay(&[server.address]));
+    let connect = || {
+        let answer = ask_json(&gateway, &["status"]);
+        let server = &answer["upstreams"][0]["servers"][0];
+        ["connect_p50_seconds", "connect_p99_seconds"].map(|key| server[key].as_f64())
+    };
+    assert_eq!(connect(), [None, None]);
+    assert!(!tell(&gateway, &["status"]).contains("connect p50"));
+    let stream = client::connect(gateway.address("edge"));
+    client::echo(&stream, 3, 100);
+    // A reading answers whoever asks within a moment.
+    wait_until("the connect to be read", || connect()[0].is_some());
+    let [half, most] = connect().map(|seconds| seconds.expect("there was one"));
+    assert!(0.0 < half && half < most, "{half} {most}");
+    let text = tell(&gateway, &["status"]);
+    assert!(text.contains("connect p50") && text.contains(" ms"), "{text}");
+    drop(stream);
     gateway.stop();
 }

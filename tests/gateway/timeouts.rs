@@ -64,7 +64,7 @@ fn a_connection_that_is_not_idle_lives_on() {
     finish(&stream);
     assert_eq!(client::ending(&stream), Ending::Fin);
     gateway.wait_for_ended(1);
-    gateway.stop().expect(&[("closed", 1)]);
+    gateway.stop().expect(&[("closed-by-client", 1)]);
 }
 
 #[test]
@@ -85,7 +85,7 @@ fn bytes_to_the_client_alone_keep_a_connection_alive() {
     assert_eq!((arrived.len(), Pattern::new(7).check(&arrived)), (30, Ok(())));
     drop(stream);
     gateway.wait_for_ended(1);
-    gateway.stop().expect(&[("closed", 1)]);
+    gateway.stop().expect(&[("closed-by-server", 1)]);
 }
 
 #[test]
@@ -111,7 +111,7 @@ fn a_client_that_has_said_something_may_be_silent() {
     finish(&talking);
     assert_eq!(client::ending(&talking), Ending::Fin);
     gateway.wait_for_ended(2);
-    gateway.stop().expect(&[("closed", 1), ("first-byte-timeout", 1)]);
+    gateway.stop().expect(&[("closed-by-client", 1), ("first-byte-timeout", 1)]);
 }
 
 #[test]
@@ -147,7 +147,7 @@ fn the_half_close_timeout_begins_with_the_fin_and_not_with_the_last_byte() {
     (&stream).read_to_end(&mut answer).expect("a clean end");
     assert_eq!(answer, b"!");
     gateway.wait_for_ended(1);
-    gateway.stop().expect(&[("closed", 1)]);
+    gateway.stop().expect(&[("closed-by-client", 1)]);
 }
 
 #[test]
@@ -166,7 +166,7 @@ fn a_long_upload_after_the_servers_fin_is_not_cut() {
     finish(&stream);
     assert_eq!(server.outcomes(1), [Brought { bytes: BEATS, ending: Ending::Fin }]);
     gateway.wait_for_ended(1);
-    gateway.stop().expect(&[("closed", 1)]);
+    gateway.stop().expect(&[("closed-by-server", 1)]);
 }
 
 #[test]

@@ -1,109 +1,24 @@
 //! `portcullis top` on a terminal: it draws, it obeys, and it leaves the terminal as it was.
 
-use std::fs::File;
 use std::io::{ErrorKind, Read, Write, copy};
 use std::net::Shutdown;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::thread::{self, JoinHandle};
+use std::thread;
 
-use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::pty::{OpenptyResult, Winsize, openpty};
 use nix::sys::signal::{Signal, kill};
-use nix::sys::termios::{LocalFlags, Termios, tcgetattr};
 use nix::unistd::Pid;
 
 use crate::support::client;
 use crate::support::config::OWN_ECHO;
 use crate::support::gateway::{Gateway, Home};
+use crate::support::terminal::{SIZE, Terminal};
 use crate::support::wait_until;
-
-const LEAVE_SCREEN: &str = "\x1b[?1049l";
-
-/// A terminal with `top` on it.
-struct Terminal {
-    top: Child,
-    keys: File,
-    said: Arc<Mutex<String>>,
-    /// Tells the thread that reads the screen to let go of it.
-    let_go: Arc<AtomicBool>,
-    reader: JoinHandle<()>,
-    slave: OwnedFd,
-    before: Termios,
-}
-
-impl Terminal {
-    fn showing(gateway: &Gateway) -> Terminal {
-        Terminal::asking(&gateway.admin_socket())
-    }
-
-    fn asking(admin: &Path) -> Terminal {
-        let size = Winsize { ws_row: 24, ws_col: 80, ws_xpixel: 0, ws_ypixel: 0 };
-        let OpenptyResult { master, slave } = openpty(&size, None).expect("a terminal");
-        // A child with a copy of it would keep the terminal alive.
-        fcntl(&master, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).expect("a descriptor");
-        let before = tcgetattr(&slave).expect("a terminal");
-        let end = || Stdio::from(slave.try_clone().expect("a descriptor"));
-        let mut command = Command::new(env!("CARGO_BIN_EXE_portcullis"));
-        command.arg("top").arg("--admin").arg(admin).env("TERM", "xterm");
-        command.stdin(end()).stdout(end()).stderr(end());
-        let top = command.spawn().expect("the program runs");
-        drop(command);
-        let said = Arc::new(Mutex::new(String::new()));
-        let mut screen = File::from(master.try_clone().expect("a descriptor"));
-        let (heard, let_go) = (said.clone(), Arc::new(AtomicBool::new(false)));
-        let over = let_go.clone();
-        // Ends with the last descriptor of the slave, too.
-        let reader = thread::spawn(move || {
-            let mut bytes = [0; 4096];
-            while !over.load(Ordering::Relaxed) {
-                let mut ends = [PollFd::new(screen.as_fd(), PollFlags::POLLIN)];
-                if poll(&mut ends, PollTimeout::from(20_u8)) == Ok(0) {
-                    continue;
-                }
-                let Ok(count @ 1..) = screen.read(&mut bytes) else { return };
-                let text = String::from_utf8_lossy(&bytes[..count]);
-                heard.lock().expect("nobody panicked").push_str(&text);
-            }
-        });
-        Terminal { top, keys: File::from(master), said, let_go, reader, slave, before }
-    }
-
-    fn wait_for(&self, word: &str) {
-        wait_until(word, || self.said.lock().expect("nobody panicked").contains(word));
-    }
-
-    /// Waits for its end.
-    fn code(&mut self) -> Option<i32> {
-        let mut status = None;
-        wait_until("the end of top", || {
-            status = self.top.try_wait().expect("it is our child");
-            status.is_some()
-        });
-        status.and_then(|status| status.code())
-    }
-
-    /// Waits for its end, which must be a good one.
-    fn ends(mut self) {
-        assert_eq!(self.code(), Some(0));
-        self.wait_for(LEAVE_SCREEN);
-        let after = tcgetattr(self.slave.as_fd()).expect("a terminal");
-        assert_eq!(after.local_flags, self.before.local_flags);
-        assert!(after.local_flags.contains(LocalFlags::ECHO | LocalFlags::ICANON));
-    }
-}
-
-impl Drop for Terminal {
-    fn drop(&mut self) {
-        let _ = self.top.kill();
-        let _ = self.top.wait();
-    }
-}
 
 #[test]
 fn it_draws_and_ends_with_a_key() {
@@ -111,8 +26,8 @@ fn it_draws_and_ends_with_a_key() {
     for key in ["q", "\x1b", "\x03"] {
         let mut terminal = Terminal::showing(&gateway);
         terminal.wait_for("accept queue");
-        assert!(!terminal.said.lock().expect("nobody panicked").contains(LEAVE_SCREEN));
-        terminal.keys.write_all(key.as_bytes()).expect("a key");
+        assert!(!terminal.has_left_the_screen());
+        terminal.press(key);
         terminal.ends();
     }
     gateway.stop();
@@ -123,7 +38,7 @@ fn it_ends_with_a_signal_and_puts_the_terminal_back() {
     let gateway = Gateway::start(OWN_ECHO);
     let terminal = Terminal::showing(&gateway);
     terminal.wait_for("accept queue");
-    kill(Pid::from_raw(terminal.top.id() as i32), Signal::SIGTERM).expect("it takes a signal");
+    kill(Pid::from_raw(terminal.pid() as i32), Signal::SIGTERM).expect("it takes a signal");
     terminal.ends();
     gateway.stop();
 }
@@ -135,11 +50,41 @@ fn it_ends_with_its_terminal() {
     let gateway = Gateway::start(OWN_ECHO);
     let mut terminal = Terminal::showing(&gateway);
     terminal.wait_for("accept queue");
-    terminal.let_go.store(true, Ordering::Relaxed);
-    let nowhere = File::open("/dev/null").expect("it is there");
-    drop(std::mem::replace(&mut terminal.keys, nowhere));
+    terminal.hang_up();
     assert_eq!(terminal.code(), Some(1));
-    assert!(terminal.reader.is_finished());
+    gateway.stop();
+}
+
+/// The program that began it is killed, and the shell takes the terminal back: each read of `top`
+/// fails from here on, and nothing is hung up.
+#[test]
+fn it_ends_when_the_shell_has_taken_the_terminal_back() {
+    let gateway = Gateway::start(OWN_ECHO);
+    let home = gateway.home();
+    let pids = ["between", "top"].map(|name| home.path().join(name));
+    let [between, top] = pids.each_ref().map(|path| path.display().to_string());
+    let begun = "\"$0\" top --admin \"$1\" < /dev/tty";
+    let job = format!("echo $$ > {between}; {begun} & echo $! > {top}; wait");
+    let script = format!("set -m; sh -c '{job}' \"$0\" \"$1\"; echo taken-back; exec sleep 300");
+    let mut terminal = Terminal::beginning(SIZE, || {
+        let mut command = Command::new("setsid");
+        command.args(["--ctty", "bash", "-c", &script, env!("CARGO_BIN_EXE_portcullis")]);
+        command.arg(gateway.admin_socket());
+        command
+    });
+    terminal.wait_for("accept queue");
+    let [between, top] = pids.map(|path| {
+        let text = std::fs::read_to_string(path).expect("the shell wrote it");
+        text.trim().parse::<i32>().expect("a pid")
+    });
+    kill(Pid::from_raw(between), Signal::SIGKILL).expect("it is ours");
+    terminal.wait_for("taken-back");
+    terminal.press("\r");
+    // The process that takes orphans over may leave it as a zombie.
+    wait_until("the end of top", || {
+        let stat = std::fs::read_to_string(format!("/proc/{top}/stat")).unwrap_or_default();
+        stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with('Z'))
+    });
     gateway.stop();
 }
 
@@ -148,9 +93,9 @@ fn it_ends_with_a_signal_while_a_key_is_held_down() {
     let gateway = Gateway::start(OWN_ECHO);
     let terminal = Terminal::showing(&gateway);
     terminal.wait_for("accept queue");
-    let mut keys = terminal.keys.try_clone().expect("a descriptor");
+    let mut keys = terminal.keys();
     let over = Arc::new(AtomicBool::new(false));
-    let (held, pid) = (over.clone(), terminal.top.id());
+    let (held, pid) = (over.clone(), terminal.pid());
     let holder = thread::spawn(move || {
         let mut pressed = 0_u64;
         while !held.load(Ordering::Relaxed) {
@@ -206,7 +151,7 @@ fn figures_go_on_while_nobody_answers_with_connections() {
     let home = Home::new();
     let path = home.path().join("admin.sock");
     let kept = without_lists(&gateway, &path);
-    let mut terminal = Terminal::asking(&path);
+    let mut terminal = Terminal::sized(SIZE, &path);
     terminal.wait_for("accept queue");
     let kept_count = || kept.lock().expect("nobody panicked").len();
     wait_until("a list to be asked for", || kept_count() == 1);
@@ -217,7 +162,7 @@ fn figures_go_on_while_nobody_answers_with_connections() {
     asker.set_nonblocking(true).expect("an option");
     let waits = asker.read(&mut [0]).expect_err("it waits for its list still");
     assert_eq!((waits.kind(), kept_count()), (ErrorKind::WouldBlock, 1));
-    terminal.keys.write_all(b"q").expect("a key");
+    terminal.press("q");
     terminal.ends();
     gateway.stop();
 }
@@ -230,7 +175,7 @@ fn it_outlives_its_gateway_and_says_so() {
     gateway.stop();
     // "gone" stands where "live" stood, and of that only what differs is written.
     terminal.wait_for("gon");
-    terminal.keys.write_all(b"q").expect("a key");
+    terminal.press("q");
     terminal.ends();
 }
 

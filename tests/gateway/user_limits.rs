@@ -57,5 +57,5 @@ fn a_second_gateway_of_a_user_is_refused_with_what_the_first_holds() {
     assert!(lines.iter().any(told) && !lines.concat().contains("panicked"), "{lines:?}");
     client::echo(&client::connect(first.address("edge")), 1, 100);
     first.wait_for_ended(1);
-    first.stop().expect(&[("closed", 1)]);
+    first.stop().expect(&[("closed-by-client", 1)]);
 }

@@ -5,8 +5,14 @@
 mod support;
 
 mod browser;
+mod etcd;
+mod found;
 mod http;
+mod moved;
+mod names;
 mod page;
 mod program;
 mod promtool;
 mod redis;
+mod srv;
+mod unbound;

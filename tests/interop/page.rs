@@ -5,13 +5,16 @@ use serde_json::{Value, json};
 use crate::browser::Browser;
 use crate::support::client;
 use crate::support::command::tell;
-use crate::support::config::upstream;
 use crate::support::gateway::Gateway;
+use crate::support::http::say;
 use crate::support::wait_until;
 
 const TWO_ECHOES: &str = "[listener.less]\nbind = [\"127.0.0.1:0\"]\nupstream = \"app\"\n\
-    [listener.more]\nbind = [\"127.0.0.1:0\"]\nupstream = \"app\"\n\
+    [listener.more]\nbind = [\"127.0.0.1:0\"]\nupstream = \"app\"\nmax_connections = 4\n\
     [upstream.app]\nbuiltin = \"echo\"\n[status]\nbind = \"127.0.0.1:0\"\n";
+
+const FAR: &str = "[upstream.far]\nservers = [{ name = \"a\", address = \"127.0.0.1:9\" },\n\
+    { name = \"b\", address = \"127.0.0.1:9\", backup = true, max_connections = 7 }]\n";
 
 /// What gives the names in the first column of a table, in their order.
 fn names_of(table: &str) -> String {
@@ -54,6 +57,13 @@ fn the_page_is_live_sorts_by_keys_fits_and_says_when_the_gateway_is_gone() {
     wait_for(&mut browser, area);
     let more: Vec<_> = (0..2).map(|_| client::connect(gateway.address("less"))).collect();
     wait_for(&mut browser, "document.querySelector('.total').textContent.startsWith('5 / ')");
+    // A share of a limit, and a number where there is none.
+    let open = "[data-rows=listeners] [data-path=open]";
+    let shares = format!(
+        "Array.from(document.querySelectorAll('{open}'), (cell) => `${{cell.textContent}}, \
+         ${{cell.dataset.level}}, ${{cell.style.getPropertyValue('--part')}}`).join('; ')"
+    );
+    wait_for(&mut browser, &format!("{shares} === '2, easy, ; 3 / 4, high, 0.75'"));
     // By keys alone.
     assert_eq!(names(&mut browser), ["less", "more"]);
     let button = "[data-rows=listeners] th:nth-child(3) button";
@@ -76,24 +86,52 @@ fn the_page_is_live_sorts_by_keys_fits_and_says_when_the_gateway_is_gone() {
 }
 
 #[test]
+fn the_plots_show_what_was_before_the_page_was_opened() {
+    let gateway = Gateway::start(TWO_ECHOES);
+    let samples = || {
+        let request = b"GET /history.json HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
+        let history = say(gateway.status(), request).body;
+        let history: Value = serde_json::from_str(&history).expect("a history");
+        history["accepted"].as_array().expect("samples").clone()
+    };
+    wait_until("a sample without clients", || !samples().is_empty());
+    let clients: Vec<_> = (0..3).map(|_| client::connect(gateway.address("more"))).collect();
+    // From here on nobody is accepted: the page itself sees no rate but 0.
+    wait_until("a sample after them", || samples().iter().rev().take(2).all(|n| *n == 3));
+    let mut browser = Browser::start();
+    browser.call("Page.navigate", json!({ "url": format!("http://{}/", gateway.status()) }));
+    let accepts = "document.querySelectorAll('#plots figure')[2]";
+    wait_for(&mut browser, &format!("{accepts}?.textContent.startsWith('accepts/s')"));
+    let most = format!("{accepts}.querySelector('.most').textContent");
+    wait_for(&mut browser, &format!("/[1-9]/.test({most})"));
+    assert_eq!(browser.complaints(), [""; 0]);
+    drop(clients);
+}
+
+#[test]
 fn the_live_page_says_what_an_operator_took_out() {
-    let config = format!("{TWO_ECHOES}{}", upstream("far", &[([127, 0, 0, 1], 9).into()]));
-    let gateway = Gateway::start(&config);
+    let gateway = Gateway::start(&format!("{TWO_ECHOES}{FAR}"));
     let mut browser = Browser::start();
     browser.call("Page.navigate", json!({ "url": format!("http://{}/", gateway.status()) }));
     wait_for(&mut browser, "document.getElementById('link')?.textContent === 'live'");
-    let mut shows = |expected: [&str; 2]| {
-        for (table, names) in ["listeners", "servers"].into_iter().zip(expected) {
-            wait_for(&mut browser, &format!("{}.join() === '{names}'", names_of(table)));
-        }
+    let state = "document.querySelector('[data-rows=servers] [data-path=state]')?.textContent";
+    let mut shows = |listeners: &str, server: &str| {
+        wait_for(&mut browser, &format!("{}.join() === '{listeners}'", names_of("listeners")));
+        wait_for(&mut browser, &format!("{state} === '{server}'"));
     };
-    shows(["less,more", "far/127.0.0.1:9"]);
+    shows("less,more", "up");
     tell(&gateway, &["listener", "less", "pause"]);
-    tell(&gateway, &["server", "far/127.0.0.1:9", "drain"]);
-    shows(["less (paused),more", "far/127.0.0.1:9 (drains)"]);
+    tell(&gateway, &["server", "far/a", "drain"]);
+    shows("less (paused),more", "drain");
     tell(&gateway, &["listener", "less", "resume"]);
-    tell(&gateway, &["server", "far/127.0.0.1:9", "ready"]);
-    shows(["less,more", "far/127.0.0.1:9"]);
+    tell(&gateway, &["server", "far/a", "ready"]);
+    shows("less,more", "up");
+    // What its file says of a server.
+    let names = format!("{}.join() === 'far/a,far/b (backup)'", names_of("servers"));
+    wait_for(&mut browser, &names);
+    let open = "document.querySelectorAll('[data-rows=servers] [data-path=open]')";
+    wait_for(&mut browser, &format!("{open}[0].textContent === '0'"));
+    wait_for(&mut browser, &format!("{open}[1].textContent === '0 / 7'"));
     assert_eq!(browser.complaints(), [""; 0]);
     gateway.stop();
 }

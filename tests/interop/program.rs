@@ -5,11 +5,13 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use nix::unistd::Pid;
+
 use crate::support::wait_until;
 
 /// What the tests here need, as Debian names it.
-const INSTALL: &str =
-    "apt-get install redis-server redis-tools nginx-light wrk prometheus chromium";
+const INSTALL: &str = "apt-get install redis-server redis-tools nginx-light wrk prometheus \
+    chromium unbound etcd-server etcd-client";
 
 /// A command for a program that must be installed.
 pub(crate) fn program(name: &str) -> Command {
@@ -38,15 +40,28 @@ pub(crate) struct Daemon {
 impl Daemon {
     /// Starts a server and waits until it accepts at `address`.
     pub(crate) fn start(command: &mut Command, folder: PathBuf, address: SocketAddr) -> Self {
+        Self::start_until(command, folder, || TcpStream::connect(address).is_ok())
+    }
+
+    /// Starts a server and waits until it is ready.
+    pub(crate) fn start_until(
+        command: &mut Command,
+        folder: PathBuf,
+        mut is_ready: impl FnMut() -> bool,
+    ) -> Self {
         command.stdin(Stdio::null()).stdout(Stdio::null());
         let mut daemon =
             Self { child: command.spawn().expect("an installed program runs"), folder };
-        wait_until("the server to accept", || {
+        wait_until("the server to be ready", || {
             let ended = daemon.child.try_wait().expect("the server is our child");
             assert!(ended.is_none(), "{command:?} ended at once: {ended:?}");
-            TcpStream::connect(address).is_ok()
+            is_ready()
         });
         daemon
+    }
+
+    pub(crate) fn pid(&self) -> Pid {
+        Pid::from_raw(i32::try_from(self.child.id()).expect("a process id"))
     }
 }
 

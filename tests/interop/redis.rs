@@ -37,7 +37,9 @@ fn the_redis_benchmark_ends_without_an_error() {
     let errors = cli(port, &["info", "errorstats"]);
     assert!(!errors.contains("errorstat_"), "the server counted errors: {errors}");
     let ended = gateway.stop().ended;
-    let bad = ended.keys().find(|reason| !["closed", "client-reset"].contains(&reason.as_str()));
+    let bad = ended
+        .keys()
+        .find(|reason| !["closed-by-client", "client-reset"].contains(&reason.as_str()));
     assert_eq!(bad, None, "{ended:?}");
 }
 

@@ -7,7 +7,8 @@ use portcullis::metrics::{Kind, Value, families};
 use crate::example::reading;
 
 /// The labels that a family may have; an info has what it says.
-const LABELS: [&str; 7] = ["worker", "listener", "upstream", "server", "reason", "side", "outcome"];
+const LABELS: [&str; 8] =
+    ["worker", "listener", "upstream", "server", "reason", "side", "outcome", "drain"];
 
 #[test]
 fn every_family_is_named_by_the_conventions() {
@@ -70,7 +71,10 @@ fn every_number_of_a_reading_is_shown() {
     }
     let document = serde_json::to_string(&reading).expect("a document");
     let (open, used) = (reading.drain.still_open, &reading.upstreams[0].connect);
+    // What drains have ended is among what listeners have closed.
+    let ended = reading.drains.iter().map(|drain| drain.ended);
     let of_nobody = used.counts.iter().copied().chain([(used.sum_seconds * 8.0) as u64, open]);
+    let of_nobody = of_nobody.chain(ended);
     let of_nobody: BTreeSet<u64> = of_nobody.collect();
     let all = 1001..=reading.upstreams[1].connect.sum_seconds as u64 * 8;
     let hidden: Vec<u64> =

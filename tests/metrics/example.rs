@@ -1,8 +1,9 @@
 //! A reading of a gateway that never was, with every number another.
 
 use portcullis::metrics::reading::{
-    AccessLog, Budget, Build, ConfigText, Counts, Drain, Durations, Host, Leaving, Listener,
-    Process, Reading, SCHEMA, Server, Upstream, Worker,
+    AccessLog, Budget, Build, CheckResults, ConfigText, Counts, Drain, DrainProgress, Durations,
+    Host, LastReload, Leaving, Listener, Process, Reading, SCHEMA, SearchState, Server, Upstream,
+    Worker,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -52,7 +53,8 @@ impl Numbers {
             paused: true,
             limit,
             refused: self.counts(&["drain-end", "gateway-limit"]),
-            closed: self.counts(&["closed", "client-reset"]),
+            bad_preambles: self.counts(&["no-header", "untrusted-peer"]),
+            closed: self.counts(&["closed-by-client", "client-reset"]),
             join: self.durations(),
             lifetime: self.durations(),
             ..self.all()
@@ -64,6 +66,14 @@ impl Numbers {
             name: name.to_owned(),
             address: "[::1]:9000".to_owned(),
             failed: self.counts(&["refused", "timed-out"]),
+            limit: Some(self.next()),
+            connect: self.durations(),
+            check: Some(CheckResults {
+                passed: self.next(),
+                failed: self.next(),
+                unable: self.next(),
+                ..CheckResults::default()
+            }),
             ..self.all()
         }
     }
@@ -77,14 +87,34 @@ impl Numbers {
     }
 }
 
+impl Numbers {
+    fn drain(&mut self, name: &str) -> DrainProgress {
+        DrainProgress {
+            name: name.to_owned(),
+            left: self.next(),
+            ended: self.next(),
+            per_second: self.next() as f64 / 4.0,
+            seconds_left: self.next() as f64 / 4.0,
+        }
+    }
+}
+
 /// Two of everything.
 pub(crate) fn reading() -> Reading {
     let mut numbers = Numbers(1000);
     Reading {
         schema: SCHEMA,
         at_seconds: 12.5,
+        at_seconds_since_1970: Some(1.5e9),
         build: Build { version: "9.9.9".to_owned(), commit: Some("abc".to_owned()) },
-        config: ConfigText { sha256: Some("00ff".to_owned()), generation: 3 },
+        gateway: None,
+        config: ConfigText {
+            sha256: Some("00ff".to_owned()),
+            generation: 3,
+            last_reload: Some(LastReload { at_seconds_since_1970: 1_700.5, successful: true }),
+        },
+        troubles: Vec::new(),
+        events: Vec::new(),
         access_log: Some(AccessLog {
             written: numbers.next(),
             dropped: numbers.next(),
@@ -106,15 +136,29 @@ pub(crate) fn reading() -> Reading {
             leased: numbers.next(),
         },
         drain: Drain { draining: true, still_open: numbers.next(), deadline_seconds: Some(10.0) },
+        drains: vec![numbers.drain("process"), numbers.drain("listener/edge")],
         workers: vec![numbers.worker(), numbers.worker()],
         // Nothing of it is a metric of its own.
         removed: None,
         listeners: vec![numbers.listener("edge", None), numbers.listener("tight", Some(3))],
         upstreams: vec![
-            Upstream { name: "own".to_owned(), servers: Vec::new(), connect: numbers.durations() },
+            Upstream {
+                name: "own".to_owned(),
+                servers: Vec::new(),
+                search: Some(SearchState {
+                    answers: [("failed".to_owned(), 2), ("good".to_owned(), 5)].into(),
+                    last_good_seconds_since_1970: Some(1_700.25),
+                    trouble: Some("db.internal: no such name".to_owned()),
+                }),
+                // Without servers it is no metric.
+                waiting: 0,
+                connect: numbers.durations(),
+            },
             Upstream {
                 name: "app".to_owned(),
                 servers: vec![numbers.server("a"), numbers.server("[::1]:9000")],
+                search: None,
+                waiting: numbers.next(),
                 connect: numbers.durations(),
             },
         ],

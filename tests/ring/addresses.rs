@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::fd::AsFd;
 
 use nix::sys::socket::{setsockopt, sockopt};
-use portcullis::base::{Errno, Side};
+use portcullis::base::{Errno, Side, Source};
 use portcullis::ring::{
     FourTuple, GateId, KernelRing, Operation, Operations, RingSetup, ServerId, ServerSocket,
 };
@@ -68,7 +68,7 @@ fn an_empty_slot_has_no_addresses() {
 fn with_source(source: IpAddr) -> (Rig, RingSetup) {
     let rig = Rig::v4(1);
     let address = rig.servers[0].local_addr().expect("an address");
-    let server = ServerSocket { address, source: Some(source) };
+    let server = ServerSocket { address, sources: vec![source] };
     (rig, RingSetup { servers: vec![(ServerId(0), server)], ..setup(1) })
 }
 
@@ -93,7 +93,7 @@ fn a_source_that_is_not_ours_fails_the_open_and_leaves_the_slot_empty() {
     let (mut rig, setup) = with_source(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)));
     rig.ring = KernelRing::new(setup).expect("a ring");
     let conn = portcullis::ring::ConnIndex(0);
-    let opened = rig.run(conn, Side::Upstream, Operation::Open(ServerId(0)));
+    let opened = rig.run(conn, Side::Upstream, Operation::Open(ServerId(0), Source::default()));
     assert_eq!(opened, Err(Errno::EADDRNOTAVAIL));
     assert_eq!(rig.run(conn, Side::Upstream, Operation::Close), Err(Errno::EBADF));
 }
@@ -101,7 +101,7 @@ fn a_source_that_is_not_ours_fails_the_open_and_leaves_the_slot_empty() {
 #[test]
 fn a_source_of_the_other_family_is_refused_at_setup() {
     let address: SocketAddr = "[::1]:80".parse().expect("an address");
-    let server = ServerSocket { address, source: Some(IpAddr::V4(Ipv4Addr::LOCALHOST)) };
+    let server = ServerSocket { address, sources: vec![IpAddr::V4(Ipv4Addr::LOCALHOST)] };
     let refused = KernelRing::new(RingSetup { servers: vec![(ServerId(0), server)], ..setup(1) });
     let error = refused.err().expect("a refusal").to_string();
     assert!(error.contains("[::1]:80") && error.contains("family"), "{error}");

@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, TcpListener, TcpStream};
 
-use portcullis::base::{Chunk, Errno, Side};
+use portcullis::base::{Chunk, Errno, Side, Source};
 use portcullis::ring::{
     Accepts, Buffers, ConnIndex, KernelRing, Operation, RingSetup, ServerId, ServerSocket,
 };
@@ -14,14 +14,14 @@ use crate::harness::{Newer, Rig, V4, does, setup};
 fn rig(connections: u32, sources: &[Ipv4Addr]) -> (Rig, TcpListener) {
     let server = TcpListener::bind(V4).expect("a server");
     let address = server.local_addr().expect("its address");
-    let from = |source: &Ipv4Addr| ServerSocket { address, source: Some(IpAddr::V4(*source)) };
+    let from = |source: &Ipv4Addr| ServerSocket { address, sources: vec![IpAddr::V4(*source)] };
     let servers = (0..).map(ServerId).zip(sources.iter().map(from)).collect();
     let setup = RingSetup { with_upstream: false, servers, ..setup(connections) };
     (Rig::new(setup, &[]), server)
 }
 
 fn open(rig: &mut Rig, conn: ConnIndex, server: ServerId) {
-    assert_eq!(rig.run(conn, Side::Client, Operation::Open(server)), Ok(0));
+    assert_eq!(rig.run(conn, Side::Client, Operation::Open(server, Source::default())), Ok(0));
     assert_eq!(rig.run(conn, Side::Client, Operation::Connect(server)), Ok(0));
 }
 
@@ -83,7 +83,8 @@ fn a_source_that_the_host_lacks_fails_the_open_and_frees_the_slot() {
     }
     let (mut rig, _server) = rig(1, &[Ipv4Addr::new(192, 0, 2, 1)]);
     for _ in 0..2 {
-        let opened = rig.run(ConnIndex(0), Side::Client, Operation::Open(ServerId(0)));
+        let opened =
+            rig.run(ConnIndex(0), Side::Client, Operation::Open(ServerId(0), Source::default()));
         assert_eq!(opened, Err(Errno::EADDRNOTAVAIL));
         assert_eq!(rig.ring.accept_room(), 1);
     }
@@ -112,7 +113,7 @@ fn more_than_a_buffer_is_refused() {
 #[should_panic(expected = "client slots belong to accepts")]
 fn a_slot_that_accepts_use_cannot_be_opened() {
     let mut rig = Rig::v4(1);
-    rig.start(ConnIndex(0), Side::Client, Operation::Open(ServerId(0)));
+    rig.start(ConnIndex(0), Side::Client, Operation::Open(ServerId(0), Source::default()));
 }
 
 #[test]

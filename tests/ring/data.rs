@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 
-use portcullis::base::{Chunk, Errno, Side};
+use portcullis::base::{Chunk, Errno, Side, Source};
 use portcullis::ring::{Accepts, Buffers, ConnIndex, GateId, Operation, Ring, RingSetup, ServerId};
 
 use crate::harness::{Rig, V4, V6, setup};
@@ -121,7 +121,7 @@ fn a_connect_that_is_refused_says_so_and_the_slot_serves_again() {
     let gone = rig.servers.remove(0);
     let address = gone.local_addr().expect("an address");
     drop(gone);
-    assert_eq!(rig.run(conn, Side::Upstream, Operation::Open(server)), Ok(0));
+    assert_eq!(rig.run(conn, Side::Upstream, Operation::Open(server, Source::default())), Ok(0));
     let refused = rig.run(conn, Side::Upstream, Operation::Connect(server));
     assert_eq!(refused, Err(Errno::ECONNREFUSED));
     assert_eq!(rig.run(conn, Side::Upstream, Operation::Close), Ok(0));

@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::sys::socket::{SockaddrStorage, getsockname};
-use portcullis::base::{Errno, Side};
+use portcullis::base::{Errno, Side, Source};
 use portcullis::ring::{
     AcceptMode, Accepts, Completion, ConnIndex, GateId, Operation, Operations, PassiveSocket, Ring,
     RingSetup, ServerId, ServerSocket,
@@ -85,7 +85,9 @@ fn add_gate(rig: &mut Rig, gate: GateId) -> SocketAddr {
 fn add_server(rig: &mut Rig, server: ServerId, source: Option<IpAddr>) -> TcpListener {
     let listener = TcpListener::bind(V4).expect("a server");
     let address = listener.local_addr().expect("its address");
-    rig.ring.supplier().server(server, ServerSocket { address, source });
+    rig.ring
+        .supplier()
+        .server(server, ServerSocket { address, sources: source.into_iter().collect() });
     rig.ring.add_server(server);
     listener
 }
@@ -211,7 +213,7 @@ fn accepts_of_other_gates_outlive_a_removal() {
 fn client_slots_can_be_opened_once_no_gate_is_left() {
     let mut rig = Rig::v4(2);
     rig.ring.remove_gate(GATE);
-    assert_eq!(rig.run(CONN, Side::Client, Operation::Open(SERVER)), Ok(0));
+    assert_eq!(rig.run(CONN, Side::Client, Operation::Open(SERVER, Source::default())), Ok(0));
     assert_eq!(rig.run(CONN, Side::Client, Operation::Connect(SERVER)), Ok(0));
     let address = add_gate(&mut rig, GateId(1));
     assert_eq!(rig.ring.accept_room(), 1);
@@ -227,7 +229,7 @@ fn a_server_that_is_added_later_is_connected_to() {
     let id = ServerId(900);
     for _ in 0..2 {
         let server = add_server(&mut rig, id, None);
-        assert_eq!(rig.run(conn, Side::Upstream, Operation::Open(id)), Ok(0));
+        assert_eq!(rig.run(conn, Side::Upstream, Operation::Open(id, Source::default())), Ok(0));
         assert_eq!(rig.run(conn, Side::Upstream, Operation::Connect(id)), Ok(0));
         server.accept().expect("the server's end");
         assert_eq!(rig.run(conn, Side::Upstream, Operation::Close), Ok(0));
@@ -243,7 +245,7 @@ fn what_is_queued_names_the_server_that_was_there_then() {
     let source = |last| sources.then_some(IpAddr::V4(Ipv4Addr::new(127, 0, 0, last)));
     let id = ServerId(1);
     let _first = add_server(&mut rig, id, source(41));
-    let open = rig.start(conn, Side::Upstream, Operation::Open(id));
+    let open = rig.start(conn, Side::Upstream, Operation::Open(id, Source::default()));
     rig.ring.remove_server(id);
     let second = add_server(&mut rig, id, source(42));
     assert_eq!(rig.done(open).result, Ok(0));
@@ -263,10 +265,10 @@ fn what_is_queued_names_the_server_that_was_there_then() {
 fn a_server_with_a_source_of_another_family_fails_the_open_and_leaves_the_slot_empty() {
     let mut rig = Rig::v4(1);
     for (address, source) in [(V4, V6), (V6, V4)] {
-        let server = ServerSocket { address, source: Some(source.ip()) };
+        let server = ServerSocket { address, sources: vec![source.ip()] };
         rig.ring.supplier().server(ServerId(1), server);
         rig.ring.add_server(ServerId(1));
-        let opened = rig.run(CONN, Side::Upstream, Operation::Open(ServerId(1)));
+        let opened = rig.run(CONN, Side::Upstream, Operation::Open(ServerId(1), Source::default()));
         assert!(matches!(opened, Err(Errno::EAFNOSUPPORT | Errno::EINVAL)), "{opened:?}");
         assert_eq!(rig.run(CONN, Side::Upstream, Operation::Close), Err(Errno::EBADF));
         rig.ring.remove_server(ServerId(1));
@@ -337,9 +339,39 @@ fn a_gate_cannot_be_added_twice() {
 }
 
 #[test]
-#[should_panic(expected = "ServerId(0) is in use")]
-fn a_server_cannot_be_added_twice() {
-    add_server(&mut Rig::v4(1), SERVER, None);
+fn a_server_that_is_added_again_is_replaced() {
+    let mut rig = Rig::v4(1);
+    let (_client, conn) = rig.client();
+    let first = add_server(&mut rig, SERVER, None);
+    first.set_nonblocking(true).expect("an option");
+    let second = add_server(&mut rig, SERVER, None);
+    let open = Operation::Open(SERVER, Source::default());
+    assert_eq!(rig.run(conn, Side::Upstream, open), Ok(0));
+    assert_eq!(rig.run(conn, Side::Upstream, Operation::Connect(SERVER)), Ok(0));
+    second.accept().expect("the server's end");
+    assert_eq!(first.accept().expect_err("nobody").kind(), ErrorKind::WouldBlock);
+}
+
+#[test]
+fn sockets_of_a_server_with_two_sources_come_from_the_one_that_is_asked_for() {
+    if !does(Newer::SourceAddresses) {
+        return;
+    }
+    let mut rig = Rig::v4(1);
+    let (_client, conn) = rig.client();
+    let listener = TcpListener::bind(V4).expect("a server");
+    let address = listener.local_addr().expect("its address");
+    let sources: Vec<IpAddr> = [41, 42].map(|last| [127, 0, 0, last].into()).to_vec();
+    rig.ring.supplier().server(ServerId(1), ServerSocket { address, sources: sources.clone() });
+    rig.ring.add_server(ServerId(1));
+    for number in 0..3 {
+        let open = Operation::Open(ServerId(1), Source(number));
+        assert_eq!(rig.run(conn, Side::Upstream, open), Ok(0));
+        assert_eq!(rig.run(conn, Side::Upstream, Operation::Connect(ServerId(1))), Ok(0));
+        let (_, peer) = listener.accept().expect("the server's end");
+        assert_eq!(peer.ip(), sources[usize::from(number) % 2]);
+        assert_eq!(rig.run(conn, Side::Upstream, Operation::Close), Ok(0));
+    }
 }
 
 #[test]

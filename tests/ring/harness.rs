@@ -12,7 +12,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::socket::{
     AddressFamily, Backlog, SockFlag, SockType, SockaddrStorage, bind, listen, socket,
 };
-use portcullis::base::{Errno, Id, Side};
+use portcullis::base::{Errno, Id, Side, Source};
 use portcullis::host::kernel_files::KernelFiles;
 use portcullis::ring::{
     AcceptMode, Accepts, Completion, ConnIndex, Done, GateId, HostSays, KernelRing, Operation,
@@ -127,7 +127,7 @@ impl Rig {
             let server = TcpListener::bind(*family).expect("a server");
             let address = server.local_addr().expect("its address");
             let id = ServerId::at(setup.servers.len());
-            setup.servers.push((id, ServerSocket { address, source: None }));
+            setup.servers.push((id, ServerSocket { address, sources: Vec::new() }));
             servers.push(server);
         }
         let ring = KernelRing::new(setup).expect("a ring");
@@ -227,7 +227,10 @@ impl Rig {
     /// Opens and connects `conn`'s upstream socket to server `index`; its other end.
     pub(crate) fn upstream(&mut self, conn: ConnIndex, index: u16) -> TcpStream {
         let server = ServerId(index);
-        assert_eq!(self.run(conn, Side::Upstream, Operation::Open(server)), Ok(0));
+        assert_eq!(
+            self.run(conn, Side::Upstream, Operation::Open(server, Source::default())),
+            Ok(0)
+        );
         assert_eq!(self.run(conn, Side::Upstream, Operation::Connect(server)), Ok(0));
         self.servers[usize::from(index)].accept().expect("the server's end").0
     }

@@ -9,6 +9,7 @@ mod data;
 mod descriptors;
 mod endings;
 mod gates;
+mod guards;
 mod harness;
 mod layer;
 mod pressure;

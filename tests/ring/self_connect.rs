@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
 
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrStorage, bind, socket};
-use portcullis::base::{Errno, SELF_CONNECT, Side};
+use portcullis::base::{Errno, SELF_CONNECT, Side, Source};
 use portcullis::ring::{Operation, RingSetup, ServerId, ServerSocket};
 
 use crate::harness::{Newer, Rig, V4, does, setup};
@@ -41,7 +41,7 @@ fn a_connect_that_reaches_itself_fails_and_leaves_the_port_free() {
         return;
     }
     let address = deserted();
-    let servers = vec![(ServerId(0), ServerSocket { address, source: None })];
+    let servers = vec![(ServerId(0), ServerSocket { address, sources: Vec::new() })];
     let mut rig = Rig::new(RingSetup { servers, ..setup(1) }, &[V4]);
     let (_client, conn) = rig.client();
     let (first, last) = local_ports();
@@ -49,7 +49,10 @@ fn a_connect_that_reaches_itself_fails_and_leaves_the_port_free() {
     loop {
         assert_ne!(tries, 0, "no connect to {address} reached itself");
         tries -= 1;
-        assert_eq!(rig.run(conn, Side::Upstream, Operation::Open(ServerId(0))), Ok(0));
+        assert_eq!(
+            rig.run(conn, Side::Upstream, Operation::Open(ServerId(0), Source::default())),
+            Ok(0)
+        );
         let connected = rig.run(conn, Side::Upstream, Operation::Connect(ServerId(0)));
         assert_eq!(rig.run(conn, Side::Upstream, Operation::Close), Ok(0));
         if connected != Err(Errno::ECONNREFUSED) {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crossbeam::channel::Sender;
 use portcullis::base::Side;
-use portcullis::query::{ConnId, Names, Query};
+use portcullis::query::{By, ConnId, Names, Query};
 use portcullis::worker::{Answer, Candidate, Order, Purpose, Reply, Task};
 use tokio::sync::oneshot::{self, Receiver, error::TryRecvError};
 
@@ -21,7 +21,7 @@ const MOST_TURNS: u32 = 2000;
 /// Turns of a worker from the leaving of an asker to the end of the scan for it.
 const MOST_TURNS_DESERTED: u32 = 200;
 
-const FILTERS: [&str; 8] = [
+const FILTERS: [&str; 10] = [
     "",
     "",
     "state=joined",
@@ -30,6 +30,8 @@ const FILTERS: [&str; 8] = [
     "src=10.0.0.0/8",
     "src=10.0.0.0/30 src=10.0.0.0/8",
     "src=192.0.2.0/24",
+    "source=0.0.0.0/0",
+    "src=10.0.0.0/8 local=127.0.0.1:7000 source=127.0.0.1",
 ];
 
 /// The asker of one run.
@@ -85,7 +87,13 @@ impl Asker {
         let mut query = query.expect("it is right");
         let only = random.percent(20).then(|| some_ids(random, worker, ring));
         let kills = self.kills && random.percent(30);
-        let purpose = if kills { Purpose::Kill } else { Purpose::Show };
+        let by = random.pick(&By::ALL);
+        let counts = random.percent(20);
+        let purpose = match (kills, counts) {
+            (true, _) => Purpose::Kill,
+            (false, true) => Purpose::Count(by),
+            (false, false) => Purpose::Show,
+        };
         if kills {
             query = query.living();
         }
@@ -124,7 +132,7 @@ impl Asker {
                     assert!(running, "an asker waits for ever: {question:?}");
                     assert!(question.turns < MOST_TURNS, "an asker waits: {question:?}");
                     // Who kills does not leave, so that what was killed is known.
-                    if question.purpose == Purpose::Show && self.random.percent(5) {
+                    if question.purpose != Purpose::Kill && self.random.percent(5) {
                         ring.faults.note(Fault::AskerGone);
                     } else {
                         self.questions.push(question);
@@ -149,11 +157,18 @@ fn some_ids(random: &mut Random, worker: usize, ring: &SimRing) -> Vec<ConnId> {
 impl Question {
     /// What is said is true, and no more than was asked for.
     fn check(&self, answer: &Answer, ring: &mut SimRing) {
-        let Answer { matched, rows, killed, stale, .. } = answer;
+        let Answer { matched, rows, killed, stale, tally, .. } = answer;
         let Question { query, only, purpose, .. } = self;
         assert!(rows.len() as u64 <= (*matched).min(u64::from(query.limit)), "{answer:?}");
         assert!(*killed <= (*matched).min(u64::from(query.limit)), "{answer:?}");
         assert!(*purpose == Purpose::Kill || *killed == 0, "{answer:?}");
+        if let Purpose::Count(by) = *purpose {
+            let counted = tally.groups.values().map(|counted| counted.connections).sum::<u64>();
+            assert_eq!(counted + tally.ungrouped, *matched, "{answer:?}");
+            assert!(rows.is_empty() && (by == By::Source || tally.ungrouped == 0), "{answer:?}");
+        } else {
+            assert!(tally.groups.is_empty(), "{answer:?}");
+        }
         let ids: BTreeSet<String> = rows.iter().map(|one| one.row.id.to_string()).collect();
         let named = |id: &ConnId| only.as_ref().is_none_or(|only| only.contains(id));
         if only.is_none() {
@@ -166,11 +181,12 @@ impl Question {
             let upstream = row.addresses[Side::Upstream].map(link_of);
             if let Some(client) = client {
                 assert!(ring.origin.contains_key(&client), "{row:?} names no client");
-                let source = row.addresses[Side::Client].and_then(|found| found.peer);
-                let source = source.expect("a link has one").ip();
-                assert!(query.admits_source(source), "{row:?} for {query:?}");
             }
-            assert!(client.is_some() || !query.asks_source(), "{row:?} has no source");
+            for side in Side::BOTH.into_iter().filter(|side| query.asks(*side)) {
+                let found = row.addresses[side].expect("its addresses decided");
+                let admits = query.admits_addresses(side, found.local, found.peer);
+                assert!(admits, "{row:?} for {query:?}");
+            }
             if let (Some(client), Some(upstream)) = (client, upstream) {
                 assert_eq!(ring.joined.get(&client), Some(&upstream), "{row:?} joins others");
                 ring.faults.note(Fault::Listed);

@@ -62,7 +62,7 @@ impl SimRing {
 pub fn address_of(link: usize) -> FourTuple {
     let local = SocketAddr::from((Ipv4Addr::LOCALHOST, 7000));
     let peer = SocketAddr::from((Ipv4Addr::from(FIRST_ADDRESS + link as u32), 1));
-    FourTuple { local, peer: Some(peer) }
+    FourTuple { local, peer: Some(peer), via: None }
 }
 
 /// The link that has these addresses.

@@ -35,8 +35,10 @@ pub struct Ends {
     lives: BTreeMap<usize, Life>,
     /// By client link.
     over: BTreeMap<usize, End>,
-    /// When the stop or drain was ordered.
-    pub ordered: Option<u64>,
+    /// When a stop or drain was first ordered.
+    ordered: Option<u64>,
+    /// When a part was first to be drained.
+    drained: Option<u64>,
     /// When a listener left the topology for the first time.
     listeners_gone: BTreeMap<usize, u64>,
     /// When a server did.
@@ -99,6 +101,7 @@ impl Ends {
             lives: BTreeMap::new(),
             over: BTreeMap::new(),
             ordered: None,
+            drained: None,
             listeners_gone: BTreeMap::new(),
             server_gone: None,
             turned: [0; 3],
@@ -123,12 +126,22 @@ impl Ends {
         }
     }
 
-    /// From when on a client of this listener may have been ended by an order: for all, or because
-    /// what it is on left the topology.
+    /// Everybody is to leave.
+    pub fn note_order(&mut self, now: u64) {
+        self.ordered.get_or_insert(now);
+    }
+
+    /// A part is drained.
+    pub fn note_drain(&mut self, now: u64) {
+        self.drained.get_or_insert(now);
+    }
+
+    /// From when on a client of this listener may have been ended by an order: for all, for a
+    /// part, or because what it is on left the topology.
     pub fn ordered_for(&self, listener: usize, wiring: Wiring) -> Option<u64> {
         let server = self.server_gone.filter(|_| wiring == Wiring::Pair);
         let gone = self.listeners_gone.get(&listener).copied();
-        [self.ordered, server, gone].into_iter().flatten().min()
+        [self.ordered, self.drained, server, gone].into_iter().flatten().min()
     }
 
     /// A turn ends.
@@ -173,7 +186,10 @@ impl SimRing {
             // The bytes that found no buffer included.
             self.note_reading(conn, side, false);
         }
-        if !matches!(kind, OpKind::Cancel | OpKind::Addresses | OpKind::WaitWritable) {
+        if !matches!(
+            kind,
+            OpKind::Cancel | OpKind::Addresses | OpKind::Guard | OpKind::WaitWritable
+        ) {
             self.life(conn).stirred = now;
         }
         match kind {
@@ -217,8 +233,8 @@ impl SimRing {
         }
         life.named = None;
         match (operation, side) {
-            // This one may be for quiet.
-            (QUIETS, _) => {}
+            // This one may be for quiet, and a silent server is guarded.
+            (QUIETS | Operation::Guard(_), _) => {}
             // A name may be asked for by others, and a server may be given up for another. The
             // client's name is the first that an end asks for, unless somebody else has.
             (Operation::Addresses, Side::Client) if !is_asked => life.perhaps = Some(stands),
@@ -247,7 +263,7 @@ impl SimRing {
         let begun = life.begun.unwrap_or_default();
         if let (Operation::Close, Side::Client, Some(client)) = (operation, side, client) {
             self.ends.closing.insert(token.pack(), client);
-            self.ends.over.insert(client, End { reason: Reason::Closed, begun });
+            self.ends.over.insert(client, End { reason: Reason::ClosedByClient, begun });
         }
     }
 
@@ -311,15 +327,28 @@ impl End {
 
     /// It was ended by more than its peers: a timeout, an order.
     pub fn is_from_outside(&self) -> bool {
-        use Reason::{Drained, FirstByteTimeout, HalfCloseTimeout, IdleTimeout, Killed};
-        use Reason::{MaxLifetime, Stopped};
+        use Reason::{Drained, Evicted, FirstByteTimeout, HalfCloseTimeout, IdleTimeout, Killed};
+        use Reason::{MaxLifetime, PreambleTimeout, Stopped};
         let timed = matches!(self.reason, FirstByteTimeout | IdleTimeout | HalfCloseTimeout);
-        timed || matches!(self.reason, MaxLifetime | Drained | Stopped | Killed)
+        let timed = timed || self.reason == PreambleTimeout;
+        timed || matches!(self.reason, MaxLifetime | Drained | Stopped | Killed | Evicted)
     }
 
     /// It was no connection yet.
     pub fn is_before_join(&self) -> bool {
-        matches!(self.reason, Reason::ClientGone | Reason::NoServer)
+        matches!(
+            self.reason,
+            Reason::ClientGone
+                | Reason::NoServer
+                | Reason::QueueTimeout
+                | Reason::BadPreamble
+                | Reason::PreambleTimeout
+        )
+    }
+
+    /// Whose it is could not be found out, or it was gone by then.
+    pub fn is_unmet(&self) -> bool {
+        matches!(self.reason, Reason::BadPreamble | Reason::ClientGone)
     }
 
     /// An end from outside has a cause, and its time had come.
@@ -331,13 +360,14 @@ impl End {
             timeout.is_some_and(|timeout| at >= moment + timeout.as_millis() as u64)
         };
         let due = match self.reason {
-            Reason::FirstByteTimeout => {
-                since(opened, timeouts.first_byte) || since(opened, preface)
-            }
+            Reason::FirstByteTimeout => since(opened, timeouts.first_byte),
+            Reason::PreambleTimeout => since(opened, preface),
             Reason::IdleTimeout => since(moved, timeouts.idle),
             Reason::HalfCloseTimeout => since(moved, timeouts.half_close),
             Reason::MaxLifetime => since(opened, least(timeouts.max_lifetime)),
             Reason::Drained | Reason::Stopped => ordered.is_some_and(|ordered| at >= ordered),
+            Reason::QueueTimeout => since(opened, Some(timeouts.queue)),
+            Reason::Evicted => since(moved, scenario.evict),
             Reason::Killed => scenario.kills && scenario.asks > 0,
             _ => true,
         };
@@ -346,11 +376,10 @@ impl End {
             since + timeout.map_or(0, |timeout| timeout.as_millis() as u64)
         };
         let deadline = match self.reason {
-            // It may wait for a place, or say too little.
-            Reason::FirstByteTimeout if preface.is_some() => return,
             Reason::FirstByteTimeout => deadline(opened, timeouts.first_byte),
             Reason::IdleTimeout => deadline(moved, timeouts.idle),
             Reason::HalfCloseTimeout => deadline(moved, timeouts.half_close),
+            Reason::Evicted => deadline(moved, scenario.evict),
             _ => return,
         };
         let unread = if self.reason == Reason::FirstByteTimeout { unread_client } else { unread };

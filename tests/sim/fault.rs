@@ -153,6 +153,12 @@ faults! {
     PausedWithClients,
     /// Every server's weight was taken away while connections were open.
     AllServersDrained,
+    /// A drain of everybody was cancelled while connections were open.
+    DrainCancelled,
+    /// The drain of a part began while connections were open.
+    PartDrained,
+    /// It was cancelled before it was over.
+    PartDrainCancelled,
     /// A connection's opening and end were noted for the access log.
     Noted,
     /// Notes were dropped because nobody took them.
@@ -210,8 +216,30 @@ faults! {
     EndedInPreface,
     /// A client said what nobody understands.
     PrefaceRefused,
+    /// A client was reset, as its address could not be found out.
+    Unmet,
     /// A client waited until another one had been read.
     PlaceAwaited,
+    /// An idle connection made way for a client that waited at the gateway's limit.
+    Evicted,
+    /// The same at a listener's limit.
+    EvictedByQuota,
+    /// The client waited at another worker.
+    EvictedElsewhere,
+    /// A server had been silent for so long that it was probed.
+    ServerProbed,
+    /// The time was bounded that bytes to a server stay unacknowledged.
+    BytesBounded,
+    /// A socket refused to be guarded.
+    GuardRefused,
+    /// A connect found no source port.
+    OutOfPorts,
+    /// A client that had waited for one was joined.
+    PortCame,
+    /// The source address was not one of the host's.
+    NoSourceAddress,
+    /// A client had waited for a server that serves when there was one.
+    ServerAwaited,
 }
 
 impl Fault {
@@ -248,6 +276,11 @@ impl Faults {
     pub fn with(mut self, fault: Fault, percent: u8) -> Faults {
         self.percent[fault as usize] = percent;
         self
+    }
+
+    /// Whether `fault` may happen in this run at all.
+    pub fn may(&self, fault: Fault) -> bool {
+        self.percent[fault as usize] > 0
     }
 
     /// Whether `fault` happens now. Whoever makes it happen notes it.

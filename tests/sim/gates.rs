@@ -17,6 +17,8 @@ pub struct Supplies {
     pub servers: BTreeSet<ServerId>,
     gates: BTreeMap<GateId, usize>,
     handed: BTreeSet<ServerId>,
+    /// Servers of the newest topology.
+    known: BTreeSet<ServerId>,
     /// Listeners whose gate the newest topology no longer has.
     closing: BTreeSet<usize>,
 }
@@ -28,6 +30,7 @@ impl SimRing {
             self.listeners[gate.listener.place()].gate = Some(id);
         }
         self.supplies.servers = topology.servers.ids().collect();
+        self.supplies.known.clone_from(&self.supplies.servers);
     }
 
     /// What is new in a topology is handed over, before the worker hears of it. `gates`: by
@@ -50,8 +53,10 @@ impl SimRing {
                 _ => {}
             }
         }
-        let new = topology.servers.ids().filter(|id| !self.supplies.servers.contains(id));
-        self.supplies.handed.extend(new);
+        // One that comes back is handed over again: the worker may have given it up by then.
+        let now: BTreeSet<_> = topology.servers.ids().collect();
+        self.supplies.handed.extend(now.difference(&self.supplies.known));
+        self.supplies.known = now;
         let is_gone = |op: &Op| {
             server_of(op.operation).is_some_and(|server| topology.servers.get(server).is_none())
         };
@@ -104,7 +109,7 @@ impl SimRing {
     }
 
     pub fn take_server_in(&mut self, server: ServerId) {
-        assert!(self.supplies.handed.remove(&server), "{server:?} was not handed over");
+        assert!(self.supplies.handed.contains(&server), "{server:?} was not handed over");
         assert!(self.supplies.servers.insert(server), "{server:?} is there already");
     }
 
@@ -127,7 +132,7 @@ impl SimRing {
 /// The server that an operation is about.
 pub fn server_of(operation: Operation) -> Option<ServerId> {
     match operation {
-        Operation::Open(server) | Operation::Connect(server) => Some(server),
+        Operation::Open(server, _) | Operation::Connect(server) => Some(server),
         _ => None,
     }
 }

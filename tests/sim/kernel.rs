@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use portcullis::base::{Buffer, Errno, OpKind, SELF_CONNECT, Side};
+use portcullis::base::{Buffer, Errno, OpKind, Side};
 use portcullis::conn::Wiring;
 use portcullis::ring::{Completion, ConnIndex, Done, Operation, Token};
 
@@ -19,16 +19,6 @@ const PATIENT_TURN_MILLIS: u64 = 100;
 
 /// What an operation came to.
 pub type Outcome = (Result<u64, Errno>, Option<Buffer>);
-
-/// How a connect may fail at once: by the server, by the way to it, for want of a port, by a rule.
-const CONNECT_ERRORS: [Errno; 6] = [
-    Errno::ECONNREFUSED,
-    Errno::ECONNRESET,
-    Errno::EHOSTUNREACH,
-    Errno::EADDRNOTAVAIL,
-    Errno::EPERM,
-    SELF_CONNECT,
-];
 
 impl SimRing {
     /// One turn: submits, waits, fills the queue of completions.
@@ -258,22 +248,6 @@ impl SimRing {
         installed && !self.faults.calm && !self.is_ready(at) && self.random.percent(30)
     }
 
-    fn begin_connect(&mut self, token: Token) {
-        let index = self.link_at(token.conn, Side::Upstream).expect("a connect has a socket");
-        let now = self.now();
-        let faults = &mut self.faults;
-        let answer = if faults.strikes(Fault::ConnectUnanswered, &mut self.random) {
-            (u64::MAX, Ok(()))
-        } else if faults.strikes(Fault::ConnectRefused, &mut self.random) {
-            (now + self.random.below(20), Err(CONNECT_ERRORS[index % CONNECT_ERRORS.len()]))
-        } else if faults.strikes(Fault::ConnectSlow, &mut self.random) {
-            (now + self.random.below(1200), Ok(()))
-        } else {
-            (now + self.random.below(3), Ok(()))
-        };
-        self.links[index].answer = Some(answer);
-    }
-
     fn run_close(&mut self, at: usize) {
         let Token { conn, side, .. } = self.ops[at].token;
         self.stop_ahead(conn, side);
@@ -396,7 +370,7 @@ impl SimRing {
         let op = &self.ops[at];
         let (token, operation) = (op.token, op.operation);
         let now = self.now();
-        if let Operation::Open(_) = operation {
+        if let Operation::Open(..) = operation {
             let outcome = self.open(token.conn);
             return self.post_done(at, (outcome, None), false);
         }
@@ -438,7 +412,8 @@ impl SimRing {
                 Err(Errno::EMFILE)
             }
             Operation::Addresses => Ok(0),
-            Operation::Open(_) | Operation::Cancel(_) | Operation::Close => {
+            Operation::Guard(guard) => self.guard(index, guard),
+            Operation::Open(..) | Operation::Cancel(_) | Operation::Close => {
                 panic!("{operation:?} is run elsewhere")
             }
         };
@@ -448,6 +423,11 @@ impl SimRing {
     fn open(&mut self, conn: ConnIndex) -> Result<u64, Errno> {
         if self.faults.strikes(Fault::OpenNoFile, &mut self.random) {
             return Err(Errno::ENFILE);
+        }
+        if self.faults.may(Fault::NoSourceAddress)
+            && self.faults.strikes(Fault::NoSourceAddress, &mut self.random)
+        {
+            return Err(Errno::EADDRNOTAVAIL);
         }
         let now = self.now();
         let mut peer = Peer::new(&mut self.random, self.shape.largest_send, now, true);
@@ -465,11 +445,14 @@ impl SimRing {
 
     fn connect(&mut self, conn: ConnIndex, index: usize) -> Result<u64, Errno> {
         let client = self.link_at(conn, Side::Client).expect("a client is there");
-        let expects = self.links[client].key;
+        let Link { key: expects, portless, .. } = self.links[client];
         let (now, begins_at) = (self.now(), self.taken_of(client));
         let link = &mut self.links[index];
         link.answer.and_then(|(_, answer)| answer.err()).map_or(Ok(()), Err)?;
         link.established = true;
+        if portless {
+            self.faults.note(Fault::PortCame);
+        }
         link.expects = Some(expects);
         link.begins_at = begins_at;
         link.wake_by(now);

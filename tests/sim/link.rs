@@ -44,6 +44,8 @@ pub struct Link {
     pub begins_at: u64,
     /// The peer is a server.
     pub server: bool,
+    /// No port was found for the connect of its client.
+    pub portless: bool,
     /// When a connect is answered, and how.
     pub answer: Option<(u64, Result<(), Errno>)>,
     /// The handshake is done.
@@ -58,6 +60,8 @@ pub struct Link {
     pub abandoned: bool,
     /// Its receive alone was cancelled.
     pub quieted: bool,
+    /// It is probed while it is silent.
+    pub probed: bool,
 
     /// Bytes that arrived from the peer while the gateway's socket was open.
     pub sent_bytes: u64,
@@ -122,6 +126,7 @@ impl Link {
             expects: None,
             begins_at: 0,
             server: false,
+            portless: false,
             answer: None,
             established: false,
             joined: false,
@@ -129,6 +134,7 @@ impl Link {
             served: false,
             abandoned: false,
             quieted: false,
+            probed: false,
             sent_bytes: 0,
             received_bytes: 0,
             room_bytes: random.pick(&[4, 16, 50, 150]),

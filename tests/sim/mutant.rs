@@ -95,6 +95,7 @@ impl Mutant {
             Operation::Cancel(_) if self.mutation == Mutation::DropsCancel => {
                 Some(Err(Errno::ENOENT))
             }
+            Operation::Guard(_) if self.breaks(Mutation::SkipsGuard) => Some(Ok(0)),
             QUIETS if self.mutation == Mutation::StaysAlert => Some(Err(Errno::ENOENT)),
             Operation::WaitWritable if self.mutation == Mutation::Spins => Some(Ok(OUT)),
             Operation::WaitWritable if self.spins_on_fin(token) => Some(Ok(RDHUP)),
@@ -200,6 +201,12 @@ impl Layer for Mutant {
         if self.mutation != Mutation::KeepsAccepting {
             self.inner.cancel_accepts(gate);
         }
+    }
+
+    fn accept_queue(&self, gate: GateId) -> Result<u32, Errno> {
+        let invents = self.mutation == Mutation::InventsClients;
+        let clients = self.inner.accept_queue(gate)?;
+        Ok(if invents && clients > 0 { clients + 2 } else { clients })
     }
 
     fn remove_gate(&mut self, gate: GateId) {

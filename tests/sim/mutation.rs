@@ -68,6 +68,8 @@ pub enum Mutation {
     SpinsOnFin,
     /// A quiet connection waits without a receive: its cancel is left out.
     StaysAlert,
+    /// A silent server is probed: its guard is left out.
+    SkipsGuard,
     /// Bytes that beat the cancel of a quiet receive are delivered.
     DropsBeaten,
     /// Pipes come home: a release is forgotten.
@@ -98,6 +100,12 @@ pub enum Mutation {
     SwapsKept,
     /// A preface has a bound.
     ForgetsPreface,
+    /// Nobody is evicted while its bytes move.
+    EvictsEarly,
+    /// Nobody is evicted for nobody.
+    InventsClients,
+    /// Nobody waits beside a connection that may be evicted.
+    EvictsNever,
     /// Places of those who are read come home (broken by the run, not here).
     LeaksPlace,
     /// Permits come home (broken by the run, not here).
@@ -108,7 +116,7 @@ pub enum Mutation {
 
 impl Mutation {
     /// Everything that the oracle must notice.
-    pub const BROKEN: [Mutation; 49] = [
+    pub const BROKEN: [Mutation; 53] = [
         Mutation::KeepsBuffer,
         Mutation::LosesData,
         Mutation::ReleasesTwice,
@@ -140,6 +148,7 @@ impl Mutation {
         Mutation::Spins,
         Mutation::SpinsOnFin,
         Mutation::StaysAlert,
+        Mutation::SkipsGuard,
         Mutation::DropsBeaten,
         Mutation::KeepsPipe,
         Mutation::DropsPipe,
@@ -155,6 +164,9 @@ impl Mutation {
         Mutation::DropsKept,
         Mutation::SwapsKept,
         Mutation::ForgetsPreface,
+        Mutation::EvictsEarly,
+        Mutation::InventsClients,
+        Mutation::EvictsNever,
         Mutation::LeaksPlace,
         Mutation::LeaksPermit,
         Mutation::LeaksServer,
@@ -193,6 +205,7 @@ impl Mutation {
             Mutation::DropsName => "still going",
             Mutation::Spins | Mutation::SpinsOnFin => "turns for nothing",
             Mutation::StaysAlert => "a receive waits on a quiet connection",
+            Mutation::SkipsGuard => "a silent server is not probed",
             Mutation::DropsBeaten => "clean end",
             Mutation::KeepsPipe => "while a pipe holds bytes",
             Mutation::DropsPipe => "a clean end after",
@@ -205,6 +218,9 @@ impl Mutation {
             Mutation::MissesServer => "is not in the ring",
             Mutation::DropsKept | Mutation::SwapsKept => "is not byte",
             Mutation::ForgetsPreface => "has a preface without an end",
+            Mutation::EvictsEarly => "was ended before its time",
+            Mutation::InventsClients => "evicted for clients that are not there",
+            Mutation::EvictsNever => "waits beside an idle connection",
             Mutation::LeaksPlace => "places did not come home",
             Mutation::LeaksPermit => "permits did not come home",
             Mutation::LeaksServer => "connections did not come home",

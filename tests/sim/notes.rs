@@ -40,7 +40,8 @@ pub fn judge(access: &Access, queue: &AccessQueue, counters: &Tally, faults: &mu
     }
     let counted = |reason: Reason| counters.over_listeners(|one| one.closed[reason as usize].get());
     for reason in Reason::ALL {
-        let probes = matches!(reason, Reason::Closed | Reason::ClientReset) && !access.empty;
+        let probes =
+            matches!(reason, Reason::ClosedByClient | Reason::ClientReset) && !access.empty;
         let (noted, counted) = (ended[reason as usize], counted(reason));
         assert!(noted == counted || (probes && noted < counted), "{noted} of {counted} {reason:?}");
     }

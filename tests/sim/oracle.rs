@@ -27,7 +27,9 @@ pub fn check_permits(
     };
     let held = match at_limit {
         AtLimit::Reset => served(None),
-        AtLimit::Queue => rings.iter().map(|r| r.live_clients() + r.armed_credits()).sum(),
+        AtLimit::Queue | AtLimit::Evict => {
+            rings.iter().map(|r| r.live_clients() + r.armed_credits()).sum()
+        }
     };
     let leased = budget.limit() - budget.free();
     assert!(held <= leased, "{held} clients and credits on {leased} permits of {}", budget.limit());
@@ -66,7 +68,7 @@ pub fn check_quiet(ring: &SimRing, after: Duration) {
 
 /// Nothing has come to a connection for too long, `since` a moment at the earliest, it is not
 /// ending and no reset is about to end it.
-fn is_quiet(ring: &SimRing, conn: ConnIndex, since: u64, most_millis: u64) -> bool {
+pub fn is_quiet(ring: &SimRing, conn: ConnIndex, since: u64, most_millis: u64) -> bool {
     let slot = conn.0 as usize;
     let links = ring.slots.iter().filter_map(|side| side[slot]);
     let reset = links.into_iter().any(|link| ring.links[link].rst_in);
@@ -100,7 +102,9 @@ pub fn judge(ring: &SimRing, scenario: &Scenario, held: bool) {
         let outside = end.is_from_outside();
         match scenario.wirings[listener] {
             _ if !link.served => {
-                let resets = scenario.at_limit == AtLimit::Reset || outside;
+                // Nothing is asked of a client before it is met.
+                let unmet = end.is_unmet() && ring.meets(client);
+                let resets = scenario.at_limit == AtLimit::Reset || outside || unmet;
                 assert!(resets, "{name} was refused though it should have waited");
                 judge_unjoined(&name, link, outside);
             }

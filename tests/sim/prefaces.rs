@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use portcullis::base::PreambleFault;
+use portcullis::config::{AcceptProxy, Preamble};
 use portcullis::conn::{Reason, Wiring};
 use portcullis::worker::{Decoder, Judgement, Preface, PrefacePlan};
 
@@ -26,6 +28,8 @@ pub struct Asked {
     pub prefaces: Vec<Option<Count>>,
     pub within: Duration,
     pub places: usize,
+    /// The worker looks at a client's address before it reads it. All are trusted.
+    pub meets: bool,
 }
 
 /// The simulator's preface.
@@ -43,8 +47,8 @@ impl Decoder for Count {
     fn judge(&self, bytes: &[u8]) -> Judgement {
         match bytes.len() < self.bytes {
             true => Judgement::More,
-            false if self.is_bad => Judgement::Bad,
-            false => Judgement::Done { taken_bytes: self.taken },
+            false if self.is_bad => Judgement::Bad(PreambleFault::NoHeader),
+            false => Judgement::Done { taken_bytes: self.taken, client: None },
         }
     }
 }
@@ -66,6 +70,7 @@ pub fn asked(seed: u64, wirings: &[Wiring]) -> Option<Asked> {
         prefaces: prefaces.collect(),
         within: Duration::from_millis(random.pick(&[30, 200, 1500])),
         places: random.pick(&[1, 2, 3, 100]),
+        meets: random.percent(50),
     })
 }
 
@@ -82,10 +87,17 @@ pub fn plan(scenario: &Scenario, mutation: Mutation) -> PrefacePlan {
             count.taken = count.bytes;
         }
         let most_bytes = count.bytes;
-        let preface = Preface { decoder: Box::new(count), within, most_bytes };
+        let trust = asked.meets.then(everybody);
+        let preface = Preface { decoder: Box::new(count), within, most_bytes, trust };
         Some((name_of(listener), Arc::new(preface)))
     });
     PrefacePlan { listeners: listeners.collect(), places: asked.places }
+}
+
+fn everybody() -> Preamble {
+    let network = "0.0.0.0/0".parse().expect("a network");
+    let (accept_proxy, proxy_trusted) = (AcceptProxy::Required, vec![network]);
+    Preamble { accept_proxy, proxy_trusted, ..Preamble::default() }
 }
 
 impl SimRing {
@@ -93,6 +105,12 @@ impl SimRing {
     pub fn preface_of(&self, client: usize) -> Option<Count> {
         let listener = *self.origin.get(&client)?;
         self.prefaces.as_ref()?.prefaces[listener]
+    }
+
+    /// Whether a client's address is looked at before it is read.
+    pub fn meets(&self, client: usize) -> bool {
+        let asked = self.prefaces.as_ref().is_some_and(|asked| asked.meets);
+        asked && self.preface_of(client).is_some()
     }
 
     /// How many of a client's bytes no server gets.
@@ -113,10 +131,11 @@ impl SimRing {
             let reason = self.ends.of(client).map(|end| end.reason);
             let fault = match reason {
                 _ if self.joined.contains_key(&client) => Fault::ReadBeforeServer,
-                Some(Reason::NoServer) if count.is_bad => Fault::PrefaceRefused,
+                Some(Reason::BadPreamble) if count.is_bad => Fault::PrefaceRefused,
+                Some(Reason::BadPreamble) if self.meets(client) => Fault::Unmet,
                 _ if !self.is_in_preface(client) => continue,
                 Some(Reason::ClientGone) => Fault::GoneInPreface,
-                Some(Reason::FirstByteTimeout) => Fault::PrefaceTooLate,
+                Some(Reason::PreambleTimeout) => Fault::PrefaceTooLate,
                 Some(Reason::Drained | Reason::Stopped | Reason::Killed) => Fault::EndedInPreface,
                 _ => continue,
             };

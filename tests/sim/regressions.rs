@@ -93,3 +93,9 @@ fn a_refused_client_leaves_no_permit_of_a_quota_at_a_gate_that_nobody_comes_to()
     holds(152_150);
     holds(271_524);
 }
+
+#[test]
+fn a_client_that_is_reset_while_it_waits_for_room_leaves_its_place() {
+    holds(14_009);
+    holds(66_826);
+}

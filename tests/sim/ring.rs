@@ -233,7 +233,7 @@ impl SimRing {
         let slot = conn.0 as usize;
         self.note_heard(&done);
         self.check_repeats(&done);
-        if !matches!(kind, OpKind::Cancel | OpKind::WaitWritable) {
+        if !matches!(kind, OpKind::Cancel | OpKind::Guard | OpKind::WaitWritable) {
             self.heard[slot] = self.patient;
         }
         match kind {

@@ -1,9 +1,7 @@
 //! One run: workers over simulated rings, from the first knock to the last permit.
 
-use std::cell::RefCell;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Once};
 use std::time::Duration;
 
 use crossbeam::channel::Sender;
@@ -11,33 +9,42 @@ use portcullis::base::{Clock, ConnIndex, Id, WorkerId};
 use portcullis::budget::Budget;
 use portcullis::config::Balance;
 use portcullis::conn::Reason;
-use portcullis::worker::{AccessPlan, AccessQueue, Adoption, Order, Plan, Worker, mailbox};
+use portcullis::topology::Gone;
+use portcullis::worker::{AccessPlan, AccessQueue, Order, Plan, Settings, Worker, mailbox};
 
 use crate::accepts::Listener;
 use crate::asker::Asker;
 use crate::counts;
+use crate::drains::Drains;
+use crate::evictions::{Before, Limits};
 use crate::fault::{Fault, KINDS};
+use crate::guards;
 use crate::held::Resets;
 use crate::mutant::Mutant;
 use crate::mutation::Mutation;
 use crate::notes;
 use crate::oracle;
+use crate::panics;
 use crate::prefaces::{self, Readings};
 use crate::random::Random;
 use crate::ring::SimRing;
-use crate::scenario::{Access, Scenario, Steer, Stop};
+use crate::scenario::{Access, Scenario, Stop};
 use crate::tally::Tally;
-use crate::world::{Change, World};
+use crate::world::World;
+
+mod steers;
 
 /// How long nothing may move once nothing goes wrong any more, in virtual time, and how many turns
-/// everything may take.
+/// everything may take, beside the tries of clients that wait for room: by the clock ten a second.
 const PATIENCE_MILLIS: u64 = 120_000;
 const MOST_TURNS: u64 = 40_000;
+const TRY_MILLIS: u64 = 100;
 /// How long a stop may take, however its peers behave.
 const STOP_MILLIS: u64 = 10_000;
 /// How long the connections of what leaves the topology have.
 const REMOVAL: Duration = Duration::from_secs(20);
-/// For how long nothing moves before what is still here counts as held by its peers.
+/// For how long nothing moves before what is still here counts as held by its peers, beyond the
+/// time for which a client may wait for room that these take.
 const HELD_MILLIS: u64 = 25_000;
 /// Turns with completions and without progress.
 const MOST_IDLE_TURNS: u64 = 500;
@@ -62,6 +69,8 @@ struct Run {
     workers: Vec<Worker<Mutant>>,
     /// By worker.
     tallies: Vec<Tally>,
+    /// What was taken away, and whose connections nobody has ordered to end.
+    leaving: Vec<Gone>,
     /// By worker: turns since it has been quiet and knows of every change.
     settled: Vec<u32>,
     /// By worker.
@@ -71,6 +80,7 @@ struct Run {
     random: Random,
     calm: bool,
     asker: Asker,
+    drains: Drains,
     /// By worker.
     resets: Vec<Resets>,
     /// By worker.
@@ -86,40 +96,11 @@ struct Run {
 
 /// Runs a seed. `Err` says what did not hold.
 pub fn run(seed: u64, mutation: Mutation, trace: bool) -> Result<Report, String> {
-    quiet_panics();
-    SILENT.with_borrow_mut(|message| *message = Some(String::new()));
-    let result = catch_unwind(AssertUnwindSafe(|| {
+    panics::caught(|| {
         let mut run = Run::new(seed, mutation, trace);
         run.until_over();
         run.judge()
-    }));
-    let message = SILENT.with_borrow_mut(Option::take).unwrap_or_default();
-    result.map_err(|_| message)
-}
-
-thread_local! {
-    /// While a run is on: what its panic said.
-    static SILENT: RefCell<Option<String>> = const { RefCell::new(None) };
-}
-
-/// Panics of runs are findings, not noise.
-fn quiet_panics() {
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
-        let before = std::panic::take_hook();
-        std::panic::set_hook(Box::new(move |info| {
-            let silent = SILENT.with_borrow_mut(|message| match message {
-                Some(message) => {
-                    *message = info.to_string();
-                    true
-                }
-                None => false,
-            });
-            if !silent {
-                before(info);
-            }
-        }));
-    });
+    })
 }
 
 impl Run {
@@ -134,13 +115,21 @@ impl Run {
             *at += start;
         }
         let balance = random.pick(&[Balance::RoundRobin, Balance::LeastConnections]);
+        // Apart, so that other seeds mean what they meant before there were these.
+        let balance = match seed % 9 {
+            2 => Balance::RandomTwo,
+            4 | 6 => Balance::Source,
+            _ => balance,
+        };
         let asker = Asker::new(&mut scenario);
         let mut run = Run {
             asker,
+            drains: Drains::default(),
             budget: Arc::new(Budget::new(scenario.budget, scenario.workers)),
-            world: World::new(&scenario, balance),
+            world: World::new(&scenario, balance, mutation),
             workers: Vec::new(),
             tallies: Vec::new(),
+            leaving: Vec::new(),
             settled: vec![0; scenario.workers],
             notes: Vec::new(),
             orders: Vec::new(),
@@ -198,9 +187,7 @@ impl Run {
             Plan {
                 worker: WorkerId::at(worker),
                 topology,
-                logged: scenario.logged,
-                access: access_plan(scenario, &notes),
-                quiet: scenario.quiet.clone(),
+                settings: settings(scenario, &notes),
                 prefaces: prefaces::plan(scenario, self.mutation),
             },
             self.budget.clone(),
@@ -231,10 +218,12 @@ impl Run {
             let ring = &mut self.workers[worker].ring().inner;
             self.asker.ask(worker, &self.orders[worker], ring);
             let before = self.standing(worker);
+            let limits = Before::new(self.limits(), self.rings());
             self.turns += 1;
             self.running[worker] = self.workers[worker].turn().expect("the ring goes on");
             let ring = &mut self.workers[worker].ring().inner;
             ring.ends.take_count();
+            limits.check(ring);
             self.asker.hear(worker, ring, self.running[worker]);
             let after = self.standing(worker);
             let idle = after.0 == before.0 && after.1 > before.1;
@@ -244,12 +233,15 @@ impl Run {
             let steady = self.steady();
             let ring = &mut self.workers[worker].ring().inner;
             self.resets[worker].check(ring, steady);
-            oracle::check_quiet(&self.workers[worker].ring().inner, self.scenario.quiet.after);
+            let ring = &self.workers[worker].ring().inner;
+            oracle::check_quiet(ring, self.scenario.quiet.after);
+            guards::check_probed(ring, self.scenario.guards.keepalive);
             let (budget, quotas) = (self.budget.clone(), self.quotas());
             let at_limit = self.scenario.at_limit;
             let rings: Vec<&SimRing> = self.rings().map(|ring| &*ring).collect();
             oracle::check_permits(&rings, &budget, &quotas, at_limit);
             self.check_still();
+            self.world.check_bounds();
             self.check_topology(worker);
             self.check_prefaces(worker);
         }
@@ -258,6 +250,10 @@ impl Run {
     /// By listener: its bound.
     fn quotas(&self) -> Vec<Option<Arc<Budget>>> {
         (0..self.scenario.wirings.len()).map(|listener| self.world.quota(listener)).collect()
+    }
+
+    fn limits(&self) -> Limits {
+        Limits::new(self.budget.clone(), self.quotas())
     }
 
     fn check_still(&mut self) {
@@ -271,72 +267,6 @@ impl Run {
                     ring.faults.note(Fault::PausedWithClients);
                 }
             }
-        }
-    }
-
-    /// Does what an operator does whose time has come.
-    fn steer(&mut self) {
-        let now = self.now();
-        while self.scenario.steers.front().is_some_and(|(at, _)| *at <= now) {
-            let (_, steer) = self.scenario.steers.pop_front().expect("the front was looked at");
-            let (listener, paused) = match steer {
-                Steer::Weigh(server, weight) => {
-                    let Some(servers) = self.world.servers() else { continue };
-                    servers.set_weight(server % servers.count(), weight);
-                    let weighs = |server| servers.weight(server) > 0;
-                    if servers.any_open() && !(0..servers.count()).any(weighs) {
-                        let ring = self.rings().next().expect("there is a worker");
-                        ring.faults.note(Fault::AllServersDrained);
-                    }
-                    continue;
-                }
-                Steer::Change(change) => {
-                    self.change(change);
-                    continue;
-                }
-                Steer::Pause(listener) => (listener, true),
-                Steer::Resume(listener) => (listener, false),
-            };
-            let Some(id) = self.world.id_of(listener) else { continue };
-            self.rings().for_each(|ring| ring.listeners[listener].paused = paused);
-            let order = if paused { Order::Pause } else { Order::Resume };
-            for orders in &self.orders {
-                orders.send(order(id)).expect("a worker listens");
-            }
-        }
-    }
-
-    /// Every worker is told of another topology, if this makes one.
-    fn change(&mut self, change: Change) {
-        if let Change::Open(listener) = change
-            && self.rings().any(|ring| ring.listeners[listener].gate.is_some())
-        {
-            // Its old sockets are not gone yet.
-            let again = (self.now() + 5, Steer::Change(change));
-            let steers = &mut self.scenario.steers;
-            let at = steers.partition_point(|(at, _)| *at <= again.0);
-            return steers.insert(at, again);
-        }
-        // Who stops takes no change any more.
-        if self.stopped.is_some() || !self.world.change(change) {
-            return;
-        }
-        let now = self.now();
-        self.rings().for_each(|ring| ring.ends.note_change(change, now));
-        for worker in 0..self.workers.len() {
-            let topology = Arc::new(self.world.of_worker(worker));
-            let counters = self.tallies[worker].adopt(&self.world);
-            let tally = self.tallies[worker].clone();
-            let listeners = 0..self.scenario.wirings.len();
-            let gates: Vec<_> =
-                listeners.map(|listener| self.world.gate_of(worker, listener)).collect();
-            self.settled[worker] = 0;
-            let ring = &mut self.workers[worker].ring().inner;
-            ring.ends.tally = tally;
-            ring.hand_over(change, &topology, &gates);
-            let adoption = Adoption { topology, counters, generation: 0, within: REMOVAL };
-            let order = Order::Adopt(adoption);
-            self.orders[worker].send(order).expect("a worker listens");
         }
     }
 
@@ -381,7 +311,8 @@ impl Run {
         }
         let patient_until = self.still_since.1 + PATIENCE_MILLIS;
         let late = self.calm && steady > patient_until;
-        assert!(!late && self.turns < MOST_TURNS, "still going: {}", self.dump());
+        let most_turns = MOST_TURNS + self.waiting_turns();
+        assert!(!late && self.turns < most_turns, "still going: {}", self.dump());
         if !self.calm && now >= self.scenario.calm_at {
             self.calm = true;
             self.still_since.1 = steady;
@@ -390,7 +321,7 @@ impl Run {
         if let Some(since) = self.stopped {
             let drain = self.scenario.drain.map_or(0, |within| within.as_millis() as u64);
             assert!(steady <= since + drain + STOP_MILLIS, "still stopping: {}", self.dump());
-            return;
+            return self.direct_drain(now);
         }
         let quiet = self.rings().all(|ring| ring.is_quiet());
         let stops = match self.scenario.stop {
@@ -409,12 +340,22 @@ impl Run {
                 ring.faults.note(fault);
             }
             self.stopped = Some(steady);
-            self.rings().for_each(|ring| ring.ends.ordered = Some(now));
-            for orders in &self.orders {
-                let order = self.scenario.drain.map_or(Order::Stop, Order::Drain);
-                orders.send(order).expect("a worker listens");
+            self.rings().for_each(|ring| ring.ends.note_order(now));
+            match self.scenario.drain {
+                Some(within) => self.drains.begin_farewell(&self.orders, within, now),
+                None => {
+                    let stop = |worker: &Sender<Order>| worker.send(Order::Stop);
+                    self.orders.iter().for_each(|worker| stop(worker).expect("a worker listens"));
+                }
             }
         }
+    }
+
+    /// Turns that workers take for clients that wait for room, where each waits to the end.
+    fn waiting_turns(&self) -> u64 {
+        let Scenario { timeouts, knocks, workers, .. } = &self.scenario;
+        let tries = timeouts.queue.as_millis() as u64 / TRY_MILLIS;
+        tries * knocks.len() as u64 * *workers as u64
     }
 
     /// The clock, but for what no worker could use.
@@ -429,13 +370,19 @@ impl Run {
         }
         let steady = self.steady();
         let scenario = self.scenario.clone();
-        let still = steady > self.still_since.1 + HELD_MILLIS;
+        let waits_millis = scenario.timeouts.queue.as_millis() as u64;
+        let still = steady > self.still_since.1 + HELD_MILLIS + waits_millis;
         let held = |run: &mut Run| {
             let rings = run.rings();
             let held: Vec<bool> = rings.map(|ring| ring.check_held(&scenario)).collect();
             held.contains(&true)
         };
         self.held = still && held(self);
+        if self.held {
+            let limits = self.limits();
+            let rings: Vec<&SimRing> = self.rings().map(|ring| &*ring).collect();
+            limits.check_nobody_waits(&scenario, &rings);
+        }
         self.held
     }
 
@@ -465,11 +412,16 @@ impl Run {
             self.budget.lease(1);
         }
         if self.mutation == Mutation::LeaksServer {
-            self.world.servers().iter().for_each(|servers| servers.opened(0));
+            self.world
+                .servers()
+                .iter()
+                .for_each(|servers| assert!(servers.standing(0).connections().enter()));
         }
         for permits in self.quotas().iter().flatten().chain([&self.budget]) {
             assert_eq!(permits.free(), permits.limit(), "permits did not come home");
             assert_eq!(permits.limit() == 0, permits.is_used_up(), "used permits were miscounted");
+            assert_eq!(permits.evictions().1, 0, "evictions did not come home");
+            assert!(!permits.anyone_waits(), "clients are counted that are gone");
         }
         assert!(!self.world.any_open(), "a server's connections did not come home");
         let mut report =
@@ -494,7 +446,13 @@ impl Run {
     }
 }
 
-fn access_plan(scenario: &Scenario, notes: &Arc<AccessQueue>) -> Option<AccessPlan> {
+fn settings(scenario: &Scenario, notes: &Arc<AccessQueue>) -> Settings {
     let notes = notes.clone();
-    scenario.access.map(|Access { openings, empty, .. }| AccessPlan { notes, openings, empty })
+    let plan = |Access { openings, empty, .. }| AccessPlan { notes, openings, empty };
+    Settings {
+        logged: scenario.logged,
+        access: scenario.access.map(plan),
+        quiet: scenario.quiet.clone(),
+        batch_wait: Duration::ZERO,
+    }
 }

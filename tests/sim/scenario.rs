@@ -3,12 +3,15 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use portcullis::config::AtLimit;
+use portcullis::config::{AllDown, AtLimit, Guards, Terms};
 use portcullis::conn::Wiring;
 use portcullis::worker::{QuietPlan, Timeouts};
 
+use crate::drains::{self, PartDrain};
 use crate::fault::{Fault, Faults};
+use crate::guards;
 use crate::peer::Peer;
+use crate::ports;
 use crate::prefaces::{self, Asked};
 use crate::random::Random;
 use crate::world::Change;
@@ -53,6 +56,10 @@ pub enum Steer {
     Weigh(usize, u32),
     /// The config changes.
     Change(Change),
+    /// The connections of a part are drained.
+    Drain(PartDrain),
+    /// That is cancelled.
+    Cancel,
 }
 
 /// What the access log is told, and how much of it waits.
@@ -82,14 +89,28 @@ pub struct Scenario {
     /// By listener: its bound, over all workers.
     pub quotas: Vec<Option<u32>>,
     pub at_limit: AtLimit,
+    /// How long a connection has been idle that makes way, if any does.
+    pub evict: Option<Duration>,
     pub servers: usize,
+    /// How many of them a connection may try in vain; 0: each.
+    pub attempts: u32,
+    /// By server: its bound, and whether it is a backup.
+    pub terms: Vec<Terms>,
+    /// What is done with clients when no server serves.
+    pub all_down: AllDown,
     pub budget: u32,
     pub logged: bool,
     pub timeouts: Timeouts,
     pub quiet: QuietPlan,
+    /// What shows that a server is gone.
+    pub guards: Guards,
     pub stop: Stop,
     /// The order is to drain within this time, instead of to stop.
     pub drain: Option<Duration>,
+    /// After so many milliseconds the drain is cancelled, and so long after that it begins again.
+    pub returns: VecDeque<(u64, u64)>,
+    /// Parts are drained.
+    pub drains_parts: bool,
     /// From this moment on nothing goes wrong any more and peers finish what they do.
     pub calm_at: u64,
     pub knocks: Vec<Knock>,
@@ -114,7 +135,7 @@ impl Scenario {
         let shape = Shape { holders: holders(seed), ..shape(&mut random) };
         let wirings: Vec<Wiring> = (0..random.between(1, 3)).map(|_| wiring(&mut random)).collect();
         let outside = random.percent(50);
-        let timeouts = timeouts(&mut random, outside);
+        let timeouts = Timeouts { queue: ports::queue(seed), ..timeouts(&mut random, outside) };
         let stop = match random.below(10) {
             0..=3 if outside => Stop::At(random.between(0, 1500)),
             4 if outside => Stop::After(Fault::AcceptOvertakesClose),
@@ -130,32 +151,41 @@ impl Scenario {
         };
         let clients = random.between(1, 24);
         let spread = random.pick(&[0, 50, 400, 1200]);
-        let knocks = (0..clients)
-            .map(|_| {
-                let at = random.between(0, spread);
-                let worker = random.below(workers as u64) as usize;
-                let listener = random.below(wirings.len() as u64) as usize;
-                let mut peer = Peer::new(&mut random, shape.largest_send, at, false);
-                peer.hold(shape.holders, Random::new(seed ^ random.peek()), at);
-                Knock { at, worker, listener, peer }
-            })
-            .collect();
+        let knock = |_| {
+            let at = random.between(0, spread);
+            let worker = random.below(workers as u64) as usize;
+            let listener = random.below(wirings.len() as u64) as usize;
+            let mut peer = Peer::new(&mut random, shape.largest_send, at, false);
+            peer.hold(shape.holders, Random::new(seed ^ random.peek()), at);
+            Knock { at, worker, listener, peer }
+        };
+        let knocks = (0..clients).map(knock).collect();
         let quotas = wirings.iter().map(|_| quota(&mut random)).collect();
         let resets = random.percent(15);
+        let evict = evict(seed).filter(|_| !resets);
+        let otherwise = if evict.is_some() { AtLimit::Evict } else { AtLimit::Queue };
+        let at_limit = if resets { AtLimit::Reset } else { otherwise };
         let servers = random.between(1, 3) as usize;
         Scenario {
             steers: steers(seed, wirings.len(), servers),
+            returns: drains::returns(seed),
+            drains_parts: !drains::of_parts(seed, wirings.len()).is_empty(),
             access: access(seed),
             prefaces: prefaces::asked(seed, &wirings),
             workers,
             quotas,
-            at_limit: if resets { AtLimit::Reset } else { AtLimit::Queue },
+            at_limit,
+            evict,
             wirings,
             servers,
+            terms: terms(seed, servers),
+            all_down: all_down(seed),
+            attempts: Random::new(seed.rotate_left(52)).pick(&[0, 1, 2, 3]),
             budget: random.pick(&[1, 2, 3, 5, 8, 13, 30, 60]).max(workers as u32),
             logged: random.percent(30),
             timeouts,
             quiet: quiet(&mut random),
+            guards: guards::guards(seed),
             stop,
             drain,
             calm_at,
@@ -176,10 +206,13 @@ impl Scenario {
 
     /// A connection may be ended by more than its peers: a timeout, an order.
     pub fn ends_from_outside(&self) -> bool {
-        let Timeouts { connect: _, first_byte, idle, half_close, max_lifetime } = self.timeouts;
+        let Timeouts { connect: _, queue: _, first_byte, idle, half_close, max_lifetime } =
+            self.timeouts;
         let timed = [first_byte, idle, half_close, max_lifetime].iter().any(Option::is_some);
         timed
             || self.prefaces.is_some()
+            || self.evict.is_some()
+            || self.drains_parts
             || self.stop != Stop::WhenQuiet
             || (self.asks > 0 && self.kills)
     }
@@ -227,6 +260,7 @@ fn timeouts(random: &mut Random, outside: bool) -> Timeouts {
         half_close: some(30, 800),
         max_lifetime: some(100, 3000),
         connect: Duration::from_millis(random.between(20, 1000)),
+        ..Timeouts::default()
     }
 }
 
@@ -238,6 +272,13 @@ fn quiet(random: &mut Random) -> QuietPlan {
 
 fn quota(random: &mut Random) -> Option<u32> {
     random.percent(20).then(|| random.between(1, 6) as u32)
+}
+
+/// Drawn apart, too.
+fn evict(seed: u64) -> Option<Duration> {
+    let evicts = [2, 6, 7, 13, 15, 16].contains(&(seed % 17));
+    let mut random = Random::new(seed.rotate_left(20));
+    evicts.then(|| Duration::from_millis(random.pick(&[30, 150, 600, 2000])))
 }
 
 /// Drawn apart, as [`steers`] are.
@@ -263,6 +304,30 @@ fn faults(seed: u64, random: &mut Random) -> Faults {
         .with(Fault::TurnLate, rate(stops, &[0, 2, 10]))
         .with(Fault::WritableForNothing, rate(unkind, &[0, 5, 30]))
         .with(Fault::ReadableForNothing, rate(unkind, &[0, 5, 30]))
+        .with(Fault::GuardRefused, guards::refusals(seed))
+        .with(Fault::OutOfPorts, ports::shortage(seed))
+        .with(Fault::NoSourceAddress, ports::foreign(seed))
+}
+
+/// What the config says of each server. Drawn apart, too.
+fn terms(seed: u64, servers: usize) -> Vec<Terms> {
+    let is_bounded = [4, 8, 13].contains(&(seed % 15));
+    let mut random = Random::new(seed.rotate_left(28));
+    let terms = |_| Terms {
+        max_connections: random.percent(70).then(|| random.between(1, 4) as u32),
+        backup: random.percent(30),
+        ..Terms::default()
+    };
+    let terms: Vec<Terms> = (0..servers).map(terms).collect();
+    if is_bounded { terms } else { vec![Terms::default(); servers] }
+}
+
+/// Drawn apart, too.
+fn all_down(seed: u64) -> AllDown {
+    match seed % 23 {
+        2 | 11 | 17 => AllDown::Wait,
+        _ => AllDown::TryAll,
+    }
 }
 
 /// How many of a hundred peers hold their connection for ever.
@@ -289,6 +354,7 @@ fn ahead(seed: u64) -> u8 {
 fn steers(seed: u64, listeners: usize, servers: usize) -> VecDeque<(u64, Steer)> {
     let mut random = Random::new(!seed);
     let mut steers = changes(seed, listeners, servers);
+    steers.extend(drains::of_parts(seed, listeners));
     if ![2, 4, 6].contains(&(seed % 7)) {
         steers.sort_by_key(|(at, _)| *at);
         return steers.into();

@@ -2,11 +2,14 @@
 
 use std::ops::Deref;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
 
 use portcullis::metrics::{
     ConnectFailure, Kept, ListenerCounters, ServerCounters, UpstreamCounters, WorkerCounters,
     WorkerOwnCounters,
 };
+
+use portcullis::upstream::Standing;
 
 use crate::world::World;
 
@@ -18,12 +21,32 @@ pub struct Tally {
     pub listeners: Vec<(usize, Kept<ListenerCounters>)>,
     pub upstreams: Vec<Kept<UpstreamCounters>>,
     pub servers: Vec<Kept<ServerCounters>>,
+    /// By what a listener or a server keeps when it goes and comes back.
+    of_still: Vec<(Arc<AtomicU32>, Kept<ListenerCounters>)>,
+    of_standing: Vec<(Arc<Standing>, Kept<ServerCounters>)>,
 }
 
 impl Tally {
     /// Counters for what the world is now; says which.
     pub fn adopt(&mut self, world: &World) -> Arc<WorkerCounters> {
-        let counters = Arc::new(world.counters(&self.latest));
+        let topology = world.topology();
+        let listeners = topology.listeners.iter().filter_map(|(id, listener)| {
+            let still = listener.still.arc();
+            let known = self.of_still.iter().find(|(one, _)| Arc::ptr_eq(one, &still))?;
+            Some((id, known.1.clone()))
+        });
+        let servers = topology.servers.iter().filter_map(|(id, server)| {
+            let standing = server.standing.arc();
+            let known = self.of_standing.iter().find(|(one, _)| Arc::ptr_eq(one, &standing))?;
+            Some((id, known.1.clone()))
+        });
+        let counters = Arc::new(world.counters(&self.latest.with(listeners, servers)));
+        for (id, listener) in topology.listeners.iter() {
+            self.of_still.push((listener.still.arc(), counters.listeners[id].clone()));
+        }
+        for (id, server) in topology.servers.iter() {
+            self.of_standing.push((server.standing.arc(), counters.servers[id].clone()));
+        }
         for (id, listener) in counters.listeners.iter() {
             if !self.listeners.iter().any(|(_, known)| Arc::ptr_eq(known, listener)) {
                 self.listeners.push((world.listener_of(id), listener.clone()));

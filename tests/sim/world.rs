@@ -5,12 +5,14 @@ use std::sync::Arc;
 
 use portcullis::base::{GateId, Id, ListenerId, WorkerId};
 use portcullis::budget::Budget;
-use portcullis::config::{self, Balance, Builtin, SocketOptions};
+use portcullis::config::{self, AllDown, Balance, Builtin, SocketOptions, Terms};
 use portcullis::conn::Wiring;
 use portcullis::metrics::WorkerCounters;
-use portcullis::topology::{Asked, Gate, GateSpec, Register, Topology, UpstreamKind};
-use portcullis::upstream::Servers;
+use portcullis::topology::{Asked, Gate, GateSpec, Gone, Register, Topology, UpstreamKind};
+use portcullis::upstream::{Rules, Servers};
 
+use crate::evictions;
+use crate::mutation::Mutation;
 use crate::scenario::Scenario;
 
 /// The upstream of all listeners that have servers, and the one that they may be sent to instead.
@@ -44,13 +46,20 @@ pub struct World {
     /// Those of all workers, of the listeners that ever were.
     gates: Vec<GateSpec>,
     topology: Topology,
+    /// What the last change took away.
+    gone: Gone,
     /// Every choice of servers that there ever was.
     pools: Vec<Servers>,
     renamed: u32,
+    /// How many servers a connection may try in vain; 0: each.
+    attempts: u32,
+    all_down: AllDown,
+    /// By server.
+    terms: Vec<Terms>,
 }
 
 impl World {
-    pub fn new(scenario: &Scenario, balance: Balance) -> World {
+    pub fn new(scenario: &Scenario, balance: Balance, mutation: Mutation) -> World {
         let mut upstreams: Vec<config::Upstream> = Vec::new();
         let mut listeners = Vec::new();
         for (nth, wiring) in scenario.wirings.iter().enumerate() {
@@ -64,9 +73,11 @@ impl World {
                 name: name_of(nth),
                 bind: Vec::new(),
                 upstream,
+                preamble: config::Preamble::default(),
                 sockets: SocketOptions::default(),
                 max_connections: scenario.quotas[nth],
                 at_limit: scenario.at_limit,
+                evict_idle_after: evictions::idle_after(scenario, mutation),
                 timeouts: scenario.timeouts.clone(),
             };
             listeners.push((listener, true));
@@ -85,8 +96,12 @@ impl World {
             listeners,
             upstreams,
             topology: Topology::default(),
+            gone: Gone::default(),
             pools: Vec::new(),
             renamed: 0,
+            attempts: scenario.attempts,
+            all_down: scenario.all_down,
+            terms: scenario.terms.clone(),
         };
         world.renew();
         world
@@ -109,11 +124,15 @@ impl World {
         let is_there = |gate: &&GateSpec| listeners.iter().any(|one| one.name == gate.listener);
         let gates: Vec<_> = self.gates.iter().filter(is_there).cloned().collect();
         let asked = Asked { listeners: &listeners, upstreams: &upstreams, gates: &gates };
-        self.topology = self.register.next(&self.topology, asked);
+        let next = self.register.next(&self.topology, asked).expect("few of each kind");
+        self.gone = self.topology.gone(&next);
+        self.topology = next;
         assert_eq!(self.topology.check(), Ok(()), "a topology that does not hold together");
         for upstream in self.topology.upstreams.values() {
             if let UpstreamKind::Servers { balance, pool, .. } = &upstream.kind {
-                self.pools.push(Servers::over(*balance, pool.arc()));
+                let World { attempts, all_down, .. } = *self;
+                upstream.fleet.set_rules(Rules { attempts, all_down, ..Rules::default() });
+                self.pools.push(Servers::over(*balance, pool.clone()));
             }
         }
     }
@@ -143,13 +162,16 @@ impl World {
                 let found = servers.iter().position(|server| server.name == name);
                 found.filter(|_| servers.len() > 1).map(|at| servers.remove(at)).is_some()
             }),
-            Change::AddServer(nth) => self.with_servers(|servers, _| {
-                let is_there = servers.iter().any(|one| one.name == name_of_server(nth));
-                if !is_there {
-                    servers.push(server(nth));
-                }
-                !is_there
-            }),
+            Change::AddServer(nth) => {
+                let terms = self.terms[nth];
+                self.with_servers(|servers, _| {
+                    let is_there = servers.iter().any(|one| one.name == name_of_server(nth));
+                    if !is_there {
+                        servers.push(server(nth, terms));
+                    }
+                    !is_there
+                })
+            }
             Change::Rename(nth) => self.with_servers(|servers, renamed| {
                 let place = nth % servers.len();
                 *renamed += 1;
@@ -169,10 +191,28 @@ impl World {
     ) -> bool {
         let pool = self.upstreams.iter_mut().find(|one| one.name == POOL);
         match pool.map(|pool| &mut pool.kind) {
-            Some(config::UpstreamKind::Servers { servers, .. }) => {
-                change(servers, &mut self.renamed)
+            Some(config::UpstreamKind::Servers { set, .. }) => {
+                change(&mut set.servers, &mut self.renamed)
             }
             _ => false,
+        }
+    }
+
+    /// What there is now.
+    pub fn topology(&self) -> &Topology {
+        &self.topology
+    }
+
+    /// What the last change took away.
+    pub fn gone(&self) -> Gone {
+        self.gone.clone()
+    }
+
+    /// No server has more connections than it may.
+    pub fn check_bounds(&self) {
+        for server in self.topology.servers.values() {
+            let (open, most) = (server.standing.open(), server.terms.max_connections);
+            assert!(most.is_none_or(|most| open <= most), "{open} connections, {most:?} may be");
         }
     }
 
@@ -232,7 +272,7 @@ impl World {
         let upstream = self.topology.upstreams.values().find(|one| one.name == POOL)?;
         match &upstream.kind {
             UpstreamKind::Servers { balance, pool, .. } => {
-                Some(Servers::over(*balance, pool.arc()))
+                Some(Servers::over(*balance, pool.clone()))
             }
             UpstreamKind::Builtin(_) => None,
         }
@@ -250,6 +290,7 @@ fn gate(listener: usize, owner: usize) -> GateSpec {
         owner: WorkerId::at(owner),
         address: SocketAddr::from(([127, 0, 0, 1], 7000 + listener as u16)),
         inherited: false,
+        queue_of: WorkerId::at(owner),
     }
 }
 
@@ -260,22 +301,25 @@ fn upstream(wiring: Wiring, scenario: &Scenario, balance: Balance) -> config::Up
         Wiring::Discard => builtin("discard", Builtin::Discard),
         Wiring::Hold => builtin("hold", Builtin::Hold),
         Wiring::Pair => {
+            let server = |nth| server(nth, scenario.terms[nth]);
             let servers = (0..scenario.servers).map(server).collect();
-            (POOL.to_owned(), config::UpstreamKind::Servers { servers, balance })
+            (POOL.to_owned(), config::UpstreamKind::listed(servers, balance))
         }
     };
-    config::Upstream { name, kind, connect_timeout: scenario.timeouts.connect }
+    let connect_timeout = scenario.timeouts.connect;
+    let guards = scenario.guards.clone();
+    config::Upstream { name, kind, connect_timeout, guards, ..config::Upstream::default() }
 }
 
 fn name_of_server(nth: usize) -> String {
     format!("server-{nth}")
 }
 
-fn server(nth: usize) -> config::Server {
+fn server(nth: usize, terms: Terms) -> config::Server {
     config::Server {
         name: name_of_server(nth),
-        address: SocketAddr::from(([127, 0, 0, 2], 9000 + nth as u16)),
-        source: None,
-        weight: 1,
+        // Not of loopback: it is probed.
+        address: SocketAddr::from(([10, 1, 0, 2], 9000 + nth as u16)),
+        terms,
     }
 }

@@ -3,7 +3,7 @@
 use crate::code::Code;
 
 /// Every module of `src/` with its rank: it sees only modules of a lower one.
-const RANKS: [(&str, u8); 24] = [
+const RANKS: [(&str, u8); 26] = [
     ("base", 0),
     ("api", 1),
     ("budget", 1),
@@ -15,10 +15,12 @@ const RANKS: [(&str, u8); 24] = [
     ("ring", 2), // counts in metrics
     ("conn", 2),
     ("upstream", 2),
+    ("discovery", 2),
     ("doctor", 2),
     ("listener", 3),
     ("summary", 3),
     ("topology", 3),
+    ("checks", 4),
     ("client", 4),
     ("worker", 4),
     ("access_log", 5),
@@ -31,12 +33,14 @@ const RANKS: [(&str, u8); 24] = [
 ];
 
 /// Modules that see less than their rank allows: pure ones.
-const SEES_ONLY: [(&str, &[&str]); 7] = [
+const SEES_ONLY: [(&str, &[&str]); 9] = [
     ("api", &[]),
     ("conn", &["base"]),
     ("query", &["base"]),
     ("ring", &["base", "metrics"]),
     ("host", &["base"]),
+    ("checks", &["base", "config", "topology", "upstream"]),
+    ("discovery", &["base", "config"]),
     ("doctor", &["base", "config", "host"]),
     ("client", &["api", "host", "metrics"]),
 ];

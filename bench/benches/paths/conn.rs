@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::hint::black_box;
 
 use criterion::Criterion;
-use portcullis::base::{Buffer, Errno, InFlight, OpKind, Operation, ServerId, Side};
+use portcullis::base::{Buffer, Errno, InFlight, OpKind, Operation, ServerId, Side, Source};
 use portcullis::conn::{Action, Actions, Connection, Event, Phase, Wiring};
 
 /// poll(2): there is something to read.
@@ -91,7 +91,8 @@ impl Kernel {
                 }
                 Action::Start(side, op) => self.asked.push_back((side, op)),
                 Action::Open => {
-                    self.asked.push_back((Side::Upstream, Operation::Open(ServerId(0))))
+                    let open = Operation::Open(ServerId(0), Source::default());
+                    self.asked.push_back((Side::Upstream, open))
                 }
                 Action::Connect => {
                     self.asked.push_back((Side::Upstream, Operation::Connect(ServerId(0))));
@@ -101,6 +102,7 @@ impl Kernel {
                 | Action::AwaitBuffer(_)
                 | Action::EndSplices
                 // No route has a preface.
+                | Action::Meet
                 | Action::AwaitPlace
                 | Action::Judge(_)
                 | Action::Recall

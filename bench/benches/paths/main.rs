@@ -3,6 +3,7 @@
 //! `cargo bench -p portcullis-bench` measures; `cargo test --benches -p portcullis-bench` runs each
 //! once. No kernel takes part: what a system call costs, the scenarios measure.
 
+mod choice;
 mod conn;
 mod ring;
 mod token;
@@ -10,5 +11,5 @@ mod worker;
 
 use criterion::{criterion_group, criterion_main};
 
-criterion_group!(paths, token::times, conn::times, worker::times);
+criterion_group!(paths, token::times, conn::times, worker::times, choice::times);
 criterion_main!(paths);

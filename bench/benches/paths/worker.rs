@@ -13,7 +13,7 @@ use portcullis::conn::Wiring;
 use portcullis::metrics::WorkerCounters;
 use portcullis::ring::ConnIndex;
 use portcullis::topology::{Asked, GateSpec, Register, Topology};
-use portcullis::worker::{Plan, PrefacePlan, QuietPlan, Worker, mailbox};
+use portcullis::worker::{Plan, PrefacePlan, QuietPlan, Settings, Worker, mailbox};
 
 use crate::ring::InstantRing;
 
@@ -45,25 +45,22 @@ fn topology(wiring: Wiring) -> Topology {
     let server = |nth: u16| config::Server {
         name: format!("server-{nth}"),
         address: SocketAddr::from(([127, 0, 0, 1], 9000 + nth)),
-        source: None,
-        weight: 1,
+        terms: config::Terms::default(),
     };
     let kind = match wiring {
-        Wiring::Pair => UpstreamKind::Servers {
-            servers: (0..4).map(server).collect(),
-            balance: Balance::RoundRobin,
-        },
+        Wiring::Pair => UpstreamKind::listed((0..4).map(server).collect(), Balance::RoundRobin),
         _ => UpstreamKind::Builtin(Builtin::Echo),
     };
-    let connect_timeout = Duration::from_secs(5);
-    let upstream = config::Upstream { name: "app".into(), kind, connect_timeout };
+    let upstream = config::Upstream { name: "app".into(), kind, ..config::Upstream::default() };
     let listener = config::Listener {
         name: "edge".into(),
         bind: Vec::new(),
         upstream: 0,
+        preamble: config::Preamble::default(),
         sockets: SocketOptions::default(),
         max_connections: None,
         at_limit: AtLimit::Queue,
+        evict_idle_after: Duration::from_secs(60),
         timeouts: Timeouts::default(),
     };
     let gate = GateSpec {
@@ -71,9 +68,10 @@ fn topology(wiring: Wiring) -> Topology {
         owner: WorkerId(0),
         address: SocketAddr::from(([127, 0, 0, 1], 7000)),
         inherited: false,
+        queue_of: WorkerId(0),
     };
     let asked = Asked { listeners: &[listener], upstreams: &[upstream], gates: &[gate] };
-    Register::default().next(&Topology::default(), asked)
+    Register::default().next(&Topology::default(), asked).expect("few of each kind")
 }
 
 struct Crowd {
@@ -87,9 +85,12 @@ impl Crowd {
         let plan = Plan {
             worker: WorkerId(0),
             topology,
-            logged: false,
-            access: None,
-            quiet: QuietPlan { after: Duration::from_secs(10), per_turn: 100 },
+            settings: Settings {
+                logged: false,
+                access: None,
+                quiet: QuietPlan { after: Duration::from_secs(10), per_turn: 100 },
+                batch_wait: Duration::ZERO,
+            },
             prefaces: PrefacePlan::default(),
         };
         // Who gives orders is gone, so none comes.

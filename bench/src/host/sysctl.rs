@@ -41,7 +41,13 @@ impl Need {
 pub(crate) fn facts() -> Facts {
     // Only the gateway needs the rest, and only it asks.
     let kernel = Kernel { refused: None, addresses: true, source_addresses: true };
-    let given = Given { files: (0, 0), memlock_bytes: (0, 0), locked_elsewhere_bytes: 0, kernel };
+    let given = Given {
+        files: (0, 0),
+        memlock_bytes: (0, 0),
+        locked_elsewhere_bytes: 0,
+        leaving_connections: 0,
+        kernel,
+    };
     Facts::read(Path::new("/"), given)
 }
 

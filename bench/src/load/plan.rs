@@ -193,7 +193,7 @@ impl Plan {
     pub(crate) fn servers(&self) -> Vec<ServerSocket> {
         let pair = |source: &Option<IpAddr>, address: SocketAddr| ServerSocket {
             address,
-            source: source.filter(|source| source.is_ipv4() == address.is_ipv4()),
+            sources: source.filter(|one| one.is_ipv4() == address.is_ipv4()).into_iter().collect(),
         };
         let of = |address| self.sources.iter().map(move |source| pair(source, address));
         self.targets.iter().flat_map(|address| of(*address)).collect()

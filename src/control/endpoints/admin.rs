@@ -3,16 +3,17 @@
 use std::fmt;
 use std::io;
 use std::os::unix::net::UnixListener as StdListener;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use nix::unistd::Group;
 use tokio::net::{UnixListener, UnixStream};
 
-use super::http;
+use super::{Task, http};
 use crate::config::{Admin, AdminSocket};
+use crate::control::asker::Asker;
 use crate::control::state::ControlState;
 use crate::control::verbs;
-use crate::host::socket_file::{SocketError, SocketFile, auto_path, clear, listen_at};
+use crate::host::socket_file::{SocketError, SocketFile, SocketLink, auto_path, clear, listen_at};
 
 /// Why there is no admin socket.
 #[derive(Debug)]
@@ -34,11 +35,21 @@ impl fmt::Display for AdminError {
 
 impl std::error::Error for AdminError {}
 
-/// The listening socket; its file goes when this is dropped.
+/// The listening socket.
 #[derive(Debug)]
 pub struct AdminEndpoint {
     listener: StdListener,
+    files: AdminFiles,
+}
+
+/// Where the socket is found; it goes when this is dropped.
+#[derive(Debug)]
+pub(super) struct AdminFiles {
     file: SocketFile,
+    /// Where it was asked for; `None`: where commands look.
+    path: Option<PathBuf>,
+    /// Where commands look, the name of a socket that is not there.
+    link: Option<SocketLink>,
 }
 
 impl AdminEndpoint {
@@ -48,55 +59,110 @@ impl AdminEndpoint {
     /// # Errors
     /// When it cannot be made, or somebody else has it.
     pub fn open(admin: &Admin, directory: &Path) -> Result<Option<AdminEndpoint>, AdminError> {
-        let path = match &admin.socket {
-            AdminSocket::Off => return Ok(None),
-            AdminSocket::At(path) => path.clone(),
-            AdminSocket::Auto => {
-                clear(directory);
-                auto_path(directory, std::process::id())
-            }
-        };
-        let failed = |because: String| {
-            let value = path.display().to_string();
-            AdminError { key: "admin.socket", value, because }
-        };
-        let words = |error: io::Error| {
-            failed(format!(
-                "{error}; write a path where this user can make a socket, \"auto\" or \"off\""
-            ))
-        };
-        let group = admin.group.as_deref();
-        let of_the_group = |because: String| {
-            let value = group.unwrap_or_default().to_owned();
-            AdminError { key: "admin.group", value, because }
-        };
-        let unknown = || {
-            let remedy = "write one that `getent group` shows, or leave the key out";
-            of_the_group(format!("this host has no group of that name; {remedy}"))
-        };
-        let id = group.map(|group| group_id(group).ok_or_else(unknown)).transpose()?;
-        let (listener, file) = listen_at(&path, admin.mode, id).map_err(|error| match error {
-            SocketError::Path(error) => words(error),
-            SocketError::Taken(because) => failed(because),
-            SocketError::Group(error) => of_the_group(format!(
-                "{error}; only root or a member of a group gives it a file: add this user to it, \
-                 or leave the key out"
-            )),
-        })?;
-        listener.set_nonblocking(true).map_err(words)?;
-        tracing::info!(path = %path.display(), "admin");
-        Ok(Some(AdminEndpoint { listener, file }))
+        let mut opened = AdminEndpoint::listen(admin, directory)?;
+        if let Some(endpoint) = &mut opened {
+            endpoint.files.link_from(directory);
+        }
+        Ok(opened)
     }
 
-    /// Answers until the runtime ends.
-    pub(super) async fn serve(self, state: ControlState) -> io::Result<()> {
-        let AdminEndpoint { listener, file: _file } = self;
-        let listener = UnixListener::from_std(listener)?;
-        let accept = async || -> io::Result<Option<UnixStream>> {
-            listener.accept().await.map(|(stream, _)| Some(stream))
+    /// The same without the link by which commands find it, which another endpoint may still have.
+    pub(super) fn listen(
+        admin: &Admin,
+        directory: &Path,
+    ) -> Result<Option<AdminEndpoint>, AdminError> {
+        let (path, asked) = match &admin.socket {
+            AdminSocket::Off => return Ok(None),
+            AdminSocket::At(path) => (path.clone(), Some(path.clone())),
+            AdminSocket::Auto => (auto_path(directory, std::process::id()), None),
         };
-        http::serve(accept, verbs::routes(state), Admin::CONNECTIONS).await;
-        Ok(())
+        clear(directory);
+        let listening = listen_at(&path, admin.mode, group_of(admin)?);
+        let (listener, file) = listening.map_err(|error| refused(error, admin, &path))?;
+        let unusable = |error: io::Error| refused(error.into(), admin, &path);
+        listener.set_nonblocking(true).map_err(unusable)?;
+        tracing::info!(path = %path.display(), "admin");
+        Ok(Some(AdminEndpoint { listener, files: AdminFiles { file, path: asked, link: None } }))
+    }
+
+    /// Answers until the task ends. The files are the caller's to keep.
+    pub(super) fn serve(self, state: ControlState) -> (Task, AdminFiles) {
+        let AdminEndpoint { listener, files } = self;
+        let answers = async move {
+            let listener = UnixListener::from_std(listener)?;
+            let accept = async || -> io::Result<Option<(UnixStream, Option<Asker>)>> {
+                let (stream, _) = listener.accept().await?;
+                let asker = Asker::of(&stream);
+                Ok(Some((stream, asker)))
+            };
+            http::serve(accept, verbs::routes(state), Admin::CONNECTIONS).await;
+            Ok(())
+        };
+        (tokio_uring::spawn(answers), files)
+    }
+}
+
+impl AdminFiles {
+    /// Has commands find it by a link, where it does not lie where they look.
+    pub(super) fn link_from(&mut self, directory: &Path) {
+        let Some(path) = &self.path else { return };
+        let unfound = |error: &io::Error| {
+            let directory = directory.display();
+            tracing::warn!(%error, %directory, "commands find the admin socket by its path alone");
+        };
+        let made = SocketLink::make(directory, std::process::id(), path).inspect_err(unfound);
+        self.link = made.ok();
+    }
+
+    /// The link goes: another socket is to lie there.
+    pub(super) fn unlink(&mut self) {
+        self.link = None;
+    }
+
+    /// Gives it the mode and the group that the config says, or leaves it as it was.
+    ///
+    /// # Errors
+    /// When this user may not.
+    pub(super) fn set(&self, before: &Admin, after: &Admin) -> Result<(), AdminError> {
+        let group = group_of(after)?;
+        self.file.set(after.mode, group).map_err(|error| {
+            if let Ok(group) = group_of(before) {
+                let _ = self.file.set(before.mode, group);
+            }
+            refused(error, after, self.path.as_deref().unwrap_or(Path::new("auto")))
+        })
+    }
+}
+
+/// The group that the config asks for.
+fn group_of(admin: &Admin) -> Result<Option<u32>, AdminError> {
+    let Some(group) = &admin.group else { return Ok(None) };
+    let unknown = || {
+        let remedy = "write one that `getent group` shows, or leave the key out";
+        let because = format!("this host has no group of that name; {remedy}");
+        AdminError { key: "admin.group", value: group.clone(), because }
+    };
+    group_id(group).ok_or_else(unknown).map(Some)
+}
+
+fn refused(error: SocketError, admin: &Admin, path: &Path) -> AdminError {
+    let of_path = |because: String| {
+        let value = path.display().to_string();
+        AdminError { key: "admin.socket", value, because }
+    };
+    match error {
+        SocketError::Path(error) => of_path(format!(
+            "{error}; write a path where this user can make a socket, \"auto\" or \"off\""
+        )),
+        SocketError::Taken(because) => of_path(because),
+        SocketError::Group(error) => AdminError {
+            key: "admin.group",
+            value: admin.group.clone().unwrap_or_default(),
+            because: format!(
+                "{error}; only root or a member of a group gives it a file: add this user to it, \
+                 or leave the key out"
+            ),
+        },
     }
 }
 
@@ -111,7 +177,6 @@ fn group_id(group: &str) -> Option<u32> {
 mod tests {
     use std::fs;
     use std::os::unix::fs::PermissionsExt;
-    use std::path::PathBuf;
 
     use super::*;
     use crate::host::socket_file::{pid_of, sockets_in};

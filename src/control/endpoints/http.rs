@@ -21,6 +21,7 @@ use tower::ServiceExt;
 
 use super::places::{Asking, Place, Places};
 use crate::api::patience;
+use crate::control::asker::{self, Asker};
 
 /// From a connection's start, or an answer's end, to the end of the next request's head.
 const HEAD_WAIT: Duration = Duration::from_secs(5);
@@ -72,11 +73,11 @@ impl Pace {
 /// live, and it costs little.
 const PROBES: [&str; 2] = ["/healthz", "/readyz"];
 
-/// Answers clients that `accept` brings with `router`, at most `connections` at a time: beyond
-/// that, one leaves for the next. Never returns.
+/// Answers clients that `accept` brings, each with who it is if that is known, with `router`, at
+/// most `connections` at a time: beyond that, one leaves for the next. Never returns.
 pub(super) async fn serve<S, A>(mut accept: impl FnMut() -> A, router: Router, connections: usize)
 where
-    A: Future<Output = std::io::Result<Option<S>>>,
+    A: Future<Output = std::io::Result<Option<(S, Option<Asker>)>>>,
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
     let pace = Pace::new();
@@ -94,9 +95,9 @@ where
     let places = Places::new(connections);
     loop {
         match accept().await {
-            Ok(Some(stream)) => {
+            Ok(Some(client)) => {
                 let (place, leaves) = places.take().await;
-                tokio_uring::spawn(converse(stream, router.clone(), place, leaves));
+                tokio_uring::spawn(converse(client, router.clone(), place, leaves));
                 // The connections that are there read what they have before the next one comes.
                 tokio::task::yield_now().await;
             }
@@ -110,13 +111,18 @@ where
 }
 
 /// Answers one client until it goes, its time is over, or it must leave.
-async fn converse<S>(stream: S, router: Router, place: Place, leaves: oneshot::Receiver<()>)
-where
+async fn converse<S>(
+    (stream, asker): (S, Option<Asker>),
+    router: Router,
+    place: Place,
+    leaves: oneshot::Receiver<()>,
+) where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
     let service = service_fn(|request: hyper::Request<Incoming>| {
         let asking = place.ask();
         let answer = router.clone().oneshot(request.map(Body::new));
+        let answer = asker::with(asker.clone(), answer);
         async { answer.await.map(|answer| until_sent(answer, asking)) }
     });
     let connection = http1::Builder::new()

@@ -1,5 +1,6 @@
 //! The status server, for clients in allowed networks: health, metrics, the status.
 
+use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -11,17 +12,23 @@ use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use ipnet::IpNet;
-use socket2::{Domain, Protocol, Socket, Type};
+use nix::sys::stat::fstat;
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 
 use super::hosts::Hosts;
 use super::{events, http, page};
-use crate::api::STATUS_PATH;
+use crate::api::history::AskHistory;
+use crate::api::{Request as _, STATUS_PATH};
+use crate::base::errno_of;
 use crate::config::Status;
+use crate::control::asker::Asker;
 use crate::control::state::{ControlState, Stage};
-use crate::control::verbs::status;
+use crate::control::verbs::{history, status};
+use crate::host::holders::listening_on;
+use crate::listener::remedy;
 use crate::metrics::Format;
 
 /// Connections that may wait to be accepted.
@@ -32,6 +39,28 @@ const FORBIDDEN: &[u8] = b"HTTP/1.1 403 Forbidden\r\nconnection: close\r\n\
     this address is not in a network of status.allow";
 /// How long that may take.
 const FORBIDDEN_WAIT: Duration = Duration::from_secs(1);
+
+/// Why the status server has no socket.
+#[derive(Debug)]
+pub struct StatusError {
+    /// The address that it was to have.
+    pub bind: SocketAddr,
+    /// The kernel's error.
+    pub error: io::Error,
+}
+
+impl fmt::Display for StatusError {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let StatusError { bind, error } = self;
+        let remedy = remedy(errno_of(error), *bind);
+        write!(
+            out,
+            "status.bind = \"{bind}\": {error}: {remedy}; or write another address, or \"off\""
+        )
+    }
+}
+
+impl std::error::Error for StatusError {}
 
 /// The status server's socket. Who may ask is in the config that runs.
 #[derive(Debug)]
@@ -45,9 +74,9 @@ impl StatusEndpoint {
     ///
     /// # Errors
     /// When the address cannot be listened on.
-    pub fn open(status: &Status) -> io::Result<Option<StatusEndpoint>> {
+    pub fn open(status: &Status) -> Result<Option<StatusEndpoint>, StatusError> {
         let Some(bind) = status.bind else { return Ok(None) };
-        let listener = match listen(bind) {
+        let listener = match listen(bind, false) {
             Ok(listener) => listener,
             Err(error) if error.kind() == io::ErrorKind::AddrInUse && bind == Status::BIND => {
                 tracing::warn!(
@@ -57,20 +86,47 @@ impl StatusEndpoint {
                 );
                 return Ok(None);
             }
-            Err(error) => return Err(error),
+            Err(error) => return Err(StatusError { bind, error }),
         };
+        StatusEndpoint::on(listener).map(Some).map_err(|error| StatusError { bind, error })
+    }
+
+    /// Listens on an address beside the one that is to be left, which may be a part of it, or it
+    /// of that one.
+    ///
+    /// # Errors
+    /// When the address cannot be listened on, also because it is taken.
+    pub(super) fn open_beside(
+        bind: SocketAddr,
+        left: Option<&std::net::TcpListener>,
+    ) -> Result<StatusEndpoint, StatusError> {
+        let listener = match (listen(bind, false), left) {
+            (Err(error), Some(left)) if error.kind() == io::ErrorKind::AddrInUse => {
+                listen_beside(bind, left).unwrap_or(Err(error))
+            }
+            (listener, _) => listener,
+        };
+        listener.and_then(StatusEndpoint::on).map_err(|error| StatusError { bind, error })
+    }
+
+    fn on(listener: std::net::TcpListener) -> io::Result<StatusEndpoint> {
         listener.set_nonblocking(true)?;
         tracing::info!(address = %listener.local_addr()?, "status");
-        Ok(Some(StatusEndpoint { listener }))
+        Ok(StatusEndpoint { listener })
+    }
+
+    /// Its passive socket, once more: while that is open, too, clients may come.
+    pub(super) fn socket(&self) -> io::Result<std::net::TcpListener> {
+        self.listener.try_clone()
     }
 
     /// Answers until the runtime ends.
     pub(super) async fn serve(self, state: ControlState) -> io::Result<()> {
         let listener = TcpListener::from_std(self.listener)?;
-        let accept = async || -> io::Result<Option<TcpStream>> {
+        let accept = async || -> io::Result<Option<(TcpStream, Option<Asker>)>> {
             let (stream, peer) = listener.accept().await?;
             if is_allowed(&state.view().config.status.allow, peer) {
-                return Ok(Some(stream));
+                return Ok(Some((stream, None)));
             }
             turn_away(stream).await;
             Ok(None)
@@ -80,13 +136,37 @@ impl StatusEndpoint {
     }
 }
 
-fn listen(address: SocketAddr) -> io::Result<std::net::TcpListener> {
+/// Listens beside the socket that is to be left, though the addresses overlap: for this moment both
+/// share their port (SO_REUSEPORT). `None`: somebody else listens there, too.
+fn listen_beside(
+    address: SocketAddr,
+    left: &std::net::TcpListener,
+) -> Option<io::Result<std::net::TcpListener>> {
+    let own = fstat(left).ok()?.st_ino;
+    if listening_on(address).iter().any(|one| one.inode != own) {
+        return None;
+    }
+    let share =
+        |socket: &std::net::TcpListener, shares| SockRef::from(socket).set_reuse_port(shares);
+    let shared = || {
+        share(left, true)?;
+        let listener = listen(address, true)?;
+        share(&listener, false)?;
+        Ok(listener)
+    };
+    let listener = shared();
+    share(left, false).ok()?;
+    Some(listener)
+}
+
+fn listen(address: SocketAddr, shares: bool) -> io::Result<std::net::TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     if address.is_ipv6() {
         // As for listeners: [::] is IPv6 only.
         socket.set_only_v6(true)?;
     }
     socket.set_reuse_address(true)?;
+    socket.set_reuse_port(shares)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())
@@ -102,6 +182,7 @@ fn routes(state: ControlState) -> Router {
         .route("/events", get(move |state| events::stream(state, places)))
         .route("/metrics", get(metrics))
         .route(STATUS_PATH, get(status))
+        .route(AskHistory::PATH, get(history))
         .route_layer(from_fn(move |request, next| named(asked.clone(), request, next)))
         .route("/healthz", get(health))
         .route("/readyz", get(readiness))

@@ -1,31 +1,52 @@
 //! The state that the parts of the control plane share: workers, readings, the gateway's stage.
 
+mod connects;
+mod folded;
 mod permits;
+mod preambles;
 mod reading;
+mod samples;
+mod sentry;
+mod sets;
+mod shortages;
 mod sources;
 #[cfg(test)]
 mod tests;
+mod troubles;
 mod view;
 mod watch;
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::time::Duration;
 
 use axum::body::Bytes;
+use rustix::system::uname;
 use tokio::sync::MutexGuard;
 use tokio::sync::mpsc::UnboundedSender;
 
+pub(super) use folded::Folded;
 pub(super) use permits::Permits;
-pub use sources::{Present, Sources};
+pub(super) use preambles::Preambles;
+pub use sentry::Sentry;
+pub(super) use sentry::{LOOK_EVERY, Scene, serves};
+pub use sets::Sets;
+pub(super) use shortages::Shortages;
+pub use sources::{Next, Present, Sources};
 pub use view::View;
 
+use super::asker::{self, Asker};
+use super::drains::{Ask, Drains};
 use super::ground::Ground;
 use super::handle::WorkerHandle;
-use crate::access_log::AccessLog;
-use crate::base::Millis;
+use super::reopen::Reopen;
 use crate::base::limits::STALLED_AFTER;
+use crate::base::{Millis, ServerId};
+use crate::metrics::reading::{Identity, Severity};
 use crate::metrics::{Format, Reading};
+use crate::topology::{Gone, Topology};
+use samples::Samples;
 use watch::Watch;
 
 /// However many ask, a reading is taken ten times per second at most: it looks at every listener's
@@ -51,14 +72,20 @@ pub(super) struct ControlState(Arc<Inside>);
 #[derive(Debug)]
 struct Inside {
     sources: Arc<Sources>,
+    identity: Identity,
     ground: Arc<Mutex<dyn Ground>>,
+    /// The control plane's sockets, which hold this state themselves.
+    reopen: OnceLock<Weak<dyn Reopen>>,
     kept: Mutex<Option<Kept>>,
     /// One change of what there is, or of how it is steered, at a time.
     change: tokio::sync::Mutex<()>,
     permits: Permits,
+    samples: Mutex<Samples>,
     watch: Mutex<Watch>,
     stage: AtomicU8,
-    drains: UnboundedSender<()>,
+    asks: UnboundedSender<(Ask, Option<Asker>)>,
+    /// Servers that were taken away and have not come back, and by which generation.
+    removed: Mutex<BTreeMap<ServerId, u64>>,
 }
 
 /// The last reading.
@@ -71,29 +98,44 @@ struct Kept {
 }
 
 impl ControlState {
-    /// A gateway that is starting. `drains` takes the request to drain.
+    /// A gateway that is starting. `asks` takes what the loop is to do.
     pub(super) fn new(
         sources: Arc<Sources>,
         ground: Arc<Mutex<dyn Ground>>,
-        drains: UnboundedSender<()>,
+        asks: UnboundedSender<(Ask, Option<Asker>)>,
     ) -> ControlState {
         let stage = AtomicU8::new(Stage::Starting as u8);
         let watch = Mutex::new(Watch::new(sources.workers.len(), sources.clock.now()));
+        let path = ground.lock().expect("nobody holds it yet").path();
+        let identity = Identity {
+            config: path.map(|path| path.to_string_lossy().into_owned()),
+            host: uname().nodename().to_string_lossy().into_owned(),
+            pid: std::process::id(),
+        };
         ControlState(Arc::new(Inside {
             sources,
+            identity,
             ground,
+            reopen: OnceLock::new(),
             kept: Mutex::default(),
             change: tokio::sync::Mutex::default(),
             permits: Permits::new(),
+            samples: Mutex::default(),
             watch,
             stage,
-            drains,
+            asks,
+            removed: Mutex::default(),
         }))
     }
 
     /// The workers.
     pub(super) fn workers(&self) -> &[WorkerHandle] {
         &self.0.sources.workers
+    }
+
+    /// Which gateway it is.
+    pub(super) fn identity(&self) -> &Identity {
+        &self.0.identity
     }
 
     /// The sources of readings.
@@ -106,6 +148,17 @@ impl ControlState {
         self.0.ground.lock().expect("nobody panics while holding it")
     }
 
+    /// The control plane's sockets answer from here on.
+    pub(super) fn set_reopen(&self, reopen: &Arc<dyn Reopen>) {
+        // There is one set of them in a process.
+        let _ = self.0.reopen.set(Arc::downgrade(reopen));
+    }
+
+    /// The control plane's sockets, while they answer.
+    pub(super) fn reopen(&self) -> Option<Arc<dyn Reopen>> {
+        self.0.reopen.get()?.upgrade()
+    }
+
     /// The view of the present topology. A caller that awaits in between asks again.
     pub(super) fn view(&self) -> Arc<View> {
         self.0.sources.view()
@@ -116,9 +169,22 @@ impl ControlState {
         self.0.change.lock().await
     }
 
+    /// Notes what a change took away, and what has come back with it.
+    pub(super) fn note_removed(&self, gone: &Gone, now: &Topology, generation: u64) {
+        let mut removed = self.0.removed.lock().expect("nobody panics while holding it");
+        removed.retain(|id, _| now.servers.get(*id).is_none());
+        removed.extend(gone.servers.iter().map(|(id, _)| (*id, generation)));
+    }
+
+    /// Whether a server that this generation took away has not come back since.
+    pub(super) fn is_removed(&self, server: ServerId, generation: u64) -> bool {
+        let removed = self.0.removed.lock().expect("nobody panics while holding it");
+        removed.get(&server) == Some(&generation)
+    }
+
     /// A rotation has moved log files away.
     pub(super) fn reopen_logs(&self) {
-        if !self.0.sources.access_log.as_ref().is_some_and(AccessLog::reopen) {
+        if !self.0.sources.access_log.reopen() {
             tracing::info!(signal = %"SIGUSR1", "there is no log file to reopen");
         }
     }
@@ -150,7 +216,8 @@ impl ControlState {
         let mut kept = self.0.kept.lock().expect("nobody panics while holding it");
         let young = kept.take_if(|kept| now.since(kept.taken) < READING_LIFE);
         let taken = || {
-            let reading = Arc::new(self.0.sources.reading());
+            let gateway = Some(self.0.identity.clone());
+            let reading = Arc::new(Reading { gateway, ..self.0.sources.reading() });
             Kept { taken: now, reading, texts: Vec::new() }
         };
         use_it(kept.insert(young.unwrap_or_else(taken)))
@@ -159,6 +226,11 @@ impl ControlState {
     /// An operator changed something: the next reading is taken afresh.
     pub(super) fn forget_reading(&self) {
         *self.0.kept.lock().expect("nobody panics while holding it") = None;
+    }
+
+    /// The gateway's history.
+    pub(super) fn samples(&self) -> std::sync::MutexGuard<'_, Samples> {
+        self.0.samples.lock().expect("nobody panics while holding it")
     }
 
     /// Permits to query the workers.
@@ -179,10 +251,20 @@ impl ControlState {
         self.0.stage.store(stage as u8, Ordering::Relaxed);
     }
 
-    /// Asks for a drain; it has begun soon after.
-    pub(super) fn drain(&self) {
-        // The receiver is gone when it drains already.
-        let _ = self.0.drains.send(());
+    /// Asks the loop for something that concerns the drain of the process.
+    pub(super) fn ask(&self, ask: Ask) {
+        // Without a loop the gateway is at its end, and the asker hears nothing.
+        let _ = self.0.asks.send((ask, asker::present()));
+    }
+
+    /// Something happened: see [`Events::tell`](super::events::Events::tell).
+    pub(super) fn tell(&self, severity: Severity, subject: &str, words: &str) {
+        self.0.sources.events.tell(severity, subject, words);
+    }
+
+    /// The drains under way.
+    pub(super) fn drains(&self) -> &Drains {
+        &self.0.sources.drains
     }
 
     /// Connections open now.

@@ -1,58 +1,90 @@
 //! Takes a reading: the workers' counters, the budget, the accept queues, the process.
 
 use std::path::Path;
+use std::time::SystemTime;
 
+use super::connects::Connects;
+use super::sentry::Sentry;
 use super::sources::Sources;
+use super::troubles::troubles;
 use super::view::View;
-use crate::access_log::AccessLog;
 use crate::base::{ListenerId, Millis, ServerId, version};
-use crate::config::Auto;
+use crate::checks::{Checks, Told};
+use crate::config::{Auto, Config};
+use crate::control::drains;
+use crate::discovery::{Health, Outcome};
 use crate::host::usage::{OpenFiles, ProcessUsage};
 use crate::metrics::reading::{self, ConfigText, Drain, Leaving, Reading};
 use crate::metrics::{Kept, ListenerCounters, WorkerCounters};
 use crate::query::UpstreamNames;
 use crate::ring::{AcceptQueue, PassiveSocket};
+use crate::upstream::Observed;
 
 impl Sources {
     /// How everything stands now.
     pub fn reading(&self) -> Reading {
         let root = Path::new("/");
-        let now = self.clock.micros();
+        let (now, calendar) = (self.clock.micros(), self.clock.calendar());
         let (view, removed) = self.present.with_removed(|view, removed| {
             let counted: Vec<&ListenerCounters> = removed.listeners().collect();
             (view.clone(), (!counted.is_empty()).then(|| removed_listeners(&counted)))
         });
         let listeners = view.names.listeners.iter().map(|(id, name)| listener(&view, *id, name));
-        let upstreams = view.names.upstreams.iter().map(|names| upstream(&view, names));
+        let health = self.searches().health();
+        let seen = Seen {
+            view: &view,
+            sentry: &self.sentry(),
+            checks: &self.checks(),
+            connects: &self.connects(),
+            now: now.millis(),
+            calendar,
+        };
+        let upstreams = view.names.upstreams.iter().map(|names| reading::Upstream {
+            search: health.get(&names.name).map(|health| search(health)),
+            ..upstream(&seen, names)
+        });
         let workers = view.counters.iter().map(|counters| worker(counters, now.millis()));
-        Reading {
+        let mut reading = Reading {
             schema: reading::SCHEMA,
             at_seconds: now.0 as f64 / 1e6,
+            at_seconds_since_1970: Some(seconds_since_1970(calendar)),
             build: reading::Build {
                 version: version::VERSION.to_owned(),
                 commit: version::COMMIT.map(str::to_owned),
             },
+            gateway: None,
             config: ConfigText {
                 sha256: view.config.file_sha256.clone(),
                 generation: view.generation,
+                last_reload: self.present.last_reload(),
             },
             process: self.process(root),
             host: host(root),
             budget: reading::Budget {
                 limit: self.budget.limit().into(),
-                bound_by: match view.config.gateway.max_connections {
-                    Auto::Fixed(_) => "gateway.max_connections".to_owned(),
-                    Auto::Auto => self.bound_by.clone(),
-                },
+                bound_by: self.bound_by(&view.config).to_owned(),
                 used: self.budget.used().into(),
                 leased: self.budget.leased().into(),
             },
-            drain: drain(&view),
-            access_log: self.access_log.as_ref().map(AccessLog::counts),
+            drain: drain(&view, self.drains.process()),
+            drains: self.drains.progress(now.millis(), open_connections(&view)),
+            troubles: Vec::new(),
+            events: self.events.all(),
+            access_log: self.access_log.counts(),
             upstreams: upstreams.collect(),
             listeners: listeners.collect(),
             removed,
             workers: workers.collect(),
+        };
+        reading.troubles = troubles(&reading, &view.config);
+        reading
+    }
+
+    /// The limit that the budget comes from.
+    pub(in crate::control) fn bound_by(&self, config: &Config) -> &str {
+        match config.gateway.max_connections {
+            Auto::Fixed(_) => "gateway.max_connections",
+            Auto::Auto => &self.bound_by,
         }
     }
 
@@ -70,14 +102,16 @@ impl Sources {
     }
 }
 
-fn drain(view: &View) -> Drain {
-    let counters = || view.counters.iter();
-    let deadline = counters().map(|counters| counters.drain_deadline_millis.get()).max();
+fn drain(view: &View, process: Option<drains::Drain>) -> Drain {
     Drain {
-        draining: counters().any(|counters| leaving(counters) != Leaving::No),
-        still_open: counters().map(|counters| counters.open.get()).sum(),
-        deadline_seconds: deadline.filter(|&millis| millis > 0).map(|millis| millis as f64 / 1e3),
+        draining: process.is_some(),
+        still_open: open_connections(view),
+        deadline_seconds: process.map(|drain| drain.deadline.0 as f64 / 1e3),
     }
+}
+
+fn open_connections(view: &View) -> u64 {
+    view.counters.iter().map(|counters| counters.open.get()).sum()
 }
 
 /// Each worker's counters of one thing.
@@ -108,27 +142,84 @@ fn removed_listeners(counters: &[&ListenerCounters]) -> reading::Listener {
     reading::Listener { open: open(&counted), ..counted }
 }
 
-fn upstream(view: &View, names: &UpstreamNames) -> reading::Upstream {
+/// Servers and what was seen of them.
+struct Seen<'a> {
+    view: &'a View,
+    sentry: &'a Sentry,
+    checks: &'a Checks,
+    connects: &'a Connects,
+    now: Millis,
+    calendar: SystemTime,
+}
+
+fn seconds_since_1970(time: SystemTime) -> f64 {
+    time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs_f64()
+}
+
+fn upstream(seen: &Seen<'_>, names: &UpstreamNames) -> reading::Upstream {
+    let view = seen.view;
     let counters = by_worker(view, |of| &of.upstreams[names.id]);
     reading::Upstream {
         name: names.name.clone(),
-        servers: names.servers.iter().map(|(id, name)| server(view, *id, name)).collect(),
+        waiting: view.topology.upstreams[names.id].fleet.room().waiting().into(),
+        servers: names.servers.iter().map(|(id, name)| server(seen, *id, name)).collect(),
         ..reading::Upstream::counted(&counters)
     }
 }
 
-fn server(view: &View, id: ServerId, name: &str) -> reading::Server {
+fn search(health: &Health) -> reading::SearchState {
+    let answers = Outcome::ALL.map(|one| (one.word().to_owned(), health.answers(one)));
+    reading::SearchState {
+        answers: answers.into_iter().collect(),
+        last_good_seconds_since_1970: health.last_good().map(seconds_since_1970),
+        trouble: health.trouble(),
+    }
+}
+
+fn server(seen: &Seen<'_>, id: ServerId, name: &str) -> reading::Server {
+    let Seen { view, sentry, checks, connects, now, calendar } = *seen;
     let counters = by_worker(view, |of| &of.servers[id]);
     let server = &view.topology.servers[id];
     // Departures are read before attempts, so that they never exceed them.
     let left: u64 = counters.iter().map(|counters| counters.left.get()).sum();
     let counted = reading::Server::counted(&counters);
+    let lately = connects.lately(id, &counted.connect);
+    let (sighting, last) = (sentry.sighting(id), server.standing.last_failure());
+    let told = checks.told(id);
+    // Checks know it before the sentry has looked.
+    let failed_checks = told.as_ref().and_then(|told| told.because.clone());
+    let at = |moment: Millis| seconds_since_1970(calendar - now.since(moment));
     reading::Server {
         name: name.to_owned(),
         address: server.address.to_string(),
         weight: server.standing.weight().into(),
+        limit: server.terms.max_connections.map(u64::from),
+        backup: server.terms.backup,
+        connect_p50_seconds: lately.quantile(0.5),
+        connect_p99_seconds: lately.quantile(0.99),
+        state: server.standing.state().to_owned(),
+        up: u64::from(server.standing.observed() == Observed::Up),
+        since_seconds_since_1970: sighting.and_then(|seen| seen.since).map(seconds_since_1970),
+        because: failed_checks.or_else(|| sighting.and_then(|seen| seen.because.clone())),
+        last_error: last.map(|(_, failure)| failure.to_string()),
+        last_error_seconds_since_1970: last.map(|(moment, _)| at(moment)),
+        check: told.map(|told| check(told, at)),
         open: counted.attempts.saturating_sub(left),
         ..counted
+    }
+}
+
+fn check(told: Told, at: impl Fn(Millis) -> f64) -> reading::CheckResults {
+    let Told { passed, failed, unable, last, last_failure, because: _ } = told;
+    let ((last_at, last), (failed_at, last_error)) = (last.unzip(), last_failure.unzip());
+    reading::CheckResults {
+        passed,
+        failed,
+        unable,
+        last,
+        last_seconds_since_1970: last_at.map(&at),
+        last_error,
+        last_error_seconds_since_1970: failed_at.map(&at),
     }
 }
 

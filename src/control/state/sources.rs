@@ -2,19 +2,29 @@
 //! view of the present topology.
 
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
+use super::connects::Connects;
+use super::sentry::Sentry;
+use super::sets::Sets;
 use super::view::View;
-use crate::access_log::AccessLog;
+use crate::access_log::AccessLogs;
 use crate::base::{Clock, GateId, IdMap, ServerId};
 use crate::budget::Budget;
+use crate::checks::Checks;
 use crate::config::{Class, Config};
+use crate::control::drains::{Drain, Drains, Of, Undo};
+use crate::control::events::Events;
 use crate::control::handle::WorkerHandle;
+use crate::control::log::LogSettings;
+use crate::discovery::{Search, Searches};
 use crate::host::facts::Given;
 use crate::host::usage::ProcessStart;
+use crate::metrics::reading::LastReload;
 use crate::metrics::{ListenerCounters, Removed, ServerCounters};
 use crate::ring::{PassiveSocket, ServerSocket};
-use crate::topology::{self, Asked, GateSpec, Register, Topology};
-use crate::worker::{Adoption, Order};
+use crate::topology::{self, Asked, Exhausted, GateSpec, Gone, Register, Topology};
+use crate::worker::{Account, Adoption, EndLeft, Line, Order, Settings};
 
 /// Everything that a reading is taken from. Taking one makes no worker wait.
 #[derive(Debug)]
@@ -31,12 +41,26 @@ pub struct Sources {
     pub given: Given,
     /// The workers' rings have slots for connections to servers.
     pub with_upstream: bool,
+    /// The level and the format of the log; `None`: nobody has set one up.
+    pub log: Option<LogSettings>,
     /// Lines for each connection.
-    pub access_log: Option<AccessLog>,
+    pub access_log: AccessLogs,
+    /// Drains under way.
+    pub drains: Drains,
+    /// The last events.
+    pub events: Arc<Events>,
     /// The start of the process, which does not change.
     pub process_start: ProcessStart,
     /// The present view.
     pub present: Present,
+    /// Who finds servers out.
+    pub searches: Mutex<Searches>,
+    /// Checks of servers.
+    pub checks: Mutex<Checks>,
+    /// Who watches over servers.
+    pub sentry: Mutex<Sentry>,
+    /// The connects of the last minute.
+    pub connects: Mutex<Connects>,
 }
 
 /// The present view and register. Only the control thread takes the lock while the gateway runs.
@@ -46,15 +70,43 @@ pub struct Present(Mutex<Inside>);
 #[derive(Debug)]
 struct Inside {
     view: Arc<View>,
+    sets: Arc<Sets>,
+    last_reload: Option<LastReload>,
     register: Register,
     removed: Removed,
 }
 
+/// What there is to be next. It is made without any change of what there is.
+#[derive(Clone, Debug)]
+pub struct Next {
+    /// The topology; what stays in it keeps its ids.
+    pub topology: Arc<Topology>,
+    /// The config as the file has it.
+    pub config: Config,
+    /// The sets of servers.
+    pub sets: Sets,
+}
+
 impl Present {
-    /// The view at the start; `register` has given the ids in it.
-    pub fn new(view: View, register: Register) -> Present {
-        let removed = Removed::default();
-        Present(Mutex::new(Inside { view: Arc::new(view), register, removed }))
+    /// The view at the start, and the sets of servers in it; `register` has given the ids.
+    pub fn new(view: View, sets: Sets, register: Register) -> Present {
+        let (view, sets, removed) = (Arc::new(view), Arc::new(sets), Removed::default());
+        Present(Mutex::new(Inside { view, sets, last_reload: None, register, removed }))
+    }
+
+    /// The last time that the config file was read again.
+    pub fn last_reload(&self) -> Option<LastReload> {
+        self.inside().last_reload.clone()
+    }
+
+    /// The config file was read again.
+    pub(in crate::control) fn note_reload(&self, last: LastReload) {
+        self.inside().last_reload = Some(last);
+    }
+
+    /// The sets of servers.
+    pub fn sets(&self) -> Arc<Sets> {
+        self.inside().sets.clone()
     }
 
     fn inside(&self) -> MutexGuard<'_, Inside> {
@@ -72,26 +124,35 @@ impl Present {
         use_it(view, removed)
     }
 
-    /// The topology that this config and these gates ask for; what stays in it keeps its ids.
-    pub fn topology_for(&self, config: &Config, gates: &[GateSpec]) -> Topology {
+    /// What this config, these sets and these gates ask for.
+    ///
+    /// # Errors
+    /// When ids are exhausted.
+    pub fn next(&self, config: Config, sets: Sets, gates: &[GateSpec]) -> Result<Next, Exhausted> {
+        let in_force = sets.in_force(&config);
+        let (listeners, upstreams) = (&in_force.listeners, &in_force.upstreams);
         let Inside { view, register, .. } = &mut *self.inside();
-        let asked = Asked { listeners: &config.listeners, upstreams: &config.upstreams, gates };
-        register.next(&view.topology, asked)
+        let topology = register.next(&view.topology, Asked { listeners, upstreams, gates })?;
+        Ok(Next { topology: Arc::new(topology), config, sets })
     }
 
-    /// Goes over to a topology that was made by [`Present::topology_for`]; says what it is now.
-    fn go_over(
-        &self,
-        topology: Arc<Topology>,
-        config: Config,
-        sockets: IdMap<GateId, PassiveSocket>,
-    ) -> Arc<View> {
-        let mut inside = self.inside();
-        let view = Arc::new(inside.view.next(topology, config, sockets));
-        let before = std::mem::replace(&mut inside.view, view.clone());
-        for (before, after) in before.counters.iter().zip(&view.counters) {
-            inside.removed.keep(before, after);
+    /// Goes over to what was made by [`Present::next`]; says what it is now.
+    fn go_over(&self, next: Next, sockets: IdMap<GateId, PassiveSocket>) -> Arc<View> {
+        let Next { topology, config, sets } = next;
+        let inside = &mut *self.inside();
+        let before = inside.view.clone();
+        let counters = before.counters.iter().enumerate().map(|(worker, now)| {
+            let (listeners, servers) = (topology.listeners.ids(), topology.servers.ids());
+            let now = inside.removed.give_back(worker, now, listeners, servers);
+            Arc::new(topology.counters(&now))
+        });
+        let counters: Vec<_> = counters.collect();
+        for (worker, (before, after)) in before.counters.iter().zip(&counters).enumerate() {
+            inside.removed.keep(worker, before, after);
         }
+        let view = Arc::new(before.next(topology, config, sockets, counters));
+        inside.view = view.clone();
+        inside.sets = Arc::new(sets);
         view
     }
 }
@@ -100,6 +161,39 @@ impl Sources {
     /// The view of what there is.
     pub fn view(&self) -> Arc<View> {
         self.present.view()
+    }
+
+    /// Searches for the servers that are asked for, and no others.
+    pub(in crate::control) fn follow(&self, asked: Vec<Search>) {
+        let sets = self.present.sets();
+        let known = |upstream: &str| sets.found(upstream).unwrap_or_default().to_vec();
+        self.searches().follow(asked, known);
+    }
+
+    /// Who finds servers out.
+    pub(in crate::control) fn searches(&self) -> MutexGuard<'_, Searches> {
+        self.searches.lock().expect("nobody panics while holding it")
+    }
+
+    /// Has servers checked as the present view says, and no others.
+    pub(in crate::control) fn follow_checks(&self) {
+        let view = self.view();
+        self.checks().follow(&view.topology, &view.config.upstreams);
+    }
+
+    /// Checks of servers.
+    pub(in crate::control) fn checks(&self) -> MutexGuard<'_, Checks> {
+        self.checks.lock().expect("nobody panics while holding it")
+    }
+
+    /// Who watches over servers.
+    pub(in crate::control) fn sentry(&self) -> MutexGuard<'_, Sentry> {
+        self.sentry.lock().expect("nobody panics while holding it")
+    }
+
+    /// The connects of the last minute.
+    pub(in crate::control) fn connects(&self) -> MutexGuard<'_, Connects> {
+        self.connects.lock().expect("nobody panics while holding it")
     }
 
     /// Sums a counter over all listeners that there are or were.
@@ -128,18 +222,14 @@ impl Sources {
         class.map(|class| if has_slots { class } else { Class::Restart })
     }
 
-    /// Goes over to a topology that was made by [`Present::topology_for`]: hands what is new in it
-    /// to the workers' rings and has the workers adopt it. `sockets` has those of its new gates.
-    /// Gives the generation that the workers have once they have done so.
+    /// Goes over to what was made by [`Present::next`]: hands what is new in it to the workers'
+    /// rings and has the workers adopt it. `sockets` has those of its new gates. Says what was
+    /// taken away; the workers have [`View::generation`] once they have gone over.
     ///
     /// # Panics
     /// When the change takes a start.
-    pub fn adopt(
-        &self,
-        topology: Arc<Topology>,
-        config: Config,
-        sockets: IdMap<GateId, PassiveSocket>,
-    ) -> u64 {
+    pub fn adopt(&self, next: Next, sockets: IdMap<GateId, PassiveSocket>) -> Gone {
+        let topology = next.topology.clone();
         let class = self.class_of(&topology);
         assert_ne!(class, Some(Class::Restart), "the rings have no slots for servers");
         let before = self.view();
@@ -149,18 +239,46 @@ impl Sources {
                 quota.set_limit(limit);
             }
         }
-        let view = self.present.go_over(topology.clone(), config, sockets);
-        for (worker, counters) in self.workers.iter().zip(&view.counters) {
+        let view = self.present.go_over(next, sockets);
+        let within = view.config.gateway.drain_timeout;
+        let mut overdues = self.begin_drain(Of::Overdue, "overdue", within).into_iter();
+        let gone = self.drains.take_gone(&topology);
+        for (nth, (worker, counters)) in self.workers.iter().zip(&view.counters).enumerate() {
             worker.order(Order::Adopt(Adoption {
                 topology: topology.clone(),
+                settings: Settings::of(&view.config, self.access_log.queue(nth)),
                 counters: counters.clone(),
                 generation: view.generation,
-                within: view.config.gateway.drain_timeout,
+                within,
+                overdue: overdues.next().expect("one each"),
             }));
+            gone.iter().for_each(|one| worker.order(Order::Cancel(one.account.clone())));
             // A gate that is new to a paused listener is to be still, too.
             view.paused().for_each(|listener| worker.order(Order::Pause(listener)));
         }
-        view.generation
+        before.topology.gone(&topology)
+    }
+
+    /// Has the workers end the connections of what is gone.
+    pub fn end_left(&self, gone: &Gone) {
+        if gone.is_empty() {
+            return;
+        }
+        let within = self.view().config.gateway.drain_timeout;
+        let lines = self.begin_drain(Of::Removed, "removed", within);
+        for (worker, line) in self.workers.iter().zip(lines) {
+            worker.order(Order::EndLeft(EndLeft { gone: gone.clone(), within, line }));
+        }
+    }
+
+    /// Notes a drain that a change begins; gives each worker's line.
+    fn begin_drain(&self, of: Of, name: &str, within: Duration) -> Vec<Line> {
+        let now = self.clock.now();
+        let (account, lines) = Account::open(self.workers.len(), None, now);
+        let (deadline, undo) = (now.after(within), Undo::default());
+        let name = name.to_owned();
+        self.drains.begin(Drain { of, name, begins: now, deadline, rate: None, account, undo });
+        lines
     }
 
     /// Hands over to every ring what is new.
@@ -169,11 +287,12 @@ impl Sources {
             for (id, socket) in sockets.iter() {
                 supplier.gate(id, socket.clone());
             }
-            let is_new =
-                |(id, _): &(ServerId, &Arc<topology::Server>)| old.servers.get(*id).is_none();
+            let is_new = |(id, new): &(ServerId, &Arc<topology::Server>)| {
+                old.servers.get(*id).is_none_or(|old| old.sources != new.sources)
+            };
             for (id, server) in new.servers.iter().filter(is_new) {
-                let (address, source) = (server.address, server.source);
-                supplier.server(id, ServerSocket { address, source });
+                let (address, sources) = (server.address, server.sources.clone());
+                supplier.server(id, ServerSocket { address, sources });
             }
         }
     }

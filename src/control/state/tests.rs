@@ -5,10 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::*;
+use crate::access_log::AccessLogs;
 use crate::api::steer::Accepting;
 use crate::base::{Clock, IdMap, ListenerId, WorkerId};
 use crate::budget::Budget;
+use crate::checks::Checks;
 use crate::config::{Class, Config};
+use crate::control::events::Events;
+use crate::discovery::Searches;
 use crate::host::facts::{Given, Kernel};
 use crate::host::usage::ProcessStart;
 use crate::metrics::{ListenerCounters, WorkerCounters};
@@ -43,6 +47,7 @@ fn gates(config: &Config) -> Vec<GateSpec> {
         owner: WorkerId(owner),
         address: listener.bind[0],
         inherited: false,
+        queue_of: WorkerId(owner),
     };
     let listeners = config.listeners.iter();
     listeners.flat_map(|listener| (0..WORKERS).map(move |owner| gate(listener, owner))).collect()
@@ -53,11 +58,12 @@ fn sources(config: Config) -> Sources {
     let mut register = Register::default();
     let gates = gates(&config);
     let asked = Asked { listeners: &config.listeners, upstreams: &config.upstreams, gates: &gates };
-    let topology = Arc::new(register.next(&Topology::default(), asked));
+    let topology = Arc::new(register.next(&Topology::default(), asked).expect("few of each kind"));
     let with_upstream = topology.joins_servers();
     let counters = || Arc::new(topology.counters(&WorkerCounters::default()));
     let counters = (0..WORKERS).map(|_| counters()).collect();
     let view = View::new(topology.clone(), config, IdMap::new(), counters);
+    let events = Arc::new(Events::new(Clock::system()));
     Sources {
         clock: Clock::system(),
         workers: Arc::new([]),
@@ -67,18 +73,30 @@ fn sources(config: Config) -> Sources {
             files: (1024, 1024),
             memlock_bytes: (u64::MAX, u64::MAX),
             locked_elsewhere_bytes: 0,
+            leaving_connections: 0,
             kernel: Kernel { refused: None, addresses: true, source_addresses: true },
         },
         with_upstream,
-        access_log: None,
+        log: None,
+        access_log: AccessLogs::default(),
+        drains: Drains::default(),
+        events: events.clone(),
         process_start: ProcessStart::read(Path::new("/")),
-        present: Present::new(view, register),
+        present: Present::new(view, Sets::default(), register),
+        searches: Mutex::new(Searches::new(events).0),
+        checks: Mutex::new(Checks::new(Clock::system())),
+        sentry: Mutex::default(),
+        connects: Mutex::default(),
     }
 }
 
 fn go_over(sources: &Sources, config: Config) {
-    let topology = sources.present.topology_for(&config, &gates(&config));
-    sources.adopt(Arc::new(topology), config, IdMap::new());
+    sources.adopt(next(sources, config), IdMap::new());
+}
+
+fn next(sources: &Sources, config: Config) -> Next {
+    let gates = gates(&config);
+    sources.present.next(config, Sets::default(), &gates).expect("few of each kind")
 }
 
 /// What a worker counts at a listener.
@@ -200,10 +218,11 @@ fn a_filter_and_an_order_mean_what_has_the_name_now() {
     let said = parse("listener=inner").expect_err("it is gone").to_string();
     assert_eq!(said, "\"listener=inner\": there is no such listener; write one of outer, edge");
     let view = sources.view();
-    let (servers, place) = view.among_servers(view.names.server("app/b").expect("it is there"));
-    servers.set_weight(place, 7);
-    let weights = sources.reading().upstreams[0].servers.iter().map(|one| one.weight).collect();
-    assert_eq!((place, weights), (1, vec![1, 7]));
+    let id = view.names.server("app/b").expect("it is there");
+    view.topology.servers[id].standing.set_weight(7);
+    let reading = sources.reading();
+    let weights: Vec<u64> = reading.upstreams[0].servers.iter().map(|one| one.weight).collect();
+    assert_eq!(weights, vec![1, 7]);
 }
 
 #[test]
@@ -216,12 +235,12 @@ fn the_first_server_takes_a_start() {
         (&["a"], &["a"], None),
     ] {
         let sources = sources(with(before));
-        let next = sources.present.topology_for(&with(after), &gates(&with(after)));
+        let next = next(&sources, with(after)).topology;
         assert_eq!(sources.class_of(&next), expected, "{before:?} to {after:?}");
     }
     // The rings of a gateway that began with servers have room for them for good.
     let sources = sources(with(&["a"]));
     go_over(&sources, with(&[]));
-    let next = sources.present.topology_for(&with(&["b"]), &gates(&with(&["b"])));
+    let next = next(&sources, with(&["b"])).topology;
     assert_eq!(sources.class_of(&next), Some(Class::NewConnections));
 }

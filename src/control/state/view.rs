@@ -14,7 +14,6 @@ use crate::metrics::WorkerCounters;
 use crate::query::{Names, UpstreamNames};
 use crate::ring::PassiveSocket;
 use crate::topology::{Topology, UpstreamKind};
-use crate::upstream::Servers;
 
 /// One topology with everything that depends on it. It never changes: another topology makes
 /// another view, which shares what stays.
@@ -58,19 +57,19 @@ impl View {
         View::with(topology, (config, 1), sockets, counters, |_| Arc::default())
     }
 
-    /// The view of the topology that comes after. `sockets` has those of its new gates.
+    /// The view of the topology that comes after. `sockets` has those of its new gates, `counters`
+    /// are each worker's of all that is in it.
     pub fn next(
         &self,
         topology: Arc<Topology>,
         config: Config,
         mut sockets: IdMap<GateId, PassiveSocket>,
+        counters: Vec<Arc<WorkerCounters>>,
     ) -> View {
         let stay = self.sockets.iter().filter(|(id, _)| topology.gates.get(*id).is_some());
         for (id, socket) in stay {
             sockets.insert(id, socket.clone());
         }
-        let counters = self.counters.iter().map(|before| topology.counters(before).into());
-        let counters = counters.collect();
         // An id that was there already means the same listener.
         let paused = |id| self.listeners.get(id).map_or_else(Arc::default, |it| it.paused.clone());
         let generation = self.generation + 1;
@@ -132,22 +131,6 @@ impl View {
             true => Accepting::Pausing,
             false if still > 0 => Accepting::Resuming,
             false => Accepting::Open,
-        }
-    }
-
-    /// The servers that a server is one of, with its place among them.
-    ///
-    /// # Panics
-    /// When there is no such server.
-    pub fn among_servers(&self, server: ServerId) -> (Servers, usize) {
-        let upstream = self.topology.servers[server].upstream;
-        match &self.topology.upstreams[upstream].kind {
-            UpstreamKind::Servers { balance, servers, pool } => {
-                let place = servers.iter().position(|one| *one == server);
-                let place = place.expect("a server is in its upstream's list");
-                (Servers::over(*balance, pool.arc()), place)
-            }
-            UpstreamKind::Builtin(_) => panic!("a builtin has no server"),
         }
     }
 }

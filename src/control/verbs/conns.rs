@@ -10,17 +10,24 @@ use tokio::sync::oneshot::{self, Receiver};
 use tokio::time::{sleep, timeout};
 
 use super::refusal::{self, Refusal, conflict, not_now, wrong};
-use crate::api::conns::{Conn, Conns, Kill, Killed, ListConns, WouldKill};
+use crate::api::conns::{
+    Conn, ConnCounts, ConnGroup, Conns, CountConns, Kill, Killed, ListConns, WouldKill,
+};
 use crate::api::{Request, SCHEMA, patience};
 use crate::base::Side;
+use crate::control::events::line;
 use crate::control::handle::{Ended, POLL, WorkerHandle, answer_of};
 use crate::control::state::ControlState;
 use crate::doctor::count;
-use crate::query::{ConnId, MOST_ROWS, Query};
-use crate::worker::{Answer, Order, Purpose, Reply, Row, Task};
+use crate::metrics::reading::Severity;
+use crate::query::{By, ConnId, MOST_ROWS, Query};
+use crate::worker::{Answer, Counted, Group, Order, Purpose, Reply, Row, Task};
 
 pub(super) fn routes() -> Router<ControlState> {
-    Router::new().route(ListConns::PATH, get(list)).route(Kill::PATH, post(kill))
+    Router::new()
+        .route(ListConns::PATH, get(list))
+        .route(CountConns::PATH, get(count_by))
+        .route(Kill::PATH, post(kill))
 }
 
 async fn list(
@@ -33,6 +40,49 @@ async fn list(
     let _permit = permitted(state.permits().show()).await?;
     let answer = in_time(ask(&state, &query, None, Purpose::Show)).await?;
     Ok(Json(shown(&state, &answer)))
+}
+
+async fn count_by(
+    State(state): State<ControlState>,
+    Parameters(request): Parameters<CountConns>,
+) -> refusal::Answer<CountConns> {
+    let CountConns { by, filter, limit } = request;
+    let query = Query::parse(&filter, None, limit, &state.view().names).map_err(wrong)?;
+    let by: By = by.parse().map_err(wrong)?;
+    let _permit = permitted(state.permits().show()).await?;
+    let answer = in_time(ask(&state, &query, None, Purpose::Count(by))).await?;
+    let title = |(group, counted): (Group, Counted)| {
+        let title = match group {
+            Group::Source(address) => Some(address.to_string()),
+            Group::Server(..) | Group::Listener(_) => counted.title,
+        };
+        (title.unwrap_or_default(), counted.connections)
+    };
+    let groups = answer.tally.groups.into_iter().map(title);
+    let mut groups: Vec<ConnGroup> =
+        groups.map(|(name, connections)| ConnGroup { connections, name }).collect();
+    let order = |one: &ConnGroup| (Reverse(one.connections), one.name.clone());
+    groups.sort_by_cached_key(order);
+    let others = groups.split_off(groups.len().min(query.limit as usize));
+    let other_connections: u64 = others.iter().map(|one| one.connections).sum();
+    Ok(Json(ConnCounts {
+        by: by.word().to_owned(),
+        groups,
+        matched: answer.matched,
+        nameless: answer.addresses_missing,
+        open: state.open(),
+        other_connections: other_connections + answer.tally.ungrouped,
+        other_groups: others.len() as u64,
+        schema: SCHEMA,
+    }))
+}
+
+/// How many connections a filter means, unless the workers are asked by others already.
+pub(super) async fn matched(state: &ControlState, filter: &str) -> Option<u64> {
+    let query = Query::parse(filter, None, Some(1), &state.view().names).ok()?;
+    let _permit = permitted(state.permits().show()).await.ok()?;
+    let answer = in_time(ask(state, &query, None, Purpose::Show)).await;
+    answer.ok().map(|answer| answer.matched)
 }
 
 /// The rows, what they were chosen from, and what tells how old another answer is: the times are
@@ -67,6 +117,7 @@ fn row_of(row: &Row) -> Conn {
         to_client_bytes: facts.to_client_bytes,
         to_upstream_bytes: facts.to_upstream_bytes,
         upstream: parties.upstream.name.clone(),
+        via: found[Side::Client].and_then(|found| found.via).map(|via| via.to_string()),
         worker: facts.worker,
     }
 }
@@ -158,6 +209,11 @@ fn gather(all: &mut Answer, mut one: Answer) {
     all.matched += one.matched;
     all.addresses_missing += one.addresses_missing;
     all.killed += one.killed;
+    all.tally.ungrouped += one.tally.ungrouped;
+    for (group, counted) in one.tally.groups {
+        let known = all.tally.groups.entry(group);
+        known.and_modify(|all| all.connections += counted.connections).or_insert(counted);
+    }
     all.rows.append(&mut one.rows);
     all.stale.append(&mut one.stale);
 }
@@ -201,7 +257,9 @@ async fn kill(
         }
         false => kill_unconfirmed(&state, &query, only).await?,
     };
-    tracing::info!(killed = answer.killed, ids = ids.len(), filter, "connections killed");
+    let by = if ids.is_empty() { format!("by {filter:?}") } else { "by their ids".to_owned() };
+    let said = format!("kill {by}: {} ended", count(answer.killed, "connection"));
+    line(Severity::Info, "gateway", &said);
     let Answer { matched, killed, stale, .. } = answer;
     let (left, stale) = (matched.saturating_sub(killed), words(&stale));
     Ok(Json(Killed { killed, left, matched, schema: SCHEMA, stale }).into_response())

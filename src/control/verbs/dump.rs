@@ -13,11 +13,13 @@ use tokio::time::sleep;
 use super::redact::redact;
 use crate::api::{DUMP_PATH, patience};
 use crate::base::Millis;
+use crate::control::events::line;
 use crate::control::handle::{Ended, WorkerHandle, answer_of};
 use crate::control::state::ControlState;
 use crate::doctor::Diagnosis;
 use crate::host::facts::Facts;
 use crate::metrics::plain_text;
+use crate::metrics::reading::Severity;
 use crate::ring::{Completion, Done};
 use crate::worker::{HistoryEntry, HistoryKind, Order};
 
@@ -27,6 +29,7 @@ pub(super) fn routes() -> Router<ControlState> {
 
 /// Collects everything.
 async fn dump(State(state): State<ControlState>) -> String {
+    line(Severity::Info, "gateway", "a dump is made");
     let histories = histories(state.workers()).await;
     let mut text = String::new();
     write(&mut text, &state, &histories).expect("memory takes every line");

@@ -4,27 +4,39 @@
 //! verb here, its flags and its words in `cli/admin.rs`. The client sends any request of `api/`.
 
 mod conns;
+mod drain;
 mod dump;
+mod history;
+mod named;
 mod redact;
 mod refusal;
 mod reload;
+mod servers;
 mod status;
 mod steer;
 
 use axum::Router;
+use axum::middleware::map_response;
 
+pub(super) use history::history;
 pub(super) use reload::by_signal;
 pub(super) use status::status;
 
 use super::state::ControlState;
+use named::Name;
 
-/// Every route.
+/// Every route. The answers name the gateway.
 pub(super) fn routes(state: ControlState) -> Router {
+    let name = Name::new(&state);
     Router::new()
         .merge(conns::routes())
+        .merge(drain::routes())
         .merge(dump::routes())
+        .merge(history::routes())
         .merge(reload::routes())
+        .merge(servers::routes())
         .merge(status::routes())
         .merge(steer::routes())
         .with_state(state)
+        .layer(map_response(move |answer| name.clone().put_on(answer)))
 }

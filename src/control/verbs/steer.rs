@@ -1,4 +1,4 @@
-//! Changes while the gateway runs: its end, listeners that pause, servers that drain.
+//! Changes while the gateway runs: listeners that pause, servers that get no new connections.
 
 use axum::extract::State;
 use axum::routing::post;
@@ -8,26 +8,24 @@ use tokio::time::{sleep, timeout};
 
 use super::refusal::{Answer, Refusal, conflict, unknown, wrong};
 use crate::api::steer::{
-    Accepting, Drain, Draining, ListenerState, Receiving, ServerState, SetListener, SetServer,
-    Share,
+    Accepting, ListenerState, Receiving, ServerState, SetListener, SetServer, Share,
 };
 use crate::api::{Request, SCHEMA, patience};
+use crate::base::ListenerId;
 use crate::config::MAX_WEIGHT;
+use crate::control::drains::{Drain, Of};
 use crate::control::handle::POLL;
-use crate::control::state::{ControlState, Stage};
-use crate::worker::Order;
+use crate::control::state::{ControlState, Stage, View};
+use crate::doctor::count;
+use crate::metrics::reading::Severity;
+use crate::topology::Server;
+use crate::upstream::AdminState;
+use crate::worker::{Order, Part};
 
 pub(super) fn routes() -> Router<ControlState> {
     Router::new()
-        .route(Drain::PATH, post(drain))
         .route(SetListener::PATH, post(set_listener))
         .route(SetServer::PATH, post(set_server))
-}
-
-/// The request has no fields, so its body may be empty.
-async fn drain(State(state): State<ControlState>) -> Answer<Drain> {
-    state.drain();
-    Ok(Json(Draining { draining: true, open: state.open(), schema: SCHEMA }))
 }
 
 /// Pauses a listener or resumes it, and says how far that has come.
@@ -40,23 +38,45 @@ async fn set_listener(
     // No other topology comes while the change is held.
     let view = state.view();
     let id = view.names.listener(&name).map_err(unknown)?;
-    if view.set_paused(id, paused) {
+    if !paused {
+        refuse_while_it_drains(&state, &[Part::Listener(id)])?;
+    }
+    pause(&state, &view, id, paused).await;
+    state.forget_reading();
+    Ok(Json(ListenerState { listener: name, schema: SCHEMA, state: view.accepting(id) }))
+}
+
+/// Pauses a listener or resumes it, and waits a bounded time until the workers have carried it out.
+/// Says whether that was a change.
+pub(super) async fn pause(state: &ControlState, view: &View, id: ListenerId, paused: bool) -> bool {
+    let is_change = view.set_paused(id, paused);
+    if is_change {
         let order = if paused { Order::Pause } else { Order::Resume };
         state.workers().iter().for_each(|worker| worker.order(order(id)));
-        match paused {
-            true => tracing::info!(listener = name, "paused; its clients wait in the backlog"),
-            false => tracing::info!(listener = name, "resumed"),
-        }
+        let words = if paused { "paused; its clients wait in the backlog" } else { "resumed" };
+        let name = &view.topology.listeners[id].name;
+        state.tell(Severity::Info, &format!("listener/{name}"), words);
     }
     let carried_out = async {
         while !matches!(view.accepting(id), Accepting::Open | Accepting::Paused) {
             sleep(POLL).await;
         }
     };
-    // Whether the workers have carried it out is in the answer.
+    // Whether the workers have carried it out is for the caller to see.
     let _ = timeout(patience::CHANGE, carried_out).await;
-    state.forget_reading();
-    Ok(Json(ListenerState { listener: name, schema: SCHEMA, state: view.accepting(id) }))
+    is_change
+}
+
+/// What drains gets no new connections before its drain is cancelled.
+fn refuse_while_it_drains(state: &ControlState, parts: &[Part]) -> Result<(), Refusal> {
+    let is_whole = |of| matches!(of, Of::Part(part, 100) if parts.contains(&part));
+    match state.drains().find(is_whole) {
+        Some(Drain { name, .. }) => Err(conflict(format!(
+            "{name} drains: `portcullis drain {name} --cancel` ends that, and lets new connections \
+             in again"
+        ))),
+        None => Ok(()),
+    }
 }
 
 /// Changes the share of new connections that a server gets. Connections that it has stay.
@@ -73,23 +93,50 @@ async fn set_server(
     let _change = begin_change(&state).await?;
     let view = state.view();
     let id = view.names.server(&name).map_err(unknown)?;
-    let (servers, place) = view.among_servers(id);
-    let before = servers.weight(place);
-    match share {
-        Share::Drain => servers.set_weight(place, 0),
-        Share::Ready if before > 0 => {}
-        Share::Ready => servers.restore_weight(place),
-        Share::Weight(weight) => servers.set_weight(place, weight),
+    let Server { upstream, standing, .. } = &**view.topology.servers.get(id).expect("it is there");
+    if matches!(share, Share::Ready) {
+        refuse_while_it_drains(&state, &[Part::Server(id), Part::Upstream(*upstream)])?;
     }
-    let (weight, open) = (servers.weight(place), servers.open(place));
-    match (before, weight) {
-        (before, after) if before == after => {}
-        (_, 0) => tracing::info!(server = name, connections = open, "drains: it gets no new ones"),
-        _ => tracing::info!(server = name, weight, "gets new connections"),
+    let before = (standing.admin(), standing.weight());
+    match share {
+        Share::Drain => standing.set_admin(AdminState::Drain),
+        Share::Maintenance => standing.set_admin(AdminState::Maintenance),
+        Share::Weight(weight) => standing.set_weight(weight),
+        Share::Ready => {
+            standing.set_admin(AdminState::Ready);
+            if standing.weight() == 0 {
+                standing.restore_weight();
+            }
+        }
+    }
+    let (admin, weight, open) = (standing.admin(), standing.weight(), standing.open());
+    if before != (admin, weight) {
+        let has = count(open.into(), "connection");
+        let words = match admin {
+            AdminState::Ready if weight > 0 && weight == before.1 => {
+                format!("gets new connections, weight {weight}")
+            }
+            AdminState::Ready if weight > 0 => {
+                format!("gets new connections, weight {weight} after {}", before.1)
+            }
+            AdminState::Ready => format!("has the weight 0: it gets no new connections, has {has}"),
+            AdminState::Drain => format!("drains: it gets no new connections, has {has}"),
+            AdminState::Maintenance => format!("is in maintenance, has {has}"),
+        };
+        state.tell(Severity::Info, &format!("server/{name}"), &words);
     }
     state.forget_reading();
-    let receiving = if weight > 0 { Receiving::Ready } else { Receiving::Draining };
-    Ok(Json(ServerState { open, schema: SCHEMA, server: name, state: receiving, weight }))
+    Ok(Json(ServerState { open, schema: SCHEMA, server: name, state: admin.into(), weight }))
+}
+
+impl From<AdminState> for Receiving {
+    fn from(admin: AdminState) -> Receiving {
+        match admin {
+            AdminState::Ready => Receiving::Ready,
+            AdminState::Drain => Receiving::Draining,
+            AdminState::Maintenance => Receiving::Maintenance,
+        }
+    }
 }
 
 /// Waits until no other change is under way.
@@ -97,8 +144,8 @@ pub(super) async fn begin_change(state: &ControlState) -> Result<MutexGuard<'_, 
     let change = state.begin_change().await;
     if state.stage() == Stage::Draining {
         return Err(conflict(
-            "the gateway drains and takes no such order; it serves whom it has until it ends: say \
-             it to the one that comes after it",
+            "the gateway drains and takes no such order: say it to the one that comes after it, or \
+             after `portcullis drain --cancel`",
         ));
     }
     Ok(change)

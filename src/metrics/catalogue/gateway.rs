@@ -1,6 +1,7 @@
 //! Metrics of the gateway as a whole, its process and its host.
 
 use super::{Family, Kind, Reading, Shown, Value};
+use crate::metrics::told::DrainProgress;
 
 pub(super) const FAMILIES: &[Family] = &[
     Family::new(
@@ -23,12 +24,6 @@ pub(super) const FAMILIES: &[Family] = &[
         },
     ),
     Family::gauge(
-        "portcullis_config_generation",
-        &[],
-        "Which config runs: 1 at the start, one more at each reload that changes something",
-        |reading, out| reading.config.generation.show(&[], out),
-    ),
-    Family::gauge(
         "portcullis_budget_limit",
         &["reason"],
         "Connections that may be open at once, and the limit that this comes from",
@@ -49,7 +44,7 @@ pub(super) const FAMILIES: &[Family] = &[
     Family::gauge(
         "portcullis_draining",
         &[],
-        "1 from the signal to drain until the end, 0 before",
+        "1 from the signal to drain until the end or its cancel, 0 before",
         |reading, out| reading.drain.draining.show(&[], out),
     ),
     Family::gauge(
@@ -57,6 +52,24 @@ pub(super) const FAMILIES: &[Family] = &[
         &[],
         "Until connections that are left will be ended; below 0 the drain is late; 0 before one",
         |reading, out| remaining_seconds(reading).show(&[], out),
+    ),
+    Family::gauge(
+        "portcullis_drain_connections_left",
+        &["drain"],
+        "Connections that a drain under way has still to end; without one there is no sample",
+        |reading, out| by_drain(reading, &mut |name, one| one.left.show(&[name], out)),
+    ),
+    Family::gauge(
+        "portcullis_drain_pace",
+        &["drain"],
+        "Connections that a drain under way ends per second, by its present pace",
+        |reading, out| by_drain(reading, &mut |name, one| one.per_second.show(&[name], out)),
+    ),
+    Family::gauge(
+        "portcullis_drain_expected_seconds",
+        &["drain"],
+        "Until a drain under way has ended all of its connections, by its present pace",
+        |reading, out| by_drain(reading, &mut |name, one| one.seconds_left.show(&[name], out)),
     ),
     Family::counter(
         "portcullis_access_log_lines",
@@ -113,6 +126,10 @@ pub(super) const FAMILIES: &[Family] = &[
         |reading, out| reading.process.start_time_seconds.show(&[], out),
     ),
 ];
+
+fn by_drain(reading: &Reading, show: &mut dyn FnMut(&str, &DrainProgress)) {
+    reading.drains.iter().for_each(|one| show(&one.name, one));
+}
 
 fn remaining_seconds(reading: &Reading) -> f64 {
     reading.drain.deadline_seconds.map_or(0.0, |deadline| deadline - reading.at_seconds)

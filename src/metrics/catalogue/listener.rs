@@ -1,6 +1,6 @@
 //! The numbers of listeners, summed over their addresses and the workers.
 
-use crate::base::Reason;
+use crate::base::{PreambleFault, Reason};
 use crate::metrics::catalogue::{Reading, Show, Sides};
 use crate::metrics::declare::counters;
 use crate::metrics::histogram::{CONNECT_BOUNDS, Histogram, LIFETIME_BOUNDS};
@@ -22,6 +22,9 @@ counters! {
     counted refused: By<Refusal, REFUSALS>,
         "Clients not served: reset at a limit by policy, or queued when a drain's time was over"
         => Counter "portcullis_connections_refused" by "reason";
+    counted bad_preambles: By<PreambleFault, { PreambleFault::ALL.len() }>,
+        "Clients reset for their PROXY header or for want of one, by what was wrong"
+        => Counter "portcullis_preambles_refused" by "reason";
     counted closed: By<Reason, { Reason::ALL.len() }>,
         "Connections that ended, by the first cause; accepted less closed is open"
         => Counter "portcullis_connections_closed" by "reason";

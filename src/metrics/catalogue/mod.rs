@@ -3,6 +3,7 @@
 //! The reading itself stands here, too: it has the numbers that are declared below, and a metric
 //! is found in it.
 
+mod changes;
 mod gateway;
 pub mod listener;
 pub mod server;
@@ -13,7 +14,10 @@ use serde::{Deserialize, Serialize};
 
 use super::counter::Counts;
 use super::histogram::Durations;
-use super::told::{AccessLog, Budget, Build, ConfigText, Drain, Host, Process};
+use super::told::{
+    AccessLog, Budget, Build, ConfigText, Drain, DrainProgress, Event, Host, Identity, Process,
+    Trouble,
+};
 use listener::Listener;
 use upstream::Upstream;
 use worker::Worker;
@@ -29,8 +33,14 @@ pub struct Reading {
     pub schema: u32,
     /// When this was read, in seconds of the gateway's own clock, which never goes back.
     pub at_seconds: f64,
+    /// When this was read, by the calendar; `None`: a former version does not say.
+    #[serde(default)]
+    pub at_seconds_since_1970: Option<f64>,
     /// Version and commit of the program.
     pub build: Build,
+    /// Which gateway it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gateway: Option<Identity>,
     /// The config that it runs with.
     pub config: ConfigText,
     /// The process.
@@ -41,6 +51,15 @@ pub struct Reading {
     pub budget: Budget,
     /// How the end comes on.
     pub drain: Drain,
+    /// Every drain under way, that of the process among them.
+    #[serde(default)]
+    pub drains: Vec<DrainProgress>,
+    /// What is wrong at present, the worst first.
+    #[serde(default)]
+    pub troubles: Vec<Trouble>,
+    /// The last events, at most 20, the oldest first.
+    #[serde(default)]
+    pub events: Vec<Event>,
     /// The counts of the access log's lines; `None`: there is no access log.
     pub access_log: Option<AccessLog>,
     /// By worker.
@@ -168,7 +187,8 @@ pub enum Value<'a> {
 /// Every family, in the order of the exposition.
 pub fn families() -> impl Iterator<Item = &'static Family> {
     let declared = [listener::FAMILIES, server::FAMILIES, upstream::FAMILIES, worker::FAMILIES];
-    gateway::FAMILIES.iter().chain(declared.into_iter().flatten().flatten())
+    let by_hand = gateway::FAMILIES.iter().chain(changes::FAMILIES);
+    by_hand.chain(declared.into_iter().flatten().flatten())
 }
 
 impl Family {

@@ -16,8 +16,8 @@ counters! {
         "When the last turn began, in milliseconds of the gateway's clock: the heartbeat";
     kept leaving: Counter,
         "The stage of its farewell: 0 none, 1 it drains, 2 it ends the remaining connections";
-    kept drain_deadline_millis: Counter,
-        "When its drain must be over, in milliseconds of the gateway's clock; 0 before it drains";
+    kept drained: Counter,
+        "1 from when its drain has left it no connection and no accept, until a cancel or its end";
     told leaving: Leaving, "The stage of its farewell";
     told silent_seconds: f64,
         "Since the worker's last turn began; an idle worker turns once a second"

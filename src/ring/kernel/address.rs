@@ -26,7 +26,7 @@ pub(super) fn four_tuple(socket: BorrowedFd<'_>) -> Result<FourTuple, Errno> {
         size_of::<libc::sockaddr_in6>()
     };
     let peer = peer_of(socket, family_bytes as libc::socklen_t);
-    Ok(FourTuple { local: socket_addr(&local).ok_or(Errno::EAFNOSUPPORT)?, peer })
+    Ok(FourTuple { local: socket_addr(&local).ok_or(Errno::EAFNOSUPPORT)?, peer, via: None })
 }
 
 /// `length_bytes` is exactly that of the socket's family: SO_PEERNAME answers EINVAL when asked

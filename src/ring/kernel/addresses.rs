@@ -50,7 +50,7 @@ mod tests {
             kind: OpKind::Addresses,
         };
         let local = SocketAddr::from(([127, 0, 0, 1], 1));
-        let found = FourTuple { local, peer: None };
+        let found = FourTuple { local, peer: None, via: None };
         let mut addresses = Addresses::new();
         for conn in [1, 2] {
             Side::BOTH.into_iter().for_each(|side| addresses.keep(token(conn, side), found));

@@ -4,9 +4,12 @@
 use std::collections::VecDeque;
 use std::mem::ManuallyDrop;
 
+use io_uring::IoUring;
+
 use super::addresses::Addresses;
 use super::descriptors::{self, Descriptors};
 use super::gates::Gates;
+use super::guards::Values;
 use super::locked::patient;
 use super::memory::Memory;
 use super::parked::Parked;
@@ -24,6 +27,16 @@ use super::waker::Waker;
 use super::{IO_WQ_WORKERS, KernelRing, probe};
 use crate::base::errno_of;
 use crate::metrics::RingCounters;
+
+/// Refuses waits for batches of completions on a kernel that knows none (before Linux 6.12).
+///
+/// # Errors
+/// Says so, and the remedy.
+pub fn require_batches() -> Result<(), RingError> {
+    let small = patient(|| IoUring::new(4).map_err(|error| errno_of(&error)));
+    let refused = |errno| RingError::refused("a question about batches".into(), errno);
+    probe::require_min_wait(&small.map_err(refused)?)
+}
 
 impl KernelRing {
     /// Makes the rings for the calling thread, which alone can use them.
@@ -52,6 +65,7 @@ impl KernelRing {
                 .map_err(|errno| RingError::refused(format!("{rings} buffer groups"), errno))?,
             parked: Parked::new(setup.parked_bytes_max),
             servers: Servers::new(&setup.servers),
+            values: Values::new(),
             wake_count: Box::default(),
         };
         let splices = Splices::new(setup.splice_pipes, setup.buffer_bytes);
@@ -72,7 +86,7 @@ impl KernelRing {
         for table in 0..rings as usize {
             ring.add_table(&plan, table, receive_bytes)?;
         }
-        if setup.servers.iter().any(|(_, server)| server.source.is_some()) {
+        if setup.servers.iter().any(|(_, server)| !server.sources.is_empty()) {
             probe::require_bind(ring.tables[0].queue.ring())?;
         }
         if !setup.batch_wait.is_zero() {

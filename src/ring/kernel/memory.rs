@@ -3,6 +3,7 @@
 use std::cell::UnsafeCell;
 
 use super::PARKED_BIT;
+use super::guards::Values;
 use super::parked::Parked;
 use super::pool::{Group, Pool};
 use super::servers::Servers;
@@ -16,6 +17,8 @@ pub(super) struct Memory {
     pub(super) groups: Vec<Group>,
     pub(super) parked: Parked,
     pub(super) servers: Servers,
+    /// Of options that guards set.
+    pub(super) values: Values,
     /// Where the read on the waker's eventfd puts a count that nobody needs.
     pub(super) wake_count: Box<UnsafeCell<u64>>,
 }

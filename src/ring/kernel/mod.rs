@@ -8,7 +8,7 @@
 //! `descriptors` lends ordinary descriptors, also to `splices`, which move bulk; `addresses` keeps
 //! answers; `self_connect` finds connects that reached ourselves.
 //!
-//! Operations of several steps: `receive_ahead`, `opens`, and those of `descriptors`.
+//! Operations of several steps: `receive_ahead`, `opens`, `guards`, and those of `descriptors`.
 //!
 //! The kernel's side: `sqe` makes submission entries, `cqe` reads completion entries; `address` and
 //! `options` ask sockets for what the ring cannot; `mapping` is memory, `waker` an eventfd.
@@ -46,8 +46,9 @@ mod closes;
 mod cqe;
 mod descriptors;
 mod gates;
+mod guards;
 mod layout;
-mod lifecycle;
+pub mod lifecycle;
 pub mod locked;
 mod mapping;
 mod memory;
@@ -120,7 +121,8 @@ impl KernelRing {
         // `self.memory`: pool buffers are never unmapped while rings exist, and those of a group
         // are referred to by nobody else (`Pool::held`); parked ones and addresses of servers,
         // which the kernel reads while it takes an entry, neither move nor go before what names
-        // them is submitted (`Memory::forget` in `open_turn`); the wake count has one read at a
+        // them is submitted (`Memory::forget` in `open_turn`); values of options never do; the
+        // wake count has one read at a
         // time (`arm_wake`). `Drop` gives that memory back only when no request is left.
         unsafe { self.tables[table].queue.push(entry.user_data(user_data)) };
     }

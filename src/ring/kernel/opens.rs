@@ -6,7 +6,7 @@ use super::KernelRing;
 use super::cqe::done;
 use super::layout::Place;
 use super::sqe::{self, Tag};
-use crate::base::{Errno, ServerId, Side};
+use crate::base::{Errno, ServerId, Side, Source};
 use crate::ring::contract::Completion;
 use crate::ring::token::Token;
 
@@ -20,7 +20,7 @@ pub(super) struct Opening {
 
 impl KernelRing {
     /// Starts an open.
-    pub(super) fn start_open(&mut self, at: Place, token: Token, server: ServerId) {
+    pub(super) fn start_open(&mut self, at: Place, token: Token, server: ServerId, from: Source) {
         let Place { table, slot } = at;
         if token.side == Side::Client {
             assert!(self.gates.len() == 0, "client slots belong to accepts");
@@ -30,7 +30,7 @@ impl KernelRing {
         let mut steps = arrayvec::ArrayVec::<squeue::Entry, 4>::new();
         steps.push(sqe::socket(slot, &server.address));
         steps.push(sqe::set_option(slot, libc::IPPROTO_TCP, libc::TCP_NODELAY));
-        if let Some(source) = &server.source {
+        if let Some(source) = server.source(from) {
             // The port is chosen at connect, when the whole four-tuple counts (Linux 4.2).
             let no_port = libc::IP_BIND_ADDRESS_NO_PORT;
             steps.push(sqe::set_option(slot, libc::IPPROTO_IP, no_port));

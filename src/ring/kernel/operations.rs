@@ -26,7 +26,7 @@ impl Operations for KernelRing {
         debug_assert_eq!(token.kind, operation.kind());
         let user_data = token.pack();
         let entry = match operation {
-            Operation::Open(server) => return self.start_open(at, token, server),
+            Operation::Open(server, from) => return self.start_open(at, token, server, from),
             Operation::Addresses => return self.start_addresses(token),
             Operation::Send(chunk) if chunk.buffer.0 & PIPE_BIT != 0 => {
                 return self.descriptors.send_pipe(token, chunk);
@@ -50,6 +50,7 @@ impl Operations for KernelRing {
             Operation::WatchHangup => sqe::watch_hangup(slot),
             Operation::Reset => sqe::reset(slot),
             Operation::Unacknowledged => sqe::unacknowledged(slot),
+            Operation::Guard(guard) => return self.start_guard(at, token, guard),
             Operation::Cancel(kinds) => {
                 self.tables[table].receives.cancel(slot);
                 for kind in kinds.kinds() {

@@ -18,6 +18,15 @@ pub fn steer_clients(member: &impl AsFd, index: u32) -> Result<(), Errno> {
     set(member, libc::SOL_SOCKET, libc::SO_ATTACH_REUSEPORT_CBPF, &program)
 }
 
+/// Has the group of passive sockets that `member` is in take clients by their hash again.
+///
+/// # Errors
+/// The kernel's error (`SO_DETACH_REUSEPORT_BPF`): `ENOENT` where nothing steers them.
+pub fn spread_clients(member: &impl AsFd) -> Result<(), Errno> {
+    const UNUSED: libc::c_int = 0;
+    set(member, libc::SOL_SOCKET, libc::SO_DETACH_REUSEPORT_BPF, &UNUSED)
+}
+
 /// Has a passive socket drop the segments of new clients that have passed a router, or whose host
 /// begins with less than 255 hops, as all but a few do. Needs no privilege.
 ///
@@ -36,7 +45,7 @@ pub fn take_no_hops(socket: &impl AsFd, is_ipv4: bool) -> Result<(), Errno> {
 fn set<T>(socket: &impl AsFd, level: i32, option: i32, value: &T) -> Result<(), Errno> {
     let fd = socket.as_fd().as_raw_fd();
     let length_bytes = size_of::<T>() as libc::socklen_t;
-    // SAFETY: the kernel reads `length_bytes` of a value that is borrowed; both callers, in this
+    // SAFETY: the kernel reads `length_bytes` of a value that is borrowed; its callers, in this
     // file, pass the structure of their option, and what it points to lives through the call.
     let result =
         unsafe { libc::setsockopt(fd, level, option, (&raw const *value).cast(), length_bytes) };

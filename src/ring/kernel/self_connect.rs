@@ -38,7 +38,7 @@ pub(super) struct SelfConnects {
 /// A server, and whether its own address may be the source of a connect to it.
 struct Reached {
     address: SocketAddr,
-    source: Option<IpAddr>,
+    sources: Vec<IpAddr>,
     known: Option<(u64, bool)>,
 }
 
@@ -62,8 +62,9 @@ impl SelfConnects {
 
     /// A server is there.
     pub(super) fn add(&mut self, id: ServerId, server: &ServerSocket) {
-        let source = server.source.filter(|source| !source.is_unspecified());
-        self.servers.insert(id, Reached { address: server.address, source, known: None });
+        let sources = server.sources.iter().copied().filter(|source| !source.is_unspecified());
+        let (address, sources) = (server.address, sources.collect());
+        self.servers.insert(id, Reached { address, sources, known: None });
     }
 
     /// A server is gone, and no connect to it is under way.
@@ -101,7 +102,10 @@ impl Reached {
         {
             return may;
         }
-        let may = may_reach_itself(self.address, self.source);
+        let may = match &*self.sources {
+            [] => may_reach_itself(self.address, None),
+            sources => sources.iter().any(|one| may_reach_itself(self.address, Some(*one))),
+        };
         self.known = Some((age, may));
         may
     }
@@ -119,7 +123,7 @@ impl KernelRing {
             (one.ip(), one.port()) == (other.ip(), other.port())
         };
         match socket.and_then(|socket| address::four_tuple(socket.as_fd())) {
-            Ok(FourTuple { local, peer: Some(peer) }) if same(local, peer) => {
+            Ok(FourTuple { local, peer: Some(peer), .. }) if same(local, peer) => {
                 let Place { table, slot } = self.tables.place(token.conn, token.side);
                 self.push(table, sqe::reset(slot), Tag::Swallowed.with(0));
                 Err(SELF_CONNECT)
@@ -174,7 +178,7 @@ mod tests {
     #[test]
     fn what_is_known_of_a_server_is_asked_again_after_a_refusal() {
         let address = "192.0.2.1:30000".parse().expect("an address");
-        let server = (ServerId(0), ServerSocket { address, source: None });
+        let server = (ServerId(0), ServerSocket { address, sources: Vec::new() });
         let mut connects = SelfConnects::new(&[server], None);
         connects.servers[ServerId(0)].known = Some((0, false));
         // The address is this host's from here on.
@@ -192,7 +196,7 @@ mod tests {
     fn a_port_that_no_connect_comes_from_is_verified_only_after_a_refusal() {
         let server = |id, port| {
             let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-            (ServerId(id), ServerSocket { address, source: None })
+            (ServerId(id), ServerSocket { address, sources: Vec::new() })
         };
         let servers = [server(0, 9000), server(1, 40_000)];
         let mut connects = SelfConnects::new(&servers, Some((32_768, 60_999)));

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use nix::sys::socket::SockaddrStorage;
 
 use super::setup::ServerSocket;
-use crate::base::{IdMap, ServerId};
+use crate::base::{IdMap, ServerId, Source};
 
 /// Servers by id. An address neither moves nor changes from [`Servers::add`] until
 /// [`Servers::forget`], for which it is behind an `Rc` whose clones nobody has.
@@ -16,15 +16,21 @@ pub(super) struct Servers {
     leaving: Vec<Rc<Server>>,
 }
 
-/// Where a server listens, and the address that its sockets are bound to.
+/// Where a server listens, and the addresses that its sockets are bound to.
 pub(super) struct Server {
     pub(super) address: SockaddrStorage,
-    pub(super) source: Option<SockaddrStorage>,
+    sources: Box<[SockaddrStorage]>,
+}
+
+impl Server {
+    /// This one of its source addresses, if it has any.
+    pub(super) fn source(&self, Source(number): Source) -> Option<&SockaddrStorage> {
+        self.sources.get(usize::from(number) % self.sources.len().max(1))
+    }
 }
 
 impl Servers {
-    /// # Panics
-    /// When two have the same id.
+    /// These, of which each has an id of its own.
     pub(super) fn new(servers: &[(ServerId, ServerSocket)]) -> Servers {
         let mut known = Servers { present: IdMap::new(), leaving: Vec::new() };
         for (id, server) in servers {
@@ -33,14 +39,11 @@ impl Servers {
         known
     }
 
-    /// Takes a server in.
-    ///
-    /// # Panics
-    /// When its id is in use.
+    /// Takes a server in, in place of the one that has its id.
     pub(super) fn add(&mut self, id: ServerId, server: &ServerSocket) {
-        let source = server.source.map(|source| SocketAddr::new(source, 0).into());
-        let server = Rc::new(Server { address: server.address.into(), source });
-        assert!(self.present.insert(id, server).is_none(), "{id:?} is in use");
+        let sources = server.sources.iter().map(|source| SocketAddr::new(*source, 0).into());
+        let server = Server { address: server.address.into(), sources: sources.collect() };
+        self.leaving.extend(self.present.insert(id, Rc::new(server)));
     }
 
     /// Gives a server up. Its address lives until [`Servers::forget`].
@@ -75,7 +78,7 @@ mod tests {
     fn an_address_stays_where_it_is_until_it_is_forgotten() {
         let server = |port| {
             let address = SocketAddr::from(([127, 0, 0, 1], port));
-            ServerSocket { address, source: None }
+            ServerSocket { address, sources: Vec::new() }
         };
         let mut servers = Servers::new(&[(ServerId(3), server(1))]);
         let address = &raw const servers.get(ServerId(3)).address;

@@ -24,8 +24,8 @@ pub type PassiveSocket = Arc<OwnedFd>;
 pub struct ServerSocket {
     /// Where it listens.
     pub address: SocketAddr,
-    /// The local address to connect from; the kernel's choice when absent.
-    pub source: Option<IpAddr>,
+    /// The local addresses to connect from; the kernel's choice where there are none.
+    pub sources: Vec<IpAddr>,
 }
 
 /// The sizes and sockets that a worker's ring is made from.
@@ -165,11 +165,11 @@ fn check_counts(setup: &RingSetup, clients_max: u32) -> Result<(), RingError> {
         );
     }
     let mixed = |(_, server): &&(ServerId, ServerSocket)| {
-        server.source.is_some_and(|source| source.is_ipv4() != server.address.is_ipv4())
+        server.sources.iter().any(|source| source.is_ipv4() != server.address.is_ipv4())
     };
     if let Some((_, server)) = setup.servers.iter().find(mixed) {
         return broken(
-            format!("server {} from {:?}", server.address, server.source),
+            format!("server {} from {:?}", server.address, server.sources),
             "a source address is of its server's family",
             "correct source_addresses of the upstream",
         );

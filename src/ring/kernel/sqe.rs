@@ -154,7 +154,13 @@ pub(super) fn socket(slot: u32, address: &SockaddrStorage) -> Entry {
 pub(super) fn set_option(slot: u32, level: i32, option: i32) -> Entry {
     // A constant of the program: it outlives every entry.
     static ON: libc::c_int = 1;
-    let (value, length_bytes) = ((&raw const ON).cast(), size_of_val(&ON) as u32);
+    set_value(slot, level, option, &raw const ON)
+}
+
+/// Sets an integer option to `value`, which the kernel reads when it carries the entry out.
+pub(super) fn set_value(slot: u32, level: i32, option: i32, value: *const libc::c_int) -> Entry {
+    let length_bytes = size_of::<libc::c_int>() as u32;
+    let value = value.cast();
     opcode::SetSockOpt::new(Fixed(slot), level as u32, option as u32, value, length_bytes).build()
 }
 

@@ -41,6 +41,11 @@ impl Ring for KernelRing {
         self.tables.are_behind()
     }
 
+    fn set_batch_wait(&mut self, wait: Duration) {
+        // The lead ring alone waits.
+        self.tables[0].queue.set_batch_wait(wait);
+    }
+
     fn counters(&self) -> RingCounters {
         RingCounters {
             parked_bytes: self.memory.parked.held_bytes() as u64,

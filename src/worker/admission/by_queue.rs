@@ -38,6 +38,8 @@ impl Admission {
                 all.restless |= seen.restless;
                 all.unmet |= seen.unmet;
                 all.condemned |= seen.condemned;
+            } else if gate < self.own {
+                self.count_waiting(gate, 0);
             }
         }
         self.last_poll = now;
@@ -99,6 +101,9 @@ impl Admission {
 
     fn poll_queue<R: Accepts>(&mut self, ring: &mut R, gate: usize) -> Seen {
         let waiting = ring.accept_queue(self.gates[gate].id).unwrap_or(0);
+        if gate < self.own {
+            self.count_waiting(gate, waiting);
+        }
         if waiting == 0 {
             // The client that an accept was armed for is gone; nothing stays pinned here.
             self.cancel(ring, gate);

@@ -2,32 +2,34 @@
 
 use super::Admission;
 use super::gate::Gate;
-use crate::base::GateId;
+use crate::base::{GateId, Millis};
 use crate::ring::Accepts;
 use crate::topology::Topology;
 
 impl Admission {
     /// Accepts at the gates of this topology from here on. A gate that is not in it is given up
-    /// once nothing is armed on it; clients that it accepts before are served.
+    /// once nothing is armed on it; clients that it accepts before are served. Accepts stay armed
+    /// wherever they may: to arm hundreds again takes milliseconds, in which nobody's bytes move.
     pub fn adopt<R: Accepts>(&mut self, ring: &mut R, topology: &Topology) {
+        self.count_nobody();
         for gate in 0..self.gates.len() {
-            if topology.gates.get(self.gates[gate].id).is_some() {
-                self.gates[gate].stay(topology);
-            } else {
-                self.gates[gate].leaving = true;
-                self.leaving = true;
-                self.cancel_again(ring, gate);
+            let stays = topology.gates.get(self.gates[gate].id).is_some();
+            if stays && self.gates[gate].stay(topology) {
+                continue;
             }
+            self.gates[gate].leaving = !stays;
+            self.leaving |= !stays;
+            self.cancel_again(ring, gate);
         }
         for id in topology.gates.ids() {
             if self.places.get(id).is_none() {
                 ring.add_gate(id);
                 self.gates.push(Gate::new(topology, id));
+                // Clients may wait there.
+                self.next_poll = Millis(0);
             }
         }
         self.arrange();
-        // Slots and permits are spread over other gates; a poll finds clients of the new ones.
-        self.cancel_all(ring);
         self.let_go(ring);
     }
 
@@ -38,6 +40,7 @@ impl Admission {
         let is_own = |gate: &&Gate| gate.owner() == worker;
         self.own = self.gates.iter().take_while(is_own).count();
         self.has_quotas = self.gates[..self.own].iter().any(|gate| gate.quota().is_some());
+        self.limits = self.find_limits();
         self.places = self.gates.iter().enumerate().map(|(at, gate)| (gate.id, at)).collect();
     }
 

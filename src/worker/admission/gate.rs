@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::base::{GateId, ListenerId};
-use crate::budget::Budget;
+use crate::budget::{Budget, Waiting};
 use crate::config::AtLimit;
 use crate::topology;
 use crate::topology::{Listener, Topology};
@@ -38,10 +38,13 @@ pub(super) struct Gate {
     pub(super) accepted: bool,
     /// At the last check it had clients in its queue and had accepted none.
     pub(super) suspected: bool,
-    /// No accept is armed on it any more: the kernel said that it does not listen, or we drain and
-    /// leave its queue to a successor.
+    /// No accept is armed on it any more: the kernel said that it does not listen.
     pub(super) shut: bool,
+    /// We drain, and leave its queue to the process that has it next.
+    pub(super) left: bool,
     pub(super) pause: Pause,
+    /// The upstream of its clients has no room for more.
+    pub(super) held: bool,
     /// The topology no longer has it.
     pub(super) leaving: bool,
 }
@@ -61,19 +64,25 @@ impl Gate {
             accepted: false,
             suspected: false,
             shut: false,
+            left: false,
             pause: Pause::No,
+            held: false,
             leaving: false,
         }
     }
 
-    /// It stays, and is what this topology says.
-    pub(super) fn stay(&mut self, topology: &Topology) {
+    /// It stays, and is what this topology says. Says whether what is armed may stay, too: it was
+    /// armed by the same policy and by a bound that is there still.
+    pub(super) fn stay(&mut self, topology: &Topology) -> bool {
         let what = topology.gates[self.id].clone();
         let listener = topology.listeners[what.listener].clone();
+        let is_alike = (self.at_limit(), self.quota().is_some())
+            == (listener.at_limit, listener.quota.is_some());
         if listener.quota.is_none() {
             self.give_quota_back(self.quota_permits);
         }
         (self.what, self.listener) = (what, listener);
+        is_alike && !self.quota().is_some_and(Budget::is_exceeded)
     }
 
     /// The listener whose clients come here.
@@ -101,6 +110,16 @@ impl Gate {
         self.listener.at_limit
     }
 
+    /// The clients in its queue that wait for an eviction.
+    pub(super) fn waiting(&self) -> &Waiting {
+        &self.what.waiting
+    }
+
+    /// The clients in its queue are counted, and not by the worker that has the same queue.
+    pub(super) fn counts_waiting(&self) -> bool {
+        self.at_limit() == AtLimit::Evict && self.what.queue_of == self.what.owner
+    }
+
     fn give_quota_back(&mut self, permits: u32) {
         self.quota_permits -= permits;
         if let Some(quota) = self.quota() {
@@ -110,7 +129,7 @@ impl Gate {
 
     /// No accept may be armed on it.
     pub(super) fn is_closed(&self) -> bool {
-        self.shut || self.leaving || self.pause != Pause::No
+        self.shut || self.left || self.leaving || self.held || self.pause != Pause::No
     }
 
     /// Its queue was empty, and the ring tells when it no longer is.

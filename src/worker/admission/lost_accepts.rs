@@ -1,6 +1,6 @@
 //! Accepts that were lost, and cancels that missed: found once a second and repeated.
 
-use super::gate::Pause;
+use super::gate::{Gate, Pause};
 use super::{Admission, Mode};
 use crate::ring::Accepts;
 
@@ -24,7 +24,8 @@ impl Admission {
             self.cancel_all(ring);
         }
         for gate in 0..self.gates.len() {
-            if self.gates[gate].pause == Pause::Begun || self.gates[gate].leaving {
+            let Gate { pause, leaving, held, .. } = self.gates[gate];
+            if pause == Pause::Begun || leaving || held {
                 self.cancel(ring, gate);
             }
         }

@@ -15,7 +15,7 @@
 //! Listeners with a quota have credits, never a multishot: the quota is exact.
 //!
 //! A client beyond a limit waits in its queue, or, by its listener's policy, is accepted without a
-//! permit and reset.
+//! permit and reset. Where the policy is to evict, it waits, and is counted until it comes in.
 
 mod by_queue;
 mod change;
@@ -25,17 +25,20 @@ mod pause;
 mod prearmed;
 #[cfg(test)]
 mod tests;
+mod waiting;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::base::{Errno, GateId, IdMap, Millis, WorkerId};
+use crate::base::{ConnIndex, Errno, GateId, IdMap, Millis, WorkerId};
 use crate::budget::Budget;
 use crate::config::AtLimit;
 use crate::conn::is_pressure;
 use crate::metrics::{Refusal, WorkerCounters};
 use crate::ring::Accepts;
 use crate::topology::{Listener, Topology};
+use crate::worker::limit::Limit;
 use gate::Gate;
 
 /// Credits armed on one listener at most: enough to keep a busy queue moving from turn to turn.
@@ -110,6 +113,10 @@ pub struct Admission {
     outstanding: u32,
     /// Some own gate has a quota.
     has_quotas: bool,
+    /// Where the listeners of own gates evict.
+    limits: Vec<Limit>,
+    /// Connections that are evicted and not gone, and the limit that it is for: few.
+    evicted: HashMap<ConnIndex, Arc<Budget>>,
     /// This worker has no slot left and has said so.
     full: bool,
     /// The gate that gets the first credit.
@@ -142,6 +149,8 @@ impl Admission {
             going: IdMap::new(),
             outstanding: 0,
             has_quotas: false,
+            limits: Vec::new(),
+            evicted: HashMap::new(),
             budget,
             counters,
             permits: 0,
@@ -171,6 +180,9 @@ impl Admission {
             self.permits += self.budget.lease(1);
         }
         let has_permit = self.permits > 0;
+        if gate.at_limit() == AtLimit::Evict {
+            gate.waiting().serve(&self.budget, gate.quota());
+        }
         let has_quota = gate.take_quota();
         if !more {
             gate.retire();
@@ -242,8 +254,8 @@ impl Admission {
             None => {
                 tracing::warn!(
                     %error,
-                    "the kernel has no file, memory or source port for another socket; \
-                     accepting rests and resumes by itself"
+                    "the kernel has no file or memory for another socket; accepting rests and \
+                     resumes by itself"
                 );
                 FIRST_REST
             }
@@ -257,10 +269,18 @@ impl Admission {
     /// Pauses are over: only we can serve the clients in our own queues.
     pub fn begin_drain<R: Accepts>(&mut self, ring: &mut R) {
         for gate in &mut self.gates {
-            gate.shut |= gate.is_inherited();
+            gate.left = gate.is_inherited();
             gate.resume();
         }
         self.cancel_all(ring);
+    }
+
+    /// The drain is cancelled: accepts as before, from the next turn on. Pauses have to be asked
+    /// for again.
+    pub fn end_drain(&mut self) {
+        self.gates.iter_mut().for_each(|gate| gate.left = false);
+        self.stopping = false;
+        self.next_poll = Millis(0);
     }
 
     /// Clients that wait in the accept queues which are ours to serve.
@@ -275,6 +295,7 @@ impl Admission {
         self.stopping = true;
         self.say_hungry(false);
         self.say_full(false);
+        self.count_nobody();
         self.cancel_all(ring);
     }
 
@@ -322,6 +343,7 @@ impl Admission {
         let needed = KEEP_BURSTS * burst + self.outstanding;
         if self.is_resting(now) {
             // Nothing new is armed; what still is brings clients, and must stay covered.
+            self.count_nobody();
             self.balance_permits(burst);
             if self.mode == Mode::Multishot && self.cover(ring) < needed {
                 self.cancel_all(ring);
@@ -360,6 +382,8 @@ impl Admission {
         }
         if self.rest.is_some() || self.polls_queues() {
             self.poll_queues(ring, now);
+        } else {
+            self.count_nobody();
         }
     }
 
@@ -417,22 +441,6 @@ impl Admission {
         if self.full != full {
             self.full = full;
             self.budget.set_full(self.worker, full);
-        }
-    }
-
-    /// Cancels every accept; [`Admission::arm`] goes on when the last is retired.
-    fn cancel_all<R: Accepts>(&mut self, ring: &mut R) {
-        self.mode = Mode::Changing;
-        for gate in 0..self.gates.len() {
-            self.cancel(ring, gate);
-        }
-    }
-
-    fn cancel<R: Accepts>(&mut self, ring: &mut R, gate: usize) {
-        let state = &mut self.gates[gate];
-        if state.armed > 0 && !state.cancelled {
-            state.cancelled = true;
-            ring.cancel_accepts(state.id);
         }
     }
 

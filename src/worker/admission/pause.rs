@@ -1,7 +1,7 @@
-//! A listener that accepts no client for a while: clients wait in its queues.
+//! Gates that accept no client for a while: clients wait in their queues.
 
 use super::Admission;
-use crate::base::{ListenerId, Millis};
+use crate::base::{GateId, ListenerId, Millis};
 use crate::ring::Accepts;
 
 impl Admission {
@@ -21,6 +21,27 @@ impl Admission {
             self.gates[gate].resume();
             self.next_poll = Millis(0);
         }
+    }
+
+    /// Arms no accept on the gates that are held from here on, and cancels those that are armed, as
+    /// for a pause; on the others as ever.
+    pub fn hold<R: Accepts>(&mut self, ring: &mut R, is_held: impl Fn(GateId) -> bool) {
+        for gate in 0..self.gates.len() {
+            let held = is_held(self.gates[gate].id);
+            if std::mem::replace(&mut self.gates[gate].held, held) == held {
+                continue;
+            }
+            if held {
+                self.cancel_again(ring, gate);
+            } else {
+                self.next_poll = Millis(0);
+            }
+        }
+    }
+
+    /// Has the other workers look whether there is something for them.
+    pub fn wake_others(&self) {
+        self.budget.wake_others(self.worker);
     }
 
     fn gates_of(&self, listener: ListenerId) -> Vec<usize> {

@@ -22,7 +22,7 @@ impl Admission {
         let share = ((left + self.outstanding) / self.ready().max(1)).min(MAX_CREDITS);
         let mut short = false;
         for gate in self.round_robin(self.own) {
-            if self.gates[gate].is_ready() {
+            if self.gates[gate].is_ready() && !self.gates[gate].cancelled {
                 let wanted = share.saturating_sub(self.gates[gate].armed).min(left);
                 left -= wanted;
                 self.arm_singles(ring, gate, wanted);
@@ -84,5 +84,21 @@ impl Admission {
         let missing = (bound + wanted).saturating_sub(self.permits);
         self.permits += self.budget.lease(missing);
         self.cover(ring).saturating_sub(bound).min(wanted)
+    }
+
+    /// Cancels every accept; [`Admission::arm`] goes on when the last is retired.
+    pub(super) fn cancel_all<R: Accepts>(&mut self, ring: &mut R) {
+        self.mode = Mode::Changing;
+        for gate in 0..self.gates.len() {
+            self.cancel(ring, gate);
+        }
+    }
+
+    pub(super) fn cancel<R: Accepts>(&mut self, ring: &mut R, gate: usize) {
+        let state = &mut self.gates[gate];
+        if state.armed > 0 && !state.cancelled {
+            state.cancelled = true;
+            ring.cancel_accepts(state.id);
+        }
     }
 }

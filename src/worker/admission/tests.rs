@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use super::*;
 use crate::base::{Id, ListenerId, RouteId};
-use crate::config::SocketOptions;
+use crate::config::{Preamble, SocketOptions};
 use crate::ring::AcceptMode;
 use crate::topology::{self, Shared};
 
@@ -73,14 +73,23 @@ fn gates(owners: &[u16], quota: Option<&Arc<Budget>>, at_limit: AtLimit) -> Topo
             name: format!("listener-{nth}"),
             route: RouteId::at(nth),
             at_limit,
+            evict_idle_after: Duration::from_secs(60),
             max_connections: quota.map(|quota| quota.limit()),
             quota: quota.filter(|_| nth == 0).map(|quota| quota.clone().into()),
+            preamble: Preamble::default(),
             sockets: SocketOptions::default(),
             still: Shared::default(),
         };
         topology.listeners.insert(listener, Arc::new(what));
         let (owner, address) = (WorkerId(*owner), SocketAddr::from(([127, 0, 0, 1], 7000)));
-        let what = topology::Gate { listener, owner, address, inherited: false };
+        let what = topology::Gate {
+            listener,
+            owner,
+            address,
+            inherited: false,
+            queue_of: owner,
+            waiting: Shared::default(),
+        };
         topology.gates.insert(gate, Arc::new(what));
     }
     topology
@@ -312,4 +321,51 @@ fn a_gate_that_the_topology_no_longer_has_goes_once_its_last_accept_is_over() {
     settle(&mut admission, &mut ring, Millis(2_000));
     assert!(ring.armed.iter().all(|armed| *armed > 0), "{:?} armed", ring.armed);
     assert_eq!(ring.removed, [GateId(1)]);
+}
+
+#[test]
+fn accepts_stay_armed_beside_a_gate_that_comes_or_goes() {
+    let budget = Arc::new(Budget::new(800, 1));
+    let quota = Arc::new(Budget::new(400, 1));
+    let both = gates(&[0, 0], Some(&quota), AtLimit::Queue);
+    let mut one = both.clone();
+    one.gates.remove(GateId(1));
+    let mut ring = FakeRing { room: 1000, ..FakeRing::default() };
+    let mut admission = worker(&budget, &one);
+    settle(&mut admission, &mut ring, Millis(0));
+    let armed = ring.armed[0];
+    assert!(armed > 0);
+    for (round, (topology, at_other)) in
+        [(&both, true), (&one, false), (&both, true)].into_iter().enumerate()
+    {
+        admission.adopt(&mut ring, topology);
+        assert_eq!((ring.armed[0], ring.ending[0]), (armed, 0), "round {round}");
+        settle(&mut admission, &mut ring, Millis(1_000 * (1 + round as u64)));
+        assert_eq!(ring.armed[1] > 0, at_other, "round {round}");
+        admission.gate_removed(GateId(1));
+    }
+    // What lies ready would be too many.
+    quota.set_limit(armed / 2);
+    admission.adopt(&mut ring, &both);
+    settle(&mut admission, &mut ring, Millis(9_000));
+    assert!(quota.leased() <= quota.limit(), "{} leased", quota.leased());
+}
+
+#[test]
+fn a_held_gate_has_no_accept_and_the_others_go_on() {
+    let budget = Arc::new(Budget::new(200, 2));
+    let mut ring = FakeRing { room: 100, queues: [5, 30], ..FakeRing::default() };
+    let mut admission = worker(&budget, &gates(&[0, 0], None, AtLimit::Queue));
+    settle(&mut admission, &mut ring, Millis(0));
+    let ready = ring.armed;
+    assert!(ready.iter().all(|armed| *armed > 0), "{ready:?}");
+
+    admission.hold(&mut ring, |gate| gate == GateId(1));
+    settle(&mut admission, &mut ring, Millis(10));
+    settle(&mut admission, &mut ring, Millis(1_100));
+    assert!(ring.armed[0] > 0 && ring.armed[1] == 0, "{:?}", ring.armed);
+
+    admission.hold(&mut ring, |_| false);
+    settle(&mut admission, &mut ring, Millis(1_200));
+    assert!(ring.armed.iter().all(|armed| *armed > 0), "{:?}", ring.armed);
 }

@@ -1,17 +1,20 @@
 //! Closes connections in time: those idle the longest first, at an even pace.
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::sync::Arc;
 use std::time::Duration;
 
-use super::pace::Spread;
-use super::reach::{Activity, Reach};
+use super::account::{Account, Line};
+use super::list::List;
+use super::pace::{Pace, Spread};
+use super::reach::{Activity, Part, Reach};
 use super::step::{ENDED_PER_STEP, Step, VISITED_PER_STEP};
 use crate::base::{ConnIndex, Millis, Tick};
 use crate::conn::Reason;
 
-/// The share of the drain's time over which connections are closed; the rest is for their endings.
+/// The part of the drain's time over which connections are closed; the rest is for their endings.
 const WINDOW_TENTHS: u32 = 9;
+/// The same where the drain's end ends nobody.
+const WHOLE_TENTHS: u32 = 10;
 
 /// The longest time between two closes: 50 clients a second that come back at once hurt nobody.
 const LONGEST_INTERVAL: Duration = Duration::from_millis(20);
@@ -19,7 +22,7 @@ const LONGEST_INTERVAL: Duration = Duration::from_millis(20);
 /// How long a connection is left alone after its accept, so that a client is served and not only
 /// accepted, and after its last byte, so that what is on its way arrives.
 const SERVICE: Duration = Duration::from_secs(1);
-/// The share of the window after which a connection is closed in its turn though its bytes still
+/// The part of the window after which a connection is closed in its turn though its bytes still
 /// move. Before, time allows it to finish.
 const SPARED_TENTHS: u32 = 7;
 /// The least of it, for clients who come near the end.
@@ -45,6 +48,8 @@ pub enum Whom {
     Left,
     /// Those that have been silent or open for longer than they may now: a timeout was lowered.
     Overdue,
+    /// So many in a hundred of those that belong to a part, the longest idle.
+    Part(Part, u8),
 }
 
 /// A drain under way.
@@ -61,12 +66,15 @@ pub enum Whom {
 #[derive(Debug)]
 pub struct Drain {
     whom: Whom,
+    line: Line,
     began: Millis,
     /// From here on nobody is spared.
     spared_until: Millis,
     deadline: Millis,
     stage: Stage,
     list: List,
+    /// How many of the list are to be closed; `None`: all.
+    quota: Option<usize>,
     pace: Spread,
     /// When the accept queues are polled next; `None`: the worker accepts no more.
     poll: Option<Millis>,
@@ -83,17 +91,32 @@ enum Stage {
 
 impl Drain {
     /// A drain from `now` to `deadline` of about `open` connections.
-    pub fn new(whom: Whom, open: u32, now: Millis, deadline: Millis) -> Drain {
-        let window = deadline.since(now) * WINDOW_TENTHS / 10;
+    pub fn new(
+        whom: Whom,
+        pace: Pace,
+        line: Line,
+        open: u32,
+        now: Millis,
+        deadline: Millis,
+    ) -> Drain {
+        let tenths = if matches!(whom, Whom::Part(..)) { WHOLE_TENTHS } else { WINDOW_TENTHS };
+        let window = deadline.since(now) * tenths / 10;
         let window_end = now.after(window);
+        let longest = match pace {
+            Pace::Brisk => LONGEST_INTERVAL,
+            Pace::Even => window,
+            Pace::Rate => Duration::ZERO,
+        };
         Drain {
             whom,
+            line,
             began: now,
             spared_until: now.after(window * SPARED_TENTHS / 10),
             deadline,
             stage: Stage::Listing(0),
             list: List::with_capacity(open as usize),
-            pace: Spread::new(now, window_end, LONGEST_INTERVAL),
+            quota: None,
+            pace: Spread::new(now, window_end, longest),
             poll: (whom == Whom::All).then_some(now),
             quiet_since: None,
         }
@@ -109,9 +132,21 @@ impl Drain {
         now.since(self.began) < self.deadline.since(self.began) / YOUTH
     }
 
-    /// There are more connections to close: all slots are looked at once more.
-    pub fn look_again(&mut self) {
+    /// There are more connections to close: all slots are looked at once more. It goes on in this
+    /// line of the account.
+    pub fn look_again(&mut self, line: Line) {
         self.stage = Stage::Listing(0);
+        self.line = line;
+    }
+
+    /// Whether it is a part of the drain of this account.
+    pub fn is_of(&self, account: &Arc<Account>) -> bool {
+        self.line.is_of(account)
+    }
+
+    /// How many are still to be closed, as far as they are listed.
+    fn left(&self) -> usize {
+        self.quota.map_or(self.list.len(), |quota| quota.min(self.list.len()))
     }
 
     /// Whether the worker still accepts, for this drain.
@@ -136,13 +171,15 @@ impl Drain {
             Stage::Listing(from) => self.list_from(reach, from),
             Stage::Closing => self.close_due(reach),
         };
+        let has_listed = matches!(self.stage, Stage::Closing);
+        self.line.tell(self.left(), self.pace.interval(), has_listed);
         match (next, self.whom) {
             (next, Whom::All) => {
                 let next = next.into_iter().chain(self.poll).fold(self.deadline, Millis::min);
                 Step::At(next)
             }
-            (Some(next), Whom::Left | Whom::Overdue) => Step::At(next),
-            (None, Whom::Left | Whom::Overdue) => Step::Over,
+            (Some(next), _) => Step::At(next),
+            (None, _) => Step::Over,
         }
     }
 
@@ -153,6 +190,7 @@ impl Drain {
             Whom::All => true,
             Whom::Left => reach.is_left(index),
             Whom::Overdue => reach.is_overdue(index),
+            Whom::Part(part, _) => reach.is_of(index, part),
         };
         is_meant.then_some(activity)
     }
@@ -187,7 +225,7 @@ impl Drain {
             self.list_one(reach, *index);
         }
         if !arrivals.is_empty() && matches!(self.stage, Stage::Closing) {
-            self.pace.fit(self.list.len(), reach.now());
+            self.pace.fit(self.left(), reach.now());
         }
     }
 
@@ -202,7 +240,10 @@ impl Drain {
         for _ in 0..VISITED_PER_STEP {
             let Some(index) = reach.next_slot(from) else {
                 self.stage = Stage::Closing;
-                self.pace.over(self.list.len(), reach.now());
+                if let Whom::Part(_, share @ ..100) = self.whom {
+                    self.quota = Some(self.line.share_of(self.list.len(), share));
+                }
+                self.pace.over(self.left(), reach.now());
                 return self.close_due(reach);
             };
             self.list_one(reach, index);
@@ -216,7 +257,7 @@ impl Drain {
     /// nobody is left.
     fn close_due<R: Reach>(&mut self, reach: &mut R) -> Option<Millis> {
         for _ in 0..ENDED_PER_STEP {
-            let (index, listed) = self.list.first()?;
+            let (index, listed) = self.list.first().filter(|_| self.left() > 0)?;
             let (now, turn) = (reach.now(), self.pace.turn());
             if now < turn {
                 return Some(turn);
@@ -232,15 +273,21 @@ impl Drain {
                 let served = self.served(opened, last);
                 if served > now {
                     // The pace waits for this one, and spreads the others over what is left.
-                    self.pace.over(self.list.len(), served);
+                    self.pace.over(self.left(), served);
                     continue;
                 }
+                if let Err(turn) = self.line.take_turn(now) {
+                    return Some(turn);
+                }
+                self.line.count_end();
             }
             self.list.take();
             self.pace.take();
+            // One that has left by itself is one of the share, too.
+            self.quota = self.quota.map(|quota| quota - 1);
             match self.whom {
                 _ if activity.is_none() => {}
-                Whom::All | Whom::Left => reach.end(index, Reason::Drained),
+                Whom::All | Whom::Left | Whom::Part(..) => reach.end(index, Reason::Drained),
                 Whom::Overdue => reach.end_overdue(index),
             }
         }
@@ -252,61 +299,4 @@ impl Drain {
         let accepted = opened.after(SERVICE).min(self.pace.end());
         accepted.max(last.begins().after(SERVICE).min(self.spared_until))
     }
-}
-
-/// Slots to visit, the one with the oldest activity first.
-#[derive(Debug)]
-struct List {
-    slots: BinaryHeap<Reverse<(Tick, ConnIndex)>>,
-    /// A bit for each slot: it is in the list.
-    has: Vec<u64>,
-}
-
-const _: () = assert!(size_of::<Reverse<(Tick, ConnIndex)>>() == 8);
-
-impl List {
-    fn with_capacity(many: usize) -> List {
-        List { slots: BinaryHeap::with_capacity(many), has: Vec::new() }
-    }
-
-    fn len(&self) -> usize {
-        self.slots.len()
-    }
-
-    /// Adds a slot, unless it is in the list already.
-    fn add(&mut self, index: ConnIndex, active: Tick) {
-        let (word, bit) = place(index);
-        if word >= self.has.len() {
-            self.has.resize(word + 1, 0);
-        }
-        if self.has[word] & bit == 0 {
-            self.has[word] |= bit;
-            self.slots.push(Reverse((active, index)));
-        }
-    }
-
-    /// The slot to visit next, and the activity that it is listed with.
-    fn first(&self) -> Option<(ConnIndex, Tick)> {
-        self.slots.peek().map(|Reverse((active, index))| (*index, *active))
-    }
-
-    /// Moves the first slot to where its activity puts it now.
-    fn put_back(&mut self, active: Tick) {
-        if let Some(mut first) = self.slots.peek_mut() {
-            first.0.0 = active;
-        }
-    }
-
-    /// Takes the first slot out.
-    fn take(&mut self) {
-        if let Some(Reverse((_, index))) = self.slots.pop() {
-            let (word, bit) = place(index);
-            self.has[word] &= !bit;
-        }
-    }
-}
-
-/// A slot's word among the bits, and its bit there.
-fn place(index: ConnIndex) -> (usize, u64) {
-    ((index.0 / u64::BITS) as usize, 1 << (index.0 % u64::BITS))
 }

@@ -6,14 +6,16 @@
 //! earliest of these moments, and a limit of the worker's sleep. An idle worker pays for the check
 //! of an empty list. `worker/mailbox.rs` turns orders into errands.
 //!
-//! | errand  | begun by       | visits                      | pace                 | then   |
-//! |---------|----------------|-----------------------------|----------------------|--------|
-//! | `Scan`  | `Order::Scan`  | every slot, or ids named    | 512 visits a step    | `Kill` |
-//! | `Kill`  | a scan         | the ids that a scan chose   | 1,000 ends a second  |        |
-//! | `Drain` | `Order::Drain` | all, the longest idle first | even over its window | `Stop` |
-//! | `Drain` | `Order::Adopt` | what left the topology      | even over its window |        |
-//! | `Drain` | `Order::Adopt` | those overdue by a timeout  | even over its window |        |
-//! | `Stop`  | `Order::Stop`  | every slot                  | 1,024 ends a step    |        |
+//! | errand  | begun by         | visits                      | pace                 | then   |
+//! |---------|------------------|-----------------------------|----------------------|--------|
+//! | `Scan`  | `Order::Scan`    | every slot, or ids named    | 512 visits a step    | `Kill` |
+//! | `Kill`  | a scan           | the ids that a scan chose   | 1,000 ends a second  |        |
+//! | `Drain` | `Order::Drain`   | all, the longest idle first | even over its window | `Stop` |
+//! | `Drain` | `Order::Drain`   | a part, or a share of it    | even, or by a rate   |        |
+//! | `Drain` | `Order::EndLeft` | what left the topology      | even over its window |        |
+//! | `Drain` | `Order::Adopt`   | those overdue by a timeout  | even over its window |        |
+//! | `Evict` | waiting clients  | the longest idle first      | by the limit's size  |        |
+//! | `Stop`  | `Order::Stop`    | every slot                  | 1,024 ends a step    |        |
 //!
 //! A connection is judged when an errand reaches it, by what it is then. What an errand keeps (a
 //! list of ids, an order of slots) says only where to go.
@@ -22,13 +24,14 @@
 //! each match below, and a `begin_…` in [`Errands`] that an order or the worker calls. It needs no
 //! field of the worker and no line in its loop:
 //!
-//! - An eviction keeps its slot from one time to the next, as the hand of a clock: it looks at a
-//!   bounded number of slots from there on, ends the idle ones, and is over when enough are ended.
 //! - A handover visits as a drain does. Where a drain ends a connection, it exports one, for which
 //!   [`Reach`] gets one more method.
 
+mod account;
 mod drain;
+mod evict;
 mod kill;
+mod list;
 mod pace;
 mod reach;
 mod scan;
@@ -38,13 +41,20 @@ mod stop;
 mod tests;
 
 use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
 
 use crate::base::{ConnIndex, Millis};
 use crate::ring::{FourTuple, Token};
+use crate::worker::limit::Limit;
 use crate::worker::question::{Purpose, Reply, Task};
-use drain::{Drain, Whom};
+pub use account::{Account, Line, Standing};
+use drain::Drain;
+pub use drain::Whom;
+use evict::Evict;
 use kill::Kill;
-pub use reach::{Activity, Reach};
+pub use pace::Pace;
+pub use reach::{Activity, Part, Reach};
 use scan::Scan;
 use step::Step;
 use stop::Stop;
@@ -56,8 +66,10 @@ pub enum Errand {
     Scan(Box<Scan>),
     /// Ends those chosen.
     Kill(Box<Kill>),
-    /// Ends all, or those that left the topology, at a pace.
+    /// Ends all, a part, or those that left the topology, at a pace.
     Drain(Box<Drain>),
+    /// Ends idle ones for clients that wait at a limit.
+    Evict(Box<Evict>),
     /// Ends all, now.
     Stop(Stop),
 }
@@ -69,6 +81,7 @@ impl Errand {
             Errand::Scan(scan) => scan.step(reach),
             Errand::Kill(kill) => kill.step(reach),
             Errand::Drain(drain) => drain.step(reach),
+            Errand::Evict(evict) => evict.step(reach),
             Errand::Stop(stop) => stop.step(reach),
         };
         match step {
@@ -90,18 +103,18 @@ impl Errand {
             }
             Errand::Drain(drain) => match drain.whom() {
                 Whom::All => Some(Errand::Stop(Stop::new())),
-                Whom::Left | Whom::Overdue => None,
+                Whom::Left | Whom::Overdue | Whom::Part(..) => None,
             },
-            Errand::Stop(_) => None,
+            Errand::Evict(_) | Errand::Stop(_) => None,
         }
     }
 
     fn farewell(&self) -> Farewell {
         match self {
-            Errand::Scan(_) | Errand::Kill(_) => Farewell::No,
+            Errand::Scan(_) | Errand::Kill(_) | Errand::Evict(_) => Farewell::No,
             Errand::Drain(drain) => match drain.whom() {
                 Whom::All => Farewell::Draining,
-                Whom::Left | Whom::Overdue => Farewell::No,
+                Whom::Left | Whom::Overdue | Whom::Part(..) => Farewell::No,
             },
             Errand::Stop(_) => Farewell::Stopping,
         }
@@ -116,7 +129,7 @@ impl Errand {
     fn abandon(self) {
         match self {
             Errand::Kill(kill) => kill.answer(),
-            Errand::Scan(_) | Errand::Drain(_) | Errand::Stop(_) => {}
+            Errand::Scan(_) | Errand::Drain(_) | Errand::Evict(_) | Errand::Stop(_) => {}
         }
     }
 }
@@ -129,7 +142,20 @@ pub struct Running {
     next: Option<Millis>,
 }
 
-/// How far a worker's farewell is. It only ever goes on.
+/// A drain, as one worker is to carry it out.
+#[derive(Debug)]
+pub struct DrainOrder {
+    /// Whose connections it closes.
+    pub whom: Whom,
+    /// How the closes follow each other.
+    pub pace: Pace,
+    /// Over this time.
+    pub within: Duration,
+    /// Where the worker says how far it is.
+    pub line: Line,
+}
+
+/// How far a worker's farewell is. It goes on, but for a drain that is cancelled.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Farewell {
     /// The worker stays.
@@ -142,7 +168,8 @@ pub enum Farewell {
 }
 
 /// All errands of a worker: at most one scan, one kill, one farewell (a drain of all or a stop),
-/// and few drains of what left the topology or is overdue.
+/// few drains of what left the topology or is overdue, one drain of each part and one eviction for
+/// each limit.
 #[derive(Debug, Default)]
 pub struct Errands {
     /// In the order in which they take their steps.
@@ -188,7 +215,7 @@ impl Errands {
         let is_in_the_way = |errand: &Errand| match errand {
             Errand::Scan(_) => true,
             Errand::Kill(_) => task.purpose == Purpose::Kill,
-            Errand::Drain(_) | Errand::Stop(_) => false,
+            Errand::Drain(_) | Errand::Evict(_) | Errand::Stop(_) => false,
         };
         if self.list.iter().any(|running| is_in_the_way(&running.errand)) {
             // The asker may be gone; then nobody needs the answer.
@@ -198,26 +225,29 @@ impl Errands {
         self.begin(Errand::Scan(Box::new(Scan::new(task, now))), now);
     }
 
-    /// Begins a drain of about `open` connections. No farewell may be under way.
-    pub fn begin_drain(&mut self, open: u32, now: Millis, deadline: Millis) {
-        assert_eq!(self.farewell, Farewell::No, "a farewell is not begun twice");
-        let drain = Drain::new(Whom::All, open, now, deadline);
+    /// Begins a drain, of all or of a part, of about `open` connections. If it is of all, no
+    /// farewell may be under way.
+    pub fn begin_drain(&mut self, order: DrainOrder, open: u32, now: Millis) {
+        let DrainOrder { whom, pace, within, line } = order;
+        let is_farewell = whom == Whom::All;
+        assert!(!is_farewell || self.farewell == Farewell::No, "a farewell is not begun twice");
+        let drain = Drain::new(whom, pace, line, open, now, now.after(within));
         self.begin(Errand::Drain(Box::new(drain)), now);
     }
 
     /// Begins to drain the connections that are left of what the topology no longer has, until
     /// `deadline`, or hands them to such a drain that has only begun.
-    pub fn begin_removal(&mut self, now: Millis, deadline: Millis) {
-        self.begin_part(Whom::Left, now, deadline);
+    pub fn begin_removal(&mut self, line: Line, now: Millis, deadline: Millis) {
+        self.begin_part(Whom::Left, line, now, deadline);
     }
 
     /// Begins to end the connections that a lowered timeout has made overdue, until `deadline`; the
     /// deadlines of the others are set again. Or hands them to such an errand that has only begun.
-    pub fn begin_overdue(&mut self, now: Millis, deadline: Millis) {
-        self.begin_part(Whom::Overdue, now, deadline);
+    pub fn begin_overdue(&mut self, line: Line, now: Millis, deadline: Millis) {
+        self.begin_part(Whom::Overdue, line, now, deadline);
     }
 
-    fn begin_part(&mut self, whom: Whom, now: Millis, deadline: Millis) {
+    fn begin_part(&mut self, whom: Whom, line: Line, now: Millis, deadline: Millis) {
         let young = self.list.iter_mut().find_map(|running| match &mut running.errand {
             Errand::Drain(drain) if drain.whom() == whom && drain.is_young(now) => {
                 running.next = Some(now);
@@ -226,9 +256,42 @@ impl Errands {
             _ => None,
         });
         match young {
-            Some(drain) => drain.look_again(),
-            None => self.begin(Errand::Drain(Box::new(Drain::new(whom, 0, now, deadline))), now),
+            Some(drain) => drain.look_again(line),
+            None => {
+                let drain = Drain::new(whom, Pace::Brisk, line, 0, now, deadline);
+                self.begin(Errand::Drain(Box::new(drain)), now);
+            }
         }
+    }
+
+    /// Begins to evict at a limit, unless an errand for it is under way.
+    pub fn begin_eviction(&mut self, limit: &Limit, now: Millis) {
+        let is_for = |errand: &Errand| matches!(errand, Errand::Evict(one) if one.is_for(limit));
+        if !self.list.iter().any(|running| is_for(&running.errand)) {
+            self.begin(Errand::Evict(Box::new(Evict::new(limit.clone(), now))), now);
+        }
+    }
+
+    /// Forgets the evictions: a limit, or what may be evicted there, is no longer what it was.
+    /// Where clients wait they begin again.
+    pub fn end_evictions(&mut self) {
+        self.list.retain(|running| !matches!(running.errand, Errand::Evict(_)));
+    }
+
+    /// Ends the drain of this account; the connections that it has not closed stay. Says whether it
+    /// was the worker's farewell, which is off then.
+    pub fn cancel(&mut self, account: &Arc<Account>) -> bool {
+        let is_it = |errand: &Errand| matches!(errand, Errand::Drain(one) if one.is_of(account));
+        let Some(place) = self.list.iter().position(|running| is_it(&running.errand)) else {
+            return false;
+        };
+        let cancelled = self.list.remove(place).expect("it is there");
+        let was_farewell = cancelled.errand.farewell() == Farewell::Draining;
+        if was_farewell {
+            self.farewell = Farewell::No;
+            self.arrivals.clear();
+        }
+        was_farewell
     }
 
     /// Begins a stop, in place of a drain. Says whether the worker still accepts.

@@ -1,9 +1,10 @@
 //! The interface of errands to their worker.
 
-use crate::base::{ConnIndex, Millis, Side, Tick};
+use crate::base::{ConnIndex, ListenerId, Millis, ServerId, Side, Tick, UpstreamId};
 use crate::conn::Reason;
 use crate::query::{ConnId, Facts};
 use crate::topology::Parties;
+use crate::worker::limit::Limit;
 
 /// The worker as an errand sees it. Every method is a bounded piece of work.
 pub trait Reach {
@@ -23,12 +24,22 @@ pub trait Reach {
     /// topology no longer has.
     fn is_left(&mut self, index: ConnIndex) -> bool;
 
+    /// Whether the connection in a slot, which is there, belongs to a part of the gateway.
+    fn is_of(&mut self, index: ConnIndex, part: Part) -> bool;
+
     /// Whether the connection in a slot, which is there, is open or silent for longer than it may
-    /// be. If not, its deadline is set again, by the timeouts of now.
+    /// be. If not, it goes by what the worker goes by now: its timeouts, and what is noted of it.
     fn is_overdue(&mut self, index: ConnIndex) -> bool;
 
     /// Ends the connection in a slot as its timeout does, if it is overdue.
     fn end_overdue(&mut self, index: ConnIndex);
+
+    /// From when on the connection in a slot may be evicted, if no byte of it moves; `None`: there
+    /// is none, it is not joined, or its listener evicts nobody. `of`: only that listener's may be.
+    fn makes_way_at(&mut self, index: ConnIndex, of: Option<ListenerId>) -> Option<Millis>;
+
+    /// Evicts the connection in a slot, which may be, for a client that waits at a limit.
+    fn evict(&mut self, index: ConnIndex, limit: &Limit);
 
     /// The facts of the connection in a slot, if there is one.
     fn facts(&mut self, index: ConnIndex) -> Option<Facts>;
@@ -63,6 +74,19 @@ pub trait Reach {
 
     /// The slots of clients that came since a farewell last took them.
     fn take_arrivals(&mut self) -> Vec<ConnIndex>;
+}
+
+/// A part of the gateway, to whose connections a drain is confined.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// All of it.
+    Whole,
+    /// The connections of a listener.
+    Listener(ListenerId),
+    /// Those that count for a server.
+    Server(ServerId),
+    /// Those that go to an upstream.
+    Upstream(UpstreamId),
 }
 
 /// When a connection was active.

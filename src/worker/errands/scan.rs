@@ -6,7 +6,7 @@ use std::collections::{BinaryHeap, VecDeque};
 use super::reach::Reach;
 use super::step::{Step, VISITED_PER_STEP};
 use crate::base::{BySide, ConnIndex, Millis, Side};
-use crate::query::ConnId;
+use crate::query::{By, ConnId};
 use crate::ring::{FourTuple, Token};
 use crate::worker::question::{Answer, Candidate, Purpose, Reply, Row, Task};
 
@@ -24,6 +24,9 @@ pub struct Scan {
     /// The best so far, the least of them on top.
     best: BinaryHeap<Reverse<Candidate>>,
     asked: Vec<Asked>,
+    /// Their client's side is as it must be; the other side is asked for in the next step. They
+    /// are as few as were asked for at one time.
+    half_known: Vec<Candidate>,
 }
 
 /// How far a scan is.
@@ -76,6 +79,7 @@ impl Scan {
             answer: Answer::default(),
             best: BinaryHeap::new(),
             asked: Vec::new(),
+            half_known: Vec::new(),
         }
     }
 
@@ -125,6 +129,11 @@ impl Scan {
     /// Visits a bounded number of connections from `from` on. Says whether it can go on before the
     /// kernel answers.
     fn scan_slots<R: Reach>(&mut self, reach: &mut R, mut from: u32) -> bool {
+        for candidate in std::mem::take(&mut self.half_known) {
+            if reach.is_there(candidate.row.id) {
+                self.ask_about(reach, candidate, Side::Upstream);
+            }
+        }
         for _ in 0..VISITED_PER_STEP {
             if self.asked.len() == ASKED_AT_ONCE {
                 self.stage = Stage::Scanning(from);
@@ -160,7 +169,7 @@ impl Scan {
                 let best = std::mem::take(&mut self.best).into_iter();
                 Stage::Addresses(best.map(|Reverse(candidate)| candidate).collect(), 0)
             }
-            Purpose::Kill => Stage::Over,
+            Purpose::Kill | Purpose::Count(_) => Stage::Over,
         };
         true
     }
@@ -171,21 +180,44 @@ impl Scan {
             return;
         }
         let sort_key = self.task.query.sort_key(&facts);
-        let asks_source = self.task.query.asks_source();
-        if !asks_source && self.has_better_than(sort_key) {
-            self.answer.matched += 1;
-            return;
+        let first_asked = Side::BOTH.into_iter().find(|side| self.asks(*side));
+        match (first_asked, self.task.purpose) {
+            (None, Purpose::Count(by)) => {
+                self.answer.matched += 1;
+                self.answer.tally.count(by, &facts, None, || reach.parties(index));
+                return;
+            }
+            (None, _) if self.has_better_than(sort_key) => {
+                self.answer.matched += 1;
+                return;
+            }
+            _ => {}
         }
         let Some(parties) = reach.parties(index) else { return };
         let id = reach.id(index);
         let row = Box::new(Row { id, facts, parties, addresses: BySide([None; 2]) });
         let candidate = Candidate { sort_key, row };
-        if !asks_source {
-            self.take(candidate);
-        } else if reach.has_addresses(index, Side::Client) {
-            self.ask(reach, id, Side::Client, About::Candidate(candidate));
+        match first_asked {
+            Some(side) => self.ask_about(reach, candidate, side),
+            None => self.take(candidate),
         }
-        // Of a connection that is ending no address is asked any more, so it matches none.
+    }
+
+    /// Whether the addresses of a side are needed to judge a connection, or to count it.
+    fn asks(&self, side: Side) -> bool {
+        let counts = self.task.purpose == Purpose::Count(By::Source) && side == Side::Client;
+        counts || self.task.query.asks(side)
+    }
+
+    /// Asks for the addresses of a side of a candidate. Of a connection that is ending no address
+    /// is asked any more, so it matches none.
+    fn ask_about<R: Reach>(&mut self, reach: &mut R, candidate: Candidate, side: Side) {
+        let id = candidate.row.id;
+        if reach.has_addresses(ConnIndex(id.slot), side) {
+            self.ask(reach, id, side, About::Candidate(candidate));
+        } else if !self.task.query.asks(side) {
+            self.take(candidate);
+        }
     }
 
     /// Asks for the addresses of the chosen, a bounded number at a time. Says whether it can go on
@@ -239,6 +271,13 @@ impl Scan {
     /// A connection that matches; it is kept while no `limit` others come before it.
     fn take(&mut self, candidate: Candidate) {
         self.answer.matched += 1;
+        if let Purpose::Count(by) = self.task.purpose {
+            let Row { facts, parties, addresses, .. } = &*candidate.row;
+            let source = addresses[Side::Client].and_then(|found| found.peer);
+            let source = source.map(|source| source.ip());
+            self.answer.tally.count(by, facts, source, || Some(parties.clone()));
+            return;
+        }
         let limit = self.task.query.limit as usize;
         if self.best.len() < limit {
             return self.best.push(Reverse(candidate));
@@ -255,10 +294,20 @@ impl Scan {
         self.answer.addresses_missing += u64::from(found.is_none());
         match (asked.about, &mut self.stage) {
             (About::Candidate(mut candidate), Stage::Scanning(_)) => {
-                let source = found.and_then(|found| found.peer);
-                if source.is_some_and(|source| self.task.query.admits_source(source.ip())) {
-                    candidate.row.addresses[asked.side] = found;
-                    self.take(candidate);
+                let query = &self.task.query;
+                let is_meant = match found {
+                    Some(FourTuple { local, peer, .. }) => {
+                        query.admits_addresses(asked.side, local, peer)
+                    }
+                    None => !query.asks(asked.side),
+                };
+                candidate.row.addresses[asked.side] = found;
+                match (is_meant, asked.side) {
+                    (false, _) => {}
+                    (true, Side::Client) if self.asks(Side::Upstream) => {
+                        self.half_known.push(candidate);
+                    }
+                    (true, _) => self.take(candidate),
                 }
             }
             (About::Row(place), Stage::Addresses(rows, _)) => {

@@ -1,13 +1,17 @@
 //! Errands over a worker that is a list of connections.
 
+mod evictions;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::*;
-use crate::base::{Side, Tick};
+use crate::base::{ListenerId, Side, Tick};
 use crate::conn::Reason;
 use crate::query::{ConnId, Facts};
 use crate::topology::Parties;
+
+mod parts;
 
 /// A worker's connections, its clock, and what was done to it.
 #[derive(Debug, Default)]
@@ -21,6 +25,8 @@ struct Fake {
     accepts_no_more: bool,
     /// Slots whose connection is on what the topology no longer has.
     left: BTreeSet<ConnIndex>,
+    /// Slots whose connection belongs to any part.
+    part: BTreeSet<ConnIndex>,
     /// How long a connection may be idle.
     idle: Option<Duration>,
     /// Deadlines that were set again.
@@ -53,8 +59,12 @@ impl Fake {
     }
 
     fn drain(&mut self, seconds: u64) {
-        let (open, now) = (self.conns.len() as u32, self.now);
-        self.errands.begin_drain(open, now, now.after(Duration::from_secs(seconds)));
+        self.drain_of(Whom::All, Pace::Brisk, line(), seconds);
+    }
+
+    fn drain_of(&mut self, whom: Whom, pace: Pace, line: Line, seconds: u64) {
+        let (open, within) = (self.conns.len() as u32, Duration::from_secs(seconds));
+        self.errands.begin_drain(DrainOrder { whom, pace, within, line }, open, self.now);
     }
 
     fn turn(&mut self) {
@@ -108,6 +118,10 @@ impl Reach for Fake {
         self.left.contains(&index)
     }
 
+    fn is_of(&mut self, index: ConnIndex, part: Part) -> bool {
+        part == Part::Whole || self.part.contains(&index)
+    }
+
     fn is_overdue(&mut self, index: ConnIndex) -> bool {
         let idle = self.idle.is_some_and(|idle| {
             self.conns.get(&index).is_some_and(|one| one.last.begins().after(idle) <= self.now)
@@ -120,6 +134,18 @@ impl Reach for Fake {
         if self.is_overdue(index) {
             self.end(index, Reason::IdleTimeout);
         }
+    }
+
+    fn makes_way_at(&mut self, index: ConnIndex, _: Option<ListenerId>) -> Option<Millis> {
+        let one = self.conns.get(&index)?;
+        Some(one.last.begins().after(self.idle?))
+    }
+
+    fn evict(&mut self, index: ConnIndex, limit: &Limit) {
+        self.end(index, Reason::Evicted);
+        limit.bound.leave();
+        limit.bound.give_back(1);
+        limit.bound.evicted();
     }
 
     fn facts(&mut self, _: ConnIndex) -> Option<Facts> {
@@ -166,6 +192,11 @@ impl Reach for Fake {
     fn take_arrivals(&mut self) -> Vec<ConnIndex> {
         self.errands.take_arrivals()
     }
+}
+
+/// A line of an account that nobody looks at.
+fn line() -> Line {
+    Account::open(1, None, Millis(0)).1.remove(0)
 }
 
 fn drained(many: usize, seconds: u64) -> Vec<u64> {
@@ -279,7 +310,7 @@ fn a_stream_among_idle_ones_is_left_to_finish() {
 fn what_left_the_topology_is_drained_and_nobody_else() {
     let mut fake = Fake::with(std::iter::repeat_n(0, 4_000), 60_000);
     fake.left = (0..4_000).step_by(2).map(ConnIndex).collect();
-    fake.errands.begin_removal(fake.now, Millis(80_000));
+    fake.errands.begin_removal(line(), fake.now, Millis(80_000));
     while let Some(next) = fake.errands.next() {
         fake.now = fake.now.max(next);
         fake.turn();
@@ -308,7 +339,7 @@ fn removals_that_follow_each_other_are_few_errands_and_each_keeps_its_time() {
         if now % 20 == 0 && now < 120_000 {
             let slot = (now - 60_000) / 20;
             fake.left.insert(ConnIndex(slot as u32));
-            fake.errands.begin_removal(fake.now, fake.now.after(Duration::from_secs(8)));
+            fake.errands.begin_removal(line(), fake.now, fake.now.after(Duration::from_secs(8)));
             most = most.max(fake.errands.count());
         }
         fake.turn_at(now);
@@ -326,7 +357,7 @@ fn a_lowered_timeout_ends_whom_it_makes_overdue_evenly_and_sets_other_deadlines_
     // Half have been silent for a minute, half for a second.
     let mut fake = Fake::with((0..4_000).map(|slot| (slot % 2) * 59_000), 60_000);
     fake.idle = Some(Duration::from_secs(30));
-    fake.errands.begin_overdue(fake.now, Millis(80_000));
+    fake.errands.begin_overdue(line(), fake.now, Millis(80_000));
     while let Some(next) = fake.errands.next() {
         fake.now = fake.now.max(next);
         if fake.ended.len() == 100 {
@@ -348,7 +379,7 @@ fn a_lowered_timeout_ends_whom_it_makes_overdue_evenly_and_sets_other_deadlines_
 fn a_slot_that_an_unconcerned_client_got_meanwhile_is_passed_over() {
     let mut fake = Fake::with([0; 100], 60_000);
     fake.left = (0..100).map(ConnIndex).collect();
-    fake.errands.begin_removal(fake.now, Millis(70_000));
+    fake.errands.begin_removal(line(), fake.now, Millis(70_000));
     fake.turn();
     fake.left.remove(&ConnIndex(99));
     while let Some(next) = fake.errands.next() {

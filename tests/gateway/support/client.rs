@@ -149,6 +149,20 @@ pub(crate) fn echo(stream: &TcpStream, seed: u64, bytes: u64) {
     receive(stream, &mut back, bytes);
 }
 
+/// These clients, each of which has asked for one byte.
+pub(crate) fn asking(clients: impl Iterator<Item = TcpStream>) -> Vec<TcpStream> {
+    let asking: Vec<_> = clients.collect();
+    for mut stream in &asking {
+        stream.write_all(b"?").expect("a waiting client may send");
+    }
+    asking
+}
+
+/// Waits for the byte that a client has asked for.
+pub(crate) fn hear(mut stream: &TcpStream) {
+    stream.read_exact(&mut [0]).expect("it is served in the end");
+}
+
 /// Whether nothing at all comes for a while: no byte, no ending.
 pub(crate) fn is_silent(mut stream: &TcpStream) -> bool {
     stream.set_read_timeout(Some(WATCH)).expect("a timeout");

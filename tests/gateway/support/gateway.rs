@@ -46,6 +46,14 @@ impl Report {
         assert_eq!(self.ended, expected, "connections ended, by reason");
         assert_eq!(self.accepted, expected.values().sum::<u64>(), "connections accepted");
     }
+
+    /// Asserts that this many connections were closed, whichever side was the first.
+    pub(crate) fn expect_closed(&self, count: u64) {
+        let closed = |reason: &String| reason.starts_with("closed-by-");
+        assert!(self.ended.keys().all(closed), "connections ended: {:?}", self.ended);
+        assert_eq!(self.ended.values().sum::<u64>(), count, "connections closed");
+        assert_eq!(self.accepted, count, "connections accepted");
+    }
 }
 
 impl Gateway {
@@ -87,13 +95,16 @@ impl Gateway {
     }
 
     /// Starts a gateway in a runtime directory that it shares with others, and waits for nothing.
-    pub(crate) fn launch_in(home: Arc<Home>, mut command: Command, config: Option<&str>) -> Self {
+    pub(crate) fn launch_in(home: Arc<Home>, command: Command, config: Option<&str>) -> Self {
+        let path = config.map(|config| home.write("portcullis.toml", config));
+        Self::launch_with(home, command, path.as_deref())
+    }
+
+    /// The same with a config file that is there.
+    pub(crate) fn launch_with(home: Arc<Home>, mut command: Command, path: Option<&Path>) -> Self {
         allow_many_files();
         command.arg("run");
-        if let Some(config) = config {
-            let path = home.path.join("portcullis.toml");
-            let level = if config.contains("[log]") { "" } else { "\n[log]\nlevel = \"debug\"\n" };
-            std::fs::write(&path, format!("{config}{level}")).expect("the config is written");
+        if let Some(path) = path {
             command.arg("--config").arg(path);
         }
         command.env("RUNTIME_DIRECTORY", &home.path).env("XDG_RUNTIME_DIR", &home.path);
@@ -298,6 +309,14 @@ impl Home {
     /// Where it is.
     pub(crate) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Writes a config file there; unless it says otherwise, the log has each connection's end.
+    pub(crate) fn write(&self, name: &str, config: &str) -> PathBuf {
+        let path = self.path.join(name);
+        let level = if config.contains("[log]") { "" } else { "\n[log]\nlevel = \"debug\"\n" };
+        std::fs::write(&path, format!("{config}{level}")).expect("the config is written");
+        path
     }
 
     pub(crate) fn new() -> Arc<Self> {

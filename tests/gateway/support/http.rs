@@ -19,8 +19,13 @@ pub(crate) fn get(address: SocketAddr, path: &str) -> Answer {
 
 /// Sends these bytes and takes whatever comes back until the end.
 pub(crate) fn say(address: SocketAddr, bytes: &[u8]) -> Answer {
-    let mut stream = TcpStream::connect(address).expect("the status server listens");
+    let stream = TcpStream::connect(address).expect("the status server listens");
     stream.set_read_timeout(Some(Duration::from_secs(60))).expect("a timeout");
+    say_to(stream, bytes)
+}
+
+/// The same to a socket that is connected already.
+pub(crate) fn say_to(mut stream: impl Read + Write, bytes: &[u8]) -> Answer {
     // It may have answered and closed before it took everything.
     let _ = stream.write_all(bytes);
     let mut text = Vec::new();

@@ -13,9 +13,11 @@ pub(crate) mod http;
 pub(crate) mod log;
 pub(crate) mod network;
 pub(crate) mod procfs;
+pub(crate) mod screen;
 pub(crate) mod server;
 pub(crate) mod socket;
 pub(crate) mod stalled;
+pub(crate) mod terminal;
 pub(crate) mod unreachable;
 
 use std::time::{Duration, Instant};

@@ -42,14 +42,17 @@ fn hex_address(text: &str) -> SocketAddr {
     (Ipv4Addr::from(ip), u16::from_str_radix(port, 16).expect("a port in hex")).into()
 }
 
-/// A counter of TCP in the calling thread's network, such as `AttemptFails`.
+/// A counter of TCP in the calling thread's network, such as `AttemptFails` or `ListenOverflows`.
 pub(crate) fn tcp_counter(name: &str) -> u64 {
-    let table = read("/proc/thread-self/net/snmp");
-    let mut lines = table.lines().filter(|line| line.starts_with("Tcp:"));
-    let (names, values) = (lines.next().expect("names"), lines.next().expect("values"));
-    let place = names.split_whitespace().position(|word| word == name);
-    let value = place.and_then(|place| values.split_whitespace().nth(place));
-    value.and_then(|value| value.parse().ok()).unwrap_or_else(|| panic!("no counter {name}"))
+    let tables = [("snmp", "Tcp:"), ("netstat", "TcpExt:")];
+    let mut values = tables.into_iter().filter_map(|(file, begin)| {
+        let table = read(&format!("/proc/thread-self/net/{file}"));
+        let mut lines = table.lines().filter(|line| line.starts_with(begin));
+        let (names, values) = (lines.next().expect("names"), lines.next().expect("values"));
+        let place = names.split_whitespace().position(|word| word == name)?;
+        values.split_whitespace().nth(place)?.parse().ok()
+    });
+    values.next().unwrap_or_else(|| panic!("no counter {name}"))
 }
 
 /// How many sockets exist in the calling thread's network, whoever holds them.

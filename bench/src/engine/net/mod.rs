@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::time::{Duration, Instant};
 
-use portcullis::base::{Chunk, Errno, OpKind, Side};
+use portcullis::base::{Chunk, Errno, OpKind, Side, Source};
 use portcullis::ring::{
     Buffers, ConnIndex, GateId, KernelRing, Operation, Operations, PassiveSocket, Ring, RingSetup,
     ServerId, ServerSocket, Token,
@@ -152,7 +152,7 @@ impl Net {
         link.stage = Stage::Opening;
         link.server = server;
         self.expect(conn);
-        self.start(conn, OpKind::Open, Operation::Open(server));
+        self.start(conn, OpKind::Open, Operation::Open(server, Source::default()));
     }
 
     /// Sends bytes that `write` makes. False, and nothing is made, while the last ones are on their

@@ -3,7 +3,8 @@
 use std::fmt::{self, Display, Write};
 
 use crate::metrics::Reading;
-use crate::summary::{Cell, Head, Kind, Row, Summary, Table, span};
+use crate::metrics::reading::{Event, Trouble};
+use crate::summary::{Cell, Head, Kind, Row, Summary, Table, lasted, span};
 
 /// Everything but the figures; `{{name}}` stands where some belong.
 const PAGE: &str = include_str!("page.html");
@@ -20,14 +21,26 @@ pub(super) fn render(reading: &Reading) -> String {
     while let Some((before, after)) = rest.split_once("{{") {
         let (name, after) = after.split_once("}}").expect("a name ends");
         page.push_str(before);
-        part(&summary, name, &mut page).expect("a string takes everything");
+        part(reading, &summary, name, &mut page).expect("a string takes everything");
         rest = after;
     }
     page + rest
 }
 
-fn part(summary: &Summary, name: &str, out: &mut String) -> fmt::Result {
+fn part(reading: &Reading, summary: &Summary, name: &str, out: &mut String) -> fmt::Result {
     match name {
+        "title" => {
+            let host = reading.gateway.as_ref().map_or("", |gateway| &gateway.host);
+            write!(out, "{}", Escaped(format!("{host} portcullis").trim()))
+        }
+        "identity" => write!(out, "{}", Escaped(summary.gateway.as_deref().unwrap_or_default())),
+        "severity" => {
+            write!(out, "{}", reading.troubles.first().map_or("", |one| one.severity.word()))
+        }
+        "verdict" => write!(out, "{}", summary.verdict),
+        "troubles" => reading.troubles.iter().try_for_each(|one| trouble(reading, one, out)),
+        "no_events" => write!(out, "{}", if reading.events.is_empty() { " hidden" } else { "" }),
+        "events" => reading.events.iter().rev().try_for_each(|one| event(one, out)),
         "version" => write!(out, "{}", Escaped(&summary.version)),
         "stage" => write!(out, "{}", Escaped(summary.stage)),
         "up" => write!(out, "{}", Escaped(span(summary.up))),
@@ -39,6 +52,36 @@ fn part(summary: &Summary, name: &str, out: &mut String) -> fmt::Result {
         "tables" => summary.tables().into_iter().try_for_each(|rows| table(rows, out)),
         _ => unreachable!("{name} is in page.html and not here"),
     }
+}
+
+fn trouble(reading: &Reading, trouble: &Trouble, out: &mut String) -> fmt::Result {
+    let Trouble { severity, subject, words, remedy, .. } = trouble;
+    write!(
+        out,
+        "<li data-severity=\"{}\"><b>{}</b><span> {} </span>",
+        severity.word(),
+        Escaped(subject),
+        Escaped(words)
+    )?;
+    if let Some(lasted) = lasted(reading, trouble) {
+        write!(out, "<time>{}</time>", Escaped(lasted))?;
+    }
+    if let Some(remedy) = remedy {
+        write!(out, "<span class=\"remedy\">{}</span>", Escaped(remedy))?;
+    }
+    write!(out, "</li>")
+}
+
+fn event(event: &Event, out: &mut String) -> fmt::Result {
+    let Event { at, severity, subject, words } = event;
+    write!(
+        out,
+        "<li data-severity=\"{}\"><time>{}</time><b>{}</b><span> {}</span></li>",
+        severity.word(),
+        Escaped(at),
+        Escaped(subject),
+        Escaped(words)
+    )
 }
 
 fn connections(summary: &Summary, out: &mut String) -> fmt::Result {
@@ -101,7 +144,9 @@ fn place(head: &Head, cell: &Cell) -> String {
     let share = cell
         .part()
         .map(|part| format!(" data-level=\"{}\" style=\"--part:{part}\"", cell.level().word()));
-    model(head) + &share.unwrap_or_default()
+    // Its colour.
+    let state = (head.path == "state").then(|| format!(" data-state=\"{}\"", text(cell)));
+    model(head) + &share.unwrap_or_default() + &state.unwrap_or_default()
 }
 
 fn model(head: &Head) -> String {

@@ -1,0 +1,156 @@
+//! Clients that come through a balancer, which says by a PROXY header whose connection it forwards.
+//!
+//! The header is a [`Preface`], read of trusted peers alone. The address that it names takes the
+//! place of the peer's wherever addresses are asked for: `Worker::addresses_found` is the only way
+//! to them.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use super::Worker;
+use super::preface::{Decoder, Judgement, Preface};
+use crate::base::{ConnIndex, PreambleFault};
+use crate::config::{AcceptProxy, Preamble};
+use crate::conn::{Event, Reason};
+use crate::ring::{FourTuple, Ring};
+use crate::wire::{Decoded, HEADER_MAX, proxy_header};
+
+/// Reads a PROXY header of either version.
+#[derive(Debug)]
+struct Header;
+
+impl Decoder for Header {
+    fn judge(&self, bytes: &[u8]) -> Judgement {
+        match proxy_header(bytes) {
+            Decoded::More(_) => Judgement::More,
+            Decoded::NotMine => Judgement::Bad(PreambleFault::NoHeader),
+            Decoded::Bad(fault) => Judgement::Bad(fault),
+            Decoded::Done { used, facts } => {
+                Judgement::Done { taken_bytes: used, client: facts.ends.map(|ends| ends.source) }
+            }
+        }
+    }
+}
+
+/// How clients are read of which a header is asked for, if it is.
+pub(super) fn preface(preamble: &Preamble) -> Option<Arc<Preface>> {
+    (preamble.accept_proxy != AcceptProxy::Off).then(|| {
+        Arc::new(Preface {
+            decoder: Box::new(Header),
+            within: preamble.timeout,
+            most_bytes: HEADER_MAX,
+            trust: Some(preamble.clone()),
+        })
+    })
+}
+
+/// Entries in a block.
+const BLOCK: usize = 1024;
+
+/// The clients that a header has named, by slot, in blocks that are made when first used: 32 bytes
+/// for each slot of such a block.
+#[derive(Debug, Default)]
+pub(super) struct Named {
+    blocks: Vec<Option<Box<[Option<SocketAddr>]>>>,
+    count: usize,
+}
+
+impl Named {
+    fn place(&mut self, index: ConnIndex) -> &mut Option<SocketAddr> {
+        let block = index.0 as usize / BLOCK;
+        if self.blocks.len() <= block {
+            self.blocks.resize_with(block + 1, || None);
+        }
+        let block = self.blocks[block].get_or_insert_with(|| vec![None; BLOCK].into());
+        &mut block[index.0 as usize % BLOCK]
+    }
+
+    fn put(&mut self, index: ConnIndex, client: SocketAddr) {
+        let before = self.place(index).replace(client);
+        assert!(before.is_none(), "slot {} has two clients", index.0);
+        self.count += 1;
+    }
+
+    /// It is gone.
+    pub(super) fn forget(&mut self, index: ConnIndex) {
+        if self.count > 0 && self.place(index).take().is_some() {
+            self.count -= 1;
+        }
+    }
+
+    /// The addresses of a client's socket, with who it is in place of who has forwarded it.
+    pub(super) fn behind(&mut self, index: ConnIndex, found: FourTuple) -> FourTuple {
+        match self.count {
+            0 => found,
+            _ => match *self.place(index) {
+                Some(client) => FourTuple { peer: Some(client), via: found.peer, ..found },
+                None => found,
+            },
+        }
+    }
+}
+
+impl<R: Ring> Worker<R> {
+    /// The address of a client was found, or could not be, on which it depends whether it is read.
+    pub(super) fn meet(&mut self, index: ConnIndex) {
+        let found = self.met.take();
+        let line = self.routes.line(self.lives.entry(index).route);
+        let preface = line.preface.as_ref().expect("its route asks for one");
+        let trust = preface.trust.as_ref().expect("it depends on the peer");
+        match found.map(|found| found.peer) {
+            None => self.refuse(index, PreambleFault::UnknownPeer),
+            // The kernel knows no peer any more: it was reset.
+            Some(None) => self.apply(index, Event::PrefaceRefused(Reason::ClientGone)),
+            Some(Some(peer)) if trust.trusts(peer.ip()) => {
+                self.apply(index, Event::PrefaceAwaited);
+            }
+            Some(Some(_)) if trust.accept_proxy == AcceptProxy::Required => {
+                self.refuse(index, PreambleFault::UntrustedPeer);
+            }
+            Some(Some(_)) => {
+                self.apply(index, Event::PrefaceDone { keeps: false });
+                self.ask_for_opening(index);
+            }
+        }
+    }
+
+    /// All of a header is there.
+    pub(super) fn name(&mut self, index: ConnIndex, client: Option<SocketAddr>) {
+        if let Some(client) = client {
+            self.named.put(index, client);
+        }
+    }
+
+    /// A client is reset for what it said, or for who it is.
+    pub(super) fn refuse(&mut self, index: ConnIndex, fault: PreambleFault) {
+        let route = self.lives.entry(index).route;
+        self.routes.line(route).counters.bad_preambles[fault as usize].add(1);
+        self.apply(index, Event::PrefaceRefused(Reason::BadPreamble));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn address(text: &str) -> SocketAddr {
+        text.parse().expect("an address")
+    }
+
+    #[test]
+    fn a_named_client_takes_the_place_of_its_peer_until_it_is_gone() {
+        let (one, other) = (ConnIndex(5000), ConnIndex(5001));
+        let (local, peer) = (address("10.0.0.1:80"), Some(address("10.0.0.2:99")));
+        let found = FourTuple { local, peer, via: None };
+        let mut named = Named::default();
+        assert_eq!(named.behind(one, found), found);
+        assert!(named.blocks.is_empty(), "nobody is named");
+        let client = address("192.0.2.7:40000");
+        named.put(one, client);
+        let behind = FourTuple { local, peer: Some(client), via: peer };
+        assert_eq!((named.behind(one, found), named.behind(other, found)), (behind, found));
+        named.forget(other);
+        named.forget(one);
+        assert_eq!((named.behind(one, found), named.count), (found, 0));
+    }
+}

@@ -1,0 +1,108 @@
+//! Counts connections by what they have in common, in bounded memory.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+
+use crate::base::{ListenerId, ServerId, UpstreamId};
+use crate::query::{By, Facts, server_title};
+use crate::topology::Parties;
+
+/// Groups of one worker at most; connections of others are counted together. At 100 bytes a group:
+/// 6 MiB while somebody asks.
+const MOST_GROUPS: usize = 65_536;
+
+/// How many connections there are of each group.
+#[derive(Debug, Default)]
+pub struct Tally {
+    /// By group.
+    pub groups: HashMap<Group, Counted>,
+    /// Connections beyond 65,536 groups, and those whose address is not known.
+    pub ungrouped: u64,
+}
+
+/// What the connections of a group have in common.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Group {
+    /// The address of their client.
+    Source(IpAddr),
+    /// Where they go.
+    Server(UpstreamId, Option<ServerId>),
+    /// Where their client connected.
+    Listener(ListenerId),
+}
+
+/// The connections of a group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Counted {
+    /// How many there are.
+    pub connections: u64,
+    /// What people call the group; of a source it is the address.
+    pub title: Option<String>,
+}
+
+impl Tally {
+    /// Counts a connection; `source` is its client's address where groups go by it, and `parties`
+    /// are asked for once for each group.
+    pub(super) fn count(
+        &mut self,
+        by: By,
+        facts: &Facts,
+        source: Option<IpAddr>,
+        parties: impl FnOnce() -> Option<Parties>,
+    ) {
+        let group = match by {
+            By::Source => source.map(Group::Source),
+            By::Server => Some(Group::Server(facts.upstream, facts.server)),
+            By::Listener => Some(Group::Listener(facts.listener)),
+        };
+        let Some(group) = group else {
+            self.ungrouped += 1;
+            return;
+        };
+        if let Some(counted) = self.groups.get_mut(&group) {
+            counted.connections += 1;
+        } else if self.groups.len() < MOST_GROUPS {
+            let title = match group {
+                Group::Source(_) => None,
+                Group::Server(..) => parties().map(|it| {
+                    server_title(&it.upstream.name, it.server.as_ref().map(|one| &*one.name))
+                }),
+                Group::Listener(_) => parties().map(|it| it.listener.name.clone()),
+            };
+            self.groups.insert(group, Counted { connections: 1, title });
+        } else {
+            self.ungrouped += 1;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::Millis;
+    use crate::query::State;
+
+    #[test]
+    fn memory_is_bounded_and_no_connection_is_lost() {
+        let facts = Facts {
+            worker: 0,
+            listener: ListenerId(0),
+            upstream: UpstreamId(0),
+            server: None,
+            state: State::Joined,
+            seen: Millis(0),
+            opened: Millis(0),
+            active: Millis(0),
+            to_upstream_bytes: 0,
+            to_client_bytes: 0,
+        };
+        let mut tally = Tally::default();
+        let many = MOST_GROUPS as u32 + 10;
+        for address in (0..many).chain(0..many) {
+            tally.count(By::Source, &facts, Some(IpAddr::from(address.to_be_bytes())), || None);
+        }
+        tally.count(By::Source, &facts, None, || None);
+        assert_eq!((tally.groups.len(), tally.ungrouped), (MOST_GROUPS, 21));
+        assert!(tally.groups.values().all(|counted| counted.connections == 2));
+    }
+}
