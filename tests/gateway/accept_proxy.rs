@@ -142,9 +142,8 @@ fn what_is_no_header_is_reset_and_no_server_hears_of_it() {
     }
     // A stranger is reset whatever it says, or when it says nothing.
     for bytes in [LINE, b""] {
-        let stream = client::from("127.0.0.2:0", edge);
-        let _ = (&stream).write_all(bytes);
-        assert_eq!(client::ending(&stream), Ending::Reset);
+        let source = ([127, 0, 0, 2], 0).into();
+        client::expect_reset(client::try_connect_from(source, edge), bytes);
     }
     let warned = gateway.wait_for_lines("reset for want of a PROXY header", 1);
     assert!(warned[0].contains("listener/edge"), "{warned:?}");

@@ -74,8 +74,7 @@ fn the_gateways_limit_says_how_many_were_refused_meanwhile() {
     assert!(reached[0].contains(words), "{reached:?}");
     assert!(reached[0].contains("portcullis doctor") && reached[0].ends_with("=gateway"));
     for _ in 0..3 {
-        let stream = client::connect(gateway.address("edge"));
-        assert_eq!(client::ending(&stream), client::Ending::Reset);
+        client::expect_reset(client::try_connect(gateway.address("edge")), b"");
     }
     assert!(tell(&gateway, &["status"]).contains("\ngateway: full: 4 / 4 ("));
     drop(inside);

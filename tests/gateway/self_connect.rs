@@ -1,11 +1,10 @@
 //! A server that is down on a port which connects may take as their own is down, and can come back.
 
-use std::io::Write;
 use std::net::SocketAddr;
 
 use portcullis::metrics::reading::Reading;
 
-use crate::support::client::{self, Ending};
+use crate::support::client;
 use crate::support::config::relay;
 use crate::support::gateway::Gateway;
 use crate::support::http::get;
@@ -33,11 +32,9 @@ fn no_client_hears_itself_and_the_server_can_come_back() {
         let gateway = Gateway::start(&format!("{edge}{status}"));
         for port in 20_000..20_000 + CLIENTS {
             let source = ([127, 0, 0, 1], port).into();
-            let mut stream = client::connect_from(source, gateway.address("edge"));
-            // A byte of its own would be an answer. A write that is too late has the reset.
-            if stream.write_all(b"hello").is_ok() {
-                assert_eq!(client::ending(&stream), Ending::Reset);
-            }
+            let connected = client::try_connect_from(source, gateway.address("edge"));
+            // A byte of its own would be an answer.
+            client::expect_reset(connected, b"hello");
         }
         std::fs::write(RANGE, before).expect("our own range");
         gateway.wait_for_ended(usize::from(CLIENTS));

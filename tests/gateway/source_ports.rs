@@ -2,7 +2,7 @@
 
 use std::net::{SocketAddr, TcpStream};
 
-use crate::support::client::{self, Ending};
+use crate::support::client;
 use crate::support::config::{relay, upstream};
 use crate::support::gateway::Gateway;
 use crate::support::http::say;
@@ -180,7 +180,7 @@ fn a_source_address_that_leaves_the_host_is_said_and_another_one_serves() {
         let line = &gateway.wait_for_lines("source addresses are not this host's any more", 1)[0];
         assert!(line.contains(" ERROR ") && line.contains(&format!("more: {going};")), "{line}");
         move_address("del", staying);
-        assert_eq!(client::ending(&client::connect(address)), Ending::Reset);
+        client::expect_reset(client::try_connect(address), b"");
         gateway.wait_for_reason("no-server", 1);
         move_address("add", going);
         move_address("add", staying);

@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 
-use crate::support::client::{self, Ending};
+use crate::support::client;
 use crate::support::command::{ask, tell};
 use crate::support::config::{relay, relay_at_most, relay_with};
 use crate::support::crowd::crowd;
@@ -214,8 +214,7 @@ fn a_weight_can_be_changed_and_at_0_nobody_comes() {
     let ended = gateway.lines().iter().filter(|line| line.contains("reason=no-server")).count();
     assert_eq!(ended, 0);
     for _ in 0..5 {
-        let reset = client::try_connect(address).map(|stream| client::ending(&stream));
-        assert!(matches!(reset, Ok(Ending::Reset) | Err(_)), "{reset:?}");
+        client::expect_reset(client::try_connect(address), b"");
     }
     gateway.wait_for_reason("no-server", 5);
     let words = tell(&gateway, &["server", "app/b", "ready"]);

@@ -1,6 +1,5 @@
 //! A server that does not answer is passed over; only when none does, the client is reset.
 
-use std::io::ErrorKind;
 use std::net::{Shutdown, SocketAddr, TcpStream};
 
 use crate::support::client::{self, Ending};
@@ -16,10 +15,7 @@ use crate::support::wait_until;
 
 /// Connects to a gateway that has no server to offer: reset, if not at once then soon.
 fn is_reset(address: SocketAddr) {
-    match client::try_connect(address) {
-        Ok(stream) => assert_eq!(client::ending(&stream), Ending::Reset),
-        Err(error) => assert_eq!(error.kind(), ErrorKind::ConnectionReset),
-    }
+    client::expect_reset(client::try_connect(address), b"");
 }
 
 #[test]

@@ -32,9 +32,13 @@ pub(crate) fn try_connect(address: SocketAddr) -> io::Result<TcpStream> {
 
 /// Connects from a source that several connections may share; port 0 lets the kernel choose.
 pub(crate) fn connect_from(source: SocketAddr, target: SocketAddr) -> TcpStream {
-    let connected = socket::bound(source).and_then(|fd| socket::connect(fd, target));
-    let stream = connected.unwrap_or_else(|e| panic!("connect from {source} to {target}: {e}"));
-    bounded(stream).expect("a connected socket takes timeouts")
+    let connected = try_connect_from(source, target);
+    connected.unwrap_or_else(|error| panic!("connect from {source} to {target}: {error}"))
+}
+
+/// The same for a connection that may be refused or reset.
+pub(crate) fn try_connect_from(source: SocketAddr, target: SocketAddr) -> io::Result<TcpStream> {
+    bounded(socket::connect(socket::bound(source)?, target)?)
 }
 
 /// The same from a source that is written out.
@@ -139,6 +143,20 @@ pub(crate) fn ending(mut stream: &TcpStream) -> Ending {
         Ok(_) => panic!("byte {} where an ending was due", byte[0]),
         Err(error) if error.kind() == ErrorKind::ConnectionReset => Ending::Reset,
         Err(error) => panic!("no ending: {error}"),
+    }
+}
+
+/// A reset is what the client gets, whatever it says: before its connect is done, or after it.
+pub(crate) fn expect_reset(connected: io::Result<TcpStream>, says: &[u8]) {
+    let told = connected.and_then(|mut stream| {
+        stream.write_all(says)?;
+        stream.read(&mut [0])
+    });
+    match told {
+        Err(error) if error.kind() == ErrorKind::ConnectionReset => {}
+        // A write that came after the reset was read by nobody.
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => {}
+        other => panic!("{other:?} where a reset was due"),
     }
 }
 
