@@ -1,14 +1,17 @@
-//! What clients say before their servers hear of them, as bytes: pure decoders.
+//! What clients say before their servers hear of them, and what their servers then hear first, as
+//! bytes: pure decoders and encoders.
 //!
 //! A decoder judges all bytes that came so far. Once it has given an answer other than
 //! [`Decoded::More`], more bytes behind these change nothing of it.
 
+mod encode;
 mod proxy_v1;
 mod proxy_v2;
 
 use std::net::SocketAddr;
 
 use crate::base::PreambleFault;
+pub use encode::{Fields, UNIQUE_ID_MAX, proxy_binary, proxy_line, proxy_local};
 
 /// Bytes of the longest PROXY header that is taken.
 pub const HEADER_MAX: usize = proxy_v2::HEADER_MAX;

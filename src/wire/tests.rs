@@ -1,5 +1,7 @@
 //! What senders send, what they must not send, and every way to cut it.
 
+mod encode;
+
 use proptest::prelude::*;
 
 use super::proxy_v2::crc32c;
