@@ -5,20 +5,23 @@
 //! [`Decoded::More`], more bytes behind these change nothing of it.
 
 mod encode;
+mod hello;
 mod proxy_v1;
 mod proxy_v2;
 
 use std::net::SocketAddr;
 
-use crate::base::PreambleFault;
 pub use encode::{Fields, UNIQUE_ID_MAX, proxy_binary, proxy_line, proxy_local};
+pub use hello::{HELLO_MAX, Hello, client_hello};
+
+use crate::base::PreambleFault;
 
 /// Bytes of the longest PROXY header that is taken.
 pub const HEADER_MAX: usize = proxy_v2::HEADER_MAX;
 
 /// What the bytes so far come to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Decoded<'a> {
+pub enum Decoded<F> {
     /// They are a begin: so many more are needed at least.
     More(usize),
     /// They begin in another way.
@@ -27,10 +30,10 @@ pub enum Decoded<'a> {
     Bad(PreambleFault),
     /// All of it is there.
     Done {
-        /// Bytes that it takes; what follows is the server's.
+        /// Bytes that are the gateway's alone; what follows is the server's.
         used: usize,
         /// What it says.
-        facts: Facts<'a>,
+        facts: F,
     },
 }
 
@@ -53,7 +56,7 @@ pub struct Ends {
 }
 
 /// Judges the first bytes of a connection as a PROXY header of version 1 or 2.
-pub fn proxy_header(bytes: &[u8]) -> Decoded<'_> {
+pub fn proxy_header(bytes: &[u8]) -> Decoded<Facts<'_>> {
     match proxy_v2::decode(bytes) {
         Decoded::More(_) if bytes.is_empty() => proxy_v1::decode(bytes),
         Decoded::NotMine => proxy_v1::decode(bytes),

@@ -49,7 +49,7 @@ impl Addresses {
     }
 }
 
-pub(super) fn decode(bytes: &[u8]) -> Decoded<'_> {
+pub(super) fn decode(bytes: &[u8]) -> Decoded<Facts<'_>> {
     match lacking(bytes, &SIGNATURE) {
         Some(0) => {}
         Some(more) => return Decoded::More(more + HEAD - SIGNATURE.len()),

@@ -1,6 +1,8 @@
 //! What senders send, what they must not send, and every way to cut it.
 
 mod encode;
+mod hello;
+mod hellos;
 
 use proptest::prelude::*;
 
