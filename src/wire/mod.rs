@@ -2,10 +2,12 @@
 //! bytes: pure decoders and encoders.
 //!
 //! A decoder judges all bytes that came so far. Once it has given an answer other than
-//! [`Decoded::More`], more bytes behind these change nothing of it.
+//! [`Decoded::More`], more bytes behind these change nothing of it. [`postgres`] alone has one
+//! answer that they change.
 
 mod encode;
 mod hello;
+mod postgres;
 mod proxy_v1;
 mod proxy_v2;
 
@@ -13,6 +15,7 @@ use std::net::SocketAddr;
 
 pub use encode::{Fields, UNIQUE_ID_MAX, proxy_binary, proxy_line, proxy_local};
 pub use hello::{HELLO_MAX, Hello, client_hello};
+pub use postgres::{PostgresStart, postgres};
 
 use crate::base::PreambleFault;
 
