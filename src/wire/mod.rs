@@ -7,6 +7,7 @@
 
 mod encode;
 mod hello;
+mod names;
 mod postgres;
 mod proxy_v1;
 mod proxy_v2;
@@ -15,6 +16,7 @@ use std::net::SocketAddr;
 
 pub use encode::{Fields, UNIQUE_ID_MAX, proxy_binary, proxy_line, proxy_local};
 pub use hello::{HELLO_MAX, Hello, client_hello};
+pub use names::{Entry, Names, Pattern, PatternFault};
 pub use postgres::{PostgresStart, postgres};
 
 use crate::base::PreambleFault;

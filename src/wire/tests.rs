@@ -3,6 +3,7 @@
 mod encode;
 mod hello;
 mod hellos;
+mod names;
 mod postgres;
 
 use proptest::prelude::*;
