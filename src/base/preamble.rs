@@ -1,6 +1,6 @@
 //! Why a client was refused for what it said first: one word for logs, metrics and tests.
 
-/// What was wrong with a client's PROXY header, or with who sent it.
+/// What was wrong with what a client said first, or with who said it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum PreambleFault {
@@ -24,11 +24,17 @@ pub enum PreambleFault {
     BadField,
     /// Its checksum is not that of its bytes.
     BadChecksum,
+    /// The first bytes are no TLS ClientHello.
+    NotTls,
+    /// A TLS ClientHello is not as it must be.
+    BadHello,
+    /// Bytes follow a request for encryption, and nobody has answered it.
+    EarlyBytes,
 }
 
 impl PreambleFault {
     /// Every fault, in the order of its number.
-    pub const ALL: [PreambleFault; 10] = [
+    pub const ALL: [PreambleFault; 13] = [
         PreambleFault::UntrustedPeer,
         PreambleFault::UnknownPeer,
         PreambleFault::NoHeader,
@@ -39,6 +45,9 @@ impl PreambleFault {
         PreambleFault::TooLong,
         PreambleFault::BadField,
         PreambleFault::BadChecksum,
+        PreambleFault::NotTls,
+        PreambleFault::BadHello,
+        PreambleFault::EarlyBytes,
     ];
 
     /// The word that stands in logs and metrics.
@@ -54,6 +63,9 @@ impl PreambleFault {
             PreambleFault::TooLong => "too-long",
             PreambleFault::BadField => "bad-field",
             PreambleFault::BadChecksum => "bad-checksum",
+            PreambleFault::NotTls => "not-tls",
+            PreambleFault::BadHello => "bad-hello",
+            PreambleFault::EarlyBytes => "early-bytes",
         }
     }
 
@@ -70,6 +82,9 @@ impl PreambleFault {
             PreambleFault::TooLong => "sent a header with more than 4 KiB of fields",
             PreambleFault::BadField => "sent a header with a malformed field",
             PreambleFault::BadChecksum => "sent a header with a wrong checksum",
+            PreambleFault::NotTls => "sent something else than a TLS ClientHello first",
+            PreambleFault::BadHello => "sent a malformed TLS ClientHello",
+            PreambleFault::EarlyBytes => "sent bytes behind its SSLRequest before the answer",
         }
     }
 }

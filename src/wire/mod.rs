@@ -1,12 +1,23 @@
-//! What clients say before their servers hear of them, as bytes: pure decoders.
+//! What clients say before their servers hear of them, and what their servers then hear first, as
+//! bytes: pure decoders and encoders.
 //!
 //! A decoder judges all bytes that came so far. Once it has given an answer other than
-//! [`Decoded::More`], more bytes behind these change nothing of it.
+//! [`Decoded::More`], more bytes behind these change nothing of it. [`postgres`] alone has one
+//! answer that they change.
 
+mod encode;
+mod hello;
+mod names;
+mod postgres;
 mod proxy_v1;
 mod proxy_v2;
 
 use std::net::SocketAddr;
+
+pub use encode::{Fields, UNIQUE_ID_MAX, proxy_binary, proxy_line, proxy_local};
+pub use hello::{HELLO_MAX, Hello, client_hello};
+pub use names::{Entry, Names, Pattern, PatternFault};
+pub use postgres::{PostgresStart, postgres};
 
 use crate::base::PreambleFault;
 
@@ -15,7 +26,7 @@ pub const HEADER_MAX: usize = proxy_v2::HEADER_MAX;
 
 /// What the bytes so far come to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Decoded<'a> {
+pub enum Decoded<F> {
     /// They are a begin: so many more are needed at least.
     More(usize),
     /// They begin in another way.
@@ -24,10 +35,10 @@ pub enum Decoded<'a> {
     Bad(PreambleFault),
     /// All of it is there.
     Done {
-        /// Bytes that it takes; what follows is the server's.
+        /// Bytes that are the gateway's alone; what follows is the server's.
         used: usize,
         /// What it says.
-        facts: Facts<'a>,
+        facts: F,
     },
 }
 
@@ -50,7 +61,7 @@ pub struct Ends {
 }
 
 /// Judges the first bytes of a connection as a PROXY header of version 1 or 2.
-pub fn proxy_header(bytes: &[u8]) -> Decoded<'_> {
+pub fn proxy_header(bytes: &[u8]) -> Decoded<Facts<'_>> {
     match proxy_v2::decode(bytes) {
         Decoded::More(_) if bytes.is_empty() => proxy_v1::decode(bytes),
         Decoded::NotMine => proxy_v1::decode(bytes),

@@ -10,8 +10,8 @@ const BEGIN: &[u8] = b"PROXY ";
 /// Bytes of the longest line, its end included.
 const LINE_MAX: usize = 107;
 
-pub(super) fn decode(bytes: &[u8]) -> Decoded<'_> {
-    const BAD: Decoded<'_> = Decoded::Bad(PreambleFault::BadLine);
+pub(super) fn decode(bytes: &[u8]) -> Decoded<Facts<'_>> {
+    const BAD: Decoded<Facts<'_>> = Decoded::Bad(PreambleFault::BadLine);
     match lacking(bytes, BEGIN) {
         // The shortest line has a word and an end behind its begin.
         Some(0) => {}

@@ -7,11 +7,11 @@ use crc::{CRC_32_ISCSI, Crc, Table};
 use super::{Decoded, Ends, Facts, lacking};
 use crate::base::PreambleFault;
 
-const SIGNATURE: [u8; 12] = *b"\r\n\r\n\0\r\nQUIT\n";
+pub(super) const SIGNATURE: [u8; 12] = *b"\r\n\r\n\0\r\nQUIT\n";
 /// The signature, a byte of version and command, one of family and transport, two of length.
-const HEAD: usize = SIGNATURE.len() + 4;
+pub(super) const HEAD: usize = SIGNATURE.len() + 4;
 /// Bytes of fields behind the addresses, at most.
-const FIELDS_MAX: usize = 4096;
+pub(super) const FIELDS_MAX: usize = 4096;
 /// Bytes of the longest addresses: two paths of UNIX sockets.
 const ADDRESSES_MAX: usize = 216;
 
@@ -19,7 +19,7 @@ const ADDRESSES_MAX: usize = 216;
 pub(super) const HEADER_MAX: usize = HEAD + ADDRESSES_MAX + FIELDS_MAX;
 
 /// The field with a checksum of the whole header.
-const CHECKSUM: u8 = 0x03;
+pub(super) const CHECKSUM: u8 = 0x03;
 /// The one that it has: CRC-32C.
 static CRC_32C: Crc<u32, Table<1>> = Crc::<u32, Table<1>>::new(&CRC_32_ISCSI);
 
@@ -49,7 +49,7 @@ impl Addresses {
     }
 }
 
-pub(super) fn decode(bytes: &[u8]) -> Decoded<'_> {
+pub(super) fn decode(bytes: &[u8]) -> Decoded<Facts<'_>> {
     match lacking(bytes, &SIGNATURE) {
         Some(0) => {}
         Some(more) => return Decoded::More(more + HEAD - SIGNATURE.len()),

@@ -1,5 +1,11 @@
 //! What senders send, what they must not send, and every way to cut it.
 
+mod encode;
+mod hello;
+mod hellos;
+mod names;
+mod postgres;
+
 use proptest::prelude::*;
 
 use super::proxy_v2::crc32c;

@@ -23,7 +23,7 @@ counters! {
         "Clients not served: reset at a limit by policy, or queued when a drain's time was over"
         => Counter "portcullis_connections_refused" by "reason";
     counted bad_preambles: By<PreambleFault, { PreambleFault::ALL.len() }>,
-        "Clients reset for their PROXY header or for want of one, by what was wrong"
+        "Clients reset for what they said first, or for who said it, by what was wrong"
         => Counter "portcullis_preambles_refused" by "reason";
     counted closed: By<Reason, { Reason::ALL.len() }>,
         "Connections that ended, by the first cause; accepted less closed is open"
