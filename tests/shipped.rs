@@ -48,8 +48,7 @@ fn the_readme_names_what_is_missing() {
     let (missing, _) = after.split_once("\n## ").expect("a next one");
     for key in SECTIONS.iter().flat_map(|section| section.later) {
         let words = match *key {
-            "initial" | "path" | "send_proxy" => "checks of servers by",
-            "lazy_wait" => "lazy connects",
+            "initial" | "path" => "checks of servers by",
             "per_source" => "limits per",
             "tls" => "tls",
             key => panic!("{key}: what does the README call it?"),

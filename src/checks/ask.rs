@@ -13,9 +13,10 @@ use super::answer::{Verdict, text_in};
 use super::hello;
 use super::tally::Outcome;
 use crate::base::{Errno, SELF_CONNECT};
-use crate::config::{ANSWER_MAX_BYTES, Check, CheckKind};
+use crate::config::{ANSWER_MAX_BYTES, Check, CheckKind, SendProxy};
 use crate::topology::Server;
 use crate::upstream::Failure;
+use crate::wire::{self, Ends};
 
 /// Bytes of an answer that are shown.
 const SHOWN_MAX_BYTES: usize = 64;
@@ -25,16 +26,18 @@ const SHOWN_MAX_BYTES: usize = 64;
 pub(super) struct Target {
     address: SocketAddr,
     sources: Vec<IpAddr>,
+    /// The header that the server expects before all else.
+    header: SendProxy,
 }
 
 impl Target {
     /// The place of a server that its check asks.
-    pub(super) fn of(server: &Server, check: &Check) -> Target {
+    pub(super) fn of(server: &Server, check: &Check, header: SendProxy) -> Target {
         let mut address = server.address;
         if check.port != 0 {
             address.set_port(check.port);
         }
-        Target { address, sources: server.sources.clone() }
+        Target { address, sources: server.sources.clone(), header }
     }
 
     /// The address that this turn's check comes from; `None`: the kernel chooses.
@@ -57,8 +60,7 @@ pub(super) async fn ask(target: &Target, turn: usize, check: &Check) -> Outcome 
         Err(error) => return Outcome::Unable(words(&error)),
     };
     let (mut step, mut answer) = (Step::Connect, Vec::new());
-    let over =
-        timeout(check.timeout, steps(socket, target.address, check, &mut step, &mut answer)).await;
+    let over = timeout(check.timeout, steps(socket, target, check, &mut step, &mut answer)).await;
     let time = format_duration(check.timeout);
     match (over, step) {
         (Ok(outcome), _) => outcome,
@@ -69,12 +71,12 @@ pub(super) async fn ask(target: &Target, turn: usize, check: &Check) -> Outcome 
 
 async fn steps(
     socket: TcpSocket,
-    address: SocketAddr,
+    target: &Target,
     check: &Check,
     step: &mut Step,
     answer: &mut Vec<u8>,
 ) -> Outcome {
-    let mut stream = match socket.connect(address).await {
+    let mut stream = match socket.connect(target.address).await {
         Ok(stream) => stream,
         Err(error) if is_ours(&error) => return Outcome::Unable(words(&error)),
         Err(error) => return Outcome::Failed(words(&error)),
@@ -82,11 +84,16 @@ async fn steps(
     if reached_itself(&stream) {
         return Outcome::Failed(Failure::Connect(SELF_CONNECT).to_string());
     }
-    let question = match check.kind {
-        CheckKind::Connect => return Outcome::Passed,
-        CheckKind::SendExpect => check.send.clone(),
-        CheckKind::Tls => hello::client_hello(),
-    };
+    let mut question = header(target.header, &stream);
+    match check.kind {
+        // Whether the header arrives says no more than the connect did.
+        CheckKind::Connect => {
+            let _ = stream.write_all(&question).await;
+            return Outcome::Passed;
+        }
+        CheckKind::SendExpect => question.extend_from_slice(&check.send),
+        CheckKind::Tls => question.extend_from_slice(&hello::client_hello()),
+    }
     *step = Step::Answer;
     // A server that has answered already may not read any more; then its answer says what it is.
     let sent = stream.write_all(&question).await;
@@ -103,6 +110,20 @@ async fn steps(
             Outcome::Failed(instead(check, answer, &format!("before {}", words(&error))))
         }
     }
+}
+
+/// The header by which a server knows a check for what it is. Version 1 has no word for that, but
+/// for one that the protocol advises against: it has the check's own addresses.
+fn header(version: SendProxy, stream: &TcpStream) -> Vec<u8> {
+    let mut header = Vec::new();
+    match (version, stream.local_addr(), stream.peer_addr()) {
+        (SendProxy::V1, Ok(source), Ok(destination)) => {
+            wire::proxy_line(Ends { source, destination }, &mut header);
+        }
+        (SendProxy::V2, ..) => wire::proxy_local(&mut header),
+        _ => {}
+    }
+    header
 }
 
 /// A socket for a connect from a source of the target. It is reset in its end, so that no TIME_WAIT
@@ -203,7 +224,8 @@ mod tests {
     /// What a check comes to at a server that handles its one connection so.
     fn asked(check: &Check, handle: impl FnOnce(std::net::TcpStream) + Send + 'static) -> Outcome {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let target = Target { address: listener.local_addr().expect("bound"), sources: Vec::new() };
+        let address = listener.local_addr().expect("bound");
+        let target = Target { address, sources: Vec::new(), header: SendProxy::Off };
         let server = std::thread::spawn(move || handle(listener.accept().expect("a check").0));
         let outcome = on_a_runtime(ask(&target, 0, check));
         server.join().expect("the server does not panic");
@@ -278,7 +300,8 @@ mod tests {
         let address = free.local_addr().expect("bound");
         let outcome = |source: Option<&str>| {
             let sources = source.map(|source| source.parse().expect("an address"));
-            let target = Target { address, sources: sources.into_iter().collect() };
+            let sources = sources.into_iter().collect();
+            let target = Target { address, sources, header: SendProxy::Off };
             on_a_runtime(ask(&target, 7, &Check::default()))
         };
         assert_eq!(outcome(Some("127.0.0.9")), Outcome::Passed);

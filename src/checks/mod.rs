@@ -76,12 +76,14 @@ impl Checks {
     pub fn follow(&mut self, topology: &Topology, lines: &[config::Upstream]) {
         let mut before = std::mem::take(&mut self.running);
         for WithLine { servers, line, .. } in topology.with_lines(lines) {
-            let Some(check) = &line.check else { continue };
+            if line.check.is_none() {
+                continue;
+            }
             for id in servers {
                 let server = &topology.servers[*id];
                 let is_known = before.get(id).is_some_and(|running| running.is_of(server));
                 let known = is_known.then(|| before.remove(id)).flatten();
-                self.running.insert(*id, self.next(known, server, check));
+                self.running.insert(*id, self.next(known, server, line));
             }
         }
         for ended in before.into_values() {
@@ -96,8 +98,11 @@ impl Checks {
         self.running.get(&id).map(|running| running.tally.told())
     }
 
-    fn next(&self, before: Option<Running>, server: &Server, check: &config::Check) -> Running {
-        let target = Target::of(server, check);
+    /// # Panics
+    /// When the line asks for no checks.
+    fn next(&self, before: Option<Running>, server: &Server, line: &config::Upstream) -> Running {
+        let check = line.check.as_ref().expect("it asks for checks");
+        let target = Target::of(server, check, line.forwarding.send_proxy);
         let tally = match before {
             Some(same) if same.target == target && same.check == *check => return same,
             Some(other) => other.tally.clone(),

@@ -79,6 +79,7 @@ impl Config {
                     check.keep(old, class);
                 }
                 upstream.guards.keep(&old.guards, class);
+                upstream.forwarding.keep(&old.forwarding, class);
             }
         }
         self.gateway.keep(&other.gateway, class);

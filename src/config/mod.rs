@@ -7,6 +7,7 @@ mod difference;
 mod error;
 mod file;
 mod form;
+mod forwarding;
 mod gateway;
 mod guards;
 mod key;
@@ -39,6 +40,7 @@ pub use admin::Admin;
 pub use check::SECTIONS;
 pub use difference::Difference;
 pub use error::{ConfigError, ConfigErrors};
+pub use forwarding::Forwarding;
 pub use gateway::Gateway;
 pub use guards::Guards;
 pub use key::{Class, Key, SectionKeys};
@@ -119,6 +121,41 @@ pub enum AcceptProxy {
     FromTrusted,
     /// Trusted peers; others are reset.
     Required,
+}
+
+/// When a server is connected to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConnectWhen {
+    /// As its client arrives.
+    Eager,
+    /// At its client's first byte.
+    Lazy,
+}
+
+/// Which PROXY header servers get.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SendProxy {
+    /// None.
+    Off,
+    /// A line of text.
+    V1,
+    /// A binary one.
+    V2,
+}
+
+/// A field of a PROXY header that servers get.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tlv {
+    /// Those of the header that the client came with.
+    Received,
+    /// The name that the client's TLS hello asks for.
+    Authority,
+    /// The first protocol that it offers.
+    Alpn,
+    /// What no other connection has.
+    UniqueId,
+    /// A checksum of the header.
+    Crc32c,
 }
 
 /// The policy for clients beyond a limit.

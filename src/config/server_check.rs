@@ -20,7 +20,7 @@ pub(super) const CHECK: SectionKeys = SectionKeys {
     about: "Checks of an upstream's servers; there are none without this table. In the upstream's \
             own section it is check = { interval = \"2s\" }.",
     keys: &[Check::KEYS],
-    later: &["initial", "path", "send_proxy"],
+    later: &["initial", "path"],
 };
 
 /// The table as a value of the upstream's key.

@@ -8,6 +8,7 @@ use crate::base::limits::NAMED_MAX;
 use crate::config::error::ConfigError;
 use crate::config::file::{Section, Value, quoted};
 use crate::config::form::{AS_IT_STANDS, Choice, Form, Number, Optional, OrOff, Span};
+use crate::config::forwarding::{self, Forwarding};
 use crate::config::guards::Guards;
 use crate::config::key::{Key, SectionKeys};
 use crate::config::keys::{keys, keys_by_hand};
@@ -23,8 +24,8 @@ use crate::config::{
 pub(super) const UPSTREAM: SectionKeys = SectionKeys {
     section: "upstream.NAME",
     about: "An upstream: any name, as often as needed. Either servers or builtin, no defaults.",
-    keys: &[BY_HAND, Upstream::KEYS, Guards::KEYS],
-    later: &["lazy_wait", "tls"],
+    keys: &[BY_HAND, Upstream::KEYS, Forwarding::KEYS, Guards::KEYS],
+    later: &["tls"],
 };
 
 pub(super) const SERVERS_FROM: SectionKeys = SectionKeys {
@@ -58,10 +59,6 @@ const ON_DOWN: Choice<OnDown> =
     Choice { words: &[("keep", OnDown::Keep), ("close", OnDown::Close)], later: &[] };
 
 const SECOND: Duration = Duration::from_secs(1);
-
-const CONNECTS: Choice<()> = Choice { words: &[("eager", ())], later: &["lazy"] };
-
-const PROXIES: Choice<()> = Choice { words: &[("off", ())], later: &["v1", "v2"] };
 
 pub(super) const BY_HAND: &[Key] = keys_by_hand! {
     /// Answered by the gateway itself. "echo": every byte back; "discard": read and dropped;
@@ -104,12 +101,6 @@ pub(super) const BY_HAND: &[Key] = keys_by_hand! {
     /// set slow_start), "source" when a server knows its clients from before.
     "balance" = "least-connections", NewConnections, BALANCES.values();
 
-    /// When a server is connected to: with the client's arrival, in this version.
-    "connect" = "eager", NewConnections, CONNECTS.values();
-
-    /// Whether the server gets a PROXY header: not in this version.
-    "send_proxy" = "off", NewConnections, PROXIES.values();
-
     /// Local addresses to connect from; []: the kernel chooses. Those of a server's family take
     /// turns, and each has all ports towards it: two hold twice the connections of one.
     ///
@@ -140,6 +131,8 @@ keys! {
     with sources: Vec<IpAddr> = Vec::new(),
         "Local addresses to connect from, each once; those of a server's family take turns.";
     with guards: Guards = Guards::default(), "What shows that a server is gone.";
+    with forwarding: Forwarding = Forwarding::default(),
+        "When a server hears of a client, and what it learns of it.";
 
     /// How long a client waits for a connection to a server to be made, over all of its tries. Each
     /// try may take an even part of what is left: of 5s the first of three takes 1.7s at most. The
@@ -294,8 +287,6 @@ fn upstream<'a>(
     let balance = balance.unwrap_or(Balance::LeastConnections);
     let builtin = section.value("builtin", &BUILTINS, AS_IT_STANDS, problems);
     let builtin = builtin.unwrap_or(Builtin::Echo);
-    section.value("connect", &CONNECTS, AS_IT_STANDS, problems);
-    section.value("send_proxy", &PROXIES, AS_IT_STANDS, problems);
     let sources = sources(section, problems);
     let mut answers = WAYS.iter().filter_map(|way| section.get(way));
     let (answers, more) = (answers.next(), answers.next());
@@ -321,7 +312,11 @@ fn upstream<'a>(
     };
     let sources = sources.into_iter().map(|(source, _)| source).collect();
     let guards = Guards::read(section, problems);
-    let upstream = Upstream { name, kind, sources, guards, ..Upstream::read(section, problems) };
+    let forwarding = Forwarding::read(section, problems);
+    let is_builtin = matches!(kind, UpstreamKind::Builtin(_));
+    forwarding::check(section, &forwarding, is_builtin, problems);
+    let rest = Upstream::read(section, problems);
+    let upstream = Upstream { name, kind, sources, guards, forwarding, ..rest };
     check_checks(section, &upstream, problems);
     upstream
 }

@@ -61,6 +61,7 @@ fn of_upstream(upstream: &Upstream) -> Written {
     let mut out = Written::new(format!("upstream.{}", upstream.name));
     upstream::write_by_hand(upstream, &mut out);
     upstream.write(&mut out);
+    upstream.forwarding.write(&mut out);
     upstream.guards.write(&mut out);
     out
 }

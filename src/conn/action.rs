@@ -3,7 +3,7 @@
 use arrayvec::ArrayVec;
 
 use crate::base::{Buffer, BySide, Chunk, Errno, Guard, OpKind, Operation, Side};
-use crate::conn::Reason;
+use crate::conn::{Onward, Reason};
 
 /// An event of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +40,8 @@ pub enum Event {
     PrefaceDone {
         /// Some of it is the server's, who gets it before anything else: [`Action::Recall`].
         keeps: bool,
+        /// Where its bytes go.
+        onward: Onward,
     },
     /// It cannot be one.
     PrefaceRefused(Reason),
@@ -49,6 +51,8 @@ pub enum Event {
         chunk: Option<Chunk>,
         /// It is not the last.
         more: bool,
+        /// So many of all that is kept are the worker's own, before the client's first.
+        own_bytes: u32,
     },
     /// The chunk that waits for this side lies elsewhere now.
     ChunkMoved(Side, Chunk),
@@ -82,6 +86,9 @@ pub enum Patience {
     Room,
     /// The whole of the client's preface.
     Preface,
+    /// The first byte of a client, before which no server is chosen. [`Event::Expired`]: one is all
+    /// the same.
+    Silence,
     /// The server's answer to a connect.
     Connect,
     /// The client's first byte.
@@ -121,6 +128,7 @@ impl Patience {
             Patience::Unbounded
             | Patience::Pressure
             | Patience::Room
+            | Patience::Silence
             | Patience::Connect
             | Patience::OtherEnd
             | Patience::Delivery
@@ -148,6 +156,9 @@ pub enum Action {
     Judge(Chunk),
     /// Hand the next of the kept bytes over: [`Event::Kept`].
     Recall,
+    /// Put the server's header in front of these first bytes of the client's, which are the
+    /// worker's from here on, and hand over what comes of it: [`Event::Kept`].
+    Head(Option<Chunk>),
     /// Make an upstream socket for the next server not yet tried: [`Operation::Open`]. Where there
     /// is none, that is an event.
     Open,

@@ -137,11 +137,13 @@ impl Connection {
                 self.end_from_outside(self.reason, false, actions);
             }
             (Phase::Joined, Patience::Quiet) => self.go_quiet(actions),
+            (Phase::Silent { .. }, Patience::Silence) => self.silence_over(actions),
             // The state moved on between the deadline and its expiry.
             (
                 _,
                 Patience::Pressure
                 | Patience::Room
+                | Patience::Silence
                 | Patience::Connect
                 | Patience::OtherEnd
                 | Patience::Delivery

@@ -5,6 +5,7 @@
 //!                │            │       is chosen; then on as if accepted now. Where that depends on
 //!                │            │       the client's address, Meeting comes before it
 //!                ├────────────┘
+//!                │         Silent is next where the client's first byte comes before a server
 //!                │            no server is left
 //!   builtin ┌────┴─────┐   ┌─────────────────────────────────────────────┐
 //!       ┌───┤          ▼   │   opened               failed, timed out    │
@@ -35,12 +36,14 @@
 mod action;
 mod delivery;
 mod ending;
+mod header;
 mod lane;
 mod marks;
 mod opening;
 mod passage;
 mod preface;
 mod relay;
+mod silent;
 
 pub use crate::base::Reason;
 pub use action::{Action, Actions, Event, Patience};
@@ -65,6 +68,23 @@ pub enum Wiring {
     Hold,
 }
 
+/// Where a client's bytes go, as its route has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Onward {
+    /// The other end.
+    pub wiring: Wiring,
+    /// A server there gets a header of the worker's before anything else: [`Action::Head`].
+    pub is_headed: bool,
+    /// A server there is chosen at the client's first byte.
+    pub is_lazy: bool,
+}
+
+impl From<Wiring> for Onward {
+    fn from(wiring: Wiring) -> Onward {
+        Onward { wiring, is_headed: false, is_lazy: false }
+    }
+}
+
 /// Where a connection stands. The drawing is above.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
@@ -76,6 +96,11 @@ pub enum Phase {
     Preface {
         /// Some of them were read.
         is_read: bool,
+    },
+    /// The client's first byte is awaited, before which no server is chosen.
+    Silent {
+        /// It has ended its direction, and is read to see whether it said anything before.
+        ended: bool,
     },
     /// The upstream socket is being made.
     Opening,
@@ -151,7 +176,8 @@ pub struct Connection {
     /// By the side that the bytes come from.
     lanes: BySide<Lane>,
     passages: BySide<Passage>,
-    moved_bytes: BySide<u64>,
+    /// Delivered; less than 0 while so many bytes of ours go before the first.
+    moved_bytes: BySide<i64>,
 }
 
 impl Connection {
@@ -187,9 +213,14 @@ impl Connection {
             Event::RoomPerhaps => self.room_perhaps(&mut actions),
             Event::PrefaceAwaited => self.preface_awaited(&mut actions),
             Event::PrefaceMore => self.preface_goes_on(&mut actions),
-            Event::PrefaceDone { keeps } => self.preface_done(keeps, &mut actions),
+            Event::PrefaceDone { keeps, onward } => {
+                self.preface_done(keeps, onward, &mut actions);
+            }
             Event::PrefaceRefused(reason) => self.preface_refused(reason, &mut actions),
-            Event::Kept { chunk, more } => self.kept(chunk, more, &mut actions),
+            Event::Kept { chunk, more, own_bytes } => {
+                self.moved_bytes[Side::Client] -= i64::from(own_bytes);
+                self.kept(chunk, more, &mut actions);
+            }
             Event::ChunkMoved(sink, chunk) => self.chunk_moved(sink, chunk),
             Event::BufferFreed(source) => self.buffer_freed(source, &mut actions),
             Event::Expired(patience) => self.expired(patience, &mut actions),
@@ -209,7 +240,7 @@ impl Connection {
         let Event::Completed { side, kind, result, buffer, full, .. } = event else { return };
         match (self.phase, kind) {
             (Phase::Vacant, _) => panic!("{event:?} in Vacant"),
-            (Phase::Preface { .. }, OpKind::Receive) => {
+            (Phase::Preface { .. } | Phase::Silent { .. }, OpKind::Receive) => {
                 self.preface_received(result, buffer, actions);
             }
             // Buffers come home in every phase.
@@ -257,6 +288,7 @@ impl Connection {
                 Patience::Unbounded
             }
             Phase::Preface { .. } => Patience::Preface,
+            Phase::Silent { .. } => Patience::Silence,
             Phase::Pressed(Shortage::Kernel) => Patience::Pressure,
             Phase::Pressed(Shortage::Room) => Patience::Room,
             Phase::Connecting => Patience::Connect,
@@ -338,7 +370,7 @@ impl Connection {
 
     /// The client has sent nothing yet that its server could get.
     fn is_silent(&self) -> bool {
-        self.moved_bytes[Side::Client] == 0 && !self.marks.has(Mark::Spoke)
+        self.moved_bytes[Side::Client] <= 0 && !self.marks.has(Mark::Spoke)
     }
 
     /// A side was reset, and what it sent before is still on its way.
@@ -353,9 +385,10 @@ impl Connection {
 
     /// Bytes delivered, by the side they came from. An echo's come from both.
     pub fn moved_bytes(&self) -> BySide<u64> {
+        let bytes = |side: Side| self.moved_bytes[side].max(0) as u64;
         match self.wiring {
-            Wiring::Echo => BySide([self.moved_bytes[Side::Client]; 2]),
-            _ => self.moved_bytes,
+            Wiring::Echo => BySide([bytes(Side::Client); 2]),
+            _ => BySide([bytes(Side::Client), bytes(Side::Upstream)]),
         }
     }
 

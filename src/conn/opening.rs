@@ -2,7 +2,8 @@
 
 use super::relay::is_gone;
 use super::{
-    Action, Actions, Connection, Input, Lane, Mark, Marks, Phase, Reason, Shortage, Wiring,
+    Action, Actions, Connection, Input, Lane, Mark, Marks, Onward, Passage, Phase, Reason,
+    Shortage, Wiring,
 };
 use crate::base::{BySide, Errno, OpKind, Operation, Side};
 
@@ -14,17 +15,27 @@ pub fn is_pressure(error: Errno) -> bool {
 impl Connection {
     /// A client's first moment: joined at once to a builtin, or waiting for a server.
     /// `asks_addresses` asks for addresses at the end.
-    pub fn accepted(wiring: Wiring, asks_addresses: bool) -> (Connection, Actions) {
+    pub fn accepted(onward: impl Into<Onward>, asks_addresses: bool) -> (Connection, Actions) {
+        let onward = onward.into();
         let marks = Marks::NONE.with(Mark::AsksAddresses, asks_addresses);
-        let mut conn = Connection { wiring, marks, ..Connection::VACANT };
+        let mut conn = Connection { marks, ..Connection::VACANT };
+        conn.goes(onward);
         let mut actions = Actions::default();
-        conn.begin(&mut actions);
+        conn.set_out(onward.is_lazy, &mut actions);
         (conn, actions)
     }
 
-    /// All is known that the choice of a server depends on.
+    /// It is known where its bytes go.
+    pub(super) fn goes(&mut self, onward: Onward) {
+        self.wiring = onward.wiring;
+        self.passages[Side::Client] =
+            if onward.is_headed { Passage::HEADED } else { Passage::COPIED };
+    }
+
+    /// A server is chosen.
     pub(super) fn begin(&mut self, actions: &mut Actions) {
         let keeps = self.passages[Side::Client].is_kept();
+        let is_awaited = matches!(self.phase, Phase::Silent { .. });
         self.phase = if self.wiring == Wiring::Pair { Phase::Opening } else { Phase::Joined };
         match self.wiring {
             Wiring::Hold => self.watch(Side::Client, actions),
@@ -34,10 +45,11 @@ impl Connection {
                 // The wait comes before the socket: a client that is gone already is known to be
                 // so when the socket is there, and no server ever hears of it. A client of which
                 // bytes are kept is not read, as where a lane is stalled.
-                if keeps {
-                    self.watch(Side::Client, actions);
-                } else {
-                    self.wait_readable(Side::Client, actions);
+                match self.lanes[Side::Client] {
+                    _ if keeps => self.watch(Side::Client, actions),
+                    // It was silent, and still is or has just spoken.
+                    _ if is_awaited => {}
+                    _ => self.wait_readable(Side::Client, actions),
                 }
                 self.open(actions);
             }
@@ -102,6 +114,8 @@ impl Connection {
         self.phase = Phase::Joined;
         if self.lanes[Side::Client] == Lane::Unarmed {
             self.receive(Side::Client, actions);
+        } else if self.wants_header() {
+            self.head(None, actions);
         }
         self.wait_readable(Side::Upstream, actions);
     }

@@ -23,6 +23,7 @@ const THIN_SPLICES: u8 = 4;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Passage(u8);
 
+/// Two of its highest values are states of their own.
 const COUNT: u8 = 0x3f;
 const SPLICED: u8 = 0x40;
 const WOKEN: u8 = 0x80;
@@ -31,6 +32,10 @@ const LEAVING: u8 = 0xc0;
 impl Passage {
     /// By the worker, out of what it keeps of a preface; then by receives.
     pub(super) const KEPT: Passage = Passage(0);
+    /// The same, and a header of ours goes before it.
+    pub(super) const KEPT_HEADED: Passage = Passage(COUNT - 1);
+    /// By receives, and a header of ours goes before what the first one brings.
+    pub(super) const HEADED: Passage = Passage(COUNT);
     /// By receives, as every lane begins.
     pub(super) const COPIED: Passage = Passage(FULL_RECEIVES);
     /// The same, after the ring refused a splice.
@@ -38,7 +43,17 @@ impl Passage {
 
     /// What comes next was read before the join.
     pub(super) fn is_kept(self) -> bool {
-        self == Passage::KEPT
+        matches!(self, Passage::KEPT | Passage::KEPT_HEADED)
+    }
+
+    /// The server gets a header of ours first.
+    pub(super) fn is_headed(self) -> bool {
+        matches!(self, Passage::HEADED | Passage::KEPT_HEADED)
+    }
+
+    /// The same with what was read before the join.
+    pub(super) fn keeping(self) -> Passage {
+        if self.is_headed() { Passage::KEPT_HEADED } else { Passage::KEPT }
     }
 
     fn state(self) -> u8 {

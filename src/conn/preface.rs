@@ -8,12 +8,13 @@
 
 use super::relay::is_gone;
 use super::{
-    Action, Actions, Connection, Input, Lane, Mark, Marks, Passage, Phase, Reason, Wiring,
+    Action, Actions, Connection, Input, Lane, Mark, Marks, Onward, Passage, Phase, Reason, Wiring,
 };
 use crate::base::{Buffer, BySide, Chunk, Errno, Side};
 
 impl Connection {
-    /// As [`Connection::accepted`], for a client that is read before a server is chosen.
+    /// As [`Connection::accepted`], for a client that is read before a server is chosen. `wiring`
+    /// holds until the preface is done.
     pub fn prefaced(wiring: Wiring, asks_addresses: bool) -> (Connection, Actions) {
         let marks = Marks::NONE.with(Mark::AsksAddresses, asks_addresses);
         let phase = Phase::Preface { is_read: false };
@@ -53,7 +54,7 @@ impl Connection {
 
     /// There is a place, or what was judged is not all.
     pub(super) fn preface_goes_on(&mut self, actions: &mut Actions) {
-        if let Phase::Preface { .. } = self.phase {
+        if let Phase::Preface { .. } | Phase::Silent { ended: true } = self.phase {
             self.receive(Side::Client, actions);
         }
     }
@@ -68,7 +69,9 @@ impl Connection {
         match (result, buffer) {
             (Ok(length_bytes), Some(buffer)) => {
                 actions.moved = true;
-                self.phase = Phase::Preface { is_read: true };
+                if let Phase::Preface { is_read } = &mut self.phase {
+                    *is_read = true;
+                }
                 actions.list.push(Action::Judge(Chunk { buffer, start_bytes: 0, length_bytes }));
             }
             (Err(Errno::ENOBUFS), None) => {
@@ -87,14 +90,17 @@ impl Connection {
 
     /// What was read is all, or nothing is read: a server may be chosen. `keeps`: some of it is the
     /// server's.
-    pub(super) fn preface_done(&mut self, keeps: bool, actions: &mut Actions) {
-        let is_open = matches!(self.phase, Phase::Meeting | Phase::Preface { is_read: true });
+    pub(super) fn preface_done(&mut self, keeps: bool, onward: Onward, actions: &mut Actions) {
+        let is_read = matches!(self.phase, Phase::Preface { is_read: true });
+        let is_open = is_read || matches!(self.phase, Phase::Meeting | Phase::Silent { .. });
         assert!(is_open, "a preface is done once, not in {:?}", self.phase);
         self.marks.set(Mark::Spoke, keeps);
+        self.goes(onward);
         if keeps {
-            self.passages[Side::Client] = Passage::KEPT;
+            let passage = &mut self.passages[Side::Client];
+            *passage = passage.keeping();
         }
-        self.begin(actions);
+        self.set_out(onward.is_lazy, actions);
     }
 
     /// It cannot be one.
@@ -104,7 +110,7 @@ impl Connection {
 
     /// The client left before all of its preface was there. Bytes that were read and that nobody
     /// gets make a reset of it; a client that said nothing sees a clean end.
-    fn client_left(&mut self, how: Input, actions: &mut Actions) {
+    pub(super) fn client_left(&mut self, how: Input, actions: &mut Actions) {
         actions.moved = true;
         self.input[Side::Client] = how;
         let is_read = self.phase == Phase::Preface { is_read: true };
@@ -126,9 +132,7 @@ impl Connection {
             return actions.list.extend(chunk.map(|chunk| Action::Release(chunk.buffer)));
         }
         let Some(chunk) = chunk else { return self.starve(source, actions) };
-        if !more {
-            self.passages[source] = Passage::COPIED;
-        }
+        self.passages[source] = if more { Passage::KEPT } else { Passage::COPIED };
         self.take(source, chunk, actions);
     }
 

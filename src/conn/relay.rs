@@ -8,7 +8,7 @@ const POLL_ERROR: u32 = 0x0008;
 /// poll(2): the socket is reset or dead, `POLLERR` or `POLLHUP`. A FIN alone is `POLLRDHUP`.
 const POLL_DEAD: u32 = POLL_ERROR | 0x0010;
 /// poll(2): the peer will send no more.
-const POLL_ENDED: u32 = 0x2000;
+pub(super) const POLL_ENDED: u32 = 0x2000;
 
 /// Operations that a lane gives up when it has waited for long.
 const GIVEN_BACK: InFlight =
@@ -112,6 +112,7 @@ impl Connection {
                 self.start(source, Operation::Receive, actions);
             }
             Phase::Preface { .. } => self.preface_readable(result, actions),
+            Phase::Silent { .. } => self.spoken(result, actions),
             Phase::Opening | Phase::Pressed(_) | Phase::Connecting | Phase::Retrying => {
                 self.readable_early(result, actions);
             }
@@ -148,17 +149,27 @@ impl Connection {
         }
         match (result, buffer) {
             (Ok(length_bytes), Some(buffer)) if length_bytes > 0 => {
+                let chunk = Chunk { buffer, start_bytes: 0, length_bytes };
+                if self.passages[source].is_headed() {
+                    return self.head(Some(chunk), actions);
+                }
                 if self.wiring == Wiring::Pair {
                     self.passages[source].brought(full);
                 }
-                self.take(source, Chunk { buffer, start_bytes: 0, length_bytes }, actions);
+                self.take(source, chunk, actions);
             }
             (Err(error @ (Errno::EMFILE | Errno::EAGAIN)), None) if lane == Lane::Splicing => {
                 self.not_spliced(source, error, actions);
             }
+            // The next receive says so again.
+            (Ok(0), None) if self.passages[source].is_headed() => self.head(None, actions),
             (Ok(0), None) => self.input_ended(source, actions),
             (Err(Errno::ENOBUFS), None) => self.starve(source, actions),
             (Err(Errno::EINTR), None) => self.receive(source, actions),
+            (Err(Errno::EAGAIN | Errno::ECANCELED), None) if self.passages[source].is_headed() => {
+                self.wait_readable(source, actions);
+                self.head(None, actions);
+            }
             // Cancelled: it has gone quiet.
             (Err(Errno::EAGAIN | Errno::ECANCELED), None) => self.wait_readable(source, actions),
             (Err(_), None) => {
@@ -254,7 +265,9 @@ impl Connection {
 
     pub(super) fn buffer_freed(&mut self, source: Side, actions: &mut Actions) {
         match (self.lanes[source], self.phase) {
-            (Lane::Starved, Phase::Joined | Phase::Preface { .. }) => self.receive(source, actions),
+            (Lane::Starved, Phase::Joined | Phase::Preface { .. } | Phase::Silent { .. }) => {
+                self.receive(source, actions);
+            }
             (Lane::Dropping, _) => self.go_on_dropping(source, actions),
             _ => {}
         }
@@ -287,9 +300,12 @@ impl Connection {
 
     /// Bytes of `source` are where they were to go. An echo's come from both sides.
     fn delivered(&mut self, source: Side, bytes: u32, actions: &mut Actions) {
-        self.moved_bytes[source] += u64::from(bytes);
+        let before = self.moved_bytes[source];
+        self.moved_bytes[source] += i64::from(bytes);
+        // Bytes of ours, which go before the client's first, are nobody's.
+        let own_bytes = (-before).clamp(0, i64::from(bytes)) as u32;
         actions.moved |= bytes > 0;
-        actions.delivered_bytes[source] = bytes;
+        actions.delivered_bytes[source] = bytes - own_bytes;
         if self.wiring == Wiring::Echo {
             actions.delivered_bytes[source.other()] = bytes;
         }
@@ -299,6 +315,11 @@ impl Connection {
     fn chunk_gone(&mut self, source: Side, sink: Side, failed: bool, actions: &mut Actions) {
         self.lanes[source] = Lane::Dead;
         match self.phase {
+            // A header went before its source said anything, and it still waits for that.
+            Phase::Joined if !failed && self.in_flight[source].has(OpKind::WaitReadable) => {
+                self.lanes[source] = Lane::Waiting;
+                self.resolve_unsure(sink, actions);
+            }
             Phase::Joined if !failed => {
                 self.receive(source, actions);
                 self.resolve_unsure(sink, actions);

@@ -60,6 +60,8 @@ impl FromStr for By {
 /// Where a connection stands, in a word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
+    /// Its client said nothing yet, before which no server is chosen.
+    Silent,
     /// Its upstream socket is being made.
     Opening,
     /// It waits for a server's answer.
@@ -78,7 +80,8 @@ pub enum State {
 
 impl State {
     /// Every state.
-    pub const ALL: [State; 7] = [
+    pub const ALL: [State; 8] = [
+        State::Silent,
         State::Opening,
         State::Connecting,
         State::Pressed,
@@ -91,6 +94,7 @@ impl State {
     /// Its word.
     pub fn word(self) -> &'static str {
         match self {
+            State::Silent => "silent",
             State::Opening => "opening",
             State::Connecting => "connecting",
             State::Pressed => "pressed",

@@ -66,7 +66,7 @@ mod tests {
     const SERVER: &str = "upstream.NAME.servers";
 
     /// For each key that has more than one value: another one than in [`text`].
-    const OTHERS: [(&str, &str, &str); 32] = [
+    const OTHERS: [(&str, &str, &str); 34] = [
         (LISTENER, "bind", "[\"127.0.0.1:7001\"]"),
         (LISTENER, "upstream", "\"probe\""),
         (LISTENER, "proxy_trusted", "[\"10.0.0.0/8\"]"),
@@ -88,6 +88,8 @@ mod tests {
         (UPSTREAM, "servers", "[\"127.0.0.1:9000\", \"127.0.0.1:9001\"]"),
         (UPSTREAM, "balance", "\"round-robin\""),
         (UPSTREAM, "source_addresses", "[\"127.0.0.1\"]"),
+        (UPSTREAM, "connect", "\"lazy\""),
+        (UPSTREAM, "send_proxy", "\"v1\""),
         (UPSTREAM, "connect_timeout", "\"7s\""),
         (UPSTREAM, "queue_timeout", "\"7s\""),
         (UPSTREAM, "keepalive", "\"7s\""),
@@ -101,9 +103,9 @@ mod tests {
         (SERVER, "backup", "true"),
     ];
 
-    /// Keys that have one value so far, and one that goes with another.
+    /// Keys that go with another.
     const FIXED: [(&str, &str); 3] =
-        [(LISTENER, "accept_proxy"), (UPSTREAM, "connect"), (UPSTREAM, "send_proxy")];
+        [(LISTENER, "accept_proxy"), (UPSTREAM, "lazy_wait"), (UPSTREAM, "send_proxy_tlvs")];
 
     /// Keys that the topology does not know: the control plane goes by them.
     const ELSEWHERE: [(&str, &str); 13] = [

@@ -23,7 +23,9 @@ pub use shared::Shared;
 
 use crate::base::{GateId, IdMap, ListenerId, RouteId, ServerId, UpstreamId, WorkerId};
 use crate::budget::{Budget, Waiting};
-use crate::config::{self, AtLimit, Balance, Guards, Preamble, SocketOptions, Terms, Timeouts};
+use crate::config::{
+    self, AtLimit, Balance, Forwarding, Guards, Preamble, SocketOptions, Terms, Timeouts,
+};
 use crate::conn::Wiring;
 use crate::metrics::WorkerCounters;
 use crate::upstream::{Fleet, Pool, Rules, Standing};
@@ -104,6 +106,8 @@ pub struct Upstream {
     pub kind: UpstreamKind,
     /// What shows that a server is gone.
     pub guards: Guards,
+    /// When a server hears of a client, and what it learns of it.
+    pub forwarding: Arc<Forwarding>,
     /// What its servers have in common.
     pub fleet: Shared<Fleet>,
 }

@@ -131,7 +131,8 @@ impl Register {
             }
         };
         let (name, guards) = (upstream.name.clone(), upstream.guards.clone());
-        let new = Upstream { name, kind, guards, fleet };
+        let forwarding = Arc::new(upstream.forwarding.clone());
+        let new = Upstream { name, kind, guards, forwarding, fleet };
         self.upstreams.put(&mut next.upstreams, id, new, old);
         Ok(id)
     }

@@ -100,6 +100,13 @@ impl<R: Ring> Worker<R> {
                 let since = self.waits.since(index).unwrap_or(since);
                 (Some((since.after(timeouts.queue), Patience::Room)), None)
             }
+            Patience::Silence => {
+                let first = timeouts.first_byte.map(|wait| entry.opened.millis().after(wait));
+                let first = first.map(|due| (due, Patience::FirstByte));
+                let lazy = line.forwarding.lazy_wait.map(|wait| since.after(wait));
+                let lazy = lazy.map(|due| (due, Patience::Silence));
+                ([first, lazy].into_iter().flatten().min_by_key(|(due, _)| *due), byte)
+            }
             Patience::Preface => {
                 let within = line.preface.as_ref().map(|preface| preface.within);
                 let opened = entry.opened.millis();

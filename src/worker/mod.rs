@@ -5,6 +5,7 @@ mod admission;
 mod count;
 mod deadline;
 mod errands;
+mod headers;
 mod history;
 mod limit;
 mod link;
@@ -32,7 +33,7 @@ pub use access::{AccessEvent, AccessNote, AccessPlan, AccessQueue};
 pub use errands::{Account, DrainOrder, Line, Pace, Part, Standing, Whom};
 pub use history::{HistoryEntry, HistoryKind};
 pub use mailbox::{Adoption, EndLeft, Mailbox, Order, mailbox};
-pub use preface::{Decoder, Judgement, Preface, PrefacePlan, Prefaces};
+pub use preface::{Decoder, Judgement, Preface, PrefacePlan, Prefaces, Told};
 pub use question::{Answer, Candidate, Purpose, Reply, Row, Task};
 pub use settings::{QuietPlan, Settings};
 pub use tally::{Counted, Group, Tally};
@@ -47,6 +48,7 @@ use crate::topology::Topology;
 use crate::upstream::ClientKey;
 use admission::{Admission, Verdict};
 use errands::{Errands, Farewell};
+use headers::Headers;
 use lives::Lives;
 use notes::Notes;
 use proxy::Named;
@@ -86,6 +88,7 @@ pub struct Worker<R: Ring> {
     /// The addresses of the client whose address was just found, to see whether it is read.
     met: Option<FourTuple>,
     named: Named,
+    headers: Headers,
     waits: Waits,
     /// The client whose address was just found, for the choice of its server.
     client: Option<ClientKey>,
@@ -112,6 +115,7 @@ impl<R: Ring> Worker<R> {
             prefaces: Prefaces::new(plan.prefaces.places),
             met: None,
             named: Named::default(),
+            headers: Headers::default(),
             waits: Waits::default(),
             client: None,
             starved: Starved::default(),

@@ -5,47 +5,57 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Debug;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::Worker;
 use crate::base::{Chunk, ConnIndex, PreambleFault};
 use crate::config::Preamble;
-use crate::conn::{Event, Wiring};
+use crate::conn::{Event, Phase, Wiring};
 use crate::ring::{Buffers, Ring};
+use crate::wire::Ends;
 
-/// Says what a client's first bytes come to.
+/// Says what a client's first bytes, or those after another decoder's, come to.
 pub trait Decoder: Debug + Send + Sync {
     /// Judges all that was read so far, which is more each time and never nothing.
     fn judge(&self, bytes: &[u8]) -> Judgement;
+
+    /// How long it may be. What is read of a client is at most this and a buffer.
+    fn most_bytes(&self) -> usize;
 }
 
 /// What a client's first bytes come to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Judgement {
-    /// They are not all of a preface.
+    /// They are not all of it.
     More,
     /// They are.
     Done {
-        /// The server gets what follows after so many; 0: it gets all.
+        /// So many are nobody's but ours: who comes next, in the end the server, gets what follows.
         taken_bytes: usize,
-        /// Whose connection it is, where they say so.
-        client: Option<SocketAddr>,
+        /// What they say.
+        told: Told,
     },
-    /// They cannot be one.
+    /// They cannot be it.
     Bad(PreambleFault),
+}
+
+/// What a client's first bytes say of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Told {
+    /// Whose connection it is, where another has forwarded it, and where that came.
+    pub ends: Option<Ends>,
+    /// Fields of the header that it came with.
+    pub fields: Box<[u8]>,
 }
 
 /// How the clients of a listener are read before a server is chosen.
 #[derive(Debug)]
 pub struct Preface {
-    /// Judges what they say.
-    pub decoder: Box<dyn Decoder>,
+    /// Judge what they say, one after the other.
+    pub decoders: Vec<Box<dyn Decoder>>,
     /// How long the whole of it may take, from the accept on.
     pub within: Duration,
-    /// How long it may be. What is read of a client is at most this and a buffer.
-    pub most_bytes: usize,
     /// Whose clients are read; `None`: all are.
     pub trust: Option<Preamble>,
 }
@@ -74,10 +84,19 @@ pub struct Prefaces {
 enum Client {
     /// It waits for a place, with this number.
     Waiting(u64),
-    /// It has one, and has said this.
-    Read(Vec<u8>),
+    /// It has one.
+    Read(Read),
     /// The server is to get this.
     Kept(Kept),
+}
+
+/// What a client has said so far.
+#[derive(Debug, Default)]
+struct Read {
+    /// Without what was taken of it.
+    bytes: Vec<u8>,
+    /// How many of the decoders have had theirs.
+    decoded: usize,
 }
 
 /// What a server is to get of a client's first bytes.
@@ -118,7 +137,7 @@ impl Prefaces {
         }
         let is_seated = self.waiting.is_empty() && self.has_place();
         let client = if is_seated {
-            Client::Read(Vec::new())
+            Client::Read(Read::default())
         } else {
             self.next_number += 1;
             self.waiting.insert(self.next_number, index);
@@ -139,7 +158,7 @@ impl Prefaces {
             return None;
         }
         let (_, index) = self.waiting.pop_first()?;
-        self.clients.insert(index, Client::Read(Vec::new()));
+        self.clients.insert(index, Client::Read(Read::default()));
         Some(index)
     }
 
@@ -155,32 +174,45 @@ impl Prefaces {
         }
     }
 
-    /// Takes what a client has said, and says what that comes to.
-    fn take(&mut self, index: ConnIndex, said: &[u8], preface: &Preface) -> Judgement {
-        let Some(Client::Read(bytes)) = self.clients.get_mut(&index) else {
-            panic!("slot {} is read without a place", index.0)
-        };
-        bytes.reserve_exact(said.len());
-        bytes.extend_from_slice(said);
-        match preface.decoder.judge(bytes) {
-            Judgement::More if bytes.len() >= preface.most_bytes => {
-                Judgement::Bad(PreambleFault::TooLong)
-            }
-            judgement => judgement,
+    /// What a client has said, which has a place.
+    fn read(&mut self, index: ConnIndex) -> &mut Read {
+        match self.clients.get_mut(&index) {
+            Some(Client::Read(read)) => read,
+            other => panic!("slot {} is read without a place: {other:?}", index.0),
         }
     }
 
-    /// What was read of a client is all: what follows after `taken_bytes` is kept for its server.
-    /// Says whether anything is; if not, it has left.
-    fn keep(&mut self, index: ConnIndex, taken_bytes: usize) -> bool {
-        if let Some(Client::Read(bytes)) = self.clients.remove(&index)
-            && taken_bytes < bytes.len()
+    /// Takes what a client has said, and says what that comes to.
+    fn take(&mut self, index: ConnIndex, said: &[u8], preface: &Preface) -> Judgement {
+        let read = self.read(index);
+        read.bytes.reserve_exact(said.len());
+        read.bytes.extend_from_slice(said);
+        read.judge(preface)
+    }
+
+    /// What is left of a client's words is kept for its server. Says whether anything is; if not,
+    /// it has left.
+    fn keep(&mut self, index: ConnIndex) -> bool {
+        if let Some(Client::Read(Read { bytes, .. })) = self.clients.remove(&index)
+            && !bytes.is_empty()
         {
-            let kept = Kept { bytes, from: taken_bytes, ready: None };
-            self.clients.insert(index, Client::Kept(kept));
+            self.clients.insert(index, Client::Kept(Kept::new(bytes)));
             return true;
         }
         false
+    }
+
+    /// A server gets these bytes before all else. Where the client has no place, it is one more
+    /// than there are, until the server has them. Says what this leaves behind.
+    fn put_before(&mut self, index: ConnIndex, first: &[u8]) -> Option<Chunk> {
+        let (bytes, left) = match self.clients.remove(&index) {
+            Some(Client::Kept(Kept { bytes, ready, .. })) => (bytes, ready),
+            Some(Client::Read(Read { bytes, .. })) => (bytes, None),
+            Some(Client::Waiting(_)) | None => (Vec::new(), None),
+        };
+        let bytes = [first, &bytes].concat();
+        self.clients.insert(index, Client::Kept(Kept::new(bytes)));
+        left
     }
 
     /// What is kept of a client.
@@ -197,7 +229,33 @@ impl Prefaces {
     }
 }
 
+impl Read {
+    /// What it comes to for the decoder whose turn it is.
+    fn judge(&mut self, preface: &Preface) -> Judgement {
+        if self.bytes.is_empty() {
+            return Judgement::More;
+        }
+        let decoder = &preface.decoders[self.decoded];
+        let judgement = decoder.judge(&self.bytes);
+        match judgement {
+            Judgement::More if self.bytes.len() >= decoder.most_bytes() => {
+                return Judgement::Bad(PreambleFault::TooLong);
+            }
+            Judgement::Done { taken_bytes, .. } => {
+                self.bytes.drain(..taken_bytes);
+                self.decoded += 1;
+            }
+            _ => {}
+        }
+        judgement
+    }
+}
+
 impl Kept {
+    fn new(bytes: Vec<u8>) -> Kept {
+        Kept { bytes, from: 0, ready: None }
+    }
+
     /// Puts the next piece, as much as a buffer holds, into one that is free.
     fn fill<R: Buffers>(&mut self, ring: &mut R) -> Option<Chunk> {
         let left = &self.bytes[self.from..];
@@ -228,41 +286,78 @@ impl<R: Ring> Worker<R> {
         }
     }
 
-    /// Bytes of a client's preface.
+    /// Bytes of a client's preface, or the first ones of a client that was silent.
     pub(super) fn judge(&mut self, index: ConnIndex, chunk: Chunk) {
-        let line = self.routes.line(self.lives.entry(index).route);
-        let preface = line.preface.as_ref().expect("its route asks for one");
-        let judgement = self.prefaces.take(index, self.ring.bytes(chunk), preface);
-        let is_heeded = line.wiring != Wiring::Hold;
-        self.ring.release(chunk.buffer);
-        match judgement {
-            Judgement::More => self.apply(index, Event::PrefaceMore),
-            Judgement::Done { taken_bytes, client } => {
-                let is_met = preface.trust.is_some();
-                let keeps = is_heeded && self.prefaces.keep(index, taken_bytes);
-                match self.prefaces.kept(index) {
-                    Some(kept) => kept.ready = kept.fill(&mut self.ring),
-                    None => self.leave_place(index),
-                }
-                self.name(index, client);
-                self.apply(index, Event::PrefaceDone { keeps });
-                if is_met {
-                    self.ask_for_opening(index);
-                }
-            }
-            Judgement::Bad(fault) => self.refuse(index, fault),
+        let entry = self.lives.entry(index);
+        let line = self.routes.line(entry.route);
+        if let Phase::Silent { .. } = entry.conn.phase() {
+            let read = self.prefaces.read(index);
+            read.bytes = self.ring.bytes(chunk).to_vec();
+            self.ring.release(chunk.buffer);
+            return self.preface_done(index);
         }
+        let preface = line.preface.clone().expect("its route asks for one");
+        let mut judgement = self.prefaces.take(index, self.ring.bytes(chunk), &preface);
+        self.ring.release(chunk.buffer);
+        loop {
+            match judgement {
+                Judgement::More => return self.apply(index, Event::PrefaceMore),
+                Judgement::Bad(fault) => return self.refuse(index, fault),
+                Judgement::Done { told, .. } => self.hear(index, told),
+            }
+            let read = self.prefaces.read(index);
+            if read.decoded == preface.decoders.len() {
+                break;
+            }
+            judgement = read.judge(&preface);
+        }
+        self.preface_done(index);
+        if preface.trust.is_some() {
+            self.ask_for_opening(index);
+        }
+    }
+
+    /// All of a client's preface is there: a server may be chosen.
+    fn preface_done(&mut self, index: ConnIndex) {
+        let onward = self.routes.line(self.lives.entry(index).route).onward();
+        let keeps = onward.wiring != Wiring::Hold && self.prefaces.keep(index);
+        match self.prefaces.kept(index) {
+            Some(kept) => kept.ready = kept.fill(&mut self.ring),
+            None => self.leave_place(index),
+        }
+        self.apply(index, Event::PrefaceDone { keeps, onward });
     }
 
     /// Hands the next of the kept bytes of a client over, as much as a buffer holds.
     pub(super) fn recall(&mut self, index: ConnIndex) {
+        let own_bytes = self.put_header(index);
         let kept = self.prefaces.kept(index).expect("only what is kept is recalled");
         let chunk = kept.ready.take().or_else(|| kept.fill(&mut self.ring));
         let more = self.prefaces.keeps_more(index);
         if !more {
             self.leave_place(index);
         }
-        self.apply(index, Event::Kept { chunk, more });
+        self.apply(index, Event::Kept { chunk, more, own_bytes });
+    }
+
+    /// The header that a client's server gets, if it was made, goes before what is kept. Says how
+    /// long it is.
+    fn put_header(&mut self, index: ConnIndex) -> u32 {
+        let Some(header) = self.headers.take(index) else { return 0 };
+        if let Some(chunk) = self.prefaces.put_before(index, &header) {
+            self.ring.release(chunk.buffer);
+        }
+        header.len() as u32
+    }
+
+    /// The server's header is due, before these first bytes of a client's or before any.
+    pub(super) fn head(&mut self, index: ConnIndex, first: Option<Chunk>) {
+        if let Some(chunk) = first {
+            let left = self.prefaces.put_before(index, self.ring.bytes(chunk));
+            debug_assert!(left.is_none(), "who is received from has nothing kept");
+            self.ring.release(chunk.buffer);
+        }
+        self.recall(index);
     }
 
     /// A client is gone, or needs its place no more.
@@ -286,14 +381,18 @@ mod tests {
     impl Decoder for Line {
         fn judge(&self, bytes: &[u8]) -> Judgement {
             match bytes.iter().position(|byte| *byte == b'\n') {
-                Some(end) => Judgement::Done { taken_bytes: end + 1, client: None },
+                Some(end) => Judgement::Done { taken_bytes: end + 1, told: Told::default() },
                 None => Judgement::More,
             }
+        }
+
+        fn most_bytes(&self) -> usize {
+            8
         }
     }
 
     const PREFACE: fn() -> Preface =
-        || Preface { decoder: Box::new(Line), within: Duration::ZERO, most_bytes: 8, trust: None };
+        || Preface { decoders: vec![Box::new(Line)], within: Duration::ZERO, trust: None };
 
     #[test]
     fn a_preface_comes_in_pieces_and_what_follows_it_is_kept_in_order() {
@@ -301,8 +400,8 @@ mod tests {
         assert!(prefaces.ask(one));
         assert_eq!(prefaces.take(one, b"ab", &PREFACE()), Judgement::More);
         let judgement = prefaces.take(one, b"c\nserver", &PREFACE());
-        assert_eq!(judgement, Judgement::Done { taken_bytes: 4, client: None });
-        assert!(prefaces.keep(one, 4));
+        assert_eq!(judgement, Judgement::Done { taken_bytes: 4, told: Told::default() });
+        assert!(prefaces.keep(one));
         let kept = prefaces.kept(one).expect("it has said more than a preface");
         assert_eq!(kept.bytes[kept.from..], *b"server");
         assert!(prefaces.keeps_more(one));
@@ -315,7 +414,7 @@ mod tests {
         let (mut prefaces, one) = (Prefaces::new(1), ConnIndex(7));
         prefaces.ask(one);
         prefaces.take(one, b"c\n", &PREFACE());
-        assert!(!prefaces.keep(one, 2));
+        assert!(!prefaces.keep(one));
         assert!(prefaces.is_empty());
     }
 

@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::Worker;
-use super::preface::{Decoder, Judgement, Preface};
+use super::preface::{Decoder, Judgement, Preface, Told};
 use crate::base::{ConnIndex, PreambleFault};
 use crate::config::{AcceptProxy, Preamble};
 use crate::conn::{Event, Reason};
@@ -26,9 +26,14 @@ impl Decoder for Header {
             Decoded::NotMine => Judgement::Bad(PreambleFault::NoHeader),
             Decoded::Bad(fault) => Judgement::Bad(fault),
             Decoded::Done { used, facts } => {
-                Judgement::Done { taken_bytes: used, client: facts.ends.map(|ends| ends.source) }
+                let told = Told { ends: facts.ends, fields: facts.fields.into() };
+                Judgement::Done { taken_bytes: used, told }
             }
         }
+    }
+
+    fn most_bytes(&self) -> usize {
+        HEADER_MAX
     }
 }
 
@@ -36,9 +41,8 @@ impl Decoder for Header {
 pub(super) fn preface(preamble: &Preamble) -> Option<Arc<Preface>> {
     (preamble.accept_proxy != AcceptProxy::Off).then(|| {
         Arc::new(Preface {
-            decoder: Box::new(Header),
+            decoders: vec![Box::new(Header)],
             within: preamble.timeout,
-            most_bytes: HEADER_MAX,
             trust: Some(preamble.clone()),
         })
     })
@@ -108,16 +112,20 @@ impl<R: Ring> Worker<R> {
                 self.refuse(index, PreambleFault::UntrustedPeer);
             }
             Some(Some(_)) => {
-                self.apply(index, Event::PrefaceDone { keeps: false });
+                let onward = line.onward();
+                self.apply(index, Event::PrefaceDone { keeps: false, onward });
                 self.ask_for_opening(index);
             }
         }
     }
 
-    /// All of a header is there.
-    pub(super) fn name(&mut self, index: ConnIndex, client: Option<SocketAddr>) {
-        if let Some(client) = client {
-            self.named.put(index, client);
+    /// A client has said who it is, or where it wants to go.
+    pub(super) fn hear(&mut self, index: ConnIndex, told: Told) {
+        if let Some(ends) = told.ends {
+            self.named.put(index, ends.source);
+        }
+        if self.routes.line(self.lives.entry(index).route).telling.is_some() {
+            self.headers.hear(index, told);
         }
     }
 

@@ -50,7 +50,7 @@ impl<R: Ring> Worker<R> {
         let preface = line.preface.as_ref().filter(|_| line.reads);
         let is_met = preface.is_some_and(|preface| preface.trust.is_some());
         let (conn, actions) = match (verdict, preface) {
-            (Verdict::Serve, None) => Connection::accepted(line.wiring, asks_addresses),
+            (Verdict::Serve, None) => Connection::accepted(line.onward(), asks_addresses),
             (Verdict::Serve, Some(_)) if is_met => Connection::met(line.wiring, asks_addresses),
             (Verdict::Serve, Some(_)) => Connection::prefaced(line.wiring, asks_addresses),
             (Verdict::Refuse(_), _) => Connection::refused(asks_addresses),
@@ -187,6 +187,7 @@ impl<R: Ring> Worker<R> {
             Action::AwaitPlace => self.await_place(index),
             Action::Judge(chunk) => self.judge(index, chunk),
             Action::Recall => self.recall(index),
+            Action::Head(first) => self.head(index, first),
             Action::Open => self.open(index),
             Action::Connect => self.connect(index),
             Action::Stalled(sink, chunk) => self.park_if_scarce(index, sink, chunk),
@@ -252,7 +253,8 @@ impl<R: Ring> Worker<R> {
             entry.tried.lack(Lack::Limit);
         }
         let client = self.client.take();
-        if client.is_none() && self.routes.is_by_source(entry.route) {
+        let lacks_header = entry.conn.wants_header() && !self.headers.is_made(index);
+        if client.is_none() && (lacks_header || self.routes.is_by_source(entry.route)) {
             return Choice::AddressFirst;
         }
         entry.sources_tried = 0;
@@ -315,6 +317,7 @@ impl<R: Ring> Worker<R> {
         }
         self.leave_place(index);
         self.named.forget(index);
+        self.headers.forget(index);
         self.end_wait(index, false);
         let route = self.lives.entry(index).route;
         if reason != Reason::Refused {
@@ -351,6 +354,7 @@ impl<R: Ring> Worker<R> {
             // The socket of a client that is gone has none; the connection is about to end.
             let client = found.and_then(|found| found.peer).map(|peer| ClientKey::of(peer.ip()));
             self.client = Some(client.unwrap_or_default());
+            self.make_header(token.conn, found);
         }
     }
 

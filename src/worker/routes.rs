@@ -10,8 +10,8 @@ use std::time::Duration;
 use super::table::CountedServer;
 use super::{Plan, Preface, PrefacePlan, proxy};
 use crate::base::{GateId, IdMap, Millis, RouteId, ServerId, Source, UpstreamId, WorkerId};
-use crate::config::{Guards, Timeouts};
-use crate::conn::Wiring;
+use crate::config::{ConnectWhen, Forwarding, Guards, SendProxy, Timeouts};
+use crate::conn::{Onward, Wiring};
 use crate::metrics::{Kept, ListenerCounters, ServerCounters, UpstreamCounters, WorkerCounters};
 use crate::ring::Operations;
 use crate::topology::{Gone, Listener, Parties, Route, Server, Topology, Upstream, UpstreamKind};
@@ -44,6 +44,10 @@ pub(super) struct Line {
     /// What shows that their servers are gone.
     pub(super) guards: Guards,
     pub(super) wiring: Wiring,
+    /// When servers hear of those that come, and what they learn of them.
+    pub(super) forwarding: Arc<Forwarding>,
+    /// The same for those of which servers get a header: they may have come before a change.
+    pub(super) telling: Option<Arc<Forwarding>>,
     /// How clients are read before a server is chosen: those that come if `reads`, and those that
     /// are being read all the same.
     pub(super) preface: Option<Arc<Preface>>,
@@ -55,6 +59,15 @@ pub(super) struct Line {
 }
 
 impl Line {
+    /// Where the bytes of a client go that comes now.
+    pub(super) fn onward(&self) -> Onward {
+        Onward {
+            wiring: self.wiring,
+            is_headed: self.forwarding.send_proxy != SendProxy::Off,
+            is_lazy: self.forwarding.connect == ConnectWhen::Lazy,
+        }
+    }
+
     /// Goes by what its listener has become. Connections that were let in without a bound count
     /// for the one that there is now.
     fn obey(&mut self, listener: &Arc<Listener>, timeouts: &Timeouts) {
@@ -194,11 +207,16 @@ impl Routes {
             let preface = self.prefaces.listeners.get(&*listener.name).cloned();
             let preface = preface.or_else(|| proxy::preface(&listener.preamble));
             let last = before.as_ref().and_then(|line| line.preface.clone());
+            let forwarding = topology.upstreams[route.upstream].forwarding.clone();
+            let tells = Some(&forwarding).filter(|now| now.send_proxy != SendProxy::Off).cloned();
+            let told = before.as_ref().and_then(|line| line.telling.clone());
             let line = Line {
                 route: route.clone(),
                 listener: listener.clone(),
                 timeouts: route.timeouts.clone(),
                 guards: topology.upstreams[route.upstream].guards.clone(),
+                telling: tells.or(told),
+                forwarding,
                 reads: preface.is_some(),
                 preface: preface.or(last),
                 wiring: topology.wiring_of(route.upstream),

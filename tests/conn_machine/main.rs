@@ -8,7 +8,9 @@ use std::collections::HashSet;
 use portcullis::base::{
     Buffer, BySide, Chunk, Errno, Guard, InFlight, OpKind, Operation, ServerId, Side, Source,
 };
-use portcullis::conn::{Action, Actions, Connection, Event, Patience, Phase, Reason, Wiring};
+use portcullis::conn::{
+    Action, Actions, Connection, Event, Onward, Patience, Phase, Reason, Wiring,
+};
 use proptest::prelude::*;
 
 /// What tells a pipe from a buffer here.
@@ -34,6 +36,10 @@ struct Bench {
     awaits_place: bool,
     /// Pieces of a preface that are kept for the server.
     kept: usize,
+    /// Where its bytes go once its preface is done.
+    onward: Onward,
+    /// It has the header, if it is to have one.
+    headed: bool,
     held: HashSet<Buffer>,
     next_buffer: u32,
     opened: u32,
@@ -42,7 +48,7 @@ struct Bench {
 }
 
 impl Bench {
-    fn new((conn, actions): (Connection, Actions), choices: Vec<u8>) -> Bench {
+    fn new((conn, actions): (Connection, Actions), onward: Onward, choices: Vec<u8>) -> Bench {
         let mut bench = Bench {
             conn,
             in_flight: Vec::new(),
@@ -52,6 +58,8 @@ impl Bench {
             starved: Vec::new(),
             awaits_place: false,
             kept: 0,
+            onward,
+            headed: false,
             held: HashSet::new(),
             next_buffer: 0,
             opened: 0,
@@ -79,13 +87,25 @@ impl Bench {
                 Action::AwaitPlace if self.choose(3) == 0 => self.awaits_place = true,
                 Action::Meet => {
                     let refused = Event::PrefaceRefused(Reason::BadPreamble);
-                    let done = Event::PrefaceDone { keeps: false };
+                    let done = Event::PrefaceDone { keeps: false, onward: self.onward };
                     let event = [Event::PrefaceAwaited, done, refused][self.choose(3)];
                     self.apply(event);
                 }
                 Action::AwaitPlace => self.apply(Event::PrefaceMore),
                 Action::Judge(chunk) => self.judge(chunk),
-                Action::Recall => self.recall(),
+                Action::Recall => {
+                    self.put_header();
+                    self.recall();
+                }
+                Action::Head(first) => {
+                    assert!(self.onward.is_headed && !self.headed, "a header too many");
+                    if let Some(chunk) = first {
+                        assert!(self.held.remove(&chunk.buffer), "{chunk:?} is not held");
+                        self.kept += 1;
+                    }
+                    self.put_header();
+                    self.recall();
+                }
                 Action::Open if self.opened == SERVERS => {
                     let event = [Event::ServersExhausted, Event::NoRoom, Event::AddressFirst]
                         [self.choose(3)];
@@ -142,15 +162,27 @@ impl Bench {
     fn judge(&mut self, chunk: Chunk) {
         assert!(self.held.remove(&chunk.buffer), "{chunk:?} is judged but not held");
         let event = match self.choose(8) {
+            // All of what a silent client says first is its server's.
+            _ if matches!(self.conn.phase(), Phase::Silent { .. }) => {
+                self.kept = 1;
+                Event::PrefaceDone { keeps: true, onward: self.onward }
+            }
             0..=2 => Event::PrefaceMore,
             3 => Event::PrefaceRefused(Reason::BadPreamble),
-            4 => Event::PrefaceDone { keeps: false },
+            4 => Event::PrefaceDone { keeps: false, onward: self.onward },
             _ => {
                 self.kept = 1 + self.choose(3);
-                Event::PrefaceDone { keeps: true }
+                Event::PrefaceDone { keeps: true, onward: self.onward }
             }
         };
         self.apply(event);
+    }
+
+    /// The header goes before what is kept.
+    fn put_header(&mut self) {
+        if self.onward.is_headed && !std::mem::replace(&mut self.headed, true) {
+            self.kept += 1;
+        }
     }
 
     fn recall(&mut self) {
@@ -162,7 +194,7 @@ impl Bench {
             self.kept -= 1;
             Chunk { buffer, start_bytes: 0, length_bytes: 1 + self.choose(9) as u32 }
         });
-        self.apply(Event::Kept { chunk, more: self.kept > 0 });
+        self.apply(Event::Kept { chunk, more: self.kept > 0, own_bytes: 0 });
     }
 
     fn receive(&mut self, side: Side) -> (Result<u32, Errno>, Option<Buffer>) {
@@ -352,9 +384,9 @@ impl Bench {
     }
 }
 
-fn run(begun: (Connection, Actions), choices: Vec<u8>) {
+fn run(begun: (Connection, Actions), onward: Onward, choices: Vec<u8>) {
     let steps = choices.len() / 3;
-    let mut bench = Bench::new(begun, choices);
+    let mut bench = Bench::new(begun, onward, choices);
     for _ in 0..steps {
         if bench.vacated {
             break;
@@ -375,7 +407,7 @@ proptest! {
         choices in prop::collection::vec(any::<u8>(), 0..400),
         named in any::<bool>(),
     ) {
-        run(Connection::accepted(Wiring::Pair, named), choices);
+        run(Connection::accepted(Wiring::Pair, named), Wiring::Pair.into(), choices);
     }
 
     #[test]
@@ -384,7 +416,7 @@ proptest! {
         which in 0..3usize,
     ) {
         let wiring = [Wiring::Echo, Wiring::Discard, Wiring::Hold][which];
-        run(Connection::accepted(wiring, false), choices);
+        run(Connection::accepted(wiring, false), wiring.into(), choices);
     }
 
     #[test]
@@ -395,7 +427,20 @@ proptest! {
     ) {
         let wiring = [Wiring::Echo, Wiring::Discard, Wiring::Hold].get(which);
         let wiring = *wiring.unwrap_or(&Wiring::Pair);
-        run(Connection::prefaced(wiring, named), choices.clone());
-        run(Connection::met(wiring, named), choices);
+        run(Connection::prefaced(wiring, named), wiring.into(), choices.clone());
+        run(Connection::met(wiring, named), wiring.into(), choices);
+    }
+
+    #[test]
+    fn a_lazy_client_or_one_with_a_header_ends_whatever_completes(
+        choices in prop::collection::vec(any::<u8>(), 0..400),
+        named in any::<bool>(),
+        is_headed in any::<bool>(),
+        is_lazy in any::<bool>(),
+    ) {
+        let onward = Onward { wiring: Wiring::Pair, is_headed, is_lazy };
+        run(Connection::accepted(onward, named), onward, choices.clone());
+        run(Connection::prefaced(Wiring::Pair, named), onward, choices.clone());
+        run(Connection::met(Wiring::Pair, named), onward, choices);
     }
 }

@@ -45,7 +45,10 @@ impl Prefaced {
         let mut conn = Prefaced::half_read();
         conn.receives(5);
         let watch = Action::Start(Side::Client, Operation::WatchHangup);
-        assert_eq!(conn.on(Event::PrefaceDone { keeps: true }), [watch, Action::Open]);
+        assert_eq!(
+            conn.on(Event::PrefaceDone { keeps: true, onward: Wiring::Pair.into() }),
+            [watch, Action::Open]
+        );
         assert_eq!(conn.done(Side::Upstream, OpKind::Open, Ok(0)), [Action::Connect]);
         let waits = Action::Start(Side::Upstream, Operation::WaitReadable);
         let joins = conn.done(Side::Upstream, OpKind::Connect, Ok(0));
@@ -70,14 +73,20 @@ fn sends(buffer: u32, length_bytes: u32) -> Action {
 #[test]
 fn what_is_kept_of_a_preface_goes_out_before_anything_is_received() {
     let mut conn = Prefaced::joined();
-    assert_eq!(conn.on(Event::Kept { chunk: Some(chunk(1, 4)), more: true }), [sends(1, 4)]);
+    assert_eq!(
+        conn.on(Event::Kept { chunk: Some(chunk(1, 4)), more: true, own_bytes: 0 }),
+        [sends(1, 4)]
+    );
     let next = conn.done(Side::Upstream, OpKind::Send, Ok(4));
     assert_eq!(next, [Action::Release(Buffer(1)), Action::Recall]);
     // No buffer is free: as a receive, it waits for one.
-    let starved = conn.on(Event::Kept { chunk: None, more: true });
+    let starved = conn.on(Event::Kept { chunk: None, more: true, own_bytes: 0 });
     assert_eq!(starved, [Action::AwaitBuffer(Side::Client)]);
     assert_eq!(conn.on(Event::BufferFreed(Side::Client)), [Action::Recall]);
-    assert_eq!(conn.on(Event::Kept { chunk: Some(chunk(2, 4)), more: false }), [sends(2, 4)]);
+    assert_eq!(
+        conn.on(Event::Kept { chunk: Some(chunk(2, 4)), more: false, own_bytes: 0 }),
+        [sends(2, 4)]
+    );
     let next = conn.done(Side::Upstream, OpKind::Send, Ok(4));
     let receives = Action::Start(Side::Client, Operation::Receive);
     assert_eq!(next, [Action::Release(Buffer(2)), receives]);
@@ -92,7 +101,7 @@ fn a_client_that_spoke_in_its_preface_owes_no_first_byte() {
     let mut conn = Prefaced::half_read();
     assert_eq!(conn.0.patience(), Patience::Preface);
     conn.receives(5);
-    conn.on(Event::PrefaceDone { keeps: false });
+    conn.on(Event::PrefaceDone { keeps: false, onward: Wiring::Pair.into() });
     conn.done(Side::Upstream, OpKind::Open, Ok(0));
     conn.done(Side::Upstream, OpKind::Connect, Ok(0));
     assert_eq!(conn.0.patience(), Patience::FirstByte);
@@ -101,7 +110,7 @@ fn a_client_that_spoke_in_its_preface_owes_no_first_byte() {
 #[test]
 fn a_server_that_is_reset_before_it_has_what_is_kept_makes_nobody_recall_it() {
     let mut conn = Prefaced::joined();
-    conn.on(Event::Kept { chunk: Some(chunk(1, 4)), more: true });
+    conn.on(Event::Kept { chunk: Some(chunk(1, 4)), more: true, own_bytes: 0 });
     let gone = conn.done(Side::Upstream, OpKind::Send, Err(Errno::EPIPE));
     let receives = Action::Start(Side::Client, Operation::Receive);
     assert_eq!(gone, [Action::Release(Buffer(1)), receives], "it is read, and dropped");
@@ -129,7 +138,7 @@ fn a_client_that_ends_or_is_reset_in_its_preface_is_gone() {
 fn a_client_that_is_reset_while_bytes_of_it_are_kept_never_reaches_a_server() {
     let mut conn = Prefaced::half_read();
     conn.receives(5);
-    conn.on(Event::PrefaceDone { keeps: true });
+    conn.on(Event::PrefaceDone { keeps: true, onward: Wiring::Pair.into() });
     conn.done(Side::Client, OpKind::WatchHangup, Ok(0x2018));
     assert!(matches!(conn.0.phase(), Phase::Ending(_)));
     let opened = conn.done(Side::Upstream, OpKind::Open, Ok(0));
@@ -144,7 +153,7 @@ fn an_end_from_outside_shows_a_client_that_was_read_a_reset() {
         conn.reset_of(Side::Client, &ends);
         let mut conn = Prefaced::half_read();
         conn.receives(5);
-        conn.on(Event::PrefaceDone { keeps: true });
+        conn.on(Event::PrefaceDone { keeps: true, onward: Wiring::Pair.into() });
         let ends = conn.on(Event::Ended { reason, at_rest: true });
         conn.reset_of(Side::Client, &ends);
         // While it waits for a place nothing of it was read.

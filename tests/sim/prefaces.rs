@@ -8,7 +8,7 @@ use std::time::Duration;
 use portcullis::base::PreambleFault;
 use portcullis::config::{AcceptProxy, Preamble};
 use portcullis::conn::{Reason, Wiring};
-use portcullis::worker::{Decoder, Judgement, Preface, PrefacePlan};
+use portcullis::worker::{Decoder, Judgement, Preface, PrefacePlan, Told};
 
 use crate::fault::Fault;
 use crate::mutation::Mutation;
@@ -48,8 +48,12 @@ impl Decoder for Count {
         match bytes.len() < self.bytes {
             true => Judgement::More,
             false if self.is_bad => Judgement::Bad(PreambleFault::NoHeader),
-            false => Judgement::Done { taken_bytes: self.taken, client: None },
+            false => Judgement::Done { taken_bytes: self.taken, told: Told::default() },
         }
+    }
+
+    fn most_bytes(&self) -> usize {
+        self.bytes
     }
 }
 
@@ -86,9 +90,8 @@ pub fn plan(scenario: &Scenario, mutation: Mutation) -> PrefacePlan {
         if mutation == Mutation::DropsKept {
             count.taken = count.bytes;
         }
-        let most_bytes = count.bytes;
         let trust = asked.meets.then(everybody);
-        let preface = Preface { decoder: Box::new(count), within, most_bytes, trust };
+        let preface = Preface { decoders: vec![Box::new(count)], within, trust };
         Some((name_of(listener), Arc::new(preface)))
     });
     PrefacePlan { listeners: listeners.collect(), places: asked.places }

@@ -39,7 +39,7 @@ const SEES_ONLY: [(&str, &[&str]); 9] = [
     ("query", &["base"]),
     ("ring", &["base", "metrics"]),
     ("host", &["base"]),
-    ("checks", &["base", "config", "topology", "upstream"]),
+    ("checks", &["base", "config", "topology", "upstream", "wire"]),
     ("discovery", &["base", "config"]),
     ("doctor", &["base", "config", "host"]),
     ("client", &["api", "host", "metrics"]),

@@ -1,0 +1,22 @@
+//! A header of the worker's, which a server gets before a client's first bytes.
+//!
+//! It goes in one piece with these where any are there at the join, else by itself and at once: the
+//! server may be the one that speaks first.
+
+use super::{Action, Actions, Connection, Lane, Passage};
+use crate::base::{Chunk, Side};
+
+impl Connection {
+    /// Whether its server gets a header of the worker's before anything else.
+    pub fn wants_header(&self) -> bool {
+        self.passages[Side::Client].is_headed()
+    }
+
+    /// The server's header is due, before these first bytes of the client's or before any.
+    pub(super) fn head(&mut self, first: Option<Chunk>, actions: &mut Actions) {
+        actions.moved |= first.is_some();
+        self.passages[Side::Client] = Passage::KEPT;
+        self.lanes[Side::Client] = Lane::Receiving;
+        actions.list.push(Action::Head(first));
+    }
+}

@@ -1,0 +1,118 @@
+//! PROXY headers that servers get before their clients' first bytes.
+//!
+//! A header is made as soon as its client's addresses are known, before a server is chosen, and is
+//! kept until the join.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher, Hasher, RandomState};
+
+use super::Worker;
+use super::preface::Told;
+use crate::base::{ConnIndex, Micros, WorkerId};
+use crate::config::{SendProxy, Tlv};
+use crate::ring::{FourTuple, Ring};
+use crate::wire::{self, Ends, Fields};
+
+/// The headers of a worker's clients that are not joined.
+#[derive(Debug)]
+pub(super) struct Headers {
+    clients: HashMap<ConnIndex, Header>,
+    /// What no other worker has, of no gateway.
+    salt: u32,
+}
+
+#[derive(Debug)]
+enum Header {
+    /// What the client's first bytes have said, for the header.
+    Told(Told),
+    /// Its bytes.
+    Made(Box<[u8]>),
+}
+
+impl Default for Headers {
+    fn default() -> Headers {
+        // The standard library's keys for hashes are its only source of chance.
+        let salt = RandomState::new().build_hasher().finish() as u32;
+        Headers { clients: HashMap::new(), salt }
+    }
+}
+
+impl Headers {
+    /// A client's first bytes have said this, for its header.
+    pub(super) fn hear(&mut self, index: ConnIndex, told: Told) {
+        self.clients.insert(index, Header::Told(told));
+    }
+
+    /// Whether a client's header is made.
+    pub(super) fn is_made(&self, index: ConnIndex) -> bool {
+        matches!(self.clients.get(&index), Some(Header::Made(_)))
+    }
+
+    /// Takes a client's header, if it was made.
+    pub(super) fn take(&mut self, index: ConnIndex) -> Option<Box<[u8]>> {
+        if !self.is_made(index) {
+            return None;
+        }
+        match self.clients.remove(&index) {
+            Some(Header::Made(header)) => Some(header),
+            _ => None,
+        }
+    }
+
+    /// A client is gone.
+    pub(super) fn forget(&mut self, index: ConnIndex) {
+        if !self.clients.is_empty() {
+            self.clients.remove(&index);
+        }
+    }
+}
+
+impl<R: Ring> Worker<R> {
+    /// The addresses of a client were found, or could not be: the header is made that its server is
+    /// to get, if it is.
+    pub(super) fn make_header(&mut self, index: ConnIndex, found: Option<FourTuple>) {
+        let entry = self.lives.entry(index);
+        if !entry.conn.wants_header() || self.headers.is_made(index) {
+            return;
+        }
+        let line = self.routes.line(entry.route);
+        let forwarding = line.telling.as_ref().expect("its server expects one");
+        let told = match self.headers.clients.remove(&index) {
+            Some(Header::Told(told)) => told,
+            _ => Told::default(),
+        };
+        let found = found.and_then(|found| Some((found.peer?, found.local)));
+        let own = found.map(|(source, destination)| Ends { source, destination });
+        let ends = told.ends.or(own);
+        let has = |tlv: Tlv| forwarding.send_proxy_tlvs.contains(&tlv);
+        let id = unique_id(self.headers.salt, entry.opened, self.plan.worker, index);
+        let mut header = Vec::new();
+        match (forwarding.send_proxy, ends) {
+            (SendProxy::V1, Some(ends)) => wire::proxy_line(ends, &mut header),
+            // The client is gone, and its connection is about to end.
+            (SendProxy::V1, None) => header.extend_from_slice(b"PROXY UNKNOWN\r\n"),
+            (_, None) => wire::proxy_local(&mut header),
+            (_, Some(ends)) => {
+                let fields = Fields {
+                    received: if has(Tlv::Received) { &told.fields } else { &[] },
+                    unique_id: has(Tlv::UniqueId).then_some(&id[..]),
+                    checksum: has(Tlv::Crc32c),
+                    ..Fields::default()
+                };
+                wire::proxy_binary(ends, &fields, &mut header);
+            }
+        }
+        self.headers.clients.insert(index, Header::Made(header.into()));
+    }
+}
+
+/// What no other connection has: 4 bytes of chance, 6 of the time of the accept, the worker and the
+/// slot.
+fn unique_id(salt: u32, opened: Micros, worker: WorkerId, index: ConnIndex) -> [u8; 16] {
+    let mut id = [0; 16];
+    id[..4].copy_from_slice(&salt.to_be_bytes());
+    id[4..10].copy_from_slice(&opened.0.to_be_bytes()[2..]);
+    id[10..12].copy_from_slice(&worker.0.to_be_bytes());
+    id[12..].copy_from_slice(&index.0.to_be_bytes());
+    id
+}
