@@ -30,11 +30,13 @@ pub enum PreambleFault {
     BadHello,
     /// Bytes follow a request for encryption, and nobody has answered it.
     EarlyBytes,
+    /// It asks for a name that no route is for, and nobody else is served.
+    UnknownName,
 }
 
 impl PreambleFault {
     /// Every fault, in the order of its number.
-    pub const ALL: [PreambleFault; 13] = [
+    pub const ALL: [PreambleFault; 14] = [
         PreambleFault::UntrustedPeer,
         PreambleFault::UnknownPeer,
         PreambleFault::NoHeader,
@@ -48,6 +50,7 @@ impl PreambleFault {
         PreambleFault::NotTls,
         PreambleFault::BadHello,
         PreambleFault::EarlyBytes,
+        PreambleFault::UnknownName,
     ];
 
     /// The word that stands in logs and metrics.
@@ -66,6 +69,7 @@ impl PreambleFault {
             PreambleFault::NotTls => "not-tls",
             PreambleFault::BadHello => "bad-hello",
             PreambleFault::EarlyBytes => "early-bytes",
+            PreambleFault::UnknownName => "unknown-name",
         }
     }
 
@@ -79,12 +83,13 @@ impl PreambleFault {
             PreambleFault::BadVersion => "sent a header of an unknown version or command",
             PreambleFault::BadFamily => "sent a header with an unknown address family",
             PreambleFault::BadLength => "sent a header that is shorter than its addresses",
-            PreambleFault::TooLong => "sent a header with more than 4 KiB of fields",
+            PreambleFault::TooLong => "sent more than a preamble may have",
             PreambleFault::BadField => "sent a header with a malformed field",
             PreambleFault::BadChecksum => "sent a header with a wrong checksum",
             PreambleFault::NotTls => "sent something else than a TLS ClientHello first",
             PreambleFault::BadHello => "sent a malformed TLS ClientHello",
             PreambleFault::EarlyBytes => "sent bytes behind its SSLRequest before the answer",
+            PreambleFault::UnknownName => "asked for a name that no route is for",
         }
     }
 }

@@ -12,6 +12,7 @@ use crate::config::resolver::RESOLVER;
 use crate::config::ring::RING;
 use crate::config::server_check::CHECK;
 use crate::config::server_set::SERVER;
+use crate::config::sniffing::ROUTE;
 use crate::config::status::STATUS;
 use crate::config::upstream::{SERVERS_FROM, UPSTREAM};
 use crate::config::{
@@ -20,11 +21,12 @@ use crate::config::{
 };
 
 /// Every kind of section with its keys, in the order of the manual; the first is the file's top.
-pub const SECTIONS: [&SectionKeys; 13] = [
+pub const SECTIONS: [&SectionKeys; 14] = [
     &ROOT,
     &GATEWAY,
     &RING,
     &LISTENER,
+    &ROUTE,
     &UPSTREAM,
     &SERVER,
     &SERVERS_FROM,

@@ -67,6 +67,7 @@ impl Config {
             if let Some(old) = other.listener(&listener.name) {
                 listener.keep(old, class);
                 listener.preamble.keep(&old.preamble, class);
+                listener.sniffing.keep(&old.sniffing, class);
                 listener.sockets.keep(&old.sockets, class);
                 listener.sockets.guards.keep(&old.sockets.guards, class);
                 listener.timeouts.keep(&old.timeouts, class);

@@ -13,7 +13,8 @@ use crate::config::guards::Guards;
 use crate::config::key::{Key, SectionKeys};
 use crate::config::keys::{keys, keys_by_hand};
 use crate::config::preamble::{Preamble, trusts_nobody};
-use crate::config::read::{Rule, nearest};
+use crate::config::read::Rule;
+use crate::config::sniffing::{self, Sniffing};
 use crate::config::taken::Taken;
 use crate::config::{AtLimit, Auto, Upstream, address};
 
@@ -23,6 +24,8 @@ pub(super) const LISTENER: SectionKeys = SectionKeys {
     keys: &[
         BY_HAND,
         Preamble::KEYS,
+        sniffing::BY_HAND,
+        Sniffing::KEYS,
         SocketOptions::KEYS,
         Guards::KEYS,
         Listener::KEYS,
@@ -66,6 +69,7 @@ keys! {
     with upstream: usize = 0, "Index into [`crate::config::Config::upstreams`].";
     with sockets: SocketOptions = SocketOptions::default(), "How its passive sockets are made.";
     with preamble: Preamble = Preamble::default(), "What its clients say before all else.";
+    with sniffing: Sniffing = Sniffing::default(), "How they go by the names that they ask for.";
     with timeouts: Timeouts = Timeouts::default(),
         "When a connection of this listener ends by itself.";
 
@@ -233,10 +237,12 @@ pub(super) fn listeners(
     let mut taken = Taken::default();
     let (mut listeners, mut leading) = (Vec::new(), Vec::new());
     for (name, section) in sections {
-        let upstream = upstream(&section, upstreams, problems);
+        let upstream = sniffing::upstream(&section, upstreams, problems);
         leading.push(upstream.is_some());
+        let sniffing = sniffing::sniffing(&section, upstreams, problems);
         let upstream = (upstream.unwrap_or(0), upstream.map(|index| &upstreams[index]));
-        listeners.push(listener(name, &section, upstream, &mut taken, problems));
+        let listener = listener(name, &section, upstream, &mut taken, problems);
+        listeners.push(Listener { sniffing, ..listener });
     }
     (listeners, leading, taken)
 }
@@ -284,34 +290,6 @@ fn evicts_nobody(
         format_duration(longest)
     );
     Some(value.error(rule, "write a shorter evict_idle_after"))
-}
-
-/// The index of the upstream that the listener names.
-fn upstream(
-    section: &Section<'_>,
-    upstreams: &[Upstream],
-    problems: &mut Vec<ConfigError>,
-) -> Option<usize> {
-    let names: Vec<&str> = upstreams.iter().map(|upstream| upstream.name.as_str()).collect();
-    let known = match names.as_slice() {
-        [] => "write [upstream.NAME] and name it here".to_owned(),
-        [one] => format!("the file has {one}"),
-        all => format!("the file has {}", all.join(", ")),
-    };
-    let Some(value) = section.get("upstream") else {
-        problems.push(section.error("has no upstream", &known));
-        return None;
-    };
-    let written = value.read::<String>().unwrap_or_default();
-    let index = names.iter().position(|name| *name == written);
-    if index.is_none() {
-        let remedy = match nearest(&written, &names) {
-            Some(near) => format!("did you mean {near:?}?"),
-            None => known,
-        };
-        problems.push(value.error("there is no upstream of that name", &remedy));
-    }
-    index
 }
 
 fn bind(

@@ -22,10 +22,12 @@ pub(super) fn report(
     problems: &mut Vec<ConfigError>,
 ) {
     let steps = steps(listeners, upstreams.len(), leads);
-    let of = |listener: usize| match leading[listener] {
-        true => &steps[listeners[listener].upstream][..],
-        false => &[],
+    let of_listener = |(listener, leads): (&Listener, &bool)| {
+        let named = listener.sniffing.routes.iter().map(|route| route.upstream);
+        let own = leads.then_some(listener.upstream);
+        own.into_iter().chain(named).flat_map(|upstream| steps[upstream].clone()).collect()
     };
+    let of: Vec<Vec<Step>> = listeners.iter().zip(leading).map(of_listener).collect();
     let mut done = vec![false; listeners.len()];
     let mut depth: Vec<Option<usize>> = vec![None; listeners.len()];
     for start in 0..listeners.len() {
@@ -36,15 +38,18 @@ pub(super) fn report(
             way.push((start, 0));
         }
         while let Some((at, taken)) = way.last_mut() {
-            let Some(&(next, lead)) = of(*at).get(*taken) else {
+            let Some(&(next, lead)) = of[*at].get(*taken) else {
                 depth[*at] = None;
                 way.pop();
                 continue;
             };
             *taken += 1;
             if let Some(depth) = depth[next] {
-                let back = way[depth..].iter().map(|(listener, _)| &listeners[*listener]);
-                problems.push(closed(&leads[lead], back, upstreams));
+                let step = |(at, taken): &(usize, usize)| {
+                    let (_, lead) = of[*at][*taken - 1];
+                    (&*listeners[*at].name, &*upstreams[leads[lead].upstream].name)
+                };
+                problems.push(closed(&leads[lead], way[depth..].iter().map(step)));
             } else if !done[next] {
                 (depth[next], done[next]) = (Some(way.len()), true);
                 way.push((next, 0));
@@ -74,21 +79,18 @@ fn steps(listeners: &[Listener], upstreams: usize, leads: &[Lead<'_>]) -> Vec<Ve
     steps
 }
 
-/// The error about the server that leads back to the first of `way`.
-fn closed<'l>(
-    lead: &Lead<'_>,
-    way: impl Iterator<Item = &'l Listener>,
-    upstreams: &[Upstream],
-) -> ConfigError {
-    let names: Vec<&Listener> = way.collect();
-    let first = &names[0].name;
+/// The error about the server that leads back to the first of these listeners, over the upstreams
+/// beside them.
+fn closed<'l>(lead: &Lead<'_>, way: impl Iterator<Item = (&'l str, &'l str)>) -> ConfigError {
+    let names: Vec<(&str, &str)> = way.collect();
+    let first = names[0].0;
     if names.len() == 1 {
         let rule = format!("is listener.{first} itself, which leads to this upstream");
         return lead.value.error(rule, REMEDY);
     }
-    let places = names.iter().map(|one| {
-        format!("listener.{} to upstream.{} to ", one.name, upstreams[one.upstream].name)
-    });
+    let places = names
+        .iter()
+        .map(|(listener, upstream)| format!("listener.{listener} to upstream.{upstream} to "));
     let rule = format!("closes a loop: {}listener.{first}", places.collect::<String>());
     lead.value.error(rule, REMEDY)
 }

@@ -53,7 +53,8 @@ const OPTIONAL: &str = "upstream.NAME.check";
 
 /// Sections that stand in a file under a header of their own.
 fn documented_sections() -> impl Iterator<Item = &'static SectionKeys> {
-    const WITHIN: [&str; 3] = ["", "upstream.NAME.servers", "upstream.NAME.servers_from"];
+    const WITHIN: [&str; 4] =
+        ["", "listener.NAME.route", "upstream.NAME.servers", "upstream.NAME.servers_from"];
     let is_own = |section: &&SectionKeys| !WITHIN.contains(&section.section);
     SECTIONS.into_iter().filter(is_own)
 }

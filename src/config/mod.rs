@@ -23,6 +23,7 @@ mod resolver;
 mod ring;
 mod server_check;
 mod server_set;
+mod sniffing;
 mod status;
 mod syntax;
 mod taken;
@@ -52,6 +53,7 @@ pub use resolver::Resolver;
 pub use ring::RingConfig;
 pub use server_check::{ANSWER_MAX_BYTES, Check, CheckKind};
 pub use server_set::{Named, ServerSet};
+pub use sniffing::{NamedRoute, Sniffing};
 pub use status::Status;
 pub use upstream::Upstream;
 
@@ -156,6 +158,24 @@ pub enum Tlv {
     UniqueId,
     /// A checksum of the header.
     Crc32c,
+}
+
+/// What is read of a client to find its route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sniff {
+    /// Nothing.
+    Off,
+    /// Its TLS hello.
+    Tls,
+}
+
+/// Where clients go that no route is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unmatched {
+    /// To the listener's own upstream.
+    Upstream,
+    /// Nowhere: they are reset.
+    Refuse,
 }
 
 /// The policy for clients beyond a limit.

@@ -2,7 +2,7 @@
 
 use super::file::quoted;
 use super::text::{Written, list};
-use super::{Config, Listener, Upstream, listener, upstream};
+use super::{Config, Listener, Upstream, listener, sniffing, upstream};
 
 impl Config {
     /// The text of a file that gives this config again, but for the file's own digest: defaults are
@@ -31,7 +31,7 @@ impl Config {
             Written::new("ring").with(|out| ring.write(out)),
         ];
         for listener in listeners {
-            sections.push(of_listener(listener, &upstreams[listener.upstream].name));
+            sections.push(of_listener(listener, upstreams));
         }
         sections.extend(upstreams.iter().map(of_upstream));
         sections.extend([
@@ -45,11 +45,16 @@ impl Config {
     }
 }
 
-fn of_listener(listener: &Listener, upstream_name: &str) -> Written {
+fn of_listener(listener: &Listener, upstreams: &[Upstream]) -> Written {
     let mut out = Written::new(format!("listener.{}", listener.name));
     out.key(listener::BY_HAND, "bind", Some(list(&listener.bind)));
-    out.key(listener::BY_HAND, "upstream", Some(quoted(upstream_name)));
+    out.key(listener::BY_HAND, "upstream", Some(quoted(&upstreams[listener.upstream].name)));
     listener.preamble.write(&mut out);
+    let routes: Vec<String> =
+        listener.sniffing.routes.iter().map(|route| route.written(upstreams)).collect();
+    let routes = (!routes.is_empty()).then(|| format!("[{}]", routes.join(", ")));
+    out.key(sniffing::BY_HAND, "route", routes);
+    listener.sniffing.write(&mut out);
     listener.sockets.write(&mut out);
     listener.sockets.guards.write(&mut out);
     listener.write(&mut out);

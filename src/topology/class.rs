@@ -32,8 +32,9 @@ fn of_listener<I>(edit: &Edit<I, Listener>) -> Class {
         (Some(before), Some(after)) if !before.sockets.gives_clients_as(&after.sockets) => {
             Class::NewConnections
         }
-        // Who has come is who it was.
+        // Who has come is who it was, and goes where it went.
         (Some(before), Some(after)) if before.preamble != after.preamble => Class::NewConnections,
+        (Some(before), Some(after)) if before.sniffing != after.sniffing => Class::NewConnections,
         _ => Class::Live,
     }
 }
@@ -66,11 +67,12 @@ mod tests {
     const SERVER: &str = "upstream.NAME.servers";
 
     /// For each key that has more than one value: another one than in [`text`].
-    const OTHERS: [(&str, &str, &str); 34] = [
+    const OTHERS: [(&str, &str, &str); 35] = [
         (LISTENER, "bind", "[\"127.0.0.1:7001\"]"),
         (LISTENER, "upstream", "\"probe\""),
         (LISTENER, "proxy_trusted", "[\"10.0.0.0/8\"]"),
         (LISTENER, "preamble_timeout", "\"7s\""),
+        (LISTENER, "sniff", "\"tls\""),
         (LISTENER, "backlog", "77"),
         (LISTENER, "freebind", "true"),
         (LISTENER, "keepalive", "\"off\""),
@@ -104,8 +106,13 @@ mod tests {
     ];
 
     /// Keys that go with another.
-    const FIXED: [(&str, &str); 3] =
-        [(LISTENER, "accept_proxy"), (UPSTREAM, "lazy_wait"), (UPSTREAM, "send_proxy_tlvs")];
+    const FIXED: [(&str, &str); 5] = [
+        (LISTENER, "accept_proxy"),
+        (LISTENER, "route"),
+        (LISTENER, "unmatched"),
+        (UPSTREAM, "lazy_wait"),
+        (UPSTREAM, "send_proxy_tlvs"),
+    ];
 
     /// Keys that the topology does not know: the control plane goes by them.
     const ELSEWHERE: [(&str, &str); 13] = [

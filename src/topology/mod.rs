@@ -24,11 +24,12 @@ pub use shared::Shared;
 use crate::base::{GateId, IdMap, ListenerId, RouteId, ServerId, UpstreamId, WorkerId};
 use crate::budget::{Budget, Waiting};
 use crate::config::{
-    self, AtLimit, Balance, Forwarding, Guards, Preamble, SocketOptions, Terms, Timeouts,
+    self, AtLimit, Balance, Forwarding, Guards, Preamble, Sniffing, SocketOptions, Terms, Timeouts,
 };
 use crate::conn::Wiring;
 use crate::metrics::WorkerCounters;
 use crate::upstream::{Fleet, Pool, Rules, Standing};
+use crate::wire::Pattern;
 
 /// Everything, at one time. What it names by an id is in it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -50,8 +51,12 @@ pub struct Topology {
 pub struct Listener {
     /// Its name in the config.
     pub name: String,
-    /// The route of its next client.
+    /// The route of its next client, until that has asked for a name.
     pub route: RouteId,
+    /// Those of clients that ask for certain names, in the order of the config.
+    pub named: Vec<NamedRoute>,
+    /// How they are told apart.
+    pub sniffing: Sniffing,
     /// The policy for clients beyond a limit.
     pub at_limit: AtLimit,
     /// How long a connection has been idle that may make way at a limit.
@@ -66,6 +71,17 @@ pub struct Listener {
     pub sockets: SocketOptions,
     /// How many of its gates, over all workers, a pause keeps still: nothing is armed on them.
     pub still: Shared<AtomicU32>,
+}
+
+/// The route of clients that ask for certain names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NamedRoute {
+    /// The names; empty: any or none.
+    pub names: Vec<Pattern>,
+    /// Protocols of which they offer one; empty: any or none.
+    pub protocols: Vec<Vec<u8>>,
+    /// Their route.
+    pub route: RouteId,
 }
 
 /// A passive socket.
@@ -279,8 +295,12 @@ impl Topology {
     pub fn check(&self) -> Result<(), String> {
         let lost = |what: String| Err(what);
         for (id, listener) in self.listeners.iter() {
-            if self.routes.get(listener.route).is_none_or(|route| route.listener != id) {
-                return lost(format!("{:?} of {id:?}", listener.route));
+            let named = listener.named.iter().map(|named| named.route);
+            let is_its =
+                |route: RouteId| self.routes.get(route).is_some_and(|route| route.listener == id);
+            let mut routes = named.chain([listener.route]);
+            if let Some(route) = routes.find(|route| !is_its(*route)) {
+                return lost(format!("{route:?} of {id:?}"));
             }
         }
         for (id, gate) in self.gates.iter() {

@@ -6,10 +6,10 @@ use std::hash::Hash;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Weak};
 
-use super::{Gate, Listener, Route, Server, Shared, Topology, Upstream, UpstreamKind};
+use super::{Gate, Listener, NamedRoute, Route, Server, Shared, Topology, Upstream, UpstreamKind};
 use crate::base::{GateId, Id, IdMap, ListenerId, RouteId, ServerId, UpstreamId, WorkerId};
 use crate::budget::Budget;
-use crate::config::{self, Builtin};
+use crate::config::{self, Builtin, Timeouts};
 use crate::conn::Wiring;
 use crate::upstream::{Fleet, Pool, Standing};
 
@@ -66,6 +66,13 @@ impl fmt::Display for Exhausted {
     }
 }
 
+/// The upstreams of a config: their ids and their lines.
+#[derive(Clone, Copy)]
+struct Ways<'a> {
+    ids: &'a [UpstreamId],
+    lines: &'a [config::Upstream],
+}
+
 impl Register {
     /// The topology that is asked for. What `before` has of the same name keeps its id and its
     /// numbers, and so does what was taken away and has connections: who comes back is who it was.
@@ -89,8 +96,8 @@ impl Register {
             upstreams.push(self.upstream(&known, &mut next, upstream)?);
         }
         for listener in asked.listeners {
-            let upstream = upstreams[listener.upstream];
-            self.listener(&known, &mut next, listener, upstream)?;
+            let ways = Ways { ids: &upstreams, lines: asked.upstreams };
+            self.listener(&known, &mut next, listener, ways)?;
         }
         for gate in asked.gates {
             self.gate(before, &mut next, gate)?;
@@ -166,16 +173,18 @@ impl Register {
         known: &Known,
         next: &mut Topology,
         listener: &config::Listener,
-        upstream: UpstreamId,
+        ways: Ways<'_>,
     ) -> Result<(), Exhausted> {
         let old = known.listeners.get(&listener.name);
         let id = self.listeners.id(old, &next.listeners).ok_or(Exhausted("listeners"))?;
-        // Another upstream is another route: connections stay where they are.
-        let old_route = known.routes.get(&(id, upstream));
-        let route = self.routes.id(old_route, &next.routes).ok_or(Exhausted("routes"))?;
-        let timeouts = listener.timeouts.clone();
-        let new = Route { listener: id, upstream, timeouts };
-        self.routes.put(&mut next.routes, route, new, old_route);
+        let mut route = |upstream| self.route(known, next, (id, listener), (upstream, ways));
+        let main = route(listener.upstream)?;
+        let mut named = Vec::new();
+        for one in &listener.sniffing.routes {
+            let protocols = one.alpn.iter().map(|name| name.clone().into_bytes()).collect();
+            let (names, route) = (one.server_names.clone(), route(one.upstream)?);
+            named.push(NamedRoute { names, protocols, route });
+        }
         let max_connections = listener.max_connections;
         // A bound that becomes another one keeps its count; the change sets its limit.
         let quota = max_connections.map(|limit| {
@@ -184,7 +193,9 @@ impl Register {
         });
         let new = Listener {
             name: listener.name.clone(),
-            route,
+            route: main,
+            named,
+            sniffing: listener.sniffing.clone(),
             at_limit: listener.at_limit,
             evict_idle_after: listener.evict_idle_after,
             max_connections,
@@ -195,6 +206,30 @@ impl Register {
         };
         self.listeners.put(&mut next.listeners, id, new, old);
         Ok(())
+    }
+
+    /// A listener's route to one of the upstreams: the same one for all names that lead there.
+    fn route(
+        &mut self,
+        known: &Known,
+        next: &mut Topology,
+        (id, listener): (ListenerId, &config::Listener),
+        (place, ways): (usize, Ways<'_>),
+    ) -> Result<RouteId, Exhausted> {
+        let (upstream, line) = (ways.ids[place], &ways.lines[place]);
+        let is_it = |route: &Route| (route.listener, route.upstream) == (id, upstream);
+        let made = next.routes.iter().find(|(_, route)| is_it(route)).map(|(made, _)| made);
+        if let Some(made) = made {
+            return Ok(made);
+        }
+        // Another upstream is another route: connections stay where they are.
+        let old = known.routes.get(&(id, upstream));
+        let route = self.routes.id(old, &next.routes).ok_or(Exhausted("routes"))?;
+        let (connect, queue) = (line.connect_timeout, line.queue_timeout);
+        let timeouts = Timeouts { connect, queue, ..listener.timeouts.clone() };
+        let new = Route { listener: id, upstream, timeouts };
+        self.routes.put(&mut next.routes, route, new, old);
+        Ok(route)
     }
 
     fn gate(

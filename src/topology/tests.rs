@@ -66,6 +66,7 @@ fn listener(name: &'static str) -> impl Strategy<Value = config::Listener> {
             bind: ports.into_iter().map(|port| SocketAddr::from(([127, 0, 0, 1], port))).collect(),
             upstream,
             preamble: Preamble::default(),
+            sniffing: config::Sniffing::default(),
             sockets: SocketOptions::default(),
             max_connections,
             at_limit: AtLimit::Queue,

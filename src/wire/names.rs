@@ -140,6 +140,15 @@ impl fmt::Display for PatternFault {
     }
 }
 
+impl fmt::Display for Pattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Pattern::Name(name) => f.write_str(name),
+            Pattern::OneLabelBefore(name) => write!(f, "*.{name}"),
+        }
+    }
+}
+
 impl FromStr for Pattern {
     type Err = PatternFault;
 

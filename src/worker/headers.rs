@@ -38,9 +38,12 @@ impl Default for Headers {
 }
 
 impl Headers {
-    /// A client's first bytes have said this, for its header.
+    /// A client's first bytes have said this, for its header, and perhaps others more.
     pub(super) fn hear(&mut self, index: ConnIndex, told: Told) {
-        self.clients.insert(index, Header::Told(told));
+        match self.clients.entry(index).or_insert_with(|| Header::Told(Told::default())) {
+            Header::Told(before) => before.add(told),
+            Header::Made(_) => panic!("slot {} spoke after its header was made", index.0),
+        }
     }
 
     /// Whether a client's header is made.
@@ -95,6 +98,11 @@ impl<R: Ring> Worker<R> {
             (_, Some(ends)) => {
                 let fields = Fields {
                     received: if has(Tlv::Received) { &told.fields } else { &[] },
+                    authority: has(Tlv::Authority)
+                        .then_some(told.name.as_deref())
+                        .flatten()
+                        .map(str::as_bytes),
+                    alpn: has(Tlv::Alpn).then_some(told.protocol.as_deref()).flatten(),
                     unique_id: has(Tlv::UniqueId).then_some(&id[..]),
                     checksum: has(Tlv::Crc32c),
                     ..Fields::default()

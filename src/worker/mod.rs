@@ -20,6 +20,7 @@ mod room;
 mod route;
 mod routes;
 mod settings;
+mod sniff;
 mod starved;
 mod table;
 mod tally;

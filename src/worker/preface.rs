@@ -3,13 +3,13 @@
 //!
 //! A listener's [`Preface`] says how its clients are read.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::Worker;
-use crate::base::{Chunk, ConnIndex, PreambleFault};
+use crate::base::{Chunk, ConnIndex, PreambleFault, RouteId};
 use crate::config::Preamble;
 use crate::conn::{Event, Phase, Wiring};
 use crate::ring::{Buffers, Ring};
@@ -47,6 +47,26 @@ pub struct Told {
     pub ends: Option<Ends>,
     /// Fields of the header that it came with.
     pub fields: Box<[u8]>,
+    /// The route of those that ask for the same.
+    pub route: Option<RouteId>,
+    /// The name of the server that it asks for.
+    pub name: Option<Box<str>>,
+    /// The first protocol that it offers to speak.
+    pub protocol: Option<Box<[u8]>>,
+}
+
+impl Told {
+    /// What a later decoder has found.
+    pub(super) fn add(&mut self, later: Told) {
+        let Told { ends, fields, route, name, protocol } = later;
+        self.ends = self.ends.or(ends);
+        if self.fields.is_empty() {
+            self.fields = fields;
+        }
+        self.route = self.route.or(route);
+        self.name = self.name.take().or(name);
+        self.protocol = self.protocol.take().or(protocol);
+    }
 }
 
 /// How the clients of a listener are read before a server is chosen.
@@ -77,6 +97,8 @@ pub struct Prefaces {
     clients: HashMap<ConnIndex, Client>,
     /// By number: those that wait. They are in the other list, too.
     waiting: BTreeMap<u64, ConnIndex>,
+    /// Those that come without the header that others send: the first decoder is not for them.
+    direct: HashSet<ConnIndex>,
     next_number: u64,
 }
 
@@ -91,7 +113,7 @@ enum Client {
 }
 
 /// What a client has said so far.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Read {
     /// Without what was taken of it.
     bytes: Vec<u8>,
@@ -113,12 +135,12 @@ struct Kept {
 impl Prefaces {
     pub(super) fn new(places: usize) -> Prefaces {
         let (clients, waiting) = (HashMap::new(), BTreeMap::new());
-        Prefaces { places, clients, waiting, next_number: 0 }
+        Prefaces { places, clients, waiting, direct: HashSet::new(), next_number: 0 }
     }
 
     /// Whether nobody is here.
     pub fn is_empty(&self) -> bool {
-        self.clients.is_empty()
+        self.clients.is_empty() && self.direct.is_empty()
     }
 
     /// How many wait for a place.
@@ -137,7 +159,7 @@ impl Prefaces {
         }
         let is_seated = self.waiting.is_empty() && self.has_place();
         let client = if is_seated {
-            Client::Read(Read::default())
+            self.seat(index)
         } else {
             self.next_number += 1;
             self.waiting.insert(self.next_number, index);
@@ -145,6 +167,17 @@ impl Prefaces {
         };
         self.clients.insert(index, client);
         is_seated
+    }
+
+    /// A client sends no header, where trusted ones do.
+    pub(super) fn comes_directly(&mut self, index: ConnIndex) {
+        self.direct.insert(index);
+    }
+
+    /// A client's first moment at its place.
+    fn seat(&mut self, index: ConnIndex) -> Client {
+        let decoded = usize::from(self.direct.remove(&index));
+        Client::Read(Read { bytes: Vec::new(), decoded })
     }
 
     /// Whether there is a place for somebody who waits.
@@ -158,12 +191,14 @@ impl Prefaces {
             return None;
         }
         let (_, index) = self.waiting.pop_first()?;
-        self.clients.insert(index, Client::Read(Read::default()));
+        let client = self.seat(index);
+        self.clients.insert(index, client);
         Some(index)
     }
 
     /// A client is gone, or needs its place no more. Says what it leaves behind.
     fn leave(&mut self, index: ConnIndex) -> Option<Chunk> {
+        self.direct.remove(&index);
         match self.clients.remove(&index)? {
             Client::Waiting(number) => {
                 self.waiting.remove(&number);

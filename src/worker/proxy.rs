@@ -5,10 +5,9 @@
 //! to them.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 
 use super::Worker;
-use super::preface::{Decoder, Judgement, Preface, Told};
+use super::preface::{Decoder, Judgement, Told};
 use crate::base::{ConnIndex, PreambleFault};
 use crate::config::{AcceptProxy, Preamble};
 use crate::conn::{Event, Reason};
@@ -26,7 +25,8 @@ impl Decoder for Header {
             Decoded::NotMine => Judgement::Bad(PreambleFault::NoHeader),
             Decoded::Bad(fault) => Judgement::Bad(fault),
             Decoded::Done { used, facts } => {
-                let told = Told { ends: facts.ends, fields: facts.fields.into() };
+                let told =
+                    Told { ends: facts.ends, fields: facts.fields.into(), ..Told::default() };
                 Judgement::Done { taken_bytes: used, told }
             }
         }
@@ -37,15 +37,9 @@ impl Decoder for Header {
     }
 }
 
-/// How clients are read of which a header is asked for, if it is.
-pub(super) fn preface(preamble: &Preamble) -> Option<Arc<Preface>> {
-    (preamble.accept_proxy != AcceptProxy::Off).then(|| {
-        Arc::new(Preface {
-            decoders: vec![Box::new(Header)],
-            within: preamble.timeout,
-            trust: Some(preamble.clone()),
-        })
-    })
+/// How the headers are read of clients of which one is asked for, if it is.
+pub(super) fn decoder(preamble: &Preamble) -> Option<Box<dyn Decoder>> {
+    (preamble.accept_proxy != AcceptProxy::Off).then(|| Box::new(Header) as Box<dyn Decoder>)
 }
 
 /// Entries in a block.
@@ -111,6 +105,10 @@ impl<R: Ring> Worker<R> {
             Some(Some(_)) if trust.accept_proxy == AcceptProxy::Required => {
                 self.refuse(index, PreambleFault::UntrustedPeer);
             }
+            Some(Some(_)) if preface.decoders.len() > 1 => {
+                self.prefaces.comes_directly(index);
+                self.apply(index, Event::PrefaceAwaited);
+            }
             Some(Some(_)) => {
                 let onward = line.onward();
                 self.apply(index, Event::PrefaceDone { keeps: false, onward });
@@ -123,6 +121,9 @@ impl<R: Ring> Worker<R> {
     pub(super) fn hear(&mut self, index: ConnIndex, told: Told) {
         if let Some(ends) = told.ends {
             self.named.put(index, ends.source);
+        }
+        if let Some(route) = told.route {
+            self.reroute(index, route);
         }
         if self.routes.line(self.lives.entry(index).route).telling.is_some() {
             self.headers.hear(index, told);

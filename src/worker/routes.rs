@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::table::CountedServer;
-use super::{Plan, Preface, PrefacePlan, proxy};
+use super::{Plan, Preface, PrefacePlan, proxy, sniff};
 use crate::base::{GateId, IdMap, Millis, RouteId, ServerId, Source, UpstreamId, WorkerId};
 use crate::config::{ConnectWhen, Forwarding, Guards, SendProxy, Timeouts};
 use crate::conn::{Onward, Wiring};
@@ -101,6 +101,16 @@ pub(super) struct Place {
     source: Source,
     /// It is gone, and its connections are to end.
     ends: bool,
+}
+
+/// How the clients of a listener are read before a server is chosen, if they are.
+fn preface_of(listener: &Arc<Listener>) -> Option<Arc<Preface>> {
+    let preamble = &listener.preamble;
+    let header = proxy::decoder(preamble);
+    let trust = header.is_some().then(|| preamble.clone());
+    let decoders: Vec<_> = header.into_iter().chain(sniff::decoder(listener)).collect();
+    let within = preamble.timeout;
+    (!decoders.is_empty()).then(|| Arc::new(Preface { decoders, within, trust }))
 }
 
 impl Routes {
@@ -205,7 +215,9 @@ impl Routes {
             let before = self.lines.remove(id);
             let listener = &topology.listeners[route.listener];
             let preface = self.prefaces.listeners.get(&*listener.name).cloned();
-            let preface = preface.or_else(|| proxy::preface(&listener.preamble));
+            // Who is on another of its routes was read before.
+            let is_main = listener.route == id;
+            let preface = preface.or_else(|| is_main.then(|| preface_of(listener)).flatten());
             let last = before.as_ref().and_then(|line| line.preface.clone());
             let forwarding = topology.upstreams[route.upstream].forwarding.clone();
             let tells = Some(&forwarding).filter(|now| now.send_proxy != SendProxy::Off).cloned();
@@ -311,6 +323,15 @@ impl Routes {
     /// Where a gate's clients go.
     pub(super) fn of_gate(&self, gate: GateId) -> &Line {
         &self.lines[self.gates[gate]]
+    }
+
+    /// A client that came by one route goes on by another. Says whether there is one: what a
+    /// client asks for may be looked up in names that a change has taken away since.
+    pub(super) fn change(&mut self, from: RouteId, to: RouteId) -> bool {
+        let Some(line) = self.lines.get_mut(to) else { return false };
+        line.open += 1;
+        self.leave(from);
+        true
     }
 
     /// A client has left.

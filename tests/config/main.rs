@@ -1,6 +1,5 @@
 //! What the config file promises: its defaults, and errors that name the line.
 
-use std::path::Path;
 use std::time::Duration;
 
 use portcullis::config::{Auto, Balance, Config, SECTIONS, UpstreamKind};

@@ -36,6 +36,8 @@ freebind = true
 max_connections = 12
 at_limit = "reset"
 evict_idle_after = "90s"
+sniff = "tls"
+unmatched = "refuse"
 first_byte_timeout = "1s"
 idle_timeout = "off"
 half_close_timeout = "off"
@@ -43,6 +45,11 @@ max_lifetime = "30days"
 [listener.b]
 bind = ["127.0.0.1:7443"]
 upstream = "one"
+sniff = "tls"
+[[listener.b.route]]
+server_names = ["*.Example.com", "b.example."]
+alpn = ["h2"]
+upstream = "two"
 [upstream.one]
 builtin = "hold"
 connect_timeout = "7s"

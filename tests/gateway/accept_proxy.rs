@@ -145,7 +145,7 @@ fn what_is_no_header_is_reset_and_no_server_hears_of_it() {
         let source = ([127, 0, 0, 2], 0).into();
         client::expect_reset(client::try_connect_from(source, edge), bytes);
     }
-    let warned = gateway.wait_for_lines("reset for want of a PROXY header", 1);
+    let warned = gateway.wait_for_lines("reset for what came first", 1);
     assert!(warned[0].contains("listener/edge"), "{warned:?}");
     let figures: serde_json::Value =
         serde_json::from_str(&get(gateway.status(), "/status.json").body).expect("JSON");
@@ -200,7 +200,7 @@ fn who_is_too_slow_is_reset_and_who_leaves_is_no_fault() {
     let silent = client::connect(edge);
     // Nothing of it was read: it is told by FIN or RST, as by any timeout.
     client::ending(&silent);
-    gateway.wait_for_lines("sent no whole header within preamble_timeout", 1);
+    gateway.wait_for_lines("sent no whole preamble within preamble_timeout", 1);
     assert_eq!(server.accepted(), 0);
     gateway.stop().expect(&[("client-gone", 1), ("preamble-timeout", 2)]);
 }

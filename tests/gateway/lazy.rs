@@ -22,7 +22,8 @@ fn a_server_hears_of_a_client_with_its_first_byte() {
     let streams: Vec<TcpStream> =
         (0..200).map(|_| client::connect(gateway.address("edge"))).collect();
     wait_until("all to be accepted", || {
-        rows(&ask_json(&gateway, &["conns", "--filter", "state=silent", "--limit", "1000"])).len() == 200
+        rows(&ask_json(&gateway, &["conns", "--filter", "state=silent", "--limit", "1000"])).len()
+            == 200
     });
     assert_eq!(server.accepted(), 0);
     for (seed, stream) in (0..).zip(&streams[..50]) {

@@ -8,6 +8,7 @@ mod activation;
 mod builtins;
 mod bulk;
 mod busy_port;
+mod by_name;
 mod by_source;
 mod checks;
 mod conns;

@@ -1,4 +1,4 @@
-//! Clients that were refused for their PROXY header: said at once, and then once a minute.
+//! Clients that were refused for what they said first: said at once, and then once a minute.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -56,15 +56,11 @@ impl Said {
         self.at = Some(now);
         let faults = PreambleFault::ALL.into_iter().zip(counts.faults.iter().zip(before.faults));
         let faults = faults.map(|(fault, (now, before))| (now - before, fault.said()));
-        let late = (counts.late - before.late, "sent no whole header within preamble_timeout");
+        let late = (counts.late - before.late, "sent no whole preamble within preamble_timeout");
         let all: Vec<(u64, &str)> = faults.chain([late]).filter(|(many, _)| *many > 0).collect();
         let sum = all.iter().map(|(many, _)| many).sum();
         let said: Vec<String> = all.iter().map(|(many, said)| format!("{many} {said}")).collect();
-        Some(format!(
-            "{} reset for want of a PROXY header: {}",
-            count(sum, "client"),
-            said.join(", ")
-        ))
+        Some(format!("{} reset for what came first: {}", count(sum, "client"), said.join(", ")))
     }
 }
 
@@ -88,14 +84,14 @@ mod tests {
         let mut counts = Counts::default();
         assert_eq!(said.look(counts, Millis(0)), None);
         counts.faults[PreambleFault::NoHeader as usize] = 1;
-        let first = "1 client reset for want of a PROXY header: 1 sent something else than a PROXY \
+        let first = "1 client reset for what came first: 1 sent something else than a PROXY \
                      header first";
         assert_eq!(said.look(counts, Millis(1000)).as_deref(), Some(first));
         counts.faults[PreambleFault::NoHeader as usize] = 3;
         counts.late = 1200;
         assert_eq!(said.look(counts, Millis(60_900)), None, "not yet");
-        let next = "1,202 clients reset for want of a PROXY header: 2 sent something else than a \
-                    PROXY header first, 1200 sent no whole header within preamble_timeout";
+        let next = "1,202 clients reset for what came first: 2 sent something else than a \
+                    PROXY header first, 1200 sent no whole preamble within preamble_timeout";
         assert_eq!(said.look(counts, Millis(61_000)).as_deref(), Some(next));
         assert_eq!(said.look(counts, Millis(200_000)), None, "all was said");
     }

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use super::*;
 use crate::base::{Id, ListenerId, RouteId};
-use crate::config::{Preamble, SocketOptions};
+use crate::config::{Preamble, Sniffing, SocketOptions};
 use crate::ring::AcceptMode;
 use crate::topology::{self, Shared};
 
@@ -76,6 +76,8 @@ fn gates(owners: &[u16], quota: Option<&Arc<Budget>>, at_limit: AtLimit) -> Topo
             evict_idle_after: Duration::from_secs(60),
             max_connections: quota.map(|quota| quota.limit()),
             quota: quota.filter(|_| nth == 0).map(|quota| quota.clone().into()),
+            named: Vec::new(),
+            sniffing: Sniffing::default(),
             preamble: Preamble::default(),
             sockets: SocketOptions::default(),
             still: Shared::default(),
