@@ -2,7 +2,7 @@
 //! bytes: pure decoders and encoders.
 //!
 //! A decoder judges all bytes that came so far. Once it has given an answer other than
-//! [`Decoded::More`], more bytes behind these change nothing of it. [`postgres`] alone has one
+//! [`Decoded::More`], more bytes behind these change nothing of it. [`postgres()`] alone has one
 //! answer that they change.
 
 mod encode;

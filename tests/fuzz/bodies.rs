@@ -4,6 +4,7 @@
 //! file by its path, and `main.rs` runs the same bodies over the corpus.
 
 use std::fmt::Debug;
+use std::net::{IpAddr, SocketAddr};
 
 use axum::Json;
 use axum::extract::Query as Parameters;
@@ -22,7 +23,11 @@ use portcullis::control::Hosts;
 use portcullis::query::{
     ConnId, Facts, Names, Query, State, UpstreamNames, server_title, split_server,
 };
-use portcullis::wire::{Decoded, HEADER_MAX, proxy_header};
+use portcullis::wire::{
+    Decoded, Ends, Entry, Facts as Header, Fields, HEADER_MAX, HELLO_MAX, Hello, Names as Routes,
+    Pattern, client_hello, postgres, proxy_binary, proxy_header, proxy_line,
+};
+use ppp::{HeaderResult, v1, v2};
 use serde::de::DeserializeOwned;
 
 /// A target's name and its body.
@@ -30,8 +35,15 @@ pub(crate) type Target = (&'static str, fn(&[u8]));
 
 /// Every target. A folder of the corpus has the name of each.
 #[allow(dead_code)] // a fuzz target needs its own body alone
-pub(crate) const TARGETS: [Target; 4] =
-    [("admin", admin), ("config", config), ("filters", filters), ("preambles", preambles)];
+pub(crate) const TARGETS: [Target; 7] = [
+    ("admin", admin),
+    ("config", config),
+    ("filters", filters),
+    ("hellos", hellos),
+    ("names", server_names),
+    ("postgres", postgres_begins),
+    ("preambles", preambles),
+];
 
 /// A config file: it is refused with errors that say where, or taken and written back the same.
 pub(crate) fn config(data: &[u8]) {
@@ -154,24 +166,188 @@ fn title_holds(title: &str) {
     }
 }
 
-/// A client's first bytes as a PROXY header: the first answer stands, whatever follows it, and it
-/// takes exactly the bytes that it needed.
+/// A client's first bytes as a PROXY header: another reader finds the same in it, and what a server
+/// would get of it is read as the same.
 pub(crate) fn preambles(data: &[u8]) {
-    let answers = (0..=data.len()).map(|cut| (cut, proxy_header(&data[..cut])));
-    let mut first = None;
-    for (cut, answer) in answers {
-        match (first, answer) {
-            (None, Decoded::More(more)) => assert!(more > 0 && cut < HEADER_MAX),
-            (None, answer) => {
-                if let Decoded::Done { used, facts } = answer {
-                    assert_eq!(used, cut);
-                    assert!(facts.fields.len() <= used && used <= HEADER_MAX);
-                }
-                first = Some(answer);
+    let Some((cut, Decoded::Done { used, facts })) = first_answer(data, HEADER_MAX, proxy_header)
+    else {
+        return;
+    };
+    assert_eq!(used, cut);
+    assert!(facts.fields.len() <= used && used <= HEADER_MAX);
+    if let Some(ends) = facts.ends {
+        assert_eq!(ppp_reads(&data[..used]), Some((ends, facts.fields.to_vec())));
+        passes_on(ends, facts);
+    }
+}
+
+/// The first answer to the bytes that come one by one, and how many they were. It stands, whatever
+/// follows them, and no more of them were asked for than it needed.
+fn first_answer<'a, F: Debug + PartialEq>(
+    data: &'a [u8],
+    most: usize,
+    decode: impl Fn(&'a [u8]) -> Decoded<F>,
+) -> Option<(usize, Decoded<F>)> {
+    let mut asked = 0;
+    let mut first: Option<(usize, Decoded<F>)> = None;
+    for cut in 0..=data.len() {
+        match (&first, decode(&data[..cut])) {
+            (None, Decoded::More(more)) => {
+                assert!(more > 0 && cut < most);
+                asked = asked.max(cut + more);
             }
-            (Some(first), answer) => assert_eq!(answer, first),
+            (None, answer) => {
+                let is_done = matches!(answer, Decoded::Done { .. });
+                assert!(!is_done || asked <= cut, "{asked} were asked for, {cut} are enough");
+                first = Some((cut, answer));
+            }
+            (Some((_, first)), answer) => assert_eq!(answer, *first),
         }
     }
+    first
+}
+
+/// The ends and fields that another reader finds in a header; `None`: none of TCP.
+fn ppp_reads(header: &[u8]) -> Option<(Ends, Vec<u8>)> {
+    let ends = |source: (IpAddr, u16), destination: (IpAddr, u16)| {
+        let end = |(ip, port): (IpAddr, u16)| SocketAddr::new(ip.to_canonical(), port);
+        Ends { source: end(source), destination: end(destination) }
+    };
+    let v4 = |it: v1::IPv4| {
+        let (from, to) = (it.source_address.into(), it.destination_address.into());
+        ends((from, it.source_port), (to, it.destination_port))
+    };
+    let v6 = |it: v1::IPv6| {
+        let (from, to) = (it.source_address.into(), it.destination_address.into());
+        ends((from, it.source_port), (to, it.destination_port))
+    };
+    match HeaderResult::parse(header) {
+        HeaderResult::V1(Ok(header)) => match header.addresses {
+            v1::Addresses::Tcp4(it) => Some((v4(it), Vec::new())),
+            v1::Addresses::Tcp6(it) => Some((v6(it), Vec::new())),
+            v1::Addresses::Unknown => None,
+        },
+        HeaderResult::V2(Ok(header)) if header.protocol == v2::Protocol::Stream => {
+            let ends = match header.addresses {
+                v2::Addresses::IPv4(it) => v4(it),
+                v2::Addresses::IPv6(it) => v6(it),
+                v2::Addresses::Unix(_) | v2::Addresses::Unspecified => return None,
+            };
+            Some((ends, header.tlv_bytes().to_vec()))
+        }
+        HeaderResult::V1(Err(_)) | HeaderResult::V2(_) => None,
+    }
+}
+
+/// A server that gets a header for these ends, with what came in another, reads the same in it.
+fn passes_on(ends: Ends, facts: Header<'_>) {
+    let mut line = Vec::new();
+    proxy_line(ends, &mut line);
+    let decoded = proxy_header(&line);
+    let is_same = matches!(decoded, Decoded::Done { facts, .. } if facts.ends == Some(ends));
+    assert!(is_same, "{line:?}");
+    for checksum in [false, true] {
+        let fields = Fields { received: facts.fields, checksum, ..Fields::default() };
+        let mut header = Vec::new();
+        let left_out = proxy_binary(ends, &fields, &mut header);
+        let Decoded::Done { used, facts: read } = proxy_header(&header) else {
+            panic!("{header:?}")
+        };
+        assert_eq!((used, read.ends), (header.len(), Some(ends)));
+        let is_shorter = read.fields.len() <= facts.fields.len() + 7;
+        assert!(is_shorter && (left_out == 0 || checksum));
+    }
+}
+
+/// A client's first bytes as a ClientHello: it says the same in other records.
+pub(crate) fn hellos(data: &[u8]) {
+    let Some((cut, answer)) = first_answer(data, HELLO_MAX, client_hello) else { return };
+    let Decoded::Done { used, facts } = answer else { return };
+    assert_eq!(used, 0);
+    let said = |hello: &Hello<'_>| -> (Option<String>, Vec<Vec<u8>>) {
+        let protocols = hello.protocols().map(<[u8]>::to_vec).collect();
+        (hello.server_name().map(str::to_owned), protocols)
+    };
+    let mut message = Vec::new();
+    let mut rest = &data[..cut];
+    while let [22, 3, _, high, low, behind @ ..] = rest {
+        let (carried, after) = behind.split_at(usize::from(u16::from_be_bytes([*high, *low])));
+        message.extend(carried);
+        rest = after;
+    }
+    assert!(rest.is_empty());
+    for bytes in [message.len().div_ceil(64), message.len() / 2 + 1, message.len()] {
+        let record = |piece: &[u8]| {
+            let [.., high, low] = piece.len().to_be_bytes();
+            [&[22, 3, 1, high, low], piece].concat()
+        };
+        let records: Vec<u8> = message.chunks(bytes).flat_map(record).collect();
+        match client_hello(&records) {
+            Decoded::Done { facts: again, .. } => assert_eq!(said(&again), said(&facts)),
+            decoded => panic!("{decoded:?} in records of {bytes}"),
+        }
+    }
+}
+
+/// A client's first bytes as a PostgreSQL client's.
+pub(crate) fn postgres_begins(data: &[u8]) {
+    // Behind a request, there is another answer.
+    let is_request = matches!(postgres(&data[..data.len().min(8)]), Decoded::Done { used: 8, .. });
+    let data = if is_request { &data[..8] } else { data };
+    if first_answer(data, 8, postgres).is_none() {
+        assert!(data.len() < 8);
+    }
+}
+
+/// A name, a line of protocols, and a line for each entry, with its protocols behind a bar: the
+/// entry is the one that a search from the first to the last finds.
+pub(crate) fn server_names(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    let mut lines = text.lines();
+    let name = lines.next().filter(|name| *name != "-");
+    let offered: Vec<&str> = lines.next().unwrap_or_default().split_whitespace().collect();
+    let mut entries: Vec<(Vec<&str>, Vec<&str>)> = Vec::new();
+    for line in lines {
+        let (names, protocols) = line.split_once('|').unwrap_or((line, ""));
+        let is_pattern = |name: &&str| match name.parse::<Pattern>() {
+            Ok(_) => true,
+            Err(fault) => {
+                assert_printable(&fault.to_string());
+                false
+            }
+        };
+        let names: Vec<&str> = names.split_whitespace().collect();
+        if names.iter().all(is_pattern) {
+            entries.push((names, protocols.split_whitespace().collect()));
+        }
+    }
+    let routes =
+        Routes::new(entries.iter().enumerate().map(|(target, (names, protocols))| Entry {
+            names: names.iter().map(|name| name.parse().expect("it was parsed")).collect(),
+            protocols: protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect(),
+            target,
+        }));
+    let found = routes.find(name, offered.iter().map(|protocol| protocol.as_bytes()));
+    let bare = |name: &str| name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
+    let name = name.map(bare);
+    let searched = |is_met: &dyn Fn(&[&str]) -> bool| {
+        let is_offered = |protocol: &&str| offered.contains(protocol);
+        entries.iter().position(|(names, protocols)| {
+            is_met(names) && (protocols.is_empty() || protocols.iter().any(is_offered))
+        })
+    };
+    let is_same = |names: &[&str]| names.iter().any(|one| Some(bare(one)) == name);
+    let is_wild = |names: &[&str]| {
+        let label = |one: &&str| {
+            let suffix = bare(one).strip_prefix('*')?.to_owned();
+            name.as_deref()?
+                .strip_suffix(&suffix)
+                .map(|label| !label.is_empty() && !label.contains('.'))
+        };
+        names.iter().any(|one| label(one) == Some(true))
+    };
+    let expected = searched(&is_same).or_else(|| searched(&is_wild));
+    assert_eq!(found.copied(), expected.or_else(|| searched(&|names| names.is_empty())));
 }
 
 /// A request to the admin socket: it is refused, or decoded to what a client encodes to the same.
@@ -237,7 +413,7 @@ fn is_ours(host: &str) -> bool {
     let name = name.split('%').next().unwrap_or_default().to_ascii_lowercase();
     let name = name.strip_suffix('.').unwrap_or(&name);
     let known = ["", "localhost", "gate-1", "metrics.example"].contains(&name);
-    known || name.parse::<std::net::IpAddr>().is_ok()
+    known || name.parse::<IpAddr>().is_ok()
 }
 
 /// A message on one line: it comes to terminals and logs.

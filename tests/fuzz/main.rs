@@ -47,6 +47,21 @@ fn filters_are_refused_or_understood() {
 }
 
 #[test]
+fn hellos_are_refused_or_understood() {
+    body_holds("hellos");
+}
+
+#[test]
+fn names_of_servers_are_found_as_a_search_finds_them() {
+    body_holds("names");
+}
+
+#[test]
+fn begins_of_postgresql_are_refused_or_understood() {
+    body_holds("postgres");
+}
+
+#[test]
 fn preambles_are_refused_or_understood() {
     body_holds("preambles");
 }

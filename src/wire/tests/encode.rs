@@ -39,45 +39,36 @@ fn read(header: &[u8]) -> Facts<'_> {
     }
 }
 
-/// What the crate reads in it: the addresses, and the fields of version 2.
+/// What another decoder reads in it: the addresses, and the fields of version 2.
 fn read_by_ppp(header: &[u8]) -> (Ends, Vec<u8>) {
     use ppp::{HeaderResult, v1, v2};
-    let of = |ends: [(IpAddr, u16); 2]| {
-        let [source, destination] = ends.map(|(ip, port)| SocketAddr::new(ip.to_canonical(), port));
-        Ends { source, destination }
+    let ends = |source: (IpAddr, u16), destination: (IpAddr, u16)| {
+        canonical(Ends { source: source.into(), destination: destination.into() })
+    };
+    let v4 = |it: v1::IPv4| {
+        let (from, to) = (it.source_address.into(), it.destination_address.into());
+        ends((from, it.source_port), (to, it.destination_port))
+    };
+    let v6 = |it: v1::IPv6| {
+        let (from, to) = (it.source_address.into(), it.destination_address.into());
+        ends((from, it.source_port), (to, it.destination_port))
     };
     match HeaderResult::parse(header) {
-        HeaderResult::V1(read) => {
-            let header = read.expect("a line");
-            let read = match header.addresses {
-                v1::Addresses::Tcp4(it) => [
-                    (it.source_address.into(), it.source_port),
-                    (it.destination_address.into(), it.destination_port),
-                ],
-                v1::Addresses::Tcp6(it) => [
-                    (it.source_address.into(), it.source_port),
-                    (it.destination_address.into(), it.destination_port),
-                ],
-                v1::Addresses::Unknown => panic!("it knows no addresses"),
-            };
-            (of(read), Vec::new())
-        }
-        HeaderResult::V2(read) => {
-            let header = read.expect("a header");
+        HeaderResult::V1(header) => match header.expect("a line").addresses {
+            v1::Addresses::Tcp4(it) => (v4(it), Vec::new()),
+            v1::Addresses::Tcp6(it) => (v6(it), Vec::new()),
+            v1::Addresses::Unknown => panic!("it knows no addresses"),
+        },
+        HeaderResult::V2(header) => {
+            let header = header.expect("a header");
             assert_eq!(header.protocol, v2::Protocol::Stream);
             assert!(header.tlvs().all(|field| field.is_ok()), "each field is whole");
-            let read = match header.addresses {
-                v2::Addresses::IPv4(it) => [
-                    (it.source_address.into(), it.source_port),
-                    (it.destination_address.into(), it.destination_port),
-                ],
-                v2::Addresses::IPv6(it) => [
-                    (it.source_address.into(), it.source_port),
-                    (it.destination_address.into(), it.destination_port),
-                ],
+            let ends = match header.addresses {
+                v2::Addresses::IPv4(it) => v4(it),
+                v2::Addresses::IPv6(it) => v6(it),
                 other => panic!("{other:?}"),
             };
-            (of(read), header.tlv_bytes().to_vec())
+            (ends, header.tlv_bytes().to_vec())
         }
     }
 }
