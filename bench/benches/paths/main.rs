@@ -6,10 +6,11 @@
 mod choice;
 mod conn;
 mod ring;
+mod source;
 mod token;
 mod worker;
 
 use criterion::{criterion_group, criterion_main};
 
-criterion_group!(paths, token::times, conn::times, worker::times, choice::times);
+criterion_group!(paths, token::times, conn::times, worker::times, choice::times, source::times);
 criterion_main!(paths);
