@@ -50,7 +50,6 @@ fn the_readme_names_what_is_missing() {
         let words = match *key {
             "initial" | "path" | "send_proxy" => "checks of servers by",
             "lazy_wait" => "lazy connects",
-            "per_source" => "limits per",
             "tls" => "tls",
             key => panic!("{key}: what does the README call it?"),
         };

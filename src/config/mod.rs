@@ -1,5 +1,6 @@
 //! The gateway's configuration: text becomes one checked, typed, immutable [`Config`].
 
+mod access;
 mod address;
 mod admin;
 mod check;
@@ -16,6 +17,8 @@ mod listener;
 mod log;
 mod loops;
 mod manual;
+mod networks;
+mod per_source;
 mod preamble;
 mod read;
 mod resolver;
@@ -32,9 +35,11 @@ mod written;
 use std::io::Read;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
+pub use access::Access;
 pub use admin::Admin;
 pub use check::SECTIONS;
 pub use difference::Difference;
@@ -45,6 +50,8 @@ pub use key::{Class, Key, SectionKeys};
 pub use listener::{Listener, SocketOptions, Timeouts};
 pub use log::{AccessLog, Log};
 pub use manual::{documented, man_page};
+pub use networks::NetworkList;
+pub use per_source::PerSource;
 pub use preamble::Preamble;
 pub use resolver::Resolver;
 pub use ring::RingConfig;
@@ -119,6 +126,26 @@ pub enum AcceptProxy {
     FromTrusted,
     /// Trusted peers; others are reset.
     Required,
+}
+
+/// So many new connections in a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConnectionRate {
+    /// How many, above zero.
+    pub connections: u32,
+    /// In which time: a second, a minute or an hour.
+    pub per: Duration,
+}
+
+/// What happens to a client beyond a limit of its source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SourceAction {
+    /// It is reset at once.
+    Reset,
+    /// It waits for its source to be within the limits, for a time.
+    Wait,
+    /// It is kept for a time, and reset.
+    Tarpit,
 }
 
 /// The policy for clients beyond a limit.
@@ -408,7 +435,8 @@ impl Config {
         }
     }
 
-    /// Checks `text`; `file_name` is what errors call it, `env` what `${VAR}` stands for.
+    /// Checks `text`, and reads the files of networks that it names. `file_name` is what errors
+    /// call it, `env` what `${VAR}` stands for.
     ///
     /// # Errors
     /// Everything that is wrong with the text, in the order of its lines.

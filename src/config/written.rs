@@ -50,6 +50,7 @@ fn of_listener(listener: &Listener, upstream_name: &str) -> Written {
     out.key(listener::BY_HAND, "bind", Some(list(&listener.bind)));
     out.key(listener::BY_HAND, "upstream", Some(quoted(upstream_name)));
     listener.preamble.write(&mut out);
+    listener.access.write(&mut out);
     listener.sockets.write(&mut out);
     listener.sockets.guards.write(&mut out);
     listener.write(&mut out);

@@ -23,7 +23,9 @@ pub use shared::Shared;
 
 use crate::base::{GateId, IdMap, ListenerId, RouteId, ServerId, UpstreamId, WorkerId};
 use crate::budget::{Budget, Waiting};
-use crate::config::{self, AtLimit, Balance, Guards, Preamble, SocketOptions, Terms, Timeouts};
+use crate::config::{
+    self, Access, AtLimit, Balance, Guards, PerSource, Preamble, SocketOptions, Terms, Timeouts,
+};
 use crate::conn::Wiring;
 use crate::metrics::WorkerCounters;
 use crate::upstream::{Fleet, Pool, Rules, Standing};
@@ -60,6 +62,10 @@ pub struct Listener {
     pub quota: Option<Shared<Budget>>,
     /// What its clients say before all else.
     pub preamble: Preamble,
+    /// Whose clients it takes.
+    pub access: Access,
+    /// What the clients of one source may take.
+    pub per_source: Option<PerSource>,
     /// How its passive sockets are made.
     pub sockets: SocketOptions,
     /// How many of its gates, over all workers, a pause keeps still: nothing is armed on them.

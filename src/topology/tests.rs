@@ -66,6 +66,8 @@ fn listener(name: &'static str) -> impl Strategy<Value = config::Listener> {
             bind: ports.into_iter().map(|port| SocketAddr::from(([127, 0, 0, 1], port))).collect(),
             upstream,
             preamble: Preamble::default(),
+            access: Access::default(),
+            per_source: None,
             sockets: SocketOptions::default(),
             max_connections,
             at_limit: AtLimit::Queue,

@@ -74,6 +74,8 @@ impl World {
                 bind: Vec::new(),
                 upstream,
                 preamble: config::Preamble::default(),
+                access: config::Access::default(),
+                per_source: None,
                 sockets: SocketOptions::default(),
                 max_connections: scenario.quotas[nth],
                 at_limit: scenario.at_limit,

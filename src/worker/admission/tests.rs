@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use super::*;
 use crate::base::{Id, ListenerId, RouteId};
-use crate::config::{Preamble, SocketOptions};
+use crate::config::{Access, Preamble, SocketOptions};
 use crate::ring::AcceptMode;
 use crate::topology::{self, Shared};
 
@@ -77,6 +77,8 @@ fn gates(owners: &[u16], quota: Option<&Arc<Budget>>, at_limit: AtLimit) -> Topo
             max_connections: quota.map(|quota| quota.limit()),
             quota: quota.filter(|_| nth == 0).map(|quota| quota.clone().into()),
             preamble: Preamble::default(),
+            access: Access::default(),
+            per_source: None,
             sockets: SocketOptions::default(),
             still: Shared::default(),
         };
