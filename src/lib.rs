@@ -20,6 +20,7 @@ pub mod listener;
 pub mod metrics;
 pub mod query;
 pub mod ring;
+pub mod source;
 pub mod summary;
 pub mod top;
 pub mod topology;

@@ -8,6 +8,7 @@ use crate::config::key::{Key, SectionKeys};
 use crate::config::keys::keys_by_hand;
 use crate::config::listener::LISTENER;
 use crate::config::log::{ACCESS_LOG, LOG};
+use crate::config::per_source::PER_SOURCE;
 use crate::config::resolver::RESOLVER;
 use crate::config::ring::RING;
 use crate::config::server_check::CHECK;
@@ -21,12 +22,13 @@ use crate::config::{
 };
 
 /// Every kind of section with its keys, in the order of the manual; the first is the file's top.
-pub const SECTIONS: [&SectionKeys; 14] = [
+pub const SECTIONS: [&SectionKeys; 15] = [
     &ROOT,
     &GATEWAY,
     &RING,
     &LISTENER,
     &ROUTE,
+    &PER_SOURCE,
     &UPSTREAM,
     &SERVER,
     &SERVERS_FROM,

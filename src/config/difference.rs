@@ -66,8 +66,12 @@ impl Config {
         for listener in &mut self.listeners {
             if let Some(old) = other.listener(&listener.name) {
                 listener.keep(old, class);
+                if let (Some(limits), Some(old)) = (&mut listener.per_source, &old.per_source) {
+                    limits.keep(old, class);
+                }
                 listener.preamble.keep(&old.preamble, class);
                 listener.sniffing.keep(&old.sniffing, class);
+                listener.access.keep(&old.access, class);
                 listener.sockets.keep(&old.sockets, class);
                 listener.sockets.guards.keep(&old.sockets.guards, class);
                 listener.timeouts.keep(&old.timeouts, class);

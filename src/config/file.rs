@@ -56,7 +56,8 @@ impl<'a> Source<'a> {
     }
 }
 
-fn cut(text: String) -> String {
+/// `text`, not too long for a message.
+pub(super) fn cut(text: String) -> String {
     match text.char_indices().nth(MAX_SHOWN_CHARS) {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text,

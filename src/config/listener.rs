@@ -6,12 +6,14 @@ use std::time::Duration;
 use humantime_serde::re::humantime::format_duration;
 
 use crate::base::limits::{CONNECTIONS_MAX, NAMED_MAX};
+use crate::config::access::{Access, contradiction};
 use crate::config::error::ConfigError;
 use crate::config::file::{Section, Value};
-use crate::config::form::{AS_IT_STANDS, Choice, Number, OrAuto, OrOff, Span, Switch};
+use crate::config::form::{AS_IT_STANDS, Choice, Number, Optional, OrAuto, OrOff, Span, Switch};
 use crate::config::guards::Guards;
 use crate::config::key::{Key, SectionKeys};
 use crate::config::keys::{keys, keys_by_hand};
+use crate::config::per_source::{LIMITS, PerSource};
 use crate::config::preamble::{Preamble, trusts_nobody};
 use crate::config::read::Rule;
 use crate::config::sniffing::{self, Sniffing};
@@ -26,12 +28,13 @@ pub(super) const LISTENER: SectionKeys = SectionKeys {
         Preamble::KEYS,
         sniffing::BY_HAND,
         Sniffing::KEYS,
+        Access::KEYS,
         SocketOptions::KEYS,
         Guards::KEYS,
         Listener::KEYS,
         Timeouts::KEYS,
     ],
-    later: &["per_source", "tls"],
+    later: &["tls"],
 };
 
 const BIND_RULE: Rule<'_> = Rule {
@@ -70,6 +73,7 @@ keys! {
     with sockets: SocketOptions = SocketOptions::default(), "How its passive sockets are made.";
     with preamble: Preamble = Preamble::default(), "What its clients say before all else.";
     with sniffing: Sniffing = Sniffing::default(), "How they go by the names that they ask for.";
+    with access: Access = Access::default(), "Whose clients it takes.";
     with timeouts: Timeouts = Timeouts::default(),
         "When a connection of this listener ends by itself.";
 
@@ -100,6 +104,11 @@ keys! {
     /// Raise it above the interval of your clients' heartbeats when quiet but living clients are
     /// evicted. Below "5s" they end by RST, as by any timeout.
     "evict_idle_after" evict_idle_after: Duration = "1m", Live, Span::Any, WRITE_SPAN;
+
+    /// Limits for the clients of one source, an address or a network.
+    /// [listener.NAME.per_source] has the keys of the table.
+    "per_source" per_source: Option<PerSource> as { max_connections = 100 }, NewConnections,
+        Optional(LIMITS), "write per_source = { max_connections = 100 }";
 }
 
 keys! {
@@ -257,6 +266,8 @@ fn listener(
     let bind = bind(&name, section, taken, problems);
     let preamble = Preamble::read(section, problems);
     problems.extend(trusts_nobody(section, &preamble));
+    let access = Access::read(section, problems);
+    problems.extend(contradiction(section, &access));
     let timeouts = Timeouts::read(section, problems);
     let read = Listener::read(section, problems);
     problems.extend(evicts_nobody(section, &read, &timeouts));
@@ -271,6 +282,7 @@ fn listener(
             ..SocketOptions::read(section, problems)
         },
         preamble,
+        access,
         timeouts: Timeouts { connect, queue, ..timeouts },
         ..read
     }

@@ -28,7 +28,7 @@ pub fn documented() -> String {
     let mut out = paragraphs(HEAD).map(|part| comment(&part)).collect::<Vec<_>>().join("#\n");
     for section in documented_sections() {
         // One that is there makes a difference, whatever is in it.
-        let mark = if section.section == OPTIONAL { "#" } else { "" };
+        let mark = if OPTIONAL.contains(&section.section) { "#" } else { "" };
         out.push('\n');
         out += &comment(section.about);
         out += &format!("{mark}[{}]\n", section.section.replace("NAME", "default"));
@@ -48,8 +48,8 @@ pub fn documented() -> String {
     out
 }
 
-/// A section that the documented file shows and does not have.
-const OPTIONAL: &str = "upstream.NAME.check";
+/// Sections that the documented file shows and does not have.
+const OPTIONAL: [&str; 2] = ["listener.NAME.per_source", "upstream.NAME.check"];
 
 /// Sections that stand in a file under a header of their own.
 fn documented_sections() -> impl Iterator<Item = &'static SectionKeys> {

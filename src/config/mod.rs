@@ -1,8 +1,10 @@
 //! The gateway's configuration: text becomes one checked, typed, immutable [`Config`].
 
+mod access;
 mod address;
 mod admin;
 mod check;
+mod clients;
 mod difference;
 mod error;
 mod file;
@@ -17,6 +19,8 @@ mod listener;
 mod log;
 mod loops;
 mod manual;
+mod networks;
+mod per_source;
 mod preamble;
 mod read;
 mod resolver;
@@ -34,11 +38,16 @@ mod written;
 use std::io::Read;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
+pub use access::Access;
 pub use admin::Admin;
 pub use check::SECTIONS;
+pub use clients::{
+    AcceptProxy, ConnectWhen, ConnectionRate, SendProxy, Sniff, SourceAction, Tlv, Unmatched,
+};
 pub use difference::Difference;
 pub use error::{ConfigError, ConfigErrors};
 pub use forwarding::Forwarding;
@@ -48,6 +57,8 @@ pub use key::{Class, Key, SectionKeys};
 pub use listener::{Listener, SocketOptions, Timeouts};
 pub use log::{AccessLog, Log};
 pub use manual::{documented, man_page};
+pub use networks::NetworkList;
+pub use per_source::PerSource;
 pub use preamble::Preamble;
 pub use resolver::Resolver;
 pub use ring::RingConfig;
@@ -112,70 +123,6 @@ pub enum StateDirectory {
     Off,
     /// At this absolute path.
     At(PathBuf),
-}
-
-/// Who sends a PROXY header in front of what it forwards.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AcceptProxy {
-    /// Nobody.
-    Off,
-    /// Trusted peers; others are ordinary clients.
-    FromTrusted,
-    /// Trusted peers; others are reset.
-    Required,
-}
-
-/// When a server is connected to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ConnectWhen {
-    /// As its client arrives.
-    Eager,
-    /// At its client's first byte.
-    Lazy,
-}
-
-/// Which PROXY header servers get.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SendProxy {
-    /// None.
-    Off,
-    /// A line of text.
-    V1,
-    /// A binary one.
-    V2,
-}
-
-/// A field of a PROXY header that servers get.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Tlv {
-    /// Those of the header that the client came with.
-    Received,
-    /// The name that the client's TLS hello asks for.
-    Authority,
-    /// The first protocol that it offers.
-    Alpn,
-    /// What no other connection has.
-    UniqueId,
-    /// A checksum of the header.
-    Crc32c,
-}
-
-/// What is read of a client to find its route.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sniff {
-    /// Nothing.
-    Off,
-    /// Its TLS hello.
-    Tls,
-}
-
-/// Where clients go that no route is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unmatched {
-    /// To the listener's own upstream.
-    Upstream,
-    /// Nowhere: they are reset.
-    Refuse,
 }
 
 /// The policy for clients beyond a limit.
@@ -465,7 +412,8 @@ impl Config {
         }
     }
 
-    /// Checks `text`; `file_name` is what errors call it, `env` what `${VAR}` stands for.
+    /// Checks `text`, and reads the files of networks that it names. `file_name` is what errors
+    /// call it, `env` what `${VAR}` stands for.
     ///
     /// # Errors
     /// Everything that is wrong with the text, in the order of its lines.

@@ -10,7 +10,7 @@ use crate::config::error::ConfigError;
 use crate::config::file::Section;
 use crate::config::form::{AS_IT_STANDS, Choice, Own, Span};
 use crate::config::keys::keys;
-use crate::config::status::networks;
+use crate::config::networks::{A_LIST, networks};
 use crate::config::text::list;
 
 const PROXIES: Choice<AcceptProxy> = Choice {
@@ -23,7 +23,7 @@ const PROXIES: Choice<AcceptProxy> = Choice {
 };
 
 const TRUSTED: Own<Vec<IpNet>> =
-    Own { values: "a list of networks", read: networks, written: |trusted| list(trusted) };
+    Own { values: A_LIST, read: networks, written: |trusted| list(trusted) };
 
 keys! {
     /// Who sends a header in front of what it forwards, and how long that may take.

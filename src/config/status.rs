@@ -5,12 +5,12 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use ipnet::IpNet;
 
 use crate::config::address;
-use crate::config::address::Fault;
 use crate::config::error::ConfigError;
 use crate::config::file::{Section, Value, quoted};
 use crate::config::form::Own;
 use crate::config::key::SectionKeys;
 use crate::config::keys::keys;
+use crate::config::networks::{A_LIST, networks};
 use crate::config::taken::Taken;
 use crate::config::text::list;
 
@@ -27,7 +27,7 @@ const BINDS: Own<Option<SocketAddr>> = Own {
 };
 
 const NETWORKS: Own<Vec<IpNet>> =
-    Own { values: "a list of networks", read: networks, written: |allow| list(allow) };
+    Own { values: A_LIST, read: networks, written: |allow| list(allow) };
 
 const HOSTS: Own<Vec<String>> = Own {
     values: "a list of host names, each without a port",
@@ -102,38 +102,6 @@ pub(super) fn own_address(
     {
         problems.push(value.error(rule, "write another port"));
     }
-}
-
-/// A list of networks, each with zeros beyond its prefix.
-pub(super) fn networks(
-    value: &Value<'_>,
-    remedy: &str,
-    problems: &mut Vec<ConfigError>,
-) -> Option<Vec<IpNet>> {
-    let must = format!("must be {}", NETWORKS.values);
-    let Some(elements) = value.elements() else {
-        problems.push(value.error(must, remedy));
-        return None;
-    };
-    let mut networks = Vec::new();
-    for element in elements {
-        let written = element.read::<String>().unwrap_or_default();
-        let network =
-            written.parse::<IpNet>().or_else(|_| written.parse::<IpAddr>().map(IpNet::from));
-        match network {
-            Ok(network) if network.trunc() == network => networks.push(network),
-            Ok(network) => {
-                let fault = Fault {
-                    must: "has bits beyond its prefix",
-                    remedy: "write zeros there",
-                    instead: Some(format!("write \"{}\"", network.trunc())),
-                };
-                problems.push(element.fault(&fault));
-            }
-            Err(_) => problems.push(element.error(must.clone(), remedy)),
-        }
-    }
-    Some(networks)
 }
 
 fn hosts(value: &Value<'_>, remedy: &str, problems: &mut Vec<ConfigError>) -> Option<Vec<String>> {

@@ -55,6 +55,7 @@ fn of_listener(listener: &Listener, upstreams: &[Upstream]) -> Written {
     let routes = (!routes.is_empty()).then(|| format!("[{}]", routes.join(", ")));
     out.key(sniffing::BY_HAND, "route", routes);
     listener.sniffing.write(&mut out);
+    listener.access.write(&mut out);
     listener.sockets.write(&mut out);
     listener.sockets.guards.write(&mut out);
     listener.write(&mut out);

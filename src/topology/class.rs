@@ -35,6 +35,11 @@ fn of_listener<I>(edit: &Edit<I, Listener>) -> Class {
         // Who has come is who it was, and goes where it went.
         (Some(before), Some(after)) if before.preamble != after.preamble => Class::NewConnections,
         (Some(before), Some(after)) if before.sniffing != after.sniffing => Class::NewConnections,
+        (Some(before), Some(after))
+            if (&before.access, &before.per_source) != (&after.access, &after.per_source) =>
+        {
+            Class::NewConnections
+        }
         _ => Class::Live,
     }
 }
@@ -67,12 +72,15 @@ mod tests {
     const SERVER: &str = "upstream.NAME.servers";
 
     /// For each key that has more than one value: another one than in [`text`].
-    const OTHERS: [(&str, &str, &str); 35] = [
+    const OTHERS: [(&str, &str, &str); 38] = [
         (LISTENER, "bind", "[\"127.0.0.1:7001\"]"),
         (LISTENER, "upstream", "\"probe\""),
         (LISTENER, "proxy_trusted", "[\"10.0.0.0/8\"]"),
         (LISTENER, "preamble_timeout", "\"7s\""),
         (LISTENER, "sniff", "\"tls\""),
+        (LISTENER, "allow", "[\"10.0.0.0/8\"]"),
+        (LISTENER, "deny", "[\"10.0.0.0/8\"]"),
+        (LISTENER, "per_source", "{ max_connections = 7 }"),
         (LISTENER, "backlog", "77"),
         (LISTENER, "freebind", "true"),
         (LISTENER, "keepalive", "\"off\""),

@@ -24,7 +24,8 @@ pub use shared::Shared;
 use crate::base::{GateId, IdMap, ListenerId, RouteId, ServerId, UpstreamId, WorkerId};
 use crate::budget::{Budget, Waiting};
 use crate::config::{
-    self, AtLimit, Balance, Forwarding, Guards, Preamble, Sniffing, SocketOptions, Terms, Timeouts,
+    self, Access, AtLimit, Balance, Forwarding, Guards, PerSource, Preamble, Sniffing,
+    SocketOptions, Terms, Timeouts,
 };
 use crate::conn::Wiring;
 use crate::metrics::WorkerCounters;
@@ -67,6 +68,10 @@ pub struct Listener {
     pub quota: Option<Shared<Budget>>,
     /// What its clients say before all else.
     pub preamble: Preamble,
+    /// Whose clients it takes.
+    pub access: Access,
+    /// What the clients of one source may take.
+    pub per_source: Option<PerSource>,
     /// How its passive sockets are made.
     pub sockets: SocketOptions,
     /// How many of its gates, over all workers, a pause keeps still: nothing is armed on them.

@@ -201,6 +201,8 @@ impl Register {
             max_connections,
             quota,
             preamble: listener.preamble.clone(),
+            access: listener.access.clone(),
+            per_source: listener.per_source.clone(),
             sockets: listener.sockets.clone(),
             still: old.map_or_else(Shared::default, |(_, old)| old.still.clone()),
         };

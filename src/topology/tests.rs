@@ -67,6 +67,8 @@ fn listener(name: &'static str) -> impl Strategy<Value = config::Listener> {
             upstream,
             preamble: Preamble::default(),
             sniffing: config::Sniffing::default(),
+            access: Access::default(),
+            per_source: None,
             sockets: SocketOptions::default(),
             max_connections,
             at_limit: AtLimit::Queue,

@@ -4,6 +4,9 @@ mod base;
 mod connections;
 mod modelled;
 mod plain;
+mod source;
+mod sources;
+mod threads;
 
 /// The budget's own source, over the model checker's atomics instead of the processor's.
 #[path = "../../src/budget.rs"]

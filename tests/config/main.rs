@@ -5,11 +5,13 @@ use std::time::Duration;
 use portcullis::config::{Auto, Balance, Config, SECTIONS, UpstreamKind};
 use proptest::prelude::*;
 
+mod access;
 mod addresses;
 mod checks;
 mod differences;
 mod manual;
 mod origins;
+mod per_source;
 mod preambles;
 mod syntax;
 mod types;

@@ -31,6 +31,8 @@ upstream = "two"
 accept_proxy = "from-trusted"
 proxy_trusted = ["10.0.0.0/8", "::1/128"]
 preamble_timeout = "7s"
+allow = ["10.0.0.0/8", "192.0.2.7"]
+deny = ["10.1.0.0/16", "2001:db8::/32"]
 backlog = 77
 freebind = true
 max_connections = 12
@@ -42,6 +44,15 @@ first_byte_timeout = "1s"
 idle_timeout = "off"
 half_close_timeout = "off"
 max_lifetime = "30days"
+[listener.a.per_source]
+max_connections = 77
+rate = "300/m"
+burst = 7
+prefix_v4 = 24
+prefix_v6 = 48
+exempt = ["10.0.0.0/8", "::1"]
+action = "tarpit"
+wait_at_most = "7s"
 [listener.b]
 bind = ["127.0.0.1:7443"]
 upstream = "one"

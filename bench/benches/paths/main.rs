@@ -6,11 +6,20 @@
 mod choice;
 mod conn;
 mod ring;
+mod source;
 mod token;
 mod wire;
 mod worker;
 
 use criterion::{criterion_group, criterion_main};
 
-criterion_group!(paths, token::times, conn::times, worker::times, choice::times, wire::times);
+criterion_group!(
+    paths,
+    token::times,
+    conn::times,
+    worker::times,
+    choice::times,
+    source::times,
+    wire::times
+);
 criterion_main!(paths);

@@ -57,6 +57,8 @@ fn topology(wiring: Wiring) -> Topology {
         bind: Vec::new(),
         upstream: 0,
         preamble: config::Preamble::default(),
+        access: config::Access::default(),
+        per_source: None,
         sockets: SocketOptions::default(),
         max_connections: None,
         at_limit: AtLimit::Queue,

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use super::*;
 use crate::base::{Id, ListenerId, RouteId};
-use crate::config::{Preamble, Sniffing, SocketOptions};
+use crate::config::{Access, Preamble, Sniffing, SocketOptions};
 use crate::ring::AcceptMode;
 use crate::topology::{self, Shared};
 
@@ -79,6 +79,8 @@ fn gates(owners: &[u16], quota: Option<&Arc<Budget>>, at_limit: AtLimit) -> Topo
             named: Vec::new(),
             sniffing: Sniffing::default(),
             preamble: Preamble::default(),
+            access: Access::default(),
+            per_source: None,
             sockets: SocketOptions::default(),
             still: Shared::default(),
         };
