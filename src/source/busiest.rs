@@ -21,9 +21,13 @@ pub struct Refusals {
 /// an entry, and no surplus is larger than that.
 #[derive(Clone, Debug)]
 pub struct Busiest {
-    /// A heap: no entry has fewer refusals than the one at half its place.
     entries: Vec<Refusals>,
-    places: HashMap<IpNet, usize>,
+    /// The index of a source's entry.
+    indices: HashMap<IpNet, usize>,
+    /// Indices of entries as a heap: none has fewer refusals than the one at half its position.
+    heap: Vec<usize>,
+    /// The position of each entry in the heap.
+    positions: Vec<usize>,
     most_entries: usize,
 }
 
@@ -37,25 +41,34 @@ impl Busiest {
     /// When there are to be none.
     pub fn new(entries: usize) -> Busiest {
         assert!(entries > 0, "a sketch has an entry");
-        Busiest { entries: Vec::new(), places: HashMap::new(), most_entries: entries }
+        Busiest {
+            entries: Vec::new(),
+            indices: HashMap::new(),
+            heap: Vec::new(),
+            positions: Vec::new(),
+            most_entries: entries,
+        }
     }
 
     /// Counts a refusal.
     pub fn add(&mut self, source: IpNet) {
-        if let Some(place) = self.places.get(&source) {
-            let place = *place;
-            self.entries[place].count += 1;
-            return self.sink(place);
+        if let Some(&index) = self.indices.get(&source) {
+            self.entries[index].count += 1;
+            return self.sink(self.positions[index]);
         }
-        if self.entries.len() < self.most_entries {
-            self.places.insert(source, self.entries.len());
+        let index = self.entries.len();
+        if index < self.most_entries {
+            self.indices.insert(source, index);
             self.entries.push(Refusals { source, count: 1, surplus: 0 });
-            return self.rise(self.entries.len() - 1);
+            self.heap.push(index);
+            self.positions.push(index);
+            return self.rise(index);
         }
-        let Refusals { source: gone, count, .. } = self.entries[0];
-        self.places.remove(&gone);
-        self.places.insert(source, 0);
-        self.entries[0] = Refusals { source, count: count + 1, surplus: count };
+        let index = self.heap[0];
+        let Refusals { source: gone, count, .. } = self.entries[index];
+        self.indices.remove(&gone);
+        self.indices.insert(source, index);
+        self.entries[index] = Refusals { source, count: count + 1, surplus: count };
         self.sink(0);
     }
 
@@ -78,30 +91,35 @@ impl Busiest {
     }
 
     /// Lets an entry whose count grew pass those below it.
-    fn sink(&mut self, mut place: usize) {
+    fn sink(&mut self, mut position: usize) {
         loop {
-            let children = 2 * place + 1..(2 * place + 3).min(self.entries.len());
-            let least = children.min_by_key(|child| self.entries[*child].count);
-            match least.filter(|child| self.entries[*child].count < self.entries[place].count) {
-                Some(child) => self.exchange(place, child),
-                None => return,
-            }
-            place = least.unwrap_or(place);
+            let children = 2 * position + 1..(2 * position + 3).min(self.heap.len());
+            let least = children.min_by_key(|child| self.count_at(*child));
+            let Some(child) = least.filter(|child| self.count_at(*child) < self.count_at(position))
+            else {
+                return;
+            };
+            self.exchange(position, child);
+            position = child;
         }
     }
 
     /// Lets an entry that came last pass those above it.
-    fn rise(&mut self, mut place: usize) {
-        while place > 0 && self.entries[place].count < self.entries[(place - 1) / 2].count {
-            self.exchange(place, (place - 1) / 2);
-            place = (place - 1) / 2;
+    fn rise(&mut self, mut position: usize) {
+        while position > 0 && self.count_at(position) < self.count_at((position - 1) / 2) {
+            self.exchange(position, (position - 1) / 2);
+            position = (position - 1) / 2;
         }
     }
 
+    fn count_at(&self, position: usize) -> u64 {
+        self.entries[self.heap[position]].count
+    }
+
     fn exchange(&mut self, one: usize, other: usize) {
-        self.entries.swap(one, other);
-        for place in [one, other] {
-            self.places.insert(self.entries[place].source, place);
+        self.heap.swap(one, other);
+        for position in [one, other] {
+            self.positions[self.heap[position]] = position;
         }
     }
 }

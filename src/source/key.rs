@@ -40,7 +40,7 @@ pub struct Secret(RandomState);
 
 impl Secret {
     /// A secret that nobody foresees.
-    #[expect(clippy::new_without_default, reason = "two of them make different keys")]
+    #[allow(clippy::new_without_default, reason = "two of them make different keys")]
     pub fn new() -> Secret {
         Secret(RandomState::new())
     }

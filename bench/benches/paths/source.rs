@@ -71,8 +71,9 @@ fn networks(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("source");
     for count in [10, 100_000] {
         let v4 = (0..count).map(|nth| (address(nth), 12 + nth as u8 % 21));
-        let v6 =
-            |nth: u32| Ipv6Addr::from_bits(0x2A00 << 112 | u128::from(nth) * 0x9E37_79B1 << 64);
+        let v6 = |nth: u32| {
+            Ipv6Addr::from_bits((0x2A00 << 112) | ((u128::from(nth) * 0x9E37_79B1) << 64))
+        };
         let v6 = move |nth| (IpAddr::from(v6(nth)), 32 + nth as u8 % 33);
         for (family, rules) in
             [("IPv4", v4.collect::<Vec<_>>()), ("IPv6", (0..count).map(v6).collect())]
