@@ -59,7 +59,8 @@ impl<T> Names<T> {
     }
 
     /// What a client comes to that asks for this name and offers these protocols; `None`: no entry
-    /// is for it. Nothing is allocated.
+    /// is for it. Only entries without names are for one of more than 253 characters. Nothing is
+    /// allocated.
     pub fn find<'a>(
         &self,
         name: Option<&str>,

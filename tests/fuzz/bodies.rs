@@ -329,7 +329,8 @@ pub(crate) fn server_names(data: &[u8]) {
         }));
     let found = routes.find(name, offered.iter().map(|protocol| protocol.as_bytes()));
     let bare = |name: &str| name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
-    let name = name.map(bare);
+    // A longer one is no name, and only entries without names are for it.
+    let name = name.map(bare).filter(|name| name.len() <= 253);
     let searched = |is_met: &dyn Fn(&[&str]) -> bool| {
         let is_offered = |protocol: &&str| offered.contains(protocol);
         entries.iter().position(|(names, protocols)| {
