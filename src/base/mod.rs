@@ -1,5 +1,6 @@
 //! The words that every other module speaks.
 
+mod bar;
 pub mod chance;
 pub mod chunk;
 pub mod errno;
@@ -14,6 +15,7 @@ pub mod sync;
 pub mod time;
 pub mod version;
 
+pub use bar::Bar;
 pub use chunk::{Buffer, Chunk, PIPE_BYTES};
 pub use errno::errno_of;
 pub use id::{ConnIndex, GateId, Id, IdMap, ListenerId, RouteId, ServerId, UpstreamId, WorkerId};

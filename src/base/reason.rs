@@ -36,15 +36,19 @@ pub enum Reason {
     Evicted,
     /// No server had room for it within the upstream's time; the client got RST.
     QueueTimeout,
-    /// What it said first is no PROXY header, or its peer may not send one; the client got RST.
+    /// What it said first is not as its listener asks for, or its peer may not say it; it got RST.
     BadPreamble,
-    /// Its PROXY header was not there in time.
+    /// Its preamble was not there in time.
     PreambleTimeout,
+    /// A rule of its listener keeps its address out; it got RST.
+    Denied,
+    /// Its source is at a limit of its listener's; it got RST.
+    SourceLimit,
 }
 
 impl Reason {
     /// Every reason, in the order of its number.
-    pub const ALL: [Reason; 18] = [
+    pub const ALL: [Reason; 20] = [
         Reason::ClosedByClient,
         Reason::ClosedByServer,
         Reason::ClientReset,
@@ -63,6 +67,8 @@ impl Reason {
         Reason::QueueTimeout,
         Reason::BadPreamble,
         Reason::PreambleTimeout,
+        Reason::Denied,
+        Reason::SourceLimit,
     ];
 
     /// The word that stands in logs and metrics.
@@ -86,6 +92,8 @@ impl Reason {
             Reason::QueueTimeout => "queue-timeout",
             Reason::BadPreamble => "bad-preamble",
             Reason::PreambleTimeout => "preamble-timeout",
+            Reason::Denied => "denied",
+            Reason::SourceLimit => "source-limit",
         }
     }
 }

@@ -34,6 +34,8 @@ pub enum Event {
     RoomPerhaps,
     /// The client has a preface, for [`Action::Meet`].
     PrefaceAwaited,
+    /// Its source is at a limit: it is kept for a while, before or while it is read.
+    Hold,
     /// What was read of the client is not all of its preface, or there is a place for reading it.
     PrefaceMore,
     /// What was read is all of it, or there is none.
@@ -89,6 +91,8 @@ pub enum Patience {
     /// The first byte of a client, before which no server is chosen. [`Event::Expired`]: one is all
     /// the same.
     Silence,
+    /// Its source's limits, or the end of its time in a tarpit.
+    Hold,
     /// The server's answer to a connect.
     Connect,
     /// The client's first byte.
@@ -121,6 +125,7 @@ impl Patience {
     pub fn timeout(self) -> Option<Reason> {
         match self {
             Patience::Preface => Some(Reason::PreambleTimeout),
+            Patience::Hold => Some(Reason::SourceLimit),
             Patience::FirstByte => Some(Reason::FirstByteTimeout),
             Patience::Byte => Some(Reason::IdleTimeout),
             Patience::LastDirection => Some(Reason::HalfCloseTimeout),

@@ -155,6 +155,7 @@ impl Connection {
                 phase,
                 Patience::Unbounded
                 | Patience::Preface
+                | Patience::Hold
                 | Patience::FirstByte
                 | Patience::Byte
                 | Patience::LastDirection

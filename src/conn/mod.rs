@@ -97,6 +97,11 @@ pub enum Phase {
         /// Some of them were read.
         is_read: bool,
     },
+    /// Its source is at a limit, and it waits for that or is kept for a while.
+    Held {
+        /// Some of its first bytes were read.
+        is_read: bool,
+    },
     /// The client's first byte is awaited, before which no server is chosen.
     Silent {
         /// It has ended its direction, and is read to see whether it said anything before.
@@ -212,6 +217,7 @@ impl Connection {
             Event::AddressFirst => self.address_first(&mut actions),
             Event::RoomPerhaps => self.room_perhaps(&mut actions),
             Event::PrefaceAwaited => self.preface_awaited(&mut actions),
+            Event::Hold => self.hold(&mut actions),
             Event::PrefaceMore => self.preface_goes_on(&mut actions),
             Event::PrefaceDone { keeps, onward } => {
                 self.preface_done(keeps, onward, &mut actions);
@@ -266,6 +272,10 @@ impl Connection {
                 Phase::Opening | Phase::Pressed(_) | Phase::Connecting | Phase::Retrying,
                 OpKind::WatchHangup,
             ) => self.hung_up_early(result, actions),
+            (
+                Phase::Held { .. } | Phase::Preface { .. } | Phase::Silent { .. },
+                OpKind::WatchHangup,
+            ) => self.hung_up_while_held(result, actions),
             (Phase::Joined, OpKind::WaitWritable) => self.writable(side, actions),
             (Phase::Joined, OpKind::Shutdown) => self.shut_down(side, result, actions),
             // It cancelled receives, which complete by themselves.
@@ -289,6 +299,7 @@ impl Connection {
             }
             Phase::Preface { .. } => Patience::Preface,
             Phase::Silent { .. } => Patience::Silence,
+            Phase::Held { .. } => Patience::Hold,
             Phase::Pressed(Shortage::Kernel) => Patience::Pressure,
             Phase::Pressed(Shortage::Room) => Patience::Room,
             Phase::Connecting => Patience::Connect,

@@ -35,7 +35,8 @@ impl Connection {
 
     /// It is a client that is read.
     pub(super) fn preface_awaited(&mut self, actions: &mut Actions) {
-        assert_eq!(self.phase, Phase::Meeting, "a client is met once");
+        let is_met = matches!(self.phase, Phase::Meeting | Phase::Held { is_read: false });
+        assert!(is_met, "a client is met once, not in {:?}", self.phase);
         self.phase = Phase::Preface { is_read: false };
         self.wait_readable(Side::Client, actions);
     }
@@ -54,6 +55,9 @@ impl Connection {
 
     /// There is a place, or what was judged is not all.
     pub(super) fn preface_goes_on(&mut self, actions: &mut Actions) {
+        if self.phase == (Phase::Held { is_read: true }) {
+            self.phase = Phase::Preface { is_read: true };
+        }
         if let Phase::Preface { .. } | Phase::Silent { ended: true } = self.phase {
             self.receive(Side::Client, actions);
         }
@@ -92,7 +96,8 @@ impl Connection {
     /// server's.
     pub(super) fn preface_done(&mut self, keeps: bool, onward: Onward, actions: &mut Actions) {
         let is_read = matches!(self.phase, Phase::Preface { is_read: true });
-        let is_open = is_read || matches!(self.phase, Phase::Meeting | Phase::Silent { .. });
+        let is_open = is_read
+            || matches!(self.phase, Phase::Meeting | Phase::Silent { .. } | Phase::Held { .. });
         assert!(is_open, "a preface is done once, not in {:?}", self.phase);
         self.marks.set(Mark::Spoke, keeps);
         self.goes(onward);
@@ -113,15 +118,36 @@ impl Connection {
     pub(super) fn client_left(&mut self, how: Input, actions: &mut Actions) {
         actions.moved = true;
         self.input[Side::Client] = how;
-        let is_read = self.phase == Phase::Preface { is_read: true };
+        let is_read = self.is_read();
         let resets = BySide([is_read && how == Input::Ended, false]);
         self.end(Reason::ClientGone, resets, actions);
     }
 
     /// Whether bytes of the client's were read that nobody was sent.
     pub(super) fn has_preface(&self) -> bool {
-        let is_being_read = self.phase == (Phase::Preface { is_read: true });
-        is_being_read || self.passages[Side::Client].is_kept()
+        self.is_read() || self.passages[Side::Client].is_kept()
+    }
+
+    fn is_read(&self) -> bool {
+        let read = [Phase::Preface { is_read: true }, Phase::Held { is_read: true }];
+        read.contains(&self.phase)
+    }
+
+    /// Its source is at a limit.
+    pub(super) fn hold(&mut self, actions: &mut Actions) {
+        let is_read = self.is_read();
+        let is_new = is_read || self.phase == Phase::Meeting;
+        assert!(is_new, "a client is held once, not in {:?}", self.phase);
+        self.phase = Phase::Held { is_read };
+        self.watch(Side::Client, actions);
+    }
+
+    /// A watch of a client that is held, or was until it went on.
+    pub(super) fn hung_up_while_held(&mut self, result: Result<u32, Errno>, actions: &mut Actions) {
+        if is_gone(result) {
+            return self.client_left(Input::Reset, actions);
+        }
+        self.watch(Side::Client, actions);
     }
 
     /// The next of what was kept. `None`: no buffer is free for it. `more`: it is not the last.

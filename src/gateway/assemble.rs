@@ -34,12 +34,12 @@ pub(super) fn gates(held: &[Held]) -> impl Iterator<Item = (GateSpec, PassiveSoc
     })
 }
 
-/// The topology that the config asks for, with the passive socket of each gate, and the register
-/// that has given the ids in it.
-pub(super) fn topology(config: &Config, held: &[Held]) -> Assembled {
+/// The topology that the config asks for, for so many connections, with the passive socket of each
+/// gate, and the register that has given the ids in it.
+pub(super) fn topology(config: &Config, held: &[Held], connections: u32) -> Assembled {
     let (gates, sockets): (Vec<GateSpec>, Vec<PassiveSocket>) = gates(held).unzip();
     let asked = Asked { listeners: &config.listeners, upstreams: &config.upstreams, gates: &gates };
-    let mut register = Register::default();
+    let mut register = Register::for_connections(connections);
     let topology =
         Arc::new(register.next(&Topology::default(), asked).expect("the config bounds each kind"));
     topology.set_rules(&config.upstreams);

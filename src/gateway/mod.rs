@@ -186,7 +186,7 @@ impl Gateway {
         let Searching { searches, found, sets } = searching;
         let budget = Arc::new(Budget::new(host.max_connections, host.workers()));
         let Assembled { topology, sockets, register } =
-            assemble::topology(&sets.in_force(config), &held);
+            assemble::topology(&sets.in_force(config), &held, host.max_connections);
         let (exit_sender, exits) = unbounded_channel();
         let (ready_sender, ready) = std::sync::mpsc::channel();
         let (mut handles, mut threads, mut gates) = (Vec::new(), Vec::new(), Vec::new());

@@ -36,7 +36,7 @@ fn broken_parts(address: &mut SocketAddr) -> WorkerParts {
     let bound = listen_on(any, 1, &SocketOptions::with_backlog(16)).expect("a free port");
     *address = bound.address;
     let held = [Held::new("edge", any, bound, None)];
-    let Assembled { topology, sockets, .. } = assemble::topology(&config, &held);
+    let Assembled { topology, sockets, .. } = assemble::topology(&config, &held, 8);
     let host = host();
     let (opener, gate) = std::sync::mpsc::channel();
     opener.send(()).expect("the gate waits");
@@ -69,7 +69,7 @@ fn a_worker_that_panics_is_reported_and_ends_the_gateway() {
     thread.join().expect("the panic was caught");
     let budget = Arc::new(Budget::new(8, 1));
     let config = Config::embedded();
-    let Assembled { topology, sockets, register } = assemble::topology(&config, &[]);
+    let Assembled { topology, sockets, register } = assemble::topology(&config, &[], 8);
     let present =
         Present::new(View::new(topology, config, sockets, Vec::new()), Sets::default(), register);
     let sources = Arc::new(sources::open(
@@ -120,7 +120,7 @@ impl Rig {
         };
         let held: Vec<Held> = config.listeners.iter().map(bind).collect();
         let addresses = held.iter().map(|one| one.address).collect();
-        let Assembled { topology, sockets, register } = assemble::topology(&config, &held);
+        let Assembled { topology, sockets, register } = assemble::topology(&config, &held, 8);
         let (host, clock, budget) = (host(), Clock::system(), Arc::new(Budget::new(8, 1)));
         let counters = Arc::new(topology.counters(&WorkerCounters::default()));
         let home = tempfile::tempdir().expect("a directory");

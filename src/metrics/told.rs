@@ -98,6 +98,24 @@ impl CheckResults {
     }
 }
 
+/// Sources that have connections or are refused, over all listeners with limits for them.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Sources {
+    /// How many have a connection that is counted.
+    pub counted: u64,
+    /// Those that were refused most, the most first.
+    pub most_refused: Vec<RefusedSource>,
+}
+
+/// A source that was refused.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RefusedSource {
+    /// Its address or network.
+    pub source: String,
+    /// How often, at most: there may be more in it of one that it took the place of.
+    pub refused: u64,
+}
+
 /// The process. `None`: the kernel does not say.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Process {

@@ -60,6 +60,8 @@ impl FromStr for By {
 /// Where a connection stands, in a word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
+    /// Its source is at a limit, and it is kept for a while.
+    Held,
     /// Its client said nothing yet, before which no server is chosen.
     Silent,
     /// Its upstream socket is being made.
@@ -80,7 +82,8 @@ pub enum State {
 
 impl State {
     /// Every state.
-    pub const ALL: [State; 8] = [
+    pub const ALL: [State; 9] = [
+        State::Held,
         State::Silent,
         State::Opening,
         State::Connecting,
@@ -94,6 +97,7 @@ impl State {
     /// Its word.
     pub fn word(self) -> &'static str {
         match self {
+            State::Held => "held",
             State::Silent => "silent",
             State::Opening => "opening",
             State::Connecting => "connecting",

@@ -309,8 +309,8 @@ mod tests {
             ),
             (
                 "state=alive",
-                "\"state=alive\": there is no such state; write one of silent, \
-                opening, connecting, pressed, retrying, joined, delivering, ending",
+                "\"state=alive\": there is no such state; write one of held, \
+                silent, opening, connecting, pressed, retrying, joined, delivering, ending",
             ),
             (
                 "worker=2",

@@ -10,6 +10,7 @@ mod counts;
 mod key;
 mod networks;
 mod rates;
+mod tables;
 #[cfg(test)]
 mod tests;
 
@@ -18,3 +19,4 @@ pub use counts::{Counts, Entering, Word};
 pub use key::{Key, Prefixes, Secret};
 pub use networks::Networks;
 pub use rates::{Admission, Rate, Rates};
+pub use tables::{Answer, Limits, Tables};

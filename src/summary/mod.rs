@@ -36,7 +36,7 @@ use crate::metrics::reading::Counts;
 const SECONDS_MIN: f64 = 0.05;
 
 /// How many tables a summary has.
-pub const TABLES: usize = 5;
+pub const TABLES: usize = 6;
 
 /// A reading in figures and tables, with rates if there is an earlier one.
 #[derive(Clone, Debug, PartialEq)]
@@ -75,6 +75,8 @@ pub struct Summary {
     pub workers: Table,
     /// Why connections were closed and clients refused.
     pub endings: Table,
+    /// Sources that were refused most.
+    pub sources: Table,
     /// What happened last, a line each, the oldest first.
     pub events: Vec<String>,
 }
@@ -107,19 +109,20 @@ impl Summary {
                 .collect(),
             workers: tables::workers(now, pace),
             endings: tables::endings(now, pace),
+            sources: tables::sources(now),
             events: now.events.iter().map(said::event).collect(),
         }
     }
 
     /// The tables, each always at the same place.
     pub fn tables(&self) -> [&Table; TABLES] {
-        let Summary { drains, listeners, servers, workers, endings, .. } = self;
-        [drains, listeners, servers, workers, endings]
+        let Summary { drains, listeners, servers, workers, endings, sources, .. } = self;
+        [drains, listeners, servers, workers, endings, sources]
     }
 
     /// The places of the tables, the most telling first: servers that fail come before listeners.
     pub fn order(&self) -> [usize; TABLES] {
-        if self.servers_fail { [0, 2, 1, 3, 4] } else { [0, 1, 2, 3, 4] }
+        if self.servers_fail { [0, 2, 1, 5, 3, 4] } else { [0, 1, 2, 5, 3, 4] }
     }
 }
 

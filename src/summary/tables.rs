@@ -9,7 +9,9 @@ use super::{Head, Pace, Row, STALLED_AFTER, Table, open, seconds, sum};
 use crate::base::plain_word;
 use crate::conn::Reason;
 use crate::metrics::Reading;
-use crate::metrics::reading::{Counts, DrainProgress, Leaving, Listener, Server, Worker};
+use crate::metrics::reading::{
+    Counts, DrainProgress, Leaving, Listener, RefusedSource, Server, Worker,
+};
 use crate::query::server_title;
 
 /// A host that allows so many files means that it has no limit.
@@ -260,6 +262,21 @@ pub(super) fn endings(now: &Reading, pace: Pace<'_>) -> Table {
     };
     let rows = counts(now).into_iter().map(row).collect();
     Table { title: "Endings", path: "endings", heads: ENDINGS, rows }
+}
+
+const SOURCES: &[Head] = &[
+    Head::new("source", "source", Word, 0).means("an address, or a network by per_source.prefix"),
+    Head::new("refused", "refused", Count, 0).means("clients refused by limits per source"),
+];
+
+/// The sources that were refused most.
+pub(super) fn sources(now: &Reading) -> Table {
+    let row = |(index, one): (usize, &RefusedSource)| {
+        let source = Cell::Word(plain_word(&one.source).into_owned());
+        Row { key: index.to_string(), cells: vec![source, Cell::Count(one.refused)] }
+    };
+    let rows = now.sources.most_refused.iter().enumerate().map(row).collect();
+    Table { title: "Sources", path: "sources.most_refused", heads: SOURCES, rows }
 }
 
 /// Over all listeners; a refusal says that it is one, and by which limit. What never came is left

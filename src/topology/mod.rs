@@ -5,6 +5,7 @@
 
 pub mod class;
 pub mod diff;
+mod keeper;
 pub mod register;
 mod shared;
 #[cfg(test)]
@@ -18,6 +19,7 @@ use std::time::Duration;
 
 pub use class::class_of;
 pub use diff::{Change, Edit, apply, diff};
+pub use keeper::{Denial, Keeper};
 pub use register::{Asked, Exhausted, GateSpec, Register};
 pub use shared::Shared;
 
@@ -29,6 +31,7 @@ use crate::config::{
 };
 use crate::conn::Wiring;
 use crate::metrics::WorkerCounters;
+use crate::source::Tables;
 use crate::upstream::{Fleet, Pool, Rules, Standing};
 use crate::wire::Pattern;
 
@@ -45,6 +48,8 @@ pub struct Topology {
     pub upstreams: IdMap<UpstreamId, Arc<Upstream>>,
     /// Servers of all upstreams.
     pub servers: IdMap<ServerId, Arc<Server>>,
+    /// What sources have, over all listeners.
+    pub sources: Shared<Tables>,
 }
 
 /// A named set of addresses with one policy.
@@ -72,6 +77,8 @@ pub struct Listener {
     pub access: Access,
     /// What the clients of one source may take.
     pub per_source: Option<PerSource>,
+    /// The two, made for looking up; `None`: everybody may come.
+    pub keeper: Option<Shared<Keeper>>,
     /// How its passive sockets are made.
     pub sockets: SocketOptions,
     /// How many of its gates, over all workers, a pause keeps still: nothing is armed on them.

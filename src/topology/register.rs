@@ -6,11 +6,14 @@ use std::hash::Hash;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Weak};
 
-use super::{Gate, Listener, NamedRoute, Route, Server, Shared, Topology, Upstream, UpstreamKind};
+use super::{
+    Gate, Keeper, Listener, NamedRoute, Route, Server, Shared, Topology, Upstream, UpstreamKind,
+};
 use crate::base::{GateId, Id, IdMap, ListenerId, RouteId, ServerId, UpstreamId, WorkerId};
 use crate::budget::Budget;
 use crate::config::{self, Builtin, Timeouts};
 use crate::conn::Wiring;
+use crate::source::Tables;
 use crate::upstream::{Fleet, Pool, Standing};
 
 /// A passive socket as it is asked for.
@@ -48,6 +51,7 @@ pub struct Register {
     routes: Given<RouteId, Route>,
     upstreams: Given<UpstreamId, Upstream>,
     servers: Given<ServerId, Server>,
+    sources: Shared<Tables>,
 }
 
 /// There is no number left for one more of a kind: each has 65,536, and what was taken away keeps
@@ -74,6 +78,12 @@ struct Ways<'a> {
 }
 
 impl Register {
+    /// A register whose topologies count the sources of so many connections.
+    pub fn for_connections(connections: u32) -> Register {
+        let sources = Shared::new(Tables::for_connections(connections));
+        Register { sources, ..Register::default() }
+    }
+
     /// The topology that is asked for. What `before` has of the same name keeps its id and its
     /// numbers, and so does what was taken away and has connections: who comes back is who it was.
     ///
@@ -90,7 +100,7 @@ impl Register {
             upstreams: self.upstreams.known(&before.upstreams, |upstream| upstream.name.clone()),
             servers: self.servers.known(&before.servers, Server::identity),
         };
-        let mut next = Topology::default();
+        let mut next = Topology { sources: self.sources.clone(), ..Topology::default() };
         let mut upstreams = Vec::new();
         for upstream in asked.upstreams {
             upstreams.push(self.upstream(&known, &mut next, upstream)?);
@@ -191,6 +201,13 @@ impl Register {
             let kept = old.and_then(|(_, old)| old.quota.clone());
             kept.unwrap_or_else(|| Shared::new(Budget::new(limit, 0)))
         });
+        let is_as_it_was = |old: &Listener| {
+            (&old.access, &old.per_source) == (&listener.access, &listener.per_source)
+        };
+        let keeper = match old.filter(|(_, old)| is_as_it_was(old)) {
+            Some((_, old)) => old.keeper.clone(),
+            None => Keeper::of(listener).map(Shared::new),
+        };
         let new = Listener {
             name: listener.name.clone(),
             route: main,
@@ -203,6 +220,7 @@ impl Register {
             preamble: listener.preamble.clone(),
             access: listener.access.clone(),
             per_source: listener.per_source.clone(),
+            keeper,
             sockets: listener.sockets.clone(),
             still: old.map_or_else(Shared::default, |(_, old)| old.still.clone()),
         };

@@ -120,6 +120,7 @@ impl<R: Ring> Worker<R> {
         counters.beat_millis.set(self.time.now().0);
         counters.open.set(u64::from(self.lives.open()));
         counters.slots.set(u64::from(self.ring.slots()));
+        counters.held.set(self.keep.held() as u64);
         counters.starved_lanes.set(self.starved.count() as u64);
         counters.buffers.set(u64::from(self.ring.pool_buffers()));
         counters.free_buffers.set(u64::from(self.ring.free_buffers()));

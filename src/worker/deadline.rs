@@ -87,6 +87,8 @@ impl<R: Ring> Worker<R> {
         let byte = timeouts.idle.map(|idle| (idle_since.after(idle), Patience::Byte));
         let half_close =
             timeouts.half_close.map(|wait| (idle_since.after(wait), Patience::LastDirection));
+        let first_byte = timeouts.first_byte.map(|wait| entry.opened.millis().after(wait));
+        let first_byte = first_byte.map(|due| (due, Patience::FirstByte));
         let last_bytes = (idle_since.after(LAST_BYTES_PATIENCE), Patience::LastBytes);
         let (first, second) = match entry.conn.patience() {
             Patience::Unbounded => (None, None),
@@ -100,12 +102,14 @@ impl<R: Ring> Worker<R> {
                 let since = self.waits.since(index).unwrap_or(since);
                 (Some((since.after(timeouts.queue), Patience::Room)), None)
             }
+            Patience::Hold => {
+                let wait = line.listener.keeper.as_ref().map(|keeper| keeper.wait_at_most);
+                (wait.map(|wait| (since.after(wait), Patience::Hold)), None)
+            }
             Patience::Silence => {
-                let first = timeouts.first_byte.map(|wait| entry.opened.millis().after(wait));
-                let first = first.map(|due| (due, Patience::FirstByte));
                 let lazy = line.forwarding.lazy_wait.map(|wait| since.after(wait));
                 let lazy = lazy.map(|due| (due, Patience::Silence));
-                ([first, lazy].into_iter().flatten().min_by_key(|(due, _)| *due), byte)
+                (lazy.into_iter().chain(first_byte).min_by_key(|(due, _)| *due), byte)
             }
             Patience::Preface => {
                 let within = line.preface.as_ref().map(|preface| preface.within);
@@ -124,10 +128,7 @@ impl<R: Ring> Worker<R> {
             Patience::OtherEnd => {
                 (Some((since.after(OTHER_END_PATIENCE), Patience::OtherEnd)), half_close)
             }
-            Patience::FirstByte => {
-                let wait = timeouts.first_byte;
-                (wait.map(|wait| (entry.opened.millis().after(wait), Patience::FirstByte)), byte)
-            }
+            Patience::FirstByte => (first_byte, byte),
             Patience::Byte | Patience::Lifetime | Patience::Quiet | Patience::Keepalive => {
                 (None, byte)
             }

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::hash::{BuildHasher, Hasher, RandomState};
 
 use super::Worker;
-use super::preface::Told;
+use super::decoder::Told;
 use crate::base::{ConnIndex, Micros, WorkerId};
 use crate::config::{SendProxy, Tlv};
 use crate::ring::{FourTuple, Ring};

@@ -4,9 +4,11 @@ mod access;
 mod admission;
 mod count;
 mod deadline;
+mod decoder;
 mod errands;
 mod headers;
 mod history;
+mod keep;
 mod limit;
 mod link;
 mod lives;
@@ -21,6 +23,7 @@ mod route;
 mod routes;
 mod settings;
 mod sniff;
+mod sparse;
 mod starved;
 mod table;
 mod tally;
@@ -31,10 +34,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use access::{AccessEvent, AccessNote, AccessPlan, AccessQueue};
+pub use decoder::{Decoder, Judgement, Preface, Told};
 pub use errands::{Account, DrainOrder, Line, Pace, Part, Standing, Whom};
 pub use history::{HistoryEntry, HistoryKind};
 pub use mailbox::{Adoption, EndLeft, Mailbox, Order, mailbox};
-pub use preface::{Decoder, Judgement, Preface, PrefacePlan, Prefaces, Told};
+pub use preface::{PrefacePlan, Prefaces};
 pub use question::{Answer, Candidate, Purpose, Reply, Row, Task};
 pub use settings::{QuietPlan, Settings};
 pub use tally::{Counted, Group, Tally};
@@ -50,6 +54,7 @@ use crate::upstream::ClientKey;
 use admission::{Admission, Verdict};
 use errands::{Errands, Farewell};
 use headers::Headers;
+use keep::Keep;
 use lives::Lives;
 use notes::Notes;
 use proxy::Named;
@@ -90,6 +95,7 @@ pub struct Worker<R: Ring> {
     met: Option<FourTuple>,
     named: Named,
     headers: Headers,
+    keep: Keep,
     waits: Waits,
     /// The client whose address was just found, for the choice of its server.
     client: Option<ClientKey>,
@@ -117,6 +123,7 @@ impl<R: Ring> Worker<R> {
             met: None,
             named: Named::default(),
             headers: Headers::default(),
+            keep: Keep::default(),
             waits: Waits::default(),
             client: None,
             starved: Starved::default(),
@@ -160,6 +167,7 @@ impl<R: Ring> Worker<R> {
         self.try_waiting();
         self.feed_starved();
         self.call_waiting();
+        self.look_after_held();
         self.run_errands();
         self.check_once_a_second();
         self.routes.sweep(&mut self.ring);
@@ -181,7 +189,8 @@ impl<R: Ring> Worker<R> {
         if self.lives.any_due() || self.prefaces.can_call() {
             return Duration::ZERO;
         }
-        let moments = [self.admission.wake_at(), self.errands.next(), self.waits.next()];
+        let moments =
+            [self.admission.wake_at(), self.errands.next(), self.waits.next(), self.keep.next()];
         let next = moments.into_iter().flatten().fold(self.lives.next_stop(), Millis::min);
         next.since(self.time.now()).min(LONGEST_SLEEP)
     }

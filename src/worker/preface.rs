@@ -4,81 +4,14 @@
 //! A listener's [`Preface`] says how its clients are read.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::fmt::Debug;
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::Worker;
-use crate::base::{Chunk, ConnIndex, PreambleFault, RouteId};
-use crate::config::Preamble;
+use super::decoder::{Judgement, Preface};
+use super::keep::Course;
+use crate::base::{Chunk, ConnIndex, PreambleFault};
 use crate::conn::{Event, Phase, Wiring};
 use crate::ring::{Buffers, Ring};
-use crate::wire::Ends;
-
-/// Says what a client's first bytes, or those after another decoder's, come to.
-pub trait Decoder: Debug + Send + Sync {
-    /// Judges all that was read so far, which is more each time and never nothing.
-    fn judge(&self, bytes: &[u8]) -> Judgement;
-
-    /// How long it may be. What is read of a client is at most this and a buffer.
-    fn most_bytes(&self) -> usize;
-}
-
-/// What a client's first bytes come to.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Judgement {
-    /// They are not all of it.
-    More,
-    /// They are.
-    Done {
-        /// So many are nobody's but ours: who comes next, in the end the server, gets what follows.
-        taken_bytes: usize,
-        /// What they say.
-        told: Told,
-    },
-    /// They cannot be it.
-    Bad(PreambleFault),
-}
-
-/// What a client's first bytes say of it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Told {
-    /// Whose connection it is, where another has forwarded it, and where that came.
-    pub ends: Option<Ends>,
-    /// Fields of the header that it came with.
-    pub fields: Box<[u8]>,
-    /// The route of those that ask for the same.
-    pub route: Option<RouteId>,
-    /// The name of the server that it asks for.
-    pub name: Option<Box<str>>,
-    /// The first protocol that it offers to speak.
-    pub protocol: Option<Box<[u8]>>,
-}
-
-impl Told {
-    /// What a later decoder has found.
-    pub(super) fn add(&mut self, later: Told) {
-        let Told { ends, fields, route, name, protocol } = later;
-        self.ends = self.ends.or(ends);
-        if self.fields.is_empty() {
-            self.fields = fields;
-        }
-        self.route = self.route.or(route);
-        self.name = self.name.take().or(name);
-        self.protocol = self.protocol.take().or(protocol);
-    }
-}
-
-/// How the clients of a listener are read before a server is chosen.
-#[derive(Debug)]
-pub struct Preface {
-    /// Judge what they say, one after the other.
-    pub decoders: Vec<Box<dyn Decoder>>,
-    /// How long the whole of it may take, from the accept on.
-    pub within: Duration,
-    /// Whose clients are read; `None`: all are.
-    pub trust: Option<Preamble>,
-}
 
 /// Which clients are read before a server is chosen.
 #[derive(Clone, Debug, Default)]
@@ -222,7 +155,7 @@ impl Prefaces {
         let read = self.read(index);
         read.bytes.reserve_exact(said.len());
         read.bytes.extend_from_slice(said);
-        read.judge(preface)
+        read.judge(preface).expect("who has said all is not received from")
     }
 
     /// What is left of a client's words is kept for its server. Says whether anything is; if not,
@@ -265,16 +198,16 @@ impl Prefaces {
 }
 
 impl Read {
-    /// What it comes to for the decoder whose turn it is.
-    fn judge(&mut self, preface: &Preface) -> Judgement {
+    /// What it comes to for the decoder whose turn it is; `None`: all have had theirs.
+    fn judge(&mut self, preface: &Preface) -> Option<Judgement> {
+        let decoder = preface.decoders.get(self.decoded)?;
         if self.bytes.is_empty() {
-            return Judgement::More;
+            return Some(Judgement::More);
         }
-        let decoder = &preface.decoders[self.decoded];
         let judgement = decoder.judge(&self.bytes);
         match judgement {
             Judgement::More if self.bytes.len() >= decoder.most_bytes() => {
-                return Judgement::Bad(PreambleFault::TooLong);
+                return Some(Judgement::Bad(PreambleFault::TooLong));
             }
             Judgement::Done { taken_bytes, .. } => {
                 self.bytes.drain(..taken_bytes);
@@ -282,7 +215,7 @@ impl Read {
             }
             _ => {}
         }
-        judgement
+        Some(judgement)
     }
 }
 
@@ -332,23 +265,47 @@ impl<R: Ring> Worker<R> {
             return self.preface_done(index);
         }
         let preface = line.preface.clone().expect("its route asks for one");
-        let mut judgement = self.prefaces.take(index, self.ring.bytes(chunk), &preface);
+        let judgement = self.prefaces.take(index, self.ring.bytes(chunk), &preface);
         self.ring.release(chunk.buffer);
+        self.decode(index, &preface, judgement);
+    }
+
+    /// A client that was held goes on being read.
+    pub(super) fn decode_on(&mut self, index: ConnIndex) {
+        let line = self.routes.line(self.lives.entry(index).route);
+        let preface = line.preface.clone().expect("its route asks for one");
+        match self.prefaces.read(index).judge(&preface) {
+            Some(judgement) => self.decode(index, &preface, judgement),
+            None => self.read_through(index, &preface),
+        }
+    }
+
+    /// All of it is there.
+    fn read_through(&mut self, index: ConnIndex, preface: &Preface) {
+        self.preface_done(index);
+        let line = self.routes.line(self.lives.entry(index).route);
+        // Who it is was not known before.
+        if preface.trust.is_some() || line.listener.keeper.is_some() {
+            self.ask_for_opening(index);
+        }
+    }
+
+    /// What a client has said comes to this.
+    fn decode(&mut self, index: ConnIndex, preface: &Preface, mut judgement: Judgement) {
         loop {
             match judgement {
                 Judgement::More => return self.apply(index, Event::PrefaceMore),
                 Judgement::Bad(fault) => return self.refuse(index, fault),
-                Judgement::Done { told, .. } => self.hear(index, told),
+                Judgement::Done { told, .. } => {
+                    if self.hear(index, told) == Course::Stopped {
+                        return;
+                    }
+                }
             }
-            let read = self.prefaces.read(index);
-            if read.decoded == preface.decoders.len() {
-                break;
+            match self.prefaces.read(index).judge(preface) {
+                Some(next) => judgement = next,
+                None => return self.read_through(index, preface),
             }
-            judgement = read.judge(&preface);
-        }
-        self.preface_done(index);
-        if preface.trust.is_some() {
-            self.ask_for_opening(index);
         }
     }
 
@@ -407,7 +364,10 @@ impl<R: Ring> Worker<R> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::worker::decoder::{Decoder, Told};
 
     /// Takes a line, and keeps what follows.
     #[derive(Debug)]

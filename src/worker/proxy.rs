@@ -7,7 +7,9 @@
 use std::net::SocketAddr;
 
 use super::Worker;
-use super::preface::{Decoder, Judgement, Told};
+use super::decoder::{Decoder, Judgement, Told};
+use super::keep::Course;
+use super::sparse::Sparse;
 use crate::base::{ConnIndex, PreambleFault};
 use crate::config::{AcceptProxy, Preamble};
 use crate::conn::{Event, Reason};
@@ -42,85 +44,73 @@ pub(super) fn decoder(preamble: &Preamble) -> Option<Box<dyn Decoder>> {
     (preamble.accept_proxy != AcceptProxy::Off).then(|| Box::new(Header) as Box<dyn Decoder>)
 }
 
-/// Entries in a block.
-const BLOCK: usize = 1024;
-
-/// The clients that a header has named, by slot, in blocks that are made when first used: 32 bytes
-/// for each slot of such a block.
+/// The clients that a header has named: 32 bytes for each slot of a block that has one.
 #[derive(Debug, Default)]
-pub(super) struct Named {
-    blocks: Vec<Option<Box<[Option<SocketAddr>]>>>,
-    count: usize,
-}
+pub(super) struct Named(Sparse<SocketAddr>);
 
 impl Named {
-    fn place(&mut self, index: ConnIndex) -> &mut Option<SocketAddr> {
-        let block = index.0 as usize / BLOCK;
-        if self.blocks.len() <= block {
-            self.blocks.resize_with(block + 1, || None);
-        }
-        let block = self.blocks[block].get_or_insert_with(|| vec![None; BLOCK].into());
-        &mut block[index.0 as usize % BLOCK]
-    }
-
-    fn put(&mut self, index: ConnIndex, client: SocketAddr) {
-        let before = self.place(index).replace(client);
-        assert!(before.is_none(), "slot {} has two clients", index.0);
-        self.count += 1;
-    }
-
     /// It is gone.
     pub(super) fn forget(&mut self, index: ConnIndex) {
-        if self.count > 0 && self.place(index).take().is_some() {
-            self.count -= 1;
-        }
+        self.0.take(index);
     }
 
     /// The addresses of a client's socket, with who it is in place of who has forwarded it.
     pub(super) fn behind(&mut self, index: ConnIndex, found: FourTuple) -> FourTuple {
-        match self.count {
-            0 => found,
-            _ => match *self.place(index) {
-                Some(client) => FourTuple { peer: Some(client), via: found.peer, ..found },
-                None => found,
-            },
+        match self.0.get(index) {
+            Some(client) => FourTuple { peer: Some(client), via: found.peer, ..found },
+            None => found,
         }
     }
 }
 
 impl<R: Ring> Worker<R> {
-    /// The address of a client was found, or could not be, on which it depends whether it is read.
+    /// The address of a client was found, or could not be, on which it depends whether it may come,
+    /// and whether it is read.
     pub(super) fn meet(&mut self, index: ConnIndex) {
         let found = self.met.take();
         let line = self.routes.line(self.lives.entry(index).route);
         let preface = line.preface.as_ref().expect("its route asks for one");
-        let trust = preface.trust.as_ref().expect("it depends on the peer");
+        let trust = preface.trust.as_ref();
         match found.map(|found| found.peer) {
             None => self.refuse(index, PreambleFault::UnknownPeer),
             // The kernel knows no peer any more: it was reset.
             Some(None) => self.apply(index, Event::PrefaceRefused(Reason::ClientGone)),
-            Some(Some(peer)) if trust.trusts(peer.ip()) => {
+            // Its header says whom it comes for, and then that one is judged.
+            Some(Some(peer)) if trust.is_some_and(|trust| trust.trusts(peer.ip())) => {
                 self.apply(index, Event::PrefaceAwaited);
             }
-            Some(Some(_)) if trust.accept_proxy == AcceptProxy::Required => {
+            Some(Some(_)) if trust.is_some_and(|it| it.accept_proxy == AcceptProxy::Required) => {
                 self.refuse(index, PreambleFault::UntrustedPeer);
             }
-            Some(Some(_)) if preface.decoders.len() > 1 => {
-                self.prefaces.comes_directly(index);
-                self.apply(index, Event::PrefaceAwaited);
-            }
-            Some(Some(_)) => {
-                let onward = line.onward();
-                self.apply(index, Event::PrefaceDone { keeps: false, onward });
-                self.ask_for_opening(index);
+            Some(Some(peer)) => {
+                if self.judge_source(index, peer.ip()) == Course::On {
+                    self.go_on_direct(index);
+                }
             }
         }
     }
 
-    /// A client has said who it is, or where it wants to go.
-    pub(super) fn hear(&mut self, index: ConnIndex, told: Told) {
-        if let Some(ends) = told.ends {
-            self.named.put(index, ends.source);
+    /// A client that may come, and sends no header.
+    pub(super) fn go_on_direct(&mut self, index: ConnIndex) {
+        let line = self.routes.line(self.lives.entry(index).route);
+        let preface = line.preface.as_ref().expect("its route asks for one");
+        let headers = usize::from(preface.trust.is_some());
+        if preface.decoders.len() > headers {
+            if headers > 0 {
+                self.prefaces.comes_directly(index);
+            }
+            return self.apply(index, Event::PrefaceAwaited);
+        }
+        let onward = line.onward();
+        self.apply(index, Event::PrefaceDone { keeps: false, onward });
+        self.ask_for_opening(index);
+    }
+
+    /// A client has said who it is, or where it wants to go. Says whether it goes on.
+    pub(super) fn hear(&mut self, index: ConnIndex, told: Told) -> Course {
+        let client = told.ends.map(|ends| ends.source);
+        if let Some(client) = client {
+            self.named.0.put(index, client);
         }
         if let Some(route) = told.route {
             self.reroute(index, route);
@@ -128,6 +118,7 @@ impl<R: Ring> Worker<R> {
         if self.routes.line(self.lives.entry(index).route).telling.is_some() {
             self.headers.hear(index, told);
         }
+        client.map_or(Course::On, |client| self.judge_source(index, client.ip()))
     }
 
     /// A client is reset for what it said, or for who it is.
@@ -153,13 +144,12 @@ mod tests {
         let found = FourTuple { local, peer, via: None };
         let mut named = Named::default();
         assert_eq!(named.behind(one, found), found);
-        assert!(named.blocks.is_empty(), "nobody is named");
         let client = address("192.0.2.7:40000");
-        named.put(one, client);
+        named.0.put(one, client);
         let behind = FourTuple { local, peer: Some(client), via: peer };
         assert_eq!((named.behind(one, found), named.behind(other, found)), (behind, found));
         named.forget(other);
         named.forget(one);
-        assert_eq!((named.behind(one, found), named.count), (found, 0));
+        assert_eq!(named.behind(one, found), found);
     }
 }

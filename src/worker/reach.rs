@@ -115,6 +115,7 @@ impl<R: Ring> Reach for Worker<R> {
         let state = match entry.conn.phase() {
             Phase::Vacant => return None,
             Phase::Meeting | Phase::Preface { .. } | Phase::Opening => State::Opening,
+            Phase::Held { .. } => State::Held,
             Phase::Silent { .. } => State::Silent,
             Phase::Connecting => State::Connecting,
             Phase::Pressed(_) => State::Pressed,

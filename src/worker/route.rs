@@ -48,7 +48,8 @@ impl<R: Ring> Worker<R> {
         let asks_addresses = self.plan.settings.asks_addresses();
         let line = self.routes.line(route);
         let preface = line.preface.as_ref().filter(|_| line.reads);
-        let is_met = preface.is_some_and(|preface| preface.trust.is_some());
+        let is_met = line.listener.keeper.is_some()
+            || preface.is_some_and(|preface| preface.trust.is_some());
         let (conn, actions) = match (verdict, preface) {
             (Verdict::Serve, None) => Connection::accepted(line.onward(), asks_addresses),
             (Verdict::Serve, Some(_)) if is_met => Connection::met(line.wiring, asks_addresses),
@@ -318,6 +319,7 @@ impl<R: Ring> Worker<R> {
         self.leave_place(index);
         self.named.forget(index);
         self.headers.forget(index);
+        self.leave_source(index, reason);
         self.end_wait(index, false);
         let route = self.lives.entry(index).route;
         if reason != Reason::Refused {

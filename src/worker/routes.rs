@@ -14,6 +14,7 @@ use crate::config::{ConnectWhen, Forwarding, Guards, SendProxy, Timeouts};
 use crate::conn::{Onward, Wiring};
 use crate::metrics::{Kept, ListenerCounters, ServerCounters, UpstreamCounters, WorkerCounters};
 use crate::ring::Operations;
+use crate::source::Tables;
 use crate::topology::{Gone, Listener, Parties, Route, Server, Topology, Upstream, UpstreamKind};
 use crate::upstream::{ClientKey, Failure, Room, Servers, Standing, Tried};
 
@@ -110,7 +111,8 @@ fn preface_of(listener: &Arc<Listener>) -> Option<Arc<Preface>> {
     let trust = header.is_some().then(|| preamble.clone());
     let decoders: Vec<_> = header.into_iter().chain(sniff::decoder(listener)).collect();
     let within = preamble.timeout;
-    (!decoders.is_empty()).then(|| Arc::new(Preface { decoders, within, trust }))
+    let is_asked_for = !decoders.is_empty() || listener.keeper.is_some();
+    is_asked_for.then(|| Arc::new(Preface { decoders, within, trust }))
 }
 
 impl Routes {
@@ -295,6 +297,11 @@ impl Routes {
             self.servers.remove(id);
             ring.remove_server(id);
         }
+    }
+
+    /// What sources have.
+    pub(super) fn sources(&self) -> &Tables {
+        &self.topology.sources
     }
 
     /// The line of a route that a connection is on, or that the topology has.

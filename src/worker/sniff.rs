@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::Worker;
-use super::preface::{Decoder, Judgement, Told};
+use super::decoder::{Decoder, Judgement, Told};
 use crate::base::{ConnIndex, PreambleFault, RouteId};
 use crate::config::{Sniff, Unmatched};
 use crate::ring::Ring;

@@ -88,7 +88,7 @@ impl Bench {
                 Action::Meet => {
                     let refused = Event::PrefaceRefused(Reason::BadPreamble);
                     let done = Event::PrefaceDone { keeps: false, onward: self.onward };
-                    let event = [Event::PrefaceAwaited, done, refused][self.choose(3)];
+                    let event = [Event::PrefaceAwaited, done, refused, Event::Hold][self.choose(4)];
                     self.apply(event);
                 }
                 Action::AwaitPlace => self.apply(Event::PrefaceMore),
@@ -168,7 +168,7 @@ impl Bench {
                 Event::PrefaceDone { keeps: true, onward: self.onward }
             }
             0..=2 => Event::PrefaceMore,
-            3 => Event::PrefaceRefused(Reason::BadPreamble),
+            3 => [Event::PrefaceRefused(Reason::BadPreamble), Event::Hold][self.choose(2)],
             4 => Event::PrefaceDone { keeps: false, onward: self.onward },
             _ => {
                 self.kept = 1 + self.choose(3);
@@ -321,10 +321,20 @@ impl Bench {
         }
     }
 
+    /// Somebody who is held goes on.
+    fn let_go(&mut self) {
+        let Phase::Held { is_read } = self.conn.phase() else { return };
+        let done = Event::PrefaceDone { keeps: false, onward: self.onward };
+        let on = if is_read { Event::PrefaceMore } else { Event::PrefaceAwaited };
+        let event = [done, on, Event::PrefaceRefused(Reason::SourceLimit)][self.choose(3)];
+        self.apply(event);
+    }
+
     fn step(&mut self) {
         match self.choose(13) {
             4 => self.apply(Event::Expired(Patience::Quiet)),
             7 => self.apply(Event::RoomPerhaps),
+            8 => self.let_go(),
             0 => {
                 let patience = self.conn.patience();
                 if patience != Patience::Unbounded {

@@ -47,6 +47,7 @@ mod origins;
 mod other_users;
 mod page;
 mod paused;
+mod per_source;
 mod predecessor;
 mod quiet;
 mod relay;

@@ -2,8 +2,8 @@
 
 use portcullis::metrics::reading::{
     AccessLog, Budget, Build, CheckResults, ConfigText, Counts, Drain, DrainProgress, Durations,
-    Host, LastReload, Leaving, Listener, Process, Reading, SCHEMA, SearchState, Server, Upstream,
-    Worker,
+    Host, LastReload, Leaving, Listener, Process, Reading, RefusedSource, SCHEMA, SearchState,
+    Server, Sources, Upstream, Worker,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -20,6 +20,12 @@ impl Numbers {
 
     fn counts(&mut self, words: &[&'static str]) -> Counts {
         words.iter().map(|word| ((*word).into(), self.next())).collect()
+    }
+
+    fn sources(&mut self) -> Sources {
+        // They are no labels of a metric.
+        let most_refused = vec![RefusedSource { source: "192.0.2.0/24".to_owned(), refused: 7 }];
+        Sources { counted: self.next(), most_refused }
     }
 
     fn durations(&mut self) -> Durations {
@@ -54,6 +60,7 @@ impl Numbers {
             limit,
             refused: self.counts(&["drain-end", "gateway-limit"]),
             bad_preambles: self.counts(&["no-header", "untrusted-peer"]),
+            barred: self.counts(&["denied", "rate"]),
             closed: self.counts(&["closed-by-client", "client-reset"]),
             join: self.durations(),
             lifetime: self.durations(),
@@ -135,6 +142,7 @@ pub(crate) fn reading() -> Reading {
             used: numbers.next(),
             leased: numbers.next(),
         },
+        sources: numbers.sources(),
         drain: Drain { draining: true, still_open: numbers.next(), deadline_seconds: Some(10.0) },
         drains: vec![numbers.drain("process"), numbers.drain("listener/edge")],
         workers: vec![numbers.worker(), numbers.worker()],

@@ -1,10 +1,11 @@
-//! Clients that were refused for what they said first: said at once, and then once a minute.
+//! Clients that were refused for what they said first or where they came from: said at once, and
+//! then once a minute.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::view::View;
-use crate::base::{ListenerId, Millis, PreambleFault, Reason};
+use crate::base::{Bar, ListenerId, Millis, PreambleFault, Reason};
 use crate::control::events::Events;
 use crate::doctor::count;
 use crate::metrics::ListenerCounters;
@@ -13,6 +14,7 @@ use crate::metrics::reading::Severity;
 /// Between two lines about one listener.
 const SAY_EVERY: Duration = Duration::from_secs(60);
 const FAULTS: usize = PreambleFault::ALL.len();
+const BARS: usize = Bar::ALL.len();
 
 /// What was said of each listener.
 #[derive(Debug, Default)]
@@ -29,6 +31,7 @@ struct Said {
 struct Counts {
     faults: [u64; FAULTS],
     late: u64,
+    barred: [u64; BARS],
 }
 
 impl Preambles {
@@ -57,16 +60,28 @@ impl Said {
         let faults = PreambleFault::ALL.into_iter().zip(counts.faults.iter().zip(before.faults));
         let faults = faults.map(|(fault, (now, before))| (now - before, fault.said()));
         let late = (counts.late - before.late, "sent no whole preamble within preamble_timeout");
-        let all: Vec<(u64, &str)> = faults.chain([late]).filter(|(many, _)| *many > 0).collect();
-        let sum = all.iter().map(|(many, _)| many).sum();
-        let said: Vec<String> = all.iter().map(|(many, said)| format!("{many} {said}")).collect();
-        Some(format!("{} reset for what came first: {}", count(sum, "client"), said.join(", ")))
+        let bars = Bar::ALL.into_iter().zip(counts.barred.iter().zip(before.barred));
+        let bars = bars.map(|(bar, (now, before))| (now - before, bar.said()));
+        let first = list("reset for what came first", faults.chain([late]));
+        let barred = list("kept out by address", bars);
+        Some([first, barred].into_iter().flatten().collect::<Vec<_>>().join("; "))
     }
+}
+
+/// Clients by cause, if there are any.
+fn list<'a>(what: &str, causes: impl Iterator<Item = (u64, &'a str)>) -> Option<String> {
+    let all: Vec<(u64, &str)> = causes.filter(|(many, _)| *many > 0).collect();
+    let sum = all.iter().map(|(many, _)| many).sum();
+    let said: Vec<String> = all.iter().map(|(many, said)| format!("{many} {said}")).collect();
+    (sum > 0).then(|| format!("{} {what}: {}", count(sum, "client"), said.join(", ")))
 }
 
 impl Counts {
     fn and(mut self, counters: &ListenerCounters) -> Counts {
         for (sum, one) in self.faults.iter_mut().zip(counters.bad_preambles.iter()) {
+            *sum += one.get();
+        }
+        for (sum, one) in self.barred.iter_mut().zip(counters.barred.iter()) {
             *sum += one.get();
         }
         self.late += counters.closed[Reason::PreambleTimeout as usize].get();

@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::time::SystemTime;
 
+use ipnet::IpNet;
+
 use super::connects::Connects;
 use super::sentry::Sentry;
 use super::sources::Sources;
@@ -18,7 +20,11 @@ use crate::metrics::reading::{self, ConfigText, Drain, Leaving, Reading};
 use crate::metrics::{Kept, ListenerCounters, WorkerCounters};
 use crate::query::UpstreamNames;
 use crate::ring::{AcceptQueue, PassiveSocket};
+use crate::source::Refusals;
 use crate::upstream::Observed;
+
+/// Sources that a reading names.
+const MOST_REFUSED: usize = 10;
 
 impl Sources {
     /// How everything stands now.
@@ -66,6 +72,10 @@ impl Sources {
                 used: self.budget.used().into(),
                 leased: self.budget.leased().into(),
             },
+            sources: reading::Sources {
+                counted: view.topology.sources.sources(),
+                most_refused: most_refused(&view),
+            },
             drain: drain(&view, self.drains.process()),
             drains: self.drains.progress(now.millis(), open_connections(&view)),
             troubles: Vec::new(),
@@ -100,6 +110,18 @@ impl Sources {
             start_time_seconds,
         }
     }
+}
+
+/// The sources that were refused most.
+fn most_refused(view: &View) -> Vec<reading::RefusedSource> {
+    let most = view.topology.sources.most_refused(MOST_REFUSED);
+    let shown = |source: IpNet| match source.prefix_len() == source.max_prefix_len() {
+        true => source.addr().to_string(),
+        false => source.to_string(),
+    };
+    let row =
+        |one: Refusals| reading::RefusedSource { source: shown(one.source), refused: one.count };
+    most.into_iter().map(row).collect()
 }
 
 fn drain(view: &View, process: Option<drains::Drain>) -> Drain {

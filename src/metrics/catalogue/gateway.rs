@@ -42,6 +42,12 @@ pub(super) const FAMILIES: &[Family] = &[
         |reading, out| reading.budget.leased.show(&[], out),
     ),
     Family::gauge(
+        "portcullis_sources_counted",
+        &[],
+        "Sources with a connection, where per_source.max_connections counts them",
+        |reading, out| reading.sources.counted.show(&[], out),
+    ),
+    Family::gauge(
         "portcullis_draining",
         &[],
         "1 from the signal to drain until the end or its cancel, 0 before",

@@ -1,6 +1,6 @@
 //! The numbers of listeners, summed over their addresses and the workers.
 
-use crate::base::{PreambleFault, Reason};
+use crate::base::{Bar, PreambleFault, Reason};
 use crate::metrics::catalogue::{Reading, Show, Sides};
 use crate::metrics::declare::counters;
 use crate::metrics::histogram::{CONNECT_BOUNDS, Histogram, LIFETIME_BOUNDS};
@@ -25,6 +25,12 @@ counters! {
     counted bad_preambles: By<PreambleFault, { PreambleFault::ALL.len() }>,
         "Clients reset for what they said first, or for who said it, by what was wrong"
         => Counter "portcullis_preambles_refused" by "reason";
+    counted barred: By<Bar, { Bar::ALL.len() }>,
+        "Clients kept out by a rule or a limit of their source, by which; those held are not yet"
+        => Counter "portcullis_sources_refused" by "reason";
+    counted untracked: Counter,
+        "Clients whose source was not limited, as the table of sources was full"
+        => Counter "portcullis_sources_untracked";
     counted closed: By<Reason, { Reason::ALL.len() }>,
         "Connections that ended, by the first cause; accepted less closed is open"
         => Counter "portcullis_connections_closed" by "reason";

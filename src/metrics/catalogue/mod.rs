@@ -16,7 +16,7 @@ use super::counter::Counts;
 use super::histogram::Durations;
 use super::told::{
     AccessLog, Budget, Build, ConfigText, Drain, DrainProgress, Event, Host, Identity, Process,
-    Trouble,
+    Sources, Trouble,
 };
 use listener::Listener;
 use upstream::Upstream;
@@ -49,6 +49,9 @@ pub struct Reading {
     pub host: Host,
     /// The limit of connections, and the permits in use.
     pub budget: Budget,
+    /// What sources have, and which are refused.
+    #[serde(default)]
+    pub sources: Sources,
     /// How the end comes on.
     pub drain: Drain,
     /// Every drain under way, that of the process among them.

@@ -41,6 +41,8 @@ counters! {
         => Gauge "portcullis_worker_buffers_free";
     counted buffers_starved: Counter, "Receives that found no buffer (ENOBUFS) and waited for one"
         => Counter "portcullis_worker_buffers_starved";
+    counted held: Counter, "Clients that wait or sit in a tarpit, as their source is at a limit"
+        => Gauge "portcullis_worker_held_clients";
     counted starved_lanes: Counter, "Places in the queue for a buffer"
         => Gauge "portcullis_worker_starved_lanes";
     ring chunks_parked, "Chunks moved out of the pool because their peer does not read"

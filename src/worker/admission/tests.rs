@@ -81,6 +81,7 @@ fn gates(owners: &[u16], quota: Option<&Arc<Budget>>, at_limit: AtLimit) -> Topo
             preamble: Preamble::default(),
             access: Access::default(),
             per_source: None,
+            keeper: None,
             sockets: SocketOptions::default(),
             still: Shared::default(),
         };

@@ -1,0 +1,73 @@
+//! What a listener asks its clients' first bytes, and what they say.
+
+use std::fmt::Debug;
+use std::time::Duration;
+
+use crate::base::{PreambleFault, RouteId};
+use crate::config::Preamble;
+use crate::wire::Ends;
+
+/// Says what a client's first bytes, or those after another decoder's, come to.
+pub trait Decoder: Debug + Send + Sync {
+    /// Judges all that was read so far, which is more each time and never nothing.
+    fn judge(&self, bytes: &[u8]) -> Judgement;
+
+    /// How long it may be. What is read of a client is at most this and a buffer.
+    fn most_bytes(&self) -> usize;
+}
+
+/// What a client's first bytes come to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Judgement {
+    /// They are not all of it.
+    More,
+    /// They are.
+    Done {
+        /// So many are nobody's but ours: who comes next, in the end the server, gets what follows.
+        taken_bytes: usize,
+        /// What they say.
+        told: Told,
+    },
+    /// They cannot be it.
+    Bad(PreambleFault),
+}
+
+/// What a client's first bytes say of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Told {
+    /// Whose connection it is, where another has forwarded it, and where that came.
+    pub ends: Option<Ends>,
+    /// Fields of the header that it came with.
+    pub fields: Box<[u8]>,
+    /// The route of those that ask for the same.
+    pub route: Option<RouteId>,
+    /// The name of the server that it asks for.
+    pub name: Option<Box<str>>,
+    /// The first protocol that it offers to speak.
+    pub protocol: Option<Box<[u8]>>,
+}
+
+impl Told {
+    /// What a later decoder has found.
+    pub(super) fn add(&mut self, later: Told) {
+        let Told { ends, fields, route, name, protocol } = later;
+        self.ends = self.ends.or(ends);
+        if self.fields.is_empty() {
+            self.fields = fields;
+        }
+        self.route = self.route.or(route);
+        self.name = self.name.take().or(name);
+        self.protocol = self.protocol.take().or(protocol);
+    }
+}
+
+/// How the clients of a listener are read before a server is chosen.
+#[derive(Debug)]
+pub struct Preface {
+    /// Judge what they say, one after the other.
+    pub decoders: Vec<Box<dyn Decoder>>,
+    /// How long the whole of it may take, from the accept on.
+    pub within: Duration,
+    /// Whose clients are read; `None`: all are.
+    pub trust: Option<Preamble>,
+}

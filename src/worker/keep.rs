@@ -1,0 +1,182 @@
+//! Clients that may come or not by their address, and how many of one source.
+//!
+//! A client is judged as soon as its address is known, by its own or by the one that its PROXY
+//! header says: before its TLS hello is read, and before any server. One that its source's limits
+//! keep out is reset, or is held: it waits for a moment within the limits, or sits in a tarpit.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use super::Worker;
+use super::sparse::Sparse;
+use crate::base::{Bar, ConnIndex, Millis};
+use crate::config::SourceAction;
+use crate::conn::{Event, Phase, Reason};
+use crate::ring::Ring;
+use crate::source::{Answer, Word};
+use crate::topology::Denial;
+
+/// Between two looks whether a client that waits is within its limits.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// Of a worker's slots, one in so many may be held at a time, and this many in any case.
+const HELD_SHARE: u32 = 100;
+const HELD_LEAST: usize = 16;
+
+/// What a worker keeps of sources.
+#[derive(Debug, Default)]
+pub(super) struct Keep {
+    /// By connection: where it is counted for its source, plus one.
+    counted: Sparse<NonZeroU32>,
+    held: HashMap<ConnIndex, Held>,
+    /// How many ever were.
+    numbers: u64,
+    /// When to look after them.
+    next: Millis,
+}
+
+/// A client that is held.
+#[derive(Clone, Copy, Debug)]
+struct Held {
+    /// How many were held before it.
+    number: u64,
+    from: IpAddr,
+    bar: Bar,
+    /// It waits for a moment within the limits. Others are counted as refused already.
+    waits: bool,
+}
+
+/// Whether a client goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Course {
+    /// It does.
+    On,
+    /// It is held, or on its way out.
+    Stopped,
+}
+
+impl Keep {
+    /// When somebody who is held is to be looked after.
+    pub(super) fn next(&self) -> Option<Millis> {
+        self.held.values().any(|held| held.waits).then_some(self.next)
+    }
+
+    /// How many are held.
+    pub(super) fn held(&self) -> usize {
+        self.held.len()
+    }
+}
+
+impl<R: Ring> Worker<R> {
+    /// A client's address is known: whether it may come.
+    pub(super) fn judge_source(&mut self, index: ConnIndex, client: IpAddr) -> Course {
+        let client = client.to_canonical();
+        let line = self.routes.line(self.lives.entry(index).route);
+        let Some(keeper) = &line.listener.keeper else { return Course::On };
+        if let Err(denial) = keeper.judge(client) {
+            let bar = match denial {
+                Denial::Denied => Bar::Denied,
+                Denial::NotAllowed => Bar::NotAllowed,
+            };
+            line.counters.barred[bar as usize].add(1);
+            self.apply(index, Event::PrefaceRefused(Reason::Denied));
+            return Course::Stopped;
+        }
+        let Some(bar) = self.enter_source(index, client) else { return Course::On };
+        let line = self.routes.line(self.lives.entry(index).route);
+        let keeper = line.listener.keeper.as_ref().expect("it has just refused one");
+        let most_held = ((self.ring.slots() / HELD_SHARE) as usize).max(HELD_LEAST);
+        let action = match keeper.action {
+            _ if self.keep.held.len() >= most_held => SourceAction::Reset,
+            action => action,
+        };
+        if action != SourceAction::Wait {
+            self.count_barred(index, bar, client);
+        }
+        match action {
+            SourceAction::Reset => self.apply(index, Event::PrefaceRefused(Reason::SourceLimit)),
+            action => {
+                if self.keep.held.is_empty() {
+                    self.keep.next = self.time.now().after(LOOK_EVERY);
+                }
+                let waits = action == SourceAction::Wait;
+                let number = self.keep.numbers;
+                self.keep.numbers += 1;
+                self.keep.held.insert(index, Held { number, from: client, bar, waits });
+                self.apply(index, Event::Hold);
+            }
+        }
+        Course::Stopped
+    }
+
+    /// A client is counted for its source, where that has limits; or says which one it is at.
+    fn enter_source(&mut self, index: ConnIndex, client: IpAddr) -> Option<Bar> {
+        let line = self.routes.line(self.lives.entry(index).route);
+        let limits = line.listener.keeper.as_ref()?.limits.as_ref()?;
+        let (listener, now) = (line.route.listener, self.time.now());
+        let word = match self.routes.sources().enter(listener, limits, client, now) {
+            Answer::Within(word) => word,
+            Answer::Untracked(word) => {
+                line.counters.untracked.add(1);
+                word
+            }
+            Answer::TooMany => return Some(Bar::Connections),
+            Answer::TooFast => return Some(Bar::Rate),
+        };
+        if let Some(Word(word)) = word {
+            self.keep.counted.put(index, NonZeroU32::MIN.saturating_add(word));
+        }
+        None
+    }
+
+    fn count_barred(&mut self, index: ConnIndex, bar: Bar, client: IpAddr) {
+        let line = self.routes.line(self.lives.entry(index).route);
+        line.counters.barred[bar as usize].add(1);
+        if let Some(limits) = line.listener.keeper.as_ref().and_then(|it| it.limits.as_ref()) {
+            self.routes.sources().refused(limits, client);
+        }
+    }
+
+    /// Lets those go on that wait and are within their limits by now. Called once a turn.
+    pub(super) fn look_after_held(&mut self) {
+        let now = self.time.now();
+        if self.keep.held.is_empty() || now < self.keep.next {
+            return;
+        }
+        self.keep.next = now.after(LOOK_EVERY);
+        let waiting = self.keep.held.iter().filter(|(_, held)| held.waits);
+        let waiting = waiting.map(|(index, held)| (held.number, *index, held.from));
+        // The longest wait first.
+        let mut waiting: Vec<_> = waiting.collect();
+        waiting.sort_unstable();
+        for (_, index, client) in waiting {
+            let Phase::Held { is_read } = self.lives.entry(index).conn.phase() else { continue };
+            if self.enter_source(index, client).is_some() {
+                continue;
+            }
+            self.keep.held.remove(&index);
+            match is_read {
+                true => self.decode_on(index),
+                false => self.go_on_direct(index),
+            }
+        }
+    }
+
+    /// A connection's slots are empty.
+    pub(super) fn leave_source(&mut self, index: ConnIndex, reason: Reason) {
+        if let Some(word) = self.keep.counted.take(index) {
+            self.routes.sources().leave(Word(word.get() - 1));
+        }
+        if self.keep.held.is_empty() {
+            return;
+        }
+        // One whose time was over while it waited was refused after all.
+        if let Some(Held { from, bar, waits: true, .. }) = self.keep.held.remove(&index)
+            && reason == Reason::SourceLimit
+        {
+            self.count_barred(index, bar, from);
+        }
+    }
+}
