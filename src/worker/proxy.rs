@@ -94,7 +94,10 @@ impl<R: Ring> Worker<R> {
         let found = self.met.take();
         let line = self.routes.line(self.lives.entry(index).route);
         let preface = line.preface.as_ref().expect("its route asks for one");
-        let trust = preface.trust.as_ref().expect("it depends on the peer");
+        let Some(trust) = &preface.trust else {
+            // A change has made it everybody's that is asked for.
+            return self.apply(index, Event::PrefaceAwaited);
+        };
         match found.map(|found| found.peer) {
             None => self.refuse(index, PreambleFault::UnknownPeer),
             // The kernel knows no peer any more: it was reset.
@@ -106,7 +109,7 @@ impl<R: Ring> Worker<R> {
                 self.refuse(index, PreambleFault::UntrustedPeer);
             }
             Some(Some(_)) if preface.decoders.len() > 1 => {
-                self.prefaces.comes_directly(index);
+                self.prefaces.comes_directly(index, preface.clone());
                 self.apply(index, Event::PrefaceAwaited);
             }
             Some(Some(_)) => {
