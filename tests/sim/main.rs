@@ -4,6 +4,7 @@
 //! `SIM_SEED=7 cargo test --test sim one_seed -- --nocapture` runs one and prints what happens.
 
 mod accepts;
+mod acts;
 mod ahead;
 mod asker;
 mod border;
