@@ -3,7 +3,7 @@
 //!
 //! A listener's [`Preface`] says how its clients are read.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use super::Worker;
@@ -31,7 +31,7 @@ pub struct Prefaces {
     /// By number: those that wait. They are in the other list, too.
     waiting: BTreeMap<u64, ConnIndex>,
     /// Those that come without the header that others send: the first decoder is not for them.
-    direct: HashSet<ConnIndex>,
+    direct: HashMap<ConnIndex, Arc<Preface>>,
     next_number: u64,
 }
 
@@ -50,6 +50,8 @@ enum Client {
 struct Read {
     /// Without what was taken of it.
     bytes: Vec<u8>,
+    /// How it is read to the end, whatever a change makes of its listener meanwhile.
+    preface: Option<Arc<Preface>>,
     /// How many of the decoders have had theirs.
     decoded: usize,
 }
@@ -68,7 +70,7 @@ struct Kept {
 impl Prefaces {
     pub(super) fn new(places: usize) -> Prefaces {
         let (clients, waiting) = (HashMap::new(), BTreeMap::new());
-        Prefaces { places, clients, waiting, direct: HashSet::new(), next_number: 0 }
+        Prefaces { places, clients, waiting, direct: HashMap::new(), next_number: 0 }
     }
 
     /// Whether nobody is here.
@@ -103,14 +105,14 @@ impl Prefaces {
     }
 
     /// A client sends no header, where trusted ones do.
-    pub(super) fn comes_directly(&mut self, index: ConnIndex) {
-        self.direct.insert(index);
+    pub(super) fn comes_directly(&mut self, index: ConnIndex, preface: Arc<Preface>) {
+        self.direct.insert(index, preface);
     }
 
     /// A client's first moment at its place.
     fn seat(&mut self, index: ConnIndex) -> Client {
-        let decoded = usize::from(self.direct.remove(&index));
-        Client::Read(Read { bytes: Vec::new(), decoded })
+        let preface = self.direct.remove(&index);
+        Client::Read(Read { bytes: Vec::new(), decoded: preface.is_some().into(), preface })
     }
 
     /// Whether there is a place for somebody who waits.
@@ -150,12 +152,15 @@ impl Prefaces {
         }
     }
 
-    /// Takes what a client has said, and says what that comes to.
-    fn take(&mut self, index: ConnIndex, said: &[u8], preface: &Preface) -> Judgement {
-        let read = self.read(index);
+    /// Takes what a client has said, and says what that comes to, and how it is read: so, unless it
+    /// has begun otherwise.
+    fn take(&mut self, at: ConnIndex, said: &[u8], now: Arc<Preface>) -> (Judgement, Arc<Preface>) {
+        let read = self.read(at);
         read.bytes.reserve_exact(said.len());
         read.bytes.extend_from_slice(said);
-        read.judge(preface).expect("who has said all is not received from")
+        let preface = read.preface.get_or_insert(now).clone();
+        let judgement = read.judge(&preface).expect("who has said all is not received from");
+        (judgement, preface)
     }
 
     /// What is left of a client's words is kept for its server. Says whether anything is; if not,
@@ -264,17 +269,17 @@ impl<R: Ring> Worker<R> {
             self.ring.release(chunk.buffer);
             return self.preface_done(index);
         }
-        let preface = line.preface.clone().expect("its route asks for one");
-        let judgement = self.prefaces.take(index, self.ring.bytes(chunk), &preface);
+        let now = line.preface.clone().expect("its route asks for one");
+        let (judgement, preface) = self.prefaces.take(index, self.ring.bytes(chunk), now);
         self.ring.release(chunk.buffer);
         self.decode(index, &preface, judgement);
     }
 
     /// A client that was held goes on being read.
     pub(super) fn decode_on(&mut self, index: ConnIndex) {
-        let line = self.routes.line(self.lives.entry(index).route);
-        let preface = line.preface.clone().expect("its route asks for one");
-        match self.prefaces.read(index).judge(&preface) {
+        let read = self.prefaces.read(index);
+        let preface = read.preface.clone().expect("it was being read");
+        match read.judge(&preface) {
             Some(judgement) => self.decode(index, &preface, judgement),
             None => self.read_through(index, &preface),
         }
@@ -386,15 +391,18 @@ mod tests {
         }
     }
 
-    const PREFACE: fn() -> Preface =
-        || Preface { decoders: vec![Box::new(Line)], within: Duration::ZERO, trust: None };
+    fn take(prefaces: &mut Prefaces, said: &[u8], count: usize) -> Judgement {
+        let decoders = (0..count).map(|_| Box::new(Line) as Box<dyn Decoder>).collect();
+        let preface = Preface { decoders, within: Duration::ZERO, trust: None };
+        prefaces.take(ConnIndex(7), said, Arc::new(preface)).0
+    }
 
     #[test]
     fn a_preface_comes_in_pieces_and_what_follows_it_is_kept_in_order() {
         let (mut prefaces, one) = (Prefaces::new(1), ConnIndex(7));
         assert!(prefaces.ask(one));
-        assert_eq!(prefaces.take(one, b"ab", &PREFACE()), Judgement::More);
-        let judgement = prefaces.take(one, b"c\nserver", &PREFACE());
+        assert_eq!(take(&mut prefaces, b"ab", 1), Judgement::More);
+        let judgement = take(&mut prefaces, b"c\nserver", 1);
         assert_eq!(judgement, Judgement::Done { taken_bytes: 4, told: Told::default() });
         assert!(prefaces.keep(one));
         let kept = prefaces.kept(one).expect("it has said more than a preface");
@@ -408,7 +416,7 @@ mod tests {
     fn a_preface_that_is_all_taken_leaves_nothing_behind() {
         let (mut prefaces, one) = (Prefaces::new(1), ConnIndex(7));
         prefaces.ask(one);
-        prefaces.take(one, b"c\n", &PREFACE());
+        take(&mut prefaces, b"c\n", 1);
         assert!(!prefaces.keep(one));
         assert!(prefaces.is_empty());
     }
@@ -417,8 +425,16 @@ mod tests {
     fn a_preface_without_an_end_is_bad_at_its_bound() {
         let (mut prefaces, one) = (Prefaces::new(1), ConnIndex(7));
         prefaces.ask(one);
-        assert_eq!(prefaces.take(one, b"1234567", &PREFACE()), Judgement::More);
-        assert_eq!(prefaces.take(one, b"8", &PREFACE()), Judgement::Bad(PreambleFault::TooLong));
+        assert_eq!(take(&mut prefaces, b"1234567", 1), Judgement::More);
+        assert_eq!(take(&mut prefaces, b"8", 1), Judgement::Bad(PreambleFault::TooLong));
+    }
+
+    #[test]
+    fn who_has_begun_one_preface_goes_on_with_it_where_a_change_makes_it_shorter() {
+        let mut prefaces = Prefaces::new(1);
+        assert!(prefaces.ask(ConnIndex(7)));
+        let line = take(&mut prefaces, b"a\n", 2);
+        assert_eq!(take(&mut prefaces, b"b\n", 1), line);
     }
 
     #[test]

@@ -97,7 +97,7 @@ impl<R: Ring> Worker<R> {
         let headers = usize::from(preface.trust.is_some());
         if preface.decoders.len() > headers {
             if headers > 0 {
-                self.prefaces.comes_directly(index);
+                self.prefaces.comes_directly(index, preface.clone());
             }
             return self.apply(index, Event::PrefaceAwaited);
         }

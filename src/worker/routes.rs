@@ -105,11 +105,11 @@ pub(super) struct Place {
 }
 
 /// How the clients of a listener are read before a server is chosen, if they are.
-fn preface_of(listener: &Arc<Listener>) -> Option<Arc<Preface>> {
+fn preface_of(listener: &Arc<Listener>, topology: &Topology) -> Option<Arc<Preface>> {
     let preamble = &listener.preamble;
     let header = proxy::decoder(preamble);
     let trust = header.is_some().then(|| preamble.clone());
-    let decoders: Vec<_> = header.into_iter().chain(sniff::decoder(listener)).collect();
+    let decoders: Vec<_> = header.into_iter().chain(sniff::decoder(listener, topology)).collect();
     let within = preamble.timeout;
     let is_asked_for = !decoders.is_empty() || listener.keeper.is_some();
     is_asked_for.then(|| Arc::new(Preface { decoders, within, trust }))
@@ -219,7 +219,8 @@ impl Routes {
             let preface = self.prefaces.listeners.get(&*listener.name).cloned();
             // Who is on another of its routes was read before.
             let is_main = listener.route == id;
-            let preface = preface.or_else(|| is_main.then(|| preface_of(listener)).flatten());
+            let preface =
+                preface.or_else(|| is_main.then(|| preface_of(listener, &topology)).flatten());
             let last = before.as_ref().and_then(|line| line.preface.clone());
             let forwarding = topology.upstreams[route.upstream].forwarding.clone();
             let tells = Some(&forwarding).filter(|now| now.send_proxy != SendProxy::Off).cloned();

@@ -7,7 +7,8 @@ use portcullis::base::Errno;
 use crate::ahead::Ahead;
 use crate::ends::LAST_BYTES_MILLIS;
 use crate::fault::{Fault, Faults};
-use crate::peer::{Peer, Reading, Step};
+use crate::heading::Heading;
+use crate::peer::{Peer, Reading};
 use crate::random::{Random, pattern};
 
 /// poll(2) bits.
@@ -42,8 +43,14 @@ pub struct Link {
     pub expects: Option<u64>,
     /// The first of them that it is to get.
     pub begins_at: u64,
+    /// What the peer gets before them.
+    pub heading: Heading,
     /// The peer is a server.
     pub server: bool,
+    /// Its addresses could not be had once.
+    pub unnamed: bool,
+    /// A wait for its bytes ended although there were none.
+    pub woken: bool,
     /// No port was found for the connect of its client.
     pub portless: bool,
     /// When a connect is answered, and how.
@@ -125,7 +132,10 @@ impl Link {
             key,
             expects: None,
             begins_at: 0,
+            heading: Heading::none(),
             server: false,
+            unnamed: false,
+            woken: false,
             portless: false,
             answer: None,
             established: false,
@@ -172,13 +182,21 @@ impl Link {
         self.wake = self.wake.min(moment);
     }
 
-    fn dead(&self) -> bool {
+    /// Nothing passes it any more.
+    pub fn dead(&self) -> bool {
         self.rst_in || self.disconnected
     }
 
     /// The stream towards the peer has ended by a FIN.
     pub fn is_shut(&self) -> bool {
         self.shut
+    }
+
+    /// Where in its source's stream its sends and what was delivered of them end.
+    pub fn passed_bytes(&self) -> [u64; 2] {
+        let own_bytes = self.heading.own_bytes();
+        [self.taken_bytes, self.delivered_bytes]
+            .map(|bytes| self.begins_at + bytes.saturating_sub(own_bytes))
     }
 
     /// The gateway reset it.
@@ -257,6 +275,7 @@ impl Link {
             return Err(Errno::EAGAIN);
         }
         self.queue.extend(&bytes[..fits]);
+        self.heading.feed(&bytes[..fits]);
         self.taken_bytes += fits as u64;
         self.makes_way(now);
         self.progress += fits as u64;
@@ -299,7 +318,8 @@ impl Link {
         self.progress += 1;
     }
 
-    fn tell_reset(&mut self) {
+    /// The peer is told of a reset.
+    pub fn tell_reset(&mut self) {
         self.queue.clear();
         self.end.get_or_insert(End::Rst);
         self.was_reset = true;
@@ -401,10 +421,13 @@ impl Link {
     fn deliver(&mut self, byte: u8) {
         let at = self.delivered_bytes;
         let Some(expects) = self.expects else { panic!("a byte for a peer that expects none") };
-        assert!(
-            byte == pattern(expects, self.begins_at + at),
-            "byte {at} to the peer is not byte {at} of its source"
-        );
+        // What comes before is not its source's, and was looked at when it was sent.
+        if let Some(at) = at.checked_sub(self.heading.own_bytes()) {
+            assert!(
+                byte == pattern(expects, self.begins_at + at),
+                "byte {at} to the peer is not byte {at} of its source"
+            );
+        }
         self.delivered_bytes += 1;
         self.progress += 1;
     }
@@ -429,70 +452,5 @@ impl Link {
         };
         self.peer.read_bytes += bytes;
         self.progress += bytes;
-    }
-
-    /// Takes one step of the peer's script, if it can be taken now.
-    fn act(&mut self, now: u64, random: &mut Random, faults: &mut Faults) {
-        if self.was_reset && !self.peer.closed {
-            self.peer.closed = true;
-            self.peer.script.clear();
-        }
-        let Some(&step) = self.peer.script.front() else { return };
-        match step {
-            Step::Send(left_bytes) => return self.peer_sends(left_bytes, now, random),
-            Step::Pause(millis) => {
-                let until = *self.peer.paused_until.get_or_insert(now + millis);
-                if now < until {
-                    return self.wake_by(until);
-                }
-                self.peer.paused_until = None;
-            }
-            Step::AwaitBytes(bytes) if self.peer.read_bytes < bytes && self.end.is_none() => return,
-            Step::AwaitEnd if self.end.is_none() => return,
-            Step::AwaitBytes(_) | Step::AwaitEnd => {}
-            Step::Fin => self.peer_finishes(),
-            Step::Rst => return self.abort(),
-            Step::Close => {
-                if self.delivered_bytes > self.peer.read_bytes {
-                    faults.note(Fault::CloseUnread);
-                    return self.abort();
-                }
-                self.peer_finishes();
-                self.peer.closed = true;
-            }
-        }
-        self.peer.script.pop_front();
-        self.progress += 1;
-    }
-
-    fn peer_finishes(&mut self) {
-        self.peer.finished = true;
-        self.fin_in |= !self.closed && !self.dead();
-    }
-
-    fn peer_sends(&mut self, left_bytes: u64, now: u64, random: &mut Random) {
-        if self.peer.finished {
-            self.peer.script.pop_front();
-            self.progress += 1;
-            return;
-        }
-        if self.closed {
-            // Bytes for a socket that nobody has are answered with RST.
-            return self.tell_reset();
-        }
-        let room = self.room_bytes - (self.sent_bytes - self.received_bytes);
-        if room == 0 {
-            return;
-        }
-        let piece = random.between(1, room).min(left_bytes);
-        if self.sent_bytes == self.received_bytes {
-            self.unread_since = now;
-        }
-        self.sent_bytes += piece;
-        self.progress += piece;
-        match left_bytes - piece {
-            0 => drop(self.peer.script.pop_front()),
-            rest => self.peer.script[0] = Step::Send(rest),
-        }
     }
 }

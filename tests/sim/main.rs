@@ -4,6 +4,7 @@
 //! `SIM_SEED=7 cargo test --test sim one_seed -- --nocapture` runs one and prints what happens.
 
 mod accepts;
+mod acts;
 mod ahead;
 mod asker;
 mod border;
@@ -14,8 +15,10 @@ mod drains;
 mod ends;
 mod evictions;
 mod fault;
+mod forwarding;
 mod gates;
 mod guards;
+mod heading;
 mod held;
 mod kernel;
 mod link;

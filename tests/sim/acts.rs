@@ -1,0 +1,73 @@
+//! The steps of a peer's script, one after the other.
+
+use crate::fault::{Fault, Faults};
+use crate::link::Link;
+use crate::peer::Step;
+use crate::random::Random;
+
+impl Link {
+    /// Takes one step of the peer's script, if it can be taken now.
+    pub fn act(&mut self, now: u64, random: &mut Random, faults: &mut Faults) {
+        if self.was_reset && !self.peer.closed {
+            self.peer.closed = true;
+            self.peer.script.clear();
+        }
+        let Some(&step) = self.peer.script.front() else { return };
+        match step {
+            Step::Send(left_bytes) => return self.peer_sends(left_bytes, now, random),
+            Step::Pause(millis) => {
+                let until = *self.peer.paused_until.get_or_insert(now + millis);
+                if now < until {
+                    return self.wake_by(until);
+                }
+                self.peer.paused_until = None;
+            }
+            Step::AwaitBytes(bytes) if self.peer.read_bytes < bytes && self.end.is_none() => return,
+            Step::AwaitEnd if self.end.is_none() => return,
+            Step::AwaitBytes(_) | Step::AwaitEnd => {}
+            Step::Fin => self.peer_finishes(),
+            Step::Rst => return self.abort(),
+            Step::Close => {
+                if self.delivered_bytes > self.peer.read_bytes {
+                    faults.note(Fault::CloseUnread);
+                    return self.abort();
+                }
+                self.peer_finishes();
+                self.peer.closed = true;
+            }
+        }
+        self.peer.script.pop_front();
+        self.progress += 1;
+    }
+
+    fn peer_finishes(&mut self) {
+        self.peer.finished = true;
+        self.fin_in |= !self.closed && !self.dead();
+    }
+
+    fn peer_sends(&mut self, left_bytes: u64, now: u64, random: &mut Random) {
+        if self.peer.finished {
+            self.peer.script.pop_front();
+            self.progress += 1;
+            return;
+        }
+        if self.closed {
+            // Bytes for a socket that nobody has are answered with RST.
+            return self.tell_reset();
+        }
+        let room = self.room_bytes - (self.sent_bytes - self.received_bytes);
+        if room == 0 {
+            return;
+        }
+        let piece = random.between(1, room).min(left_bytes);
+        if self.sent_bytes == self.received_bytes {
+            self.unread_since = now;
+        }
+        self.sent_bytes += piece;
+        self.progress += piece;
+        match left_bytes - piece {
+            0 => drop(self.peer.script.pop_front()),
+            rest => self.peer.script[0] = Step::Send(rest),
+        }
+    }
+}
