@@ -18,8 +18,9 @@ use crate::support::server;
 use crate::support::unreachable::Refusing;
 use crate::support::{WATCH, wait_until};
 
-/// What only faults move: `tests/sim` and `tests/ring` make them happen, or show that they cannot.
-const RARE: [&str; 10] = [
+/// What only faults move: `tests/sim`, `tests/ring` and the table of sources itself make them
+/// happen, or show that they cannot.
+const RARE: [&str; 11] = [
     "portcullis_worker_accepts_pressed",
     "portcullis_worker_accepts_rearmed",
     "portcullis_worker_cancels_repeated",
@@ -30,6 +31,7 @@ const RARE: [&str; 10] = [
     "portcullis_ring_completions_unknown",
     "portcullis_ring_completions_stale",
     "portcullis_ring_receive_retries",
+    "portcullis_sources_untracked",
 ];
 
 /// What an operator or another config moves: `steering.rs`, `access_log.rs`, `source_ports.rs`
@@ -95,6 +97,10 @@ fn config(servers: &[SocketAddr]) -> String {
         "[status]\nbind = \"127.0.0.1:0\"".to_owned(),
         listener("edge", "upstream = \"app\""),
         listener("brief", "upstream = \"own\"\nidle_timeout = \"1s\""),
+        listener(
+            "few",
+            "upstream = \"own\"\nper_source = { max_connections = 1, action = \"tarpit\" }",
+        ),
         listener("tight", "upstream = \"own\"\nmax_connections = 1\nbacklog = 1"),
         listener(
             "behind",
@@ -170,6 +176,10 @@ fn every_family_is_shown_and_moves() {
     seen.wait_for(status, "portcullis_connections_refused");
     let stranger = client::try_connect(gateway.address("behind"));
     seen.wait_for(status, "portcullis_preambles_refused");
+    let few: Vec<_> = (0..2).map(|_| client::try_connect(gateway.address("few"))).collect();
+    for name in ["sources_counted", "sources_refused", "worker_held_clients"] {
+        seen.wait_for(status, &format!("portcullis_{name}"));
+    }
     let quiet = client::connect(gateway.address("edge"));
     client::echo(&quiet, 1, 100);
     seen.wait_for(status, "portcullis_worker_quieted");
@@ -201,7 +211,7 @@ fn every_family_is_shown_and_moves() {
     seen.wait_for(status, "portcullis_drain_remaining_seconds");
     DRAINS.iter().for_each(|name| seen.wait_for(status, name));
 
-    drop((first, queued, strict, stranger, quiet, senders, stalled, silent));
+    drop((first, queued, strict, stranger, few, quiet, senders, stalled, silent));
     gateway.stop_has_begun();
 
     // The queue for a buffer is filled and emptied between two scrapes.
