@@ -5,6 +5,7 @@
 mod support;
 
 mod browser;
+mod by_name;
 mod etcd;
 mod found;
 mod http;
@@ -15,4 +16,5 @@ mod program;
 mod promtool;
 mod redis;
 mod srv;
+mod tls;
 mod unbound;

@@ -11,7 +11,7 @@ use crate::support::wait_until;
 
 /// What the tests here need, as Debian names it.
 const INSTALL: &str = "apt-get install redis-server redis-tools nginx-light wrk prometheus \
-    chromium unbound etcd-server etcd-client";
+    chromium unbound etcd-server etcd-client openssl curl python3";
 
 /// A command for a program that must be installed.
 pub(crate) fn program(name: &str) -> Command {
