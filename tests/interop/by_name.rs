@@ -2,12 +2,21 @@
 
 use std::io::Write as _;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
+
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::version::{TLS12, TLS13};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
 use crate::program::{output, program};
+use crate::support::client;
 use crate::support::config::upstream;
 use crate::support::gateway::Gateway;
-use crate::support::http::get;
+use crate::support::http::{get, say_to};
 use crate::tls::{Seen, Tls};
+
+type Version = &'static rustls::SupportedProtocolVersion;
 
 /// A connection by Python: CERTIFICATE or "", PORT, NAME or "", protocols.
 const PYTHON: &str = r#"
@@ -110,6 +119,23 @@ fn said_to(command: &mut Command, input: &[u8]) -> String {
     said
 }
 
+/// Asks by rustls, which must find the certificate of the server with this letter.
+fn rustls(stage: &Stage, letter: char, name: &str, protocols: &[&str], version: Version) -> Seen {
+    let mut roots = RootCertStore::empty();
+    let file = stage.server(letter).certificate();
+    roots.add(CertificateDer::from_pem_file(file).expect("a certificate")).expect("a valid one");
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider);
+    let builder = builder.with_protocol_versions(&[version]).expect("versions that it has");
+    let mut config = builder.with_root_certificates(roots).with_no_client_auth();
+    config.alpn_protocols = protocols.iter().map(|one| one.as_bytes().to_vec()).collect();
+    let name = name.to_owned().try_into().expect("a name");
+    let conn = ClientConnection::new(Arc::new(config), name).expect("a client");
+    let plain = client::connect(stage.gateway.address("edge"));
+    let answer = say_to(StreamOwned::new(conn, plain), b"GET / HTTP/1.0\r\n\r\n");
+    Seen::read(&answer.body)
+}
+
 fn expect(seen: Seen, letter: char, name: &str, more: &[&str]) {
     let asked = if name.is_empty() { "None" } else { name };
     assert_eq!((seen.letter, &*seen.name), (letter, asked), "{seen:?} {more:?}");
@@ -176,6 +202,25 @@ fn clients_of_python_reach_the_server_of_their_name() {
     ];
     for (name, protocols, letter) in cases {
         expect(stage.python(letter, name, protocols), letter, name, protocols);
+    }
+    stage.gateway.stop();
+}
+
+#[test]
+fn clients_of_rustls_reach_the_server_of_their_name() {
+    let stage = Stage::new("");
+    let cases: [(&str, &[&str], char); 4] = [
+        ("db.example.com", &[], 'b'),
+        ("www.example.com", &["h2", "http/1.1"], 'c'),
+        ("www.example.com", &["http/1.1", "h2"], 'c'),
+        ("other.test", &["h2", "http/1.1"], 'a'),
+    ];
+    for (name, protocols, letter) in cases {
+        for (version, word) in [(&TLS12, "TLSv1.2"), (&TLS13, "TLSv1.3")] {
+            let seen = rustls(&stage, letter, name, protocols, version);
+            assert_eq!(seen.version, word);
+            expect(seen, letter, name, protocols);
+        }
     }
     stage.gateway.stop();
 }
