@@ -1,7 +1,6 @@
 //! TLS clients of others reach the server of the name that they ask for.
 
-use std::io::Write as _;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::sync::Arc;
 
 use rustls::pki_types::CertificateDer;
@@ -9,7 +8,7 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::version::{TLS12, TLS13};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
-use crate::program::{output, program};
+use crate::program::{output, output_for, program};
 use crate::support::client;
 use crate::support::config::upstream;
 use crate::support::gateway::Gateway;
@@ -80,7 +79,7 @@ impl Stage {
             "" => command.arg("-noservername"),
             name => command.args(["-servername", name, "-verify_hostname", name]),
         };
-        Seen::read(&said_to(command.args(more), b"GET / HTTP/1.0\r\n\r\n"))
+        Seen::read(&output_for(command.args(more), b"GET / HTTP/1.0\r\n\r\n"))
     }
 
     /// Asks by curl, which must find the certificate of the server with this letter.
@@ -103,20 +102,6 @@ impl Stage {
         };
         Seen::read(&output(command.arg(self.port()).arg(name).args(protocols)))
     }
-}
-
-/// Runs a command that is told this, and returns what it said; it must end well.
-fn said_to(command: &mut Command, input: &[u8]) -> String {
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().expect("an installed program runs");
-    let mut words = child.stdin.take().expect("stdin is piped");
-    words.write_all(input).expect("it reads them");
-    drop(words);
-    let output = child.wait_with_output().expect("it is our child");
-    let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{command:?} ended with {}:\n{said}{errors}", output.status);
-    said
 }
 
 /// Asks by rustls, which must find the certificate of the server with this letter.

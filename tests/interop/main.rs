@@ -8,6 +8,8 @@ mod browser;
 mod by_name;
 mod etcd;
 mod found;
+mod headers_in;
+mod hello_out;
 mod http;
 mod moved;
 mod names;
