@@ -7,12 +7,15 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::version::{TLS12, TLS13};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use serde_json::json;
 
+use crate::browser::Browser;
 use crate::program::{output, output_for, program};
 use crate::support::client;
 use crate::support::config::upstream;
 use crate::support::gateway::Gateway;
 use crate::support::http::{get, say_to};
+use crate::support::wait_until;
 use crate::tls::{Seen, Tls};
 
 type Version = &'static rustls::SupportedProtocolVersion;
@@ -206,6 +209,23 @@ fn clients_of_rustls_reach_the_server_of_their_name() {
             assert_eq!(seen.version, word);
             expect(seen, letter, name, protocols);
         }
+    }
+    stage.gateway.stop();
+}
+
+#[test]
+fn a_browser_reaches_the_server_of_each_name() {
+    let stage = Stage::new("");
+    let flags = ["--host-resolver-rules=MAP * 127.0.0.1", "--ignore-certificate-errors"];
+    let mut browser = Browser::start_with(&flags);
+    // It offers h2 to all, and sends a hello of more than one segment.
+    for (name, letter) in [("db.example.com", 'b'), ("www.example.com", 'c'), ("other.test", 'a')] {
+        let url = format!("https://{name}:{}/", stage.port());
+        browser.call("Page.navigate", json!({ "url": url }));
+        let is_there = format!("location.hostname === '{name}' && !!document.body?.innerText");
+        wait_until("the page", || browser.evaluate(&is_there) == true);
+        let text = browser.evaluate("document.body.innerText");
+        expect(Seen::read(text.as_str().expect("text")), letter, name, &[]);
     }
     stage.gateway.stop();
 }
