@@ -47,8 +47,8 @@ keys! {
     "proxy_trusted" proxy_trusted: Vec<IpNet> = [], NewConnections, TRUSTED,
         "write [\"10.0.0.0/8\"]; a single address is a network, too";
 
-    /// From the accept to the last byte of the PROXY header; who has not sent it by then is reset
-    /// (preamble-timeout).
+    /// From the accept to the last byte of the PROXY header, and of the TLS hello where sniff is
+    /// "tls"; who has not sent all by then is reset (preamble-timeout).
     ///
     /// Raise it when balancers are far away and their links lose packets.
     "preamble_timeout" timeout: Duration = "5s", NewConnections,

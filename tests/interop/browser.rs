@@ -39,9 +39,15 @@ pub(crate) struct Browser {
 impl Browser {
     /// Starts one with an empty page.
     pub(crate) fn start() -> Browser {
+        Browser::start_with(&[])
+    }
+
+    /// The same, with more flags.
+    pub(crate) fn start_with(flags: &[&str]) -> Browser {
         let folder = folder("chromium");
         let mut command = Command::new("sh");
-        command.arg("-c").arg(SCRIPT).arg(program("chromium").get_program()).args(FLAGS);
+        command.arg("-c").arg(SCRIPT).arg(program("chromium").get_program());
+        command.args(FLAGS).args(flags);
         command.arg(format!("--user-data-dir={}", folder.display())).arg("about:blank");
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.spawn().expect("an installed program runs");

@@ -5,14 +5,21 @@
 mod support;
 
 mod browser;
+mod by_name;
 mod etcd;
 mod found;
+mod haproxy;
+mod headers_in;
+mod headers_out;
+mod hello_out;
 mod http;
 mod moved;
 mod names;
+mod nginx;
 mod page;
 mod program;
 mod promtool;
 mod redis;
 mod srv;
+mod tls;
 mod unbound;

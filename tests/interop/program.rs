@@ -1,5 +1,6 @@
 //! Other people's programs: found, started, ended.
 
+use std::io::{Seek as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -10,8 +11,8 @@ use nix::unistd::Pid;
 use crate::support::wait_until;
 
 /// What the tests here need, as Debian names it.
-const INSTALL: &str = "apt-get install redis-server redis-tools nginx-light wrk prometheus \
-    chromium unbound etcd-server etcd-client";
+const INSTALL: &str = "apt-get install redis-server redis-tools nginx-light libnginx-mod-stream \
+    haproxy wrk prometheus chromium unbound etcd-server etcd-client openssl curl python3";
 
 /// A command for a program that must be installed.
 pub(crate) fn program(name: &str) -> Command {
@@ -24,11 +25,22 @@ pub(crate) fn program(name: &str) -> Command {
 
 /// Runs a command to its end and returns what it said; it must end well.
 pub(crate) fn output(command: &mut Command) -> String {
-    let output = command.stdin(Stdio::null()).output().expect("an installed program runs");
+    output_with(command.stdin(Stdio::null()))
+}
+
+fn output_with(command: &mut Command) -> String {
+    let output = command.output().expect("an installed program runs");
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{command:?} ended with {}:\n{said}{errors}", output.status);
     said
+}
+
+/// The same for a command that reads `input` to its end.
+pub(crate) fn output_for(command: &mut Command, input: &[u8]) -> String {
+    let mut read_from = tempfile::tempfile().expect("a file");
+    read_from.write_all(input).and_then(|()| read_from.rewind()).expect("a file of ours");
+    output_with(command.stdin(read_from))
 }
 
 /// A server of others; dropping it kills it and removes its folder.
