@@ -95,7 +95,10 @@ impl Connection {
         let is_open = is_read || matches!(self.phase, Phase::Meeting | Phase::Silent { .. });
         assert!(is_open, "a preface is done once, not in {:?}", self.phase);
         self.marks.set(Mark::Spoke, keeps);
-        self.goes(onward);
+        // Of a client that was silent it is known since it came.
+        if !matches!(self.phase, Phase::Silent { .. }) {
+            self.goes(onward);
+        }
         if keeps {
             let passage = &mut self.passages[Side::Client];
             *passage = passage.keeping();
