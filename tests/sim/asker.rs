@@ -189,6 +189,10 @@ impl Question {
             }
             if let (Some(client), Some(upstream)) = (client, upstream) {
                 assert_eq!(ring.joined.get(&client), Some(&upstream), "{row:?} joins others");
+                let [passed_bytes, _] = ring.links[upstream].passed_bytes();
+                let begins_at = ring.links[upstream].begins_at;
+                let moved_bytes = row.facts.to_upstream_bytes + begins_at;
+                assert!(moved_bytes <= passed_bytes, "{row:?} moved more than {passed_bytes}");
                 ring.faults.note(Fault::Listed);
             }
             if client.is_none() {

@@ -67,7 +67,7 @@ pub fn address_of(link: usize) -> FourTuple {
 
 /// The link that has these addresses.
 pub fn link_of(found: FourTuple) -> usize {
-    match found.peer.map(|peer| peer.ip()) {
+    match found.via.or(found.peer).map(|peer| peer.ip()) {
         Some(IpAddr::V4(peer)) => (u32::from(peer) - FIRST_ADDRESS) as usize,
         other => panic!("{other:?} is no link's address"),
     }

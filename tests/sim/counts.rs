@@ -66,7 +66,8 @@ fn judge_bytes(ring: &SimRing, listener: usize, counters: &Tally, wiring: Wiring
     match wiring {
         Wiring::Pair => {
             let servers = clients().filter_map(|(client, _)| ring.joined.get(client));
-            let to_servers: u64 = servers.map(|server| taken(*server)).sum();
+            let own = |link: usize| ring.links[link].heading.own_bytes();
+            let to_servers: u64 = servers.map(|server| taken(*server) - own(*server)).sum();
             assert_eq!(to_upstream, to_servers, "bytes to servers were miscounted");
         }
         Wiring::Echo => assert_eq!(to_upstream, to_clients, "an echo's bytes come from both"),

@@ -240,6 +240,44 @@ faults! {
     NoSourceAddress,
     /// A client had waited for a server that serves when there was one.
     ServerAwaited,
+    /// A server got a header.
+    Headed,
+    /// It came in several pieces.
+    HeadedInPieces,
+    /// It came in one piece with its client's bytes.
+    HeadedWithBytes,
+    /// It came although its client had said nothing.
+    HeadedInSilence,
+    /// It came to a server that was not its client's first.
+    HeadedAfresh,
+    /// No buffer was free for it at first.
+    HeadedLater,
+    /// It said no addresses, as these could not be had.
+    HeadedUnknown,
+    /// It said addresses that a preface had said.
+    HeadedByPreface,
+    /// A connection ended in the midst of it.
+    HeadingCut,
+    /// Servers were told of clients otherwise while there were some.
+    Retold,
+    /// A server was connected to although its client had said nothing for so long.
+    SilenceOver,
+    /// A client left that had said nothing, and no server heard of it.
+    GoneInSilence,
+    /// One was reset.
+    ResetInSilence,
+    /// A timeout ended it.
+    SilentTooLong,
+    /// An order did.
+    EndedInSilence,
+    /// A silent client said something and ended at once.
+    SpokeAndEnded,
+    /// A client went to another route of its listener.
+    Rerouted,
+    /// A client left that had said what is for one decoder and not what is for the next.
+    GoneBetween,
+    /// A client was not read by a decoder that is for others.
+    CameDirectly,
 }
 
 impl Fault {

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use portcullis::base::{GateId, Id, Operation, ServerId};
+use portcullis::config::Forwarding;
 use portcullis::ring::Completion;
 use portcullis::topology::Topology;
 
@@ -25,7 +26,8 @@ pub struct Supplies {
 
 impl SimRing {
     /// Has the gates and servers of this topology from the start, a gate for each listener.
-    pub fn take_over(&mut self, topology: &Topology) {
+    pub fn take_over(&mut self, topology: &Topology, pools: &[Forwarding; 2]) {
+        self.telling.adopt(topology, pools);
         for (id, gate) in topology.gates.iter() {
             self.listeners[gate.listener.place()].gate = Some(id);
         }
@@ -36,6 +38,8 @@ impl SimRing {
     /// What is new in a topology is handed over, before the worker hears of it. `gates`: by
     /// listener.
     pub fn hand_over(&mut self, change: Change, topology: &Topology, gates: &[Option<GateId>]) {
+        let pools = self.telling.after(change);
+        self.telling.adopt(topology, &pools);
         self.supplies.closing.clear();
         for (listener, gate) in gates.iter().enumerate() {
             let before = self.listeners[listener].gate;
@@ -68,6 +72,7 @@ impl SimRing {
                 self.faults.note(Fault::RedirectedInFlight);
             }
             Change::Rename(_) if self.live > 0 => self.faults.note(Fault::ServerRenamed),
+            Change::Retell(..) if self.live > 0 => self.faults.note(Fault::Retold),
             _ => {}
         }
     }

@@ -74,7 +74,7 @@ impl SimRing {
         [(client, server), (server, client)].iter().any(|&(source, sink)| {
             let (source, sink) = (&self.links[source], &self.links[sink]);
             let told_bytes = source.told_bytes();
-            let taken_bytes = sink.begins_at + sink.taken_bytes;
+            let [taken_bytes, _] = sink.passed_bytes();
             source.fin_in && source.sent_bytes == told_bytes && taken_bytes == told_bytes
         })
     }

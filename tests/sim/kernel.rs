@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use portcullis::base::{Buffer, Errno, OpKind, Side};
 use portcullis::conn::Wiring;
-use portcullis::ring::{Completion, ConnIndex, Done, Operation, Token};
+use portcullis::ring::{Completion, ConnIndex, Done, Operation, ServerId, Token};
 
 use crate::fault::Fault;
 use crate::link::{ERR, HUP, IN, Link, OUT, RDHUP};
@@ -387,7 +387,7 @@ impl SimRing {
             }
             Operation::Send(chunk) if is_pipe(chunk.buffer) => self.splice_out(index, chunk),
             Operation::Send(chunk) => self.send(index, self.buffers.bytes(chunk).to_vec()),
-            Operation::Connect(_) => self.connect(token.conn, index),
+            Operation::Connect(server) => self.connect(token.conn, index, server),
             Operation::WatchHangup => {
                 let bits = link.bits() & (RDHUP | HUP | ERR);
                 let ended = self.faults.strikes(Fault::WatchEnded, &mut self.random);
@@ -443,10 +443,11 @@ impl SimRing {
         Ok(0)
     }
 
-    fn connect(&mut self, conn: ConnIndex, index: usize) -> Result<u64, Errno> {
+    fn connect(&mut self, conn: ConnIndex, index: usize, server: ServerId) -> Result<u64, Errno> {
         let client = self.link_at(conn, Side::Client).expect("a client is there");
         let Link { key: expects, portless, .. } = self.links[client];
         let (now, begins_at) = (self.now(), self.taken_of(client));
+        let heading = self.heading_for(client, server);
         let link = &mut self.links[index];
         link.answer.and_then(|(_, answer)| answer.err()).map_or(Ok(()), Err)?;
         link.established = true;
@@ -455,6 +456,7 @@ impl SimRing {
         }
         link.expects = Some(expects);
         link.begins_at = begins_at;
+        link.heading = heading;
         link.wake_by(now);
         if matches!(link.peer.script.front(), Some(Step::Send(_))) {
             self.faults.note(Fault::ServerFirst);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use portcullis::base::{Buffer, Chunk, Errno, OpKind, Side};
 use portcullis::ring::{
-    AcceptMode, Accepts, Buffers, Completion, ConnIndex, Done, GateId, Layer, Operation,
+    AcceptMode, Accepts, Buffers, Completion, ConnIndex, Done, FourTuple, GateId, Layer, Operation,
     Operations, Ring, ServerId, Token,
 };
 
@@ -110,6 +110,17 @@ impl Mutant {
         finished && self.mutation == Mutation::SpinsOnFin
     }
 
+    /// Whether a send was of a header, all of it, and is to be made again.
+    fn repeats_header(&self, token: Token, sent_bytes: u32) -> bool {
+        let link = self.inner.link_at(token.conn, token.side);
+        let is_its = link.is_some_and(|link| {
+            let link = &self.inner.links[link];
+            let all = [link.heading.own_bytes(), link.taken_bytes];
+            link.heading.is_whole() && all == [u64::from(sent_bytes); 2]
+        });
+        is_its && self.mutation == Mutation::RepeatsHeader
+    }
+
     /// Whether to lose the data of a receive that was being cancelled for quiet.
     fn is_beaten(&self, token: Token) -> bool {
         let link = self.inner.link_at(token.conn, token.side);
@@ -154,6 +165,9 @@ impl Mutant {
             }
             (OpKind::Send, Ok(sent @ 1..)) if self.breaks(Mutation::RepeatsByte) => {
                 done.result = Ok(sent - 1);
+            }
+            (OpKind::Send, Ok(sent)) if self.repeats_header(done.token, sent) => {
+                done.result = Ok(0);
             }
             (OpKind::Addresses, _) if self.breaks(Mutation::DropsName) => return None,
             (OpKind::WaitReadable, Ok(_)) if self.breaks(Mutation::DropsReadiness) => return None,
@@ -278,6 +292,14 @@ impl Layer for Mutant {
         if operation == Operation::Receive && self.breaks(Mutation::ReceivesTwice) {
             self.inner.start(token, operation);
         }
+    }
+
+    fn addresses(&mut self, token: Token) -> Option<FourTuple> {
+        let mut found = self.inner.addresses(token)?;
+        if self.mutation == Mutation::SwapsPorts {
+            found.local.set_port(1);
+        }
+        Some(found)
     }
 
     fn end_splices(&mut self, conn: ConnIndex) {

@@ -106,6 +106,22 @@ pub enum Mutation {
     InventsClients,
     /// Nobody waits beside a connection that may be evicted.
     EvictsNever,
+    /// A server gets its header: none is sent.
+    ForgetsHeader,
+    /// It gets one if it is to: another is sent.
+    InventsHeader,
+    /// It gets it once: it is sent again.
+    RepeatsHeader,
+    /// A header is right: it says another port.
+    SwapsPorts,
+    /// Bytes sent are counted, but for headers (broken by the run, not here).
+    CountsHeader,
+    /// No server hears of a silent client.
+    ConnectsEarly,
+    /// It does when that has been waited for.
+    ForgetsSilent,
+    /// A client goes by the route that it asks for.
+    ForgetsRoute,
     /// Places of those who are read come home (broken by the run, not here).
     LeaksPlace,
     /// Permits come home (broken by the run, not here).
@@ -116,7 +132,7 @@ pub enum Mutation {
 
 impl Mutation {
     /// Everything that the oracle must notice.
-    pub const BROKEN: [Mutation; 53] = [
+    pub const BROKEN: [Mutation; 61] = [
         Mutation::KeepsBuffer,
         Mutation::LosesData,
         Mutation::ReleasesTwice,
@@ -167,6 +183,14 @@ impl Mutation {
         Mutation::EvictsEarly,
         Mutation::InventsClients,
         Mutation::EvictsNever,
+        Mutation::ForgetsHeader,
+        Mutation::InventsHeader,
+        Mutation::RepeatsHeader,
+        Mutation::SwapsPorts,
+        Mutation::CountsHeader,
+        Mutation::ConnectsEarly,
+        Mutation::ForgetsSilent,
+        Mutation::ForgetsRoute,
         Mutation::LeaksPlace,
         Mutation::LeaksPermit,
         Mutation::LeaksServer,
@@ -221,6 +245,13 @@ impl Mutation {
             Mutation::EvictsEarly => "was ended before its time",
             Mutation::InventsClients => "evicted for clients that are not there",
             Mutation::EvictsNever => "waits beside an idle connection",
+            Mutation::ForgetsHeader => "has no header",
+            Mutation::InventsHeader | Mutation::RepeatsHeader => "is not byte",
+            Mutation::SwapsPorts => "the header of a server says",
+            Mutation::CountsHeader => "bytes to servers were miscounted",
+            Mutation::ConnectsEarly => "before its first byte",
+            Mutation::ForgetsSilent => "is silent, and no server is asked",
+            Mutation::ForgetsRoute => "of another route than its name's",
             Mutation::LeaksPlace => "places did not come home",
             Mutation::LeaksPermit => "permits did not come home",
             Mutation::LeaksServer => "connections did not come home",

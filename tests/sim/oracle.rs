@@ -128,13 +128,11 @@ pub fn judge(ring: &SimRing, scenario: &Scenario, held: bool) {
                     judge_direction(&format!("{name}, down"), upstream, link, cut);
                 }
                 None => {
-                    // One that is read may leave before it has said anything.
-                    let left = ring.preface_of(client).is_some() && link.fin_in;
-                    judge_unjoined(&name, link, outside || left && link.sent_bytes == 0);
+                    judge_unjoined(&name, link, outside || ring.may_leave(client));
                 }
             },
             Wiring::Echo | Wiring::Discard | Wiring::Hold if end.is_before_join() => {
-                judge_unjoined(&name, link, outside || link.fin_in && link.sent_bytes == 0);
+                judge_unjoined(&name, link, outside || ring.may_leave(client));
             }
             Wiring::Echo => {
                 judge_our_end(&name, end, link, link);
@@ -161,7 +159,7 @@ fn judge_our_end(name: &str, end: Ended, source: &Link, sink: &Link) {
         assert!(sink.was_reset, "{name}: our own end in mid-stream looks like a FIN: {end:?}");
     }
     let told_bytes = source.told_bytes();
-    let taken_bytes = sink.begins_at + sink.taken_bytes;
+    let [taken_bytes, _] = sink.passed_bytes();
     let paid = source.sent_bytes == told_bytes && taken_bytes == told_bytes && !source.waits;
     let read = sink.sent_bytes == sink.told_bytes();
     if end.is_orderly() && paid && read {
@@ -202,12 +200,15 @@ enum Cut {
 /// The bytes from `source` to `sink` and their ending. That they are a prefix is checked byte by
 /// byte as they arrive.
 fn judge_direction(name: &str, source: &Link, sink: &Link, cut: Cut) {
-    let delivered = sink.begins_at + sink.delivered_bytes;
+    let [_, delivered] = sink.passed_bytes();
     assert!(delivered <= source.told_bytes(), "{name}: {delivered} bytes from nowhere");
     if sink.peer_aborted {
         return;
     }
     judge_told(name, sink);
+    let is_headless =
+        sink.end == Some(End::Fin) && (sink.heading.is_due() || sink.heading.is_cut());
+    assert!(!is_headless, "{name}: a clean end without all of a header");
     let complete = delivered == source.sent_bytes;
     let outside = cut == Cut::Anywhere;
     match sink.end {

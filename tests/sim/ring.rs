@@ -12,6 +12,7 @@ use crate::accepts::{Accept, Listener};
 use crate::buffers::Buffers;
 use crate::ends::Ends;
 use crate::fault::{Fault, Faults};
+use crate::forwarding::Telling;
 use crate::gates::Supplies;
 use crate::link::Link;
 use crate::pipes::{Pipes, is_pipe};
@@ -90,6 +91,8 @@ pub struct SimRing {
     pub wirings: Vec<Wiring>,
     /// What its clients are read for before a server is chosen.
     pub prefaces: Option<Asked>,
+    /// How servers are told of its clients.
+    pub telling: Telling,
     /// Accepted links and their listener.
     pub origin: BTreeMap<usize, usize>,
     /// Client links and the upstream link that each was joined to.
@@ -142,6 +145,7 @@ impl SimRing {
             supplies: Supplies::default(),
             wirings: Vec::new(),
             prefaces: None,
+            telling: Telling::default(),
             origin: BTreeMap::new(),
             joined: BTreeMap::new(),
             knocks: VecDeque::new(),
@@ -204,6 +208,7 @@ impl SimRing {
         match posted.completion {
             Completion::Accepted { conn, more, .. } => {
                 self.note_life(conn);
+                self.note_client(self.link_at(conn, Side::Client).expect("it was accepted"));
                 let part = self.part_of(conn.0);
                 self.seen_clients[part] += 1;
                 if !more {
@@ -258,6 +263,9 @@ impl SimRing {
             }
             OpKind::Addresses => {
                 self.addresses.insert(done.token.pack(), done.result.is_ok());
+                if let Some(link) = self.link_at(conn, side) {
+                    self.links[link].unnamed |= done.result.is_err();
+                }
                 if self.link_at(conn, side).is_some_and(|at| self.links[at].peer_aborted) {
                     self.faults.note(Fault::NameOfTheDeparted);
                 }

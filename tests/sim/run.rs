@@ -18,6 +18,7 @@ use crate::counts;
 use crate::drains::Drains;
 use crate::evictions::{Before, Limits};
 use crate::fault::{Fault, KINDS};
+use crate::forwarding::Dues;
 use crate::guards;
 use crate::held::Resets;
 use crate::mutant::Mutant;
@@ -85,6 +86,8 @@ struct Run {
     resets: Vec<Resets>,
     /// By worker.
     readings: Vec<Readings>,
+    /// By worker.
+    dues: Vec<Dues>,
     /// What had moved, and since when nothing more, jumps of the clock left out.
     still_since: (u64, u64),
     /// Some were here when the run was stopped.
@@ -138,6 +141,7 @@ impl Run {
             calm: false,
             resets: (0..scenario.workers).map(|_| Resets::default()).collect(),
             readings: (0..scenario.workers).map(|_| Readings::default()).collect(),
+            dues: (0..scenario.workers).map(|_| Dues::default()).collect(),
             still_since: (0, 0),
             held: false,
             stopped: None,
@@ -173,7 +177,8 @@ impl Run {
             ring.insert_knock(knock);
         }
         let topology = Arc::new(self.world.of_worker(worker));
-        ring.take_over(&topology);
+        ring.telling.later.clone_from(&scenario.tellings.later);
+        ring.take_over(&topology, &scenario.tellings.pools);
         let mut tally = Tally::default();
         let counters = tally.adopt(&self.world);
         ring.ends.tally = tally.clone();
@@ -188,7 +193,7 @@ impl Run {
                 worker: WorkerId::at(worker),
                 topology,
                 settings: settings(scenario, &notes),
-                prefaces: prefaces::plan(scenario, self.mutation),
+                prefaces: prefaces::plan(scenario, &self.world, self.mutation),
             },
             self.budget.clone(),
             counters,
@@ -244,6 +249,8 @@ impl Run {
             self.world.check_bounds();
             self.check_topology(worker);
             self.check_prefaces(worker);
+            let ring = &mut self.workers[worker].ring().inner;
+            self.dues[worker].check(ring, &self.scenario);
         }
     }
 
@@ -400,8 +407,12 @@ impl Run {
         let (scenario, held) = (self.scenario.clone(), self.held);
         for ring in self.rings() {
             ring.note_prefaces();
+            ring.note_tellings();
             oracle::judge(ring, &scenario, held);
             oracle::check_home(ring);
+        }
+        if self.mutation == Mutation::CountsHeader {
+            self.count_headers();
         }
         if self.mutation == Mutation::LeaksPlace {
             self.workers[0].prefaces().ask(ConnIndex(0));
@@ -443,6 +454,19 @@ impl Run {
             }
         }
         report
+    }
+
+    /// The bytes of headers are counted as clients'.
+    fn count_headers(&mut self) {
+        for worker in 0..self.workers.len() {
+            let ring = &self.workers[worker].ring().inner;
+            for (client, server) in &ring.joined {
+                let listener = ring.origin[client];
+                let mut counters = self.tallies[worker].listeners.iter();
+                let its = counters.find(|(of, _)| *of == listener).expect("it was counted there");
+                its.1.to_upstream_bytes.add(ring.links[*server].heading.own_bytes());
+            }
+        }
     }
 }
 

@@ -9,6 +9,7 @@ use portcullis::worker::{QuietPlan, Timeouts};
 
 use crate::drains::{self, PartDrain};
 use crate::fault::{Fault, Faults};
+use crate::forwarding::{self, Tellings};
 use crate::guards;
 use crate::peer::Peer;
 use crate::ports;
@@ -122,6 +123,8 @@ pub struct Scenario {
     pub access: Option<Access>,
     /// What clients are read for before a server is chosen.
     pub prefaces: Option<Asked>,
+    /// How servers are told of clients.
+    pub tellings: Tellings,
     /// In the order of their moments.
     pub steers: VecDeque<(u64, Steer)>,
     pub faults: Faults,
@@ -159,7 +162,8 @@ impl Scenario {
             peer.hold(shape.holders, Random::new(seed ^ random.peek()), at);
             Knock { at, worker, listener, peer }
         };
-        let knocks = (0..clients).map(knock).collect();
+        let mut knocks: Vec<Knock> = (0..clients).map(knock).collect();
+        forwarding::cut_short(seed, &mut knocks);
         let quotas = wirings.iter().map(|_| quota(&mut random)).collect();
         let resets = random.percent(15);
         let evict = evict(seed).filter(|_| !resets);
@@ -172,6 +176,7 @@ impl Scenario {
             drains_parts: !drains::of_parts(seed, wirings.len()).is_empty(),
             access: access(seed),
             prefaces: prefaces::asked(seed, &wirings),
+            tellings: forwarding::tellings(seed),
             workers,
             quotas,
             at_limit,
@@ -202,6 +207,11 @@ impl Scenario {
     pub fn preface_within(&self, listener: usize) -> Option<Duration> {
         let asked = self.prefaces.as_ref()?;
         asked.prefaces[listener].map(|_| asked.within)
+    }
+
+    /// Clients of a listener may ask for another route of it.
+    pub fn is_named(&self, listener: usize) -> bool {
+        self.prefaces.as_ref().is_some_and(|asked| asked.named[listener])
     }
 
     /// A connection may be ended by more than its peers: a timeout, an order.
@@ -355,6 +365,7 @@ fn steers(seed: u64, listeners: usize, servers: usize) -> VecDeque<(u64, Steer)>
     let mut random = Random::new(!seed);
     let mut steers = changes(seed, listeners, servers);
     steers.extend(drains::of_parts(seed, listeners));
+    steers.extend(forwarding::changes(seed));
     if ![2, 4, 6].contains(&(seed % 7)) {
         steers.sort_by_key(|(at, _)| *at);
         return steers.into();

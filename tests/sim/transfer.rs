@@ -78,7 +78,9 @@ impl SimRing {
             bytes.truncate(self.random.between(1, whole as u64 - 1) as usize);
         }
         let now = self.now();
+        let was_whole = self.links[index].heading.is_whole();
         let result = self.links[index].send(&bytes, now);
+        self.note_heading(index, was_whole);
         match result {
             Ok(sent) if sent < whole as u64 => self.faults.note(Fault::ShortWrite),
             Err(Errno::EAGAIN) => self.faults.note(Fault::SendWouldBlock),

@@ -75,6 +75,7 @@ impl SimRing {
         }
         if woken.1 < MOST_WAKES && self.faults.strikes(fault, &mut self.random) {
             woken.1 += 1;
+            self.links[index].woken |= fault == Fault::ReadableForNothing;
             let bits = bits | self.links[index].bits();
             self.post_done(at, (Ok(u64::from(bits)), None), false);
         }

@@ -1,23 +1,27 @@
 //! What the gateway of a run is made of, as its config would say it.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
-use portcullis::base::{GateId, Id, ListenerId, WorkerId};
+use portcullis::base::{GateId, Id, ListenerId, RouteId, WorkerId};
 use portcullis::budget::Budget;
-use portcullis::config::{self, AllDown, Balance, Builtin, SocketOptions, Terms};
+use portcullis::config::{
+    self, AllDown, Balance, Builtin, Forwarding, NamedRoute, SocketOptions, Terms,
+};
 use portcullis::conn::Wiring;
 use portcullis::metrics::WorkerCounters;
-use portcullis::topology::{Asked, Gate, GateSpec, Gone, Register, Topology, UpstreamKind};
+use portcullis::topology::{Asked, Gate, GateSpec, Gone, Register, Route, Topology, UpstreamKind};
 use portcullis::upstream::{Rules, Servers};
 
 use crate::evictions;
+use crate::forwarding::Tellings;
 use crate::mutation::Mutation;
 use crate::scenario::Scenario;
 
 /// The upstream of all listeners that have servers, and the one that they may be sent to instead.
 const POOL: &str = "pool";
 const OTHER_POOL: &str = "other-pool";
+pub const POOLS: [&str; 2] = [POOL, OTHER_POOL];
 
 /// What may become of the config while the gateway runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +38,8 @@ pub enum Change {
     AddServer(usize),
     /// A server is called otherwise, and so is another one, at the same address.
     Rename(usize),
+    /// The servers of an upstream are told of clients in another way.
+    Retell(usize, usize),
 }
 
 /// Everything that a topology is made from, and the one that was.
@@ -56,6 +62,21 @@ pub struct World {
     all_down: AllDown,
     /// By server.
     terms: Vec<Terms>,
+    /// How servers may be told of clients.
+    later: Vec<Forwarding>,
+    /// By listener: where clients go that ask for it by name.
+    pub names: Vec<Arc<OtherRoute>>,
+}
+
+/// The other route of a listener as its clients' decoders know it, which may have left the
+/// topology. Held, as the worker's own decoders do, so that its id is given to no other.
+#[derive(Debug, Default)]
+pub struct OtherRoute(Mutex<Option<(RouteId, Arc<Route>)>>);
+
+impl OtherRoute {
+    pub fn id(&self) -> Option<RouteId> {
+        self.0.lock().unwrap().as_ref().map(|(id, _)| *id)
+    }
 }
 
 impl World {
@@ -85,8 +106,18 @@ impl World {
             };
             listeners.push((listener, true));
         }
-        if let Some(pool) = upstreams.iter().find(|one| one.name == POOL) {
-            upstreams.push(config::Upstream { name: OTHER_POOL.to_owned(), ..pool.clone() });
+        let broken = |way: &Forwarding| Tellings::broken(mutation, way.clone());
+        if let Some(pool) = upstreams.iter_mut().find(|one| one.name == POOL) {
+            let [way, other] = scenario.tellings.pools.each_ref().map(broken);
+            pool.forwarding = way;
+            let name = OTHER_POOL.to_owned();
+            let other = config::Upstream { name, forwarding: other, ..pool.clone() };
+            for nth in (0..listeners.len()).filter(|nth| scenario.is_named(*nth)) {
+                let to = upstreams.len();
+                let named = NamedRoute { server_names: vec![], alpn: vec![], upstream: to };
+                listeners[nth].0.sniffing.routes = vec![named];
+            }
+            upstreams.push(other);
         }
         let workers = 0..scenario.workers;
         let gates = workers.flat_map(|owner| {
@@ -105,6 +136,8 @@ impl World {
             attempts: scenario.attempts,
             all_down: scenario.all_down,
             terms: scenario.terms.clone(),
+            later: scenario.tellings.later.iter().map(broken).collect(),
+            names: scenario.wirings.iter().map(|_| Arc::default()).collect(),
         };
         world.renew();
         world
@@ -116,13 +149,17 @@ impl World {
         let there = self.listeners.iter().filter(|(_, is_there)| *is_there);
         let mut listeners: Vec<_> = there.map(|(listener, _)| listener.clone()).collect();
         let mut upstreams: Vec<config::Upstream> = Vec::new();
-        for listener in &mut listeners {
-            let asked = &self.upstreams[listener.upstream];
+        let mut place_of = |place: &mut usize| {
+            let asked = &self.upstreams[*place];
             let known = upstreams.iter().position(|one| one.name == asked.name);
-            listener.upstream = known.unwrap_or(upstreams.len());
+            *place = known.unwrap_or(upstreams.len());
             if known.is_none() {
                 upstreams.push(asked.clone());
             }
+        };
+        for listener in &mut listeners {
+            place_of(&mut listener.upstream);
+            listener.sniffing.routes.iter_mut().for_each(|named| place_of(&mut named.upstream));
         }
         let is_there = |gate: &&GateSpec| listeners.iter().any(|one| one.name == gate.listener);
         let gates: Vec<_> = self.gates.iter().filter(is_there).cloned().collect();
@@ -131,6 +168,12 @@ impl World {
         self.gone = self.topology.gone(&next);
         self.topology = next;
         assert_eq!(self.topology.check(), Ok(()), "a topology that does not hold together");
+        for listener in self.topology.listeners.values() {
+            if let Some(named) = listener.named.first() {
+                let route = (named.route, self.topology.routes[named.route].clone());
+                *self.names[number_of(&listener.name)].0.lock().unwrap() = Some(route);
+            }
+        }
         for upstream in self.topology.upstreams.values() {
             if let UpstreamKind::Servers { balance, pool, .. } = &upstream.kind {
                 let World { attempts, all_down, .. } = *self;
@@ -159,6 +202,12 @@ impl World {
                 let found = self.upstreams.iter().position(|one| one.name == to);
                 *upstream = found.expect("both are there, or none is");
                 true
+            }
+            Change::Retell(pool, nth) => {
+                let found = self.upstreams.iter_mut().find(|one| one.name == POOLS[pool]);
+                let Some(upstream) = found else { return false };
+                let before = std::mem::replace(&mut upstream.forwarding, self.later[nth].clone());
+                upstream.forwarding != before
             }
             Change::DropServer(nth) => self.with_servers(|servers, _| {
                 let name = name_of_server(nth);
@@ -287,6 +336,12 @@ pub fn name_of(listener: usize) -> String {
     format!("listener-{listener}")
 }
 
+/// The listener of the scenario that the config calls so.
+pub fn number_of(name: &str) -> usize {
+    let number = name.rsplit('-').next().and_then(|number| number.parse().ok());
+    number.expect("a name of ours")
+}
+
 fn gate(listener: usize, owner: usize) -> GateSpec {
     GateSpec {
         listener: name_of(listener),
@@ -309,9 +364,16 @@ fn upstream(wiring: Wiring, scenario: &Scenario, balance: Balance) -> config::Up
             (POOL.to_owned(), config::UpstreamKind::listed(servers, balance))
         }
     };
-    let connect_timeout = scenario.timeouts.connect;
+    let (connect_timeout, queue_timeout) = (scenario.timeouts.connect, scenario.timeouts.queue);
     let guards = scenario.guards.clone();
-    config::Upstream { name, kind, connect_timeout, guards, ..config::Upstream::default() }
+    config::Upstream {
+        name,
+        kind,
+        connect_timeout,
+        queue_timeout,
+        guards,
+        ..config::Upstream::default()
+    }
 }
 
 fn name_of_server(nth: usize) -> String {
