@@ -4,12 +4,18 @@
 //! server may be the one that speaks first.
 
 use super::{Action, Actions, Connection, Lane, Passage};
-use crate::base::{Chunk, Side};
+use crate::base::{Chunk, OpKind, Side};
 
 impl Connection {
     /// Whether its server gets a header of the worker's before anything else.
     pub fn wants_header(&self) -> bool {
         self.passages[Side::Client].is_headed()
+    }
+
+    /// A header went, all of it, before its source said anything, and it still waits for that.
+    pub(super) fn is_awaited_behind_header(&self, source: Side) -> bool {
+        let is_awaited = self.in_flight[source].has(OpKind::WaitReadable);
+        is_awaited && !self.passages[source].is_kept()
     }
 
     /// The server's header is due, before these first bytes of the client's or before any.

@@ -100,7 +100,10 @@ impl Connection {
             || matches!(self.phase, Phase::Meeting | Phase::Silent { .. } | Phase::Held { .. });
         assert!(is_open, "a preface is done once, not in {:?}", self.phase);
         self.marks.set(Mark::Spoke, keeps);
-        self.goes(onward);
+        // Of a client that was silent it is known since it came.
+        if !matches!(self.phase, Phase::Silent { .. }) {
+            self.goes(onward);
+        }
         if keeps {
             let passage = &mut self.passages[Side::Client];
             *passage = passage.keeping();

@@ -315,8 +315,7 @@ impl Connection {
     fn chunk_gone(&mut self, source: Side, sink: Side, failed: bool, actions: &mut Actions) {
         self.lanes[source] = Lane::Dead;
         match self.phase {
-            // A header went before its source said anything, and it still waits for that.
-            Phase::Joined if !failed && self.in_flight[source].has(OpKind::WaitReadable) => {
+            Phase::Joined if !failed && self.is_awaited_behind_header(source) => {
                 self.lanes[source] = Lane::Waiting;
                 self.resolve_unsure(sink, actions);
             }

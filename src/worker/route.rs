@@ -241,6 +241,8 @@ impl<R: Ring> Worker<R> {
     /// The next server that this connection has not tried, from which on it counts for it. Where
     /// all were tried, and one only had no room, there is none now and may be one later.
     fn choose(&mut self, index: ConnIndex) -> Choice {
+        // It is this one's, whatever becomes of it: the next that asks is another.
+        let client = self.client.take();
         if self.lives.entry(index).tried.is_fresh() && self.is_behind_others(index) {
             return Choice::Later(Lack::Limit);
         }
@@ -253,7 +255,6 @@ impl<R: Ring> Worker<R> {
             }
             entry.tried.lack(Lack::Limit);
         }
-        let client = self.client.take();
         let lacks_header = entry.conn.wants_header() && !self.headers.is_made(index);
         if client.is_none() && (lacks_header || self.routes.is_by_source(entry.route)) {
             return Choice::AddressFirst;

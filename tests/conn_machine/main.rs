@@ -2,6 +2,7 @@
 //! and every buffer comes home.
 
 mod preface;
+mod silent;
 
 use std::collections::HashSet;
 

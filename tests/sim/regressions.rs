@@ -99,3 +99,18 @@ fn a_client_that_is_reset_while_it_waits_for_room_leaves_its_place() {
     holds(14_009);
     holds(66_826);
 }
+
+#[test]
+fn a_silent_client_is_told_of_as_the_config_was_when_it_came() {
+    holds(176);
+}
+
+#[test]
+fn a_header_longer_than_a_buffer_waits_for_no_word_of_its_client() {
+    holds(233);
+}
+
+#[test]
+fn the_address_of_a_client_that_lets_others_go_first_is_no_other_clients() {
+    holds(263);
+}
