@@ -106,6 +106,7 @@ impl Kernel {
                 | Action::AwaitPlace
                 | Action::Judge(_)
                 | Action::Recall
+                | Action::Head(_)
                 | Action::Vacate(_) => {}
             }
         }
