@@ -23,6 +23,7 @@
 mod asker;
 mod change;
 mod closing;
+mod crowds;
 mod drains;
 mod endpoints;
 mod events;

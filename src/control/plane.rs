@@ -11,6 +11,7 @@ use tokio_uring::Runtime;
 
 use super::asker::{self, Asker};
 use super::closing::Closing;
+use super::crowds::Crowds;
 use super::drains::{Ask, Leave, Of};
 use super::endpoints::{Endpoints, Serving};
 use super::farewell::{Farewell, POLL_DRAINED};
@@ -104,6 +105,7 @@ pub fn run(
         state.sources().follow_checks();
         tokio_uring::spawn(keep_watch(state.clone()));
         tokio_uring::spawn(look_each_second(state.clone()));
+        tokio_uring::spawn(watch_crowds(state.clone()));
         state.enter(Stage::Ready);
         ready();
         let outcome = loop {
@@ -156,6 +158,17 @@ async fn look_each_second(state: ControlState) {
         state.samples().take(state.sources());
         let sources = state.sources();
         sources.connects().mark(sources.clock.now(), &sources.view());
+    }
+}
+
+/// Counts each minute where a client address may be short of ports; never ends.
+async fn watch_crowds(state: ControlState) {
+    let mut crowds = Crowds::default();
+    let mut every = tokio::time::interval(Duration::from_secs(60));
+    every.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        every.tick().await;
+        crowds.look(&state).await;
     }
 }
 

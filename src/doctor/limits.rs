@@ -24,6 +24,8 @@ pub const FILES_RESERVED: u64 = 4_096;
 pub const CONNECTIONS_MAX: u64 = limits::CONNECTIONS_MAX as u64;
 /// The memory assumed where the host does not say how much it has.
 const MEMORY_ASSUMED_BYTES: u64 = 1 << 30;
+/// Ports of an address that a client may connect from: all but 0.
+pub const CLIENT_PORTS: u64 = 65_535;
 /// Of a hundred bytes that are free, what `memory_limit = "auto"` gives to connections.
 pub(super) const MEMORY_PERCENT: u64 = 80;
 
@@ -115,6 +117,8 @@ pub enum Kind {
     MemoryLimit,
     /// Ports to connect from.
     SourcePorts,
+    /// Ports that clients at one address connect from.
+    ClientPorts,
     /// Tracked connections.
     Conntrack,
     /// Pages that queued bytes may take.
@@ -134,6 +138,7 @@ pub(super) fn limits(
     limits.extend(files(facts, means));
     limits.extend(memory(facts, config, means));
     limits.extend(source_ports(facts, config, ports_bind));
+    limits.extend(client_ports(config));
     limits.extend(conntrack(facts, means));
     limits.extend(tcp_mem(facts));
     limits.sort_by_key(|limit| (limit.force, limit.connections, limit.kind));
@@ -358,6 +363,25 @@ fn source_ports(facts: &Facts, config: &Config, bind: bool) -> Option<Limit> {
     let held = ports * pairs.len() as u64;
     let scope = Scope::of_network(facts);
     Some(Limit { force, ..hard(Kind::SourcePorts, "source ports", scope, held, because) })
+}
+
+/// A connection is named by both addresses and both ports, so clients behind one address, as of a
+/// NAT or a balancer, are bounded by its ports at each of ours.
+fn client_ports(config: &Config) -> Option<Limit> {
+    let ours: usize = config.listeners.iter().map(|one| one.bind.len()).sum();
+    let because = format!(
+        "{} ports of one client address × {} of ours; a balancer or a NAT in front has one \
+         address, every other client one of its own",
+        thousands(CLIENT_PORTS),
+        if ours == 1 {
+            "1 address and port".to_owned()
+        } else {
+            format!("{ours} addresses and ports")
+        },
+    );
+    let held = CLIENT_PORTS * ours as u64;
+    let limit = hard(Kind::ClientPorts, "client ports", Scope::Config, held, because);
+    (ours > 0).then_some(Limit { force: Force::Advisory, ..limit })
 }
 
 /// Whether the gateway's connections are tracked at all, no file says: firewall rules decide.

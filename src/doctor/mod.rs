@@ -16,7 +16,7 @@ mod words;
 
 pub use checks::{Check, Verdict, effective_backlog};
 pub use lacks::{Lack, lacking_sources, lacks, lacks_beside_binds};
-pub use limits::{CONNECTIONS_MAX, FILES_RESERVED, Force, Kind, Limit, Scope};
+pub use limits::{CLIENT_PORTS, CONNECTIONS_MAX, FILES_RESERVED, Force, Kind, Limit, Scope};
 pub use prescription::Prescription;
 pub use remedy::{PORTS_WIDEST, Remedy};
 pub use report::SCHEMA;

@@ -82,7 +82,8 @@ impl Prescription {
     }
 }
 
-/// Advisory limits that `held` connections exceed. Where nothing is tracked, nothing will be.
+/// Advisory limits that `held` connections exceed. Where nothing is tracked, nothing will be; and
+/// clients have an address each, as far as anybody knows before they come.
 pub(super) fn exceeded<'a>(
     limits: &'a [Limit],
     facts: &'a Facts,
@@ -93,6 +94,7 @@ pub(super) fn exceeded<'a>(
     advisory
         .filter(move |limit| limit.connections < held)
         .filter(move |limit| limit.kind != Kind::Conntrack || tracked)
+        .filter(|limit| limit.kind != Kind::ClientPorts)
 }
 
 /// Each setting once, as the first remedy that names it has it, and none of `taken`.
@@ -144,6 +146,8 @@ impl Case<'_> {
             Kind::CgroupMemory => vec![self.more_cgroup_memory()],
             Kind::MemoryLimit => vec![self.memory_limit()],
             Kind::SourcePorts => self.more_ports(),
+            // A gateway that runs sees whether one address brings so many clients, and says so.
+            Kind::ClientPorts => Vec::new(),
             Kind::Conntrack => {
                 let entries = self.connections.saturating_mul(self.means.sides.into());
                 let used = facts.network.conntrack_used.unwrap_or(0);

@@ -5,6 +5,9 @@
 pub enum By {
     /// The addresses of clients, without their ports.
     Source,
+    /// Who holds the sockets at the other end of clients, and where they connected: the pairs of
+    /// addresses that have 65,535 connections at most, a port of theirs each.
+    Pair,
     /// Servers, or upstreams where none is chosen.
     Server,
     /// Listeners.
@@ -13,12 +16,13 @@ pub enum By {
 
 impl By {
     /// Every one.
-    pub const ALL: [By; 3] = [By::Source, By::Server, By::Listener];
+    pub const ALL: [By; 4] = [By::Source, By::Pair, By::Server, By::Listener];
 
     /// Its word, which is the key of a filter.
     pub fn word(self) -> &'static str {
         match self {
             By::Source => "src",
+            By::Pair => "pair",
             By::Server => "server",
             By::Listener => "listener",
         }

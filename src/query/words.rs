@@ -358,7 +358,7 @@ mod tests {
         assert_eq!(words, Ok("server"));
         let said = "worker".parse::<By>().expect_err("none").to_string();
         let expected =
-            "\"worker\": connections are not counted by that; write src, server, listener";
+            "\"worker\": connections are not counted by that; write src, pair, server, listener";
         assert_eq!(said, expected);
     }
 

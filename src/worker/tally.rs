@@ -1,10 +1,11 @@
 //! Counts connections by what they have in common, in bounded memory.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use crate::base::{ListenerId, ServerId, UpstreamId};
 use crate::query::{By, Facts, server_title};
+use crate::ring::FourTuple;
 use crate::topology::Parties;
 
 /// Groups of one worker at most; connections of others are counted together. At 100 bytes a group:
@@ -25,6 +26,9 @@ pub struct Tally {
 pub enum Group {
     /// The address of their client.
     Source(IpAddr),
+    /// The address that their client's socket has, which is a balancer's behind one, and where it
+    /// connected.
+    Pair(IpAddr, SocketAddr),
     /// Where they go.
     Server(UpstreamId, Option<ServerId>),
     /// Where their client connected.
@@ -36,22 +40,26 @@ pub enum Group {
 pub struct Counted {
     /// How many there are.
     pub connections: u64,
-    /// What people call the group; of a source it is the address.
+    /// What people call the group; of addresses it is these.
     pub title: Option<String>,
 }
 
 impl Tally {
-    /// Counts a connection; `source` is its client's address where groups go by it, and `parties`
-    /// are asked for once for each group.
+    /// Counts a connection; `found` are the addresses of its client's socket where groups go by
+    /// them, and `parties` are asked for once for each group.
     pub(super) fn count(
         &mut self,
         by: By,
         facts: &Facts,
-        source: Option<IpAddr>,
+        found: Option<FourTuple>,
         parties: impl FnOnce() -> Option<Parties>,
     ) {
         let group = match by {
-            By::Source => source.map(Group::Source),
+            By::Source => found.and_then(|it| it.peer).map(|peer| Group::Source(peer.ip())),
+            By::Pair => found.and_then(|it| {
+                let holder = it.via.or(it.peer)?;
+                Some(Group::Pair(holder.ip(), it.local))
+            }),
             By::Server => Some(Group::Server(facts.upstream, facts.server)),
             By::Listener => Some(Group::Listener(facts.listener)),
         };
@@ -63,7 +71,7 @@ impl Tally {
             counted.connections += 1;
         } else if self.groups.len() < MOST_GROUPS {
             let title = match group {
-                Group::Source(_) => None,
+                Group::Source(_) | Group::Pair(..) => None,
                 Group::Server(..) => parties().map(|it| {
                     server_title(&it.upstream.name, it.server.as_ref().map(|one| &*one.name))
                 }),
@@ -99,7 +107,9 @@ mod tests {
         let mut tally = Tally::default();
         let many = MOST_GROUPS as u32 + 10;
         for address in (0..many).chain(0..many) {
-            tally.count(By::Source, &facts, Some(IpAddr::from(address.to_be_bytes())), || None);
+            let peer = Some((IpAddr::from(address.to_be_bytes()), 1).into());
+            let local = ([127, 0, 0, 1], 80).into();
+            tally.count(By::Source, &facts, Some(FourTuple { local, peer, via: None }), || None);
         }
         tally.count(By::Source, &facts, None, || None);
         assert_eq!((tally.groups.len(), tally.ungrouped), (MOST_GROUPS, 21));

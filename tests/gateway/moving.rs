@@ -34,10 +34,11 @@ const RARE: [&str; 11] = [
     "portcullis_sources_untracked",
 ];
 
-/// What an operator or another config moves: `steering.rs`, `access_log.rs`, `source_ports.rs`
-/// and `server_limits.rs` look at them.
-const ELSEWHERE: [&str; 4] = [
+/// What an operator, another config or 49,152 connections of one address move: `steering.rs`,
+/// `access_log.rs`, `source_ports.rs` and `server_limits.rs` look at them.
+const ELSEWHERE: [&str; 5] = [
     "portcullis_listener_paused",
+    "portcullis_listener_busiest_pair",
     "portcullis_access_log_lines",
     "portcullis_upstream_clients_waiting",
     "portcullis_server_connections_limit",

@@ -165,7 +165,10 @@ impl Question {
         if let Purpose::Count(by) = *purpose {
             let counted = tally.groups.values().map(|counted| counted.connections).sum::<u64>();
             assert_eq!(counted + tally.ungrouped, *matched, "{answer:?}");
-            assert!(rows.is_empty() && (by == By::Source || tally.ungrouped == 0), "{answer:?}");
+            assert!(
+                rows.is_empty() && (matches!(by, By::Source | By::Pair) || tally.ungrouped == 0),
+                "{answer:?}"
+            );
         } else {
             assert!(tally.groups.is_empty(), "{answer:?}");
         }

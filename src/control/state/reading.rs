@@ -35,7 +35,11 @@ impl Sources {
             let counted: Vec<&ListenerCounters> = removed.listeners().collect();
             (view.clone(), (!counted.is_empty()).then(|| removed_listeners(&counted)))
         });
-        let listeners = view.names.listeners.iter().map(|(id, name)| listener(&view, *id, name));
+        let crowds = self.present.crowds();
+        let listeners = view.names.listeners.iter().map(|(id, name)| reading::Listener {
+            busiest_pair: crowds.get(id).copied().unwrap_or_default(),
+            ..listener(&view, *id, name)
+        });
         let health = self.searches().health();
         let seen = Seen {
             view: &view,

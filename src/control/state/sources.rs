@@ -1,6 +1,7 @@
 //! What the control plane knows and readings are taken from: what stays from the start on, and the
 //! view of the present topology.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use super::sentry::Sentry;
 use super::sets::Sets;
 use super::view::View;
 use crate::access_log::AccessLogs;
-use crate::base::{Clock, GateId, IdMap, ServerId};
+use crate::base::{Clock, GateId, IdMap, ListenerId, ServerId};
 use crate::budget::Budget;
 use crate::checks::Checks;
 use crate::config::{Class, Config};
@@ -74,6 +75,8 @@ struct Inside {
     last_reload: Option<LastReload>,
     register: Register,
     removed: Removed,
+    /// The most connections of a client address to one of a listener's, where they are many.
+    crowds: BTreeMap<ListenerId, u64>,
 }
 
 /// What there is to be next. It is made without any change of what there is.
@@ -91,7 +94,14 @@ impl Present {
     /// The view at the start, and the sets of servers in it; `register` has given the ids.
     pub fn new(view: View, sets: Sets, register: Register) -> Present {
         let (view, sets, removed) = (Arc::new(view), Arc::new(sets), Removed::default());
-        Present(Mutex::new(Inside { view, sets, last_reload: None, register, removed }))
+        Present(Mutex::new(Inside {
+            view,
+            sets,
+            last_reload: None,
+            register,
+            removed,
+            crowds: BTreeMap::new(),
+        }))
     }
 
     /// The last time that the config file was read again.
@@ -102,6 +112,17 @@ impl Present {
     /// The config file was read again.
     pub(in crate::control) fn note_reload(&self, last: LastReload) {
         self.inside().last_reload = Some(last);
+    }
+
+    /// The most connections that a client address has to one of each listener's, where they are so
+    /// many that they were counted.
+    pub(in crate::control) fn crowds(&self) -> BTreeMap<ListenerId, u64> {
+        self.inside().crowds.clone()
+    }
+
+    /// They were counted.
+    pub(in crate::control) fn note_crowds(&self, crowds: BTreeMap<ListenerId, u64>) {
+        self.inside().crowds = crowds;
     }
 
     /// The sets of servers.

@@ -1,6 +1,7 @@
 //! Connections listed and ended: asks the workers, and puts their answers together.
 
 use std::cmp::Reverse;
+use std::net::{IpAddr, SocketAddr};
 
 use axum::extract::{Query as Parameters, State};
 use axum::response::{IntoResponse, Response};
@@ -54,6 +55,7 @@ async fn count_by(
     let title = |(group, counted): (Group, Counted)| {
         let title = match group {
             Group::Source(address) => Some(address.to_string()),
+            Group::Pair(holder, local) => Some(format!("{holder} to {local}")),
             Group::Server(..) | Group::Listener(_) => counted.title,
         };
         (title.unwrap_or_default(), counted.connections)
@@ -75,6 +77,23 @@ async fn count_by(
         other_groups: others.len() as u64,
         schema: SCHEMA,
     }))
+}
+
+/// How many connections each pair of addresses has at a listener, unless the workers are asked by
+/// others already.
+pub(in crate::control) async fn pairs(
+    state: &ControlState,
+    listener: &str,
+) -> Option<Vec<(IpAddr, SocketAddr, u64)>> {
+    let filter = format!("listener={listener}");
+    let query = Query::parse(&filter, None, Some(1), &state.view().names).ok()?;
+    let _permit = permitted(state.permits().show()).await.ok()?;
+    let answer = in_time(ask(state, &query, None, Purpose::Count(By::Pair))).await.ok()?;
+    let pair = |(group, counted): (Group, Counted)| match group {
+        Group::Pair(holder, local) => Some((holder, local, counted.connections)),
+        _ => None,
+    };
+    Some(answer.tally.groups.into_iter().filter_map(pair).collect())
 }
 
 /// How many connections a filter means, unless the workers are asked by others already.

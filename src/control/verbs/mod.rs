@@ -18,6 +18,7 @@ mod steer;
 use axum::Router;
 use axum::middleware::map_response;
 
+pub(super) use conns::pairs;
 pub(super) use history::history;
 pub(super) use reload::by_signal;
 pub(super) use status::status;

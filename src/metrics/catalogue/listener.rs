@@ -40,6 +40,10 @@ counters! {
     shown "Connections that the listener may hold: its own limit, or the gateway's"
         => Gauge "portcullis_connections_limit"
         = |reading, listener| listener.limit.unwrap_or(reading.budget.limit);
+    told busiest_pair: u64,
+        "Connections of the client address that has the most to one address and port of the \
+         listener, of 65,535; 0 while it has too few connections for any to be near that"
+        => Gauge "portcullis_listener_busiest_pair";
     told paused: bool, "1 while an operator lets the listener's clients wait, else 0"
         => Gauge "portcullis_listener_paused";
     counted to_upstream_bytes: Counter, "Bytes delivered to servers, or taken by a builtin";

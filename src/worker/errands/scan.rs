@@ -205,7 +205,8 @@ impl Scan {
 
     /// Whether the addresses of a side are needed to judge a connection, or to count it.
     fn asks(&self, side: Side) -> bool {
-        let counts = self.task.purpose == Purpose::Count(By::Source) && side == Side::Client;
+        let by = [By::Source, By::Pair].map(Purpose::Count);
+        let counts = by.contains(&self.task.purpose) && side == Side::Client;
         counts || self.task.query.asks(side)
     }
 
@@ -273,9 +274,8 @@ impl Scan {
         self.answer.matched += 1;
         if let Purpose::Count(by) = self.task.purpose {
             let Row { facts, parties, addresses, .. } = &*candidate.row;
-            let source = addresses[Side::Client].and_then(|found| found.peer);
-            let source = source.map(|source| source.ip());
-            self.answer.tally.count(by, facts, source, || Some(parties.clone()));
+            let found = addresses[Side::Client];
+            self.answer.tally.count(by, facts, found, || Some(parties.clone()));
             return;
         }
         let limit = self.task.query.limit as usize;
