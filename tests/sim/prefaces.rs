@@ -273,6 +273,9 @@ impl SimRing {
     /// Whether a client's address is looked at before it is read.
     pub fn meets(&self, client: usize) -> bool {
         let asked = self.prefaces.as_ref().is_some_and(|asked| asked.meets);
+        if self.says_hello(client) {
+            return true;
+        }
         let listener = self.origin.get(&client);
         asked && listener.is_some_and(|it| self.prefaces.as_ref().unwrap().prefaces[*it].is_some())
     }

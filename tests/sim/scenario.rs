@@ -11,6 +11,7 @@ use crate::drains::{self, PartDrain};
 use crate::fault::{Fault, Faults};
 use crate::forwarding::{self, Tellings};
 use crate::guards;
+use crate::hellos;
 use crate::peer::Peer;
 use crate::ports;
 use crate::prefaces::{self, Asked};
@@ -123,6 +124,8 @@ pub struct Scenario {
     pub access: Option<Access>,
     /// What clients are read for before a server is chosen.
     pub prefaces: Option<Asked>,
+    /// Clients begin with hellos, which workers read themselves.
+    pub hellos: bool,
     /// How servers are told of clients.
     pub tellings: Tellings,
     /// In the order of their moments.
@@ -164,6 +167,11 @@ impl Scenario {
         };
         let mut knocks: Vec<Knock> = (0..clients).map(knock).collect();
         forwarding::cut_short(seed, &mut knocks);
+        let prefaces = prefaces::asked(seed, &wirings);
+        let hellos = prefaces.is_none() && hellos::are_drawn(seed);
+        if hellos {
+            hellos::speak(seed, &mut knocks, &wirings);
+        }
         let quotas = wirings.iter().map(|_| quota(&mut random)).collect();
         let resets = random.percent(15);
         let evict = evict(seed).filter(|_| !resets);
@@ -175,8 +183,9 @@ impl Scenario {
             returns: drains::returns(seed),
             drains_parts: !drains::of_parts(seed, wirings.len()).is_empty(),
             access: access(seed),
-            prefaces: prefaces::asked(seed, &wirings),
-            tellings: forwarding::tellings(seed),
+            prefaces,
+            hellos,
+            tellings: forwarding::tellings(seed, hellos),
             workers,
             quotas,
             at_limit,
@@ -205,13 +214,17 @@ impl Scenario {
 
     /// How long the preface of a listener's clients may take, if they have one.
     pub fn preface_within(&self, listener: usize) -> Option<Duration> {
+        if self.hellos && self.wirings[listener] == Wiring::Pair {
+            return Some(hellos::WITHIN);
+        }
         let asked = self.prefaces.as_ref()?;
         asked.prefaces[listener].map(|_| asked.within)
     }
 
     /// Clients of a listener may ask for another route of it.
     pub fn is_named(&self, listener: usize) -> bool {
-        self.prefaces.as_ref().is_some_and(|asked| asked.named[listener])
+        let says_hello = self.hellos && self.wirings[listener] == Wiring::Pair;
+        says_hello || self.prefaces.as_ref().is_some_and(|asked| asked.named[listener])
     }
 
     /// A connection may be ended by more than its peers: a timeout, an order.
@@ -221,6 +234,7 @@ impl Scenario {
         let timed = [first_byte, idle, half_close, max_lifetime].iter().any(Option::is_some);
         timed
             || self.prefaces.is_some()
+            || self.hellos
             || self.evict.is_some()
             || self.drains_parts
             || self.stop != Stop::WhenQuiet
@@ -366,6 +380,7 @@ fn steers(seed: u64, listeners: usize, servers: usize) -> VecDeque<(u64, Steer)>
     let mut steers = changes(seed, listeners, servers);
     steers.extend(drains::of_parts(seed, listeners));
     steers.extend(forwarding::changes(seed));
+    steers.extend(hellos::changes(seed, listeners));
     if ![2, 4, 6].contains(&(seed % 7)) {
         steers.sort_by_key(|(at, _)| *at);
         return steers.into();
