@@ -83,7 +83,7 @@ impl Reader {
     fn told(&self, first: u8) -> Told {
         let ends = self.tells_ends.then(|| ends_by(first)).flatten();
         let other = self.other.as_ref().filter(|_| asks_by(first));
-        let field = ends.is_some().then(|| [RECEIVED, 0, 1, first]);
+        let field = ends.is_some().then_some([RECEIVED, 0, 1, first]);
         Told {
             ends,
             fields: field.map_or_else(Box::default, Box::from),

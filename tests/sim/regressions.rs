@@ -114,3 +114,9 @@ fn a_header_longer_than_a_buffer_waits_for_no_word_of_its_client() {
 fn the_address_of_a_client_that_lets_others_go_first_is_no_other_clients() {
     holds(263);
 }
+
+#[test]
+fn a_client_in_its_preface_outlives_a_change_of_how_it_is_read() {
+    holds(220);
+    holds(365);
+}

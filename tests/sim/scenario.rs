@@ -142,19 +142,7 @@ impl Scenario {
         let wirings: Vec<Wiring> = (0..random.between(1, 3)).map(|_| wiring(&mut random)).collect();
         let outside = random.percent(50);
         let timeouts = Timeouts { queue: ports::queue(seed), ..timeouts(&mut random, outside) };
-        let stop = match random.below(10) {
-            0..=3 if outside => Stop::At(random.between(0, 1500)),
-            4 if outside => Stop::After(Fault::AcceptOvertakesClose),
-            5 if outside => Stop::After(random.pick(Fault::DRAWN)),
-            _ => Stop::WhenQuiet,
-        };
-        let drain = random.percent(40).then(|| Duration::from_millis(random.between(0, 5000)));
-        let calm_at = match stop {
-            // A stop ends everything by itself.
-            Stop::At(at) if random.percent(70) => at + 60_000,
-            Stop::After(_) if random.percent(70) => 60_000,
-            _ => random.between(500, 4000),
-        };
+        let (stop, drain, calm_at) = ending(&mut random, outside);
         let clients = random.between(1, 24);
         let spread = random.pick(&[0, 50, 400, 1200]);
         let knock = |_| {
@@ -240,6 +228,24 @@ impl Scenario {
             || self.stop != Stop::WhenQuiet
             || (self.asks > 0 && self.kills)
     }
+}
+
+/// When the stop order comes, in which time it drains, if it does, and when all is calm.
+fn ending(random: &mut Random, outside: bool) -> (Stop, Option<Duration>, u64) {
+    let stop = match random.below(10) {
+        0..=3 if outside => Stop::At(random.between(0, 1500)),
+        4 if outside => Stop::After(Fault::AcceptOvertakesClose),
+        5 if outside => Stop::After(random.pick(Fault::DRAWN)),
+        _ => Stop::WhenQuiet,
+    };
+    let drain = random.percent(40).then(|| Duration::from_millis(random.between(0, 5000)));
+    let calm_at = match stop {
+        // A stop ends everything by itself.
+        Stop::At(at) if random.percent(70) => at + 60_000,
+        Stop::After(_) if random.percent(70) => 60_000,
+        _ => random.between(500, 4000),
+    };
+    (stop, drain, calm_at)
 }
 
 fn shape(random: &mut Random) -> Shape {
