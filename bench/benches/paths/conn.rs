@@ -101,11 +101,12 @@ impl Kernel {
                 | Action::Release(_)
                 | Action::AwaitBuffer(_)
                 | Action::EndSplices
-                // No route has a preface.
+                // No route has a preface, or a header.
                 | Action::Meet
                 | Action::AwaitPlace
                 | Action::Judge(_)
                 | Action::Recall
+                | Action::Head(_)
                 | Action::Vacate(_) => {}
             }
         }

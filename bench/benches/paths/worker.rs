@@ -57,6 +57,7 @@ fn topology(wiring: Wiring) -> Topology {
         bind: Vec::new(),
         upstream: 0,
         preamble: config::Preamble::default(),
+        sniffing: config::Sniffing::default(),
         access: config::Access::default(),
         per_source: None,
         sockets: SocketOptions::default(),
