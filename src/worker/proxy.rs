@@ -128,9 +128,8 @@ impl<R: Ring> Worker<R> {
         if let Some(route) = told.route {
             self.reroute(index, route);
         }
-        if self.routes.line(self.lives.entry(index).route).telling.is_some() {
-            self.headers.hear(index, told);
-        }
+        // Whether a server gets a header is known when all was read.
+        self.headers.hear(index, told);
     }
 
     /// A client is reset for what it said, or for who it is.
