@@ -316,7 +316,11 @@ impl<R: Ring> Worker<R> {
 
     /// All of a client's preface is there: a server may be chosen.
     fn preface_done(&mut self, index: ConnIndex) {
-        let onward = self.routes.line(self.lives.entry(index).route).onward();
+        let entry = self.lives.entry(index);
+        let onward = self.routes.line(entry.route).onward();
+        if !onward.is_headed && !matches!(entry.conn.phase(), Phase::Silent { .. }) {
+            self.headers.forget(index);
+        }
         let keeps = onward.wiring != Wiring::Hold && self.prefaces.keep(index);
         match self.prefaces.kept(index) {
             Some(kept) => kept.ready = kept.fill(&mut self.ring),

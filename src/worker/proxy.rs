@@ -1,8 +1,8 @@
 //! Clients that come through a balancer, which says by a PROXY header whose connection it forwards.
 //!
-//! The header is a [`Preface`], read of trusted peers alone. The address that it names takes the
-//! place of the peer's wherever addresses are asked for: `Worker::addresses_found` is the only way
-//! to them.
+//! The header is a [`Preface`](super::Preface), read of trusted peers alone. The address that it
+//! names takes the place of the peer's wherever addresses are asked for: `Worker::addresses_found`
+//! is the only way to them.
 
 use std::net::SocketAddr;
 
@@ -115,9 +115,8 @@ impl<R: Ring> Worker<R> {
         if let Some(route) = told.route {
             self.reroute(index, route);
         }
-        if self.routes.line(self.lives.entry(index).route).telling.is_some() {
-            self.headers.hear(index, told);
-        }
+        // Whether a server gets a header is known when all was read.
+        self.headers.hear(index, told);
         client.map_or(Course::On, |client| self.judge_source(index, client.ip()))
     }
 

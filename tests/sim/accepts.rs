@@ -8,6 +8,7 @@ use portcullis::conn::Wiring;
 use portcullis::ring::{AcceptMode, Completion};
 
 use crate::fault::Fault;
+use crate::hellos;
 use crate::link::Link;
 use crate::random::mix;
 use crate::ring::SimRing;
@@ -89,7 +90,10 @@ impl SimRing {
                 self.faults.note(Fault::KnockWhilePaused);
             }
             let link = self.links.len();
-            let key = mix(self.key());
+            let mut key = mix(self.key());
+            if self.hellos && self.wirings[knock.listener] == Wiring::Pair {
+                key = hellos::key_of(key);
+            }
             let mut new = Link::new(key, knock.peer, &mut self.random, now);
             new.established = true;
             match self.wirings[knock.listener] {

@@ -121,7 +121,10 @@ impl Ends {
         }
         // With the last listener that goes to them servers leave, too, and a server with another
         // name is another one.
-        if !matches!(change, Change::Open(_) | Change::AddServer(_) | Change::Retell(..)) {
+        if !matches!(
+            change,
+            Change::Open(_) | Change::AddServer(_) | Change::Retell(..) | Change::Reread(..)
+        ) {
             self.server_gone.get_or_insert(now);
         }
     }

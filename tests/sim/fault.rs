@@ -274,6 +274,10 @@ faults! {
     SpokeAndEnded,
     /// A client went to another route of its listener.
     Rerouted,
+    /// The same by the name in its hello.
+    ReroutedByHello,
+    /// The clients of a listener were read in another way while one had said a part of it.
+    RereadInPreface,
     /// A client left that had said what is for one decoder and not what is for the next.
     GoneBetween,
     /// A client was not read by a decoder that is for others.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use portcullis::base::{OpKind, Operation, ServerId, Side};
-use portcullis::config::{AllDown, ConnectWhen, Forwarding, SendProxy, Tlv};
+use portcullis::config::{AllDown, ConnectWhen, Forwarding, SendProxy, Sniff, Tlv};
 use portcullis::conn::Reason;
 use portcullis::ring::{ConnIndex, Token};
 use portcullis::topology::Topology;
@@ -14,6 +14,7 @@ use portcullis::wire::Ends;
 use crate::border::address_of;
 use crate::fault::Fault;
 use crate::heading::{Expected, Heading};
+use crate::hellos;
 use crate::mutation::Mutation;
 use crate::peer::Step;
 use crate::random::Random;
@@ -56,12 +57,17 @@ fn is_drawn(seed: u64) -> bool {
 }
 
 /// Drawn apart, and not in the runs of `regressions`.
-pub fn tellings(seed: u64) -> Tellings {
+pub fn tellings(seed: u64, hellos: bool) -> Tellings {
     if !is_drawn(seed) {
-        return Tellings::default();
+        return Tellings { places: if hellos { 2 } else { 0 }, ..Tellings::default() };
     }
     let mut random = Random::new(seed.rotate_left(44));
-    let mut way = |_| way(&mut random);
+    let mut way = |_| {
+        let mut way = way(&mut random);
+        // Whether a hello is read may change while it is.
+        way.send_proxy_tlvs.retain(|tlv| !hellos || *tlv != Tlv::Authority);
+        way
+    };
     let (pools, later) = ([0, 1].map(&mut way), (0..3).map(way).collect());
     Tellings { pools, later, places: random.pick(&[1, 2, 100]) }
 }
@@ -127,6 +133,8 @@ fn cut(random: &mut Random) -> Vec<Step> {
 #[derive(Clone, Debug, Default)]
 struct Version {
     listeners: BTreeSet<usize>,
+    /// Those that read hellos.
+    sniffs: BTreeSet<usize>,
     /// By listener and upstream: what holds for clients of the one that go to the other.
     ways: BTreeMap<(usize, usize), Forwarding>,
 }
@@ -184,6 +192,9 @@ impl Telling {
         for (id, one) in topology.listeners.iter() {
             let listener = number_of(&one.name);
             version.listeners.insert(listener);
+            if one.sniffing.sniff == Sniff::Tls {
+                version.sniffs.insert(listener);
+            }
             for (route, its) in topology.routes.iter().filter(|(_, its)| its.listener == id) {
                 let Some(pool) = pool_of(&topology.upstreams[its.upstream].name) else { continue };
                 version.ways.insert((listener, pool), self.pools[pool].clone());
@@ -245,7 +256,8 @@ impl SimRing {
     /// A client may end without a word of the gateway's.
     pub fn may_leave(&self, client: usize) -> bool {
         let link = &self.links[client];
-        let is_read = self.preface_of(client).is_some() && link.sent_bytes == 0;
+        let is_read = self.preface_of(client).is_some() || self.says_hello(client);
+        let is_read = is_read && link.sent_bytes == 0;
         let is_lazy = self.may_be(client, |way| way.connect == ConnectWhen::Lazy);
         let is_silent = is_lazy && link.sent_bytes <= self.taken_of(client);
         link.fin_in && (is_read || is_silent)
@@ -256,7 +268,18 @@ impl SimRing {
         let listener = self.origin[&client];
         let (began, from) = told.began.expect("it has just begun, or before");
         let main = told.main.expect("only its clients go to servers");
-        if self.asks_for_route(client) {
+        if self.says_hello(client) {
+            let sniffs = |one: &Version| one.sniffs.contains(&listener);
+            let versions = &self.telling.versions[from..];
+            let is_read = versions.iter().all(sniffs) && !self.telling.was_closed(listener, from);
+            let may_be_read = versions.iter().any(sniffs) && hellos::asks(self.links[client].key);
+            let may_be_main = !is_read || !hellos::asks(self.links[client].key);
+            let is_right = pool == main && may_be_main || pool == 1 && may_be_read;
+            assert!(is_right, "client {client} goes to servers of another route than its hello's");
+            if pool != main {
+                self.faults.note(Fault::ReroutedByHello);
+            }
+        } else if self.asks_for_route(client) {
             let is_other = pool == 1 || self.telling.was_closed(listener, from);
             assert!(is_other, "client {client} goes to servers of another route than its name's");
             if pool != main {

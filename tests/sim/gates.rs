@@ -73,6 +73,7 @@ impl SimRing {
             }
             Change::Rename(_) if self.live > 0 => self.faults.note(Fault::ServerRenamed),
             Change::Retell(..) if self.live > 0 => self.faults.note(Fault::Retold),
+            Change::Reread(listener, _) => self.note_reread(listener),
             _ => {}
         }
     }

@@ -20,6 +20,7 @@ mod gates;
 mod guards;
 mod heading;
 mod held;
+mod hellos;
 mod kernel;
 mod link;
 mod mutant;

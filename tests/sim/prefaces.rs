@@ -83,7 +83,7 @@ impl Reader {
     fn told(&self, first: u8) -> Told {
         let ends = self.tells_ends.then(|| ends_by(first)).flatten();
         let other = self.other.as_ref().filter(|_| asks_by(first));
-        let field = ends.is_some().then(|| [RECEIVED, 0, 1, first]);
+        let field = ends.is_some().then_some([RECEIVED, 0, 1, first]);
         Told {
             ends,
             fields: field.map_or_else(Box::default, Box::from),
@@ -273,6 +273,9 @@ impl SimRing {
     /// Whether a client's address is looked at before it is read.
     pub fn meets(&self, client: usize) -> bool {
         let asked = self.prefaces.as_ref().is_some_and(|asked| asked.meets);
+        if self.says_hello(client) {
+            return true;
+        }
         let listener = self.origin.get(&client);
         asked && listener.is_some_and(|it| self.prefaces.as_ref().unwrap().prefaces[*it].is_some())
     }

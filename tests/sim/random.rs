@@ -1,5 +1,7 @@
 //! Chance from a seed: splitmix64, so that a seed means the same run on every machine.
 
+use crate::hellos;
+
 /// A stream of numbers that its seed decides.
 #[derive(Clone, Debug)]
 pub struct Random(u64);
@@ -49,5 +51,5 @@ pub fn mix(value: u64) -> u64 {
 
 /// The byte at `offset` of the stream named `key`: what a peer sends and the other one expects.
 pub fn pattern(key: u64, offset: u64) -> u8 {
-    mix(key ^ offset.rotate_left(40)) as u8
+    hellos::byte(key, offset).unwrap_or_else(|| mix(key ^ offset.rotate_left(40)) as u8)
 }

@@ -114,3 +114,21 @@ fn a_header_longer_than_a_buffer_waits_for_no_word_of_its_client() {
 fn the_address_of_a_client_that_lets_others_go_first_is_no_other_clients() {
     holds(263);
 }
+
+#[test]
+fn a_client_in_its_preface_outlives_a_change_of_how_it_is_read() {
+    holds(220);
+    holds(365);
+}
+
+#[test]
+fn what_a_first_decoder_has_said_is_in_the_header_that_the_route_of_a_second_asks_for() {
+    holds(8464);
+    holds(8904);
+}
+
+#[test]
+fn a_header_that_a_server_does_not_read_is_owed_to_it() {
+    holds(8521);
+    holds(9835);
+}

@@ -93,6 +93,8 @@ pub struct SimRing {
     pub prefaces: Option<Asked>,
     /// How servers are told of its clients.
     pub telling: Telling,
+    /// Clients begin with hellos.
+    pub hellos: bool,
     /// Accepted links and their listener.
     pub origin: BTreeMap<usize, usize>,
     /// Client links and the upstream link that each was joined to.
@@ -146,6 +148,7 @@ impl SimRing {
             wirings: Vec::new(),
             prefaces: None,
             telling: Telling::default(),
+            hellos: false,
             origin: BTreeMap::new(),
             joined: BTreeMap::new(),
             knocks: VecDeque::new(),

@@ -168,6 +168,7 @@ impl Run {
         ring.listeners.resize_with(scenario.wirings.len(), Listener::default);
         ring.wirings = scenario.wirings.clone();
         ring.prefaces = scenario.prefaces.clone();
+        ring.hellos = scenario.hellos;
         if scenario.workers > 1 {
             ring.longest_nap = 10;
         }

@@ -11,6 +11,7 @@ use crate::drains::{self, PartDrain};
 use crate::fault::{Fault, Faults};
 use crate::forwarding::{self, Tellings};
 use crate::guards;
+use crate::hellos;
 use crate::peer::Peer;
 use crate::ports;
 use crate::prefaces::{self, Asked};
@@ -123,6 +124,8 @@ pub struct Scenario {
     pub access: Option<Access>,
     /// What clients are read for before a server is chosen.
     pub prefaces: Option<Asked>,
+    /// Clients begin with hellos, which workers read themselves.
+    pub hellos: bool,
     /// How servers are told of clients.
     pub tellings: Tellings,
     /// In the order of their moments.
@@ -139,19 +142,7 @@ impl Scenario {
         let wirings: Vec<Wiring> = (0..random.between(1, 3)).map(|_| wiring(&mut random)).collect();
         let outside = random.percent(50);
         let timeouts = Timeouts { queue: ports::queue(seed), ..timeouts(&mut random, outside) };
-        let stop = match random.below(10) {
-            0..=3 if outside => Stop::At(random.between(0, 1500)),
-            4 if outside => Stop::After(Fault::AcceptOvertakesClose),
-            5 if outside => Stop::After(random.pick(Fault::DRAWN)),
-            _ => Stop::WhenQuiet,
-        };
-        let drain = random.percent(40).then(|| Duration::from_millis(random.between(0, 5000)));
-        let calm_at = match stop {
-            // A stop ends everything by itself.
-            Stop::At(at) if random.percent(70) => at + 60_000,
-            Stop::After(_) if random.percent(70) => 60_000,
-            _ => random.between(500, 4000),
-        };
+        let (stop, drain, calm_at) = ending(&mut random, outside);
         let clients = random.between(1, 24);
         let spread = random.pick(&[0, 50, 400, 1200]);
         let knock = |_| {
@@ -164,6 +155,11 @@ impl Scenario {
         };
         let mut knocks: Vec<Knock> = (0..clients).map(knock).collect();
         forwarding::cut_short(seed, &mut knocks);
+        let prefaces = prefaces::asked(seed, &wirings);
+        let hellos = prefaces.is_none() && hellos::are_drawn(seed);
+        if hellos {
+            hellos::speak(seed, &mut knocks, &wirings);
+        }
         let quotas = wirings.iter().map(|_| quota(&mut random)).collect();
         let resets = random.percent(15);
         let evict = evict(seed).filter(|_| !resets);
@@ -175,8 +171,9 @@ impl Scenario {
             returns: drains::returns(seed),
             drains_parts: !drains::of_parts(seed, wirings.len()).is_empty(),
             access: access(seed),
-            prefaces: prefaces::asked(seed, &wirings),
-            tellings: forwarding::tellings(seed),
+            prefaces,
+            hellos,
+            tellings: forwarding::tellings(seed, hellos),
             workers,
             quotas,
             at_limit,
@@ -205,13 +202,17 @@ impl Scenario {
 
     /// How long the preface of a listener's clients may take, if they have one.
     pub fn preface_within(&self, listener: usize) -> Option<Duration> {
+        if self.hellos && self.wirings[listener] == Wiring::Pair {
+            return Some(hellos::WITHIN);
+        }
         let asked = self.prefaces.as_ref()?;
         asked.prefaces[listener].map(|_| asked.within)
     }
 
     /// Clients of a listener may ask for another route of it.
     pub fn is_named(&self, listener: usize) -> bool {
-        self.prefaces.as_ref().is_some_and(|asked| asked.named[listener])
+        let says_hello = self.hellos && self.wirings[listener] == Wiring::Pair;
+        says_hello || self.prefaces.as_ref().is_some_and(|asked| asked.named[listener])
     }
 
     /// A connection may be ended by more than its peers: a timeout, an order.
@@ -221,11 +222,30 @@ impl Scenario {
         let timed = [first_byte, idle, half_close, max_lifetime].iter().any(Option::is_some);
         timed
             || self.prefaces.is_some()
+            || self.hellos
             || self.evict.is_some()
             || self.drains_parts
             || self.stop != Stop::WhenQuiet
             || (self.asks > 0 && self.kills)
     }
+}
+
+/// When the stop order comes, in which time it drains, if it does, and when all is calm.
+fn ending(random: &mut Random, outside: bool) -> (Stop, Option<Duration>, u64) {
+    let stop = match random.below(10) {
+        0..=3 if outside => Stop::At(random.between(0, 1500)),
+        4 if outside => Stop::After(Fault::AcceptOvertakesClose),
+        5 if outside => Stop::After(random.pick(Fault::DRAWN)),
+        _ => Stop::WhenQuiet,
+    };
+    let drain = random.percent(40).then(|| Duration::from_millis(random.between(0, 5000)));
+    let calm_at = match stop {
+        // A stop ends everything by itself.
+        Stop::At(at) if random.percent(70) => at + 60_000,
+        Stop::After(_) if random.percent(70) => 60_000,
+        _ => random.between(500, 4000),
+    };
+    (stop, drain, calm_at)
 }
 
 fn shape(random: &mut Random) -> Shape {
@@ -366,6 +386,7 @@ fn steers(seed: u64, listeners: usize, servers: usize) -> VecDeque<(u64, Steer)>
     let mut steers = changes(seed, listeners, servers);
     steers.extend(drains::of_parts(seed, listeners));
     steers.extend(forwarding::changes(seed));
+    steers.extend(hellos::changes(seed, listeners));
     if ![2, 4, 6].contains(&(seed % 7)) {
         steers.sort_by_key(|(at, _)| *at);
         return steers.into();

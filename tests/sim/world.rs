@@ -15,6 +15,7 @@ use portcullis::upstream::{Rules, Servers};
 
 use crate::evictions;
 use crate::forwarding::Tellings;
+use crate::hellos;
 use crate::mutation::Mutation;
 use crate::scenario::Scenario;
 
@@ -40,6 +41,8 @@ pub enum Change {
     Rename(usize),
     /// The servers of an upstream are told of clients in another way.
     Retell(usize, usize),
+    /// The clients of a listener are read in another way.
+    Reread(usize, usize),
 }
 
 /// Everything that a topology is made from, and the one that was.
@@ -64,6 +67,8 @@ pub struct World {
     terms: Vec<Terms>,
     /// How servers may be told of clients.
     later: Vec<Forwarding>,
+    /// Clients begin with hellos.
+    hellos: bool,
     /// By listener: where clients go that ask for it by name.
     pub names: Vec<Arc<OtherRoute>>,
 }
@@ -114,8 +119,12 @@ impl World {
             let other = config::Upstream { name, forwarding: other, ..pool.clone() };
             for nth in (0..listeners.len()).filter(|nth| scenario.is_named(*nth)) {
                 let to = upstreams.len();
-                let named = NamedRoute { server_names: vec![], alpn: vec![], upstream: to };
+                let server_names = scenario.hellos.then(hellos::routed).into_iter().collect();
+                let named = NamedRoute { server_names, alpn: vec![], upstream: to };
                 listeners[nth].0.sniffing.routes = vec![named];
+                if scenario.hellos {
+                    hellos::obey(&mut listeners[nth].0, nth);
+                }
             }
             upstreams.push(other);
         }
@@ -136,6 +145,7 @@ impl World {
             attempts: scenario.attempts,
             all_down: scenario.all_down,
             terms: scenario.terms.clone(),
+            hellos: scenario.hellos,
             later: scenario.tellings.later.iter().map(broken).collect(),
             names: scenario.wirings.iter().map(|_| Arc::default()).collect(),
         };
@@ -208,6 +218,14 @@ impl World {
                 let Some(upstream) = found else { return false };
                 let before = std::mem::replace(&mut upstream.forwarding, self.later[nth].clone());
                 upstream.forwarding != before
+            }
+            Change::Reread(nth, way) => {
+                let (listener, is_there) = &mut self.listeners[nth];
+                if !self.hellos || listener.sniffing.routes.is_empty() {
+                    return false;
+                }
+                hellos::obey(listener, way);
+                *is_there
             }
             Change::DropServer(nth) => self.with_servers(|servers, _| {
                 let name = name_of_server(nth);

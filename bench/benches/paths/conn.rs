@@ -101,7 +101,7 @@ impl Kernel {
                 | Action::Release(_)
                 | Action::AwaitBuffer(_)
                 | Action::EndSplices
-                // No route has a preface.
+                // No route has a preface, or a header.
                 | Action::Meet
                 | Action::AwaitPlace
                 | Action::Judge(_)
