@@ -19,7 +19,7 @@ keys! {
 
     /// Networks whose clients are taken; with any here, others are reset before a server hears of
     /// them. []: everybody. "file:/path" stands for the networks of a file, one in each line, with
-    /// comments behind #; a reload reads it again. Of the networks in allow and deny that have a
+    /// comments behind #; it is read again when it changes. Of the networks in allow and deny that have a
     /// client's address the smallest decides; a header's address is the client's where accept_proxy
     /// takes one.
     ///

@@ -68,6 +68,37 @@ impl NetworkList {
         self.entries.is_empty()
     }
 
+    /// The files that it names.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        self.entries.iter().filter_map(|entry| match entry {
+            Entry::File(path) => Some(&**path),
+            Entry::Network(_) => None,
+        })
+    }
+
+    /// The same list with its files as they are now.
+    ///
+    /// # Errors
+    /// Names the first file that cannot be read or has a wrong line, and says what to do.
+    pub fn read_again(&self) -> Result<NetworkList, String> {
+        let mut networks = Vec::new();
+        for entry in &self.entries {
+            match entry {
+                Entry::Network(network) => networks.push(*network),
+                Entry::File(path) => {
+                    networks.extend(of_file(path).map_err(|(rule, remedy)| {
+                        format!("{}: {rule}; {remedy}", path.display())
+                    })?)
+                }
+            }
+        }
+        let networks = in_order(networks);
+        if networks.len() > NETWORKS_MAX {
+            return Err(format!("{} networks are more than {NETWORKS_MAX}", networks.len()));
+        }
+        Ok(NetworkList { entries: self.entries.clone(), networks: networks.into() })
+    }
+
     /// As a config file has it. What the networks of files are goes into a comment, so that a
     /// change of a file is a difference.
     pub(super) fn written(&self) -> String {
@@ -142,13 +173,19 @@ pub(super) fn networks_or_files(
             Err(wrong) => problems.push(refused(&element, &wrong, A_LIST_OR_FILES, remedy)),
         }
     }
-    networks.sort_unstable();
-    networks.dedup();
+    let networks = in_order(networks);
     if networks.len() > NETWORKS_MAX {
         let rule = format!("has {} networks, more than {NETWORKS_MAX}", networks.len());
         problems.push(value.error(rule, "write larger networks instead of many small ones"));
     }
     Some(NetworkList { entries, networks: networks.into() })
+}
+
+/// Each once.
+fn in_order(mut networks: Vec<IpNet>) -> Vec<IpNet> {
+    networks.sort_unstable();
+    networks.dedup();
+    networks
 }
 
 fn refused(element: &Value<'_>, wrong: &Wrong, values: &str, remedy: &str) -> ConfigError {

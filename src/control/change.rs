@@ -9,7 +9,7 @@ use super::handle::POLL;
 use super::state::{ControlState, Next, Sets, View};
 use crate::api::patience;
 use crate::base::{GateId, IdMap, ServerId};
-use crate::config::OnRemoval;
+use crate::config::{Config, OnRemoval};
 use crate::discovery::Search;
 use crate::metrics::reading::Severity;
 use crate::ring::PassiveSocket;
@@ -45,9 +45,22 @@ pub(super) async fn go_over(
 /// # Errors
 /// When ids are exhausted. Nothing has changed then.
 pub(super) async fn take_sets(state: &ControlState, sets: Sets) -> Result<(), String> {
+    let config = state.view().config.clone();
+    take_config(state, config, sets).await
+}
+
+/// Goes over to a config that needs no other socket than there are, and to sets of servers.
+///
+/// # Errors
+/// As [`take_sets`].
+pub(super) async fn take_config(
+    state: &ControlState,
+    config: Config,
+    sets: Sets,
+) -> Result<(), String> {
     let view = state.view();
     let gates = view.topology.gate_specs();
-    let next = state.sources().present.next(view.config.clone(), sets, &gates);
+    let next = state.sources().present.next(config, sets, &gates);
     let next = next.map_err(|exhausted| exhausted.to_string())?;
     drop(view);
     let behind = go_over(state, next, IdMap::new(), &[]).await;

@@ -33,6 +33,7 @@ mod handle;
 mod handover;
 mod limits;
 pub mod log;
+mod networks;
 mod plane;
 mod reopen;
 mod searching;

@@ -18,6 +18,7 @@ use super::farewell::{Farewell, POLL_DRAINED};
 use super::ground::Ground;
 use super::handle::{Ending, Exit};
 use super::limits::Limits;
+use super::networks::watch_networks;
 use super::searching::take_found;
 use super::state::{ControlState, LOOK_EVERY, Preambles, Scene, Shortages, Sources, Stage};
 use super::verbs::by_signal;
@@ -106,6 +107,7 @@ pub fn run(
         tokio_uring::spawn(keep_watch(state.clone()));
         tokio_uring::spawn(look_each_second(state.clone()));
         tokio_uring::spawn(watch_crowds(state.clone()));
+        tokio_uring::spawn(watch_networks(state.clone()));
         state.enter(Stage::Ready);
         ready();
         let outcome = loop {

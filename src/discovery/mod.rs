@@ -37,6 +37,7 @@ use tokio::task::{JoinHandle, spawn_local};
 
 pub use health::{Health, Outcome};
 pub use kept::kept;
+pub use stamp::{Stamp, stamp};
 
 use bad::Bad;
 use dns::Dns;

@@ -6,10 +6,10 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 /// What is known of a file without reading it, or why nothing is known.
-pub(super) type Stamp = Result<[i64; 7], io::ErrorKind>;
+pub type Stamp = Result<[i64; 7], io::ErrorKind>;
 
 /// The present stamp of the file at `path`: its device, inode, size and times.
-pub(super) fn stamp(path: &Path) -> Stamp {
+pub fn stamp(path: &Path) -> Stamp {
     let it = fs::metadata(path).map_err(|error| error.kind())?;
     let (modified, changed) = ([it.mtime(), it.mtime_nsec()], [it.ctime(), it.ctime_nsec()]);
     let ([m, m_nsec], [c, c_nsec]) = (modified, changed);

@@ -72,6 +72,16 @@ fn a_hundred_thousand_networks_come_from_a_file() {
     let gateway = Gateway::start(&relay_with(&keys, &[server.address]));
     let edge = gateway.address("edge");
     assert!(is_served("127.0.0.2", edge).is_some() && is_served("127.0.0.3", edge).is_none());
+    // It is watched, and what is wrong changes nothing.
+    std::fs::write(&path, "127.0.0.2\n").expect("a file");
+    gateway.wait_for_line("deny has 1 network now, by its files");
+    assert!(is_served("127.0.0.2", edge).is_none() && is_served("127.0.0.3", edge).is_some());
+    std::fs::write(&path, "127.0.0.3\nnobody\n").expect("a file");
+    gateway.wait_for_line("deny stays as it was: ");
+    assert!(is_served("127.0.0.2", edge).is_none() && is_served("127.0.0.3", edge).is_some());
+    std::fs::remove_file(&path).expect("it goes");
+    gateway.wait_for_lines("deny stays as it was: ", 2);
+    assert!(is_served("127.0.0.2", edge).is_none());
     gateway.stop();
 }
 
