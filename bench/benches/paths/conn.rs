@@ -106,6 +106,10 @@ impl Kernel {
                 | Action::AwaitPlace
                 | Action::Judge(_)
                 | Action::Recall
+                | Action::Head(_)
+                | Action::Say(_)
+                | Action::Heed(_)
+                | Action::Unanswered(_)
                 | Action::Vacate(_) => {}
             }
         }

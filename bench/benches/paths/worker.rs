@@ -59,6 +59,7 @@ fn topology(wiring: Wiring) -> Topology {
         preamble: config::Preamble::default(),
         access: config::Access::default(),
         per_source: None,
+        sniffing: config::Sniffing::default(),
         sockets: SocketOptions::default(),
         max_connections: None,
         at_limit: AtLimit::Queue,
