@@ -64,7 +64,7 @@ struct Reader {
 }
 
 impl Decoder for Reader {
-    fn judge(&self, bytes: &[u8]) -> Judgement {
+    fn judge(&self, bytes: &[u8], _: &[u8]) -> Judgement {
         let Count { bytes: most, taken, is_bad } = self.count;
         match bytes.len() < most {
             true => Judgement::More,
@@ -83,13 +83,13 @@ impl Reader {
     fn told(&self, first: u8) -> Told {
         let ends = self.tells_ends.then(|| ends_by(first)).flatten();
         let other = self.other.as_ref().filter(|_| asks_by(first));
-        let field = ends.is_some().then(|| [RECEIVED, 0, 1, first]);
+        let field = ends.is_some().then_some([RECEIVED, 0, 1, first]);
         Told {
             ends,
             fields: field.map_or_else(Box::default, Box::from),
             route: other.and_then(|other| other.id()),
             name: other.map(|_| NAME.into()),
-            protocol: None,
+            ..Told::default()
         }
     }
 }
