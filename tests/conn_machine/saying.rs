@@ -65,7 +65,7 @@ impl Asked {
     }
 
     /// Its server was asked.
-    fn asked() -> Asked {
+    fn waiting() -> Asked {
         let mut conn = Asked::connected();
         let sends = conn.on(Event::Say { sink: Side::Upstream, chunk: Some(chunk(3, 8)) });
         assert_eq!(sends, [Action::Start(Side::Upstream, Operation::Send(chunk(3, 8)))]);
@@ -143,7 +143,7 @@ fn a_client_that_cannot_be_answered_has_left() {
 
 #[test]
 fn a_server_that_agrees_gets_what_is_kept() {
-    let mut conn = Asked::asked();
+    let mut conn = Asked::waiting();
     let reads = Action::Start(Side::Upstream, Operation::Receive);
     assert_eq!(conn.done(Side::Upstream, OpKind::WaitReadable, Ok(1)), [reads]);
     assert_eq!(conn.receives(Side::Upstream, 1), [Action::Heed(chunk(7, 1))]);
@@ -157,7 +157,7 @@ fn a_server_that_agrees_gets_what_is_kept() {
 
 #[test]
 fn another_server_is_asked_after_one_that_does_not_agree_or_goes_or_is_late() {
-    let mut conn = Asked::asked();
+    let mut conn = Asked::waiting();
     conn.done(Side::Upstream, OpKind::WaitReadable, Ok(1));
     conn.receives(Side::Upstream, 2);
     assert_eq!(conn.on(Event::Answered { agrees: false }), [CLOSES]);
@@ -165,7 +165,7 @@ fn another_server_is_asked_after_one_that_does_not_agree_or_goes_or_is_late() {
     let gone = |errno| Action::Unanswered(Lapse::Gone(errno));
     let ends = [(Ok(0), Errno::ECONNRESET), (Err(Errno::ETIMEDOUT), Errno::ETIMEDOUT)];
     for (result, errno) in ends {
-        let mut conn = Asked::asked();
+        let mut conn = Asked::waiting();
         conn.done(Side::Upstream, OpKind::WaitReadable, Ok(1));
         assert_eq!(conn.done(Side::Upstream, OpKind::Receive, result), [gone(errno), CLOSES]);
         conn.tries_another();
@@ -175,7 +175,7 @@ fn another_server_is_asked_after_one_that_does_not_agree_or_goes_or_is_late() {
     let fails = conn.done(Side::Upstream, OpKind::Send, Err(Errno::EPIPE));
     assert_eq!(fails, [Action::Release(Buffer(3)), gone(Errno::EPIPE), CLOSES]);
     conn.tries_another();
-    let mut conn = Asked::asked();
+    let mut conn = Asked::waiting();
     let late = conn.on(Event::Expired(Patience::Connect));
     assert_eq!(late[0], Action::Unanswered(Lapse::Late));
     assert!(matches!(late[1], Action::Start(Side::Upstream, Operation::Cancel(_))), "{late:?}");
@@ -186,7 +186,7 @@ fn another_server_is_asked_after_one_that_does_not_agree_or_goes_or_is_late() {
 
 #[test]
 fn a_client_that_ends_while_its_server_is_asked_is_reset() {
-    let mut conn = Asked::asked();
+    let mut conn = Asked::waiting();
     let ends = conn.on(Event::Ended { reason: Reason::Killed, at_rest: true });
     assert_eq!(ends[0], Action::Unanswered(Lapse::Abandoned));
     assert!(ends.contains(&Action::Start(Side::Client, Operation::Reset)), "{ends:?}");
