@@ -49,7 +49,7 @@ pub(super) enum Client {
 #[derive(Debug)]
 pub(super) struct Read {
     /// Without what was taken of it.
-    bytes: Vec<u8>,
+    pub(super) bytes: Vec<u8>,
     /// How it is read to the end, whatever a change makes of its listener meanwhile.
     preface: Option<Arc<Preface>>,
     /// How many of the decoders have had theirs.
@@ -296,7 +296,7 @@ impl<R: Ring> Worker<R> {
         self.decode(index, &preface, judgement);
     }
 
-    /// A client that was held goes on being read.
+    /// A client that was held, or has its answer, goes on being read.
     pub(super) fn decode_on(&mut self, index: ConnIndex) {
         let read = self.prefaces.read(index);
         let preface = read.preface.clone().expect("it was being read");

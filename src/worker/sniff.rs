@@ -155,6 +155,32 @@ mod tests {
     }
 
     #[test]
+    fn a_client_of_postgresql_is_answered_and_says_its_name_then() {
+        let mut register = Register::default();
+        let mut edge = listener("edge", Vec::new());
+        edge.sniffing.sniff = Sniff::Postgres;
+        let topology = next(&mut register, &Topology::default(), edge);
+        let its = topology.listeners.values().next().expect("there is one");
+        let decoder = decoder(its, &topology).expect("it reads names");
+        let gss = b"\0\0\0\x08\x04\xd2\x16\x30";
+        let answered = |say: &'static [u8]| Judgement::Answer { taken_bytes: 8, say };
+        for (bytes, answer) in [(&wire::SSL_REQUEST, b"S"), (gss, b"N")] {
+            assert_eq!(decoder.judge(bytes, b""), answered(answer));
+            assert_eq!(decoder.judge(&bytes[..7], b""), Judgement::More);
+            let early = [&bytes[..], b"\x16"].concat();
+            assert_eq!(decoder.judge(&early, b""), Judgement::Bad(PreambleFault::EarlyBytes));
+        }
+        assert_eq!(decoder.judge(&wire::SSL_REQUEST, b"N"), answered(b"S"));
+        let not_tls = Judgement::Bad(PreambleFault::NotTls);
+        assert_eq!(decoder.judge(gss, b"N"), not_tls, "it was declined already");
+        assert_eq!(decoder.judge(&wire::SSL_REQUEST, b"S"), not_tls);
+        let plain = Judgement::Done { taken_bytes: 0, told: Told::default() };
+        assert_eq!(decoder.judge(b"\0\0\0\x09\0\x03\0\0\0", b"N"), plain);
+        assert_eq!(decoder.judge(b"GET /", b""), plain);
+        assert_eq!(decoder.judge(b"\x16\x03\x01", b"S"), Judgement::More);
+    }
+
+    #[test]
     fn a_name_leads_to_no_route_that_came_after_its_own_was_taken_away() {
         let (mut register, named) = (Register::default(), |upstream| NamedRoute {
             server_names: Vec::new(),

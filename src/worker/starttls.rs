@@ -7,9 +7,9 @@ use super::Worker;
 use super::decoder::Request;
 use super::preface::{Client, Kept, Prefaces, Read};
 use super::table::ConnectTime;
-use crate::base::{Chunk, ConnIndex, Side};
+use crate::base::{Chunk, ConnIndex, Errno, Side};
 use crate::config::Guards;
-use crate::conn::{Event, Lapse, Phase};
+use crate::conn::{Event, Lapse, Phase, is_pressure};
 use crate::metrics::ConnectFailure;
 use crate::ring::Ring;
 use crate::upstream::Failure;
@@ -43,6 +43,12 @@ impl Prefaces {
         }
     }
 
+    /// Whether more of what a client has said is to be judged after its answer.
+    fn has_unread(&self, index: ConnIndex) -> bool {
+        let client = self.clients.get(&index);
+        matches!(client, Some(Client::Read(Read { bytes, .. })) if !bytes.is_empty())
+    }
+
     /// So many bytes of them are on their way; `None`: a server is to be asked from the start.
     fn spoke(&mut self, index: ConnIndex, bytes: Option<usize>) {
         match self.clients.get_mut(&index) {
@@ -64,7 +70,10 @@ impl<R: Ring> Worker<R> {
             self.ring.release(chunk.buffer);
         }
         if words.is_empty() {
-            return self.apply(index, Event::Said(sink));
+            return match self.prefaces.has_unread(index) {
+                true => self.decode_on(index),
+                false => self.apply(index, Event::Said(sink)),
+            };
         }
         let piece = &words[..words.len().min(self.ring.buffer_bytes() as usize)];
         let chunk = self.ring.fill(piece.len() as u32, |bytes| bytes.copy_from_slice(piece));
@@ -98,6 +107,10 @@ impl<R: Ring> Worker<R> {
     pub(super) fn unanswered(&mut self, index: ConnIndex, lapse: Lapse) {
         let (kind, failure) = match lapse {
             Lapse::Late => (ConnectFailure::TimedOut, Some(Failure::Silence)),
+            // The kernel would not send what it was asked, and it has done nothing wrong.
+            Lapse::Gone(errno) if is_pressure(errno) || errno == Errno::EAGAIN => {
+                (ConnectFailure::Pressure, None)
+            }
             Lapse::Gone(errno) => (ConnectFailure::of(errno), Some(Failure::Connect(errno))),
             Lapse::Abandoned => (ConnectFailure::Abandoned, None),
         };
