@@ -1,8 +1,8 @@
 //! Clients that come through a balancer, which says by a PROXY header whose connection it forwards.
 //!
-//! The header is a [`Preface`], read of trusted peers alone. The address that it names takes the
-//! place of the peer's wherever addresses are asked for: `Worker::addresses_found` is the only way
-//! to them.
+//! The header is a [`Preface`](super::decoder::Preface), read of trusted peers alone. The address
+//! that it names takes the place of the peer's wherever addresses are asked for:
+//! `Worker::addresses_found` is the only way to them.
 
 use std::net::SocketAddr;
 

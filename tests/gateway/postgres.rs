@@ -79,6 +79,10 @@ impl Stage {
 
     /// `B` has this manner, and the upstream of the name has these keys.
     fn of(manner: Manner, more: &str, keys: &str) -> Stage {
+        Stage::with(manner, more, keys, "[ring]\n")
+    }
+
+    fn with(manner: Manner, more: &str, keys: &str, ring: &str) -> Stage {
         let is_headed = more.contains("send_proxy");
         let servers = [
             lettered(b'a', AGREES, false),
@@ -92,7 +96,7 @@ impl Stage {
             + &format!("balance = \"round-robin\"\n{more}\n[upstream.echo]\nbuiltin = \"echo\"\n")
             + &upstream("alone", &[before]);
         let config = format!(
-            "[gateway]\nworkers = 2\n[ring]\nbuffer_size = \"4KiB\"\n\
+            "[gateway]\nworkers = 2\n{ring}buffer_size = \"4KiB\"\n\
              [status]\nbind = \"127.0.0.1:0\"\n\
              [listener.edge]\nbind = [\"127.0.0.1:0\"]\nupstream = \"a\"\nsniff = \"postgres\"\n\
              {keys}\n\
@@ -144,9 +148,13 @@ fn ask(mut stream: &TcpStream, request: &[u8], piece: usize, expected: u8) {
     for piece in request.chunks(piece) {
         stream.write_all(piece).expect("it may speak");
     }
+    answered(stream, expected);
+}
+
+fn answered(mut stream: &TcpStream, expected: u8) {
     let mut answer = [0];
     stream.read_exact(&mut answer).expect("an answer");
-    assert_eq!(answer[0], expected, "{request:?}");
+    assert_eq!(char::from(answer[0]), char::from(expected));
 }
 
 fn db() -> Vec<u8> {
@@ -278,6 +286,30 @@ fn a_client_is_reset_where_no_server_agrees() {
         stage.gateway.wait_for_line(line);
         stage.gateway.stop();
     }
+}
+
+#[test]
+fn many_at_once_share_a_few_buffers() {
+    let more = "send_proxy = \"v2\"\nsend_proxy_tlvs = [\"authority\"]\n";
+    let ring = "[ring]\nbuffer_count = 8\n";
+    let stage = Stage::with(AGREES, more, "", ring);
+    let clients: Vec<_> = (0..40).map(|_| client::connect(stage.edge())).collect();
+    clients.iter().for_each(|mut one| one.write_all(&GSS_REQUEST).expect("it may speak"));
+    clients.iter().for_each(|one| answered(one, b'N'));
+    clients.iter().for_each(|mut one| one.write_all(&SSL_REQUEST).expect("it may speak"));
+    clients.iter().for_each(|one| answered(one, b'S'));
+    let said = hello("db.example.com", &[], 9000, 16_384);
+    for mut one in &clients {
+        one.write_all(&said).expect("it may speak");
+        server::finish(one);
+    }
+    for mut one in &clients {
+        one.read_exact(&mut [0]).expect("an answer");
+    }
+    for (_, brought) in stage.servers[1].outcomes(clients.len()) {
+        assert!(brought == [&SSL_REQUEST[..], &said].concat());
+    }
+    stage.gateway.stop();
 }
 
 #[test]
