@@ -191,3 +191,28 @@ fn a_client_that_ends_while_its_server_is_asked_is_reset() {
     assert_eq!(ends[0], Action::Unanswered(Lapse::Abandoned));
     assert!(ends.contains(&Action::Start(Side::Client, Operation::Reset)), "{ends:?}");
 }
+
+#[test]
+fn a_server_that_is_late_is_left_once_what_is_under_way_has_completed() {
+    let mut conn = Asked::connected();
+    conn.on(Event::Say { sink: Side::Upstream, chunk: Some(chunk(3, 8)) });
+    let late = conn.on(Event::Expired(Patience::Connect));
+    assert_eq!(late, [Action::Unanswered(Lapse::Late)], "it is being sent to");
+    let sent = conn.done(Side::Upstream, OpKind::Send, Ok(8));
+    assert_eq!(sent, [Action::Release(Buffer(3)), CLOSES]);
+    conn.tries_another();
+    // Its answer beats the cancel, and comes too late all the same.
+    let mut conn = Asked::waiting();
+    conn.done(Side::Upstream, OpKind::WaitReadable, Ok(1));
+    conn.on(Event::Expired(Patience::Connect));
+    assert_eq!(conn.receives(Side::Upstream, 1), [Action::Release(Buffer(7))]);
+    assert_eq!(conn.done(Side::Upstream, OpKind::Cancel, Err(Errno::ENOENT)), [CLOSES]);
+    conn.tries_another();
+    // It waits for a buffer: nothing is under way.
+    let mut conn = Asked::connected();
+    conn.on(Event::Say { sink: Side::Upstream, chunk: None });
+    let late = conn.on(Event::Expired(Patience::Connect));
+    assert_eq!(late, [Action::Unanswered(Lapse::Late), CLOSES]);
+    assert_eq!(conn.on(Event::BufferFreed(Side::Client)), []);
+    conn.tries_another();
+}
