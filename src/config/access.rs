@@ -19,9 +19,9 @@ keys! {
 
     /// Networks whose clients are taken; with any here, others are reset before a server hears of
     /// them. []: everybody. "file:/path" stands for the networks of a file, one in each line, with
-    /// comments behind #; it is read again when it changes. Of the networks in allow and deny that have a
-    /// client's address the smallest decides; a header's address is the client's where accept_proxy
-    /// takes one.
+    /// comments behind #; it is read again when it changes. Of the networks in allow and deny that
+    /// have a client's address the smallest decides; a header's address is the client's where
+    /// accept_proxy takes one.
     ///
     /// Write it where only known networks have any business with this listener.
     "allow" allow: NetworkList = [], NewConnections, NETWORKS, WRITE_NETWORKS;

@@ -55,6 +55,8 @@ pub enum Sniff {
     Off,
     /// Its TLS hello.
     Tls,
+    /// The first words of a PostgreSQL client, and then its TLS hello.
+    Postgres,
 }
 
 /// Where clients go that no route is for.

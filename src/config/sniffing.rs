@@ -13,8 +13,10 @@ use crate::wire::Pattern;
 pub(super) const ROUTE: SectionKeys =
     SectionKeys { section: "listener.NAME.route", about: "", keys: &[OF_ROUTE], later: &[] };
 
-const SNIFFS: Choice<Sniff> =
-    Choice { words: &[("off", Sniff::Off), ("tls", Sniff::Tls)], later: &["postgres"] };
+const SNIFFS: Choice<Sniff> = Choice {
+    words: &[("off", Sniff::Off), ("tls", Sniff::Tls), ("postgres", Sniff::Postgres)],
+    later: &[],
+};
 
 const UNMATCHED: Choice<Unmatched> = Choice {
     words: &[("upstream", Unmatched::Upstream), ("refuse", Unmatched::Refuse)],
@@ -53,9 +55,10 @@ keys! {
     /// ClientHello of TLS (SNI), by which its route is found; TLS is not ended here, and the server
     /// gets what was read first, byte by byte. A hello may come in any number of pieces within
     /// preamble_timeout; who sends none, or one that is malformed, is reset. A client that waits
-    /// for the server to speak sends none.
+    /// for the server to speak sends none. "postgres": the same for clients of PostgreSQL, whose
+    /// request for TLS (sslmode=require) is answered here, and asked again of the server.
     ///
-    /// Write "tls" to serve several names at one address.
+    /// Write "tls" or "postgres" to serve several names at one address.
     "sniff" sniff: Sniff = "off", NewConnections, SNIFFS, AS_IT_STANDS;
 
     /// Where clients go that no route is for, those that speak something else than TLS among them.

@@ -56,6 +56,21 @@ pub enum Event {
         /// So many of all that is kept are the worker's own, before the client's first.
         own_bytes: u32,
     },
+    /// The next of the worker's own words to this side: an answer to the client's preface, or what
+    /// the server is asked.
+    Say {
+        /// Who gets it.
+        sink: Side,
+        /// Where it lies; `None` when no buffer is free for it.
+        chunk: Option<Chunk>,
+    },
+    /// All of them were said to this side.
+    Said(Side),
+    /// The server has answered what it was asked.
+    Answered {
+        /// As it must; if not, another one is tried.
+        agrees: bool,
+    },
     /// The chunk that waits for this side lies elsewhere now.
     ChunkMoved(Side, Chunk),
     /// A buffer is free again for the starved lane that this side is the source of.
@@ -145,6 +160,17 @@ impl Patience {
     }
 }
 
+/// Why a server has not answered what it was asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lapse {
+    /// Its time was over.
+    Late,
+    /// It ended the connection, or was not there any more.
+    Gone(Errno),
+    /// The connection ended meanwhile: not the server's fault.
+    Abandoned,
+}
+
 /// A step that a connection asks its worker to take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
@@ -164,6 +190,13 @@ pub enum Action {
     /// Put the server's header in front of these first bytes of the client's, which are the
     /// worker's from here on, and hand over what comes of it: [`Event::Kept`].
     Head(Option<Chunk>),
+    /// Say the next of the worker's own words to this side: [`Event::Say`] or [`Event::Said`].
+    Say(Side),
+    /// The server's answer to what it was asked, which is the worker's from here on, its buffer
+    /// included: [`Event::Answered`].
+    Heed(Chunk),
+    /// There will be no answer.
+    Unanswered(Lapse),
     /// Make an upstream socket for the next server not yet tried: [`Operation::Open`]. Where there
     /// is none, that is an event.
     Open,

@@ -1,8 +1,8 @@
 //! From the end of the bytes to the empty slot.
 
 use super::{
-    Action, Actions, Connection, Input, Lane, Mark, Patience, Phase, Reason, Shortage, Stage,
-    Wiring,
+    Action, Actions, Connection, Input, Lane, Lapse, Mark, Patience, Phase, Reason, Shortage,
+    Stage, Wiring,
 };
 use crate::base::{BySide, InFlight, OpKind, Operation, Side};
 
@@ -37,6 +37,9 @@ impl Connection {
             return;
         }
         self.note_reason(reason);
+        if self.phase == Phase::Asking {
+            actions.list.push(Action::Unanswered(Lapse::Abandoned));
+        }
         self.marks.set_resets(resets);
         self.phase = Phase::Ending(Stage::Addresses);
         for source in Side::BOTH {
@@ -126,6 +129,7 @@ impl Connection {
             (Phase::Pressed(Shortage::Kernel), Patience::Pressure) => self.open_again(actions),
             (Phase::Pressed(Shortage::Room), Patience::Room) => self.room_missed(actions),
             (Phase::Connecting, Patience::Connect) => self.give_server_up(actions),
+            (Phase::Asking, Patience::Connect) => self.unanswered(Lapse::Late, actions),
             (Phase::Retrying, Patience::Retirement) => self.cancel(Side::Upstream, actions),
             (Phase::Ending(Stage::Retiring), Patience::Retirement) => {
                 self.cancel(Side::Client, actions);

@@ -26,10 +26,11 @@
 //! ```
 //!
 //! From Opening it steps aside to Pressed, and back, while the kernel has no file for a socket, no
-//! server has room for one more connection, or the client's address is asked for.
+//! server has room for one more connection, or the client's address is asked for. Where the server
+//! is to be asked first, Asking stands before Joined; a server that does not agree has failed.
 //!
-//! `preface` and `opening` lead up to Joined, `relay` moves bytes within it, `delivery` and
-//! `ending` lead out of it. An error of a socket is delivered once, to whichever operation runs
+//! `preface`, `opening` and `saying` lead up to Joined, `relay` moves bytes within it, `delivery`
+//! and `ending` lead out of it. An error of a socket is delivered once, to whichever operation runs
 //! first, so any failed operation marks its side as reset, and a receive of 0 on such a side is no
 //! FIN.
 
@@ -43,10 +44,11 @@ mod opening;
 mod passage;
 mod preface;
 mod relay;
+mod saying;
 mod silent;
 
 pub use crate::base::Reason;
-pub use action::{Action, Actions, Event, Patience};
+pub use action::{Action, Actions, Event, Lapse, Patience};
 pub use lane::{Input, Lane};
 pub use opening::is_pressure;
 
@@ -77,11 +79,14 @@ pub struct Onward {
     pub is_headed: bool,
     /// A server there is chosen at the client's first byte.
     pub is_lazy: bool,
+    /// A server there gets what is kept of the client once it has agreed to a request of the
+    /// worker's: [`Action::Say`].
+    pub is_asked: bool,
 }
 
 impl From<Wiring> for Onward {
     fn from(wiring: Wiring) -> Onward {
-        Onward { wiring, is_headed: false, is_lazy: false }
+        Onward { wiring, is_headed: false, is_lazy: false, is_asked: false }
     }
 }
 
@@ -111,6 +116,8 @@ pub enum Phase {
     Opening,
     /// The connect is in flight.
     Connecting,
+    /// The server is asked, and its consent awaited, before it gets the client's bytes.
+    Asking,
     /// It could not go to a server for want of something that may come; it asks again.
     Pressed(Shortage),
     /// A server failed and its socket is on its way out.
@@ -227,6 +234,9 @@ impl Connection {
                 self.moved_bytes[Side::Client] -= i64::from(own_bytes);
                 self.kept(chunk, more, &mut actions);
             }
+            Event::Say { sink, chunk } => self.say(sink, chunk, &mut actions),
+            Event::Said(sink) => self.said(sink, &mut actions),
+            Event::Answered { agrees } => self.answered(agrees, &mut actions),
             Event::ChunkMoved(sink, chunk) => self.chunk_moved(sink, chunk),
             Event::BufferFreed(source) => self.buffer_freed(source, &mut actions),
             Event::Expired(patience) => self.expired(patience, &mut actions),
@@ -249,6 +259,15 @@ impl Connection {
             (Phase::Preface { .. } | Phase::Silent { .. }, OpKind::Receive) => {
                 self.preface_received(result, buffer, actions);
             }
+            (Phase::Asking, OpKind::WaitReadable) => self.receive(Side::Upstream, actions),
+            (Phase::Asking, OpKind::Receive) => self.answer_received(result, buffer, actions),
+            (Phase::Retrying, OpKind::WaitReadable | OpKind::Receive) if side == Side::Upstream => {
+                actions.list.extend(buffer.map(Action::Release));
+                self.retry(actions);
+            }
+            (Phase::Preface { .. } | Phase::Asking | Phase::Retrying, OpKind::Send) => {
+                self.words_sent(side, result, actions);
+            }
             // Buffers come home in every phase.
             (_, OpKind::Receive | OpKind::Splice) => {
                 self.received(side, result, buffer, full, actions);
@@ -269,7 +288,11 @@ impl Connection {
             (_, OpKind::WaitReadable) => self.readable(side, result, actions),
             (Phase::Retrying, OpKind::Cancel) => self.retry(actions),
             (
-                Phase::Opening | Phase::Pressed(_) | Phase::Connecting | Phase::Retrying,
+                Phase::Opening
+                | Phase::Pressed(_)
+                | Phase::Connecting
+                | Phase::Asking
+                | Phase::Retrying,
                 OpKind::WatchHangup,
             ) => self.hung_up_early(result, actions),
             (
@@ -302,7 +325,7 @@ impl Connection {
             Phase::Held { .. } => Patience::Hold,
             Phase::Pressed(Shortage::Kernel) => Patience::Pressure,
             Phase::Pressed(Shortage::Room) => Patience::Room,
-            Phase::Connecting => Patience::Connect,
+            Phase::Connecting | Phase::Asking => Patience::Connect,
             Phase::Retrying | Phase::Ending(_) => Patience::Retirement,
             Phase::Delivering { to, .. } if self.in_flight[to].has(OpKind::Unacknowledged) => {
                 Patience::Unbounded

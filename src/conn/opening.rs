@@ -102,7 +102,10 @@ impl Connection {
     /// A connect completed: by an answer, an error or its cancel.
     pub(super) fn connected(&mut self, result: Result<u32, Errno>, actions: &mut Actions) {
         if self.phase == Phase::Connecting && result.is_ok() {
-            self.join(actions);
+            match self.is_asked() {
+                true => self.begin_asking(actions),
+                false => self.join(actions),
+            }
         } else {
             // In Retrying even a success is too late: its time was over.
             self.phase = Phase::Retrying;
@@ -110,7 +113,7 @@ impl Connection {
         }
     }
 
-    fn join(&mut self, actions: &mut Actions) {
+    pub(super) fn join(&mut self, actions: &mut Actions) {
         self.phase = Phase::Joined;
         if self.lanes[Side::Client] == Lane::Unarmed {
             self.receive(Side::Client, actions);

@@ -23,7 +23,7 @@ const THIN_SPLICES: u8 = 4;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Passage(u8);
 
-/// Two of its highest values are states of their own.
+/// Three of its highest values are states of their own.
 const COUNT: u8 = 0x3f;
 const SPLICED: u8 = 0x40;
 const WOKEN: u8 = 0x80;
@@ -40,6 +40,8 @@ impl Passage {
     pub(super) const COPIED: Passage = Passage(FULL_RECEIVES);
     /// The same, after the ring refused a splice.
     pub(super) const REFUSED: Passage = Passage(FULL_RECEIVES_IF_REFUSED);
+    /// By receives, once their source, the server, has agreed to what it is asked.
+    pub(super) const ASKED: Passage = Passage(COUNT - 2);
 
     /// What comes next was read before the join.
     pub(super) fn is_kept(self) -> bool {

@@ -61,7 +61,7 @@ impl Connection {
         self.receive(source, actions);
     }
 
-    fn send(&mut self, source: Side, chunk: Chunk, actions: &mut Actions) {
+    pub(super) fn send(&mut self, source: Side, chunk: Chunk, actions: &mut Actions) {
         self.lanes[source] = Lane::Sending(chunk);
         self.start(self.sink_of(source), Operation::Send(chunk), actions);
     }
@@ -265,6 +265,10 @@ impl Connection {
 
     pub(super) fn buffer_freed(&mut self, source: Side, actions: &mut Actions) {
         match (self.lanes[source], self.phase) {
+            (Lane::Starved, Phase::Preface { .. }) if source == Side::Upstream => {
+                actions.list.push(Action::Say(Side::Client));
+            }
+            (Lane::Starved, Phase::Asking) => self.ask_again(source, actions),
             (Lane::Starved, Phase::Joined | Phase::Preface { .. } | Phase::Silent { .. }) => {
                 self.receive(source, actions);
             }
@@ -299,7 +303,7 @@ impl Connection {
     }
 
     /// Bytes of `source` are where they were to go. An echo's come from both sides.
-    fn delivered(&mut self, source: Side, bytes: u32, actions: &mut Actions) {
+    pub(super) fn delivered(&mut self, source: Side, bytes: u32, actions: &mut Actions) {
         let before = self.moved_bytes[source];
         self.moved_bytes[source] += i64::from(bytes);
         // Bytes of ours, which go before the client's first, are nobody's.

@@ -25,9 +25,9 @@ struct Seen {
 }
 
 impl Seen {
-    /// Whether some of the files differ from those that were read here, and are as at the last look:
-    /// one that is being written is let be. One that a config has just brought is read once more:
-    /// it may have changed since it was read there.
+    /// Whether some of the files differ from those that were read here, and are as at the last
+    /// look: one that is being written is let be. One that a config has just brought is read once
+    /// more: it may have changed since it was read there.
     fn is_due(&mut self, now: BTreeMap<PathBuf, Stamp>) -> bool {
         let is_steady = self.last == now;
         self.last = now;

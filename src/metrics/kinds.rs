@@ -93,13 +93,15 @@ pub enum ConnectFailure {
     Abandoned,
     /// The kernel connected the socket to itself: nobody listens on the server's port.
     SelfConnect,
+    /// It did not agree to TLS as its client has asked for it.
+    NoTls,
     /// Any other error.
     Other,
 }
 
 impl ConnectFailure {
     /// Every kind, in the order of its number.
-    pub const ALL: [ConnectFailure; 10] = [
+    pub const ALL: [ConnectFailure; 11] = [
         ConnectFailure::Refused,
         ConnectFailure::Reset,
         ConnectFailure::TimedOut,
@@ -109,6 +111,7 @@ impl ConnectFailure {
         ConnectFailure::Pressure,
         ConnectFailure::Abandoned,
         ConnectFailure::SelfConnect,
+        ConnectFailure::NoTls,
         ConnectFailure::Other,
     ];
 
@@ -142,6 +145,7 @@ impl ConnectFailure {
             ConnectFailure::Pressure => "pressure",
             ConnectFailure::Abandoned => "abandoned",
             ConnectFailure::SelfConnect => "self-connect",
+            ConnectFailure::NoTls => "no-tls",
             ConnectFailure::Other => "other",
         }
     }

@@ -63,6 +63,8 @@ pub enum Failure {
     Silence,
     /// It ended a connection early, without a byte.
     EarlyEnd,
+    /// Its answer to a client's request for TLS was not the one by which it gets the hello.
+    NoTls,
 }
 
 impl fmt::Display for Failure {
@@ -73,6 +75,9 @@ impl fmt::Display for Failure {
             }
             Failure::Connect(errno) => write!(out, "{} ({errno:?})", errno.desc()),
             Failure::Silence => write!(out, "no answer to a connect in time"),
+            Failure::NoTls => {
+                write!(out, "it answers an SSLRequest with something else than S: it has no TLS")
+            }
             Failure::EarlyEnd => write!(out, "it ends connections at once, without a byte"),
         }
     }
@@ -164,6 +169,7 @@ struct Numbers {
 }
 
 /// In the low bits of `last_failure`, beside numbers of errors.
+const NO_TLS: u64 = 0xfffd;
 const SILENCE: u64 = 0xfffe;
 const EARLY_END: u64 = 0xffff;
 
@@ -373,6 +379,7 @@ impl Standing {
             Failure::Connect(errno) => errno as i32 as u64 & 0xffff,
             Failure::Silence => SILENCE,
             Failure::EarlyEnd => EARLY_END,
+            Failure::NoTls => NO_TLS,
         };
         numbers.last_failure.store((now.0 + 1) << 16 | code, Ordering::Relaxed);
         let Some(most) = self.fleet.failures() else { return };
@@ -446,6 +453,7 @@ impl Standing {
         let failure = match last & 0xffff {
             SILENCE => Failure::Silence,
             EARLY_END => Failure::EarlyEnd,
+            NO_TLS => Failure::NoTls,
             errno => Failure::Connect(Errno::from_raw(errno as i32)),
         };
         (last >> 16).checked_sub(1).map(|millis| (Millis(millis), failure))

@@ -17,7 +17,7 @@ use std::net::SocketAddr;
 pub use encode::{Fields, UNIQUE_ID_MAX, proxy_binary, proxy_line, proxy_local};
 pub use hello::{HELLO_MAX, Hello, client_hello};
 pub use names::{Entry, Names, Pattern, PatternFault};
-pub use postgres::{PostgresStart, postgres};
+pub use postgres::{PostgresStart, SSL_REQUEST, postgres};
 
 use crate::base::PreambleFault;
 

@@ -19,6 +19,9 @@ const SSL: u32 = 80_877_103;
 const GSS: u32 = 80_877_104;
 /// Versions of the protocol by which sessions begin: their upper half.
 const VERSIONS: RangeInclusive<u32> = 2..=3;
+/// What a client sends that asks for TLS: the gateway sends it to a server in its place.
+pub const SSL_REQUEST: [u8; REQUEST] = *b"\0\0\0\x08\x04\xd2\x16\x2f";
+
 /// The first byte of a TLS record with a ClientHello.
 const HANDSHAKE: u8 = 22;
 

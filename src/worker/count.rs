@@ -58,9 +58,10 @@ impl<R: Ring> Worker<R> {
     ) {
         let entry = self.lives.entry(index);
         let Some(server) = entry.server else { return };
-        let (route, opened) = (entry.route, entry.opened);
         let failure = match (entry.conn.phase(), kind, result) {
             (Phase::Opening, OpKind::Open, Ok(_)) => return,
+            // It is to be asked something first.
+            (Phase::Connecting, OpKind::Connect, Ok(_)) if entry.conn.is_asked() => return,
             (Phase::Connecting, OpKind::Connect, Ok(_)) => None,
             (Phase::Retrying, ..) => Some(ConnectFailure::TimedOut),
             // The bind of the source address failed; a connect says so where no port is free.
@@ -68,24 +69,27 @@ impl<R: Ring> Worker<R> {
             (Phase::Opening | Phase::Connecting, _, Err(error)) => Some(ConnectFailure::of(error)),
             _ => Some(ConnectFailure::Abandoned),
         };
+        let Some(failure) = failure else { return self.count_joined(index) };
+        entry.connect = ConnectTime::NONE;
+        self.routes.place(server.id()).counters.failed[failure as usize].add(1);
+        self.note_failure(server.id(), failure, result);
+    }
+
+    /// A server has a client from here on.
+    pub(super) fn count_joined(&mut self, index: ConnIndex) {
+        let entry = self.lives.entry(index);
+        let Some(server) = entry.server else { return };
+        let (route, opened) = (entry.route, entry.opened);
         let began = entry.waits_since.moment(entry.connect.last_bits());
-        let counters: &ServerCounters = &self.routes.place(server.id()).counters;
         let took = self.time.moment().since(began);
-        entry.connect = failure.map_or(ConnectTime::done(took), |_| ConnectTime::NONE);
-        match failure {
-            Some(failure) => {
-                counters.failed[failure as usize].add(1);
-                self.note_failure(server.id(), failure, result);
-            }
-            None => {
-                counters.joined.add(1);
-                counters.connect.observe(took);
-                self.routes.joined(server.id());
-                self.routes.of_upstream(route).connect.observe(took);
-                let listener = &self.routes.line(route).counters;
-                listener.join.observe(self.time.moment().since(opened));
-            }
-        }
+        entry.connect = ConnectTime::done(took);
+        let counters: &ServerCounters = &self.routes.place(server.id()).counters;
+        counters.joined.add(1);
+        counters.connect.observe(took);
+        self.routes.joined(server.id());
+        self.routes.of_upstream(route).connect.observe(took);
+        let listener = &self.routes.line(route).counters;
+        listener.join.observe(self.time.moment().since(opened));
     }
 
     /// A server has failed a client, if it was its own fault.

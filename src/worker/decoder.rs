@@ -9,8 +9,9 @@ use crate::wire::Ends;
 
 /// Says what a client's first bytes, or those after another decoder's, come to.
 pub trait Decoder: Debug + Send + Sync {
-    /// Judges all that was read so far, which is more each time and never nothing.
-    fn judge(&self, bytes: &[u8]) -> Judgement;
+    /// Judges all that was read so far, which is more each time and never nothing. `answer` is the
+    /// last one that it had the client given, whose request is not among the bytes.
+    fn judge(&self, bytes: &[u8], answer: &[u8]) -> Judgement;
 
     /// How long it may be. What is read of a client is at most this and a buffer.
     fn most_bytes(&self) -> usize;
@@ -21,6 +22,13 @@ pub trait Decoder: Debug + Send + Sync {
 pub enum Judgement {
     /// They are not all of it.
     More,
+    /// The client waits for an answer before it goes on.
+    Answer {
+        /// So many are nobody's but ours.
+        taken_bytes: usize,
+        /// What it gets.
+        say: &'static [u8],
+    },
     /// They are.
     Done {
         /// So many are nobody's but ours: who comes next, in the end the server, gets what follows.
@@ -45,12 +53,23 @@ pub struct Told {
     pub name: Option<Box<str>>,
     /// The first protocol that it offers to speak.
     pub protocol: Option<Box<[u8]>>,
+    /// What the server is to be asked, as the client has asked us.
+    pub request: Option<Request>,
+}
+
+/// What a server is asked before it gets the client's bytes, where it is one across a socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// The words.
+    pub bytes: &'static [u8],
+    /// All of the answer that lets it have them. With any other one the server has failed.
+    pub consent: &'static [u8],
 }
 
 impl Told {
     /// What a later decoder has found.
     pub(super) fn add(&mut self, later: Told) {
-        let Told { ends, fields, route, name, protocol } = later;
+        let Told { ends, fields, route, name, protocol, request } = later;
         self.ends = self.ends.or(ends);
         if self.fields.is_empty() {
             self.fields = fields;
@@ -58,6 +77,7 @@ impl Told {
         self.route = self.route.or(route);
         self.name = self.name.take().or(name);
         self.protocol = self.protocol.take().or(protocol);
+        self.request = self.request.or(request);
     }
 }
 

@@ -51,6 +51,14 @@ impl Headers {
         matches!(self.clients.get(&index), Some(Header::Made(_)))
     }
 
+    /// A client's header, if it was made.
+    pub(super) fn made(&self, index: ConnIndex) -> &[u8] {
+        match self.clients.get(&index) {
+            Some(Header::Made(header)) => header,
+            _ => &[],
+        }
+    }
+
     /// Takes a client's header, if it was made.
     pub(super) fn take(&mut self, index: ConnIndex) -> Option<Box<[u8]>> {
         if !self.is_made(index) {

@@ -24,6 +24,7 @@ mod routes;
 mod settings;
 mod sniff;
 mod sparse;
+mod starttls;
 mod starved;
 mod table;
 mod tally;

@@ -7,10 +7,10 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use super::Worker;
-use super::decoder::{Judgement, Preface};
+use super::decoder::{Judgement, Preface, Request};
 use super::keep::Course;
-use crate::base::{Chunk, ConnIndex, PreambleFault};
-use crate::conn::{Event, Phase, Wiring};
+use crate::base::{Chunk, ConnIndex, PreambleFault, Side};
+use crate::conn::{Event, Onward, Phase, Wiring};
 use crate::ring::{Buffers, Ring};
 
 /// Which clients are read before a server is chosen.
@@ -27,7 +27,7 @@ pub struct PrefacePlan {
 #[derive(Debug)]
 pub struct Prefaces {
     places: usize,
-    clients: HashMap<ConnIndex, Client>,
+    pub(super) clients: HashMap<ConnIndex, Client>,
     /// By number: those that wait. They are in the other list, too.
     waiting: BTreeMap<u64, ConnIndex>,
     /// Those that come without the header that others send: the first decoder is not for them.
@@ -36,7 +36,7 @@ pub struct Prefaces {
 }
 
 #[derive(Debug)]
-enum Client {
+pub(super) enum Client {
     /// It waits for a place, with this number.
     Waiting(u64),
     /// It has one.
@@ -47,24 +47,33 @@ enum Client {
 
 /// What a client has said so far.
 #[derive(Debug)]
-struct Read {
+pub(super) struct Read {
     /// Without what was taken of it.
-    bytes: Vec<u8>,
+    pub(super) bytes: Vec<u8>,
     /// How it is read to the end, whatever a change makes of its listener meanwhile.
     preface: Option<Arc<Preface>>,
     /// How many of the decoders have had theirs.
     decoded: usize,
+    /// What was last answered, and whether it was said.
+    pub(super) answer: &'static [u8],
+    pub(super) is_said: bool,
+    /// What the server is to be asked.
+    request: Option<Request>,
 }
 
 /// What a server is to get of a client's first bytes.
 #[derive(Debug)]
-struct Kept {
+pub(super) struct Kept {
     bytes: Vec<u8>,
     /// The first that lies in no buffer yet.
-    from: usize,
+    pub(super) from: usize,
     /// The piece before that. It has the buffer that the client's last bytes came in: the pool may
     /// have no other, and what it has may be full of what the same clients say next.
-    ready: Option<Chunk>,
+    pub(super) ready: Option<Chunk>,
+    /// What its server is asked before it gets any of it, and how much of that and of its header
+    /// before it the server has.
+    pub(super) request: Option<Request>,
+    pub(super) asked_bytes: usize,
 }
 
 impl Prefaces {
@@ -112,7 +121,14 @@ impl Prefaces {
     /// A client's first moment at its place.
     fn seat(&mut self, index: ConnIndex) -> Client {
         let preface = self.direct.remove(&index);
-        Client::Read(Read { bytes: Vec::new(), decoded: preface.is_some().into(), preface })
+        Client::Read(Read {
+            bytes: Vec::new(),
+            decoded: preface.is_some().into(),
+            preface,
+            answer: &[],
+            is_said: true,
+            request: None,
+        })
     }
 
     /// Whether there is a place for somebody who waits.
@@ -166,10 +182,10 @@ impl Prefaces {
     /// What is left of a client's words is kept for its server. Says whether anything is; if not,
     /// it has left.
     fn keep(&mut self, index: ConnIndex) -> bool {
-        if let Some(Client::Read(Read { bytes, .. })) = self.clients.remove(&index)
+        if let Some(Client::Read(Read { bytes, request, .. })) = self.clients.remove(&index)
             && !bytes.is_empty()
         {
-            self.clients.insert(index, Client::Kept(Kept::new(bytes)));
+            self.clients.insert(index, Client::Kept(Kept { request, ..Kept::new(bytes) }));
             return true;
         }
         false
@@ -209,14 +225,19 @@ impl Read {
         if self.bytes.is_empty() {
             return Some(Judgement::More);
         }
-        let judgement = decoder.judge(&self.bytes);
-        match judgement {
+        let judgement = decoder.judge(&self.bytes, self.answer);
+        match &judgement {
             Judgement::More if self.bytes.len() >= decoder.most_bytes() => {
                 return Some(Judgement::Bad(PreambleFault::TooLong));
             }
-            Judgement::Done { taken_bytes, .. } => {
-                self.bytes.drain(..taken_bytes);
+            Judgement::Answer { taken_bytes, say } => {
+                self.bytes.drain(..*taken_bytes);
+                (self.answer, self.is_said) = (say, false);
+            }
+            Judgement::Done { taken_bytes, told } => {
+                self.bytes.drain(..*taken_bytes);
                 self.decoded += 1;
+                (self.answer, self.request) = (&[], self.request.or(told.request));
             }
             _ => {}
         }
@@ -226,7 +247,7 @@ impl Read {
 
 impl Kept {
     fn new(bytes: Vec<u8>) -> Kept {
-        Kept { bytes, from: 0, ready: None }
+        Kept { bytes, from: 0, ready: None, request: None, asked_bytes: 0 }
     }
 
     /// Puts the next piece, as much as a buffer holds, into one that is free.
@@ -275,7 +296,7 @@ impl<R: Ring> Worker<R> {
         self.decode(index, &preface, judgement);
     }
 
-    /// A client that was held goes on being read.
+    /// A client that was held, or has its answer, goes on being read.
     pub(super) fn decode_on(&mut self, index: ConnIndex) {
         let read = self.prefaces.read(index);
         let preface = read.preface.clone().expect("it was being read");
@@ -301,6 +322,7 @@ impl<R: Ring> Worker<R> {
             match judgement {
                 Judgement::More => return self.apply(index, Event::PrefaceMore),
                 Judgement::Bad(fault) => return self.refuse(index, fault),
+                Judgement::Answer { .. } => return self.say(index, Side::Client),
                 Judgement::Done { told, .. } => {
                     if self.hear(index, told) == Course::Stopped {
                         return;
@@ -326,6 +348,7 @@ impl<R: Ring> Worker<R> {
             Some(kept) => kept.ready = kept.fill(&mut self.ring),
             None => self.leave_place(index),
         }
+        let onward = Onward { is_asked: self.prefaces.request(index).is_some(), ..onward };
         self.apply(index, Event::PrefaceDone { keeps, onward });
     }
 
@@ -383,7 +406,7 @@ mod tests {
     struct Line;
 
     impl Decoder for Line {
-        fn judge(&self, bytes: &[u8]) -> Judgement {
+        fn judge(&self, bytes: &[u8], _: &[u8]) -> Judgement {
             match bytes.iter().position(|byte| *byte == b'\n') {
                 Some(end) => Judgement::Done { taken_bytes: end + 1, told: Told::default() },
                 None => Judgement::More,

@@ -21,7 +21,7 @@ use crate::wire::{Decoded, HEADER_MAX, proxy_header};
 struct Header;
 
 impl Decoder for Header {
-    fn judge(&self, bytes: &[u8]) -> Judgement {
+    fn judge(&self, bytes: &[u8], _: &[u8]) -> Judgement {
         match proxy_header(bytes) {
             Decoded::More(_) => Judgement::More,
             Decoded::NotMine => Judgement::Bad(PreambleFault::NoHeader),

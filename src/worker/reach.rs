@@ -117,7 +117,7 @@ impl<R: Ring> Reach for Worker<R> {
             Phase::Meeting | Phase::Preface { .. } | Phase::Opening => State::Opening,
             Phase::Held { .. } => State::Held,
             Phase::Silent { .. } => State::Silent,
-            Phase::Connecting => State::Connecting,
+            Phase::Connecting | Phase::Asking => State::Connecting,
             Phase::Pressed(_) => State::Pressed,
             Phase::Retrying => State::Retrying,
             Phase::Joined => State::Joined,

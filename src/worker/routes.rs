@@ -66,6 +66,7 @@ impl Line {
             wiring: self.wiring,
             is_headed: self.forwarding.send_proxy != SendProxy::Off,
             is_lazy: self.forwarding.connect == ConnectWhen::Lazy,
+            is_asked: false,
         }
     }
 

@@ -2,6 +2,7 @@
 //! and every buffer comes home.
 
 mod preface;
+mod saying;
 mod silent;
 
 use std::collections::HashSet;
@@ -41,6 +42,10 @@ struct Bench {
     onward: Onward,
     /// It has the header, if it is to have one.
     headed: bool,
+    /// By side: pieces of the worker's own words that are still to be said, once it says any.
+    words: BySide<Option<usize>>,
+    /// The server may get what is kept only once it has agreed.
+    needs_consent: bool,
     held: HashSet<Buffer>,
     next_buffer: u32,
     opened: u32,
@@ -61,6 +66,8 @@ impl Bench {
             kept: 0,
             onward,
             headed: false,
+            words: BySide([None; 2]),
+            needs_consent: false,
             held: HashSet::new(),
             next_buffer: 0,
             opened: 0,
@@ -94,6 +101,9 @@ impl Bench {
                 }
                 Action::AwaitPlace => self.apply(Event::PrefaceMore),
                 Action::Judge(chunk) => self.judge(chunk),
+                Action::Say(sink) => self.say(sink),
+                Action::Heed(chunk) => self.heed(chunk),
+                Action::Unanswered(_) => self.words[Side::Upstream] = None,
                 Action::Recall => {
                     self.put_header();
                     self.recall();
@@ -162,7 +172,7 @@ impl Bench {
 
     fn judge(&mut self, chunk: Chunk) {
         assert!(self.held.remove(&chunk.buffer), "{chunk:?} is judged but not held");
-        let event = match self.choose(8) {
+        let event = match self.choose(9) {
             // All of what a silent client says first is its server's.
             _ if matches!(self.conn.phase(), Phase::Silent { .. }) => {
                 self.kept = 1;
@@ -171,8 +181,10 @@ impl Bench {
             0..=2 => Event::PrefaceMore,
             3 => [Event::PrefaceRefused(Reason::BadPreamble), Event::Hold][self.choose(2)],
             4 => Event::PrefaceDone { keeps: false, onward: self.onward },
+            5 => return self.say(Side::Client),
             _ => {
                 self.kept = 1 + self.choose(3);
+                self.needs_consent = self.onward.is_asked;
                 Event::PrefaceDone { keeps: true, onward: self.onward }
             }
         };
@@ -188,6 +200,7 @@ impl Bench {
 
     fn recall(&mut self) {
         assert!(self.kept > 0, "more is recalled than is kept");
+        assert!(!self.needs_consent, "a server gets what it has not agreed to");
         let chunk = (self.choose(3) > 0).then(|| {
             let buffer = Buffer(self.next_buffer);
             self.next_buffer += 1;
@@ -448,8 +461,9 @@ proptest! {
         named in any::<bool>(),
         is_headed in any::<bool>(),
         is_lazy in any::<bool>(),
+        is_asked in any::<bool>(),
     ) {
-        let onward = Onward { wiring: Wiring::Pair, is_headed, is_lazy };
+        let onward = Onward { wiring: Wiring::Pair, is_headed, is_lazy, is_asked };
         run(Connection::accepted(onward, named), onward, choices.clone());
         run(Connection::prefaced(Wiring::Pair, named), onward, choices.clone());
         run(Connection::met(Wiring::Pair, named), onward, choices);

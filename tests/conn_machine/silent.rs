@@ -7,7 +7,7 @@ use portcullis::conn::{Action, Connection, Event, Onward, Wiring};
 const ENDED: u32 = 0x0001 | 0x2000;
 
 fn onward(is_headed: bool, is_lazy: bool) -> Onward {
-    Onward { wiring: Wiring::Pair, is_headed, is_lazy }
+    Onward { wiring: Wiring::Pair, is_headed, is_lazy, is_asked: false }
 }
 
 fn done(conn: &mut Connection, side: Side, kind: OpKind, result: u32) -> Vec<Action> {

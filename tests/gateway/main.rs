@@ -48,6 +48,7 @@ mod other_users;
 mod page;
 mod paused;
 mod per_source;
+mod postgres;
 mod predecessor;
 mod quiet;
 mod relay;

@@ -17,6 +17,7 @@ mod moved;
 mod names;
 mod nginx;
 mod page;
+mod postgres;
 mod program;
 mod promtool;
 mod redis;

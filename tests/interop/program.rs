@@ -12,7 +12,8 @@ use crate::support::wait_until;
 
 /// What the tests here need, as Debian names it.
 const INSTALL: &str = "apt-get install redis-server redis-tools nginx-light libnginx-mod-stream \
-    haproxy wrk prometheus chromium unbound etcd-server etcd-client openssl curl python3";
+    haproxy wrk prometheus chromium unbound etcd-server etcd-client openssl curl python3 \
+    postgresql postgresql-client";
 
 /// A command for a program that must be installed.
 pub(crate) fn program(name: &str) -> Command {

@@ -8,8 +8,8 @@ use crate::ring::SimRing;
 use crate::scenario::Scenario;
 use crate::tally::Tally;
 
-/// How many counts of what goes wrong [`rare`] gives.
-pub const RARE: usize = 7 + Refusal::ALL.len() + ConnectFailure::ALL.len();
+/// How many counts of what goes wrong [`rare`] gives. No server is asked for TLS here.
+pub const RARE: usize = 7 + Refusal::ALL.len() + ConnectFailure::ALL.len() - 1;
 
 /// Counts of what goes wrong, with their names: each must move in some run.
 pub fn rare(counters: &Tally) -> [(String, u64); RARE] {
@@ -27,7 +27,8 @@ pub fn rare(counters: &Tally) -> [(String, u64); RARE] {
     ];
     let mut all = Vec::from(of_worker.map(|(name, counter)| (name.to_owned(), counter.get())));
     all.extend(Refusal::ALL.map(|one| (format!("refused {}", one.word()), refused(one))));
-    all.extend(ConnectFailure::ALL.map(|one| (format!("failed {}", one.word()), failed(one))));
+    let failures = ConnectFailure::ALL.into_iter().filter(|one| *one != ConnectFailure::NoTls);
+    all.extend(failures.map(|one| (format!("failed {}", one.word()), failed(one))));
     all.try_into().expect("one for each")
 }
 

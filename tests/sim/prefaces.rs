@@ -64,7 +64,7 @@ struct Reader {
 }
 
 impl Decoder for Reader {
-    fn judge(&self, bytes: &[u8]) -> Judgement {
+    fn judge(&self, bytes: &[u8], _: &[u8]) -> Judgement {
         let Count { bytes: most, taken, is_bad } = self.count;
         match bytes.len() < most {
             true => Judgement::More,
@@ -89,7 +89,7 @@ impl Reader {
             fields: field.map_or_else(Box::default, Box::from),
             route: other.and_then(|other| other.id()),
             name: other.map(|_| NAME.into()),
-            protocol: None,
+            ..Told::default()
         }
     }
 }

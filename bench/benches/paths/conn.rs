@@ -101,12 +101,15 @@ impl Kernel {
                 | Action::Release(_)
                 | Action::AwaitBuffer(_)
                 | Action::EndSplices
-                // No route has a preface, or a header.
+                // No route has a preface.
                 | Action::Meet
                 | Action::AwaitPlace
                 | Action::Judge(_)
                 | Action::Recall
                 | Action::Head(_)
+                | Action::Say(_)
+                | Action::Heed(_)
+                | Action::Unanswered(_)
                 | Action::Vacate(_) => {}
             }
         }
