@@ -63,6 +63,10 @@ impl<R: Ring> Worker<R> {
         }
         self.lives.entry(index).waits_since = Tick::not_before(self.time.now());
         match patience.timeout() {
+            // It is a refusal, and looks like one however long nothing has moved.
+            Some(reason) if patience == Patience::Hold => {
+                self.apply(index, Event::PrefaceRefused(reason));
+            }
             Some(reason) => self.end(index, reason),
             None if patience == Patience::Keepalive => self.guard(index, Guards::silence),
             None => self.apply(index, Event::Expired(patience)),
