@@ -106,10 +106,7 @@ impl<R: Ring> Worker<R> {
                 let since = self.waits.since(index).unwrap_or(since);
                 (Some((since.after(timeouts.queue), Patience::Room)), None)
             }
-            Patience::Hold => {
-                let wait = line.listener.keeper.as_ref().map(|keeper| keeper.wait_at_most);
-                (wait.map(|wait| (since.after(wait), Patience::Hold)), None)
-            }
+            Patience::Hold => (self.keep.until(index).map(|due| (due, Patience::Hold)), None),
             Patience::Silence => {
                 let lazy = line.forwarding.lazy_wait.map(|wait| since.after(wait));
                 let lazy = lazy.map(|due| (due, Patience::Silence));
