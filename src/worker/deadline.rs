@@ -114,8 +114,8 @@ impl<R: Ring> Worker<R> {
             }
             Patience::Preface => {
                 let within = line.preface.as_ref().map(|preface| preface.within);
-                let opened = entry.opened.millis();
-                (within.map(|within| (opened.after(within), Patience::Preface)), None)
+                // Since it came, or since it was held last.
+                (within.map(|within| (since.after(within), Patience::Preface)), None)
             }
             Patience::Connect => {
                 let left = entry.connect_until.begins().since(since);
