@@ -63,6 +63,10 @@ impl<R: Ring> Worker<R> {
         }
         self.lives.entry(index).waits_since = Tick::not_before(self.time.now());
         match patience.timeout() {
+            // It is a refusal, and looks like one however long nothing has moved.
+            Some(reason) if patience == Patience::Hold => {
+                self.apply(index, Event::PrefaceRefused(reason));
+            }
             Some(reason) => self.end(index, reason),
             None if patience == Patience::Keepalive => self.guard(index, Guards::silence),
             None => self.apply(index, Event::Expired(patience)),
@@ -102,10 +106,7 @@ impl<R: Ring> Worker<R> {
                 let since = self.waits.since(index).unwrap_or(since);
                 (Some((since.after(timeouts.queue), Patience::Room)), None)
             }
-            Patience::Hold => {
-                let wait = line.listener.keeper.as_ref().map(|keeper| keeper.wait_at_most);
-                (wait.map(|wait| (since.after(wait), Patience::Hold)), None)
-            }
+            Patience::Hold => (self.keep.until(index).map(|due| (due, Patience::Hold)), None),
             Patience::Silence => {
                 let lazy = line.forwarding.lazy_wait.map(|wait| since.after(wait));
                 let lazy = lazy.map(|due| (due, Patience::Silence));
@@ -113,8 +114,8 @@ impl<R: Ring> Worker<R> {
             }
             Patience::Preface => {
                 let within = line.preface.as_ref().map(|preface| preface.within);
-                let opened = entry.opened.millis();
-                (within.map(|within| (opened.after(within), Patience::Preface)), None)
+                // Since it came, or since it was held last.
+                (within.map(|within| (since.after(within), Patience::Preface)), None)
             }
             Patience::Connect => {
                 let left = entry.connect_until.begins().since(since);

@@ -44,6 +44,8 @@ struct Held {
     number: u64,
     from: IpAddr,
     bar: Bar,
+    /// When its time is over, by what its listener said when it came.
+    until: Millis,
     /// It waits for a moment within the limits. Others are counted as refused already.
     waits: bool,
 }
@@ -61,6 +63,11 @@ impl Keep {
     /// When somebody who is held is to be looked after.
     pub(super) fn next(&self) -> Option<Millis> {
         self.held.values().any(|held| held.waits).then_some(self.next)
+    }
+
+    /// When the time of one that is held is over.
+    pub(super) fn until(&self, index: ConnIndex) -> Option<Millis> {
+        self.held.get(&index).map(|held| held.until)
     }
 
     /// How many are held.
@@ -87,6 +94,7 @@ impl<R: Ring> Worker<R> {
         let Some(bar) = self.enter_source(index, client) else { return Course::On };
         let line = self.routes.line(self.lives.entry(index).route);
         let keeper = line.listener.keeper.as_ref().expect("it has just refused one");
+        let until = self.time.now().after(keeper.wait_at_most);
         let most_held = ((self.ring.slots() / HELD_SHARE) as usize).max(HELD_LEAST);
         let action = match keeper.action {
             _ if self.keep.held.len() >= most_held => SourceAction::Reset,
@@ -104,7 +112,7 @@ impl<R: Ring> Worker<R> {
                 let waits = action == SourceAction::Wait;
                 let number = self.keep.numbers;
                 self.keep.numbers += 1;
-                self.keep.held.insert(index, Held { number, from: client, bar, waits });
+                self.keep.held.insert(index, Held { number, from: client, bar, until, waits });
                 self.apply(index, Event::Hold);
             }
         }

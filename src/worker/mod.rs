@@ -46,8 +46,9 @@ pub use tally::{Counted, Group, Tally};
 
 pub use crate::config::Timeouts;
 
-use crate::base::{Clock, Errno, Millis, WorkerId};
+use crate::base::{Clock, ConnIndex, Errno, Millis, WorkerId};
 use crate::budget::Budget;
+use crate::conn::Phase;
 use crate::metrics::WorkerCounters;
 use crate::ring::{Completion, FourTuple, Ring};
 use crate::topology::Topology;
@@ -179,6 +180,11 @@ impl<R: Ring> Worker<R> {
             self.errands.abandon();
         }
         Ok(!over)
+    }
+
+    /// Where the connection of a slot stands, for a simulation to look into.
+    pub fn phase(&mut self, index: ConnIndex) -> Phase {
+        self.lives.entry(index).conn.phase()
     }
 
     /// The ring, for a simulation to look into.

@@ -30,8 +30,9 @@ pub struct Prefaces {
     pub(super) clients: HashMap<ConnIndex, Client>,
     /// By number: those that wait. They are in the other list, too.
     waiting: BTreeMap<u64, ConnIndex>,
-    /// Those that come without the header that others send: the first decoder is not for them.
-    direct: HashMap<ConnIndex, Arc<Preface>>,
+    /// Those that were judged by their own addresses: how they are read, and how many decoders are
+    /// not for them, as a header that others send. A change of their listener changes neither.
+    direct: HashMap<ConnIndex, (Arc<Preface>, usize)>,
     next_number: u64,
 }
 
@@ -113,22 +114,19 @@ impl Prefaces {
         is_seated
     }
 
-    /// A client sends no header, where trusted ones do.
-    pub(super) fn comes_directly(&mut self, index: ConnIndex, preface: Arc<Preface>) {
-        self.direct.insert(index, preface);
+    /// A client sends no header, though trusted ones may: so many decoders are not for it.
+    pub(super) fn comes_directly(&mut self, at: ConnIndex, preface: Arc<Preface>, headers: usize) {
+        self.direct.insert(at, (preface, headers));
     }
 
     /// A client's first moment at its place.
     fn seat(&mut self, index: ConnIndex) -> Client {
-        let preface = self.direct.remove(&index);
-        Client::Read(Read {
-            bytes: Vec::new(),
-            decoded: preface.is_some().into(),
-            preface,
-            answer: &[],
-            is_said: true,
-            request: None,
-        })
+        let (preface, decoded) = match self.direct.remove(&index) {
+            Some((preface, headers)) => (Some(preface), headers),
+            None => (None, 0),
+        };
+        let (bytes, answer) = (Vec::new(), &[][..]);
+        Client::Read(Read { bytes, decoded, preface, answer, is_said: true, request: None })
     }
 
     /// Whether there is a place for somebody who waits.
@@ -418,10 +416,13 @@ mod tests {
         }
     }
 
-    fn take(prefaces: &mut Prefaces, said: &[u8], count: usize) -> Judgement {
+    fn lines(count: usize) -> Arc<Preface> {
         let decoders = (0..count).map(|_| Box::new(Line) as Box<dyn Decoder>).collect();
-        let preface = Preface { decoders, within: Duration::ZERO, trust: None };
-        prefaces.take(ConnIndex(7), said, Arc::new(preface)).0
+        Arc::new(Preface { decoders, within: Duration::ZERO, trust: None })
+    }
+
+    fn take(prefaces: &mut Prefaces, said: &[u8], count: usize) -> Judgement {
+        prefaces.take(ConnIndex(7), said, lines(count)).0
     }
 
     #[test]
@@ -462,6 +463,16 @@ mod tests {
         assert!(prefaces.ask(ConnIndex(7)));
         let line = take(&mut prefaces, b"a\n", 2);
         assert_eq!(take(&mut prefaces, b"b\n", 1), line);
+    }
+
+    #[test]
+    fn who_was_judged_by_its_address_is_read_by_no_header_that_a_change_asks_for() {
+        let (mut prefaces, one) = (Prefaces::new(1), ConnIndex(7));
+        prefaces.comes_directly(one, lines(1), 0);
+        assert!(prefaces.ask(one));
+        let (judgement, preface) = prefaces.take(one, b"a\n", lines(2));
+        assert_eq!(judgement, Judgement::Done { taken_bytes: 2, told: Told::default() });
+        assert_eq!(prefaces.read(one).judge(&preface), None, "it has said all");
     }
 
     #[test]

@@ -96,9 +96,7 @@ impl<R: Ring> Worker<R> {
         let preface = line.preface.as_ref().expect("its route asks for one");
         let headers = usize::from(preface.trust.is_some());
         if preface.decoders.len() > headers {
-            if headers > 0 {
-                self.prefaces.comes_directly(index, preface.clone());
-            }
+            self.prefaces.comes_directly(index, preface.clone(), headers);
             return self.apply(index, Event::PrefaceAwaited);
         }
         let onward = line.onward();

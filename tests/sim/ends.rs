@@ -123,7 +123,11 @@ impl Ends {
         // name is another one.
         if !matches!(
             change,
-            Change::Open(_) | Change::AddServer(_) | Change::Retell(..) | Change::Reread(..)
+            Change::Open(_)
+                | Change::AddServer(_)
+                | Change::Retell(..)
+                | Change::Reread(..)
+                | Change::Rekeep(..)
         ) {
             self.server_gone.get_or_insert(now);
         }
@@ -184,6 +188,7 @@ impl SimRing {
         let now = self.now();
         if kind == OpKind::Close && side == Side::Client {
             self.ends.emptied = self.ends.closing.remove(&done.token.pack());
+            self.gate.left.extend(self.ends.emptied);
         }
         if matches!(kind, OpKind::Receive | OpKind::Splice) {
             // The bytes that found no buffer included.
@@ -346,12 +351,15 @@ impl End {
                 | Reason::QueueTimeout
                 | Reason::BadPreamble
                 | Reason::PreambleTimeout
+                | Reason::Denied
+                | Reason::SourceLimit
         )
     }
 
-    /// Whose it is could not be found out, or it was gone by then.
+    /// Whose it is could not be found out, it was gone by then, or it may not come.
     pub fn is_unmet(&self) -> bool {
-        matches!(self.reason, Reason::BadPreamble | Reason::ClientGone)
+        use Reason::{BadPreamble, ClientGone, Denied, SourceLimit};
+        matches!(self.reason, BadPreamble | ClientGone | Denied | SourceLimit)
     }
 
     /// An end from outside has a cause, and its time had come.

@@ -282,6 +282,32 @@ faults! {
     GoneBetween,
     /// A client was not read by a decoder that is for others.
     CameDirectly,
+    /// A client was denied by its own address.
+    DeniedMet,
+    /// The same by the address that its header says.
+    DeniedByHeader,
+    /// One was reset at the limits of its source.
+    RefusedBySource,
+    /// One waited to the end of its time for its source to have room.
+    WaitedInVain,
+    /// One sat in a tarpit to the end of its time.
+    SatInTarpit,
+    /// One that had waited went on.
+    WentOn,
+    /// The same with its header read before.
+    WentOnRead,
+    /// The same with its direction ended meanwhile.
+    WentOnEnded,
+    /// One was reset by its peer while it was held.
+    ResetWhileHeld,
+    /// One was ended by an order or a timeout that had been held.
+    EndedWhileHeld,
+    /// One came for which there are no limits, though there are some for others.
+    CameExempt,
+    /// A source had clients at several workers.
+    SourceElsewhere,
+    /// A listener's rules and limits changed while clients of it were held.
+    RekeptWhileHeld,
 }
 
 impl Fault {

@@ -376,6 +376,11 @@ impl SimRing {
         }
     }
 
+    /// Whether the worker has begun with a client.
+    pub fn has_begun(&self, client: usize) -> bool {
+        self.telling.clients.get(&client).is_some_and(|told| told.began.is_some())
+    }
+
     fn slot_of(&self, client: usize) -> Option<ConnIndex> {
         let slots = &self.slots[Side::Client as usize];
         slots.iter().position(|slot| *slot == Some(client)).map(|slot| ConnIndex(slot as u32))

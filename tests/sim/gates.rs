@@ -40,6 +40,7 @@ impl SimRing {
     pub fn hand_over(&mut self, change: Change, topology: &Topology, gates: &[Option<GateId>]) {
         let pools = self.telling.after(change);
         self.telling.adopt(topology, &pools);
+        self.gate.adopt(change);
         self.supplies.closing.clear();
         for (listener, gate) in gates.iter().enumerate() {
             let before = self.listeners[listener].gate;
@@ -74,6 +75,7 @@ impl SimRing {
             Change::Rename(_) if self.live > 0 => self.faults.note(Fault::ServerRenamed),
             Change::Retell(..) if self.live > 0 => self.faults.note(Fault::Retold),
             Change::Reread(listener, _) => self.note_reread(listener),
+            Change::Rekeep(listener, _) => self.note_rekept(listener),
             _ => {}
         }
     }

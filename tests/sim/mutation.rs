@@ -122,6 +122,20 @@ pub enum Mutation {
     ForgetsSilent,
     /// A client goes by the route that it asks for.
     ForgetsRoute,
+    /// A client that is denied is not let in.
+    AdmitsDenied,
+    /// A source has no more clients than it may.
+    CrowdsSource,
+    /// Nobody is kept out for whom no limit is.
+    RefusesEarly,
+    /// Who waits goes on when its source has room.
+    ForgetsHeld,
+    /// Nobody is held for longer than the config says.
+    HoldsOn,
+    /// Nor for less.
+    LeavesTarpit,
+    /// Sources are left (broken by the run, not here).
+    LeaksSource,
     /// Places of those who are read come home (broken by the run, not here).
     LeaksPlace,
     /// Permits come home (broken by the run, not here).
@@ -132,7 +146,7 @@ pub enum Mutation {
 
 impl Mutation {
     /// Everything that the oracle must notice.
-    pub const BROKEN: [Mutation; 61] = [
+    pub const BROKEN: [Mutation; 68] = [
         Mutation::KeepsBuffer,
         Mutation::LosesData,
         Mutation::ReleasesTwice,
@@ -191,6 +205,13 @@ impl Mutation {
         Mutation::ConnectsEarly,
         Mutation::ForgetsSilent,
         Mutation::ForgetsRoute,
+        Mutation::AdmitsDenied,
+        Mutation::CrowdsSource,
+        Mutation::RefusesEarly,
+        Mutation::ForgetsHeld,
+        Mutation::HoldsOn,
+        Mutation::LeavesTarpit,
+        Mutation::LeaksSource,
         Mutation::LeaksPlace,
         Mutation::LeaksPermit,
         Mutation::LeaksServer,
@@ -252,6 +273,13 @@ impl Mutation {
             Mutation::ConnectsEarly => "before its first byte",
             Mutation::ForgetsSilent => "is silent, and no server is asked",
             Mutation::ForgetsRoute => "of another route than its name's",
+            Mutation::AdmitsDenied => "which is denied, was let in",
+            Mutation::CrowdsSource => "clients of one source",
+            Mutation::RefusesEarly => "is held without a limit",
+            Mutation::ForgetsHeld => "waits though its source has room",
+            Mutation::HoldsOn => "is held beyond its time",
+            Mutation::LeavesTarpit => "was held for less than its time",
+            Mutation::LeaksSource => "sources did not come home",
             Mutation::LeaksPlace => "places did not come home",
             Mutation::LeaksPermit => "permits did not come home",
             Mutation::LeaksServer => "connections did not come home",

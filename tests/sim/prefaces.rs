@@ -14,6 +14,7 @@ use portcullis::worker::{Decoder, Judgement, Preface, PrefacePlan, Told};
 
 use crate::fault::Fault;
 use crate::heading::RECEIVED;
+use crate::keepers;
 use crate::mutation::Mutation;
 use crate::random::{Random, pattern};
 use crate::ring::SimRing;
@@ -133,7 +134,7 @@ pub fn asked(seed: u64, wirings: &[Wiring]) -> Option<Asked> {
         prefaces: prefaces.collect(),
         within: Duration::from_millis(random.pick(&[30, 200, 1500])),
         places: random.pick(&[1, 2, 3, 100]),
-        meets: random.percent(50),
+        meets: random.percent(50) || keepers::are_drawn(seed),
         directs: None,
         seconds: vec![None; wirings.len()],
         tells_ends: false,
@@ -256,6 +257,12 @@ impl SimRing {
         Some(heard)
     }
 
+    /// How long the header is that says for whom a client comes, if it sends one.
+    pub fn header_bytes(&self, client: usize) -> Option<u64> {
+        let asked = self.prefaces.as_ref().filter(|asked| !asked.is_direct(client))?;
+        asked.prefaces[*self.origin.get(&client)?].map(|count| count.bytes as u64)
+    }
+
     /// Whether a client asks for another route than its listener's own.
     pub fn asks_for_route(&self, client: usize) -> bool {
         self.told_of(client).is_some_and(|heard| heard.name.is_some())
@@ -273,7 +280,8 @@ impl SimRing {
     /// Whether a client's address is looked at before it is read.
     pub fn meets(&self, client: usize) -> bool {
         let asked = self.prefaces.as_ref().is_some_and(|asked| asked.meets);
-        if self.says_hello(client) {
+        let is_kept = |listener| self.gate.ever.contains(listener);
+        if self.says_hello(client) || self.origin.get(&client).is_some_and(is_kept) {
             return true;
         }
         let listener = self.origin.get(&client);
@@ -328,7 +336,8 @@ impl Readings {
     pub fn check(&mut self, ring: &SimRing, within: Duration) {
         let most = within.as_millis() as u64 + SLACK_MILLIS;
         for &client in ring.origin.keys() {
-            if ring.links[client].closed || !ring.is_in_preface(client) {
+            let is_held = ring.gate.held.contains(&client);
+            if ring.links[client].closed || is_held || !ring.is_in_preface(client) {
                 self.since.remove(&client);
                 continue;
             }

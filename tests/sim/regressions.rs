@@ -132,3 +132,20 @@ fn a_header_that_a_server_does_not_read_is_owed_to_it() {
     holds(8521);
     holds(9835);
 }
+
+#[test]
+fn a_client_that_waited_for_its_source_in_vain_is_reset_however_long_nothing_moved() {
+    holds(40);
+    holds(1840);
+}
+
+#[test]
+fn a_tarpit_has_an_end_when_a_change_takes_its_limits_away() {
+    holds(722);
+}
+
+#[test]
+fn a_client_that_was_held_has_its_time_to_say_a_preface() {
+    holds(533);
+    holds(1337);
+}

@@ -19,6 +19,7 @@ use crate::pipes::{Pipes, is_pipe};
 use crate::prefaces::Asked;
 use crate::random::Random;
 use crate::scenario::{Knock, Shape};
+use crate::sources::Gate;
 use crate::unkind::Repeats;
 
 /// The cancel that makes a side quiet; one that ends a connection may look the same.
@@ -91,6 +92,8 @@ pub struct SimRing {
     pub wirings: Vec<Wiring>,
     /// What its clients are read for before a server is chosen.
     pub prefaces: Option<Asked>,
+    /// Who of its clients may come.
+    pub gate: Gate,
     /// How servers are told of its clients.
     pub telling: Telling,
     /// Clients begin with hellos.
@@ -147,6 +150,7 @@ impl SimRing {
             supplies: Supplies::default(),
             wirings: Vec::new(),
             prefaces: None,
+            gate: Gate::default(),
             telling: Telling::default(),
             hellos: false,
             origin: BTreeMap::new(),
@@ -257,6 +261,8 @@ impl SimRing {
             }
             OpKind::Receive => {
                 if let Some(link) = self.link_at(conn, side) {
+                    *self.gate.shown.entry(link).or_default() +=
+                        u64::from(done.result.unwrap_or(0));
                     let link = &mut self.links[link];
                     link.waits = done.result == Err(Errno::ENOBUFS);
                     if let Some(Buffer(id)) = done.buffer.filter(|_| link.quieted) {

@@ -30,9 +30,11 @@ use crate::prefaces::{self, Readings};
 use crate::random::Random;
 use crate::ring::SimRing;
 use crate::scenario::{Access, Scenario, Stop};
+use crate::sources::{Book, Gate};
 use crate::tally::Tally;
 use crate::world::World;
 
+mod gate;
 mod steers;
 
 /// How long nothing may move once nothing goes wrong any more, in virtual time, and how many turns
@@ -88,6 +90,7 @@ struct Run {
     readings: Vec<Readings>,
     /// By worker.
     dues: Vec<Dues>,
+    book: Book,
     /// What had moved, and since when nothing more, jumps of the clock left out.
     still_since: (u64, u64),
     /// Some were here when the run was stopped.
@@ -142,6 +145,7 @@ impl Run {
             resets: (0..scenario.workers).map(|_| Resets::default()).collect(),
             readings: (0..scenario.workers).map(|_| Readings::default()).collect(),
             dues: (0..scenario.workers).map(|_| Dues::default()).collect(),
+            book: Book::default(),
             still_since: (0, 0),
             held: false,
             stopped: None,
@@ -169,6 +173,7 @@ impl Run {
         ring.wirings = scenario.wirings.clone();
         ring.prefaces = scenario.prefaces.clone();
         ring.hellos = scenario.hellos;
+        ring.gate = scenario.keepings.as_ref().map(Gate::new).unwrap_or_default();
         if scenario.workers > 1 {
             ring.longest_nap = 10;
         }
@@ -249,6 +254,7 @@ impl Run {
             self.check_still();
             self.world.check_bounds();
             self.check_topology(worker);
+            self.check_sources(worker);
             self.check_prefaces(worker);
             let ring = &mut self.workers[worker].ring().inner;
             self.dues[worker].check(ring, &self.scenario);
@@ -412,6 +418,7 @@ impl Run {
             oracle::judge(ring, &scenario, held);
             oracle::check_home(ring);
         }
+        self.judge_sources();
         if self.mutation == Mutation::CountsHeader {
             self.count_headers();
         }

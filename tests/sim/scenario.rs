@@ -12,6 +12,7 @@ use crate::fault::{Fault, Faults};
 use crate::forwarding::{self, Tellings};
 use crate::guards;
 use crate::hellos;
+use crate::keepers::{self, Keepings};
 use crate::peer::Peer;
 use crate::ports;
 use crate::prefaces::{self, Asked};
@@ -126,6 +127,8 @@ pub struct Scenario {
     pub prefaces: Option<Asked>,
     /// Clients begin with hellos, which workers read themselves.
     pub hellos: bool,
+    /// Who may come, and how many of one source.
+    pub keepings: Option<Keepings>,
     /// How servers are told of clients.
     pub tellings: Tellings,
     /// In the order of their moments.
@@ -170,6 +173,7 @@ impl Scenario {
             steers: steers(seed, wirings.len(), servers),
             returns: drains::returns(seed),
             drains_parts: !drains::of_parts(seed, wirings.len()).is_empty(),
+            keepings: keepers::keepings(seed, wirings.len(), prefaces.is_some()),
             access: access(seed),
             prefaces,
             hellos,
@@ -223,6 +227,7 @@ impl Scenario {
         timed
             || self.prefaces.is_some()
             || self.hellos
+            || self.keepings.is_some()
             || self.evict.is_some()
             || self.drains_parts
             || self.stop != Stop::WhenQuiet
@@ -387,6 +392,7 @@ fn steers(seed: u64, listeners: usize, servers: usize) -> VecDeque<(u64, Steer)>
     steers.extend(drains::of_parts(seed, listeners));
     steers.extend(forwarding::changes(seed));
     steers.extend(hellos::changes(seed, listeners));
+    steers.extend(keepers::changes(seed, listeners));
     if ![2, 4, 6].contains(&(seed % 7)) {
         steers.sort_by_key(|(at, _)| *at);
         return steers.into();

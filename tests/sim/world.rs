@@ -16,6 +16,7 @@ use portcullis::upstream::{Rules, Servers};
 use crate::evictions;
 use crate::forwarding::Tellings;
 use crate::hellos;
+use crate::keepers::Keeping;
 use crate::mutation::Mutation;
 use crate::scenario::Scenario;
 
@@ -43,6 +44,8 @@ pub enum Change {
     Retell(usize, usize),
     /// The clients of a listener are read in another way.
     Reread(usize, usize),
+    /// Others may come to a listener, or more of one source.
+    Rekeep(usize, usize),
 }
 
 /// Everything that a topology is made from, and the one that was.
@@ -67,6 +70,8 @@ pub struct World {
     terms: Vec<Terms>,
     /// How servers may be told of clients.
     later: Vec<Forwarding>,
+    /// What listeners may ask of clients' addresses.
+    keepings: Vec<Keeping>,
     /// Clients begin with hellos.
     hellos: bool,
     /// By listener: where clients go that ask for it by name.
@@ -95,20 +100,7 @@ impl World {
             if known.is_none() {
                 upstreams.push(asked);
             }
-            let listener = config::Listener {
-                name: name_of(nth),
-                bind: Vec::new(),
-                upstream,
-                preamble: config::Preamble::default(),
-                sniffing: config::Sniffing::default(),
-                access: config::Access::default(),
-                per_source: None,
-                sockets: SocketOptions::default(),
-                max_connections: scenario.quotas[nth],
-                at_limit: scenario.at_limit,
-                evict_idle_after: evictions::idle_after(scenario, mutation),
-                timeouts: scenario.timeouts.clone(),
-            };
+            let listener = listener(nth, upstream, scenario, mutation);
             listeners.push((listener, true));
         }
         let broken = |way: &Forwarding| Tellings::broken(mutation, way.clone());
@@ -147,8 +139,11 @@ impl World {
             terms: scenario.terms.clone(),
             hellos: scenario.hellos,
             later: scenario.tellings.later.iter().map(broken).collect(),
+            keepings: scenario.keepings.iter().flat_map(|all| all.later.clone()).collect(),
             names: scenario.wirings.iter().map(|_| Arc::default()).collect(),
         };
+        let broken = |keeping: &mut Keeping| *keeping = keeping.clone().broken(mutation);
+        world.keepings.iter_mut().for_each(broken);
         world.renew();
         world
     }
@@ -226,6 +221,16 @@ impl World {
                 }
                 hellos::obey(listener, way);
                 *is_there
+            }
+            Change::Rekeep(nth, later) => {
+                let (listener, is_there) = &mut self.listeners[nth];
+                let Keeping { access, per_source } = self.keepings[later].clone();
+                let is_same = listener.access == access && listener.per_source == per_source;
+                if !*is_there || is_same {
+                    return false;
+                }
+                (listener.access, listener.per_source) = (access, per_source);
+                true
             }
             Change::DropServer(nth) => self.with_servers(|servers, _| {
                 let name = name_of_server(nth);
@@ -367,6 +372,32 @@ fn gate(listener: usize, owner: usize) -> GateSpec {
         address: SocketAddr::from(([127, 0, 0, 1], 7000 + listener as u16)),
         inherited: false,
         queue_of: WorkerId::at(owner),
+    }
+}
+
+/// A listener of the scenario, which goes to this upstream.
+fn listener(
+    nth: usize,
+    upstream: usize,
+    scenario: &Scenario,
+    mutation: Mutation,
+) -> config::Listener {
+    let keeping = scenario.keepings.as_ref().map(|all| all.first[nth].clone());
+    let keeping = keeping.map(|keeping| keeping.broken(mutation));
+    let (access, per_source) = keeping.map(|it| (it.access, it.per_source)).unwrap_or_default();
+    config::Listener {
+        name: name_of(nth),
+        bind: Vec::new(),
+        upstream,
+        preamble: config::Preamble::default(),
+        sniffing: config::Sniffing::default(),
+        access,
+        per_source,
+        sockets: SocketOptions::default(),
+        max_connections: scenario.quotas[nth],
+        at_limit: scenario.at_limit,
+        evict_idle_after: evictions::idle_after(scenario, mutation),
+        timeouts: scenario.timeouts.clone(),
     }
 }
 
