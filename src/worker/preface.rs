@@ -30,9 +30,9 @@ pub struct Prefaces {
     pub(super) clients: HashMap<ConnIndex, Client>,
     /// By number: those that wait. They are in the other list, too.
     waiting: BTreeMap<u64, ConnIndex>,
-    /// Those that were judged by their own addresses: how they are read, and how many decoders are
-    /// not for them, as a header that others send. A change of their listener changes neither.
-    direct: HashMap<ConnIndex, (Arc<Preface>, usize)>,
+    /// Those that were met: how they are read, and how many decoders are not for them, as a header
+    /// that others send. A change of their listener changes neither.
+    met: HashMap<ConnIndex, (Arc<Preface>, usize)>,
     next_number: u64,
 }
 
@@ -80,12 +80,12 @@ pub(super) struct Kept {
 impl Prefaces {
     pub(super) fn new(places: usize) -> Prefaces {
         let (clients, waiting) = (HashMap::new(), BTreeMap::new());
-        Prefaces { places, clients, waiting, direct: HashMap::new(), next_number: 0 }
+        Prefaces { places, clients, waiting, met: HashMap::new(), next_number: 0 }
     }
 
     /// Whether nobody is here.
     pub fn is_empty(&self) -> bool {
-        self.clients.is_empty() && self.direct.is_empty()
+        self.clients.is_empty() && self.met.is_empty()
     }
 
     /// How many wait for a place.
@@ -114,14 +114,14 @@ impl Prefaces {
         is_seated
     }
 
-    /// A client sends no header, though trusted ones may: so many decoders are not for it.
-    pub(super) fn comes_directly(&mut self, at: ConnIndex, preface: Arc<Preface>, headers: usize) {
-        self.direct.insert(at, (preface, headers));
+    /// A client was met, and so many decoders are not for it: headers, if it sends none.
+    pub(super) fn meet(&mut self, at: ConnIndex, preface: Arc<Preface>, headers: usize) {
+        self.met.insert(at, (preface, headers));
     }
 
     /// A client's first moment at its place.
     fn seat(&mut self, index: ConnIndex) -> Client {
-        let (preface, decoded) = match self.direct.remove(&index) {
+        let (preface, decoded) = match self.met.remove(&index) {
             Some((preface, headers)) => (Some(preface), headers),
             None => (None, 0),
         };
@@ -147,7 +147,7 @@ impl Prefaces {
 
     /// A client is gone, or needs its place no more. Says what it leaves behind.
     fn leave(&mut self, index: ConnIndex) -> Option<Chunk> {
-        self.direct.remove(&index);
+        self.met.remove(&index);
         match self.clients.remove(&index)? {
             Client::Waiting(number) => {
                 self.waiting.remove(&number);
@@ -166,15 +166,17 @@ impl Prefaces {
         }
     }
 
-    /// Takes what a client has said, and says what that comes to, and how it is read: so, unless it
-    /// has begun otherwise.
-    fn take(&mut self, at: ConnIndex, said: &[u8], now: Arc<Preface>) -> (Judgement, Arc<Preface>) {
+    /// Takes what a client has said, and says how it is read: so, unless it has begun otherwise.
+    /// One that was not met sends no header, even where a change has asked for one since it came:
+    /// nobody has looked whether it may.
+    fn take(&mut self, at: ConnIndex, said: &[u8], now: Arc<Preface>) -> Arc<Preface> {
         let read = self.read(at);
         read.bytes.reserve_exact(said.len());
         read.bytes.extend_from_slice(said);
-        let preface = read.preface.get_or_insert(now).clone();
-        let judgement = read.judge(&preface).expect("who has said all is not received from");
-        (judgement, preface)
+        if read.preface.is_none() {
+            read.decoded = usize::from(now.trust.is_some());
+        }
+        read.preface.get_or_insert(now).clone()
     }
 
     /// What is left of a client's words is kept for its server. Says whether anything is; if not,
@@ -289,9 +291,9 @@ impl<R: Ring> Worker<R> {
             return self.preface_done(index);
         }
         let now = line.preface.clone().expect("its route asks for one");
-        let (judgement, preface) = self.prefaces.take(index, self.ring.bytes(chunk), now);
+        self.prefaces.take(index, self.ring.bytes(chunk), now);
         self.ring.release(chunk.buffer);
-        self.decode(index, &preface, judgement);
+        self.decode_on(index);
     }
 
     /// A client that was held, or has its answer, goes on being read.
@@ -393,103 +395,4 @@ impl<R: Ring> Worker<R> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use super::*;
-    use crate::worker::decoder::{Decoder, Told};
-
-    /// Takes a line, and keeps what follows.
-    #[derive(Debug)]
-    struct Line;
-
-    impl Decoder for Line {
-        fn judge(&self, bytes: &[u8], _: &[u8]) -> Judgement {
-            match bytes.iter().position(|byte| *byte == b'\n') {
-                Some(end) => Judgement::Done { taken_bytes: end + 1, told: Told::default() },
-                None => Judgement::More,
-            }
-        }
-
-        fn most_bytes(&self) -> usize {
-            8
-        }
-    }
-
-    fn lines(count: usize) -> Arc<Preface> {
-        let decoders = (0..count).map(|_| Box::new(Line) as Box<dyn Decoder>).collect();
-        Arc::new(Preface { decoders, within: Duration::ZERO, trust: None })
-    }
-
-    fn take(prefaces: &mut Prefaces, said: &[u8], count: usize) -> Judgement {
-        prefaces.take(ConnIndex(7), said, lines(count)).0
-    }
-
-    #[test]
-    fn a_preface_comes_in_pieces_and_what_follows_it_is_kept_in_order() {
-        let (mut prefaces, one) = (Prefaces::new(1), ConnIndex(7));
-        assert!(prefaces.ask(one));
-        assert_eq!(take(&mut prefaces, b"ab", 1), Judgement::More);
-        let judgement = take(&mut prefaces, b"c\nserver", 1);
-        assert_eq!(judgement, Judgement::Done { taken_bytes: 4, told: Told::default() });
-        assert!(prefaces.keep(one));
-        let kept = prefaces.kept(one).expect("it has said more than a preface");
-        assert_eq!(kept.bytes[kept.from..], *b"server");
-        assert!(prefaces.keeps_more(one));
-        assert_eq!(prefaces.leave(one), None);
-        assert!(prefaces.is_empty(), "its place is free");
-    }
-
-    #[test]
-    fn a_preface_that_is_all_taken_leaves_nothing_behind() {
-        let (mut prefaces, one) = (Prefaces::new(1), ConnIndex(7));
-        prefaces.ask(one);
-        take(&mut prefaces, b"c\n", 1);
-        assert!(!prefaces.keep(one));
-        assert!(prefaces.is_empty());
-    }
-
-    #[test]
-    fn a_preface_without_an_end_is_bad_at_its_bound() {
-        let (mut prefaces, one) = (Prefaces::new(1), ConnIndex(7));
-        prefaces.ask(one);
-        assert_eq!(take(&mut prefaces, b"1234567", 1), Judgement::More);
-        assert_eq!(take(&mut prefaces, b"8", 1), Judgement::Bad(PreambleFault::TooLong));
-    }
-
-    #[test]
-    fn who_has_begun_one_preface_goes_on_with_it_where_a_change_makes_it_shorter() {
-        let mut prefaces = Prefaces::new(1);
-        assert!(prefaces.ask(ConnIndex(7)));
-        let line = take(&mut prefaces, b"a\n", 2);
-        assert_eq!(take(&mut prefaces, b"b\n", 1), line);
-    }
-
-    #[test]
-    fn who_was_judged_by_its_address_is_read_by_no_header_that_a_change_asks_for() {
-        let (mut prefaces, one) = (Prefaces::new(1), ConnIndex(7));
-        prefaces.comes_directly(one, lines(1), 0);
-        assert!(prefaces.ask(one));
-        let (judgement, preface) = prefaces.take(one, b"a\n", lines(2));
-        assert_eq!(judgement, Judgement::Done { taken_bytes: 2, told: Told::default() });
-        assert_eq!(prefaces.read(one).judge(&preface), None, "it has said all");
-    }
-
-    #[test]
-    fn places_are_given_in_order_and_those_who_leave_are_passed_over() {
-        let mut prefaces = Prefaces::new(2);
-        let seated = [0, 1, 2, 3, 4].map(|slot| prefaces.ask(ConnIndex(slot)));
-        assert_eq!(seated, [true, true, false, false, false]);
-        assert!(prefaces.ask(ConnIndex(0)), "it has its place already");
-        assert_eq!(prefaces.call(), None);
-        prefaces.leave(ConnIndex(2));
-        prefaces.leave(ConnIndex(1));
-        assert!(!prefaces.ask(ConnIndex(5)), "others wait");
-        assert_eq!(prefaces.call(), Some(ConnIndex(3)));
-        assert_eq!(prefaces.call(), None);
-        for slot in [0, 3, 4, 5] {
-            assert_eq!(prefaces.leave(ConnIndex(slot)), None);
-        }
-        assert!(prefaces.is_empty() && prefaces.waiting.is_empty());
-    }
-}
+mod tests;

@@ -77,6 +77,7 @@ impl<R: Ring> Worker<R> {
             Some(None) => self.apply(index, Event::PrefaceRefused(Reason::ClientGone)),
             // Its header says whom it comes for, and then that one is judged.
             Some(Some(peer)) if trust.is_some_and(|trust| trust.trusts(peer.ip())) => {
+                self.prefaces.meet(index, preface.clone(), 0);
                 self.apply(index, Event::PrefaceAwaited);
             }
             Some(Some(_)) if trust.is_some_and(|it| it.accept_proxy == AcceptProxy::Required) => {
@@ -96,7 +97,7 @@ impl<R: Ring> Worker<R> {
         let preface = line.preface.as_ref().expect("its route asks for one");
         let headers = usize::from(preface.trust.is_some());
         if preface.decoders.len() > headers {
-            self.prefaces.comes_directly(index, preface.clone(), headers);
+            self.prefaces.meet(index, preface.clone(), headers);
             return self.apply(index, Event::PrefaceAwaited);
         }
         let onward = line.onward();
