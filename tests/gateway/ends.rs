@@ -81,7 +81,7 @@ fn a_wrong_end_is_answered_by_how_it_is_written() {
         assert!(answer.code != Some(0) && answer.complaint.contains(said), "{answer:?}");
     }
     let answer = ask(&gateway, &["conns", "--by", "worker"]);
-    assert!(answer.code == Some(2) && answer.complaint.contains("src, server, listener"));
+    assert!(answer.code == Some(2) && answer.complaint.contains("src, pair, server, listener"));
     gateway.stop();
 }
 

@@ -38,10 +38,10 @@ const RARE: [&str; 11] = [
 /// `access_log.rs`, `source_ports.rs` and `server_limits.rs` look at them.
 const ELSEWHERE: [&str; 5] = [
     "portcullis_listener_paused",
-    "portcullis_listener_busiest_pair",
     "portcullis_access_log_lines",
     "portcullis_upstream_clients_waiting",
     "portcullis_server_connections_limit",
+    "portcullis_listener_busiest_pair",
 ];
 
 /// Upstreams whose servers are a plain list have no search: `origins.rs` has others.
