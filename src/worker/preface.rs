@@ -55,6 +55,8 @@ pub(super) struct Read {
     preface: Option<Arc<Preface>>,
     /// How many of the decoders have had theirs.
     decoded: usize,
+    /// It was met: its opening is noted when it was read, as who it is was not known before.
+    is_met: bool,
     /// What was last answered, and whether it was said.
     pub(super) answer: &'static [u8],
     pub(super) is_said: bool,
@@ -121,12 +123,12 @@ impl Prefaces {
 
     /// A client's first moment at its place.
     fn seat(&mut self, index: ConnIndex) -> Client {
-        let (preface, decoded) = match self.met.remove(&index) {
-            Some((preface, headers)) => (Some(preface), headers),
-            None => (None, 0),
-        };
+        let met = self.met.remove(&index);
+        let is_met = met.is_some();
+        let (preface, decoded) =
+            met.map_or((None, 0), |(preface, headers)| (Some(preface), headers));
         let (bytes, answer) = (Vec::new(), &[][..]);
-        Client::Read(Read { bytes, decoded, preface, answer, is_said: true, request: None })
+        Client::Read(Read { bytes, decoded, is_met, preface, answer, is_said: true, request: None })
     }
 
     /// Whether there is a place for somebody who waits.
@@ -302,16 +304,15 @@ impl<R: Ring> Worker<R> {
         let preface = read.preface.clone().expect("it was being read");
         match read.judge(&preface) {
             Some(judgement) => self.decode(index, &preface, judgement),
-            None => self.read_through(index, &preface),
+            None => self.read_through(index),
         }
     }
 
     /// All of it is there.
-    fn read_through(&mut self, index: ConnIndex, preface: &Preface) {
+    fn read_through(&mut self, index: ConnIndex) {
+        let is_met = self.prefaces.read(index).is_met;
         self.preface_done(index);
-        let line = self.routes.line(self.lives.entry(index).route);
-        // Who it is was not known before.
-        if preface.trust.is_some() || line.listener.keeper.is_some() {
+        if is_met {
             self.ask_for_opening(index);
         }
     }
@@ -331,7 +332,7 @@ impl<R: Ring> Worker<R> {
             }
             match self.prefaces.read(index).judge(preface) {
                 Some(next) => judgement = next,
-                None => return self.read_through(index, preface),
+                None => return self.read_through(index),
             }
         }
     }

@@ -149,3 +149,8 @@ fn a_client_that_was_held_has_its_time_to_say_a_preface() {
     holds(533);
     holds(1337);
 }
+
+#[test]
+fn an_opening_is_noted_once_where_a_change_makes_clients_be_met_that_were_not() {
+    holds(264);
+}
