@@ -276,7 +276,7 @@ pub(super) fn sources(now: &Reading) -> Table {
         Row { key: index.to_string(), cells: vec![source, Cell::Count(one.refused)] }
     };
     let rows = now.sources.most_refused.iter().enumerate().map(row).collect();
-    Table { title: "Sources", path: "sources.most_refused", heads: SOURCES, rows }
+    Table { title: "Sources", path: "refused_sources", heads: SOURCES, rows }
 }
 
 /// Over all listeners; a refusal says that it is one, and by which limit. What never came is left
