@@ -33,6 +33,8 @@ pub(super) struct Keep {
     held: HashMap<ConnIndex, Held>,
     /// How many ever were.
     numbers: u64,
+    /// How many of them wait: a turn is not to look through those that sit in a tarpit.
+    waiting: usize,
     /// When to look after them.
     next: Millis,
 }
@@ -62,7 +64,21 @@ pub(super) enum Course {
 impl Keep {
     /// When somebody who is held is to be looked after.
     pub(super) fn next(&self) -> Option<Millis> {
-        self.held.values().any(|held| held.waits).then_some(self.next)
+        (self.waiting > 0).then_some(self.next)
+    }
+
+    /// Somebody is held.
+    fn hold(&mut self, index: ConnIndex, held: Held) {
+        self.numbers += 1;
+        self.waiting += usize::from(held.waits);
+        self.held.insert(index, held);
+    }
+
+    /// Somebody who is held goes on or ends.
+    fn let_go(&mut self, index: ConnIndex) -> Option<Held> {
+        let held = self.held.remove(&index)?;
+        self.waiting -= usize::from(held.waits);
+        Some(held)
     }
 
     /// When the time of one that is held is over.
@@ -106,13 +122,12 @@ impl<R: Ring> Worker<R> {
         match action {
             SourceAction::Reset => self.apply(index, Event::PrefaceRefused(Reason::SourceLimit)),
             action => {
-                if self.keep.held.is_empty() {
+                if self.keep.waiting == 0 {
                     self.keep.next = self.time.now().after(LOOK_EVERY);
                 }
                 let waits = action == SourceAction::Wait;
                 let number = self.keep.numbers;
-                self.keep.numbers += 1;
-                self.keep.held.insert(index, Held { number, from: client, bar, until, waits });
+                self.keep.hold(index, Held { number, from: client, bar, until, waits });
                 self.apply(index, Event::Hold);
             }
         }
@@ -150,7 +165,7 @@ impl<R: Ring> Worker<R> {
     /// Lets those go on that wait and are within their limits by now. Called once a turn.
     pub(super) fn look_after_held(&mut self) {
         let now = self.time.now();
-        if self.keep.held.is_empty() || now < self.keep.next {
+        if self.keep.waiting == 0 || now < self.keep.next {
             return;
         }
         self.keep.next = now.after(LOOK_EVERY);
@@ -164,7 +179,7 @@ impl<R: Ring> Worker<R> {
             if self.enter_source(index, client).is_some() {
                 continue;
             }
-            self.keep.held.remove(&index);
+            self.keep.let_go(index);
             match is_read {
                 true => self.decode_on(index),
                 false => self.go_on_direct(index),
@@ -181,7 +196,7 @@ impl<R: Ring> Worker<R> {
             return;
         }
         // One whose time was over while it waited was refused after all.
-        if let Some(Held { from, bar, waits: true, .. }) = self.keep.held.remove(&index)
+        if let Some(Held { from, bar, waits: true, .. }) = self.keep.let_go(index)
             && reason == Reason::SourceLimit
         {
             self.count_barred(index, bar, from);
