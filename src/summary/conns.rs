@@ -7,7 +7,7 @@ use super::cell::Kind::{Bytes, Count, Span, Word};
 use super::{Head, Row, Table, laid_out};
 use crate::api::conns::{Conn, ConnCounts, ConnGroup, Conns};
 use crate::doctor::count;
-use crate::query::server_title;
+use crate::query::{By, server_title};
 
 /// The name of a connection's upstream, and of its server if it has one.
 pub(super) fn server(conn: &Conn) -> String {
@@ -82,7 +82,11 @@ pub fn counts(answer: &ConnCounts) -> String {
     let (others, rest) = (answer.other_groups, answer.other_connections);
     let row = |group: &ConnGroup| {
         let percent = 100.0 * group.connections as f64 / (*matched).max(1) as f64;
-        let name = format!("{by}={}", group.name);
+        // What it says is a filter, but for a pair of addresses, which takes two.
+        let name = match by == By::Pair.word() {
+            true => group.name.clone(),
+            false => format!("{by}={}", group.name),
+        };
         let share = Cell::Word(format!("{percent:>3.0} %"));
         let cells = vec![Cell::Count(group.connections), share, Cell::Word(name)];
         Row { key: group.name.clone(), cells }
