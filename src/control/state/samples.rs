@@ -35,12 +35,14 @@ impl Samples {
     /// Takes a sample, from counters alone: no socket and no file is looked at.
     pub(in crate::control) fn take(&mut self, sources: &Sources) {
         let listeners = |count: &dyn Fn(&ListenerCounters) -> u64| sources.over_listeners(count);
-        let counters = &sources.view().counters;
+        // A worker says how many it holds at the end of a turn only, and counts ends within one.
+        let closed = listeners(&closed);
+        let accepted = listeners(&|one| one.accepted.get());
         self.keep(Sample {
             at: sources.clock.micros(),
-            open: counters.iter().map(|counters| counters.open.get()).sum(),
-            accepted: listeners(&|one| one.accepted.get()),
-            closed: listeners(&closed),
+            open: accepted.saturating_sub(closed),
+            accepted,
+            closed,
             refused: listeners(&refused),
             to_upstream_bytes: listeners(&|one| one.to_upstream_bytes.get()),
             to_client_bytes: listeners(&|one| one.to_client_bytes.get()),
