@@ -22,6 +22,7 @@ pub mod query;
 pub mod ring;
 pub mod source;
 pub mod summary;
+pub mod tls;
 pub mod top;
 pub mod topology;
 pub mod upstream;

@@ -9,7 +9,7 @@ use serde_json::Value;
 const LICENCES: [&str; 6] = ["MIT", "Apache-2.0", "BSD-3-Clause", "ISC", "Unicode-3.0", "Zlib"];
 
 /// Crates that are there in more than one version, each with the reason.
-const DOUBLES: [(&str, &str); 14] = [
+const DOUBLES: [(&str, &str); 15] = [
     ("bitflags", "tokio-uring 0.5 keeps io-uring 0.6 and with it bitflags 1"),
     ("cpufeatures", "sha2 0.10 has 0.2, the random numbers of proptest have 0.3"),
     ("foldhash", "each of the two hashbrowns has its own"),
@@ -21,6 +21,7 @@ const DOUBLES: [(&str, &str); 14] = [
     ("signal-hook", "crossterm keeps 0.3; bench has 0.4"),
     ("socket2", "tokio-uring 0.5 keeps 0.4; passive sockets and tokio have 0.6"),
     ("syn", "procedural macros are on their way from 2 to 3; the program has neither"),
+    ("synstructure", "asn1-rs, under x509-parser, keeps 0.13; procedural macros alone use it"),
     ("thiserror", "ppp, of tests only, has 1; the program has 2"),
     ("thiserror-impl", "as thiserror"),
     ("windows-sys", "ring has 0.52, as above; none of them is built for Linux"),

@@ -3,7 +3,7 @@
 use crate::code::Code;
 
 /// Every module of `src/` with its rank: it sees only modules of a lower one.
-const RANKS: [(&str, u8); 27] = [
+const RANKS: [(&str, u8); 28] = [
     ("base", 0),
     ("api", 1),
     ("budget", 1),
@@ -15,6 +15,7 @@ const RANKS: [(&str, u8); 27] = [
     ("query", 1),
     ("ring", 2), // counts in metrics
     ("conn", 2),
+    ("tls", 3), // settings of config, layer of ring
     ("upstream", 3),
     ("discovery", 3),
     ("doctor", 3),

@@ -1,0 +1,4 @@
+//! TLS of clients and towards servers: handshakes by rustls, records by a layer of our own.
+//!
+//! What a session keeps between two records is 80 to 120 bytes; keys are made of them while bytes
+//! flow.
