@@ -11,6 +11,7 @@ pub mod plain;
 pub mod preamble;
 pub mod reason;
 pub mod side;
+mod sparse;
 pub mod sync;
 pub mod time;
 pub mod version;
@@ -25,6 +26,7 @@ pub use plain::{plain, plain_word};
 pub use preamble::PreambleFault;
 pub use reason::Reason;
 pub use side::{BySide, Side};
+pub use sparse::Sparse;
 pub use time::{Clock, Micros, Millis, Tick};
 
 /// How a connect fails whose socket reached itself: the kernel chose the server's own port as its

@@ -259,7 +259,9 @@ impl Connection {
             (Phase::Preface { .. } | Phase::Silent { .. }, OpKind::Receive) => {
                 self.preface_received(result, buffer, actions);
             }
-            (Phase::Asking, OpKind::WaitReadable) => self.receive(Side::Upstream, actions),
+            (Phase::Asking, OpKind::WaitReadable) if side == Side::Upstream => {
+                self.receive(Side::Upstream, actions);
+            }
             (Phase::Asking, OpKind::Receive) => self.answer_received(result, buffer, actions),
             (Phase::Retrying, OpKind::WaitReadable | OpKind::Receive) if side == Side::Upstream => {
                 actions.list.extend(buffer.map(Action::Release));

@@ -30,6 +30,9 @@ impl Connection {
         self.wiring = onward.wiring;
         self.passages[Side::Client] =
             if onward.is_headed { Passage::HEADED } else { Passage::COPIED };
+        if onward.is_asked && onward.wiring == Wiring::Pair {
+            self.passages[Side::Upstream] = Passage::ASKED;
+        }
     }
 
     /// A server is chosen.
@@ -186,7 +189,9 @@ impl Connection {
 
     /// The client's readiness before the join: data can wait, a reset ends it.
     pub(super) fn readable_early(&mut self, result: Result<u32, Errno>, actions: &mut Actions) {
-        self.lanes[Side::Client] = Lane::Unarmed;
+        if self.lanes[Side::Client] == Lane::Waiting {
+            self.lanes[Side::Client] = Lane::Unarmed;
+        }
         if is_gone(result) {
             self.gone_early(actions);
         } else if self.phase == Phase::Pressed(Shortage::Room) {

@@ -58,6 +58,15 @@ impl Passage {
         if self.is_headed() { Passage::KEPT_HEADED } else { Passage::KEPT }
     }
 
+    /// The same once the server has its header.
+    pub(super) fn behind_header(self) -> Passage {
+        match self {
+            Passage::HEADED => Passage::COPIED,
+            Passage::KEPT_HEADED => Passage::KEPT,
+            other => other,
+        }
+    }
+
     fn state(self) -> u8 {
         self.0 & !COUNT
     }

@@ -107,9 +107,6 @@ impl Connection {
         if keeps {
             let passage = &mut self.passages[Side::Client];
             *passage = passage.keeping();
-            if onward.is_asked && self.wiring == Wiring::Pair {
-                self.passages[Side::Upstream] = Passage::ASKED;
-            }
         }
         self.set_out(onward.is_lazy, actions);
     }

@@ -113,9 +113,11 @@ impl Connection {
             }
             Phase::Preface { .. } => self.preface_readable(result, actions),
             Phase::Silent { .. } => self.spoken(result, actions),
-            Phase::Opening | Phase::Pressed(_) | Phase::Connecting | Phase::Retrying => {
-                self.readable_early(result, actions);
-            }
+            Phase::Opening
+            | Phase::Pressed(_)
+            | Phase::Connecting
+            | Phase::Asking
+            | Phase::Retrying => self.readable_early(result, actions),
             _ => {}
         }
     }

@@ -5,7 +5,7 @@
 //! a byte of the other side's.
 
 use super::{Action, Actions, Connection, Input, Lane, Lapse, Passage, Phase, Reason, Wiring};
-use crate::base::{Buffer, Chunk, Errno, Side};
+use crate::base::{Buffer, Chunk, Errno, OpKind, Side};
 
 impl Connection {
     /// Whether its server is to be asked before it is joined.
@@ -48,7 +48,8 @@ impl Connection {
         actions: &mut Actions,
     ) {
         let source = sink.other();
-        let Lane::Sending(chunk) = std::mem::replace(&mut self.lanes[source], Lane::Unarmed) else {
+        let lane = self.lane_without_words(source);
+        let Lane::Sending(chunk) = std::mem::replace(&mut self.lanes[source], lane) else {
             panic!("sent {result:?} to {sink:?} in {:?}", self.phase)
         };
         if let Ok(sent_bytes) = result {
@@ -117,6 +118,9 @@ impl Connection {
         assert_eq!(self.phase, Phase::Asking, "a server answers what it is asked");
         match agrees {
             true => {
+                // A header of ours has gone before what was asked.
+                let client = &mut self.passages[Side::Client];
+                *client = client.behind_header();
                 self.passages[Side::Upstream] = Passage::COPIED;
                 self.join(actions);
             }
@@ -130,13 +134,20 @@ impl Connection {
         self.leave_asked(actions);
     }
 
+    /// The lane of a side in which no words of ours are on their way: its own first byte may be
+    /// awaited meanwhile.
+    fn lane_without_words(&self, source: Side) -> Lane {
+        let is_awaited = source == Side::Client && self.in_flight[source].has(OpKind::WaitReadable);
+        if is_awaited { Lane::Waiting } else { Lane::Unarmed }
+    }
+
     /// Another server is tried, which gets the same: nobody has the client's bytes yet.
     fn leave_asked(&mut self, actions: &mut Actions) {
         self.phase = Phase::Retrying;
         for side in Side::BOTH {
             // What is being sent is released by its completion.
             if !matches!(self.lanes[side], Lane::Sending(_)) {
-                self.lanes[side] = Lane::Unarmed;
+                self.lanes[side] = self.lane_without_words(side);
             }
         }
         self.cancel(Side::Upstream, actions);

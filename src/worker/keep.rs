@@ -10,8 +10,7 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use super::Worker;
-use super::sparse::Sparse;
-use crate::base::{Bar, ConnIndex, Millis};
+use crate::base::{Bar, ConnIndex, Millis, Sparse};
 use crate::config::SourceAction;
 use crate::conn::{Event, Phase, Reason};
 use crate::ring::Ring;

@@ -23,7 +23,6 @@ mod route;
 mod routes;
 mod settings;
 mod sniff;
-mod sparse;
 mod starttls;
 mod starved;
 mod table;

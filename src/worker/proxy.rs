@@ -9,8 +9,7 @@ use std::net::SocketAddr;
 use super::Worker;
 use super::decoder::{Decoder, Judgement, Told};
 use super::keep::Course;
-use super::sparse::Sparse;
-use crate::base::{ConnIndex, PreambleFault};
+use crate::base::{ConnIndex, PreambleFault, Sparse};
 use crate::config::{AcceptProxy, Preamble};
 use crate::conn::{Event, Reason};
 use crate::ring::{FourTuple, Ring};
@@ -57,7 +56,7 @@ impl Named {
     /// The addresses of a client's socket, with who it is in place of who has forwarded it.
     pub(super) fn behind(&mut self, index: ConnIndex, found: FourTuple) -> FourTuple {
         match self.0.get(index) {
-            Some(client) => FourTuple { peer: Some(client), via: found.peer, ..found },
+            Some(&client) => FourTuple { peer: Some(client), via: found.peer, ..found },
             None => found,
         }
     }

@@ -157,6 +157,15 @@ impl Buffers {
         Some(Chunk { buffer, start_bytes: 0, length_bytes: chunk.length_bytes })
     }
 
+    /// `None` when there is no room.
+    pub fn widen(&mut self, chunk: Chunk, before_bytes: u32, after_bytes: u32) -> Option<Chunk> {
+        let mut bytes = vec![0; before_bytes as usize];
+        bytes.extend_from_slice(self.bytes(chunk));
+        bytes.resize(bytes.len() + after_bytes as usize, 0);
+        let length_bytes = bytes.len() as u32;
+        Some(Chunk { buffer: self.keep(bytes)?, start_bytes: 0, length_bytes })
+    }
+
     /// As [`Buffers::park`], for what was received ahead.
     pub fn park_ahead(&mut self, buffer: Buffer) -> Option<Buffer> {
         let parked = self.keep(self.pool[buffer.0 as usize].1.clone())?;

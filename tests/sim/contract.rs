@@ -99,6 +99,15 @@ impl Buffers for SimRing {
         parked
     }
 
+    fn widen(&mut self, chunk: Chunk, before_bytes: u32, after_bytes: u32) -> Option<Chunk> {
+        let wide = self.buffers.widen(chunk, before_bytes, after_bytes);
+        self.note(|| format!("widen {chunk:?}: {wide:?}"));
+        if wide.is_none() {
+            self.faults.note(Fault::ParkRefused);
+        }
+        wide
+    }
+
     fn release(&mut self, buffer: Buffer) {
         self.note(|| format!("release {buffer:?}"));
         assert!(!self.sending(buffer), "{buffer:?} was released while a send uses it");

@@ -39,6 +39,16 @@ impl Buffers for KernelRing {
         Some(Chunk { buffer, start_bytes: 0, length_bytes })
     }
 
+    fn widen(&mut self, chunk: Chunk, before_bytes: u32, after_bytes: u32) -> Option<Chunk> {
+        let length_bytes = before_bytes + chunk.length_bytes + after_bytes;
+        let mut wide = self.memory.parked.reserve(length_bytes as usize)?;
+        wide.resize(before_bytes as usize, 0);
+        wide.extend_from_slice(self.bytes(chunk));
+        wide.resize(length_bytes as usize, 0);
+        let buffer = Buffer(self.memory.parked.keep(wide) | PARKED_BIT);
+        Some(Chunk { buffer, start_bytes: 0, length_bytes })
+    }
+
     fn release(&mut self, buffer: Buffer) {
         if buffer.0 & PIPE_BIT != 0 {
             self.descriptors.release_pipe(buffer);
