@@ -289,14 +289,9 @@ impl Connection {
             (_, OpKind::Connect) => self.connected(result, actions),
             (_, OpKind::WaitReadable) => self.readable(side, result, actions),
             (Phase::Retrying, OpKind::Cancel) => self.retry(actions),
-            (
-                Phase::Opening
-                | Phase::Pressed(_)
-                | Phase::Connecting
-                | Phase::Asking
-                | Phase::Retrying,
-                OpKind::WatchHangup,
-            ) => self.hung_up_early(result, actions),
+            (phase, OpKind::WatchHangup) if phase.is_early() => {
+                self.hung_up_early(result, actions);
+            }
             (
                 Phase::Held { .. } | Phase::Preface { .. } | Phase::Silent { .. },
                 OpKind::WatchHangup,

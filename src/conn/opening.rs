@@ -12,6 +12,14 @@ pub fn is_pressure(error: Errno) -> bool {
     matches!(error, Errno::ENFILE | Errno::EMFILE | Errno::ENOMEM | Errno::ENOBUFS)
 }
 
+impl Phase {
+    /// Between the choice of a first server and the join.
+    pub(super) fn is_early(self) -> bool {
+        use Phase::{Asking, Connecting, Opening, Pressed, Retrying};
+        matches!(self, Opening | Pressed(_) | Connecting | Asking | Retrying)
+    }
+}
+
 impl Connection {
     /// A client's first moment: joined at once to a builtin, or waiting for a server.
     /// `asks_addresses` asks for addresses at the end.

@@ -113,11 +113,7 @@ impl Connection {
             }
             Phase::Preface { .. } => self.preface_readable(result, actions),
             Phase::Silent { .. } => self.spoken(result, actions),
-            Phase::Opening
-            | Phase::Pressed(_)
-            | Phase::Connecting
-            | Phase::Asking
-            | Phase::Retrying => self.readable_early(result, actions),
+            phase if phase.is_early() => self.readable_early(result, actions),
             _ => {}
         }
     }

@@ -165,9 +165,9 @@ pub trait Buffers {
     /// that memory is at its bound; the chunk stays valid. No operation on it may be in flight.
     fn park(&mut self, chunk: Chunk) -> Option<Chunk>;
 
-    /// Copies a chunk into memory of its own, with room for so many bytes before and after it, which
-    /// are zero. `None` when that memory is at its bound ([`Buffers::park`] takes of the same); the
-    /// chunk stays the caller's in any case.
+    /// Copies a chunk into memory of its own, with room for so many bytes before and after it,
+    /// which are zero. `None` when that memory is at its bound ([`Buffers::park`] takes of the
+    /// same); the chunk stays the caller's in any case.
     fn widen(&mut self, chunk: Chunk, before_bytes: u32, after_bytes: u32) -> Option<Chunk>;
 
     /// Gives a buffer back, with whatever is left in it.
