@@ -1,0 +1,338 @@
+//! Records of TLS, opened and sealed where they lie.
+//!
+//! A record is checked as RFC 8446, 5 has it; in TLS 1.2 as RFC 5246, 6.2 does, with RFC 5288 and
+//! RFC 7905. Nothing is allocated but when keys are expanded.
+
+use std::ops::Range;
+
+use super::fault::{Alert, Fault};
+use super::keys::{Awake, Key, TAG_BYTES};
+use super::session::{IDLE_RECORDS_MAX, SEQUENCE_MAX, Session, Ticket, mark};
+
+/// Bytes of a record in front of what is sealed: type, version, length.
+const HEADER: usize = 5;
+/// Bytes of data in a record, at most.
+pub const PLAIN_MAX: usize = 1 << 14;
+/// Bytes that TLS 1.3 allows a record's sealed part beyond the data.
+const EXPANSION_MAX: usize = 256;
+/// Bytes of the longest record that is taken.
+pub const RECORD_MAX: usize = HEADER + PLAIN_MAX + EXPANSION_MAX;
+/// The message KeyUpdate that asks for none in return (RFC 8446, 4.6.3).
+const KEY_UPDATE: [u8; 5] = [24, 0, 0, 1, 0];
+/// Bytes of room in front of data that is sealed: a KeyUpdate, and a header. TLS 1.2 needs 13.
+pub const HEAD_BYTES: usize = HEADER + KEY_UPDATE.len() + TAIL_BYTES + HEADER;
+/// Bytes of room behind it: its type in TLS 1.3, and the tag.
+pub const TAIL_BYTES: usize = 1 + TAG_BYTES;
+/// Bytes of an alert as a record, at most: with an explicit nonce.
+pub const ALERT_BYTES: usize = HEADER + 8 + 2 + TAG_BYTES;
+
+/// Types of records.
+const CHANGE_CIPHER_SPEC: u8 = 20;
+const ALERT: u8 = 21;
+const HANDSHAKE: u8 = 22;
+const DATA: u8 = 23;
+/// Types of handshake messages.
+const NEW_SESSION_TICKET: u8 = 4;
+const UPDATE: u8 = 24;
+/// Bytes of a handshake message's type and length.
+const MESSAGE_HEAD: usize = 4;
+/// Levels of alerts.
+const WARNING: u8 = 1;
+const FATAL: u8 = 2;
+
+/// What was in a record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Opened {
+    /// Data, at least a byte: where it lies in the record.
+    Data(Range<usize>),
+    /// Nothing for the other side.
+    Nothing,
+    /// The peer says that it sends no more.
+    Closed,
+}
+
+impl Session {
+    /// Bytes of the record that begins here with its header, or how the header is wrong. `None`:
+    /// fewer bytes are there than a header has.
+    pub fn record_bytes(&self, input: &[u8]) -> Result<Option<usize>, Fault> {
+        let Some(&[kind, major, _, high, low]) = input.first_chunk::<HEADER>() else {
+            return Ok(None);
+        };
+        // The version means nothing but that this is TLS, and the tag covers it.
+        if !(CHANGE_CIPHER_SPEC..=DATA).contains(&kind) || major != 3 {
+            return Err(Fault::NotRecord);
+        }
+        let explicit_bytes = self.suite().explicit_bytes();
+        let (is_known, sealed_max) = match self.is_tls13() {
+            true => (kind == DATA, PLAIN_MAX + EXPANSION_MAX),
+            false => (kind != CHANGE_CIPHER_SPEC, explicit_bytes + PLAIN_MAX + TAG_BYTES),
+        };
+        let sealed_bytes = usize::from(u16::from_be_bytes([high, low]));
+        match is_known {
+            false => Err(Fault::Unexpected),
+            true if sealed_bytes > sealed_max => Err(Fault::Oversize),
+            true => Ok(Some(HEADER + sealed_bytes)),
+        }
+    }
+
+    /// Opens in place the one record that `record` is. After a fault the session can only say the
+    /// alert of it.
+    ///
+    /// # Panics
+    ///
+    /// If `record` is shorter or longer than its header says.
+    pub fn open(&mut self, awake: &mut Awake, record: &mut [u8]) -> Result<Opened, Fault> {
+        let bytes = self.record_bytes(record)?;
+        assert_eq!(bytes, Some(record.len()), "one whole record");
+        if self.is_closed_by_peer() {
+            return Ok(Opened::Closed); // RFC 8446, 6.1
+        }
+        let (kind, plain) = self.decrypt(awake, record)?;
+        if kind != HANDSHAKE && self.ticket != Ticket::None {
+            return Err(Fault::Unexpected); // nothing comes amid a message (RFC 8446, 5.1)
+        }
+        let message = &record[plain.clone()];
+        match kind {
+            DATA if message.is_empty() => self.carried_nothing(),
+            DATA => {
+                (self.updates, self.empties) = (0, 0);
+                Ok(Opened::Data(plain))
+            }
+            ALERT => self.alerted(message),
+            HANDSHAKE if !self.is_tls13() => Err(Fault::Renegotiation),
+            HANDSHAKE if !message.is_empty() => self.handshake(awake, message),
+            _ => Err(Fault::Unexpected),
+        }
+    }
+
+    /// The type of what is in a record, and where it lies.
+    fn decrypt(
+        &mut self,
+        awake: &mut Awake,
+        record: &mut [u8],
+    ) -> Result<(u8, Range<usize>), Fault> {
+        let (suite, sequence) = (self.suite(), self.read.sequence);
+        if sequence >= SEQUENCE_MAX {
+            return Err(Fault::Exhausted);
+        }
+        let (header, sealed) = record.split_first_chunk_mut::<HEADER>().expect("checked");
+        let start = HEADER + suite.explicit_bytes();
+        let (explicit, sealed) =
+            sealed.split_at_mut_checked(suite.explicit_bytes()).ok_or(Fault::Forged)?;
+        let plain_bytes = sealed.len().checked_sub(TAG_BYTES).ok_or(Fault::Forged)?;
+        let about = About::new(self.is_tls13(), header, sequence, plain_bytes);
+        let key = awake.read.get_or_insert_with(|| Key::of(suite, self.read.secret(suite)));
+        let nonce = match explicit.is_empty() {
+            true => key.nonce(sequence),
+            false => key.nonce_with(explicit),
+        };
+        key.open(nonce, about.bytes(), sealed).ok_or(Fault::Forged)?;
+        self.read.sequence += 1;
+        if !self.is_tls13() {
+            return Ok((header[0], start..start + plain_bytes));
+        }
+        if plain_bytes > PLAIN_MAX + 1 {
+            return Err(Fault::Oversize);
+        }
+        // The type is the last byte that is not of the padding.
+        let padded = &sealed[..plain_bytes];
+        let end = padded.iter().rposition(|byte| *byte != 0).ok_or(Fault::Unexpected)?;
+        Ok((padded[end], start..start + end))
+    }
+
+    fn carried_nothing(&mut self) -> Result<Opened, Fault> {
+        self.empties += 1;
+        if self.empties > IDLE_RECORDS_MAX { Err(Fault::EmptyFlood) } else { Ok(Opened::Nothing) }
+    }
+
+    /// An alert is a record of its own.
+    fn alerted(&mut self, message: &[u8]) -> Result<Opened, Fault> {
+        let &[level, code] = message else {
+            return Err(if message.is_empty() { Fault::Unexpected } else { Fault::Malformed });
+        };
+        let (alert, is_warning) = (Alert(code), level == WARNING);
+        match alert {
+            _ if !is_warning && level != FATAL => Err(Fault::Illegal),
+            Alert::CLOSE_NOTIFY => {
+                self.set(mark::PEER_CLOSED, true);
+                Ok(Opened::Closed)
+            }
+            // TLS 1.3 knows no warnings (RFC 8446, 6).
+            Alert::USER_CANCELED if is_warning => self.carried_nothing(),
+            _ if is_warning && !self.is_tls13() => self.carried_nothing(),
+            _ => Err(Fault::Alerted(alert)),
+        }
+    }
+
+    /// Messages after the handshake: tickets, whole and in parts, and a KeyUpdate behind which the
+    /// record must end (RFC 8446, 5.1).
+    fn handshake(&mut self, awake: &mut Awake, mut message: &[u8]) -> Result<Opened, Fault> {
+        while !message.is_empty() {
+            match self.ticket {
+                Ticket::None if message[0] == UPDATE => {
+                    self.update(message)?;
+                    awake.read = None;
+                    break;
+                }
+                Ticket::None if message[0] != NEW_SESSION_TICKET || !self.has(mark::CLIENT) => {
+                    return Err(Fault::Unexpected);
+                }
+                Ticket::None => self.ticket = Ticket::Head(0, 0),
+                Ticket::Head(got, third) => {
+                    let (byte, rest) = message.split_first().expect("it is not empty");
+                    message = rest;
+                    self.ticket = match usize::from(got) + 1 {
+                        // Three bytes of length, the first of which is 0 in what is taken.
+                        2 if *byte != 0 => return Err(Fault::Malformed),
+                        3 => Ticket::Head(3, *byte),
+                        MESSAGE_HEAD => Ticket::body(u16::from_be_bytes([third, *byte])),
+                        _ => Ticket::Head(got + 1, 0),
+                    };
+                }
+                Ticket::Body(left) => {
+                    let left = usize::from(u16::from_be_bytes(left));
+                    let skipped = left.min(message.len());
+                    message = &message[skipped..];
+                    self.ticket = Ticket::body((left - skipped) as u16);
+                }
+            }
+        }
+        Ok(Opened::Nothing)
+    }
+
+    /// The peer goes on with its next key, and may ask us to.
+    fn update(&mut self, message: &[u8]) -> Result<(), Fault> {
+        let asks = match message {
+            [UPDATE, 0, 0, 1, 0] => false,
+            [UPDATE, 0, 0, 1, 1] => true,
+            [UPDATE, 0, 0, 1, _] => return Err(Fault::Illegal),
+            // In parts, or with a message behind it that has the wrong key.
+            [UPDATE] | [UPDATE, 0] | [UPDATE, 0, 0] | [UPDATE, 0, 0, 1, ..] => {
+                return Err(Fault::Unexpected);
+            }
+            _ => return Err(Fault::Malformed),
+        };
+        self.updates += 1;
+        if self.updates > IDLE_RECORDS_MAX {
+            return Err(Fault::UpdateFlood);
+        }
+        self.read.step(self.suite());
+        if asks {
+            self.set(mark::OWES_UPDATE, true);
+        }
+        Ok(())
+    }
+
+    /// Seals `memory[plain]` in place as a record of data, and says where the sealed bytes lie. In
+    /// front of it, in the same range, is a KeyUpdate where one is owed: the peer has asked for it,
+    /// or the key has sealed as many records as it may.
+    ///
+    /// # Panics
+    ///
+    /// If there is no byte or more than 16,384, or there are fewer than [`HEAD_BYTES`] before them
+    /// or [`TAIL_BYTES`] behind; if the session [is closed](Session::is_closed).
+    pub fn seal(
+        &mut self,
+        awake: &mut Awake,
+        memory: &mut [u8],
+        plain: Range<usize>,
+    ) -> Range<usize> {
+        assert!((1..=PLAIN_MAX).contains(&plain.len()), "{} bytes in a record", plain.len());
+        let has_room = plain.start >= HEAD_BYTES && memory.len() - plain.end >= TAIL_BYTES;
+        assert!(has_room, "{plain:?} in {} bytes", memory.len());
+        assert!(!self.is_closed(), "data behind close_notify");
+        let mut start = None;
+        if self.is_tls13() && (self.has(mark::OWES_UPDATE) || self.is_worn()) {
+            let end = plain.start - HEADER - TAIL_BYTES;
+            let message = end - KEY_UPDATE.len()..end;
+            memory[message.clone()].copy_from_slice(&KEY_UPDATE);
+            start = Some(self.encrypt(awake, memory, message, HANDSHAKE).start);
+            self.write.step(self.suite());
+            awake.write = None;
+            self.set(mark::OWES_UPDATE, false);
+        }
+        let sealed = self.encrypt(awake, memory, plain, DATA);
+        start.unwrap_or(sealed.start)..sealed.end
+    }
+
+    /// Writes an alert as a record at the front of `memory`, and says how many bytes it has: 0 if
+    /// the session is closed already. With close_notify or a fatal alert it is.
+    ///
+    /// # Panics
+    ///
+    /// If there are fewer than [`ALERT_BYTES`].
+    pub fn alert(&mut self, awake: &mut Awake, memory: &mut [u8], alert: Alert) -> usize {
+        if self.is_closed() {
+            return 0;
+        }
+        let is_warning = matches!(alert, Alert::CLOSE_NOTIFY | Alert::NO_RENEGOTIATION);
+        let start = HEADER + self.suite().explicit_bytes();
+        let message = start..start + 2;
+        let level = if is_warning { WARNING } else { FATAL };
+        memory[message.clone()].copy_from_slice(&[level, alert.0]);
+        self.set(mark::CLOSED, true);
+        self.encrypt(awake, memory, message, ALERT).end
+    }
+
+    /// Seals `memory[plain]` as a record of this type: says where it lies.
+    fn encrypt(
+        &mut self,
+        awake: &mut Awake,
+        memory: &mut [u8],
+        plain: Range<usize>,
+        kind: u8,
+    ) -> Range<usize> {
+        let (suite, sequence, is_tls13) = (self.suite(), self.write.sequence, self.is_tls13());
+        assert!(sequence < SEQUENCE_MAX, "{self:?}");
+        let start = plain.start - suite.explicit_bytes() - HEADER;
+        let (last, outer) = if is_tls13 { (&[kind][..], DATA) } else { (&[][..], kind) };
+        let end = plain.end + last.len() + TAG_BYTES;
+        let (front, rest) = memory[start..end].split_at_mut(plain.start - start);
+        let (text, tail) = rest.split_at_mut(plain.len());
+        let (header, explicit) = front.split_first_chunk_mut::<HEADER>().expect("it is longer");
+        let sealed_bytes = (end - start - HEADER) as u16; // at most what a record has
+        let [high, low] = sealed_bytes.to_be_bytes();
+        *header = [outer, 3, 3, high, low];
+        let key = awake.write.get_or_insert_with(|| Key::of(suite, self.write.secret(suite)));
+        let nonce = key.nonce(sequence);
+        // As rustls has it: no nonce of the handshake comes again.
+        explicit.copy_from_slice(&nonce[nonce.len() - explicit.len()..]);
+        let about = About::new(is_tls13, header, sequence, text.len());
+        key.seal(nonce, about.bytes(), text, last, tail);
+        self.write.sequence += 1;
+        start..end
+    }
+}
+
+impl Ticket {
+    /// So many bytes of one are still to come.
+    fn body(left: u16) -> Ticket {
+        if left == 0 { Ticket::None } else { Ticket::Body(left.to_be_bytes()) }
+    }
+}
+
+/// What the tag covers beside what is sealed.
+struct About {
+    bytes: [u8; 8 + HEADER],
+    start: usize,
+}
+
+impl About {
+    /// The header (RFC 8446, 5.2); in TLS 1.2 the sequence number, and the header with the length
+    /// of the plain text (RFC 5246, 6.2.3.3).
+    fn new(is_tls13: bool, header: &[u8; HEADER], sequence: u64, plain_bytes: usize) -> About {
+        let mut bytes = [0; 8 + HEADER];
+        let (before, behind) = bytes.split_at_mut(8);
+        behind.copy_from_slice(header);
+        if is_tls13 {
+            return About { bytes, start: 8 };
+        }
+        before.copy_from_slice(&sequence.to_be_bytes());
+        behind[3..].copy_from_slice(&(plain_bytes as u16).to_be_bytes()); // less than the header's
+        About { bytes, start: 0 }
+    }
+
+    fn bytes(&self) -> &[u8] {
+        &self.bytes[self.start..]
+    }
+}

@@ -1,0 +1,254 @@
+//! What a session of TLS keeps between its records.
+
+use arrayvec::ArrayVec;
+use zeroize::{Zeroize, Zeroizing};
+
+use super::keys::{self, SECRET_MAX};
+use super::suite::Suite;
+
+/// Records in a row without data, of each kind, at most: empty ones and warnings, KeyUpdates.
+pub(super) const IDLE_RECORDS_MAX: u8 = 32;
+/// A sequence number that no session comes near: 10 million records a second for 14,000 years.
+pub(super) const SEQUENCE_MAX: u64 = 1 << 62;
+/// Bytes of a session, written down, at most.
+pub const SESSION_BYTES: usize = 120;
+/// Bytes of them in front of the secrets.
+const HEAD: usize = 24;
+/// The form of a written session, in the upper half of its first byte.
+const FORM: u8 = 1 << 4;
+
+/// What a session keeps between records: two secrets, two sequence numbers, and where it stands.
+///
+/// It is made when rustls has shaken hands, and can be written down for another process. Two of
+/// the same session must never seal: a nonce would be used twice. Its secrets are zeroed when it is
+/// dropped.
+pub struct Session {
+    pub(super) read: Direction,
+    pub(super) write: Direction,
+    suite: Suite,
+    marks: u8,
+    limit_power: u8,
+    /// Since the last data: KeyUpdates, and records with nothing or a warning in them.
+    pub(super) updates: u8,
+    pub(super) empties: u8,
+    pub(super) ticket: Ticket,
+}
+
+const _: () = assert!(size_of::<Session>() <= 120);
+
+/// One direction of a session.
+pub(super) struct Direction {
+    /// A traffic secret (TLS 1.3), or a key with its IV behind it; zeros behind that.
+    secret: [u8; SECRET_MAX],
+    /// Of the next record.
+    pub(super) sequence: u64,
+}
+
+/// How much of a session ticket has come, if a part of one has. A server may cut it anywhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ticket {
+    None,
+    /// So many bytes of its header, and the third of them.
+    Head(u8, u8),
+    /// All but so many bytes, as a number of two bytes.
+    Body([u8; 2]),
+}
+
+/// What is true of a session.
+pub(super) mod mark {
+    /// It is the client's end.
+    pub(in super::super) const CLIENT: u8 = 1;
+    /// The peer has said close_notify.
+    pub(in super::super) const PEER_CLOSED: u8 = 1 << 1;
+    /// We have, or have sent a fatal alert.
+    pub(in super::super) const CLOSED: u8 = 1 << 2;
+    /// The peer has asked for a KeyUpdate.
+    pub(in super::super) const OWES_UPDATE: u8 = 1 << 3;
+    pub(super) const ALL: u8 = (1 << 4) - 1;
+}
+
+/// The keys of one direction in TLS 1.2, as rustls extracts them.
+#[derive(Clone, Copy)]
+pub struct Keys12<'a> {
+    /// 16 or 32 bytes, by the suite.
+    pub key: &'a [u8],
+    /// With AES-GCM: the salt, and what the explicit nonces begin with.
+    pub iv: &'a [u8; 12],
+    /// Of the next record.
+    pub sequence: u64,
+}
+
+/// Bytes that are no written session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NoSession;
+
+impl Session {
+    /// A server's session of TLS 1.3: the application traffic secrets, each of as many bytes as the
+    /// suite's hash, and the sequence numbers of the next records.
+    ///
+    /// # Panics
+    ///
+    /// If the suite is not of TLS 1.3, a secret is not as long as its hash, or a sequence number
+    /// is beyond 2^62.
+    pub fn tls13(suite: Suite, read: (&[u8], u64), write: (&[u8], u64)) -> Session {
+        assert!(suite.is_tls13(), "{} in TLS 1.3", suite.name());
+        let direction = |(secret, sequence)| Direction::new(suite, &[secret], sequence);
+        Session::new(suite, direction(read), direction(write))
+    }
+
+    /// A server's session of TLS 1.2.
+    ///
+    /// # Panics
+    ///
+    /// If the suite is not of TLS 1.2, a key has not the length of its keys, or a sequence number
+    /// is beyond 2^62.
+    pub fn tls12(suite: Suite, read: Keys12<'_>, write: Keys12<'_>) -> Session {
+        assert!(!suite.is_tls13(), "{} in TLS 1.2", suite.name());
+        let direction = |keys: Keys12<'_>| {
+            Direction::new(suite, &[keys.key, keys.iv.as_slice()], keys.sequence)
+        };
+        Session::new(suite, direction(read), direction(write))
+    }
+
+    fn new(suite: Suite, read: Direction, write: Direction) -> Session {
+        let (limit_power, ticket) = (suite.limit_power(), Ticket::None);
+        Session { read, write, suite, marks: 0, limit_power, updates: 0, empties: 0, ticket }
+    }
+
+    /// The same session as a client's, which takes tickets (and has no use for them).
+    pub fn of_client(mut self) -> Session {
+        self.set(mark::CLIENT, true);
+        self
+    }
+
+    /// Has a key seal 2^`power` records at most; the suite's own limit stays.
+    pub fn lower_limit(&mut self, power: u8) {
+        self.limit_power = self.limit_power.min(power);
+    }
+
+    /// The suite.
+    pub fn suite(&self) -> Suite {
+        self.suite
+    }
+
+    /// Whether it is of TLS 1.3, else of TLS 1.2.
+    pub fn is_tls13(&self) -> bool {
+        self.suite.is_tls13()
+    }
+
+    /// Whether the peer has said close_notify: what comes behind it is ignored.
+    pub fn is_closed_by_peer(&self) -> bool {
+        self.has(mark::PEER_CLOSED)
+    }
+
+    /// Whether we have said close_notify or a fatal alert: nothing can be sealed.
+    pub fn is_closed(&self) -> bool {
+        self.has(mark::CLOSED)
+    }
+
+    /// Whether the next record may be the last but one that the key may seal. A session of TLS 1.3
+    /// changes its key in time; one of TLS 1.2 cannot, and should end with close_notify.
+    pub fn is_worn(&self) -> bool {
+        let limit = 1_u64.checked_shl(self.limit_power.into()).unwrap_or(SEQUENCE_MAX);
+        self.write.sequence + 2 >= limit
+    }
+
+    /// The session for another process: 80 to [`SESSION_BYTES`] bytes, among them its secrets.
+    pub fn to_bytes(&self) -> Zeroizing<ArrayVec<u8, SESSION_BYTES>> {
+        let ticket = match self.ticket {
+            Ticket::None => [0; 3],
+            Ticket::Head(bytes, third) => [1, bytes, third],
+            Ticket::Body([high, low]) => [2, high, low],
+        };
+        let head = [FORM | self.suite as u8, self.marks, self.limit_power];
+        let counts = [self.updates, self.empties];
+        let mut bytes = Zeroizing::new(ArrayVec::new());
+        let numbers = [self.read.sequence, self.write.sequence].map(u64::to_be_bytes);
+        let secrets = [&self.read, &self.write].map(|direction| direction.secret(self.suite));
+        let [read, write] = &numbers;
+        for part in [&head[..], &counts, &ticket, read, write, secrets[0], secrets[1]] {
+            bytes.try_extend_from_slice(part).expect("the longest secrets leave 24 bytes");
+        }
+        bytes
+    }
+
+    /// The session that these bytes are, whole.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Session, NoSession> {
+        let (head, secrets) = bytes.split_first_chunk::<HEAD>().ok_or(NoSession)?;
+        let [form, marks, limit_power, updates, empties, ticket @ ..] = head;
+        let suite = Suite::of_place(form ^ FORM).ok_or(NoSession)?;
+        let ticket = match ticket[..3] {
+            [0, 0, 0] => Ticket::None,
+            [1, bytes @ 1..=3, third] if bytes == 3 || third == 0 => Ticket::Head(bytes, third),
+            [2, high, low] if high | low > 0 => Ticket::Body([high, low]),
+            _ => return Err(NoSession),
+        };
+        let sequence = |from: usize| {
+            let bytes = head[from..from + 8].try_into().expect("eight bytes");
+            Some(u64::from_be_bytes(bytes)).filter(|sequence| *sequence <= SEQUENCE_MAX)
+        };
+        let (read, write) = sequence(8).zip(sequence(16)).ok_or(NoSession)?;
+        let of_client = marks & mark::CLIENT > 0 && suite.is_tls13();
+        let right = [
+            secrets.len() == 2 * suite.secret_bytes(),
+            marks & !mark::ALL == 0,
+            marks & mark::OWES_UPDATE == 0 || suite.is_tls13(),
+            *limit_power <= suite.limit_power(),
+            *updates.max(empties) <= IDLE_RECORDS_MAX,
+            ticket == Ticket::None || of_client,
+        ];
+        if right.contains(&false) {
+            return Err(NoSession);
+        }
+        let (of_read, of_write) = secrets.split_at(suite.secret_bytes());
+        let read = Direction::new(suite, &[of_read], read);
+        let write = Direction::new(suite, &[of_write], write);
+        let (marks, limit_power) = (*marks, *limit_power);
+        let (updates, empties) = (*updates, *empties);
+        Ok(Session { read, write, suite, marks, limit_power, updates, empties, ticket })
+    }
+
+    pub(super) fn has(&self, mark: u8) -> bool {
+        self.marks & mark > 0
+    }
+
+    pub(super) fn set(&mut self, mark: u8, is: bool) {
+        self.marks = if is { self.marks | mark } else { self.marks & !mark };
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.read.secret.zeroize();
+        self.write.secret.zeroize();
+    }
+}
+
+impl std::fmt::Debug for Session {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let sequences = [self.read.sequence, self.write.sequence];
+        write!(f, "Session({}, {sequences:?}, {:#b})", self.suite.name(), self.marks)
+    }
+}
+
+impl Direction {
+    fn new(suite: Suite, secret: &[&[u8]], sequence: u64) -> Direction {
+        assert!(sequence <= SEQUENCE_MAX, "sequence number {sequence}");
+        let mut direction = Direction { secret: [0; SECRET_MAX], sequence };
+        let bytes = secret.iter().map(|part| part.len()).sum::<usize>();
+        assert_eq!(bytes, suite.secret_bytes(), "a secret for {}", suite.name());
+        let all = secret.iter().copied().flatten();
+        direction.secret.iter_mut().zip(all).for_each(|(byte, of_secret)| *byte = *of_secret);
+        direction
+    }
+
+    pub(super) fn secret(&self, suite: Suite) -> &[u8] {
+        &self.secret[..suite.secret_bytes()]
+    }
+
+    /// Goes on with the next secret (TLS 1.3).
+    pub(super) fn step(&mut self, suite: Suite) {
+        keys::step(suite, &mut self.secret[..suite.secret_bytes()]);
+        self.sequence = 0;
+    }
+}
