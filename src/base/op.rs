@@ -178,13 +178,14 @@ impl InFlight {
     /// Nothing.
     pub const NONE: InFlight = InFlight(0);
 
-    /// What waits for the peer and so ends only when the peer moves or somebody cancels it. All
-    /// other kinds complete by themselves.
+    /// What waits for the peer and so ends only when the peer moves or somebody cancels it: an end
+    /// too, where a ring has something to say before it. All other kinds complete by themselves.
     pub const WAITING: InFlight = InFlight(
         1 << OpKind::Connect as u16
             | 1 << OpKind::WaitReadable as u16
             | 1 << OpKind::Receive as u16
             | 1 << OpKind::WaitWritable as u16
+            | 1 << OpKind::Shutdown as u16
             | 1 << OpKind::WatchHangup as u16,
     );
 

@@ -4,13 +4,20 @@
 //! flow.
 
 mod fault;
+mod gathered;
+mod incoming;
+mod keyring;
 mod keys;
+mod outgoing;
 mod record;
+mod secured;
 mod session;
+mod sessions;
 mod suite;
 
 pub use fault::{Alert, Fault};
 pub use keys::Awake;
 pub use record::{ALERT_BYTES, HEAD_BYTES, Opened, PLAIN_MAX, RECORD_MAX, TAIL_BYTES};
+pub use secured::{BAD_RECORD, CUT_OFF, Secured};
 pub use session::{Keys12, NoSession, SESSION_BYTES, Session};
 pub use suite::Suite;

@@ -6,7 +6,7 @@ use super::{Verdict, Worker};
 use crate::base::{BySide, ConnIndex, Errno, OpKind, RouteId, ServerId, Side};
 use crate::conn::{Phase, Reason};
 use crate::metrics::{ConnectFailure, ServerCounters};
-use crate::ring::Ring;
+use crate::ring::{Accepts as _, Buffers as _, Ring};
 use crate::upstream::Failure;
 
 impl<R: Ring> Worker<R> {

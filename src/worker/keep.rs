@@ -13,7 +13,7 @@ use super::Worker;
 use crate::base::{Bar, ConnIndex, Millis, Sparse};
 use crate::config::SourceAction;
 use crate::conn::{Event, Phase, Reason};
-use crate::ring::Ring;
+use crate::ring::{Accepts as _, Ring};
 use crate::source::{Answer, Word};
 use crate::topology::Denial;
 

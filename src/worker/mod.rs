@@ -49,7 +49,8 @@ use crate::base::{Clock, ConnIndex, Errno, Millis, WorkerId};
 use crate::budget::Budget;
 use crate::conn::Phase;
 use crate::metrics::WorkerCounters;
-use crate::ring::{Completion, FourTuple, Ring};
+use crate::ring::{Buffers as _, Completion, FourTuple, Ring};
+use crate::tls::Secured;
 use crate::topology::Topology;
 use crate::upstream::ClientKey;
 use admission::{Admission, Verdict};
@@ -83,7 +84,7 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(1);
 /// A worker over a ring, which is the kernel's or a simulation.
 #[derive(Debug)]
 pub struct Worker<R: Ring> {
-    ring: R,
+    ring: Secured<R>,
     plan: Plan,
     mailbox: Mailbox,
     counters: Arc<WorkerCounters>,
@@ -130,7 +131,7 @@ impl<R: Ring> Worker<R> {
             starved: Starved::default(),
             notes: Notes::new(),
             errands: Errands::default(),
-            ring,
+            ring: Secured::new(ring),
             plan,
             mailbox,
             counters,
@@ -188,7 +189,7 @@ impl<R: Ring> Worker<R> {
 
     /// The ring, for a simulation to look into.
     pub fn ring(&mut self) -> &mut R {
-        &mut self.ring
+        self.ring.below_ring()
     }
 
     fn sleep(&self) -> Duration {

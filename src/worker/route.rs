@@ -10,7 +10,7 @@ use crate::base::{
 };
 use crate::config::Guards;
 use crate::conn::{Action, Connection, Event, Phase, Reason, Shortage, is_pressure};
-use crate::ring::{Done, FourTuple, Ring, Token};
+use crate::ring::{Buffers as _, Done, FourTuple, Operations as _, Ring, Token};
 use crate::upstream::{ClientKey, Lack, Tried};
 
 /// How long no byte has moved in a connection that may be ended by FIN. Servers commonly end a

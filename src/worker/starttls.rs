@@ -11,7 +11,7 @@ use crate::base::{Chunk, ConnIndex, Errno, Side};
 use crate::config::Guards;
 use crate::conn::{Event, Lapse, Phase, is_pressure};
 use crate::metrics::ConnectFailure;
-use crate::ring::Ring;
+use crate::ring::{Buffers as _, Ring};
 use crate::upstream::Failure;
 
 impl Prefaces {

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use super::Worker;
 use crate::base::{ConnIndex, Side};
 use crate::conn::Event;
-use crate::ring::Ring;
+use crate::ring::{Buffers as _, Ring};
 
 /// A lane by its connection, the connection's life and the side that its bytes come from.
 type Lane = (ConnIndex, u32, Side);

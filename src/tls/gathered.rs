@@ -1,0 +1,125 @@
+//! Received bytes of a session that the other side has not got yet.
+
+use std::ops::Range;
+
+use super::fault::Fault;
+use super::keys::Awake;
+use super::record::Opened;
+use super::session::Session;
+
+/// How a pass over records ended before the first that is cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// The peer has said close_notify. What follows it is nobody's.
+    Closed,
+    /// A record is wrong.
+    Fault(Fault),
+}
+
+/// What a pass over records came to: their data lies at the front, without a gap.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Pass {
+    pub(super) plain_bytes: usize,
+    /// Of the records that were opened.
+    pub(super) used_bytes: usize,
+    pub(super) end: Option<End>,
+}
+
+/// Opens in place every whole record that `memory` begins with.
+pub(super) fn open_all(session: &mut Session, awake: &mut Awake, memory: &mut [u8]) -> Pass {
+    let mut pass = Pass { plain_bytes: 0, used_bytes: 0, end: None };
+    while pass.end.is_none() {
+        let Pass { plain_bytes, used_bytes, .. } = pass;
+        let record = match session.record_bytes(&memory[used_bytes..]) {
+            Ok(Some(length)) if used_bytes + length <= memory.len() => {
+                used_bytes..used_bytes + length
+            }
+            Ok(_) => break,
+            Err(fault) => {
+                pass.end = Some(End::Fault(fault));
+                break;
+            }
+        };
+        match session.open(awake, &mut memory[record.clone()]) {
+            Ok(Opened::Data(data)) => {
+                let data = used_bytes + data.start..used_bytes + data.end;
+                pass.plain_bytes += data.len();
+                memory.copy_within(data, plain_bytes);
+            }
+            Ok(Opened::Nothing) => {}
+            Ok(Opened::Closed) => pass.end = Some(End::Closed),
+            Err(fault) => pass.end = Some(End::Fault(fault)),
+        }
+        pass.used_bytes = record.end;
+    }
+    pass
+}
+
+/// Bytes in memory of exactly their size: data that has no buffer yet, then records, of which the
+/// last may be cut.
+#[derive(Debug, Default)]
+pub(super) struct Gathered {
+    bytes: Vec<u8>,
+    /// Data.
+    plain: Range<usize>,
+    /// Where the records begin.
+    from: usize,
+}
+
+impl Gathered {
+    pub(super) fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    /// Memory that it takes.
+    pub(super) fn held_bytes(&self) -> usize {
+        self.bytes.capacity()
+    }
+
+    /// Data that can be handed on.
+    pub(super) fn plain_bytes(&self) -> usize {
+        self.plain.len()
+    }
+
+    /// More was received.
+    pub(super) fn push(&mut self, received: &[u8]) {
+        self.bytes.reserve_exact(received.len());
+        self.bytes.extend_from_slice(received);
+    }
+
+    /// Opens what is whole, unless data of an earlier pass is still here.
+    pub(super) fn open(&mut self, session: &mut Session, awake: &mut Awake) -> Option<End> {
+        if !self.plain.is_empty() || self.is_empty() {
+            return None;
+        }
+        let pass = open_all(session, awake, &mut self.bytes[self.from..]);
+        self.plain = self.from..self.from + pass.plain_bytes;
+        self.from += pass.used_bytes;
+        if pass.end.is_some() {
+            self.bytes.truncate(self.from);
+        }
+        if self.plain.is_empty() {
+            self.settle();
+        }
+        pass.end
+    }
+
+    /// Hands data on, as much as fits.
+    pub(super) fn take(&mut self, into: &mut [u8]) -> usize {
+        let bytes = self.plain.len().min(into.len());
+        let piece = self.plain.start..self.plain.start + bytes;
+        into[..bytes].copy_from_slice(&self.bytes[piece]);
+        self.plain.start += bytes;
+        if self.plain.is_empty() {
+            self.settle();
+        }
+        bytes
+    }
+
+    /// Keeps no more than the record that is cut.
+    fn settle(&mut self) {
+        self.bytes.drain(..self.from);
+        self.bytes.shrink_to_fit();
+        (self.plain, self.from) = (0..0, 0);
+    }
+}

@@ -1,0 +1,245 @@
+//! A ring over a ring that opens what secured sides send and seals what they get.
+//!
+//! A side is secured from [`Secured::secure`] until its slot is closed. Bytes of it are data to who
+//! asks for them: a receive brings what whole records held, the end of the stream is close_notify,
+//! and a FIN without it is an error. Sides that are not secured pass through untouched.
+//!
+//! `incoming` has receives, `outgoing` sends and ends.
+
+use std::collections::{HashMap, VecDeque};
+use std::time::Duration;
+
+use super::fault::Fault;
+use super::keyring::Whose;
+use super::session::Session;
+use super::sessions::{CANCELLED, END_CANCELLED, Live, Sessions, Then};
+use crate::base::{Buffer, Chunk, ConnIndex, Errno, InFlight, OpKind, Operation, Side};
+use crate::ring::{Completion, Done, Layer, Ring, Token};
+
+/// A receive of a secured side fails with this when a record was not as it must be
+/// ([`Secured::fault`]).
+pub const BAD_RECORD: Errno = Errno::EBADMSG;
+/// And with this when the stream ended without close_notify: it was cut.
+pub const CUT_OFF: Errno = Errno::EPROTO;
+
+/// How long a record may take to be whole, in seconds.
+const RECORD_SECONDS: u64 = 30;
+/// Bytes of records that are not whole, over all sessions of a worker.
+const GATHERED_MAX: usize = 16 << 20;
+/// How soon it is tried again to have memory for what is to be sent.
+const TRY_AGAIN: Duration = Duration::from_millis(10);
+
+/// A ring with sessions of TLS over it.
+#[derive(Debug)]
+pub struct Secured<R> {
+    pub(super) below: R,
+    pub(super) sessions: Sessions,
+    /// Completions of ours.
+    made: VecDeque<Done>,
+    /// Sends and ends for which there was no memory.
+    pub(super) hungry: Vec<(Token, Operation)>,
+    /// By what the worker has for them: sides of which sealed bytes wait.
+    pub(super) stalled: HashMap<Buffer, Whose>,
+}
+
+pub(super) fn whose(token: Token) -> Whose {
+    (token.conn, token.side)
+}
+
+impl<R: Ring> Secured<R> {
+    /// No side is secured yet.
+    pub fn new(below: R) -> Secured<R> {
+        Secured {
+            below,
+            sessions: Sessions::default(),
+            made: VecDeque::new(),
+            hungry: Vec::new(),
+            stalled: HashMap::new(),
+        }
+    }
+
+    /// Secures a side, of which this was received already. Nothing of it is in flight but watches.
+    ///
+    /// # Panics
+    /// When it is secured.
+    pub fn secure(&mut self, conn: ConnIndex, side: Side, session: Session, received: &[u8]) {
+        self.sessions.put((conn, side), Live::new(session, received));
+    }
+
+    /// The ring below.
+    pub fn below_ring(&mut self) -> &mut R {
+        &mut self.below
+    }
+
+    /// The session of a side, if it is secured.
+    pub fn session(&self, conn: ConnIndex, side: Side) -> Option<&Session> {
+        self.sessions.get((conn, side)).map(|live| &live.session)
+    }
+
+    /// What was wrong with a side's records.
+    pub fn fault(&self, conn: ConnIndex, side: Side) -> Option<Fault> {
+        self.sessions.get((conn, side))?.fault
+    }
+
+    /// Sides that are secured, and how many of them have expanded keys.
+    pub fn counts(&self) -> (usize, usize) {
+        (self.sessions.count(), self.sessions.keys.awake())
+    }
+
+    /// A connection that waits for the rest of a record for too long, or longest where what all of
+    /// them have sent of such takes too much memory. To be asked until there is none, once a
+    /// second; each is named once.
+    pub fn overdue(&mut self) -> Option<ConnIndex> {
+        let (number, (whose, since)) = self.sessions.cut.first_key_value()?;
+        let is_late = self.sessions.seconds.saturating_sub(*since) > RECORD_SECONDS;
+        if !is_late && self.sessions.gathered_bytes <= GATHERED_MAX {
+            return None;
+        }
+        let (number, (conn, _)) = (*number, *whose);
+        self.sessions.cut.remove(&number);
+        Some(conn)
+    }
+
+    /// Completes an operation here.
+    pub(super) fn make(&mut self, token: Token, result: Result<u32, Errno>) {
+        self.made.push_back(done(token, result, None));
+    }
+
+    /// The same with the buffer that it filled.
+    pub(super) fn make_received(&mut self, token: Token, bytes: u32, buffer: Buffer) {
+        self.made.push_back(done(token, Ok(bytes), Some(buffer)));
+    }
+
+    /// What was not begun for want of memory is tried again.
+    fn feed(&mut self) {
+        for (token, operation) in std::mem::take(&mut self.hungry) {
+            if self.sessions.has(whose(token)) {
+                Layer::start(self, token, operation);
+            }
+        }
+    }
+
+    fn cancel(&mut self, token: Token, kinds: InFlight) {
+        let whose = whose(token);
+        let live = self.sessions.at(whose);
+        if kinds.has(OpKind::Receive) {
+            live.set(CANCELLED, true);
+        }
+        let is_ending = live.output().is_some_and(|output| output.then == Then::End);
+        let mut below = kinds;
+        if kinds.has(OpKind::Shutdown) && is_ending {
+            live.set(END_CANCELLED, true);
+            below = below.or(InFlight::only(OpKind::WaitWritable));
+        }
+        let is_its = |waits: &Token| waits.conn == token.conn && waits.side == token.side;
+        for place in (0..self.hungry.len()).rev() {
+            let (waits, _) = self.hungry[place];
+            if is_its(&waits) && kinds.has(waits.kind) {
+                self.hungry.remove(place);
+                self.make(waits, Err(Errno::ECANCELED));
+            }
+        }
+        self.below.start(token, Operation::Cancel(below));
+    }
+
+    /// The slot is closed.
+    fn forget(&mut self, whose: Whose) {
+        if let Some(output) = self.sessions.take(whose) {
+            self.stalled.remove(&output.from);
+            if !output.is_given {
+                self.below.release(output.sealed.buffer);
+            }
+        }
+    }
+}
+
+/// A completion of ours.
+pub(super) fn done(token: Token, result: Result<u32, Errno>, buffer: Option<Buffer>) -> Done {
+    Done { token, result, buffer, full: false, more: false }
+}
+
+impl<R: Ring> Layer for Secured<R> {
+    type Below = R;
+
+    fn below(&self) -> &R {
+        &self.below
+    }
+
+    fn below_mut(&mut self) -> &mut R {
+        &mut self.below
+    }
+
+    fn start(&mut self, token: Token, operation: Operation) {
+        if self.sessions.is_empty() || !self.sessions.has_any(token.conn) {
+            return self.below.start(token, operation);
+        }
+        match operation {
+            // Bytes in a pipe cannot be sealed, nor opened.
+            Operation::Splice => self.make(token, Err(Errno::EMFILE)),
+            _ if !self.sessions.has(whose(token)) => self.below.start(token, operation),
+            Operation::Receive => self.receive(token),
+            Operation::WaitReadable => self.wait_readable(token),
+            Operation::Send(chunk) => self.send(token, chunk),
+            Operation::Shutdown => self.end(token),
+            Operation::Cancel(kinds) => self.cancel(token, kinds),
+            Operation::Close => {
+                self.forget(whose(token));
+                self.below.start(token, operation);
+            }
+            _ => self.below.start(token, operation),
+        }
+    }
+
+    fn turn(&mut self, wait: Option<Duration>) -> Result<(), Errno> {
+        self.feed();
+        let wait = match wait {
+            _ if !self.made.is_empty() => Some(Duration::ZERO),
+            Some(wait) if !self.hungry.is_empty() => Some(wait.min(TRY_AGAIN)),
+            None if !self.hungry.is_empty() => Some(TRY_AGAIN),
+            wait => wait,
+        };
+        self.below.turn(wait)
+    }
+
+    fn next(&mut self) -> Option<Completion> {
+        loop {
+            if let Some(done) = self.made.pop_front() {
+                return Some(Completion::Done(done));
+            }
+            let completion = self.below.next()?;
+            let Completion::Done(done) = completion else { return Some(completion) };
+            if self.sessions.is_empty() || !self.sessions.has(whose(done.token)) {
+                return Some(completion);
+            }
+            let done = match done.token.kind {
+                OpKind::Receive => self.received(done),
+                OpKind::Send => self.sent(done),
+                OpKind::WaitWritable => self.writable(done),
+                _ => Some(done),
+            };
+            if let Some(done) = done {
+                return Some(Completion::Done(done));
+            }
+        }
+    }
+
+    fn park(&mut self, chunk: Chunk) -> Option<Chunk> {
+        match self.stalled.get(&chunk.buffer) {
+            Some(&whose) => Some(self.give_sealed(whose, chunk)),
+            None => self.below.park(chunk),
+        }
+    }
+
+    fn release(&mut self, buffer: Buffer) {
+        if let Some(whose) = self.stalled.remove(&buffer) {
+            self.give_up(whose);
+        }
+        self.below.release(buffer);
+    }
+
+    fn trim(&mut self) {
+        self.sessions.seconds += 1;
+        self.sessions.keys.trim();
+        self.below.trim();
+    }
+}

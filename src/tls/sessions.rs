@@ -1,0 +1,220 @@
+//! The sessions of a worker's connections, by side. Most sleep: they are 136 bytes each.
+
+use std::collections::BTreeMap;
+
+use super::fault::Fault;
+use super::gathered::{End, Gathered};
+use super::keyring::{Keyring, Whose};
+use super::keys::Awake;
+use super::session::Session;
+use crate::base::{Buffer, BySide, Chunk, ConnIndex, Side, Sparse};
+use crate::ring::Token;
+
+/// Its receive was cancelled.
+pub(super) const CANCELLED: u8 = 1;
+/// What it was being sent was cut off in a record: nothing can follow.
+pub(super) const BROKEN: u8 = 1 << 1;
+/// The end of its direction was cancelled.
+pub(super) const END_CANCELLED: u8 = 1 << 2;
+
+/// A session in use by a connection.
+#[derive(Debug)]
+pub(super) struct Live {
+    pub(super) session: Session,
+    /// Where its keys last were.
+    place: u32,
+    marks: u8,
+    pub(super) fault: Option<Fault>,
+    /// Only while bytes of it are here.
+    work: Option<Box<Work>>,
+}
+
+const _: () = assert!(size_of::<Option<Live>>() <= 136);
+
+/// What is under way in a session.
+#[derive(Debug, Default)]
+pub(super) struct Work {
+    pub(super) input: Gathered,
+    /// Its place in the order of those that wait for the rest of a record.
+    number: Option<u64>,
+    pub(super) output: Option<Output>,
+}
+
+/// Sealed bytes on their way.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Output {
+    pub(super) sealed: Chunk,
+    /// Bytes of data in it of which the worker does not know yet that they are sent.
+    pub(super) plain_bytes: u32,
+    /// What the worker has for these bytes.
+    pub(super) from: Buffer,
+    /// That is the sealed bytes' own buffer by now.
+    pub(super) is_given: bool,
+    pub(super) then: Then,
+}
+
+/// What follows when sealed bytes are sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Then {
+    /// The worker is told.
+    Tell,
+    /// They are close_notify: the direction is ended.
+    End,
+    /// They are a fatal alert: this receive fails.
+    Fail(Token),
+}
+
+impl Live {
+    pub(super) fn new(session: Session, received: &[u8]) -> Live {
+        let mut live = Live { session, place: u32::MAX, marks: 0, fault: None, work: None };
+        if !received.is_empty() {
+            live.work().input.push(received);
+        }
+        live
+    }
+
+    pub(super) fn has(&self, mark: u8) -> bool {
+        self.marks & mark != 0
+    }
+
+    pub(super) fn set(&mut self, mark: u8, is: bool) {
+        self.marks = if is { self.marks | mark } else { self.marks & !mark };
+    }
+
+    /// What is under way.
+    pub(super) fn work(&mut self) -> &mut Work {
+        self.work.get_or_insert_default()
+    }
+
+    /// What is being sent.
+    pub(super) fn output(&self) -> Option<Output> {
+        self.work.as_ref()?.output
+    }
+
+    /// Nothing received waits here.
+    pub(super) fn is_read(&self) -> bool {
+        self.work.as_ref().is_none_or(|work| work.input.is_empty())
+    }
+
+    /// Takes note of how a pass over records ended.
+    pub(super) fn note(&mut self, end: Option<End>) {
+        if let Some(End::Fault(fault)) = end {
+            self.fault = Some(fault);
+        }
+    }
+
+    /// Opens what is gathered and whole, and says how much data there is.
+    pub(super) fn open_gathered(&mut self, awake: &mut Awake) -> usize {
+        let Some(work) = &mut self.work else { return 0 };
+        let end = work.input.open(&mut self.session, awake);
+        let plain_bytes = work.input.plain_bytes();
+        self.note(end);
+        plain_bytes
+    }
+}
+
+/// All of them.
+#[derive(Debug, Default)]
+pub(super) struct Sessions {
+    by_side: BySide<Sparse<Live>>,
+    pub(super) keys: Keyring,
+    /// Those that wait for the rest of a record, longest first, with the second it began in.
+    pub(super) cut: BTreeMap<u64, (Whose, u64)>,
+    next_number: u64,
+    /// Bytes that all of them have gathered.
+    pub(super) gathered_bytes: usize,
+    /// Seconds, as far as they were told.
+    pub(super) seconds: u64,
+}
+
+impl Sessions {
+    pub(super) fn count(&self) -> usize {
+        self.by_side[Side::Client].count() + self.by_side[Side::Upstream].count()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.count() == 0
+    }
+
+    pub(super) fn has(&self, (conn, side): Whose) -> bool {
+        self.by_side[side].get(conn).is_some()
+    }
+
+    pub(super) fn has_any(&self, conn: ConnIndex) -> bool {
+        Side::BOTH.iter().any(|side| self.has((conn, *side)))
+    }
+
+    /// A side's session.
+    ///
+    /// # Panics
+    /// When it has none.
+    pub(super) fn at(&mut self, (conn, side): Whose) -> &mut Live {
+        self.by_side[side].get_mut(conn).expect("somebody looked whether it has a session")
+    }
+
+    pub(super) fn get(&self, (conn, side): Whose) -> Option<&Live> {
+        self.by_side[side].get(conn)
+    }
+
+    /// A side's session, and its keys.
+    pub(super) fn awake(&mut self, whose: Whose) -> (&mut Live, &mut Awake) {
+        let live = self.by_side[whose.1].get_mut(whose.0);
+        let live = live.expect("somebody looked whether it has a session");
+        let keys = self.keys.of(whose, &mut live.place);
+        (live, keys)
+    }
+
+    pub(super) fn put(&mut self, whose: Whose, live: Live) {
+        self.by_side[whose.1].put(whose.0, live);
+        self.count_gathered(whose, 0, true);
+    }
+
+    /// A side's session is over. Says what was being sent.
+    pub(super) fn take(&mut self, whose: Whose) -> Option<Output> {
+        let live = self.by_side[whose.1].take(whose.0)?;
+        self.keys.sleep(whose, live.place);
+        let work = live.work?;
+        self.gathered_bytes -= work.input.held_bytes();
+        work.number.and_then(|number| self.cut.remove(&number));
+        work.output
+    }
+
+    /// Nothing more is expected of a side soon: its keys are wiped.
+    pub(super) fn sleep(&mut self, whose: Whose) {
+        let live = self.at(whose);
+        let place = std::mem::replace(&mut live.place, u32::MAX);
+        let is_idle = |work: &Box<Work>| work.input.is_empty() && work.output.is_none();
+        if live.work.as_ref().is_some_and(is_idle) {
+            live.work = None;
+        }
+        self.keys.sleep(whose, place);
+    }
+
+    /// Bytes that a side has gathered.
+    pub(super) fn gathered_by(&self, whose: Whose) -> usize {
+        let work = self.get(whose).and_then(|live| live.work.as_ref());
+        work.map_or(0, |work| work.input.held_bytes())
+    }
+
+    /// Counts what a side has gathered, of which so many bytes were counted before. `renew`: a
+    /// record was whole meanwhile, so that it waits for another one from now on.
+    pub(super) fn count_gathered(&mut self, whose: Whose, before_bytes: usize, renew: bool) {
+        let now_bytes = self.gathered_by(whose);
+        if now_bytes == 0 && before_bytes == 0 {
+            return;
+        }
+        self.gathered_bytes = self.gathered_bytes - before_bytes + now_bytes;
+        let next_number = self.next_number;
+        let work = self.at(whose).work();
+        let number = work.number;
+        if now_bytes > 0 && number.is_some() && !renew {
+            return;
+        }
+        work.number = (now_bytes > 0).then_some(next_number);
+        number.and_then(|number| self.cut.remove(&number));
+        if now_bytes > 0 {
+            self.cut.insert(self.next_number, (whose, self.seconds));
+            self.next_number += 1;
+        }
+    }
+}
