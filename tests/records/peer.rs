@@ -190,7 +190,7 @@ fn parts(secrets: &ConnectionTrafficSecrets) -> (&AeadKey, &Iv) {
 pub(crate) struct Sender {
     suite: Suite,
     encrypter: Box<dyn MessageEncrypter>,
-    pub(crate) sequence: u64,
+    sequence: u64,
 }
 
 impl Sender {
@@ -209,7 +209,10 @@ impl Sender {
                 known.aead_alg.encrypter(key, fixed, explicit)
             }
         };
-        Sender { suite, encrypter, sequence }
+        let mut sender = Sender { suite, encrypter, sequence: 0 };
+        // AWS-LC takes the first nonce that it sees for that of the first record.
+        (0..sequence).for_each(|_| drop(sender.record(0, &[])));
+        sender
     }
 
     /// The next record, of this type and content.
