@@ -148,12 +148,15 @@ impl Shaken {
         (own, Sender::new(suite, peer.tx.1, sequence))
     }
 
-    /// The server of rustls, and one that sends it any record.
-    #[allow(dead_code)] // the fuzz target's
-    pub(crate) fn server_and_sender(self) -> (ServerConnection, Sender) {
-        let Shaken { suite, client, server, .. } = self;
+    /// The gateway's end twice, as a session and as rustls has it, and a peer that sends any
+    /// record.
+    #[allow(dead_code)] // of the fuzz target
+    pub(crate) fn with_both_and_sender(self) -> (Session, ServerConnection, Sender) {
+        let Shaken { suite, client, server, log, .. } = self;
         let client = client.dangerous_extract_secrets().expect("they were asked for");
-        (server, Sender::new(suite, client.tx.1, client.tx.0))
+        let own = ExtractedSecrets { tx: client.rx, rx: client.tx };
+        let session = session(suite, End::Server, &own, &log);
+        (session, server, Sender::new(suite, own.rx.1, own.rx.0))
     }
 }
 
