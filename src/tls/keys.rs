@@ -83,17 +83,16 @@ impl Key {
         Some(bytes)
     }
 
-    /// Seals `text` in place; `end` gets `last`, sealed too, and the tag.
+    /// Seals `text` in place; `tag` gets what proves it.
     pub(super) fn seal(
         &self,
         nonce: [u8; NONCE_LEN],
         about: &[u8],
         text: &mut [u8],
-        last: &[u8],
-        end: &mut [u8],
+        tag: &mut [u8],
     ) {
         let nonce = Nonce::assume_unique_for_key(nonce);
-        let sealed = self.aead.seal_in_place_scatter(nonce, Aad::from(about), text, last, end);
+        let sealed = self.aead.seal_in_place_scatter(nonce, Aad::from(about), text, &[], tag);
         sealed.expect("less than a cipher takes, and room for the tag");
     }
 }

@@ -238,7 +238,7 @@ impl Session {
         plain: Range<usize>,
     ) -> Range<usize> {
         assert!((1..=PLAIN_MAX).contains(&plain.len()), "{} bytes in a record", plain.len());
-        let has_room = plain.start >= HEAD_BYTES && memory.len() - plain.end >= TAIL_BYTES;
+        let has_room = plain.start >= HEAD_BYTES && plain.end + TAIL_BYTES <= memory.len();
         assert!(has_room, "{plain:?} in {} bytes", memory.len());
         assert!(!self.is_closed(), "data behind close_notify");
         let mut start = None;
@@ -285,10 +285,15 @@ impl Session {
         let (suite, sequence, is_tls13) = (self.suite(), self.write.sequence, self.is_tls13());
         assert!(sequence < SEQUENCE_MAX, "{self:?}");
         let start = plain.start - suite.explicit_bytes() - HEADER;
-        let (last, outer) = if is_tls13 { (&[kind][..], DATA) } else { (&[][..], kind) };
-        let end = plain.end + last.len() + TAG_BYTES;
+        // The type of TLS 1.3 is sealed behind the data.
+        let text_end = plain.end + usize::from(is_tls13);
+        let end = text_end + TAG_BYTES;
+        let outer = if is_tls13 { DATA } else { kind };
+        if is_tls13 {
+            memory[plain.end] = kind;
+        }
         let (front, rest) = memory[start..end].split_at_mut(plain.start - start);
-        let (text, tail) = rest.split_at_mut(plain.len());
+        let (text, tag) = rest.split_at_mut(text_end - plain.start);
         let (header, explicit) = front.split_first_chunk_mut::<HEADER>().expect("it is longer");
         let sealed_bytes = (end - start - HEADER) as u16; // at most what a record has
         let [high, low] = sealed_bytes.to_be_bytes();
@@ -298,7 +303,7 @@ impl Session {
         // As rustls has it: no nonce of the handshake comes again.
         explicit.copy_from_slice(&nonce[nonce.len() - explicit.len()..]);
         let about = About::new(is_tls13, header, sequence, text.len());
-        key.seal(nonce, about.bytes(), text, last, tail);
+        key.seal(nonce, about.bytes(), text, tag);
         self.write.sequence += 1;
         start..end
     }

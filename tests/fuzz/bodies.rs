@@ -3,6 +3,9 @@
 //! Each body takes any bytes and panics where a promise is broken. The fuzz targets include this
 //! file by its path, and `main.rs` runs the same bodies over the corpus.
 
+#[path = "records.rs"]
+mod records;
+
 use std::fmt::Debug;
 use std::net::{IpAddr, SocketAddr};
 
@@ -35,7 +38,7 @@ pub(crate) type Target = (&'static str, fn(&[u8]));
 
 /// Every target. A folder of the corpus has the name of each.
 #[allow(dead_code)] // a fuzz target needs its own body alone
-pub(crate) const TARGETS: [Target; 7] = [
+pub(crate) const TARGETS: [Target; 8] = [
     ("admin", admin),
     ("config", config),
     ("filters", filters),
@@ -43,6 +46,7 @@ pub(crate) const TARGETS: [Target; 7] = [
     ("names", server_names),
     ("postgres", postgres_begins),
     ("preambles", preambles),
+    ("records", records::records),
 ];
 
 /// A config file: it is refused with errors that say where, or taken and written back the same.

@@ -67,6 +67,11 @@ fn preambles_are_refused_or_understood() {
 }
 
 #[test]
+fn records_are_opened_and_refused_as_rustls_does() {
+    body_holds("records");
+}
+
+#[test]
 fn each_target_has_a_small_corpus_and_a_program() {
     let names = |folder: PathBuf| -> BTreeSet<String> {
         let listing = fs::read_dir(folder).expect("a folder");

@@ -7,6 +7,7 @@ mod choice;
 mod conn;
 mod ring;
 mod source;
+mod tls;
 mod token;
 mod wire;
 mod worker;
@@ -20,6 +21,7 @@ criterion_group!(
     worker::times,
     choice::times,
     source::times,
-    wire::times
+    wire::times,
+    tls::times
 );
 criterion_main!(paths);
