@@ -149,7 +149,7 @@ mod tests {
                     { name = \"b\", address = \"127.0.0.1:2\" }]\n";
         let config = Config::parse(text, "test.toml", &|_| None).expect("a config");
         let Config { listeners, upstreams, .. } = &config;
-        let asked = Asked { listeners, upstreams, gates: &[] };
+        let asked = Asked { listeners, upstreams, gates: &[], tls: None };
         let topology = Register::default().next(&Topology::default(), asked).expect("one");
         let found = topology.servers.values().find(|server| server.name == "b");
         Parties {

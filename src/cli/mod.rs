@@ -17,9 +17,10 @@ pub use admin::{AdminCommand, ListenerAction, ServerAction};
 pub use drain::DrainArguments;
 pub use instance::Instance;
 
-use crate::base::version;
+use crate::base::{Clock, version};
 use crate::config::{self, Config, ConfigErrors, LogFormat};
 use crate::doctor::count;
+use crate::tls::Loaded;
 use crate::{doctor, gateway};
 use outcome::{DONE, FAILED, Outcome, USAGE, warn};
 
@@ -118,13 +119,7 @@ fn perform(command: Command) -> Outcome {
             Err(errors) => Outcome::Config(errors),
         },
         Command::Check { config: path } => match Config::load(&path) {
-            Ok(config) => {
-                for lack in doctor::lacks(&config) {
-                    let place = path.display();
-                    warn(&format!("{place}: warning: a start on this host fails: {lack}\n"));
-                }
-                Outcome::Answer(summary(&path, &config))
-            }
+            Ok(config) => check(&path, &config),
             Err(errors) => Outcome::Config(errors),
         },
         Command::Admin(command) => admin::perform(command),
@@ -179,6 +174,36 @@ fn man(directory: Option<&Path>) -> Outcome {
 /// The file's config, or the embedded one.
 fn load(path: Option<PathBuf>) -> Result<Config, ConfigErrors> {
     path.map_or_else(|| Ok(Config::embedded()), |path| Config::load(&path))
+}
+
+/// What a right file names: what this host lacks is a warning, and so is a file that this user
+/// cannot read. One that is read and wrong is an error.
+fn check(path: &Path, config: &Config) -> Outcome {
+    let place = path.display();
+    for lack in doctor::lacks(config) {
+        warn(&format!("{place}: warning: a start on this host fails: {lack}\n"));
+    }
+    let mut wrong = Vec::new();
+    match Loaded::load(config, Clock::system().calendar()) {
+        Ok(loaded) => {
+            for warning in loaded.warnings {
+                warn(&format!("{place}: warning: {warning}\n"));
+            }
+        }
+        Err(errors) => {
+            let (unreadable, others): (Vec<_>, Vec<_>) =
+                errors.into_iter().partition(|error| error.is_unreadable);
+            for error in unreadable {
+                warn(&format!("{place}: warning: a start on this host fails: {error}\n"));
+            }
+            wrong = others;
+        }
+    }
+    if wrong.is_empty() {
+        return Outcome::Answer(summary(path, config));
+    }
+    let lines: Vec<String> = wrong.iter().map(|error| format!("{place}: {error}")).collect();
+    Outcome::Files(lines.join("\n"))
 }
 
 /// What `check` answers about a right file.

@@ -26,6 +26,8 @@ pub(super) enum Outcome {
     /// Also `--help` and `--version`, which are no errors but end the same way.
     Usage(clap::Error),
     Config(ConfigErrors),
+    /// Files that the config names are wrong.
+    Files(String),
     /// The gateway finds the command line wrong.
     Wrong(String),
     Failed(String),
@@ -62,6 +64,7 @@ impl Outcome {
             }
             Outcome::Usage(error) => answered(error.print(), DONE),
             Outcome::Config(errors) => complain(&format!("{errors}\n"), USAGE),
+            Outcome::Files(lines) => complain(&format!("{lines}\n"), USAGE),
             Outcome::Wrong(words) => complain(&format!("portcullis: {words}\n"), USAGE),
             Outcome::Logged(code) => ExitCode::from(code),
             Outcome::Failed(reason) => complain(&format!("portcullis: {reason}\n"), FAILED),

@@ -15,6 +15,7 @@ use crate::config::server_check::CHECK;
 use crate::config::server_set::SERVER;
 use crate::config::sniffing::ROUTE;
 use crate::config::status::STATUS;
+use crate::config::tls::{CERTIFICATE, LISTENER_TLS, UPSTREAM_TLS};
 use crate::config::upstream::{SERVERS_FROM, UPSTREAM};
 use crate::config::{
     AccessLog, Admin, Config, Log, Resolver, Status, gateway, listener, loops, ring, status,
@@ -22,17 +23,20 @@ use crate::config::{
 };
 
 /// Every kind of section with its keys, in the order of the manual; the first is the file's top.
-pub const SECTIONS: [&SectionKeys; 15] = [
+pub const SECTIONS: [&SectionKeys; 18] = [
     &ROOT,
     &GATEWAY,
     &RING,
     &LISTENER,
     &ROUTE,
     &PER_SOURCE,
+    &LISTENER_TLS,
+    &CERTIFICATE,
     &UPSTREAM,
     &SERVER,
     &SERVERS_FROM,
     &CHECK,
+    &UPSTREAM_TLS,
     &RESOLVER,
     &ADMIN,
     &STATUS,

@@ -69,6 +69,9 @@ impl Config {
                 if let (Some(limits), Some(old)) = (&mut listener.per_source, &old.per_source) {
                     limits.keep(old, class);
                 }
+                if let (Some(tls), Some(old)) = (&mut listener.tls, &old.tls) {
+                    tls.keep(old, class);
+                }
                 listener.preamble.keep(&old.preamble, class);
                 listener.sniffing.keep(&old.sniffing, class);
                 listener.access.keep(&old.access, class);
@@ -82,6 +85,9 @@ impl Config {
                 upstream.keep(old, class);
                 if let (Some(check), Some(old)) = (&mut upstream.check, &old.check) {
                     check.keep(old, class);
+                }
+                if let (Some(tls), Some(old)) = (&mut upstream.tls, &old.tls) {
+                    tls.keep(old, class);
                 }
                 upstream.guards.keep(&old.guards, class);
                 upstream.forwarding.keep(&old.forwarding, class);

@@ -18,6 +18,7 @@ use crate::config::preamble::{Preamble, trusts_nobody};
 use crate::config::read::Rule;
 use crate::config::sniffing::{self, Sniffing};
 use crate::config::taken::Taken;
+use crate::config::tls::{self, ListenerTls};
 use crate::config::{AtLimit, Auto, Upstream, address};
 
 pub(super) const LISTENER: SectionKeys = SectionKeys {
@@ -34,7 +35,7 @@ pub(super) const LISTENER: SectionKeys = SectionKeys {
         Listener::KEYS,
         Timeouts::KEYS,
     ],
-    later: &["tls"],
+    later: &[],
 };
 
 const BIND_RULE: Rule<'_> = Rule {
@@ -109,6 +110,11 @@ keys! {
     /// [listener.NAME.per_source] has the keys of the table.
     "per_source" per_source: Option<PerSource> as { max_connections = 100 }, NewConnections,
         Optional(LIMITS), "write per_source = { max_connections = 100 }";
+
+    /// TLS that ends here, with these certificates. [listener.NAME.tls] has the keys of the table.
+    "tls" tls: Option<ListenerTls>
+        as { certificates = [{ certificate = "/etc/tls/a.pem", key = "/etc/tls/a.key" }] },
+        NewConnections, Optional(tls::OF_LISTENER), "write the table [listener.NAME.tls]";
 }
 
 keys! {
@@ -251,6 +257,7 @@ pub(super) fn listeners(
         let sniffing = sniffing::sniffing(&section, upstreams, problems);
         let upstream = (upstream.unwrap_or(0), upstream.map(|index| &upstreams[index]));
         let listener = listener(name, &section, upstream, &mut taken, problems);
+        tls::check_listener(&section, sniffing.sniff, problems);
         listeners.push(Listener { sniffing, ..listener });
     }
     (listeners, leading, taken)

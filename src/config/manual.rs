@@ -40,7 +40,11 @@ pub fn documented() -> String {
             out += &comment(&facts(key));
             out += &match (key.default, key.example) {
                 (Some(default), _) => format!("{mark}{} = {default}\n", key.name),
-                (None, Some(example)) => format!("#{} = {example}\n", key.name),
+                (None, Some(example)) => {
+                    // A long one was broken into lines.
+                    let words: Vec<&str> = example.split_whitespace().collect();
+                    format!("#{} = {}\n", key.name, words.join(" "))
+                }
                 (None, None) => panic!("{} has neither a default nor an example", key.name),
             };
         }
@@ -49,12 +53,18 @@ pub fn documented() -> String {
 }
 
 /// Sections that the documented file shows and does not have.
-const OPTIONAL: [&str; 2] = ["listener.NAME.per_source", "upstream.NAME.check"];
+const OPTIONAL: [&str; 4] =
+    ["listener.NAME.per_source", "listener.NAME.tls", "upstream.NAME.check", "upstream.NAME.tls"];
 
 /// Sections that stand in a file under a header of their own.
 fn documented_sections() -> impl Iterator<Item = &'static SectionKeys> {
-    const WITHIN: [&str; 4] =
-        ["", "listener.NAME.route", "upstream.NAME.servers", "upstream.NAME.servers_from"];
+    const WITHIN: [&str; 5] = [
+        "",
+        "listener.NAME.route",
+        "listener.NAME.tls.certificates",
+        "upstream.NAME.servers",
+        "upstream.NAME.servers_from",
+    ];
     let is_own = |section: &&SectionKeys| !WITHIN.contains(&section.section);
     SECTIONS.into_iter().filter(is_own)
 }

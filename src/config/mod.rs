@@ -32,6 +32,7 @@ mod status;
 mod syntax;
 mod taken;
 mod text;
+mod tls;
 mod upstream;
 mod written;
 
@@ -65,6 +66,9 @@ pub use server_check::{ANSWER_MAX_BYTES, Check, CheckKind};
 pub use server_set::{Named, ServerSet};
 pub use sniffing::{NamedRoute, Sniffing};
 pub use status::Status;
+pub use tls::{
+    CertificatePair, ClientCertificate, ListenerTls, ServerCa, TlsVersion, UnknownName, UpstreamTls,
+};
 pub use upstream::Upstream;
 
 /// A config file is smaller than this; 65,535 servers with names take 4 MiB.

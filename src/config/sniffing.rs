@@ -7,6 +7,7 @@ use crate::config::key::{Key, SectionKeys};
 use crate::config::keys::{keys, keys_by_hand};
 use crate::config::read::{Rule, nearest};
 use crate::config::text::list;
+use crate::config::tls::protocol;
 use crate::config::{Sniff, Unmatched, Upstream};
 use crate::wire::Pattern;
 
@@ -22,9 +23,6 @@ const UNMATCHED: Choice<Unmatched> = Choice {
     words: &[("upstream", Unmatched::Upstream), ("refuse", Unmatched::Refuse)],
     later: &[],
 };
-
-/// The protocol names of RFC 7301 have one byte of length.
-const PROTOCOL_MAX: usize = 255;
 
 pub(super) const BY_HAND: &[Key] = keys_by_hand! {
     /// Other upstreams for clients that ask for these names, as in "db.example.com", or
@@ -56,7 +54,9 @@ keys! {
     /// gets what was read first, byte by byte. A hello may come in any number of pieces within
     /// preamble_timeout; who sends none, or one that is malformed, is reset. A client that waits
     /// for the server to speak sends none. "postgres": the same for clients of PostgreSQL, whose
-    /// request for TLS (sslmode=require) is answered here, and asked again of the server.
+    /// request for TLS (sslmode=require) is answered here, and asked again of the server. Beside
+    /// the table tls, TLS is ended here: routes go by the name of its handshake and "tls" is
+    /// refused; with "postgres" it ends behind the client's request, and no server is asked.
     ///
     /// Write "tls" or "postgres" to serve several names at one address.
     "sniff" sniff: Sniff = "off", NewConnections, SNIFFS, AS_IT_STANDS;
@@ -100,11 +100,13 @@ pub(super) fn sniffing(
     let mut refuse = |key: &str, rule: &str, remedy: &str| {
         problems.extend(section.get(key).map(|value| value.error(rule, remedy)));
     };
-    if sniffing.sniff == Sniff::Off && !elements.is_empty() {
+    // A handshake that ends here says a name, too.
+    let names_are_read = sniffing.sniff != Sniff::Off || section.get("tls").is_some();
+    if !names_are_read && !elements.is_empty() {
         let rule = "are never taken: no name is read";
         refuse("route", rule, "write sniff = \"tls\" in the listener's section");
     }
-    if sniffing.sniff == Sniff::Off && sniffing.unmatched == Unmatched::Refuse {
+    if !names_are_read && sniffing.unmatched == Unmatched::Refuse {
         let rule = "refuses nobody: no name is read";
         refuse("unmatched", rule, "write sniff = \"tls\" beside it");
     }
@@ -150,15 +152,6 @@ fn named_route(
     }
     let upstream = upstream(section, upstreams, problems)?;
     Some(NamedRoute { server_names, alpn, upstream })
-}
-
-fn protocol(value: &Value<'_>, problems: &mut Vec<ConfigError>) -> Option<String> {
-    let text = value.read::<String>();
-    let text = text.filter(|text| (1..=PROTOCOL_MAX).contains(&text.len()));
-    if text.is_none() {
-        problems.push(value.error("must be a protocol's name, 1 to 255 bytes", "write \"h2\""));
-    }
-    text
 }
 
 fn pattern(value: &Value<'_>, problems: &mut Vec<ConfigError>) -> Option<Pattern> {

@@ -17,6 +17,7 @@ use crate::config::read::Rule;
 use crate::config::server_check::{CHECKS, Check};
 use crate::config::server_set::{Places, server_set};
 use crate::config::text::{Written, list};
+use crate::config::tls::{self, UpstreamTls};
 use crate::config::{
     AllDown, Balance, Builtin, OnDown, Origin, Server, ServerSet, UpstreamKind, address,
 };
@@ -25,7 +26,7 @@ pub(super) const UPSTREAM: SectionKeys = SectionKeys {
     section: "upstream.NAME",
     about: "An upstream: any name, as often as needed. Either servers or builtin, no defaults.",
     keys: &[BY_HAND, Upstream::KEYS, Forwarding::KEYS, Guards::KEYS],
-    later: &["tls"],
+    later: &[],
 };
 
 pub(super) const SERVERS_FROM: SectionKeys = SectionKeys {
@@ -199,6 +200,12 @@ keys! {
     "check" check: Option<Check> as { kind = "connect" }, Live,
         Optional(CHECKS), "write check = { kind = \"connect\" }";
 
+    /// TLS towards the servers. [upstream.NAME.tls] has the keys of the table.
+    ///
+    /// Set it when servers expect TLS and clients speak none, or end theirs here.
+    "tls" tls: Option<UpstreamTls> as { server_name = "db.internal" }, NewConnections,
+        Optional(tls::OF_UPSTREAM), "write tls = { server_name = \"db.internal\" }";
+
     /// The connections of a server that checks find down. "keep": they stay to their own end;
     /// "close": they end over the time of on_down_over, the longest idle first, so that clients
     /// come back to another server. A server that is back before keeps the rest. While no other
@@ -243,6 +250,11 @@ impl Upstream {
             }
             UpstreamKind::Builtin(_) => false,
         }
+    }
+
+    /// The name that its servers' certificates must have; `None`: there is none.
+    pub fn tls_name(&self) -> Option<&str> {
+        self.tls.as_ref().and_then(|tls| tls.name(&self.kind))
     }
 
     /// Its servers by the file; none for a builtin.
@@ -318,6 +330,7 @@ fn upstream<'a>(
     let rest = Upstream::read(section, problems);
     let upstream = Upstream { name, kind, sources, guards, forwarding, ..rest };
     check_checks(section, &upstream, problems);
+    tls::check_upstream(section, &upstream.kind, upstream.tls.as_ref(), problems);
     upstream
 }
 

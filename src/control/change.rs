@@ -60,7 +60,7 @@ pub(super) async fn take_config(
 ) -> Result<(), String> {
     let view = state.view();
     let gates = view.topology.gate_specs();
-    let next = state.sources().present.next(config, sets, &gates);
+    let next = state.sources().present.next(config, sets, &gates, None);
     let next = next.map_err(|exhausted| exhausted.to_string())?;
     drop(view);
     let behind = go_over(state, next, IdMap::new(), &[]).await;

@@ -7,6 +7,7 @@ use crate::base::limits::PREFACE_PLACES;
 use crate::base::{GateId, Id, IdMap, WorkerId};
 use crate::config::Config;
 use crate::ring::PassiveSocket;
+use crate::tls::Loaded;
 use crate::topology::{Asked, GateSpec, Register, Topology};
 use crate::worker::{AccessQueue, Plan, PrefacePlan, Settings};
 
@@ -36,9 +37,15 @@ pub(super) fn gates(held: &[Held]) -> impl Iterator<Item = (GateSpec, PassiveSoc
 
 /// The topology that the config asks for, for so many connections, with the passive socket of each
 /// gate, and the register that has given the ids in it.
-pub(super) fn topology(config: &Config, held: &[Held], connections: u32) -> Assembled {
+pub(super) fn topology(
+    config: &Config,
+    held: &[Held],
+    connections: u32,
+    loaded: &Loaded,
+) -> Assembled {
     let (gates, sockets): (Vec<GateSpec>, Vec<PassiveSocket>) = gates(held).unzip();
-    let asked = Asked { listeners: &config.listeners, upstreams: &config.upstreams, gates: &gates };
+    let Config { listeners, upstreams, .. } = config;
+    let asked = Asked { listeners, upstreams, gates: &gates, tls: Some(loaded) };
     let mut register = Register::for_connections(connections);
     let topology =
         Arc::new(register.next(&Topology::default(), asked).expect("the config bounds each kind"));

@@ -12,6 +12,7 @@ use crate::host::directory::DirectoryError;
 use crate::host::holders::{Holder, Use};
 use crate::listener::BindError;
 use crate::ring::{ProbeError, RingError};
+use crate::tls::LoadError;
 
 /// Why the gateway could not start, or broke.
 #[derive(Debug)]
@@ -42,6 +43,8 @@ pub enum GatewayError {
         /// The arithmetic, and what to change.
         because: String,
     },
+    /// Files of certificates or keys are of no use: at least one.
+    Tls(Vec<LoadError>),
     /// The admin socket cannot be made.
     Admin(AdminError),
     /// The status server's address cannot be listened on.
@@ -71,6 +74,10 @@ impl fmt::Display for GatewayError {
             GatewayError::Directory(error) => write!(out, "{error}"),
             GatewayError::Lacks(lacks) => {
                 let lines: Vec<String> = lacks.iter().map(Lack::to_string).collect();
+                write!(out, "{}", lines.join("\n"))
+            }
+            GatewayError::Tls(errors) => {
+                let lines: Vec<String> = errors.iter().map(LoadError::to_string).collect();
                 write!(out, "{}", lines.join("\n"))
             }
             GatewayError::DoesNotFit { asked: Some(asked), because } => write!(

@@ -49,6 +49,7 @@ use crate::metrics::{
     ListenerCounters, Refusal, ServerCounters, WorkerCounters, WorkerOwnCounters,
 };
 use crate::ring::{KernelRing, PassiveSocket, RingError, RingSetup, ServerSocket, Supplier, Waker};
+use crate::tls::Loaded;
 use crate::topology::Topology;
 use crate::worker::{Mailbox, Plan, Worker, mailbox};
 use assemble::Assembled;
@@ -121,6 +122,7 @@ struct Gateway {
 /// What a gateway has before its workers start.
 struct Ready {
     host: Host,
+    loaded: Loaded,
     held: Vec<Held>,
     clock: Clock,
     log: LogSettings,
@@ -157,6 +159,7 @@ impl Gateway {
         let mut predecessors = Predecessors::find(config, &inherited, &directory);
         let host = predecessors.prepare_host(config)?;
         let clock = Clock::system();
+        let loaded = load(config, &clock)?;
         // Threads that begin here inherit a mask that blocks the signals.
         crate::host::signals::hold_ends();
         let writing = Writing::open(&config.access_log, host.workers(), &clock);
@@ -170,7 +173,7 @@ impl Gateway {
         let held = sockets::bind_all(config, &host, inherited, (&directory, &takeover))?;
         let endpoints = open_endpoints(config, &directory)?;
         crate::host::signals::hold_ends();
-        let parts = Ready { host, held, clock, log, writing, runtime, events, searching };
+        let parts = Ready { host, loaded, held, clock, log, writing, runtime, events, searching };
         let gateway = Gateway::start_workers(config, path, parts)?;
         takeover.finish(gateway.ground.held());
         Ok(Gateway { endpoints, ..gateway })
@@ -182,11 +185,11 @@ impl Gateway {
         path: Option<&Path>,
         ready: Ready,
     ) -> Result<Gateway, GatewayError> {
-        let Ready { host, held, clock, log, writing, runtime, events, searching } = ready;
+        let Ready { host, loaded, held, clock, log, writing, runtime, events, searching } = ready;
         let Searching { searches, found, sets } = searching;
         let budget = Arc::new(Budget::new(host.max_connections, host.workers()));
         let Assembled { topology, sockets, register } =
-            assemble::topology(&sets.in_force(config), &held, host.max_connections);
+            assemble::topology(&sets.in_force(config), &held, host.max_connections, &loaded);
         let (exit_sender, exits) = unbounded_channel();
         let (ready_sender, ready) = std::sync::mpsc::channel();
         let (mut handles, mut threads, mut gates) = (Vec::new(), Vec::new(), Vec::new());
@@ -273,6 +276,13 @@ impl Gateway {
             Outcome::WorkerLost => Err(GatewayError::WorkerLost),
         }
     }
+}
+
+/// Reads the files of TLS, and says what people should know of them.
+fn load(config: &Config, clock: &Clock) -> Result<Loaded, GatewayError> {
+    let loaded = Loaded::load(config, clock.calendar()).map_err(GatewayError::Tls)?;
+    loaded.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+    Ok(loaded)
 }
 
 /// Opens the control plane's endpoints before a client is served, so that an error ends the start.

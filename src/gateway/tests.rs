@@ -10,6 +10,7 @@ use crate::control::Sets;
 use crate::doctor::Shape;
 use crate::listener::listen_on;
 use crate::query::Query;
+use crate::tls::Loaded;
 use crate::topology::GateSpec;
 use crate::worker::{Order, Purpose, Reply, Row, Task};
 
@@ -36,7 +37,8 @@ fn broken_parts(address: &mut SocketAddr) -> WorkerParts {
     let bound = listen_on(any, 1, &SocketOptions::with_backlog(16)).expect("a free port");
     *address = bound.address;
     let held = [Held::new("edge", any, bound, None)];
-    let Assembled { topology, sockets, .. } = assemble::topology(&config, &held, 8);
+    let Assembled { topology, sockets, .. } =
+        assemble::topology(&config, &held, 8, &Loaded::default());
     let host = host();
     let (opener, gate) = std::sync::mpsc::channel();
     opener.send(()).expect("the gate waits");
@@ -69,7 +71,8 @@ fn a_worker_that_panics_is_reported_and_ends_the_gateway() {
     thread.join().expect("the panic was caught");
     let budget = Arc::new(Budget::new(8, 1));
     let config = Config::embedded();
-    let Assembled { topology, sockets, register } = assemble::topology(&config, &[], 8);
+    let Assembled { topology, sockets, register } =
+        assemble::topology(&config, &[], 8, &Loaded::default());
     let present =
         Present::new(View::new(topology, config, sockets, Vec::new()), Sets::default(), register);
     let sources = Arc::new(sources::open(
@@ -120,7 +123,8 @@ impl Rig {
         };
         let held: Vec<Held> = config.listeners.iter().map(bind).collect();
         let addresses = held.iter().map(|one| one.address).collect();
-        let Assembled { topology, sockets, register } = assemble::topology(&config, &held, 8);
+        let Assembled { topology, sockets, register } =
+            assemble::topology(&config, &held, 8, &Loaded::default());
         let (host, clock, budget) = (host(), Clock::system(), Arc::new(Budget::new(8, 1)));
         let counters = Arc::new(topology.counters(&WorkerCounters::default()));
         let home = tempfile::tempdir().expect("a directory");
@@ -197,7 +201,8 @@ fn a_connection_keeps_its_names_when_its_listener_is_gone() {
         inherited: false,
         queue_of: WorkerId(0),
     };
-    let next = rig.sources.present.next(next, Sets::default(), &[edge]).expect("few of each kind");
+    let next =
+        rig.sources.present.next(next, Sets::default(), &[edge], None).expect("few of each kind");
     rig.sources.adopt(next, IdMap::new());
     let rows = rig.rows();
     let names = rows.iter().map(|row| (&*row.parties.listener.name, &*row.parties.upstream.name));

@@ -49,6 +49,9 @@ fn total(answer: &Reloaded) -> String {
     let Reloaded { changes, generation, file, open, .. } = answer;
     let restarts = changes.iter().filter(|change| change.takes == Takes::Restart).count();
     let ends = changes.iter().map(|change| change.ends).sum::<u64>();
+    if let (true, Some(refused)) = (changes.is_empty(), &answer.refused) {
+        return format!("no key differs\nnothing was changed: {refused}");
+    }
     if changes.is_empty() {
         return format!("nothing differs from {file}; config {generation} runs");
     }
@@ -144,5 +147,11 @@ mod tests {
     #[test]
     fn nothing_to_do_is_said() {
         assert_eq!(changes(&answer(vec![])), "nothing differs from p.toml; config 3 runs");
+        let refused = Reloaded { refused: Some("a.pem: is no file".into()), ..answer(vec![]) };
+        assert_eq!(
+            changes(&refused),
+            "no key differs\nnothing was changed: a.pem: is no file",
+            "what it names is wrong"
+        );
     }
 }

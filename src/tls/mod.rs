@@ -3,20 +3,27 @@
 //! What a session keeps between two records is 80 to 120 bytes; keys are made of them while bytes
 //! flow.
 
+mod certificates;
 mod fault;
 mod gathered;
 mod incoming;
 mod keyring;
 mod keys;
+mod loaded;
 mod outgoing;
+mod pem;
 mod record;
 mod secured;
 mod session;
 mod sessions;
 mod suite;
+#[cfg(test)]
+mod tests;
 
+pub use certificates::{CertificateFacts, Certificates};
 pub use fault::{Alert, Fault};
 pub use keys::Awake;
+pub use loaded::{ClientCa, ListenerMaterials, LoadError, Loaded, TicketKeys, UpstreamMaterials};
 pub use record::{ALERT_BYTES, HEAD_BYTES, Opened, PLAIN_MAX, RECORD_MAX, TAIL_BYTES};
 pub use secured::{BAD_RECORD, CUT_OFF, Secured};
 pub use session::{Keys12, NoSession, SESSION_BYTES, Session};

@@ -35,6 +35,8 @@ fn of_listener<I>(edit: &Edit<I, Listener>) -> Class {
         // Who has come is who it was, and goes where it went.
         (Some(before), Some(after)) if before.preamble != after.preamble => Class::NewConnections,
         (Some(before), Some(after)) if before.sniffing != after.sniffing => Class::NewConnections,
+        // A handshake is made with what there is as it begins.
+        (Some(before), Some(after)) if before.tls != after.tls => Class::NewConnections,
         (Some(before), Some(after))
             if (&before.access, &before.per_source) != (&after.access, &after.per_source) =>
         {
@@ -65,6 +67,7 @@ mod tests {
     use super::*;
     use crate::base::WorkerId;
     use crate::config::{Config, SECTIONS};
+    use crate::tls::Loaded;
     use crate::topology::{Asked, GateSpec, Register};
 
     const LISTENER: &str = "listener.NAME";
@@ -72,7 +75,7 @@ mod tests {
     const SERVER: &str = "upstream.NAME.servers";
 
     /// For each key that has more than one value: another one than in [`text`].
-    const OTHERS: [(&str, &str, &str); 38] = [
+    const OTHERS: [(&str, &str, &str); 39] = [
         (LISTENER, "bind", "[\"127.0.0.1:7001\"]"),
         (LISTENER, "upstream", "\"probe\""),
         (LISTENER, "proxy_trusted", "[\"10.0.0.0/8\"]"),
@@ -100,6 +103,7 @@ mod tests {
         (UPSTREAM, "source_addresses", "[\"127.0.0.1\"]"),
         (UPSTREAM, "connect", "\"lazy\""),
         (UPSTREAM, "send_proxy", "\"v1\""),
+        (UPSTREAM, "tls", "{ ca = \"off\" }"),
         (UPSTREAM, "connect_timeout", "\"7s\""),
         (UPSTREAM, "queue_timeout", "\"7s\""),
         (UPSTREAM, "keepalive", "\"7s\""),
@@ -114,10 +118,11 @@ mod tests {
     ];
 
     /// Keys that go with another.
-    const FIXED: [(&str, &str); 5] = [
+    const FIXED: [(&str, &str); 6] = [
         (LISTENER, "accept_proxy"),
         (LISTENER, "route"),
         (LISTENER, "unmatched"),
+        (LISTENER, "tls"), // with files: see below
         (UPSTREAM, "lazy_wait"),
         (UPSTREAM, "send_proxy_tlvs"),
     ];
@@ -174,7 +179,8 @@ mod tests {
         };
         let gates: Vec<GateSpec> = config.listeners.iter().map(gate).collect();
         let Config { listeners, upstreams, .. } = &config;
-        let asked = Asked { listeners, upstreams, gates: &gates };
+        let loaded = Loaded::load(&config, std::time::SystemTime::UNIX_EPOCH).expect("no files");
+        let asked = Asked { listeners, upstreams, gates: &gates, tls: Some(&loaded) };
         register.next(before, asked).expect("few of each kind")
     }
 

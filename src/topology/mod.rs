@@ -32,6 +32,7 @@ use crate::config::{
 use crate::conn::Wiring;
 use crate::metrics::WorkerCounters;
 use crate::source::Tables;
+use crate::tls::{ListenerMaterials, Loaded, UpstreamMaterials};
 use crate::upstream::{Fleet, Pool, Rules, Standing};
 use crate::wire::Pattern;
 
@@ -73,6 +74,8 @@ pub struct Listener {
     pub quota: Option<Shared<Budget>>,
     /// What its clients say before all else.
     pub preamble: Preamble,
+    /// What handshakes with its clients are made of; `None`: TLS does not end here.
+    pub tls: Option<Arc<ListenerMaterials>>,
     /// Whose clients it takes.
     pub access: Access,
     /// What the clients of one source may take.
@@ -136,6 +139,8 @@ pub struct Upstream {
     pub guards: Guards,
     /// When a server hears of a client, and what it learns of it.
     pub forwarding: Arc<Forwarding>,
+    /// What handshakes with its servers are made of; `None`: they get what clients send.
+    pub tls: Option<Arc<UpstreamMaterials>>,
     /// What its servers have in common.
     pub fleet: Shared<Fleet>,
 }
@@ -255,6 +260,13 @@ impl Topology {
             let line = *lines.get(&*upstream.name)?;
             Some(WithLine { id, upstream, servers, line })
         })
+    }
+
+    /// Whether all that was loaded for listeners and upstreams is what they have.
+    pub fn has(&self, loaded: &Loaded) -> bool {
+        let of_listener = |one: &Arc<Listener>| one.tls.as_ref() == loaded.listeners.get(&one.name);
+        let of_upstream = |one: &Arc<Upstream>| one.tls.as_ref() == loaded.upstreams.get(&one.name);
+        self.listeners.values().all(of_listener) && self.upstreams.values().all(of_upstream)
     }
 
     /// Has upstreams and their servers go by these lines.

@@ -14,6 +14,7 @@ use crate::budget::Budget;
 use crate::config::{self, Builtin, Timeouts};
 use crate::conn::Wiring;
 use crate::source::Tables;
+use crate::tls::Loaded;
 use crate::upstream::{Fleet, Pool, Standing};
 
 /// A passive socket as it is asked for.
@@ -40,6 +41,8 @@ pub struct Asked<'a> {
     pub upstreams: &'a [config::Upstream],
     /// The passive sockets of the listeners.
     pub gates: &'a [GateSpec],
+    /// What their files have; `None`: each has what it had.
+    pub tls: Option<&'a Loaded>,
 }
 
 /// The ids in use: by the last topology, or by a holder of a part of an older one, as a worker is
@@ -70,11 +73,12 @@ impl fmt::Display for Exhausted {
     }
 }
 
-/// The upstreams of a config: their ids and their lines.
+/// The upstreams of a config: their ids and their lines; and what files have of TLS.
 #[derive(Clone, Copy)]
 struct Ways<'a> {
     ids: &'a [UpstreamId],
     lines: &'a [config::Upstream],
+    tls: Option<&'a Loaded>,
 }
 
 impl Register {
@@ -91,7 +95,8 @@ impl Register {
     /// When ids are exhausted.
     ///
     /// # Panics
-    /// When a gate's listener is not among those asked for.
+    /// When a gate's listener is not among those asked for, or files of one with TLS were not
+    /// loaded.
     pub fn next(&mut self, before: &Topology, asked: Asked<'_>) -> Result<Topology, Exhausted> {
         self.look_again();
         let known = Known {
@@ -103,10 +108,10 @@ impl Register {
         let mut next = Topology { sources: self.sources.clone(), ..Topology::default() };
         let mut upstreams = Vec::new();
         for upstream in asked.upstreams {
-            upstreams.push(self.upstream(&known, &mut next, upstream)?);
+            upstreams.push(self.upstream(&known, &mut next, upstream, asked.tls)?);
         }
         for listener in asked.listeners {
-            let ways = Ways { ids: &upstreams, lines: asked.upstreams };
+            let ways = Ways { ids: &upstreams, lines: asked.upstreams, tls: asked.tls };
             self.listener(&known, &mut next, listener, ways)?;
         }
         for gate in asked.gates {
@@ -129,6 +134,7 @@ impl Register {
         known: &Known,
         next: &mut Topology,
         upstream: &config::Upstream,
+        loaded: Option<&Loaded>,
     ) -> Result<UpstreamId, Exhausted> {
         let old = known.upstreams.get(&upstream.name);
         let id = self.upstreams.id(old, &next.upstreams).ok_or(Exhausted("upstreams"))?;
@@ -149,7 +155,12 @@ impl Register {
         };
         let (name, guards) = (upstream.name.clone(), upstream.guards.clone());
         let forwarding = Arc::new(upstream.forwarding.clone());
-        let new = Upstream { name, kind, guards, forwarding, fleet };
+        let tls = upstream.tls.as_ref().map(|_| {
+            let loaded = loaded.map(|loaded| loaded.upstreams.get(&name).cloned());
+            let found = loaded.unwrap_or_else(|| old.and_then(|(_, old)| old.tls.clone()));
+            found.expect("the files of an upstream with TLS were loaded")
+        });
+        let new = Upstream { name, kind, guards, forwarding, tls, fleet };
         self.upstreams.put(&mut next.upstreams, id, new, old);
         Ok(id)
     }
@@ -208,6 +219,11 @@ impl Register {
             Some((_, old)) => old.keeper.clone(),
             None => Keeper::of(listener).map(Shared::new),
         };
+        let tls = listener.tls.as_ref().map(|_| {
+            let loaded = ways.tls.map(|loaded| loaded.listeners.get(&listener.name).cloned());
+            let found = loaded.unwrap_or_else(|| old.and_then(|(_, old)| old.tls.clone()));
+            found.expect("the files of a listener with TLS were loaded")
+        });
         let new = Listener {
             name: listener.name.clone(),
             route: main,
@@ -218,6 +234,7 @@ impl Register {
             max_connections,
             quota,
             preamble: listener.preamble.clone(),
+            tls,
             access: listener.access.clone(),
             per_source: listener.per_source.clone(),
             keeper,

@@ -20,7 +20,12 @@ struct Config {
 
 impl Config {
     fn asks(&self) -> Asked<'_> {
-        Asked { listeners: &self.listeners, upstreams: &self.upstreams, gates: &self.gates }
+        Asked {
+            listeners: &self.listeners,
+            upstreams: &self.upstreams,
+            gates: &self.gates,
+            tls: None,
+        }
     }
 }
 
@@ -68,6 +73,7 @@ fn listener(name: &'static str) -> impl Strategy<Value = config::Listener> {
             preamble: Preamble::default(),
             sniffing: config::Sniffing::default(),
             access: Access::default(),
+            tls: None,
             per_source: None,
             sockets: SocketOptions::default(),
             max_connections,

@@ -150,7 +150,7 @@ mod tests {
             ..config::Upstream::default()
         };
         let upstreams = NAMES.map(upstream);
-        let asked = Asked { listeners: &[listener], upstreams: &upstreams, gates: &[] };
+        let asked = Asked { listeners: &[listener], upstreams: &upstreams, gates: &[], tls: None };
         register.next(before, asked).expect("few of each kind")
     }
 

@@ -14,6 +14,7 @@ mod origins;
 mod per_source;
 mod preambles;
 mod syntax;
+mod tls;
 mod types;
 mod written;
 
@@ -196,7 +197,7 @@ const BAD_LISTENERS: &[(&str, &str)] = &[
         "p.toml:2: listener.edge.at_limit = \"wait\": must be \"queue\", \"reset\" or \"e",
     ),
     ("max_connections = 0", "p.toml:2: listener.edge.max_connections = 0: must be 1 to 1000"),
-    ("tls = { key = \"k\" }", "p.toml:2: listener.edge.tls: is not in this version; remove it"),
+    ("tls = { key = \"k\" }", "p.toml:2: listener.edge.tls.key = \"k\": no such key; "),
     ("idle_timeout = \"1 fortnight\"", "or \"off\"; write it as in \"30s\" or \"1h\""),
     ("idle_timout = \"1h\"", "p.toml:2: listener.edge.idle_timout = \"1h\": no such key; did you"),
     ("upstream = \"ap\"", "p.toml:2: listener.edge.upstream = \"ap\": there is no upstream of tha"),

@@ -53,6 +53,18 @@ prefix_v6 = 48
 exempt = ["10.0.0.0/8", "::1"]
 action = "tarpit"
 wait_at_most = "7s"
+[listener.c]
+bind = ["127.0.0.1:7444"]
+upstream = "one"
+[listener.c.tls]
+certificates = [{ certificate = "/a.pem", key = "/a.key" }]
+unknown_name = "refuse"
+min_version = "1.3"
+alpn = ["h2", "http/1.1"]
+client_ca = "/ca.pem"
+client_certificate = "optional"
+ticket_keys = "/tickets.key"
+handshakes = 7
 [listener.b]
 bind = ["127.0.0.1:7443"]
 upstream = "one"
@@ -93,6 +105,11 @@ expect = "a\\\\b\r\n$${x}"
 srv = "_mqtt._tcp.example.org"
 [upstream.five]
 servers_from = { file = "/etc/five.servers" }
+[upstream.five.tls]
+server_name = "db.internal"
+ca = "/ca.pem"
+certificate = "/own.pem"
+key = "/own.key"
 [upstream.six]
 servers_from = { etcd = ["http://10.0.0.1:2379", "http://etcd.internal:2379"], prefix = "/six/" }
 [resolver]

@@ -10,6 +10,7 @@ mod bulk;
 mod busy_port;
 mod by_name;
 mod by_source;
+mod certificates;
 mod checks;
 mod conns;
 mod control_characters;

@@ -168,7 +168,8 @@ impl World {
         }
         let is_there = |gate: &&GateSpec| listeners.iter().any(|one| one.name == gate.listener);
         let gates: Vec<_> = self.gates.iter().filter(is_there).cloned().collect();
-        let asked = Asked { listeners: &listeners, upstreams: &upstreams, gates: &gates };
+        let asked =
+            Asked { listeners: &listeners, upstreams: &upstreams, gates: &gates, tls: None };
         let next = self.register.next(&self.topology, asked).expect("few of each kind");
         self.gone = self.topology.gone(&next);
         self.topology = next;

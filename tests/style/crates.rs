@@ -9,7 +9,8 @@ use serde_json::Value;
 const LICENCES: [&str; 6] = ["MIT", "Apache-2.0", "BSD-3-Clause", "ISC", "Unicode-3.0", "Zlib"];
 
 /// Crates that are there in more than one version, each with the reason.
-const DOUBLES: [(&str, &str); 15] = [
+const DOUBLES: [(&str, &str); 17] = [
+    ("bit-vec", "yasna, under rcgen of tests only, has 0.9: in Cargo.lock, and not built"),
     ("bitflags", "tokio-uring 0.5 keeps io-uring 0.6 and with it bitflags 1"),
     ("cpufeatures", "sha2 0.10 has 0.2, the random numbers of proptest have 0.3"),
     ("foldhash", "each of the two hashbrowns has its own"),
@@ -24,6 +25,7 @@ const DOUBLES: [(&str, &str); 15] = [
     ("synstructure", "asn1-rs, under x509-parser, keeps 0.13; procedural macros alone use it"),
     ("thiserror", "ppp, of tests only, has 1; the program has 2"),
     ("thiserror-impl", "as thiserror"),
+    ("untrusted", "aws-lc-rs has 0.7: in Cargo.lock for its likeness of ring, which is not built"),
     ("windows-sys", "ring has 0.52, as above; none of them is built for Linux"),
 ];
 

@@ -24,6 +24,7 @@ use crate::host::usage::ProcessStart;
 use crate::metrics::reading::LastReload;
 use crate::metrics::{ListenerCounters, Removed, ServerCounters};
 use crate::ring::{PassiveSocket, ServerSocket};
+use crate::tls::Loaded;
 use crate::topology::{self, Asked, Exhausted, GateSpec, Gone, Register, Topology};
 use crate::worker::{Account, Adoption, EndLeft, Line, Order, Settings};
 
@@ -145,15 +146,22 @@ impl Present {
         use_it(view, removed)
     }
 
-    /// What this config, these sets and these gates ask for.
+    /// What this config, these sets and these gates ask for, with what files have of TLS; `None`:
+    /// as it is.
     ///
     /// # Errors
     /// When ids are exhausted.
-    pub fn next(&self, config: Config, sets: Sets, gates: &[GateSpec]) -> Result<Next, Exhausted> {
+    pub fn next(
+        &self,
+        config: Config,
+        sets: Sets,
+        gates: &[GateSpec],
+        tls: Option<&Loaded>,
+    ) -> Result<Next, Exhausted> {
         let in_force = sets.in_force(&config);
         let (listeners, upstreams) = (&in_force.listeners, &in_force.upstreams);
         let Inside { view, register, .. } = &mut *self.inside();
-        let topology = register.next(&view.topology, Asked { listeners, upstreams, gates })?;
+        let topology = register.next(&view.topology, Asked { listeners, upstreams, gates, tls })?;
         Ok(Next { topology: Arc::new(topology), config, sets })
     }
 

@@ -57,7 +57,12 @@ fn gates(config: &Config) -> Vec<GateSpec> {
 fn sources(config: Config) -> Sources {
     let mut register = Register::default();
     let gates = gates(&config);
-    let asked = Asked { listeners: &config.listeners, upstreams: &config.upstreams, gates: &gates };
+    let asked = Asked {
+        listeners: &config.listeners,
+        upstreams: &config.upstreams,
+        gates: &gates,
+        tls: None,
+    };
     let topology = Arc::new(register.next(&Topology::default(), asked).expect("few of each kind"));
     let with_upstream = topology.joins_servers();
     let counters = || Arc::new(topology.counters(&WorkerCounters::default()));
@@ -96,7 +101,7 @@ fn go_over(sources: &Sources, config: Config) {
 
 fn next(sources: &Sources, config: Config) -> Next {
     let gates = gates(&config);
-    sources.present.next(config, Sets::default(), &gates).expect("few of each kind")
+    sources.present.next(config, Sets::default(), &gates, None).expect("few of each kind")
 }
 
 /// What a worker counts at a listener.

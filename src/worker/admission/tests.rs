@@ -79,6 +79,7 @@ fn gates(owners: &[u16], quota: Option<&Arc<Budget>>, at_limit: AtLimit) -> Topo
             named: Vec::new(),
             sniffing: Sniffing::default(),
             preamble: Preamble::default(),
+            tls: None,
             access: Access::default(),
             per_source: None,
             keeper: None,

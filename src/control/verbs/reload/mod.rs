@@ -31,6 +31,7 @@ use crate::control::searching::learn;
 use crate::control::state::{ControlState, View};
 use crate::doctor::count;
 use crate::metrics::reading::{LastReload, Severity};
+use crate::tls::{LoadError, Loaded};
 use crate::worker::Order;
 use ready::Ready;
 use shown::{by_hand, overdue_filter, overridden};
@@ -90,6 +91,7 @@ async fn attempt(state: &ControlState, request: Reload) -> Result<Reloaded, Refu
     } else {
         refused.extend(limit);
     }
+    let (loaded, wrong) = load(state, &config);
     let reading = state.reading();
     let mut changes = Vec::new();
     for difference in &differences {
@@ -99,6 +101,7 @@ async fn attempt(state: &ControlState, request: Reload) -> Result<Reloaded, Refu
         }
         changes.push(change);
     }
+    changes.extend(shown::renewed(&before.topology, &loaded, &differences));
     let mut answer = Reloaded {
         applied: false,
         by_hand: if request.reset { Vec::new() } else { by_hand(state, &before) },
@@ -107,8 +110,7 @@ async fn attempt(state: &ControlState, request: Reload) -> Result<Reloaded, Refu
         file: state.ground().file(),
         generation: before.generation,
         open: state.open(),
-        refused: (!refused.is_empty())
-            .then(|| format!("{}; {TAKE_THE_OTHERS}", refused.join("; "))),
+        refused: refusal(&wrong, &refused),
         schema: SCHEMA,
     };
     if answer.refused.is_some() || request.dry_run {
@@ -117,13 +119,14 @@ async fn attempt(state: &ControlState, request: Reload) -> Result<Reloaded, Refu
     let overridden = if request.reset { overridden(&before) } else { Vec::new() };
     let sets = state.sources().present.sets();
     // The text may differ though nothing does that is in force.
-    let is_same = before.config.differences(&config).is_empty();
+    let is_same = before.config.differences(&config).is_empty() && before.topology.has(&loaded);
     let by_hand = before.config.upstreams.iter().any(|one| sets.is_by_hand(&one.name));
     if is_same && !(request.reset && by_hand) {
         take_words(&before, &before, &overridden);
         answer.applied = true;
     } else {
-        match go_over(state, before, config, request.reset, &overridden).await {
+        let then = (request.reset, &*overridden);
+        match go_over(state, before, (config, &loaded), then).await {
             Ok(failed) => {
                 (answer.applied, answer.failed) = (true, failed);
                 answer.generation = state.view().generation;
@@ -131,12 +134,32 @@ async fn attempt(state: &ControlState, request: Reload) -> Result<Reloaded, Refu
             Err(because) => answer.refused = Some(because),
         }
     }
+    if answer.applied {
+        loaded.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+    }
     if request.reset && answer.applied {
         drain::end_all(state).await;
         resume_all(state);
     }
     state.forget_reading();
     Ok(answer)
+}
+
+/// Reads the files of TLS, before anything is changed: where one is of no use, none is taken, and
+/// the words say why.
+fn load(state: &ControlState, config: &Config) -> (Loaded, Vec<String>) {
+    match Loaded::load(config, state.sources().clock.calendar()) {
+        Ok(loaded) => (loaded, Vec::new()),
+        Err(errors) => (Loaded::default(), errors.iter().map(LoadError::to_string).collect()),
+    }
+}
+
+/// Why a reload changes nothing: files that are wrong, or keys that cannot change.
+fn refusal(wrong: &[String], refused: &[String]) -> Option<String> {
+    if !wrong.is_empty() {
+        return Some(wrong.join("; "));
+    }
+    (!refused.is_empty()).then(|| format!("{}; {TAKE_THE_OTHERS}", refused.join("; ")))
 }
 
 /// Tells what came of a reload; the log has a line for each change besides.
@@ -217,16 +240,16 @@ fn resume_all(state: &ControlState) {
 async fn go_over(
     state: &ControlState,
     before: Arc<View>,
-    config: Config,
-    reset: bool,
-    overridden: &[ServerId],
+    (config, loaded): (Config, &Loaded),
+    (reset, overridden): (bool, &[ServerId]),
 ) -> Result<Option<String>, String> {
     let sources = state.sources();
     let limit = config.gateway.max_connections;
     let mut sets = sources.present.sets().as_ref().clone();
     sets.follow(&before.config, &config, reset);
     learn(&mut sets, &config, &sources.events).await;
-    let Ready { next, sockets, access_log, take_place } = Ready::new(state, &before, config, sets)?;
+    let Ready { next, sockets, access_log, take_place } =
+        Ready::new(state, &before, config, sets, loaded)?;
     drop(before);
     serve_last_clients(state).await;
     if let Auto::Fixed(clients) = limit {

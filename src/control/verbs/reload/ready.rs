@@ -8,6 +8,7 @@ use crate::config::{self, Class, Config};
 use crate::control::reopen::{Reopen, TakePlace};
 use crate::control::state::{ControlState, Next, Sets, View};
 use crate::ring::PassiveSocket;
+use crate::tls::Loaded;
 use crate::topology::{GateSpec, Topology};
 
 /// A change that can be made now. Dropped, it leaves nothing behind.
@@ -31,9 +32,10 @@ impl Ready {
         before: &View,
         config: Config,
         sets: Sets,
+        loaded: &Loaded,
     ) -> Result<Ready, String> {
         let gates = state.ground().prepare(&config)?;
-        let ready = Ready::with(state, before, config, sets, gates);
+        let ready = Ready::with(state, before, config, (sets, loaded), gates);
         if ready.is_err() {
             state.ground().abandon();
         }
@@ -44,12 +46,12 @@ impl Ready {
         state: &ControlState,
         before: &View,
         config: Config,
-        sets: Sets,
+        (sets, loaded): (Sets, &Loaded),
         gates: Vec<(GateSpec, PassiveSocket)>,
     ) -> Result<Ready, String> {
         let sources = state.sources();
         let specs: Vec<GateSpec> = gates.iter().map(|(spec, _)| spec.clone()).collect();
-        let next = sources.present.next(config, sets, &specs);
+        let next = sources.present.next(config, sets, &specs, Some(loaded));
         let next = next.map_err(|exhausted| exhausted.to_string())?;
         if sources.class_of(&next.topology) == Some(Class::Restart) {
             return Err(

@@ -8,6 +8,8 @@ use crate::config::{Class, Config, Difference, OnRemoval, Upstream};
 use crate::control::state::{ControlState, View};
 use crate::metrics::Reading;
 use crate::query::server_title;
+use crate::tls::Loaded;
+use crate::topology::Topology;
 use crate::upstream::AdminState;
 
 /// A difference, and how many connections it ends.
@@ -41,6 +43,36 @@ pub(super) fn change(
         note,
         takes,
     }
+}
+
+/// Files of TLS that have something else in them, where no key of their tables differs.
+pub(super) fn renewed(
+    before: &Topology,
+    loaded: &Loaded,
+    differences: &[Difference],
+) -> Vec<Change> {
+    let change = |table: String, before: Option<String>, after: Option<String>| {
+        let takes = Takes::NewConnections;
+        let note = (before == after).then(|| "a file that it names has changed".to_owned());
+        (!differences.iter().any(|one| one.path() == table)).then_some(Change {
+            after,
+            before,
+            ends: 0,
+            key: table,
+            note,
+            takes,
+        })
+    };
+    let listeners = before.listeners.values().filter_map(|listener| {
+        let (old, new) = (listener.tls.as_ref()?, loaded.listeners.get(&listener.name)?);
+        let table = format!("listener.{}.tls", listener.name);
+        (old != new).then(|| change(table, Some(old.words()), Some(new.words())))?
+    });
+    let upstreams = before.upstreams.values().filter_map(|upstream| {
+        let (old, new) = (upstream.tls.as_ref()?, loaded.upstreams.get(&upstream.name)?);
+        (old != new).then(|| change(format!("upstream.{}.tls", upstream.name), None, None))?
+    });
+    listeners.chain(upstreams).collect()
 }
 
 /// How connections of a listener or a server that goes are ended; or why they are not.
