@@ -13,6 +13,7 @@ pub mod reason;
 pub mod side;
 pub mod sync;
 pub mod time;
+pub mod unique_id;
 pub mod version;
 
 pub use bar::Bar;
@@ -26,6 +27,7 @@ pub use preamble::PreambleFault;
 pub use reason::Reason;
 pub use side::{BySide, Side};
 pub use time::{Clock, Micros, Millis, Tick};
+pub use unique_id::UniqueId;
 
 /// How a connect fails whose socket reached itself: the kernel chose the server's own port as its
 /// source, and nobody listens there. connect(2) on a TCP socket never fails with this.
