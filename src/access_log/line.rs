@@ -36,6 +36,9 @@ struct End<'a> {
     server: Option<&'a str>,
     source: Option<SocketAddr>,
     server_address: Option<SocketAddr>,
+    /// The id in the header that its server got.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unique_id: Option<String>,
     opened: String,
     connect_seconds: Option<f64>,
     life_seconds: f64,
@@ -74,6 +77,7 @@ impl Line<'_> {
                     server: server.as_ref().map(|server| server.name.as_str()),
                     source: local(Side::Upstream),
                     server_address: peer(Side::Upstream),
+                    unique_id: note.unique_id.map(|id| id.to_string()),
                     opened: time(opened),
                     connect_seconds: connect.map(|connect| connect.as_secs_f64()),
                     life_seconds: note.at.since(opened).as_secs_f64(),
@@ -108,13 +112,16 @@ fn text(out: &mut Vec<u8>, line: &Line<'_>) -> std::io::Result<()> {
     write!(out, " upstream={upstream}")?;
     let Some(end) = end else { return Ok(()) };
     let connect = end.connect_seconds.map(|seconds| format!("{seconds:.6}"));
+    let (server, source) = (or_dash(&end.server), or_dash(&end.source));
+    let address = or_dash(&end.server_address);
+    write!(out, " server={server} source={source} server_address={address}")?;
+    if let Some(id) = &end.unique_id {
+        write!(out, " unique_id={id}")?;
+    }
     write!(
         out,
-        " server={} source={} server_address={} opened={} connect_seconds={} life_seconds={:.6} \
-         to_upstream_bytes={} to_client_bytes={} reason={}",
-        or_dash(&end.server),
-        or_dash(&end.source),
-        or_dash(&end.server_address),
+        " opened={} connect_seconds={} life_seconds={:.6} to_upstream_bytes={} \
+         to_client_bytes={} reason={}",
         end.opened,
         or_dash(&connect),
         end.life_seconds,
@@ -131,7 +138,7 @@ fn or_dash(value: &Option<impl Display>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::BySide;
+    use crate::base::{BySide, UniqueId};
     use crate::config::Config;
     use crate::conn::Reason;
     use crate::query::ConnId;
@@ -169,7 +176,8 @@ mod tests {
     fn note(event: AccessEvent, addresses: [Option<FourTuple>; 2]) -> AccessNote {
         let id = ConnId { worker: 0, slot: 5, generation: 7 };
         let at = Micros(3_500_000);
-        AccessNote { at, id, parties: parties(), addresses: BySide(addresses), event }
+        let addresses = BySide(addresses);
+        AccessNote { at, id, parties: parties(), addresses, unique_id: None, event }
     }
 
     const ENDED: AccessEvent = AccessEvent::Ended {
@@ -199,6 +207,20 @@ mod tests {
         assert!(text.ends_with(named), "{text}");
         let json = written(LogFormat::Json, &note);
         assert!(json.contains("\"via\":\"10.0.0.2:99\""), "{json}");
+    }
+
+    #[test]
+    fn a_connection_is_found_by_the_id_that_its_server_got() {
+        let ended = note(ENDED, [Some(client()), Some(server())]);
+        let mut id = [0; 16];
+        (id[0], id[15]) = (0x0a, 0xf1);
+        let ended = AccessNote { unique_id: Some(UniqueId(id)), ..ended };
+        let digits = "0a0000000000000000000000000000f1";
+        let text = written(LogFormat::Text, &ended);
+        let place = format!(" server_address=[::1]:90 unique_id={digits} opened=2023-11-14T22:");
+        assert!(text.contains(&place), "{text}");
+        let json = written(LogFormat::Json, &ended);
+        assert!(json.contains(&format!("\"unique_id\":\"{digits}\"")), "{json}");
     }
 
     #[test]

@@ -122,6 +122,8 @@ pub struct Conn {
     pub to_client_bytes: u64,
     /// Bytes delivered to its server.
     pub to_upstream_bytes: u64,
+    /// The id in the PROXY header that its server gets, where that has one, in 32 digits.
+    pub unique_id: Option<String>,
     /// The name of its upstream.
     pub upstream: String,
     /// The peer that has said by a PROXY header whose connection it is, where one has.
@@ -205,7 +207,7 @@ mod tests {
         let row = "{\"age_millis\":0,\"client\":null,\"id\":\"0-1-2\",\"idle_millis\":0,\
                    \"listener\":\"\",\"local\":null,\"server\":null,\"server_address\":null,\
                    \"source\":null,\"state\":\"\",\"to_client_bytes\":0,\"to_upstream_bytes\":0,\
-                   \"upstream\":\"\",\"via\":null,\"worker\":0}";
+                   \"unique_id\":null,\"upstream\":\"\",\"via\":null,\"worker\":0}";
         let head = "\"at_seconds\":0.0,\"matched\":0,\"nameless\":0,\"open\":0";
         let tail = "\"schema\":1,\"start_time_seconds\":null";
         let listed = format!("{{{head},\"rows\":[{row}],{tail}}}");

@@ -14,6 +14,7 @@ pub mod side;
 mod sparse;
 pub mod sync;
 pub mod time;
+pub mod unique_id;
 pub mod version;
 
 pub use bar::Bar;
@@ -28,6 +29,7 @@ pub use reason::Reason;
 pub use side::{BySide, Side};
 pub use sparse::Sparse;
 pub use time::{Clock, Micros, Millis, Tick};
+pub use unique_id::UniqueId;
 
 /// How a connect fails whose socket reached itself: the kernel chose the server's own port as its
 /// source, and nobody listens there. connect(2) on a TCP socket never fails with this.

@@ -12,7 +12,7 @@ use std::net::SocketAddr;
 use std::str::FromStr;
 use std::time::Duration;
 
-use crate::base::{ListenerId, Millis, ServerId, Side, UpstreamId};
+use crate::base::{ListenerId, Millis, ServerId, Side, UniqueId, UpstreamId};
 pub use by::By;
 use ends::{End, Place};
 pub use words::QueryError;
@@ -133,6 +133,8 @@ pub struct Facts {
     pub to_upstream_bytes: u64,
     /// Bytes delivered to its client.
     pub to_client_bytes: u64,
+    /// The id in the header that its server gets, where it has one.
+    pub unique_id: Option<UniqueId>,
 }
 
 impl Facts {
@@ -389,6 +391,7 @@ mod tests {
         active: Millis(690_000),
         to_upstream_bytes: 1 << 20,
         to_client_bytes: 1,
+        unique_id: None,
     };
 
     fn parse(filter: &str) -> Result<Query, QueryError> {

@@ -8,7 +8,7 @@ use crossbeam::queue::ArrayQueue;
 
 use super::Worker;
 use crate::base::limits::ACCESS_LINE_BYTES;
-use crate::base::{BySide, ConnIndex, Micros, Side};
+use crate::base::{BySide, ConnIndex, Micros, Side, UniqueId};
 use crate::conn::{Event, Reason};
 use crate::query::ConnId;
 use crate::ring::{FourTuple, Ring};
@@ -71,6 +71,8 @@ pub struct AccessNote {
     pub parties: Parties,
     /// The addresses at both ends of its sockets, where they could be had.
     pub addresses: BySide<Option<FourTuple>>,
+    /// The id in the header that its server got, where that had one.
+    pub unique_id: Option<UniqueId>,
     /// The event.
     pub event: AccessEvent,
 }
@@ -98,7 +100,7 @@ pub enum AccessEvent {
     },
 }
 
-/// The addresses and server of a connection that is ending, for the line about its end.
+/// The addresses and server of a connection that is noted.
 #[derive(Debug, Default)]
 pub(super) struct Departure {
     pub(super) addresses: BySide<Option<FourTuple>>,
@@ -128,7 +130,8 @@ impl<R: Ring> Worker<R> {
             let mut addresses = BySide([None; 2]);
             addresses[Side::Client] = found;
             let at = self.lives.entry(index).opened;
-            self.note(index, at, addresses, None, AccessEvent::Opened);
+            let departure = Departure { addresses, server: None };
+            self.note(index, at, departure, None, AccessEvent::Opened);
         }
     }
 
@@ -141,26 +144,29 @@ impl<R: Ring> Worker<R> {
         if !access.empty && client_left && moved.0 == [0; 2] {
             return;
         }
+        let connect = entry.connect.took();
         let event = AccessEvent::Ended {
             opened: entry.opened,
-            connect: entry.connect.took(),
+            connect,
             to_upstream_bytes: moved[Side::Client],
             to_client_bytes: moved[Side::Upstream],
             reason,
         };
-        self.note(index, self.time.moment(), departure.addresses, departure.server, event);
+        let unique_id = connect.and_then(|_| self.unique_id(index));
+        self.note(index, self.time.moment(), departure, unique_id, event);
     }
 
     fn note(
         &mut self,
         index: ConnIndex,
         at: Micros,
-        addresses: BySide<Option<FourTuple>>,
-        server: Option<Arc<Server>>,
+        departure: Departure,
+        unique_id: Option<UniqueId>,
         event: AccessEvent,
     ) {
         let Some(access) = &self.plan.settings.access else { return };
         let entry = self.lives.entry(index);
+        let Departure { addresses, server } = departure;
         let parties = Parties { server, ..self.routes.parties(entry.route, None) };
         let worker = self.plan.worker.0;
         access.notes.put(AccessNote {
@@ -168,6 +174,7 @@ impl<R: Ring> Worker<R> {
             id: ConnId { worker, slot: index.0, generation: entry.generation },
             parties,
             addresses,
+            unique_id,
             event,
         });
     }

@@ -8,7 +8,7 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 
 use super::Worker;
 use super::decoder::Told;
-use crate::base::{ConnIndex, Micros, WorkerId};
+use crate::base::{ConnIndex, Micros, UniqueId, WorkerId};
 use crate::config::{SendProxy, Tlv};
 use crate::ring::{FourTuple, Ring};
 use crate::wire::{self, Ends, Fields};
@@ -97,6 +97,7 @@ impl<R: Ring> Worker<R> {
         let ends = told.ends.or(own);
         let has = |tlv: Tlv| forwarding.send_proxy_tlvs.contains(&tlv);
         let id = unique_id(self.headers.salt, entry.opened, self.plan.worker, index);
+        let mut has_unique_id = false;
         let mut header = Vec::new();
         match (forwarding.send_proxy, ends) {
             (SendProxy::V1, Some(ends)) => wire::proxy_line(ends, &mut header),
@@ -111,24 +112,33 @@ impl<R: Ring> Worker<R> {
                         .flatten()
                         .map(str::as_bytes),
                     alpn: has(Tlv::Alpn).then_some(told.protocol.as_deref()).flatten(),
-                    unique_id: has(Tlv::UniqueId).then_some(&id[..]),
+                    unique_id: has(Tlv::UniqueId).then_some(&id.0[..]),
                     checksum: has(Tlv::Crc32c),
                     ..Fields::default()
                 };
                 wire::proxy_binary(ends, &fields, &mut header);
+                has_unique_id = fields.unique_id.is_some();
             }
         }
         self.headers.clients.insert(index, Header::Made(header.into()));
+        self.lives.entry(index).has_unique_id = has_unique_id;
+    }
+
+    /// The unique id that a client's header has, if it was made and has one.
+    pub(super) fn unique_id(&mut self, index: ConnIndex) -> Option<UniqueId> {
+        let entry = self.lives.entry(index);
+        let id = || unique_id(self.headers.salt, entry.opened, self.plan.worker, index);
+        entry.has_unique_id.then(id)
     }
 }
 
 /// What no other connection has: 4 bytes of chance, 6 of the time of the accept, the worker and the
 /// slot.
-fn unique_id(salt: u32, opened: Micros, worker: WorkerId, index: ConnIndex) -> [u8; 16] {
+fn unique_id(salt: u32, opened: Micros, worker: WorkerId, index: ConnIndex) -> UniqueId {
     let mut id = [0; 16];
     id[..4].copy_from_slice(&salt.to_be_bytes());
     id[4..10].copy_from_slice(&opened.0.to_be_bytes()[2..]);
     id[10..12].copy_from_slice(&worker.0.to_be_bytes());
     id[12..].copy_from_slice(&index.0.to_be_bytes());
-    id
+    UniqueId(id)
 }

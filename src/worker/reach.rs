@@ -111,6 +111,7 @@ impl<R: Ring> Reach for Worker<R> {
     }
 
     fn facts(&mut self, index: ConnIndex) -> Option<Facts> {
+        let unique_id = self.unique_id(index);
         let entry = self.lives.entry(index);
         let state = match entry.conn.phase() {
             Phase::Vacant => return None,
@@ -137,6 +138,7 @@ impl<R: Ring> Reach for Worker<R> {
             active: entry.active.begins(),
             to_upstream_bytes: moved[Side::Client],
             to_client_bytes: moved[Side::Upstream],
+            unique_id,
         })
     }
 

@@ -65,6 +65,7 @@ impl<R: Ring> Worker<R> {
         entry.connect = ConnectTime::NONE;
         entry.tried = Tried::NONE;
         entry.had_no_port = false;
+        entry.has_unique_id = false;
         entry.again = None;
         for action in actions.list {
             self.perform(index, action);

@@ -36,6 +36,8 @@ pub struct Entry {
     pub connect_until: Tick,
     /// No source port towards the last of them was free.
     pub had_no_port: bool,
+    /// The header that its server gets has a unique id.
+    pub has_unique_id: bool,
     /// Sources of the last one that had no port towards it, or are not this host's.
     pub sources_tried: u16,
     /// The source address that the last one was tried from.
@@ -158,6 +160,7 @@ impl Entry {
             tried: Tried::NONE,
             connect_until: Tick(0),
             had_no_port: false,
+            has_unique_id: false,
             sources_tried: 0,
             source: Source(0),
             again: None,

@@ -103,6 +103,7 @@ mod tests {
             active: Millis(0),
             to_upstream_bytes: 0,
             to_client_bytes: 0,
+            unique_id: None,
         };
         let mut tally = Tally::default();
         let many = MOST_GROUPS as u32 + 10;

@@ -451,6 +451,7 @@ const YOUNG: Facts = Facts {
     active: Millis(1_000_000),
     to_upstream_bytes: 0,
     to_client_bytes: 1,
+    unique_id: None,
 };
 
 const FACTS: [Facts; 3] = [

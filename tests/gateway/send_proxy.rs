@@ -109,8 +109,12 @@ fn what_a_balancer_said_goes_on_with_its_fields() {
     let server = told_echo();
     let keys = "accept_proxy = \"required\"\nproxy_trusted = [\"127.0.0.1\"]";
     let tlvs = "send_proxy_tlvs = [\"received\", \"unique-id\", \"crc32c\"]";
-    let config = relay_with(keys, &[server.address]) + &sends("v2", tlvs);
-    let gateway = Gateway::start(&config);
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("access.log");
+    let log = format!("\n[access_log]\npath = \"{}\"\n", path.display());
+    let gateway =
+        Gateway::start(&(relay_with(keys, &[server.address]) + &sends("v2", tlvs) + &log));
+    let digits = |id: &[u8]| id.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
     let field = [&[0xea, 0, 9][..], b"\x01vpce-123"].concat();
     let block = [&[192, 0, 2, 7, 198, 51, 100, 9, 0x9c, 0x40, 1, 0xbb][..], &field].concat();
     let length = (block.len() as u16).to_be_bytes();
@@ -121,6 +125,7 @@ fn what_a_balancer_said_goes_on_with_its_fields() {
         // With the client's first bytes in one piece, and in two.
         (&stream).write_all(&came).expect("it may speak");
         client::echo(&stream, seed, 60_000);
+        let known = ask_json(&gateway, &["conns"]);
         server::finish(&stream);
         assert_eq!(client::ending(&stream), Ending::Fin);
         let told = server.outcomes(1).remove(0).expect("ends");
@@ -130,8 +135,13 @@ fn what_a_balancer_said_goes_on_with_its_fields() {
         let [0x05, 0, 16, rest @ ..] = &told.2[..] else { panic!("an id first: {:?}", told.2) };
         assert!(rest[16..].starts_with(&field), "{:?}", told.2);
         assert_eq!(rest[16 + field.len()..][..3], [0x03, 0, 4]);
-        assert!(ids.insert(rest[..16].to_vec()), "an id twice");
+        assert_eq!(rows(&known)[0]["unique_id"], *digits(&rest[..16]), "{known}");
+        assert!(ids.insert(digits(&rest[..16])), "an id twice");
     }
+    wait_until("the lines with the ids in the access log", || {
+        let text = std::fs::read_to_string(&path).unwrap_or_default();
+        ids.iter().all(|id| text.contains(&format!(" unique_id={id} ")))
+    });
     gateway.stop().expect_closed(5);
 }
 

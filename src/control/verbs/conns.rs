@@ -135,6 +135,7 @@ fn row_of(row: &Row) -> Conn {
         state: facts.state.word().to_owned(),
         to_client_bytes: facts.to_client_bytes,
         to_upstream_bytes: facts.to_upstream_bytes,
+        unique_id: facts.unique_id.map(|id| id.to_string()),
         upstream: parties.upstream.name.clone(),
         via: found[Side::Client].and_then(|found| found.via).map(|via| via.to_string()),
         worker: facts.worker,
