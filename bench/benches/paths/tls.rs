@@ -7,7 +7,7 @@ const MESSAGE_BYTES: usize = 64;
 
 /// Two ends of a session.
 fn ends(suite: Suite) -> [Session; 2] {
-    let secrets = [[1; 48], [2; 48]];
+    let (secrets, ivs) = ([[1; 48], [2; 48]], [[3; 12], [4; 12]]);
     let end = |read: usize, write: usize| {
         if suite.is_tls13() {
             let bytes = if suite == Suite::Aes256GcmSha384 { 48 } else { 32 };
@@ -17,7 +17,7 @@ fn ends(suite: Suite) -> [Session; 2] {
                 (&secrets[write][..bytes], 0),
             );
         }
-        let keys = |of: usize| Keys12 { key: &secrets[of][..16], iv: &[of as u8; 12], sequence: 1 };
+        let keys = |of: usize| Keys12 { key: &secrets[of][..16], iv: &ivs[of], sequence: 1 };
         Session::tls12(suite, keys(read), keys(write))
     };
     [end(0, 1), end(1, 0)]
@@ -50,7 +50,7 @@ pub(crate) fn times(criterion: &mut Criterion) {
                     from.seal(&mut of_from, &mut memory, plain.clone())
                 });
             });
-            let [mut from, _] = ends(suite);
+            let ([mut from, _], mut of_from) = (ends(suite), Awake::default());
             group.bench_function(format!("sealed and opened: {name}"), |bench| {
                 bench.iter(|| {
                     rest(&mut of_from);
@@ -60,7 +60,6 @@ pub(crate) fn times(criterion: &mut Criterion) {
                     assert!(matches!(opened, Opened::Data(_)));
                 });
             });
-            of_from = Awake::default();
         }
     }
     group.finish();
