@@ -9,7 +9,8 @@ use serde_json::Value;
 const LICENCES: [&str; 6] = ["MIT", "Apache-2.0", "BSD-3-Clause", "ISC", "Unicode-3.0", "Zlib"];
 
 /// Crates that are there in more than one version, each with the reason.
-const DOUBLES: [(&str, &str); 15] = [
+const DOUBLES: [(&str, &str); 16] = [
+    ("bit-vec", "yasna, under rcgen, names 0.9 and does not build it; proptest has 0.10"),
     ("bitflags", "tokio-uring 0.5 keeps io-uring 0.6 and with it bitflags 1"),
     ("cpufeatures", "sha2 0.10 has 0.2, the random numbers of proptest have 0.3"),
     ("foldhash", "each of the two hashbrowns has its own"),
