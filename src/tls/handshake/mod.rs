@@ -11,6 +11,7 @@ mod fault;
 mod tests;
 
 use std::fmt;
+use std::io::{self, Read};
 use std::sync::Arc;
 
 use rustls::client::ClientConnection;
@@ -81,7 +82,7 @@ enum Peer {
 /// How much of the present record was taken.
 enum Record {
     Head { bytes: [u8; HEAD], count: usize },
-    Body { missing_bytes: usize },
+    Body { head: Option<[u8; HEAD]>, missing_bytes: usize },
 }
 
 /// What became of bytes of the peer.
@@ -230,16 +231,17 @@ impl Running {
                 if missing_bytes > RECORD_MAX || self.taken_bytes + missing_bytes > HANDSHAKE_MAX {
                     return Err(HandshakeFault::TooLong);
                 }
-                self.record = Record::Body { missing_bytes };
-                self.peer.hear(&bytes)?;
-                Ok(missing_bytes == 0)
+                self.record = Record::Body { head: Some(bytes), missing_bytes };
+                if missing_bytes == 0 { self.take_part(&[]) } else { Ok(false) }
             }
-            Record::Body { missing_bytes } => {
+            Record::Body { head, missing_bytes } => {
                 let part_bytes = input.len().min(*missing_bytes);
                 *missing_bytes -= part_bytes;
                 let is_whole = *missing_bytes == 0;
                 self.taken_bytes += part_bytes;
-                self.peer.hear(&input[..part_bytes])?;
+                let head = head.take();
+                self.peer
+                    .hear(head.as_ref().map_or(&[], |head| &head[..]), &input[..part_bytes])?;
                 Ok(is_whole)
             }
         }
@@ -309,11 +311,15 @@ impl Peer {
     }
 
     /// Gives bytes of one record to rustls.
-    fn hear(&mut self, mut bytes: &[u8]) -> Result<(), HandshakeFault> {
-        while !bytes.is_empty() {
+    ///
+    /// A header goes with what is behind it: rustls has a buffer of 4 KiB for the first read of a
+    /// record and one of 8 for the second.
+    fn hear(&mut self, head: &[u8], body: &[u8]) -> Result<(), HandshakeFault> {
+        let mut parts = Parts(head, body);
+        while parts != Parts(&[], &[]) {
             let heard = match self {
-                Peer::Client(conn) => conn.read_tls(&mut bytes),
-                Peer::Server(conn) => conn.read_tls(&mut bytes),
+                Peer::Client(conn) => conn.read_tls(&mut parts),
+                Peer::Server(conn) => conn.read_tls(&mut parts),
             };
             // Nothing is taken behind a close_notify, and no more than one long message is kept.
             if !heard.is_ok_and(|count| count > 0) {
@@ -353,6 +359,17 @@ impl Peer {
             Peer::Client(conn) => conn.dangerous_extract_secrets(),
             Peer::Server(conn) => conn.dangerous_extract_secrets(),
         }
+    }
+}
+
+/// Bytes in two places, read as if they were in one.
+#[derive(PartialEq)]
+struct Parts<'a>(&'a [u8], &'a [u8]);
+
+impl Read for Parts<'_> {
+    fn read(&mut self, memory: &mut [u8]) -> io::Result<usize> {
+        let first_bytes = self.0.read(memory)?;
+        Ok(first_bytes + self.1.read(&mut memory[first_bytes..])?)
     }
 }
 
