@@ -6,6 +6,7 @@
 mod certificates;
 mod fault;
 mod gathered;
+mod handshake;
 mod incoming;
 mod keyring;
 mod keys;
@@ -19,12 +20,18 @@ mod sessions;
 mod suite;
 #[cfg(test)]
 mod tests;
+mod tickets;
 
 pub use certificates::{CertificateFacts, Certificates};
 pub use fault::{Alert, Fault};
+pub use handshake::{
+    Acceptor, AcceptorPlan, CertificateFault, ClientCertificate, Connector, ConnectorPlan,
+    Established, Handshake, HandshakeFault, State, Taken,
+};
 pub use keys::Awake;
 pub use loaded::{ClientCa, ListenerMaterials, LoadError, Loaded, TicketKeys, UpstreamMaterials};
 pub use record::{ALERT_BYTES, HEAD_BYTES, Opened, PLAIN_MAX, RECORD_MAX, TAIL_BYTES};
 pub use secured::{BAD_RECORD, CUT_OFF, Secured};
 pub use session::{Keys12, NoSession, SESSION_BYTES, Session};
 pub use suite::Suite;
+pub use tickets::{TicketKeysError, Tickets};
