@@ -44,11 +44,13 @@ pub enum Reason {
     Denied,
     /// Its source is at a limit of its listener's; it got RST.
     SourceLimit,
+    /// A handshake of TLS failed, a record was wrong, or a stream ended without its end.
+    BadTls,
 }
 
 impl Reason {
     /// Every reason, in the order of its number.
-    pub const ALL: [Reason; 20] = [
+    pub const ALL: [Reason; 21] = [
         Reason::ClosedByClient,
         Reason::ClosedByServer,
         Reason::ClientReset,
@@ -69,6 +71,7 @@ impl Reason {
         Reason::PreambleTimeout,
         Reason::Denied,
         Reason::SourceLimit,
+        Reason::BadTls,
     ];
 
     /// The word that stands in logs and metrics.
@@ -94,6 +97,7 @@ impl Reason {
             Reason::PreambleTimeout => "preamble-timeout",
             Reason::Denied => "denied",
             Reason::SourceLimit => "source-limit",
+            Reason::BadTls => "bad-tls",
         }
     }
 }

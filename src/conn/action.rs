@@ -47,6 +47,8 @@ pub enum Event {
     },
     /// It cannot be one.
     PrefaceRefused(Reason),
+    /// It cannot be one, and the client was told so: it sees a clean end.
+    PrefaceDeclined(Reason),
     /// The next of what was kept of the client's first bytes.
     Kept {
         /// Where it lies; `None` when no buffer is free for it.

@@ -230,6 +230,9 @@ impl Connection {
                 self.preface_done(keeps, onward, &mut actions);
             }
             Event::PrefaceRefused(reason) => self.preface_refused(reason, &mut actions),
+            Event::PrefaceDeclined(reason) => {
+                self.end(reason, BySide([false; 2]), &mut actions);
+            }
             Event::Kept { chunk, more, own_bytes } => {
                 self.moved_bytes[Side::Client] -= i64::from(own_bytes);
                 self.kept(chunk, more, &mut actions);

@@ -1,7 +1,7 @@
 //! Bytes, FINs and resets between two joined sides.
 
 use super::{Action, Actions, Connection, Input, Lane, Mark, Passage, Phase, Reason, Wiring};
-use crate::base::{Buffer, Chunk, Errno, InFlight, OpKind, Operation, Side};
+use crate::base::{BAD_RECORD, Buffer, CUT_OFF, Chunk, Errno, InFlight, OpKind, Operation, Side};
 
 /// poll(2): the socket has an error that no call has returned yet.
 const POLL_ERROR: u32 = 0x0008;
@@ -170,7 +170,10 @@ impl Connection {
             }
             // Cancelled: it has gone quiet.
             (Err(Errno::EAGAIN | Errno::ECANCELED), None) => self.wait_readable(source, actions),
-            (Err(_), None) => {
+            (Err(error), None) => {
+                if matches!(error, BAD_RECORD | CUT_OFF) {
+                    self.note_reason(Reason::BadTls);
+                }
                 self.mark_reset(source, actions);
                 if self.phase == Phase::Joined {
                     self.pass_reset_on(source, actions);

@@ -1,6 +1,6 @@
 //! Why a client was refused and why a connect failed: one word each, for metrics.
 
-use crate::base::{Bar, Errno, PreambleFault, Reason, SELF_CONNECT};
+use crate::base::{Bar, Errno, PreambleFault, Reason, SELF_CONNECT, TlsFault};
 
 /// Why something happened: what a number is counted by.
 pub trait Cause: 'static {
@@ -23,6 +23,12 @@ impl Cause for Refusal {
 impl Cause for PreambleFault {
     fn words() -> impl Iterator<Item = &'static str> {
         PreambleFault::ALL.into_iter().map(PreambleFault::word)
+    }
+}
+
+impl Cause for TlsFault {
+    fn words() -> impl Iterator<Item = &'static str> {
+        TlsFault::ALL.into_iter().map(TlsFault::word)
     }
 }
 

@@ -4,9 +4,9 @@ use super::fault::Fault;
 use super::gathered::open_all;
 use super::keyring::Whose;
 use super::record::ALERT_BYTES;
-use super::secured::{BAD_RECORD, CUT_OFF, Secured, done, whose};
+use super::secured::{Secured, done, whose};
 use super::sessions::{BROKEN, CANCELLED, Output, Then};
-use crate::base::{Buffer, Chunk, Errno, OpKind, Operation};
+use crate::base::{BAD_RECORD, Buffer, CUT_OFF, Chunk, Errno, OpKind, Operation};
 use crate::ring::{Done, Ring, Token};
 
 /// poll(2): there is something to read.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Deref;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -15,6 +15,8 @@ use zeroize::Zeroizing;
 
 use super::certificates::{CertificateFacts, Certificates, Entry};
 use super::pem::{self, Fault};
+use super::tickets::Tickets;
+use super::{AcceptorPlan, ConnectorPlan};
 use crate::config::{
     self, Auto, CertificatePair, ClientCertificate, Config, ListenerTls, ServerCa, TlsVersion,
     Upstream, UpstreamTls,
@@ -51,6 +53,8 @@ pub struct ListenerMaterials {
     pub client_ca: Option<ClientCa>,
     /// The bytes of the file of ticket keys; `None`: they are random.
     pub ticket_keys: Option<TicketKeys>,
+    /// Seal and open the tickets. Random ones are of this moment: a listener keeps its own.
+    pub tickets: TicketsMade,
     /// In order of preference; none: none is agreed on.
     pub alpn: Vec<Vec<u8>>,
     /// Whether TLS 1.2 is refused.
@@ -112,6 +116,18 @@ impl Deref for TicketKeys {
     }
 }
 
+/// Tickets with their keys. All are equal: what tells them apart are the bytes of a file.
+#[derive(Clone, Debug)]
+pub struct TicketsMade(pub Arc<Tickets>);
+
+impl PartialEq for TicketsMade {
+    fn eq(&self, _: &TicketsMade) -> bool {
+        true
+    }
+}
+
+impl Eq for TicketsMade {}
+
 impl fmt::Debug for TicketKeys {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(out, "TicketKeys({} bytes)", self.0.len())
@@ -169,7 +185,31 @@ impl Loaded {
     }
 }
 
+impl UpstreamMaterials {
+    /// For handshakes with its servers.
+    pub fn plan(&self) -> ConnectorPlan {
+        ConnectorPlan {
+            roots: self.roots.clone(),
+            identity: self.identity.clone(),
+            alpn: Vec::new(),
+            min_tls13: false,
+        }
+    }
+}
+
 impl ListenerMaterials {
+    /// For handshakes with its clients, whose tickets these are.
+    pub fn plan(&self, tickets: &TicketsMade) -> AcceptorPlan {
+        let client_ca = self.client_ca.as_ref().map(|ca| (ca.roots.clone(), ca.is_required));
+        AcceptorPlan {
+            certificates: self.certificates.clone(),
+            min_tls13: self.min_tls13,
+            alpn: self.alpn.clone(),
+            client_ca,
+            tickets: Some(tickets.0.clone()),
+        }
+    }
+
     /// The first name of each certificate, and its last second: what a change of them shows.
     pub fn words(&self) -> String {
         let words = self
@@ -210,6 +250,7 @@ impl Reading {
                     .map_err(|fault| self.fault::<()>(file("ticket_keys", path), fault)),
             ),
         };
+        let tickets = self.tickets(&tls.ticket_keys, ticket_keys.as_ref());
         if entries.len() < tls.certificates.len() {
             return None;
         }
@@ -221,10 +262,32 @@ impl Reading {
                 None => None,
             },
             ticket_keys: ticket_keys.transpose().ok()?.map(TicketKeys),
+            tickets: TicketsMade(Arc::new(tickets?)),
             alpn: tls.alpn.iter().map(|name| name.clone().into_bytes()).collect(),
             min_tls13: tls.min_version == TlsVersion::V13,
             handshakes: tls.handshakes,
         })
+    }
+
+    fn tickets<E>(
+        &mut self,
+        from: &Auto<PathBuf>,
+        bytes: Option<&Result<Zeroizing<Vec<u8>>, E>>,
+    ) -> Option<Tickets> {
+        let now = self.now.max(0) as u64;
+        let (files, made) = match (from, bytes) {
+            (Auto::Fixed(path), Some(bytes)) => {
+                (file("ticket_keys", path), Tickets::from_keys(bytes.as_ref().ok()?, now))
+            }
+            _ => ("ticket_keys = \"auto\"".to_owned(), Tickets::random(now)),
+        };
+        match made {
+            Ok(tickets) => Some(tickets),
+            Err(error) => {
+                let remedy = "write keys of 80 bytes each, as `openssl rand 80` makes one";
+                self.error(files, (error.to_string(), remedy, false))
+            }
+        }
     }
 
     fn upstream(&mut self, upstream: &Upstream, tls: &UpstreamTls) -> Option<UpstreamMaterials> {

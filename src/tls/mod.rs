@@ -13,6 +13,7 @@ mod keys;
 mod loaded;
 mod outgoing;
 mod pem;
+mod reasons;
 mod record;
 mod secured;
 mod session;
@@ -29,9 +30,11 @@ pub use handshake::{
     Established, Handshake, HandshakeFault, State, Taken,
 };
 pub use keys::Awake;
-pub use loaded::{ClientCa, ListenerMaterials, LoadError, Loaded, TicketKeys, UpstreamMaterials};
+pub use loaded::{
+    ClientCa, ListenerMaterials, LoadError, Loaded, TicketKeys, TicketsMade, UpstreamMaterials,
+};
 pub use record::{ALERT_BYTES, HEAD_BYTES, Opened, PLAIN_MAX, RECORD_MAX, TAIL_BYTES};
-pub use secured::{BAD_RECORD, CUT_OFF, Secured};
+pub use secured::Secured;
 pub use session::{Keys12, NoSession, SESSION_BYTES, Session};
 pub use suite::Suite;
 pub use tickets::{TicketKeysError, Tickets};

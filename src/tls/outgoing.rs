@@ -3,9 +3,9 @@
 use super::fault::Alert;
 use super::keyring::Whose;
 use super::record::{ALERT_BYTES, HEAD_BYTES, PLAIN_MAX, TAIL_BYTES};
-use super::secured::{BAD_RECORD, Secured, done, whose};
+use super::secured::{Secured, done, whose};
 use super::sessions::{BROKEN, END_CANCELLED, Output, Then};
-use crate::base::{Chunk, Errno, OpKind, Operation};
+use crate::base::{BAD_RECORD, Chunk, Errno, OpKind, Operation};
 use crate::ring::{Done, Ring, Token};
 
 /// Whether a send that failed so may be tried again.

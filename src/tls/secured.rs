@@ -16,12 +16,6 @@ use super::sessions::{CANCELLED, END_CANCELLED, Live, Sessions, Then};
 use crate::base::{Buffer, Chunk, ConnIndex, Errno, InFlight, OpKind, Operation, Side};
 use crate::ring::{Completion, Done, Layer, Ring, Token};
 
-/// A receive of a secured side fails with this when a record was not as it must be
-/// ([`Secured::fault`]).
-pub const BAD_RECORD: Errno = Errno::EBADMSG;
-/// And with this when the stream ended without close_notify: it was cut.
-pub const CUT_OFF: Errno = Errno::EPROTO;
-
 /// How long a record may take to be whole, in seconds.
 const RECORD_SECONDS: u64 = 30;
 /// Bytes of records that are not whole, over all sessions of a worker.

@@ -32,7 +32,7 @@ use crate::config::{
 use crate::conn::Wiring;
 use crate::metrics::WorkerCounters;
 use crate::source::Tables;
-use crate::tls::{ListenerMaterials, Loaded, UpstreamMaterials};
+use crate::tls::{ListenerMaterials, Loaded, TicketsMade, UpstreamMaterials};
 use crate::upstream::{Fleet, Pool, Rules, Standing};
 use crate::wire::Pattern;
 
@@ -76,6 +76,8 @@ pub struct Listener {
     pub preamble: Preamble,
     /// What handshakes with its clients are made of; `None`: TLS does not end here.
     pub tls: Option<Arc<ListenerMaterials>>,
+    /// Seal and open the tickets of its clients' sessions: the same for as long as their keys are.
+    pub tickets: Option<TicketsMade>,
     /// Whose clients it takes.
     pub access: Access,
     /// What the clients of one source may take.

@@ -224,6 +224,11 @@ impl Register {
             let found = loaded.unwrap_or_else(|| old.and_then(|(_, old)| old.tls.clone()));
             found.expect("the files of a listener with TLS were loaded")
         });
+        let old_tls = old.and_then(|(_, old)| old.tls.as_ref().zip(old.tickets.clone()));
+        let tickets = tls.as_ref().map(|tls| match old_tls {
+            Some((old, tickets)) if old.ticket_keys == tls.ticket_keys => tickets,
+            _ => tls.tickets.clone(),
+        });
         let new = Listener {
             name: listener.name.clone(),
             route: main,
@@ -235,6 +240,7 @@ impl Register {
             quota,
             preamble: listener.preamble.clone(),
             tls,
+            tickets,
             access: listener.access.clone(),
             per_source: listener.per_source.clone(),
             keeper,

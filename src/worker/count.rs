@@ -125,6 +125,11 @@ impl<R: Ring> Worker<R> {
         counters.open.set(u64::from(self.lives.open()));
         counters.slots.set(u64::from(self.ring.slots()));
         counters.held.set(self.keep.held() as u64);
+        let (sessions, awake) = self.ring.counts();
+        counters.sessions.set(sessions as u64);
+        counters.sessions_awake.set(awake as u64);
+        counters.handshaking.set(self.shakes.running() as u64);
+        counters.handshakes_waiting.set(self.shakes.waiting() as u64);
         counters.starved_lanes.set(self.starved.count() as u64);
         counters.buffers.set(u64::from(self.ring.pool_buffers()));
         counters.free_buffers.set(u64::from(self.ring.free_buffers()));

@@ -126,6 +126,7 @@ impl<R: Ring> Worker<R> {
         // Who holds counters of a thing holds the thing, too: they go first.
         self.counters = counters;
         let is_shorter = self.routes.adopt(&mut self.ring, topology, &self.counters);
+        self.shakes.allow(self.routes.most_handshakes());
         self.hold_gates();
         self.waits.try_all(self.time.now());
         if is_shorter || concerns_all {

@@ -22,6 +22,7 @@ mod room;
 mod route;
 mod routes;
 mod settings;
+mod shake;
 mod sniff;
 mod starttls;
 mod starved;
@@ -29,6 +30,8 @@ mod table;
 mod tally;
 mod time;
 mod timers;
+mod tls_in;
+mod tls_out;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -62,8 +65,10 @@ use notes::Notes;
 use proxy::Named;
 use room::Waits;
 use routes::Routes;
+use shake::Shakes;
 use starved::Starved;
 use time::Time;
+use tls_out::Dials;
 
 /// The configuration of a worker.
 #[derive(Clone, Debug)]
@@ -93,6 +98,8 @@ pub struct Worker<R: Ring> {
     routes: Routes,
     lives: Lives,
     prefaces: Prefaces,
+    shakes: Shakes,
+    dials: Dials,
     /// The addresses of the client whose address was just found, to see whether it is read.
     met: Option<FourTuple>,
     named: Named,
@@ -117,11 +124,13 @@ impl<R: Ring> Worker<R> {
         counters: Arc<WorkerCounters>,
     ) -> Worker<R> {
         let time = Time::new(clock);
-        let worker = Worker {
+        let mut worker = Worker {
             admission: Admission::new(budget, counters.clone(), plan.worker, &plan.topology),
             routes: Routes::new(&plan, &counters),
             lives: Lives::new(ring.slots(), plan.settings.quiet.after, time.now()),
             prefaces: Prefaces::new(plan.prefaces.places),
+            shakes: Shakes::default(),
+            dials: Dials::default(),
             met: None,
             named: Named::default(),
             headers: Headers::default(),
@@ -137,6 +146,7 @@ impl<R: Ring> Worker<R> {
             counters,
             time,
         };
+        worker.shakes.allow(worker.routes.most_handshakes());
         // A reader before the end of the first turn sees the present numbers.
         worker.counters.generation.set(1);
         worker.publish(false);
@@ -169,6 +179,7 @@ impl<R: Ring> Worker<R> {
         self.try_waiting();
         self.feed_starved();
         self.call_waiting();
+        self.begin_handshakes();
         self.look_after_held();
         self.run_errands();
         self.check_once_a_second();
@@ -196,8 +207,13 @@ impl<R: Ring> Worker<R> {
         if self.lives.any_due() || self.prefaces.can_call() {
             return Duration::ZERO;
         }
-        let moments =
-            [self.admission.wake_at(), self.errands.next(), self.waits.next(), self.keep.next()];
+        let moments = [
+            self.admission.wake_at(),
+            self.errands.next(),
+            self.waits.next(),
+            self.keep.next(),
+            self.shakes.next(self.time.now()),
+        ];
         let next = moments.into_iter().flatten().fold(self.lives.next_stop(), Millis::min);
         next.since(self.time.now()).min(LONGEST_SLEEP)
     }
@@ -215,6 +231,7 @@ impl<R: Ring> Worker<R> {
         }
         self.admission.rearm_lost_accepts(&mut self.ring);
         self.ring.trim();
+        self.end_overdue();
         // One starved lane tries without a returned buffer, should the count ever be wrong.
         self.starved.try_again();
     }

@@ -4,11 +4,14 @@
 //! A listener's [`Preface`] says how its clients are read.
 
 use std::collections::{BTreeMap, HashMap};
+use std::rc::Rc;
 use std::sync::Arc;
 
 use super::Worker;
 use super::decoder::{Judgement, Preface, Request};
 use super::keep::Course;
+use super::shake::Shake;
+use super::tls_in::Termination;
 use crate::base::{Chunk, ConnIndex, PreambleFault, Side};
 use crate::conn::{Event, Onward, Phase, Wiring};
 use crate::ring::{Buffers, Ring};
@@ -62,6 +65,9 @@ pub(super) struct Read {
     pub(super) is_said: bool,
     /// What the server is to be asked.
     request: Option<Request>,
+    /// How a handshake is done with it behind its preface, if one is.
+    pub(super) tls: Option<Rc<Termination>>,
+    pub(super) shake: Option<Box<Shake>>,
 }
 
 /// What a server is to get of a client's first bytes.
@@ -128,7 +134,9 @@ impl Prefaces {
         let (preface, decoded) =
             met.map_or((None, 0), |(preface, headers)| (Some(preface), headers));
         let (bytes, answer) = (Vec::new(), &[][..]);
-        Client::Read(Read { bytes, decoded, is_met, preface, answer, is_said: true, request: None })
+        let (request, tls, shake) = (None, None, None);
+        let is_said = true;
+        Client::Read(Read { bytes, decoded, is_met, preface, answer, is_said, request, tls, shake })
     }
 
     /// Whether there is a place for somebody who waits.
@@ -161,7 +169,7 @@ impl Prefaces {
     }
 
     /// What a client has said, which has a place.
-    fn read(&mut self, index: ConnIndex) -> &mut Read {
+    pub(super) fn read(&mut self, index: ConnIndex) -> &mut Read {
         match self.clients.get_mut(&index) {
             Some(Client::Read(read)) => read,
             other => panic!("slot {} is read without a place: {other:?}", index.0),
@@ -293,6 +301,11 @@ impl<R: Ring> Worker<R> {
             return self.preface_done(index);
         }
         let now = line.preface.clone().expect("its route asks for one");
+        let read = self.prefaces.read(index);
+        if read.bytes.is_empty() && read.shake.is_none() {
+            // It goes by what there was when it began to speak.
+            read.tls = line.tls.clone();
+        }
         self.prefaces.take(index, self.ring.bytes(chunk), now);
         self.ring.release(chunk.buffer);
         self.decode_on(index);
@@ -309,8 +322,12 @@ impl<R: Ring> Worker<R> {
     }
 
     /// All of it is there.
-    fn read_through(&mut self, index: ConnIndex) {
-        let is_met = self.prefaces.read(index).is_met;
+    pub(super) fn read_through(&mut self, index: ConnIndex) {
+        let read = self.prefaces.read(index);
+        if read.tls.is_some() {
+            return self.shake(index);
+        }
+        let is_met = read.is_met;
         self.preface_done(index);
         if is_met {
             self.ask_for_opening(index);
@@ -349,7 +366,8 @@ impl<R: Ring> Worker<R> {
             Some(kept) => kept.ready = kept.fill(&mut self.ring),
             None => self.leave_place(index),
         }
-        let onward = Onward { is_asked: self.prefaces.request(index).is_some(), ..onward };
+        let is_asked = onward.is_asked || self.prefaces.request(index).is_some();
+        let onward = Onward { is_asked, ..onward };
         self.apply(index, Event::PrefaceDone { keeps, onward });
     }
 
@@ -387,6 +405,7 @@ impl<R: Ring> Worker<R> {
 
     /// A client is gone, or needs its place no more.
     pub(super) fn leave_place(&mut self, index: ConnIndex) {
+        self.shakes.leave(index);
         if !self.prefaces.is_empty()
             && let Some(chunk) = self.prefaces.leave(index)
         {

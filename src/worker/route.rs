@@ -128,6 +128,9 @@ impl<R: Ring> Worker<R> {
             OpKind::Addresses => self.addresses_found(done.token),
             _ => {}
         }
+        if done.result.is_err() {
+            self.note_tls_fault(&done);
+        }
         let Done { result, buffer, full, more, .. } = done;
         self.apply(index, Event::Completed { side, kind, result, buffer, full, more });
         match kind {
@@ -324,6 +327,7 @@ impl<R: Ring> Worker<R> {
         self.leave_place(index);
         self.named.forget(index);
         self.headers.forget(index);
+        self.dials.forget(index);
         self.leave_source(index, reason);
         self.end_wait(index, false);
         let route = self.lives.entry(index).route;

@@ -4,10 +4,13 @@
 //! A change of the topology touches no connection. What it takes away is kept here, as it was, for
 //! those that are on it, and gives its id back with the last of them.
 
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::table::CountedServer;
+use super::tls_in::Termination;
+use super::tls_out::Towards;
 use super::{Plan, Preface, PrefacePlan, proxy, sniff};
 use crate::base::{GateId, IdMap, Millis, RouteId, ServerId, Source, UpstreamId, WorkerId};
 use crate::config::{ConnectWhen, Forwarding, Guards, SendProxy, Timeouts};
@@ -53,6 +56,9 @@ pub(super) struct Line {
     /// are being read all the same.
     pub(super) preface: Option<Arc<Preface>>,
     pub(super) reads: bool,
+    /// How TLS of clients ends here, and how servers are spoken to in it.
+    pub(super) tls: Option<Rc<Termination>>,
+    pub(super) towards: Option<Rc<Towards>>,
     /// Connections that are on it.
     open: u32,
     /// Its listener is gone, and its connections are to end.
@@ -66,7 +72,7 @@ impl Line {
             wiring: self.wiring,
             is_headed: self.forwarding.send_proxy != SendProxy::Off,
             is_lazy: self.forwarding.connect == ConnectWhen::Lazy,
-            is_asked: false,
+            is_asked: self.towards.is_some(),
         }
     }
 
@@ -112,8 +118,8 @@ fn preface_of(listener: &Arc<Listener>, topology: &Topology) -> Option<Arc<Prefa
     let trust = header.is_some().then(|| preamble.clone());
     let decoders: Vec<_> = header.into_iter().chain(sniff::decoder(listener, topology)).collect();
     let within = preamble.timeout;
-    let is_asked_for = !decoders.is_empty() || listener.keeper.is_some();
-    is_asked_for.then(|| Arc::new(Preface { decoders, within, trust }))
+    let is_kept = listener.keeper.is_some() || listener.tls.is_some();
+    (is_kept || !decoders.is_empty()).then(|| Arc::new(Preface { decoders, within, trust }))
 }
 
 impl Routes {
@@ -159,6 +165,12 @@ impl Routes {
         let is_shorter =
             |(id, before): &(RouteId, Timeouts)| self.lines[*id].timeouts.any_shorter_than(before);
         before.iter().any(is_shorter)
+    }
+
+    /// The most handshakes of clients at once that a listener allows.
+    pub(super) fn most_handshakes(&self) -> usize {
+        let tls = self.lines.iter().filter_map(|(_, line)| line.tls.as_ref());
+        tls.map(|tls| tls.most()).max().unwrap_or_default()
     }
 
     /// Connections of these listeners and servers are to end, unless they have come back. Says
@@ -226,7 +238,11 @@ impl Routes {
             let forwarding = topology.upstreams[route.upstream].forwarding.clone();
             let tells = Some(&forwarding).filter(|now| now.send_proxy != SendProxy::Off).cloned();
             let told = before.as_ref().and_then(|line| line.telling.clone());
+            let had = before.as_ref().map(|line| (line.tls.clone(), line.towards.clone()));
+            let (tls, towards) = had.unwrap_or_default();
             let line = Line {
+                tls: Termination::of(tls, listener, &topology).filter(|_| is_main),
+                towards: Towards::of(towards, topology.upstreams[route.upstream].tls.as_ref()),
                 route: route.clone(),
                 listener: listener.clone(),
                 timeouts: route.timeouts.clone(),

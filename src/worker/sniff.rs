@@ -11,9 +11,9 @@ use crate::ring::Ring;
 use crate::topology::{Listener, Route, Topology};
 use crate::wire::{self, Decoded, Entry, Names, PostgresStart};
 
-/// Reads a TLS hello.
+/// Where clients of a listener go that ask for names.
 #[derive(Debug)]
-struct Hello {
+pub(super) struct NamedRoutes {
     routes: Names<RouteId>,
     listener: Arc<Listener>,
     /// Held, so that no id among those above is given to another route, which may be another
@@ -21,10 +21,40 @@ struct Hello {
     _held: Vec<Arc<Route>>,
 }
 
+impl NamedRoutes {
+    pub(super) fn of(listener: &Arc<Listener>, topology: &Topology) -> NamedRoutes {
+        let entries = listener.named.iter().map(|one| Entry {
+            names: one.names.clone(),
+            protocols: one.protocols.clone(),
+            target: one.route,
+        });
+        let routes = Names::new(entries);
+        let held = listener.named.iter().map(|one| topology.routes[one.route].clone()).collect();
+        NamedRoutes { routes, listener: listener.clone(), _held: held }
+    }
+
+    /// The route of a client whose session has agreed on these; none: its listener's own.
+    pub(super) fn find(
+        &self,
+        name: Option<&str>,
+        protocol: Option<&[u8]>,
+    ) -> Result<Option<RouteId>, PreambleFault> {
+        let route = self.routes.find(name, protocol.into_iter()).copied();
+        match self.listener.sniffing.unmatched {
+            Unmatched::Refuse if route.is_none() => Err(PreambleFault::UnknownName),
+            _ => Ok(route),
+        }
+    }
+}
+
+/// Reads a TLS hello.
+#[derive(Debug)]
+struct Hello(NamedRoutes);
+
 impl Hello {
     /// What a client comes to for which there is no route.
     fn unmatched(&self, fault: PreambleFault, told: Told) -> Judgement {
-        match self.listener.sniffing.unmatched {
+        match self.0.listener.sniffing.unmatched {
             Unmatched::Upstream => Judgement::Done { taken_bytes: 0, told },
             Unmatched::Refuse => Judgement::Bad(fault),
         }
@@ -50,7 +80,7 @@ impl Hello {
             Decoded::NotMine => self.unmatched(PreambleFault::NotTls, Told::default()),
             Decoded::Bad(fault) => Judgement::Bad(fault),
             Decoded::Done { facts: hello, .. } => {
-                let route = self.routes.find(hello.server_name(), hello.protocols()).copied();
+                let route = self.0.routes.find(hello.server_name(), hello.protocols()).copied();
                 let name = hello.server_name().map(Into::into);
                 let protocol = hello.protocols().next().map(Into::into);
                 let told = Told { route, name, protocol, request, ..Told::default() };
@@ -74,6 +104,9 @@ const REFUSED: &[u8] = b"N";
 impl Decoder for Postgres {
     fn judge(&self, bytes: &[u8], answer: &[u8]) -> Judgement {
         let Postgres(hello) = self;
+        if answer == AGREED && hello.0.listener.tls.is_some() {
+            return Judgement::Done { taken_bytes: 0, told: Told::default() };
+        }
         if answer == AGREED {
             let request = Request { bytes: &wire::SSL_REQUEST, consent: AGREED };
             return hello.read(bytes, Some(request));
@@ -105,15 +138,8 @@ pub(super) fn decoder(listener: &Arc<Listener>, topology: &Topology) -> Option<B
     if listener.sniffing.sniff == Sniff::Off {
         return None;
     }
-    let entries = listener.named.iter().map(|one| Entry {
-        names: one.names.clone(),
-        protocols: one.protocols.clone(),
-        target: one.route,
-    });
-    let held = listener.named.iter().map(|one| topology.routes[one.route].clone()).collect();
-    let (routes, listener) = (Names::new(entries), listener.clone());
     let is_postgres = listener.sniffing.sniff == Sniff::Postgres;
-    let hello = Hello { routes, listener, _held: held };
+    let hello = Hello(NamedRoutes::of(listener, topology));
     match is_postgres {
         true => Some(Box::new(Postgres(hello))),
         false => Some(Box::new(hello)),

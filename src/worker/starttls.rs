@@ -14,6 +14,16 @@ use crate::metrics::ConnectFailure;
 use crate::ring::{Buffers as _, Ring};
 use crate::upstream::Failure;
 
+/// What follows our own words.
+enum Next {
+    /// More of what the client has said is judged.
+    Judge,
+    /// More is awaited.
+    Receive,
+    /// A handshake has ended with them.
+    End,
+}
+
 impl Prefaces {
     /// What the server is asked that is to get what is kept of a client.
     pub(super) fn request(&self, index: ConnIndex) -> Option<Request> {
@@ -28,6 +38,7 @@ impl Prefaces {
     fn words(&mut self, index: ConnIndex, header: &[u8]) -> (Vec<u8>, Option<Chunk>) {
         match self.clients.get_mut(&index) {
             Some(Client::Read(Read { answer, is_said: false, .. })) => (answer.to_vec(), None),
+            Some(Client::Read(Read { shake: Some(shake), .. })) => (shake.words().to_vec(), None),
             Some(Client::Kept(Kept {
                 from, ready, request: Some(request), asked_bytes, ..
             })) => {
@@ -43,15 +54,21 @@ impl Prefaces {
         }
     }
 
-    /// Whether more of what a client has said is to be judged after its answer.
-    fn has_unread(&self, index: ConnIndex) -> bool {
-        let client = self.clients.get(&index);
-        matches!(client, Some(Client::Read(Read { bytes, .. })) if !bytes.is_empty())
+    /// What follows when all was said to a client or its server.
+    fn next(&self, index: ConnIndex) -> Next {
+        match self.clients.get(&index) {
+            Some(Client::Read(Read { shake: Some(shake), .. })) if shake.is_over() => Next::End,
+            Some(Client::Read(Read { bytes, .. })) if !bytes.is_empty() => Next::Judge,
+            _ => Next::Receive,
+        }
     }
 
     /// So many bytes of them are on their way; `None`: a server is to be asked from the start.
     fn spoke(&mut self, index: ConnIndex, bytes: Option<usize>) {
         match self.clients.get_mut(&index) {
+            Some(Client::Read(Read { is_said: true, shake: Some(shake), .. })) => {
+                shake.spoke(bytes.unwrap_or_default());
+            }
             Some(Client::Read(read)) => read.is_said = true,
             Some(Client::Kept(kept)) => {
                 kept.asked_bytes = bytes.map_or(0, |bytes| kept.asked_bytes + bytes);
@@ -65,14 +82,18 @@ impl<R: Ring> Worker<R> {
     /// Says the next of our own words to one side, as much as a buffer holds. A server gets its
     /// client's header first.
     pub(super) fn say(&mut self, index: ConnIndex, sink: Side) {
+        if sink == Side::Upstream && self.is_dialled(index) {
+            return self.dial(index);
+        }
         let (words, held) = self.prefaces.words(index, self.headers.made(index));
         if let Some(chunk) = held {
             self.ring.release(chunk.buffer);
         }
         if words.is_empty() {
-            return match self.prefaces.has_unread(index) {
-                true => self.decode_on(index),
-                false => self.apply(index, Event::Said(sink)),
+            return match self.prefaces.next(index) {
+                Next::Judge => self.decode_on(index),
+                Next::Receive => self.apply(index, Event::Said(sink)),
+                Next::End => self.shaken(index),
             };
         }
         let piece = &words[..words.len().min(self.ring.buffer_bytes() as usize)];
@@ -85,6 +106,9 @@ impl<R: Ring> Worker<R> {
 
     /// A server has answered what it was asked.
     pub(super) fn heed(&mut self, index: ConnIndex, chunk: Chunk) {
+        if self.is_dialled(index) {
+            return self.heed_dial(index, chunk);
+        }
         let consent = self.prefaces.request(index).map(|request| request.consent);
         // More than the answer is said by somebody who cannot know that a hello comes.
         let agrees = consent == Some(self.ring.bytes(chunk));
@@ -93,10 +117,14 @@ impl<R: Ring> Worker<R> {
             self.count_unanswered(index, ConnectFailure::NoTls, Some(Failure::NoTls));
             return self.apply(index, Event::Answered { agrees });
         }
-        // The server has its header.
+        self.agreed(index);
+    }
+
+    /// The server gets the client's bytes from here on. It has its header.
+    pub(super) fn agreed(&mut self, index: ConnIndex) {
         self.headers.forget(index);
         self.count_joined(index);
-        self.apply(index, Event::Answered { agrees });
+        self.apply(index, Event::Answered { agrees: true });
         if self.lives.entry(index).conn.phase() == Phase::Joined {
             self.end_wait(index, true);
         }
@@ -117,13 +145,14 @@ impl<R: Ring> Worker<R> {
         self.count_unanswered(index, kind, failure);
     }
 
-    fn count_unanswered(
+    pub(super) fn count_unanswered(
         &mut self,
         index: ConnIndex,
         kind: ConnectFailure,
         failure: Option<Failure>,
     ) {
         self.prefaces.spoke(index, None);
+        self.dials.forget(index);
         let entry = self.lives.entry(index);
         entry.connect = ConnectTime::NONE;
         entry.tried.fail();

@@ -1,6 +1,6 @@
 //! The numbers of listeners, summed over their addresses and the workers.
 
-use crate::base::{Bar, PreambleFault, Reason};
+use crate::base::{Bar, PreambleFault, Reason, TlsFault};
 use crate::metrics::catalogue::{Reading, Show, Sides};
 use crate::metrics::declare::counters;
 use crate::metrics::histogram::{CONNECT_BOUNDS, Histogram, LIFETIME_BOUNDS};
@@ -25,6 +25,13 @@ counters! {
     counted bad_preambles: By<PreambleFault, { PreambleFault::ALL.len() }>,
         "Clients reset for what they said first, or for who said it, by what was wrong"
         => Counter "portcullis_preambles_refused" by "reason";
+    counted tls_handshakes: Counter, "Handshakes of TLS with clients that were done"
+        => Counter "portcullis_tls_handshakes";
+    counted tls_resumed: Counter, "Those among them that resumed a session by a ticket"
+        => Counter "portcullis_tls_resumed";
+    counted tls_faults: By<TlsFault, { TlsFault::ALL.len() }>,
+        "Handshakes with clients that failed, and sessions of either side that were broken off"
+        => Counter "portcullis_tls_failed" by "reason";
     counted barred: By<Bar, { Bar::ALL.len() }>,
         "Clients kept out by a rule or a limit of their source, by which; those held are not yet"
         => Counter "portcullis_sources_refused" by "reason";

@@ -43,6 +43,14 @@ counters! {
         => Counter "portcullis_worker_buffers_starved";
     counted held: Counter, "Clients that wait or sit in a tarpit, as their source is at a limit"
         => Gauge "portcullis_worker_held_clients";
+    counted handshaking: Counter, "Handshakes of TLS with clients that are under way"
+        => Gauge "portcullis_worker_tls_handshakes";
+    counted handshakes_waiting: Counter, "Clients that wait until their handshake may begin"
+        => Gauge "portcullis_worker_tls_waiting";
+    counted sessions: Counter, "Sides of connections that speak TLS"
+        => Gauge "portcullis_worker_tls_sessions";
+    counted sessions_awake: Counter, "Those among them whose keys are expanded; the others sleep"
+        => Gauge "portcullis_worker_tls_awake";
     counted starved_lanes: Counter, "Places in the queue for a buffer"
         => Gauge "portcullis_worker_starved_lanes";
     ring chunks_parked, "Chunks moved out of the pool because their peer does not read"

@@ -24,7 +24,8 @@ use rustls::{
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use self::desk::{Desk, Notes};
-use super::session::{Keys12, Session, Suite};
+use super::session::{Keys12, Session};
+use super::suite::Suite;
 
 pub use self::acceptor::{Acceptor, AcceptorPlan};
 pub use self::connector::{Connector, ConnectorPlan};

@@ -1,0 +1,222 @@
+//! Handshakes of TLS that a worker has under way, and their turns.
+//!
+//! A handshake costs 65 to 200 us of a core, so only a few begin in a turn: those who are joined
+//! must not wait for a crowd that comes back. Only so many are under way at once; when others wait,
+//! one in which nothing was heard for a while makes way.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::time::Duration;
+
+use crate::base::{ConnIndex, Millis};
+use crate::tls::{Established, Handshake, HandshakeFault, State};
+
+/// Handshakes that begin in a turn, at most.
+const PER_TURN: usize = 8;
+/// After so long without a byte a handshake makes way, where others wait.
+const STALLED: Duration = Duration::from_millis(500);
+
+/// A handshake, and what is still to be said in it.
+pub(super) struct Shake {
+    handshake: Handshake,
+    words: Vec<u8>,
+    end: Option<Result<Box<Established>, HandshakeFault>>,
+    /// What was said behind the end.
+    rest: Vec<u8>,
+}
+
+impl fmt::Debug for Shake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Shake({} bytes to say)", self.words.len())
+    }
+}
+
+impl Shake {
+    /// Begins, after these words of ours.
+    pub(super) fn begin(mut handshake: Handshake, before: &[u8]) -> Shake {
+        let words = [before, &handshake.words()].concat();
+        Shake { handshake, words, end: None, rest: Vec::new() }
+    }
+
+    /// Takes what the peer has said, all of it unless this is the end: what follows it is the
+    /// session's.
+    pub(super) fn hear(&mut self, said: &mut Vec<u8>) {
+        let taken = self.handshake.take(said);
+        said.drain(..taken.used_bytes);
+        self.words.extend(self.handshake.words());
+        self.end = match taken.state {
+            State::More => None,
+            State::Done(established) => Some(Ok(established)),
+            State::Failed(fault) => Some(Err(fault)),
+        };
+    }
+
+    /// The same for a peer of which nobody else keeps what follows.
+    pub(super) fn hear_last(&mut self, mut said: Vec<u8>) {
+        match self.is_over() {
+            true => self.rest.append(&mut said),
+            false => {
+                self.hear(&mut said);
+                self.rest = said;
+            }
+        }
+    }
+
+    /// How it ended, and what was said behind that.
+    ///
+    /// # Panics
+    /// When it has not.
+    pub(super) fn into_end(self) -> (Result<Box<Established>, HandshakeFault>, Vec<u8>) {
+        (self.end.expect("it has ended"), self.rest)
+    }
+
+    /// What is to be said.
+    pub(super) fn words(&self) -> &[u8] {
+        &self.words
+    }
+
+    /// So much of it is on its way.
+    pub(super) fn spoke(&mut self, bytes: usize) {
+        self.words.drain(..bytes);
+    }
+
+    /// It has ended.
+    pub(super) fn is_over(&self) -> bool {
+        self.end.is_some()
+    }
+}
+
+/// Who shakes hands, and who waits for that.
+#[derive(Debug, Default)]
+pub(super) struct Shakes {
+    /// The most at once.
+    most: usize,
+    begun_in_turn: usize,
+    clients: HashMap<ConnIndex, Standing>,
+    /// By number.
+    waiting: BTreeMap<u64, ConnIndex>,
+    /// By the number of when they were last heard.
+    running: BTreeMap<u64, (ConnIndex, Millis)>,
+    next_number: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Standing {
+    Waiting(u64),
+    /// Its turn has come.
+    Called,
+    Running(u64),
+}
+
+impl Shakes {
+    /// At most so many are under way from here on.
+    pub(super) fn allow(&mut self, most: usize) {
+        self.most = most;
+    }
+
+    pub(super) fn running(&self) -> usize {
+        self.running.len()
+    }
+
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
+    fn can_begin(&self) -> bool {
+        self.running.len() < self.most && self.begun_in_turn < PER_TURN
+    }
+
+    /// A client's handshake is to begin; `false`: it waits until it is called.
+    pub(super) fn begin(&mut self, index: ConnIndex, now: Millis) -> bool {
+        let is_called = matches!(self.clients.get(&index), Some(Standing::Called));
+        if is_called || self.waiting.is_empty() && self.can_begin() {
+            self.begun_in_turn += 1;
+            self.run(index, now);
+            return true;
+        }
+        let number = self.number();
+        self.waiting.insert(number, index);
+        self.clients.insert(index, Standing::Waiting(number));
+        false
+    }
+
+    /// Something was heard of a client.
+    pub(super) fn run(&mut self, index: ConnIndex, now: Millis) {
+        self.leave(index);
+        let number = self.number();
+        self.running.insert(number, (index, now));
+        self.clients.insert(index, Standing::Running(number));
+    }
+
+    /// A client's handshake is over, or the client is gone.
+    pub(super) fn leave(&mut self, index: ConnIndex) {
+        match self.clients.remove(&index) {
+            Some(Standing::Waiting(number)) => drop(self.waiting.remove(&number)),
+            Some(Standing::Running(number)) => drop(self.running.remove(&number)),
+            Some(Standing::Called) | None => {}
+        }
+    }
+
+    /// Another turn has begun.
+    pub(super) fn turn(&mut self) {
+        self.begun_in_turn = 0;
+    }
+
+    /// The next whose handshake may begin.
+    pub(super) fn call(&mut self) -> Option<ConnIndex> {
+        if !self.can_begin() {
+            return None;
+        }
+        let (_, index) = self.waiting.pop_first()?;
+        self.clients.insert(index, Standing::Called);
+        Some(index)
+    }
+
+    /// One that makes way for somebody who waits.
+    pub(super) fn stalled(&self, now: Millis) -> Option<ConnIndex> {
+        let is_wanted = !self.waiting.is_empty() && self.running.len() >= self.most;
+        let (_, (index, heard)) = self.running.first_key_value().filter(|_| is_wanted)?;
+        (now.since(*heard) >= STALLED).then_some(*index)
+    }
+
+    /// When somebody may be called.
+    pub(super) fn next(&self, now: Millis) -> Option<Millis> {
+        if self.waiting.is_empty() {
+            return None;
+        }
+        match self.running.first_key_value() {
+            Some((_, (_, heard))) if self.running.len() >= self.most => Some(heard.after(STALLED)),
+            _ => Some(now),
+        }
+    }
+
+    fn number(&mut self) -> u64 {
+        self.next_number += 1;
+        self.next_number
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn few_begin_in_a_turn_and_few_are_under_way() {
+        let (mut shakes, now) = (Shakes::default(), Millis(0));
+        shakes.allow(PER_TURN + 1);
+        let begun = (0..20).filter(|index| shakes.begin(ConnIndex(*index), now)).count();
+        assert_eq!((begun, shakes.waiting(), shakes.call()), (PER_TURN, 20 - PER_TURN, None));
+        shakes.turn();
+        let called = shakes.call().expect("one more has room");
+        assert!(called == ConnIndex(PER_TURN as u32) && shakes.begin(called, now));
+        assert_eq!((shakes.running(), shakes.call()), (PER_TURN + 1, None));
+        let late = now.after(STALLED);
+        assert_eq!((shakes.stalled(now), shakes.stalled(late)), (None, Some(ConnIndex(0))));
+        shakes.run(ConnIndex(0), late);
+        assert_eq!(shakes.stalled(late), Some(ConnIndex(1)), "the first was heard again");
+        shakes.leave(ConnIndex(1));
+        assert_eq!((shakes.stalled(late), shakes.next(late)), (None, Some(late)));
+        (0..20).for_each(|index| shakes.leave(ConnIndex(index)));
+        assert!(shakes.clients.is_empty() && shakes.next(late).is_none());
+    }
+}

@@ -1,0 +1,173 @@
+//! Clients whose TLS ends here: their handshake is the last of their preface.
+//!
+//! It takes what decoders have left of their first bytes. When it is done, the ring opens and seals
+//! what passes, and the client is as any other from then on.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use super::Worker;
+use super::decoder::Told;
+use super::shake::Shake;
+use super::sniff::NamedRoutes;
+use crate::base::{BAD_RECORD, CUT_OFF, ConnIndex, OpKind, PreambleFault, Side, TlsFault};
+use crate::conn::{Event, Reason};
+use crate::ring::{Done, Ring};
+use crate::tls::{Acceptor, Established, HandshakeFault};
+use crate::topology::{Listener, Topology};
+
+/// A record's type, version and length.
+const RECORD_HEAD: usize = 5;
+/// The type of a record of a handshake.
+const HANDSHAKE: u8 = 22;
+
+/// How the clients of a listener shake hands.
+#[derive(Debug)]
+pub(super) struct Termination {
+    acceptor: Acceptor,
+    listener: Arc<Listener>,
+    /// Where those go that ask for a name.
+    routes: NamedRoutes,
+}
+
+impl Termination {
+    /// As a listener has it now: as it was before, where nothing of it has changed.
+    pub(super) fn of(
+        before: Option<Rc<Termination>>,
+        listener: &Arc<Listener>,
+        topology: &Topology,
+    ) -> Option<Rc<Termination>> {
+        let (materials, tickets) = listener.tls.as_ref().zip(listener.tickets.as_ref())?;
+        if let Some(before) = before.filter(|before| Arc::ptr_eq(&before.listener, listener)) {
+            return Some(before);
+        }
+        let acceptor = Acceptor::new(&materials.plan(tickets));
+        let acceptor = acceptor.expect("the authorities of a file were there when it was read");
+        let routes = NamedRoutes::of(listener, topology);
+        Some(Rc::new(Termination { acceptor, listener: listener.clone(), routes }))
+    }
+
+    /// The most handshakes of a worker's at once.
+    pub(super) fn most(&self) -> usize {
+        self.listener.tls.as_ref().map_or(0, |tls| tls.handshakes as usize)
+    }
+}
+
+/// Whether a handshake has something to do with these bytes: for half a hello none is begun.
+fn is_whole(bytes: &[u8]) -> bool {
+    match bytes {
+        [HANDSHAKE, _, _, high, low, rest @ ..] => {
+            rest.len() >= usize::from(u16::from_be_bytes([*high, *low]))
+        }
+        [HANDSHAKE, ..] => bytes.len() >= RECORD_HEAD,
+        _ => true,
+    }
+}
+
+impl<R: Ring> Worker<R> {
+    /// What a client has said behind its preface is its handshake's.
+    pub(super) fn shake(&mut self, index: ConnIndex) {
+        let now = self.time.now();
+        let read = self.prefaces.read(index);
+        let Some(tls) = read.tls.clone() else { return };
+        match &mut read.shake {
+            Some(_) => self.shakes.run(index, now),
+            None if read.bytes.is_empty() || !is_whole(&read.bytes) => {
+                return self.apply(index, Event::PrefaceMore);
+            }
+            None if !self.shakes.begin(index, now) => return,
+            none => *none = Some(Box::new(Shake::begin(tls.acceptor.begin(), &[]))),
+        }
+        let shake = read.shake.as_mut().expect("it was just begun");
+        shake.hear(&mut read.bytes);
+        if !shake.words().is_empty() {
+            return self.say(index, Side::Client);
+        }
+        match shake.is_over() {
+            true => self.shaken(index),
+            false => self.apply(index, Event::PrefaceMore),
+        }
+    }
+
+    /// A client has heard all that its handshake had to say, and that has ended.
+    pub(super) fn shaken(&mut self, index: ConnIndex) {
+        self.shakes.leave(index);
+        let read = self.prefaces.read(index);
+        let (end, _) = read.shake.take().expect("it was begun").into_end();
+        match end {
+            Ok(established) => self.secured(index, *established),
+            Err(fault) => self.unshaken(index, fault),
+        }
+    }
+
+    fn secured(&mut self, index: ConnIndex, established: Established) {
+        let Established { session, name, protocol, is_resumed, .. } = established;
+        let read = self.prefaces.read(index);
+        let (tls, received) = (read.tls.take(), std::mem::take(&mut read.bytes));
+        self.ring.secure(index, Side::Client, session, &received);
+        let counters = &self.routes.line(self.lives.entry(index).route).counters;
+        counters.tls_handshakes.add(1);
+        counters.tls_resumed.add(u64::from(is_resumed));
+        let routes = &tls.expect("it was being read").routes;
+        let route = match routes.find(name.as_deref(), protocol.as_deref()) {
+            Err(fault) => return self.refuse(index, fault),
+            Ok(route) => route,
+        };
+        self.hear(index, Told { route, name, protocol, ..Told::default() });
+        self.read_through(index);
+    }
+
+    /// A client was told why there is no session, where it can be told.
+    fn unshaken(&mut self, index: ConnIndex, fault: HandshakeFault) {
+        let route = self.lives.entry(index).route;
+        if fault == HandshakeFault::NotTls {
+            return self.refuse(index, PreambleFault::NotTls);
+        }
+        self.routes.line(route).counters.tls_faults[TlsFault::from(fault) as usize].add(1);
+        self.apply(index, Event::PrefaceDeclined(Reason::BadTls));
+    }
+
+    /// Handshakes that wait for their turn begin, as many as may.
+    pub(super) fn begin_handshakes(&mut self) {
+        self.shakes.turn();
+        let now = self.time.now();
+        while let Some(index) = self.shakes.stalled(now) {
+            self.shakes.leave(index);
+            let route = self.lives.entry(index).route;
+            self.routes.line(route).counters.tls_faults[TlsFault::Stalled as usize].add(1);
+            self.apply(index, Event::PrefaceRefused(Reason::PreambleTimeout));
+        }
+        while let Some(index) = self.shakes.call() {
+            self.decode_on(index);
+        }
+    }
+
+    /// Connections that wait for the rest of a record for too long are ended.
+    pub(super) fn end_overdue(&mut self) {
+        while let Some(index) = self.ring.overdue() {
+            self.count_tls_fault(index, TlsFault::LateRecord);
+            self.end(index, Reason::BadTls);
+        }
+    }
+
+    /// Counts what is wrong with a side's records.
+    pub(super) fn note_tls_fault(&mut self, done: &Done) {
+        if done.token.kind != OpKind::Receive {
+            return;
+        }
+        let fault = match done.result {
+            Err(CUT_OFF) => TlsFault::CutOff,
+            Err(BAD_RECORD) => match self.ring.fault(done.token.conn, done.token.side) {
+                Some(fault) => fault.into(),
+                None => TlsFault::Other,
+            },
+            _ => return,
+        };
+        self.count_tls_fault(done.token.conn, fault);
+    }
+
+    fn count_tls_fault(&mut self, index: ConnIndex, fault: TlsFault) {
+        let route = self.lives.entry(index).route;
+        self.routes.line(route).counters.tls_faults[fault as usize].add(1);
+    }
+}
