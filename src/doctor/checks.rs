@@ -392,3 +392,26 @@ fn time_wait(facts: &Facts, config: &Config) -> Option<Check> {
         Remedy::sysctl(name, "1", Scope::of_network(facts)),
     ))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_certificate_is_judged_by_the_days_that_it_has_left() {
+        for (left_seconds, value, verdict) in [
+            (-1, "a.example: expired", Verdict::Warning),
+            (0, "a.example: 0 days left", Verdict::Warning),
+            (7 * DAY_SECONDS - 1, "a.example: 6 days left", Verdict::Warning),
+            (7 * DAY_SECONDS, "a.example: 7 days left", Verdict::Note),
+            (30 * DAY_SECONDS - 1, "a.example: 29 days left", Verdict::Note),
+            (30 * DAY_SECONDS, "a.example: 30 days left", Verdict::Good),
+        ] {
+            let key = "listener.edge.tls".to_owned();
+            let title = "a.example".to_owned();
+            let check = Check::of_certificate(&Certificate { key, title, left_seconds });
+            assert_eq!((&*check.value, check.verdict), (value, verdict));
+            assert_eq!(check.remedies.is_empty(), verdict == Verdict::Good);
+        }
+    }
+}

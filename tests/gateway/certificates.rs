@@ -34,7 +34,8 @@ fn config(home: &Home) -> String {
         "[gateway]\nmax_connections = 100\n\
          [listener.edge]\nbind = [\"127.0.0.1:0\"]\nupstream = \"app\"\n\
          [listener.edge.tls]\ncertificates = [{{ certificate = {:?}, key = {:?} }}]\n\
-         [upstream.app]\nbuiltin = \"echo\"\n[status]\nbind = \"127.0.0.1:0\"\n[log]\nlevel = \"debug\"\n",
+         [upstream.app]\nbuiltin = \"echo\"\n\
+         [status]\nbind = \"127.0.0.1:0\"\n[log]\nlevel = \"debug\"\n",
         path("edge.pem"),
         path("edge.key")
     )

@@ -95,6 +95,15 @@ impl Numbers {
 }
 
 impl Numbers {
+    fn certificate(&mut self) -> Certificate {
+        Certificate {
+            listener: "edge".to_owned(),
+            file: "/a.pem".to_owned(),
+            title: "a.example".to_owned(),
+            not_after_seconds_since_1970: self.next(),
+        }
+    }
+
     fn drain(&mut self, name: &str) -> DrainProgress {
         DrainProgress {
             name: name.to_owned(),
@@ -122,12 +131,7 @@ pub(crate) fn reading() -> Reading {
         },
         troubles: Vec::new(),
         events: Vec::new(),
-        certificates: vec![Certificate {
-            listener: "edge".to_owned(),
-            file: "/a.pem".to_owned(),
-            title: "a.example".to_owned(),
-            not_after_seconds_since_1970: numbers.next(),
-        }],
+        certificates: vec![numbers.certificate()],
         access_log: Some(AccessLog {
             written: numbers.next(),
             dropped: numbers.next(),
