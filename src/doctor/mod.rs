@@ -14,7 +14,7 @@ mod report;
 mod shape;
 mod words;
 
-pub use checks::{Check, Verdict, effective_backlog};
+pub use checks::{Certificate, Check, Verdict, effective_backlog};
 pub use lacks::{Lack, lacking_sources, lacks, lacks_beside_binds};
 pub use limits::{CLIENT_PORTS, CONNECTIONS_MAX, FILES_RESERVED, Force, Kind, Limit, Scope};
 pub use prescription::Prescription;
@@ -90,6 +90,12 @@ impl Diagnosis {
     pub fn lacking(mut self, lacks: Vec<Lack>) -> Diagnosis {
         self.checks.extend(lacks.iter().map(Check::of_lack));
         self.lacks.extend(lacks);
+        self
+    }
+
+    /// The same with the days of certificates.
+    pub fn certified(mut self, certificates: &[Certificate]) -> Diagnosis {
+        self.checks.extend(certificates.iter().map(Check::of_certificate));
         self
     }
 

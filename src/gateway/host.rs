@@ -1,14 +1,20 @@
 //! This host as the gateway's parts need it: its limits raised, workers, cores to pin to.
 
 use std::path::Path;
+use std::sync::Arc;
+use std::time::SystemTime;
 
 use super::GatewayError;
+use crate::base::Clock;
 use crate::config::{Auto, Config};
-use crate::doctor::{Diagnosis, Shape, Verdict, lacks, lacks_beside_binds, thousands};
+use crate::doctor::{
+    Certificate, Diagnosis, Lack, Shape, Verdict, lacks, lacks_beside_binds, thousands,
+};
 use crate::host::facts::{Facts, Given, Kernel};
 use crate::host::kernel_files::KernelFiles;
 use crate::host::limits;
 use crate::ring::{Features, HostSays, ProbeError, lockable_bytes, probe};
+use crate::tls::{ListenerMaterials, LoadError, Loaded};
 
 /// Memory for parked bytes per worker: what thousands of peers that do not read may take of ours.
 pub(super) const PARKED_BYTES_MAX: usize = 256 << 20;
@@ -34,7 +40,32 @@ pub fn diagnose(config: &Config, connections: Option<u64>) -> Diagnosis {
     let kernel = kernel(probe(&host_says()));
     let given =
         Given { files, memlock_bytes, locked_elsewhere_bytes: 0, leaving_connections: 0, kernel };
-    diagnosis(config, connections, given).lacking(lacks(config))
+    let diagnosis = diagnosis(config, connections, given).lacking(lacks(config));
+    let now = Clock::system().calendar();
+    match Loaded::load(config, now) {
+        Ok(loaded) => diagnosis.certified(&certificates(&loaded, now)),
+        Err(errors) => diagnosis.lacking(errors.into_iter().map(lack).collect()),
+    }
+}
+
+/// Certificates with their days.
+fn certificates(loaded: &Loaded, now: SystemTime) -> Vec<Certificate> {
+    let now = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs() as i64;
+    let of_listener = |(name, tls): (&String, &Arc<ListenerMaterials>)| {
+        let days = tls.certificates.facts().map(|facts| Certificate {
+            key: format!("listener.{name}.tls"),
+            title: facts.title().to_owned(),
+            left_seconds: facts.not_after - now,
+        });
+        days.collect::<Vec<_>>()
+    };
+    loaded.listeners.iter().flat_map(of_listener).collect()
+}
+
+/// A start fails of a file that is of no use.
+fn lack(error: LoadError) -> Lack {
+    let LoadError { table, files, says, remedy, .. } = error;
+    Lack { key: table, value: files, says, remedy }
 }
 
 /// What the user's other processes have locked, nobody says: where that bounds anything, the

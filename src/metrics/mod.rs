@@ -37,8 +37,8 @@ pub mod reading {
     pub use super::counter::Counts;
     pub use super::histogram::Durations;
     pub use super::told::{
-        AcceptQueue, AccessLog, Budget, Build, CheckResults, ConfigText, Drain, DrainProgress,
-        Event, Failing, Host, Identity, LastReload, Leaving, Process, RefusedSource, SCHEMA,
-        SearchState, Severity, Sources, Trouble,
+        AcceptQueue, AccessLog, Budget, Build, Certificate, CheckResults, ConfigText, Drain,
+        DrainProgress, Event, Failing, Host, Identity, LastReload, Leaving, Process, RefusedSource,
+        SCHEMA, SearchState, Severity, Sources, Trouble,
     };
 }

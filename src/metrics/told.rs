@@ -21,6 +21,19 @@ pub struct Build {
     pub commit: Option<String>,
 }
 
+/// A certificate that clients of a listener get.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Certificate {
+    /// The listener.
+    pub listener: String,
+    /// Its file.
+    pub file: String,
+    /// Its first name, or its subject.
+    pub title: String,
+    /// It is valid up to this second.
+    pub not_after_seconds_since_1970: u64,
+}
+
 /// Which gateway it is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {

@@ -144,6 +144,37 @@ mod tests {
         (UPSTREAM, "on_down_over"),
     ];
 
+    #[test]
+    fn certificates_that_come_or_are_renewed_are_for_new_connections() {
+        let files = tempfile::TempDir::new().expect("a directory");
+        let path = |name: &str| files.path().join(name).display().to_string();
+        let make = || {
+            let key = rcgen::KeyPair::generate().expect("a key");
+            let params = rcgen::CertificateParams::new(vec!["a.example".to_owned()]);
+            let certificate = params.and_then(|it| it.self_signed(&key)).expect("a certificate");
+            for (label, der) in
+                [("CERTIFICATE", certificate.der().to_vec()), ("PRIVATE KEY", key.serialize_der())]
+            {
+                let text = data_encoding::BASE64.encode(&der);
+                let text = format!("-----BEGIN {label}-----\n{text}\n-----END {label}-----\n");
+                std::fs::write(path(label), text).expect("it is written");
+            }
+        };
+        let (certificate, key) = (path("CERTIFICATE"), path("PRIVATE KEY"));
+        let pair = format!("{{ certificate = {certificate:?}, key = {key:?} }}");
+        let with = text(LISTENER, "tls", &format!("{{ certificates = [{pair}] }}"));
+        let mut register = Register::default();
+        let plain = next(&mut register, &Topology::default(), &text("none", "", ""));
+        make();
+        let first = next(&mut register, &plain, &with);
+        assert_eq!(class_of(&plain, &first), Some(Class::NewConnections));
+        let same = next(&mut register, &first, &with);
+        assert_eq!(class_of(&first, &same), None, "the files are as they were");
+        make();
+        let renewed = next(&mut register, &same, &with);
+        assert_eq!(class_of(&same, &renewed), Some(Class::NewConnections));
+    }
+
     /// A config file in which one key may have another value.
     fn text(section: &str, key: &str, value: &str) -> String {
         let lines = |of: &str, defaults: &[(&str, &str)], between: &str| {

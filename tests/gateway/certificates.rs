@@ -8,6 +8,7 @@ use rcgen::{CertificateParams, KeyPair, date_time_ymd};
 
 use crate::support::command::{ask, ask_json, command, tell};
 use crate::support::gateway::{Gateway, Home};
+use crate::support::http::get;
 
 fn pem(label: &str, der: &[u8]) -> String {
     format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", BASE64.encode(der))
@@ -19,8 +20,12 @@ fn make_pair(home: &Home, until: i32) {
     params.not_after = date_time_ymd(until, 1, 1);
     let key = KeyPair::generate().expect("a key");
     let certificate = params.self_signed(&key).expect("a certificate");
-    home.write("edge.pem", &pem("CERTIFICATE", certificate.der()));
-    home.write("edge.key", &pem("PRIVATE KEY", &key.serialize_der()));
+    for (name, label, der) in [
+        ("edge.pem", "CERTIFICATE", certificate.der().to_vec()),
+        ("edge.key", "PRIVATE KEY", key.serialize_der()),
+    ] {
+        std::fs::write(home.path().join(name), pem(label, &der)).expect("it is written");
+    }
 }
 
 fn config(home: &Home) -> String {
@@ -29,7 +34,8 @@ fn config(home: &Home) -> String {
         "[gateway]\nmax_connections = 100\n\
          [listener.edge]\nbind = [\"127.0.0.1:0\"]\nupstream = \"app\"\n\
          [listener.edge.tls]\ncertificates = [{{ certificate = {:?}, key = {:?} }}]\n\
-         [upstream.app]\nbuiltin = \"echo\"\n[log]\nlevel = \"debug\"\n",
+         [upstream.app]\nbuiltin = \"echo\"\n\
+         [status]\nbind = \"127.0.0.1:0\"\n[log]\nlevel = \"debug\"\n",
         path("edge.pem"),
         path("edge.key")
     )
@@ -106,6 +112,14 @@ fn a_reload_takes_renewed_certificates_and_refuses_a_mixed_pair() {
     assert_eq!(change["before"], "a.example until 2090-01-01T00:00:00Z");
     assert_eq!(change["after"], "a.example until 2091-01-01T00:00:00Z");
     assert_eq!((&change["takes"], &answer["applied"]), (&"new-connections".into(), &true.into()));
+
+    let file = home.path().join("edge.pem").display().to_string();
+    let sample = format!(
+        "portcullis_certificate_expiry_timestamp_seconds\
+         {{listener=\"edge\",certificate=\"{file}\"}} 3818448000"
+    );
+    let metrics = get(gateway.status(), "/metrics").body;
+    assert!(metrics.contains(&sample), "{sample}: {metrics}");
 
     mix(&home);
     for arguments in [&["reload"][..], &["reload", "--dry-run"], &["reload", "--allow-partial"]] {

@@ -1,9 +1,9 @@
 //! A reading of a gateway that never was, with every number another.
 
 use portcullis::metrics::reading::{
-    AccessLog, Budget, Build, CheckResults, ConfigText, Counts, Drain, DrainProgress, Durations,
-    Host, LastReload, Leaving, Listener, Process, Reading, RefusedSource, SCHEMA, SearchState,
-    Server, Sources, Upstream, Worker,
+    AccessLog, Budget, Build, Certificate, CheckResults, ConfigText, Counts, Drain, DrainProgress,
+    Durations, Host, LastReload, Leaving, Listener, Process, Reading, RefusedSource, SCHEMA,
+    SearchState, Server, Sources, Upstream, Worker,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -95,6 +95,15 @@ impl Numbers {
 }
 
 impl Numbers {
+    fn certificate(&mut self) -> Certificate {
+        Certificate {
+            listener: "edge".to_owned(),
+            file: "/a.pem".to_owned(),
+            title: "a.example".to_owned(),
+            not_after_seconds_since_1970: self.next(),
+        }
+    }
+
     fn drain(&mut self, name: &str) -> DrainProgress {
         DrainProgress {
             name: name.to_owned(),
@@ -122,6 +131,7 @@ pub(crate) fn reading() -> Reading {
         },
         troubles: Vec::new(),
         events: Vec::new(),
+        certificates: vec![numbers.certificate()],
         access_log: Some(AccessLog {
             written: numbers.next(),
             dropped: numbers.next(),

@@ -393,6 +393,7 @@ fn listener(
         preamble: config::Preamble::default(),
         sniffing: config::Sniffing::default(),
         access,
+        tls: None,
         per_source,
         sockets: SocketOptions::default(),
         max_connections: scenario.quotas[nth],

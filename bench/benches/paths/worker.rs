@@ -59,6 +59,7 @@ fn topology(wiring: Wiring) -> Topology {
         preamble: config::Preamble::default(),
         sniffing: config::Sniffing::default(),
         access: config::Access::default(),
+        tls: None,
         per_source: None,
         sockets: SocketOptions::default(),
         max_connections: None,
@@ -73,7 +74,7 @@ fn topology(wiring: Wiring) -> Topology {
         inherited: false,
         queue_of: WorkerId(0),
     };
-    let asked = Asked { listeners: &[listener], upstreams: &[upstream], gates: &[gate] };
+    let asked = Asked { listeners: &[listener], upstreams: &[upstream], gates: &[gate], tls: None };
     Register::default().next(&Topology::default(), asked).expect("few of each kind")
 }
 

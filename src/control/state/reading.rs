@@ -21,6 +21,7 @@ use crate::metrics::{Kept, ListenerCounters, WorkerCounters};
 use crate::query::UpstreamNames;
 use crate::ring::{AcceptQueue, PassiveSocket};
 use crate::source::Refusals;
+use crate::tls::CertificateFacts;
 use crate::upstream::Observed;
 
 /// Sources that a reading names.
@@ -84,6 +85,7 @@ impl Sources {
             drains: self.drains.progress(now.millis(), open_connections(&view)),
             troubles: Vec::new(),
             events: self.events.all(),
+            certificates: certificates(&view),
             access_log: self.access_log.counts(),
             upstreams: upstreams.collect(),
             listeners: listeners.collect(),
@@ -156,6 +158,21 @@ fn listener(view: &View, id: ListenerId, name: &str) -> reading::Listener {
         accept_queue: accept_queue(view.queues(id)),
         ..counted
     }
+}
+
+/// The certificates of listeners with TLS.
+fn certificates(view: &View) -> Vec<reading::Certificate> {
+    let listeners = view.names.listeners.iter().map(|(id, _)| &view.topology.listeners[*id]);
+    let with_tls = listeners.filter_map(|one| Some((&one.name, one.tls.as_ref()?)));
+    let shown = |name: &String, facts: &CertificateFacts| reading::Certificate {
+        listener: name.clone(),
+        file: facts.file.display().to_string(),
+        title: facts.title().to_owned(),
+        not_after_seconds_since_1970: facts.not_after.max(0) as u64,
+    };
+    with_tls
+        .flat_map(|(name, tls)| tls.certificates.facts().map(move |facts| shown(name, facts)))
+        .collect()
 }
 
 fn open(listener: &reading::Listener) -> u64 {

@@ -13,6 +13,11 @@ use crate::summary::span;
 /// A part of a limit from which on it is worth a word.
 const NEARLY: f64 = 0.9;
 
+/// Days before a certificate expires in which that is a trouble: a timer that renews it a month
+/// before has failed for three weeks then.
+const CERTIFICATE_DAYS: u64 = 7;
+const DAY_SECONDS: u64 = 86_400;
+
 /// All troubles, the worst first.
 pub(super) fn troubles(reading: &Reading, config: &Config) -> Vec<Trouble> {
     let mut all: Vec<Trouble> = Vec::new();
@@ -24,6 +29,7 @@ pub(super) fn troubles(reading: &Reading, config: &Config) -> Vec<Trouble> {
             .since(Some(last.at_seconds_since_1970))
             .remedy("portcullis reload --dry-run says why")
     }));
+    all.extend(certificates(reading));
     all.extend(access_log(reading));
     all.sort_by_key(|trouble| std::cmp::Reverse(trouble.severity as u8));
     all
@@ -113,6 +119,24 @@ fn serves(server: &Server) -> bool {
     ["up", "slow-start"].contains(&&*server.state)
 }
 
+/// Certificates that have expired, or will within days.
+fn certificates(reading: &Reading) -> impl Iterator<Item = Trouble> {
+    let now = reading.at_seconds_since_1970.unwrap_or_default() as u64;
+    reading.certificates.iter().filter_map(move |one| {
+        let left = one.not_after_seconds_since_1970.checked_sub(now);
+        let (severity, when) = match left.map(|seconds| seconds / DAY_SECONDS) {
+            None => (Severity::Error, "has expired; clients refuse it".to_owned()),
+            Some(days) if days < CERTIFICATE_DAYS => {
+                (Severity::Warning, format!("expires within {}", count(days + 1, "day")))
+            }
+            Some(_) => return None,
+        };
+        let words = format!("the certificate of {} {when}: {}", one.title, one.file);
+        let trouble = trouble(severity, format!("listener/{}", one.listener), words);
+        Some(trouble.remedy("renew it, and: portcullis reload"))
+    })
+}
+
 /// Limits that are reached, and nearly so.
 fn limits(reading: &Reading, config: &Config) -> Vec<Trouble> {
     let mut all = Vec::new();
@@ -189,7 +213,7 @@ fn access_log(reading: &Reading) -> Option<Trouble> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::metrics::reading::{AccessLog, Failing, LastReload};
+    use crate::metrics::reading::{AccessLog, Certificate, Failing, LastReload};
     use crate::summary::sample::reading;
 
     /// Each as a line.
@@ -207,6 +231,30 @@ mod tests {
         let mut reading = reading();
         reading.listeners[1].accept_queue.waiting = 0;
         reading
+    }
+
+    #[test]
+    fn a_certificate_that_expires_soon_is_named() {
+        let mut reading = calm();
+        let now = 1_000 * DAY_SECONDS;
+        reading.at_seconds_since_1970 = Some(now as f64);
+        let mut said_at = |not_after_seconds_since_1970| {
+            reading.certificates = vec![Certificate {
+                listener: "edge".to_owned(),
+                file: "/a.pem".to_owned(),
+                title: "a.example".to_owned(),
+                not_after_seconds_since_1970,
+            }];
+            said(&reading)
+        };
+        let line = |severity: &str, when: &str| {
+            format!("{severity} listener/edge: the certificate of a.example {when}: /a.pem")
+        };
+        assert_eq!(said_at(now + 7 * DAY_SECONDS), [""; 0]);
+        let soon = line("Warning", "expires within 7 days");
+        assert_eq!(said_at(now + 7 * DAY_SECONDS - 1), [soon]);
+        assert_eq!(said_at(now), [line("Warning", "expires within 1 day")]);
+        assert_eq!(said_at(now - 1), [line("Error", "has expired; clients refuse it")]);
     }
 
     #[test]

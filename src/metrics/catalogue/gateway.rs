@@ -77,6 +77,17 @@ pub(super) const FAMILIES: &[Family] = &[
         "Until a drain under way has ended all of its connections, by its present pace",
         |reading, out| by_drain(reading, &mut |name, one| one.seconds_left.show(&[name], out)),
     ),
+    Family::gauge(
+        "portcullis_certificate_expiry_timestamp_seconds",
+        &["listener", "certificate"],
+        "When a certificate of a listener expires, by its file, in seconds since 1970",
+        |reading, out| {
+            for one in &reading.certificates {
+                let labels = [&*one.listener, &*one.file];
+                out(&labels, Value::Count(one.not_after_seconds_since_1970));
+            }
+        },
+    ),
     Family::counter(
         "portcullis_access_log_lines",
         &["outcome"],

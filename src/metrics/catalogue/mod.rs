@@ -15,8 +15,8 @@ use serde::{Deserialize, Serialize};
 use super::counter::Counts;
 use super::histogram::Durations;
 use super::told::{
-    AccessLog, Budget, Build, ConfigText, Drain, DrainProgress, Event, Host, Identity, Process,
-    Sources, Trouble,
+    AccessLog, Budget, Build, Certificate, ConfigText, Drain, DrainProgress, Event, Host, Identity,
+    Process, Sources, Trouble,
 };
 use listener::Listener;
 use upstream::Upstream;
@@ -63,6 +63,9 @@ pub struct Reading {
     /// The last events, at most 20, the oldest first.
     #[serde(default)]
     pub events: Vec<Event>,
+    /// Certificates of all listeners, in the order of the config.
+    #[serde(default)]
+    pub certificates: Vec<Certificate>,
     /// The counts of the access log's lines; `None`: there is no access log.
     pub access_log: Option<AccessLog>,
     /// By worker.
