@@ -81,6 +81,7 @@ impl<R: Ring> Secured<R> {
         let (bytes, buffer) = match (done.result, done.buffer) {
             (Ok(bytes), Some(buffer)) => (bytes, buffer),
             (Ok(0), None) if !self.sessions.at(whose).session.is_closed_by_peer() => {
+                self.sessions.at(whose).set(BROKEN, true);
                 return Some(Done { result: Err(CUT_OFF), ..done });
             }
             _ => return Some(done),

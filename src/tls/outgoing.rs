@@ -53,6 +53,10 @@ impl<R: Ring> Secured<R> {
                 self.drop_output(whose, output);
                 Some(done(token, Err(BAD_RECORD), None))
             }
+            Then::Close => {
+                self.close(Token { kind: OpKind::Close, ..sent.token });
+                None
+            }
         }
     }
 
@@ -122,23 +126,39 @@ impl<R: Ring> Secured<R> {
 
     /// Ends our direction: close_notify, then the FIN.
     pub(super) fn end(&mut self, token: Token) {
-        let (live, awake) = self.sessions.awake(whose(token));
-        if live.has(BROKEN) || live.session.is_closed() {
-            return self.below.start(token, Operation::Shutdown);
+        self.sessions.at(whose(token)).set(END_CANCELLED, false);
+        if self.say_close(token, Then::End) {
+            return;
         }
+        match self.can_say_close(token) {
+            true => self.hungry.push((token, Operation::Shutdown)),
+            false => self.below.start(token, Operation::Shutdown),
+        }
+    }
+
+    /// Whether close_notify would be true, and can be said.
+    fn can_say_close(&mut self, token: Token) -> bool {
+        let live = self.sessions.at(whose(token));
+        let is_whole = !live.has(BROKEN) && live.fault.is_none() && live.output().is_none();
+        is_whole && !live.session.is_closed()
+    }
+
+    /// Says close_notify where that is true. `false`: it is not, or there is no memory for it.
+    pub(super) fn say_close(&mut self, token: Token, then: Then) -> bool {
+        if !self.can_say_close(token) {
+            return false;
+        }
+        let (live, awake) = self.sessions.awake(whose(token));
         let mut bytes = 0;
         let chunk = self.below.fill(ALERT_BYTES as u32, |memory| {
             bytes = live.session.alert(awake, memory, Alert::CLOSE_NOTIFY);
         });
-        let Some(chunk) = chunk else {
-            return self.hungry.push((token, Operation::Shutdown));
-        };
+        let Some(chunk) = chunk else { return false };
         let sealed = Chunk { length_bytes: bytes as u32, ..chunk };
-        let (from, then) = (chunk.buffer, Then::End);
-        let output = Output { sealed, plain_bytes: 0, from, is_given: false, then };
+        let output = Output { sealed, plain_bytes: 0, from: chunk.buffer, is_given: false, then };
         live.work().output = Some(output);
-        live.set(END_CANCELLED, false);
         self.below.start(Token { kind: OpKind::Send, ..token }, Operation::Send(sealed));
+        true
     }
 
     fn sent_end(&mut self, sent: Done, output: Output) {

@@ -12,7 +12,7 @@ use std::time::Duration;
 use super::fault::Fault;
 use super::keyring::Whose;
 use super::session::Session;
-use super::sessions::{CANCELLED, END_CANCELLED, Live, Sessions, Then};
+use super::sessions::{BROKEN, CANCELLED, END_CANCELLED, Live, Sessions, Then};
 use crate::base::{Buffer, Chunk, ConnIndex, Errno, InFlight, OpKind, Operation, Side};
 use crate::ring::{Completion, Done, Layer, Ring, Token};
 
@@ -136,14 +136,15 @@ impl<R: Ring> Secured<R> {
         self.below.start(token, Operation::Cancel(below));
     }
 
-    /// The slot is closed.
-    fn forget(&mut self, whose: Whose) {
-        if let Some(output) = self.sessions.take(whose) {
+    /// The slot is closed, and its session is over.
+    pub(super) fn close(&mut self, token: Token) {
+        if let Some(output) = self.sessions.take(whose(token)) {
             self.stalled.remove(&output.from);
             if !output.is_given {
                 self.below.release(output.sealed.buffer);
             }
         }
+        self.below.start(token, Operation::Close);
     }
 }
 
@@ -176,10 +177,12 @@ impl<R: Ring> Layer for Secured<R> {
             Operation::Send(chunk) => self.send(token, chunk),
             Operation::Shutdown => self.end(token),
             Operation::Cancel(kinds) => self.cancel(token, kinds),
-            Operation::Close => {
-                self.forget(whose(token));
+            Operation::Reset => {
+                self.sessions.at(whose(token)).set(BROKEN, true);
                 self.below.start(token, operation);
             }
+            Operation::Close if self.say_close(token, Then::Close) => {}
+            Operation::Close => self.close(token),
             _ => self.below.start(token, operation),
         }
     }

@@ -62,6 +62,8 @@ pub(super) enum Then {
     End,
     /// They are a fatal alert: this receive fails.
     Fail(Token),
+    /// They are close_notify: the slot is closed, whether they were sent or not.
+    Close,
 }
 
 impl Live {

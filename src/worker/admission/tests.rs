@@ -80,6 +80,7 @@ fn gates(owners: &[u16], quota: Option<&Arc<Budget>>, at_limit: AtLimit) -> Topo
             sniffing: Sniffing::default(),
             preamble: Preamble::default(),
             tls: None,
+            tickets: None,
             access: Access::default(),
             per_source: None,
             keeper: None,
