@@ -43,6 +43,9 @@ impl Shake {
     pub(super) fn hear(&mut self, said: &mut Vec<u8>) {
         let taken = self.handshake.take(said);
         said.drain(..taken.used_bytes);
+        if said.is_empty() {
+            *said = Vec::new();
+        }
         self.words.extend(self.handshake.words());
         self.end = match taken.state {
             State::More => None,
@@ -78,6 +81,10 @@ impl Shake {
     /// So much of it is on its way.
     pub(super) fn spoke(&mut self, bytes: usize) {
         self.words.drain(..bytes);
+        if self.words.is_empty() {
+            // Nothing may come for a while.
+            self.words = Vec::new();
+        }
     }
 
     /// It has ended.
