@@ -42,7 +42,8 @@ pub const CONN_BYTES_MAX: usize = 128;
 /// Memory of one line of the access log that waits to be written.
 pub const ACCESS_LINE_BYTES: usize = 320;
 /// Clients of a worker whose PROXY headers are read at one time; others wait in order. A header and
-/// what comes with it take 4.3 KB and a buffer at most, mostly 100 bytes: 1.6 MB.
+/// what comes with it take 4.3 KB and a buffer at most, mostly 100 bytes: 1.6 MB. Those that were
+/// read and are held have as much beside them, and are 1 % of the worker's slots at most.
 pub const PREFACE_PLACES: usize = 16_384;
 
 /// Checks of servers under way at a time. Each has an ordinary descriptor, for the time of its

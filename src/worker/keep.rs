@@ -128,6 +128,7 @@ impl<R: Ring> Worker<R> {
                 let waits = action == SourceAction::Wait;
                 let number = self.keep.numbers;
                 self.keep.hold(index, Held { number, from: client, bar, until, waits });
+                self.prefaces.set_aside(index);
                 self.apply(index, Event::Hold);
             }
         }
@@ -181,7 +182,10 @@ impl<R: Ring> Worker<R> {
             }
             self.keep.let_go(index);
             match is_read {
-                true => self.decode_on(index),
+                true => {
+                    self.prefaces.bring_back(index);
+                    self.decode_on(index);
+                }
                 false => self.go_on_direct(index),
             }
         }
