@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use super::Worker;
 use super::sparse::Sparse;
+use crate::base::limits::COUNTED_BYTES;
 use crate::base::{Bar, ConnIndex, Millis};
 use crate::config::SourceAction;
 use crate::conn::{Event, Phase, Reason};
@@ -24,6 +25,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// Of a worker's slots, one in so many may be held at a time, and this many in any case.
 const HELD_SHARE: u32 = 100;
 const HELD_LEAST: usize = 16;
+
+const _: () = assert!(size_of::<Option<NonZeroU32>>() == COUNTED_BYTES);
 
 /// What a worker keeps of sources.
 #[derive(Debug, Default)]
