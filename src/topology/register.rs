@@ -206,7 +206,10 @@ impl Register {
         };
         let keeper = match old.filter(|(_, old)| is_as_it_was(old)) {
             Some((_, old)) => old.keeper.clone(),
-            None => Keeper::of(listener).map(Shared::new),
+            None => {
+                let before = old.and_then(|(_, old)| old.keeper.as_deref());
+                Keeper::of(listener, before).map(Shared::new)
+            }
         };
         let new = Listener {
             name: listener.name.clone(),

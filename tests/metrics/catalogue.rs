@@ -7,8 +7,8 @@ use portcullis::metrics::{Kind, Value, families};
 use crate::example::reading;
 
 /// The labels that a family may have; an info has what it says.
-const LABELS: [&str; 8] =
-    ["worker", "listener", "upstream", "server", "reason", "side", "outcome", "drain"];
+const LABELS: [&str; 9] =
+    ["worker", "listener", "upstream", "server", "reason", "side", "outcome", "drain", "network"];
 
 #[test]
 fn every_family_is_named_by_the_conventions() {
