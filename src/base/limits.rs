@@ -39,10 +39,17 @@ pub const PIPES_MAX: u32 = 4096;
 pub const WEIGHT_MAX: u32 = 100;
 /// Our own memory per connection, its share of every table included.
 pub const CONN_BYTES_MAX: usize = 128;
+/// The same of a client that a header has named, beside that.
+pub const NAMED_BYTES: usize = 32;
+/// Of a client that is counted for its source, beside that.
+pub const COUNTED_BYTES: usize = 4;
+/// What a table of sources has for each connection, two words, as sources come.
+pub const SOURCE_BYTES: usize = 16;
 /// Memory of one line of the access log that waits to be written.
 pub const ACCESS_LINE_BYTES: usize = 320;
 /// Clients of a worker whose PROXY headers are read at one time; others wait in order. A header and
-/// what comes with it take 4.3 KB and a buffer at most, mostly 100 bytes: 1.6 MB.
+/// what comes with it take 4.3 KB and a buffer at most, mostly 100 bytes: 1.6 MB. Those that were
+/// read and are held have as much beside them, and are 1 % of the worker's slots at most.
 pub const PREFACE_PLACES: usize = 16_384;
 
 /// Checks of servers under way at a time. Each has an ordinary descriptor, for the time of its

@@ -31,7 +31,9 @@ keys! {
 
     /// Memory that connections may take, the kernel's and the gateway's own. It bounds
     /// max_connections, at 8368 bytes for an idle connection to a server and 4248 for one that the
-    /// gateway answers. auto: 80 % of what the host and the cgroup have left at the start.
+    /// gateway answers; 32 more where a listener has accept_proxy, 20 more where one limits the
+    /// connections of a source, and 16 more where one limits their rate. auto: 80 % of what the
+    /// host and the cgroup have left at the start.
     ///
     /// Lower it when other programs on the host need memory later; raise it when `portcullis
     /// doctor` says that memory binds and the machine runs nothing else.

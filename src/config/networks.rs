@@ -63,6 +63,14 @@ impl NetworkList {
         &self.networks
     }
 
+    /// The networks that stand in the config itself, as it lists them.
+    pub fn written_out(&self) -> impl Iterator<Item = IpNet> {
+        self.entries.iter().filter_map(|entry| match entry {
+            Entry::Network(network) => Some(*network),
+            Entry::File(_) => None,
+        })
+    }
+
     /// The config says nothing here. A list that names a file without a network says something.
     pub fn is_unsaid(&self) -> bool {
         self.entries.is_empty()

@@ -248,7 +248,7 @@ fn files(facts: &Facts, means: &Means) -> Option<Limit> {
 
 /// Memory of one idle connection, of the kernel and ours.
 pub(super) fn connection_bytes(means: &Means) -> u64 {
-    u64::from(means.sides) * SOCKET_BYTES + ENTRY_BYTES
+    u64::from(means.sides) * SOCKET_BYTES + ENTRY_BYTES + means.beside_bytes
 }
 
 /// Memory of all workers' buffers, full pipes and queues for the access log.

@@ -3,7 +3,7 @@
 use std::ops::RangeInclusive;
 
 use crate::base::{PIPE_BYTES, limits};
-use crate::config::{Admin, Auto, Config, Status, UpstreamKind};
+use crate::config::{AcceptProxy, Admin, Auto, Config, Listener, PerSource, Status, UpstreamKind};
 use crate::host::facts::Facts;
 
 /// Most entries of a ring's table of files, whatever RLIMIT_NOFILE says.
@@ -36,6 +36,9 @@ pub struct Means {
     pub sides: u32,
     /// Most files in one kernel ring's table.
     pub table_entries: u32,
+    /// Memory of a connection beside its entry: what is kept of clients that headers name, and of
+    /// those that count for their sources.
+    pub(super) beside_bytes: u64,
     /// Ordinary descriptors that the process may have.
     pub(super) descriptors: u64,
     /// Passive sockets of each worker.
@@ -67,6 +70,22 @@ pub struct Shape {
     pub descriptors_per_worker: u32,
 }
 
+/// A connection may be one of any listener.
+fn beside_bytes(config: &Config) -> u64 {
+    let any = |of: fn(&PerSource) -> bool| {
+        let mut limits = config.listeners.iter().filter_map(|one| one.per_source.as_ref());
+        usize::from(limits.any(of))
+    };
+    let is_named = |one: &Listener| one.preamble.accept_proxy != AcceptProxy::Off;
+    let named = usize::from(config.listeners.iter().any(is_named));
+    let counted = any(|limits| limits.max_connections.is_some());
+    let rated = any(|limits| limits.rate.is_some());
+    let bytes = named * limits::NAMED_BYTES
+        + counted * (limits::COUNTED_BYTES + limits::SOURCE_BYTES)
+        + rated * limits::SOURCE_BYTES;
+    bytes as u64
+}
+
 impl Means {
     /// The means of this host and config.
     pub fn new(facts: &Facts, config: &Config) -> Means {
@@ -80,6 +99,7 @@ impl Means {
         Means {
             workers,
             sides: if paired { 2 } else { 1 },
+            beside_bytes: beside_bytes(config),
             table_entries: descriptors.min(TABLE_ENTRIES_MAX) as u32,
             descriptors,
             passive_sockets: config.listeners.iter().map(|one| one.bind.len() as u64).sum(),
@@ -253,6 +273,7 @@ mod tests {
             sides,
             table_entries: descriptors.min(TABLE_ENTRIES_MAX) as u32,
             descriptors,
+            beside_bytes: 0,
             passive_sockets: 1,
             checks: 0,
             buffer_count: 1024,

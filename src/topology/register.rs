@@ -217,7 +217,10 @@ impl Register {
         };
         let keeper = match old.filter(|(_, old)| is_as_it_was(old)) {
             Some((_, old)) => old.keeper.clone(),
-            None => Keeper::of(listener).map(Shared::new),
+            None => {
+                let before = old.and_then(|(_, old)| old.keeper.as_deref());
+                Keeper::of(listener, before).map(Shared::new)
+            }
         };
         let tls = listener.tls.as_ref().map(|_| {
             let loaded = ways.tls.map(|loaded| loaded.listeners.get(&listener.name).cloned());

@@ -10,6 +10,7 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use super::Worker;
+use crate::base::limits::COUNTED_BYTES;
 use crate::base::{Bar, ConnIndex, Millis, Sparse};
 use crate::config::SourceAction;
 use crate::conn::{Event, Phase, Reason};
@@ -23,6 +24,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// Of a worker's slots, one in so many may be held at a time, and this many in any case.
 const HELD_SHARE: u32 = 100;
 const HELD_LEAST: usize = 16;
+
+const _: () = assert!(size_of::<Option<NonZeroU32>>() == COUNTED_BYTES);
 
 /// What a worker keeps of sources.
 #[derive(Debug, Default)]
@@ -127,6 +130,7 @@ impl<R: Ring> Worker<R> {
                 let waits = action == SourceAction::Wait;
                 let number = self.keep.numbers;
                 self.keep.hold(index, Held { number, from: client, bar, until, waits });
+                self.prefaces.set_aside(index);
                 self.apply(index, Event::Hold);
             }
         }
@@ -180,7 +184,10 @@ impl<R: Ring> Worker<R> {
             }
             self.keep.let_go(index);
             match is_read {
-                true => self.decode_on(index),
+                true => {
+                    self.prefaces.bring_back(index);
+                    self.decode_on(index);
+                }
                 false => self.go_on_direct(index),
             }
         }

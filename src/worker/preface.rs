@@ -33,6 +33,8 @@ pub struct Prefaces {
     pub(super) clients: HashMap<ConnIndex, Client>,
     /// By number: those that wait. They are in the other list, too.
     waiting: BTreeMap<u64, ConnIndex>,
+    /// How many of the clients are aside.
+    aside: usize,
     /// Those that were met: how they are read, and how many decoders are not for them, as a header
     /// that others send. A change of their listener changes neither.
     met: HashMap<ConnIndex, (Arc<Preface>, usize)>,
@@ -45,6 +47,8 @@ pub(super) enum Client {
     Waiting(u64),
     /// It has one.
     Read(Read),
+    /// It has none while its source is at a limit, which may last; what it has said is kept.
+    Aside(Read),
     /// The server is to get this.
     Kept(Kept),
 }
@@ -88,7 +92,7 @@ pub(super) struct Kept {
 impl Prefaces {
     pub(super) fn new(places: usize) -> Prefaces {
         let (clients, waiting) = (HashMap::new(), BTreeMap::new());
-        Prefaces { places, clients, waiting, met: HashMap::new(), next_number: 0 }
+        Prefaces { places, clients, waiting, aside: 0, met: HashMap::new(), next_number: 0 }
     }
 
     /// Whether nobody is here.
@@ -101,8 +105,31 @@ impl Prefaces {
         self.waiting.len()
     }
 
+    /// How many are here in all: with a place, for one, or aside.
+    pub fn known(&self) -> usize {
+        self.clients.len()
+    }
+
     fn has_place(&self) -> bool {
-        self.clients.len() - self.waiting.len() < self.places
+        self.clients.len() - self.waiting.len() - self.aside < self.places
+    }
+
+    /// A client that is read is held: its place is free for others meanwhile.
+    pub(super) fn set_aside(&mut self, index: ConnIndex) {
+        if let Some(client @ Client::Read(_)) = self.clients.get_mut(&index) {
+            let Client::Read(read) = std::mem::replace(client, Client::Waiting(0)) else { return };
+            *client = Client::Aside(read);
+            self.aside += 1;
+        }
+    }
+
+    /// It goes on being read: one more than there are places for, if need be. What it has said is
+    /// here in any case.
+    pub(super) fn bring_back(&mut self, index: ConnIndex) {
+        if let Some(Client::Aside(read)) = self.clients.remove(&index) {
+            self.aside -= 1;
+            self.clients.insert(index, Client::Read(read));
+        }
     }
 
     /// Gives a client a place; `false`: it waits for one.
@@ -164,6 +191,10 @@ impl Prefaces {
                 None
             }
             Client::Read(_) => None,
+            Client::Aside(_) => {
+                self.aside -= 1;
+                None
+            }
             Client::Kept(kept) => kept.ready,
         }
     }
@@ -207,7 +238,7 @@ impl Prefaces {
         let (bytes, left) = match self.clients.remove(&index) {
             Some(Client::Kept(Kept { bytes, ready, .. })) => (bytes, ready),
             Some(Client::Read(Read { bytes, .. })) => (bytes, None),
-            Some(Client::Waiting(_)) | None => (Vec::new(), None),
+            Some(Client::Waiting(_) | Client::Aside(_)) | None => (Vec::new(), None),
         };
         let bytes = [first, &bytes].concat();
         self.clients.insert(index, Client::Kept(Kept::new(bytes)));
@@ -218,7 +249,7 @@ impl Prefaces {
     fn kept(&mut self, index: ConnIndex) -> Option<&mut Kept> {
         match self.clients.get_mut(&index)? {
             Client::Kept(kept) => Some(kept),
-            Client::Waiting(_) | Client::Read(_) => None,
+            Client::Waiting(_) | Client::Read(_) | Client::Aside(_) => None,
         }
     }
 

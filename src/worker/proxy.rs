@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use super::Worker;
 use super::decoder::{Decoder, Judgement, Told};
 use super::keep::Course;
+use crate::base::limits::NAMED_BYTES;
 use crate::base::{ConnIndex, PreambleFault, Sparse};
 use crate::config::{AcceptProxy, Preamble};
 use crate::conn::{Event, Reason};
@@ -42,6 +43,8 @@ impl Decoder for Header {
 pub(super) fn decoder(preamble: &Preamble) -> Option<Box<dyn Decoder>> {
     (preamble.accept_proxy != AcceptProxy::Off).then(|| Box::new(Header) as Box<dyn Decoder>)
 }
+
+const _: () = assert!(size_of::<Option<SocketAddr>>() == NAMED_BYTES);
 
 /// The clients that a header has named: 32 bytes for each slot of a block that has one.
 #[derive(Debug, Default)]

@@ -29,7 +29,7 @@ impl Prefaces {
     pub(super) fn request(&self, index: ConnIndex) -> Option<Request> {
         match self.clients.get(&index)? {
             Client::Kept(kept) => kept.request,
-            Client::Waiting(_) | Client::Read(_) => None,
+            Client::Waiting(_) | Client::Read(_) | Client::Aside(_) => None,
         }
     }
 
@@ -73,7 +73,7 @@ impl Prefaces {
             Some(Client::Kept(kept)) => {
                 kept.asked_bytes = bytes.map_or(0, |bytes| kept.asked_bytes + bytes);
             }
-            Some(Client::Waiting(_)) | None => {}
+            Some(Client::Waiting(_) | Client::Aside(_)) | None => {}
         }
     }
 }

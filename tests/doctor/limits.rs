@@ -82,6 +82,28 @@ fn a_memory_limit_of_the_config_replaces_the_share_of_what_is_free() {
 }
 
 #[test]
+fn clients_that_are_named_or_counted_take_more_than_others() {
+    let host = Host::plain();
+    let named = "accept_proxy = \"required\"\nproxy_trusted = [\"10.0.0.0/8\"]\n";
+    let (most, rate) = ("max_connections = 9", "rate = \"9/s\"");
+    for (keys, bytes) in [
+        (named.to_owned(), 32),
+        (format!("per_source = {{ {most} }}\n"), 4 + 16),
+        (format!("per_source = {{ {rate} }}\n"), 16),
+        (format!("{named}per_source = {{ {most}, {rate} }}\n"), 32 + 4 + 16 + 16),
+    ] {
+        let text = format!(
+            "[gateway]\nmemory_limit = \"1GiB\"\n[listener.plain]\nbind = [\"127.0.0.1:7000\"]\n\
+             upstream = \"app\"\n[listener.edge]\nbind = [\"127.0.0.1:7001\"]\n\
+             upstream = \"app\"\n{keys}[upstream.app]\nbuiltin = \"echo\"\n"
+        );
+        let diagnosis = host.diagnose(&parsed(&text), None);
+        let held = limit(&diagnosis, "gateway.memory_limit").connections;
+        assert_eq!(held, (1 << 30) / (4_248 + bytes), "{keys}");
+    }
+}
+
+#[test]
 fn a_small_file_limit_bounds_the_rings_and_each_ring() {
     let mut host = Host::plain();
     host.given.files = (256, 256);

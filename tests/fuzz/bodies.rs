@@ -3,11 +3,13 @@
 //! Each body takes any bytes and panics where a promise is broken. The fuzz targets include this
 //! file by its path, and `main.rs` runs the same bodies over the corpus.
 
+#[path = "other_reader.rs"]
+mod other_reader;
 #[path = "records.rs"]
 mod records;
 
 use std::fmt::Debug;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
 use axum::Json;
 use axum::extract::Query as Parameters;
@@ -30,7 +32,6 @@ use portcullis::wire::{
     Decoded, Ends, Entry, Facts as Header, Fields, HEADER_MAX, HELLO_MAX, Hello, Names as Routes,
     Pattern, client_hello, postgres, proxy_binary, proxy_header, proxy_line,
 };
-use ppp::{HeaderResult, v1, v2};
 use serde::de::DeserializeOwned;
 
 /// A target's name and its body.
@@ -180,7 +181,8 @@ pub(crate) fn preambles(data: &[u8]) {
     assert_eq!(used, cut);
     assert!(facts.fields.len() <= used && used <= HEADER_MAX);
     if let Some(ends) = facts.ends {
-        assert_eq!(ppp_reads(&data[..used]), Some((ends, facts.fields.to_vec())));
+        let read = other_reader::read(&data[..used]);
+        assert_eq!(read, Some(([ends.source, ends.destination], facts.fields.to_vec())));
         passes_on(ends, facts);
     }
 }
@@ -209,38 +211,6 @@ fn first_answer<'a, F: Debug + PartialEq>(
         }
     }
     first
-}
-
-/// The ends and fields that another reader finds in a header; `None`: none of TCP.
-fn ppp_reads(header: &[u8]) -> Option<(Ends, Vec<u8>)> {
-    let ends = |source: (IpAddr, u16), destination: (IpAddr, u16)| {
-        let end = |(ip, port): (IpAddr, u16)| SocketAddr::new(ip.to_canonical(), port);
-        Ends { source: end(source), destination: end(destination) }
-    };
-    let v4 = |it: v1::IPv4| {
-        let (from, to) = (it.source_address.into(), it.destination_address.into());
-        ends((from, it.source_port), (to, it.destination_port))
-    };
-    let v6 = |it: v1::IPv6| {
-        let (from, to) = (it.source_address.into(), it.destination_address.into());
-        ends((from, it.source_port), (to, it.destination_port))
-    };
-    match HeaderResult::parse(header) {
-        HeaderResult::V1(Ok(header)) => match header.addresses {
-            v1::Addresses::Tcp4(it) => Some((v4(it), Vec::new())),
-            v1::Addresses::Tcp6(it) => Some((v6(it), Vec::new())),
-            v1::Addresses::Unknown => None,
-        },
-        HeaderResult::V2(Ok(header)) if header.protocol == v2::Protocol::Stream => {
-            let ends = match header.addresses {
-                v2::Addresses::IPv4(it) => v4(it),
-                v2::Addresses::IPv6(it) => v6(it),
-                v2::Addresses::Unix(_) | v2::Addresses::Unspecified => return None,
-            };
-            Some((ends, header.tlv_bytes().to_vec()))
-        }
-        HeaderResult::V1(Err(_)) | HeaderResult::V2(_) => None,
-    }
 }
 
 /// A server that gets a header for these ends, with what came in another, reads the same in it.

@@ -334,3 +334,75 @@ fn a_reload_takes_headers_from_new_clients_and_those_who_came_before_stay_who_th
     drop((named, unfinished, plain));
     gateway.stop();
 }
+
+/// A form of a header, as pieces that are sent one after the other.
+type Pieces = Vec<Vec<u8>>;
+
+/// The rows of the manual's table: what is sent, and what comes of it.
+fn forms() -> Vec<(&'static str, &'static str, Vec<Pieces>)> {
+    let ends = &binary()[16..28];
+    let with = |fields: &[u8]| v2(0x21, 0x11, &[ends, fields].concat());
+    let whole = |headers: &[&[u8]]| headers.iter().map(|one| vec![one.to_vec()]).collect();
+    let cut = |header: &[u8]| [&header[..10], &header[10..20], &header[20..]].map(<[u8]>::to_vec);
+    let (unspecified, unknown) = (v2(0x21, 0, &[]), b"PROXY UNKNOWN\r\n");
+    let local = [v2(0x20, 0, &[]), v2(0x20, 0x11, ends), v2(0x20, 0x11, &[])];
+    let plus = b"PROXY TCP4 192.0.2.7 198.51.100.9 40000 +443\r\n";
+    let (line_feed, short) = (b"PROXY TCP4 192.0.2.7 198.51.100.9 40000 443\n", b"hi");
+    let pieces = [LINE, &binary()].map(|header| cut(header).to_vec()).to_vec();
+    let (theirs, peers) = ("the client's address", "the peer's address");
+    vec![
+        ("v1 or v2 in several segments", theirs, pieces),
+        ("half a header", "reset after `preamble_timeout`", whole(&[&LINE[..20], &binary()[..14]])),
+        ("a field of 3 KB", theirs, whole(&[&binary()])),
+        ("a wrong CRC-32C", "reset", whole(&[&with(&[3, 0, 4, 0, 0, 0, 0])])),
+        ("a field that is cut", "reset", whole(&[&with(&[0xe0, 0, 9, 1])])),
+        ("LOCAL without addresses", peers, whole(&[&local[0], &local[2]])),
+        ("LOCAL with addresses", peers, whole(&[&local[1]])),
+        ("v2 UNSPEC", peers, whole(&[&unspecified])),
+        ("v1 UNKNOWN", peers, whole(&[unknown])),
+        ("v1 with port `+443`", "reset", whole(&[plus])),
+        ("v1 with LF alone", "reset", whole(&[line_feed])),
+        ("two bytes that begin no header", "reset", whole(&[short])),
+    ]
+}
+
+#[test]
+fn every_form_of_a_header_ends_as_the_manual_says() {
+    let server = server::echo();
+    let keys = format!("{REQUIRED}\npreamble_timeout = \"1s\"");
+    let gateway = Gateway::start(&relay_with(&keys, &[server.address]));
+    let edge = gateway.address("edge");
+    let manual = include_str!("../../config/manual.md");
+    let mut counts = [("bad-preamble", 0), ("preamble-timeout", 0), ("closed-by-client", 0)];
+    for (form, outcome, headers) in forms() {
+        let row = format!("\n| {form} | {outcome} |");
+        assert!(manual.contains(&row), "the manual lacks {row:?}");
+        for pieces in headers {
+            let stream = client::connect(edge);
+            for piece in &pieces {
+                say(&stream, piece);
+                std::thread::sleep(std::time::Duration::from_millis(2));
+            }
+            let own = stream.local_addr().expect("an address").to_string();
+            let place = match outcome {
+                "reset" => 0,
+                "reset after `preamble_timeout`" => 1,
+                _ => 2,
+            };
+            counts[place].1 += 1;
+            if place < 2 {
+                assert_eq!(client::ending(&stream), Ending::Reset, "{form}");
+                continue;
+            }
+            client::echo(&stream, 1, 1000);
+            let named = (CLIENT.to_owned(), own.clone());
+            let expected =
+                if outcome == "the peer's address" { (own, "-".to_owned()) } else { named };
+            assert_eq!(known_as(&gateway, &stream), expected, "{form}");
+            server::finish(&stream);
+            assert_eq!(client::ending(&stream), Ending::Fin, "{form}");
+        }
+    }
+    assert_eq!(server.accepted(), counts[2].1);
+    gateway.stop().expect(&counts);
+}

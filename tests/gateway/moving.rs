@@ -35,13 +35,14 @@ const RARE: [&str; 11] = [
 ];
 
 /// What an operator, another config or 49,152 connections of one address move: `steering.rs`,
-/// `access_log.rs`, `source_ports.rs` and `server_limits.rs` look at them.
-const ELSEWHERE: [&str; 5] = [
+/// `access_log.rs`, `source_ports.rs`, `server_limits.rs` and `per_source.rs` look at them.
+const ELSEWHERE: [&str; 6] = [
     "portcullis_listener_paused",
     "portcullis_access_log_lines",
     "portcullis_upstream_clients_waiting",
     "portcullis_server_connections_limit",
     "portcullis_listener_busiest_pair",
+    "portcullis_networks_denied",
 ];
 
 /// Upstreams whose servers are a plain list have no search: `origins.rs` has others.

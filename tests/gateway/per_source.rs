@@ -45,17 +45,27 @@ fn rules_keep_clients_out_by_the_smallest_network_that_has_them() {
     }
     gateway.wait_for_reason("denied", 2);
     assert_eq!(server.accepted(), 2);
+    let denied = |gateway: &Gateway| figures(gateway)["listeners"][0]["denied"].clone();
+    assert_eq!(denied(&gateway), serde_json::json!({ "127.0.1.0/24": 1, "127.0.2.9": 1 }));
     let line = &gateway.wait_for_lines("kept out by address", 1)[0];
     assert!(line.contains("by deny") && line.contains("listener/edge"), "{line}");
     // A reload changes it for those who come next.
     let held = is_served("127.0.0.1", edge).expect("it may come");
     let other = config.replace("allow = [\"127.0.0.0/8\"]", "allow = [\"127.0.0.2\"]");
+    let other = other.replace("\"127.0.2.9\"", "\"127.0.3.0/24\"");
     gateway.home().write("portcullis.toml", &other);
     tell(&gateway, &["reload"]);
     assert!(is_served("127.0.0.1", edge).is_none());
     assert!(is_served("127.0.0.2", edge).is_some());
     client::echo(&held, 1, 100);
     assert_eq!(figures(&gateway)["listeners"][0]["barred"]["not-allowed"], 1);
+    // What stays in the list counts on.
+    assert!(is_served("127.0.1.7", edge).is_none());
+    let both = serde_json::json!({ "127.0.1.0/24": 2, "127.0.3.0/24": 0 });
+    wait_until("both to be counted", || denied(&gateway) == both);
+    let page = get(gateway.status(), "/metrics").body;
+    let shown = "portcullis_networks_denied_total{listener=\"edge\",network=\"127.0.1.0/24\"} 2";
+    assert!(page.lines().any(|line| line.starts_with(shown)), "{page}");
     gateway.stop();
 }
 

@@ -7,7 +7,7 @@ use portcullis::metrics::{Kind, Value, families};
 use crate::example::reading;
 
 /// The labels that a family may have; an info has what it says.
-const LABELS: [&str; 9] = [
+const LABELS: [&str; 10] = [
     "certificate",
     "worker",
     "listener",
@@ -17,6 +17,7 @@ const LABELS: [&str; 9] = [
     "side",
     "outcome",
     "drain",
+    "network",
 ];
 
 #[test]

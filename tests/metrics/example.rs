@@ -61,6 +61,7 @@ impl Numbers {
             refused: self.counts(&["drain-end", "gateway-limit"]),
             bad_preambles: self.counts(&["no-header", "untrusted-peer"]),
             barred: self.counts(&["denied", "rate"]),
+            denied: self.counts(&["10.0.0.0/8", "2001:db8::1"]),
             closed: self.counts(&["closed-by-client", "client-reset"]),
             join: self.durations(),
             lifetime: self.durations(),

@@ -39,6 +39,8 @@ pub struct Gate {
     pub held: BTreeSet<usize>,
     /// Clients whose slots the worker has just heard to be empty.
     pub left: Vec<usize>,
+    /// For how many turns somebody has waited for a place while one was free.
+    pub unseated: u32,
 }
 
 impl Gate {

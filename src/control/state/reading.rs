@@ -1,5 +1,6 @@
 //! Takes a reading: the workers' counters, the budget, the accept queues, the process.
 
+use std::borrow::Cow;
 use std::path::Path;
 use std::time::SystemTime;
 
@@ -22,6 +23,7 @@ use crate::query::UpstreamNames;
 use crate::ring::{AcceptQueue, PassiveSocket};
 use crate::source::Refusals;
 use crate::tls::CertificateFacts;
+use crate::topology::Keeper;
 use crate::upstream::Observed;
 
 /// Sources that a reading names.
@@ -121,10 +123,6 @@ impl Sources {
 /// The sources that were refused most.
 fn most_refused(view: &View) -> Vec<reading::RefusedSource> {
     let most = view.topology.sources.most_refused(MOST_REFUSED);
-    let shown = |source: IpNet| match source.prefix_len() == source.max_prefix_len() {
-        true => source.addr().to_string(),
-        false => source.to_string(),
-    };
     let row =
         |one: Refusals| reading::RefusedSource { source: shown(one.source), refused: one.count };
     most.into_iter().map(row).collect()
@@ -155,6 +153,11 @@ fn listener(view: &View, id: ListenerId, name: &str) -> reading::Listener {
         open: open(&counted),
         paused: view.is_paused(id),
         limit: view.topology.listeners[id].max_connections.map(u64::from),
+        denied: view.topology.listeners[id]
+            .keeper
+            .iter()
+            .flat_map(|keeper| denied(keeper))
+            .collect(),
         accept_queue: accept_queue(view.queues(id)),
         ..counted
     }
@@ -173,6 +176,18 @@ fn certificates(view: &View) -> Vec<reading::Certificate> {
     with_tls
         .flat_map(|(name, tls)| tls.certificates.facts().map(move |facts| shown(name, facts)))
         .collect()
+}
+
+fn denied(keeper: &Keeper) -> impl Iterator<Item = (Cow<'static, str>, u64)> {
+    keeper.denied().map(|(network, clients)| (shown(network).into(), clients))
+}
+
+/// A network, or the address that it is.
+fn shown(network: IpNet) -> String {
+    match network.prefix_len() == network.max_prefix_len() {
+        true => network.addr().to_string(),
+        false => network.to_string(),
+    }
 }
 
 fn open(listener: &reading::Listener) -> u64 {

@@ -2,6 +2,7 @@
 
 use crate::base::{Bar, PreambleFault, Reason, TlsFault};
 use crate::metrics::catalogue::{Reading, Show, Sides};
+use crate::metrics::counter::Counts;
 use crate::metrics::declare::counters;
 use crate::metrics::histogram::{CONNECT_BOUNDS, Histogram, LIFETIME_BOUNDS};
 use crate::metrics::kinds::REFUSALS;
@@ -35,6 +36,9 @@ counters! {
     counted barred: By<Bar, { Bar::ALL.len() }>,
         "Clients kept out by a rule or a limit of their source, by which; those held are not yet"
         => Counter "portcullis_sources_refused" by "reason";
+    told denied: Counts,
+        "Clients kept out by a network that stands in deny itself, not in a file; the first 64"
+        => Counter "portcullis_networks_denied" by "network";
     counted untracked: Counter,
         "Clients whose source was not limited, as the table of sources was full"
         => Counter "portcullis_sources_untracked";

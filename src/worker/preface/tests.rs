@@ -111,3 +111,23 @@ fn places_are_given_in_order_and_those_who_leave_are_passed_over() {
     }
     assert!(prefaces.is_empty() && prefaces.waiting.is_empty());
 }
+
+#[test]
+fn who_is_held_leaves_its_place_to_others_and_goes_on_with_what_it_has_said() {
+    let (mut prefaces, one) = (Prefaces::new(1), ConnIndex(7));
+    assert!(prefaces.ask(one));
+    assert_eq!(take(&mut prefaces, b"ab", 1), Judgement::More);
+    assert!(!prefaces.ask(ConnIndex(8)) && !prefaces.ask(ConnIndex(9)));
+    prefaces.set_aside(one);
+    assert_eq!((prefaces.call(), prefaces.call()), (Some(ConnIndex(8)), None));
+    prefaces.bring_back(one);
+    prefaces.leave(ConnIndex(8));
+    assert_eq!(prefaces.call(), None, "the first has the place again");
+    let judgement = take(&mut prefaces, b"\n", 1);
+    assert_eq!(judgement, Judgement::Done { taken_bytes: 3, told: Told::default() });
+    prefaces.set_aside(one);
+    assert_eq!(prefaces.leave(one), None, "it may leave while it is held");
+    assert_eq!(prefaces.call(), Some(ConnIndex(9)));
+    prefaces.leave(ConnIndex(9));
+    assert!(prefaces.is_empty() && prefaces.aside == 0);
+}

@@ -3,11 +3,15 @@
 use std::net::IpAddr;
 
 use portcullis::base::{Bar, ListenerId, Millis};
-use portcullis::conn::Reason;
+use portcullis::conn::{Phase, Reason};
 use portcullis::source::{Limits, Networks, Prefixes};
 
 use super::Run;
+use crate::fault::Fault;
 use crate::mutation::Mutation;
+
+/// For how many turns a place may be free and awaited: those who leave free others meanwhile.
+const MOST_UNSEATED: u32 = 20;
 
 impl Run {
     /// A worker has turned.
@@ -21,6 +25,27 @@ impl Run {
         let stands: Vec<_> = stands.collect();
         self.book.turned(worker, &mut its.ring().inner, &stands);
         self.book.check_tables(self.world.topology().sources.sources());
+        let is_read = |(_, phase): &&(usize, Phase)| *phase == Phase::Held { is_read: true };
+        let held = stands.iter().filter(is_read).count();
+        self.check_places(worker, held);
+    }
+
+    /// Those that are held once they were read have no place: others are read meanwhile.
+    fn check_places(&mut self, worker: usize, held: usize) {
+        let places = match &self.scenario.prefaces {
+            Some(asked) => asked.places,
+            None => self.scenario.tellings.places,
+        };
+        let prefaces = self.workers[worker].prefaces();
+        let (known, waiting) = (prefaces.known(), prefaces.waiting());
+        let ring = &mut self.workers[worker].ring().inner;
+        if waiting > 0 && held > 0 {
+            ring.faults.note(Fault::PlaceAwaitedBesideHeld);
+        }
+        let is_unseated = waiting > 0 && known - waiting - held < places;
+        ring.gate.unseated = if is_unseated { ring.gate.unseated + 1 } else { 0 };
+        let turns = ring.gate.unseated;
+        assert!(turns < MOST_UNSEATED, "a place is free for {turns} turns, and {waiting} wait");
     }
 
     /// All have left.
