@@ -160,6 +160,7 @@ async fn look_each_second(state: ControlState) {
         state.samples().take(state.sources());
         let sources = state.sources();
         sources.connects().mark(sources.clock.now(), &sources.view());
+        sources.rotate_ticket_keys();
     }
 }
 

@@ -143,6 +143,11 @@ impl Tickets {
         made_at.store(now_seconds, Ordering::Relaxed);
     }
 
+    /// When the random key was made that seals now; `None`: it is of a file.
+    pub fn made_at(&self) -> Option<u64> {
+        self.made_at.as_ref().map(|made_at| made_at.load(Ordering::Relaxed))
+    }
+
     /// A ticket for `session`, which opens with the same `bound` only; `None` while a rotation is
     /// under way, or without random bytes.
     pub(super) fn seal(&self, bound: &[u8], session: &[u8]) -> Option<Vec<u8>> {

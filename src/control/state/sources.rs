@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use super::connects::Connects;
 use super::sentry::Sentry;
@@ -24,7 +24,7 @@ use crate::host::usage::ProcessStart;
 use crate::metrics::reading::LastReload;
 use crate::metrics::{ListenerCounters, Removed, ServerCounters};
 use crate::ring::{PassiveSocket, ServerSocket};
-use crate::tls::Loaded;
+use crate::tls::{Loaded, TicketsMade};
 use crate::topology::{self, Asked, Exhausted, GateSpec, Gone, Register, Topology};
 use crate::worker::{Account, Adoption, EndLeft, Line, Order, Settings};
 
@@ -187,6 +187,17 @@ impl Present {
 }
 
 impl Sources {
+    /// Says the time to the tickets of every listener, some of whose keys are new after that.
+    pub(in crate::control) fn rotate_ticket_keys(&self) {
+        let now = self.clock.calendar().duration_since(SystemTime::UNIX_EPOCH);
+        let now_seconds = now.unwrap_or_default().as_secs();
+        for listener in self.view().topology.listeners.values() {
+            if let Some(TicketsMade(tickets)) = &listener.tickets {
+                tickets.rotate(now_seconds);
+            }
+        }
+    }
+
     /// The view of what there is.
     pub fn view(&self) -> Arc<View> {
         self.present.view()

@@ -2,7 +2,8 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::SystemTime;
 
 use super::*;
 use crate::access_log::AccessLogs;
@@ -17,6 +18,7 @@ use crate::host::facts::{Given, Kernel};
 use crate::host::usage::ProcessStart;
 use crate::metrics::{ListenerCounters, WorkerCounters};
 use crate::query::Query;
+use crate::tls::{Loaded, TicketsMade};
 use crate::topology::{Asked, GateSpec, Register, Topology};
 
 const WORKERS: u16 = 2;
@@ -55,22 +57,24 @@ fn gates(config: &Config) -> Vec<GateSpec> {
 
 /// The sources of a gateway of this config whose workers nobody has started.
 fn sources(config: Config) -> Sources {
+    sources_at(config, Clock::system(), None)
+}
+
+/// The same by this clock, with what files have of TLS.
+fn sources_at(config: Config, clock: Clock, tls: Option<&Loaded>) -> Sources {
     let mut register = Register::default();
     let gates = gates(&config);
-    let asked = Asked {
-        listeners: &config.listeners,
-        upstreams: &config.upstreams,
-        gates: &gates,
-        tls: None,
-    };
+    let asked =
+        Asked { listeners: &config.listeners, upstreams: &config.upstreams, gates: &gates, tls };
     let topology = Arc::new(register.next(&Topology::default(), asked).expect("few of each kind"));
     let with_upstream = topology.joins_servers();
     let counters = || Arc::new(topology.counters(&WorkerCounters::default()));
     let counters = (0..WORKERS).map(|_| counters()).collect();
     let view = View::new(topology.clone(), config, IdMap::new(), counters);
-    let events = Arc::new(Events::new(Clock::system()));
+    let events = Arc::new(Events::new(clock.clone()));
     Sources {
-        clock: Clock::system(),
+        checks: Mutex::new(Checks::new(clock.clone())),
+        clock,
         workers: Arc::new([]),
         budget: Arc::new(Budget::new(8, 1)),
         bound_by: "memory".to_owned(),
@@ -89,7 +93,6 @@ fn sources(config: Config) -> Sources {
         process_start: ProcessStart::read(Path::new("/")),
         present: Present::new(view, Sets::default(), register),
         searches: Mutex::new(Searches::new(events).0),
-        checks: Mutex::new(Checks::new(Clock::system())),
         sentry: Mutex::default(),
         connects: Mutex::default(),
     }
@@ -248,4 +251,37 @@ fn the_first_server_takes_a_start() {
     go_over(&sources, with(&[]));
     let next = next(&sources, with(&["b"])).topology;
     assert_eq!(sources.class_of(&next), Some(Class::NewConnections));
+}
+
+#[test]
+fn keys_of_tickets_are_new_after_six_hours_by_the_clock() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = |label: &str, der: &[u8]| {
+        let (path, text) = (directory.path().join(label), data_encoding::BASE64.encode(der));
+        let text = format!("-----BEGIN {label}-----\n{text}\n-----END {label}-----\n");
+        std::fs::write(&path, text).expect("it is written");
+        path
+    };
+    let pair = rcgen::generate_simple_self_signed(["a.example".to_owned()]).expect("a pair");
+    let certificate = file("CERTIFICATE", pair.cert.der());
+    let key = file("PRIVATE KEY", &pair.signing_key.serialize_der());
+    let text = format!(
+        "[listener.edge]\nbind = [\"127.0.0.1:7000\"]\nupstream = \"app\"\n\
+         [listener.edge.tls]\ncertificates = [{{ certificate = {certificate:?}, key = {key:?} }}]\n\
+         [upstream.app]\nbuiltin = \"echo\"\n"
+    );
+    let config = Config::parse(&text, "test.toml", &|_| None).expect("a config");
+    let millis = Arc::new(AtomicU64::new(0));
+    let loaded = Loaded::load(&config, SystemTime::UNIX_EPOCH).expect("a pair");
+    let sources = sources_at(config, Clock::Simulated(millis.clone()), Some(&loaded));
+    let made_at = || {
+        let view = sources.view();
+        let listener = view.topology.listeners.values().next().expect("there is one");
+        listener.tickets.as_ref().and_then(|TicketsMade(tickets)| tickets.made_at())
+    };
+    for (now_seconds, expected) in [(0, 0), (21_599, 0), (21_600, 21_600), (30_000, 21_600)] {
+        millis.store(now_seconds * 1000, Ordering::Relaxed);
+        sources.rotate_ticket_keys();
+        assert_eq!(made_at(), Some(expected), "after {now_seconds} s");
+    }
 }
