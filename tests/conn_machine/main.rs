@@ -179,7 +179,11 @@ impl Bench {
                 Event::PrefaceDone { keeps: true, onward: self.onward }
             }
             0..=2 => Event::PrefaceMore,
-            3 => [Event::PrefaceRefused(Reason::BadPreamble), Event::Hold][self.choose(2)],
+            3 => {
+                let (refused, declined) = (Event::PrefaceRefused, Event::PrefaceDeclined);
+                let ends = [refused(Reason::BadPreamble), declined(Reason::BadTls), Event::Hold];
+                ends[self.choose(3)]
+            }
             4 => Event::PrefaceDone { keeps: false, onward: self.onward },
             5 => return self.say(Side::Client),
             _ => {
