@@ -220,8 +220,8 @@ faults! {
     Unmet,
     /// A client waited until another one had been read.
     PlaceAwaited,
-    /// The same while one was held that had been read.
-    PlaceAwaitedBesideHeld,
+    /// Others had all places while one was held that had been read.
+    PlaceLeft,
     /// An idle connection made way for a client that waited at the gateway's limit.
     Evicted,
     /// The same at a listener's limit.

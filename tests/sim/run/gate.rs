@@ -39,10 +39,11 @@ impl Run {
         let prefaces = self.workers[worker].prefaces();
         let (known, waiting) = (prefaces.known(), prefaces.waiting());
         let ring = &mut self.workers[worker].ring().inner;
-        if waiting > 0 && held > 0 {
-            ring.faults.note(Fault::PlaceAwaitedBesideHeld);
+        let seated = known - waiting - held;
+        if held > 0 && seated >= places {
+            ring.faults.note(Fault::PlaceLeft);
         }
-        let is_unseated = waiting > 0 && known - waiting - held < places;
+        let is_unseated = waiting > 0 && seated < places;
         ring.gate.unseated = if is_unseated { ring.gate.unseated + 1 } else { 0 };
         let turns = ring.gate.unseated;
         assert!(turns < MOST_UNSEATED, "a place is free for {turns} turns, and {waiting} wait");
