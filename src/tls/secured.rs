@@ -80,6 +80,11 @@ impl<R: Ring> Secured<R> {
         (self.sessions.count(), self.sessions.keys.awake())
     }
 
+    /// Bytes of records that are not whole, or that nobody has taken yet.
+    pub fn gathered_bytes(&self) -> usize {
+        self.sessions.gathered_bytes
+    }
+
     /// A connection that waits for the rest of a record for too long, or longest where what all of
     /// them have sent of such takes too much memory. To be asked until there is none, once a
     /// second; each is named once.

@@ -46,6 +46,10 @@ impl Towards {
 pub(super) struct Dials(HashMap<ConnIndex, Shake>);
 
 impl Dials {
+    pub(super) fn running(&self) -> usize {
+        self.0.len()
+    }
+
     /// It is over, or its server is not tried any more.
     pub(super) fn forget(&mut self, index: ConnIndex) {
         if !self.0.is_empty() {
