@@ -84,7 +84,9 @@ impl Link {
                 can
             }
             Step::Fin | Step::Close if !self.peer.finished && !is_over => {
-                end.finish();
+                if end.finish() {
+                    self.progress += 1;
+                }
                 is_flushed && end.wire.len() as u64 == self.sent_bytes
             }
             _ => true,

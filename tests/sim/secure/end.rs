@@ -247,14 +247,14 @@ impl End {
         self.plain_sent -= bytes;
     }
 
-    /// Ends what it says.
-    pub fn finish(&mut self) {
+    /// Ends what it says. Says whether it had to say so.
+    pub fn finish(&mut self) -> bool {
         if self.closes_at.is_some() || self.is_spoiled || self.is_shaking() {
-            return;
+            return false;
         }
         if self.misdeed == Misdeed::Truncates {
             self.is_spoiled = true;
-            return;
+            return false;
         }
         self.conn.send_close_notify();
         self.produce();
@@ -263,6 +263,7 @@ impl End {
             let count = self.random.pick(&[1, 4, 5, 100]);
             self.wire.extend((0..count).map(|_| self.random.next() as u8));
         }
+        true
     }
 
     /// Whether more than it said came, and data that was whole.

@@ -82,12 +82,6 @@ pub fn obey(seed: u64, scenario: &mut Scenario) {
 }
 
 impl Securing {
-    /// Whether the clients of a listener speak TLS, and its servers, where they are of this
-    /// upstream.
-    pub fn is_any(&self, listener: usize, pool: usize) -> [bool; 2] {
-        [self.listeners[listener], self.pools[pool]]
-    }
-
     /// What workers have of files.
     pub fn loaded(&self) -> Loaded {
         let material = material::get();
