@@ -5,7 +5,7 @@ use super::gathered::open_all;
 use super::keyring::Whose;
 use super::record::ALERT_BYTES;
 use super::secured::{Secured, done, whose};
-use super::sessions::{BROKEN, CANCELLED, Output, Then};
+use super::sessions::{AWAITED, BROKEN, CANCELLED, Output, Then};
 use crate::base::{BAD_RECORD, Buffer, CUT_OFF, Chunk, Errno, OpKind, Operation};
 use crate::ring::{Done, Ring, Token};
 
@@ -42,7 +42,10 @@ impl<R: Ring> Secured<R> {
     /// Nothing that is here is data.
     fn receive_below(&mut self, token: Token) {
         match self.nothing(whose(token)) {
-            Nothing::Wait => self.below.start(token, Operation::Receive),
+            Nothing::Wait => {
+                self.sessions.at(whose(token)).set(AWAITED, true);
+                self.below.start(token, Operation::Receive);
+            }
             Nothing::Says(result) => self.make(token, result),
             Nothing::Fails(fault) => self.fail(token, fault),
         }
@@ -78,6 +81,7 @@ impl<R: Ring> Secured<R> {
 
     pub(super) fn received(&mut self, done: Done) -> Option<Done> {
         let whose = whose(done.token);
+        self.sessions.at(whose).set(AWAITED, false);
         let (bytes, buffer) = match (done.result, done.buffer) {
             (Ok(bytes), Some(buffer)) => (bytes, buffer),
             (Ok(0), None) if !self.sessions.at(whose).session.is_closed_by_peer() => {
@@ -125,6 +129,7 @@ impl<R: Ring> Secured<R> {
         let token = received.token;
         match self.nothing(whose(token)) {
             Nothing::Wait => {
+                self.sessions.at(whose(token)).set(AWAITED, true);
                 self.below.start(token, Operation::Receive);
                 None
             }
@@ -142,6 +147,7 @@ impl<R: Ring> Secured<R> {
         if is_over || !live.is_read() && self.has_whole(token) {
             return self.make(token, Ok(POLL_IN));
         }
+        self.sessions.at(whose(token)).set(AWAITED, true);
         self.sessions.sleep(whose(token));
         self.below.start(token, Operation::WaitReadable);
     }

@@ -4,9 +4,12 @@ use super::fault::Alert;
 use super::keyring::Whose;
 use super::record::{ALERT_BYTES, HEAD_BYTES, PLAIN_MAX, TAIL_BYTES};
 use super::secured::{Secured, done, whose};
-use super::sessions::{BROKEN, END_CANCELLED, Output, Then};
+use super::sessions::{BROKEN, END_CANCELLED, HUNGRY, Output, Then};
 use crate::base::{BAD_RECORD, Chunk, Errno, OpKind, Operation};
 use crate::ring::{Done, Ring, Token};
+
+/// How long a slot waits for memory in which to say close_notify, in seconds.
+const CLOSE_SECONDS: u64 = 2;
 
 /// Whether a send that failed so may be tried again.
 fn may_pass(error: Errno) -> bool {
@@ -26,8 +29,10 @@ impl<R: Ring> Secured<R> {
         let plain = Chunk { length_bytes, ..chunk };
         let (head, tail) = (HEAD_BYTES as u32, TAIL_BYTES as u32);
         let Some(wide) = self.below.widen(plain, head, tail) else {
-            return self.hungry.push((token, Operation::Send(chunk)));
+            self.sessions.at(whose(token)).set(HUNGRY, true);
+            return self.make(token, Err(Errno::ENOBUFS));
         };
+        self.sessions.at(whose(token)).set(HUNGRY, false);
         let (live, awake) = self.sessions.awake(whose(token));
         let memory = self.below.bytes_mut(wide);
         let place = HEAD_BYTES..HEAD_BYTES + length_bytes as usize;
@@ -134,6 +139,21 @@ impl<R: Ring> Secured<R> {
             true => self.hungry.push((token, Operation::Shutdown)),
             false => self.below.start(token, Operation::Shutdown),
         }
+    }
+
+    /// Empties the slot, after close_notify where that is true. For memory it waits only so long.
+    pub(super) fn end_slot(&mut self, token: Token) {
+        if self.say_close(token, Then::Close) {
+            return;
+        }
+        let now = self.sessions.seconds;
+        if self.can_say_close(token) {
+            let work = self.sessions.at(whose(token)).work();
+            if now <= *work.closes_by.get_or_insert(now + CLOSE_SECONDS) {
+                return self.hungry.push((token, Operation::Close));
+            }
+        }
+        self.close(token);
     }
 
     /// Whether close_notify would be true, and can be said.

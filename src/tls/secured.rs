@@ -12,7 +12,7 @@ use std::time::Duration;
 use super::fault::Fault;
 use super::keyring::Whose;
 use super::session::Session;
-use super::sessions::{BROKEN, CANCELLED, END_CANCELLED, Live, Sessions, Then};
+use super::sessions::{AWAITED, BROKEN, CANCELLED, END_CANCELLED, HUNGRY, Live, Sessions, Then};
 use crate::base::{Buffer, Chunk, ConnIndex, Errno, InFlight, OpKind, Operation, Side};
 use crate::ring::{Completion, Done, Layer, Ring, Token};
 
@@ -23,6 +23,9 @@ const GATHERED_MAX: usize = 16 << 20;
 /// How soon it is tried again to have memory for what is to be sent.
 const TRY_AGAIN: Duration = Duration::from_millis(10);
 
+/// poll(2): there is room.
+const POLL_OUT: u32 = 4;
+
 /// A ring with sessions of TLS over it.
 #[derive(Debug)]
 pub struct Secured<R> {
@@ -30,7 +33,7 @@ pub struct Secured<R> {
     pub(super) sessions: Sessions,
     /// Completions of ours.
     made: VecDeque<Done>,
-    /// Sends and ends for which there was no memory.
+    /// Ends for which there was no memory, and waits for some.
     pub(super) hungry: Vec<(Token, Operation)>,
     /// By what the worker has for them: sides of which sealed bytes wait.
     pub(super) stalled: HashMap<Buffer, Whose>,
@@ -52,12 +55,18 @@ impl<R: Ring> Secured<R> {
         }
     }
 
-    /// Secures a side, of which this was received already. Nothing of it is in flight but watches.
+    /// Secures a side of a connection in this generation of its slot, of which this was received already. Nothing of it is in flight but watches.
     ///
     /// # Panics
     /// When it is secured.
-    pub fn secure(&mut self, conn: ConnIndex, side: Side, session: Session, received: &[u8]) {
-        self.sessions.put((conn, side), Live::new(session, received));
+    pub fn secure(
+        &mut self,
+        (conn, generation): (ConnIndex, u32),
+        side: Side,
+        session: Session,
+        received: &[u8],
+    ) {
+        self.sessions.put((conn, side), Live::new(session, generation, received));
     }
 
     /// The ring below.
@@ -80,18 +89,35 @@ impl<R: Ring> Secured<R> {
         (self.sessions.count(), self.sessions.keys.awake())
     }
 
+    /// Whether a side has sent something that nobody has taken yet, as a part of a record.
+    pub fn owes(&self, conn: ConnIndex) -> bool {
+        let owes = |side: &Side| self.sessions.gathered_by((conn, *side)) > 0;
+        !self.sessions.is_empty() && Side::BOTH.iter().any(owes)
+    }
+
+    /// Bytes of records that are not whole, or that nobody has taken yet.
+    pub fn gathered_bytes(&self) -> usize {
+        self.sessions.gathered_bytes
+    }
+
     /// A connection that waits for the rest of a record for too long, or longest where what all of
     /// them have sent of such takes too much memory. To be asked until there is none, once a
     /// second; each is named once.
     pub fn overdue(&mut self) -> Option<ConnIndex> {
-        let (number, (whose, since)) = self.sessions.cut.first_key_value()?;
-        let is_late = self.sessions.seconds.saturating_sub(*since) > RECORD_SECONDS;
-        if !is_late && self.sessions.gathered_bytes <= GATHERED_MAX {
-            return None;
+        loop {
+            let (&number, &(whose, since)) = self.sessions.cut.first_key_value()?;
+            let is_late = self.sessions.seconds.saturating_sub(since) > RECORD_SECONDS;
+            let is_full = self.sessions.gathered_bytes > GATHERED_MAX;
+            if !is_late && !is_full {
+                return None;
+            }
+            self.sessions.cut.remove(&number);
+            if is_full || self.sessions.at(whose).has(AWAITED) {
+                return Some(whose.0);
+            }
+            // Nobody asks it for more: the other side does not take what it has sent before.
+            self.sessions.wait_from_now(whose);
         }
-        let (number, (conn, _)) = (*number, *whose);
-        self.sessions.cut.remove(&number);
-        Some(conn)
     }
 
     /// Completes an operation here.
@@ -104,11 +130,12 @@ impl<R: Ring> Secured<R> {
         self.made.push_back(done(token, Ok(bytes), Some(buffer)));
     }
 
-    /// What was not begun for want of memory is tried again.
+    /// What was not done for want of memory is tried again.
     fn feed(&mut self) {
         for (token, operation) in std::mem::take(&mut self.hungry) {
-            if self.sessions.has(whose(token)) {
-                Layer::start(self, token, operation);
+            match operation {
+                Operation::WaitWritable => self.make(token, Ok(POLL_OUT)),
+                _ => Layer::start(self, token, operation),
             }
         }
     }
@@ -181,21 +208,24 @@ impl<R: Ring> Layer for Secured<R> {
                 self.sessions.at(whose(token)).set(BROKEN, true);
                 self.below.start(token, operation);
             }
-            Operation::Close if self.say_close(token, Then::Close) => {}
-            Operation::Close => self.close(token),
+            Operation::WaitWritable if self.sessions.at(whose(token)).has(HUNGRY) => {
+                self.hungry.push((token, operation));
+            }
+            Operation::Close => self.end_slot(token),
             _ => self.below.start(token, operation),
         }
     }
 
     fn turn(&mut self, wait: Option<Duration>) -> Result<(), Errno> {
-        self.feed();
         let wait = match wait {
             _ if !self.made.is_empty() => Some(Duration::ZERO),
             Some(wait) if !self.hungry.is_empty() => Some(wait.min(TRY_AGAIN)),
             None if !self.hungry.is_empty() => Some(TRY_AGAIN),
             wait => wait,
         };
-        self.below.turn(wait)
+        self.below.turn(wait)?;
+        self.feed();
+        Ok(())
     }
 
     fn next(&mut self) -> Option<Completion> {
@@ -205,13 +235,17 @@ impl<R: Ring> Layer for Secured<R> {
             }
             let completion = self.below.next()?;
             let Completion::Done(done) = completion else { return Some(completion) };
-            if self.sessions.is_empty() || !self.sessions.has(whose(done.token)) {
+            if self.sessions.is_empty() || !self.sessions.is_of(done.token) {
                 return Some(completion);
             }
             let done = match done.token.kind {
                 OpKind::Receive => self.received(done),
                 OpKind::Send => self.sent(done),
                 OpKind::WaitWritable => self.writable(done),
+                OpKind::WaitReadable => {
+                    self.sessions.at(whose(done.token)).set(AWAITED, false);
+                    Some(done)
+                }
                 _ => Some(done),
             };
             if let Some(done) = done {

@@ -17,6 +17,11 @@ pub(super) const BROKEN: u8 = 1 << 1;
 /// The end of its direction was cancelled.
 pub(super) const END_CANCELLED: u8 = 1 << 2;
 
+/// Its next bytes are asked for below.
+pub(super) const AWAITED: u8 = 1 << 3;
+/// There was no memory for what it is to be sent.
+pub(super) const HUNGRY: u8 = 1 << 4;
+
 /// A session in use by a connection.
 #[derive(Debug)]
 pub(super) struct Live {
@@ -24,6 +29,8 @@ pub(super) struct Live {
     /// Where its keys last were.
     place: u32,
     marks: u8,
+    /// The lowest bits of its connection's generation.
+    life: u8,
     pub(super) fault: Option<Fault>,
     /// Only while bytes of it are here.
     work: Option<Box<Work>>,
@@ -38,6 +45,9 @@ pub(super) struct Work {
     /// Its place in the order of those that wait for the rest of a record.
     number: Option<u64>,
     pub(super) output: Option<Output>,
+    /// Its slot is closed in this second at the latest, whether there is memory for close_notify or
+    /// not.
+    pub(super) closes_by: Option<u64>,
 }
 
 /// Sealed bytes on their way.
@@ -67,8 +77,9 @@ pub(super) enum Then {
 }
 
 impl Live {
-    pub(super) fn new(session: Session, received: &[u8]) -> Live {
-        let mut live = Live { session, place: u32::MAX, marks: 0, fault: None, work: None };
+    pub(super) fn new(session: Session, generation: u32, received: &[u8]) -> Live {
+        let (place, marks, life) = (u32::MAX, 0, generation as u8);
+        let mut live = Live { session, place, marks, life, fault: None, work: None };
         if !received.is_empty() {
             live.work().input.push(received);
         }
@@ -142,6 +153,12 @@ impl Sessions {
         self.by_side[side].get(conn).is_some()
     }
 
+    /// Whether a completion is of a side that is secured, and not of one that was there before.
+    pub(super) fn is_of(&self, token: Token) -> bool {
+        let live = self.get((token.conn, token.side));
+        live.is_some_and(|live| live.life == token.generation as u8)
+    }
+
     pub(super) fn has_any(&self, conn: ConnIndex) -> bool {
         Side::BOTH.iter().any(|side| self.has((conn, *side)))
     }
@@ -192,6 +209,14 @@ impl Sessions {
         self.keys.sleep(whose, place);
     }
 
+    /// A side waits for the rest of a record from now on.
+    pub(super) fn wait_from_now(&mut self, whose: Whose) {
+        let number = self.next_number;
+        self.next_number += 1;
+        self.at(whose).work().number = Some(number);
+        self.cut.insert(number, (whose, self.seconds));
+    }
+
     /// Bytes that a side has gathered.
     pub(super) fn gathered_by(&self, whose: Whose) -> usize {
         let work = self.get(whose).and_then(|live| live.work.as_ref());
@@ -206,17 +231,14 @@ impl Sessions {
             return;
         }
         self.gathered_bytes = self.gathered_bytes - before_bytes + now_bytes;
-        let next_number = self.next_number;
-        let work = self.at(whose).work();
-        let number = work.number;
+        let number = self.at(whose).work().number;
         if now_bytes > 0 && number.is_some() && !renew {
             return;
         }
-        work.number = (now_bytes > 0).then_some(next_number);
+        self.at(whose).work().number = None;
         number.and_then(|number| self.cut.remove(&number));
         if now_bytes > 0 {
-            self.cut.insert(self.next_number, (whose, self.seconds));
-            self.next_number += 1;
+            self.wait_from_now(whose);
         }
     }
 }

@@ -83,6 +83,19 @@ pub struct Plan {
     pub prefaces: PrefacePlan,
 }
 
+/// What TLS has in a worker.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TlsCounts {
+    /// Sides that are secured.
+    pub sessions: usize,
+    /// Those of them with expanded keys.
+    pub awake: usize,
+    /// Bytes of records that are not whole.
+    pub gathered_bytes: usize,
+    /// Handshakes under way or awaited.
+    pub handshakes: usize,
+}
+
 /// The longest sleep: often enough for the heartbeat and the checks that come once a second.
 const LONGEST_SLEEP: Duration = Duration::from_secs(1);
 
@@ -196,6 +209,13 @@ impl<R: Ring> Worker<R> {
     /// Where the connection of a slot stands, for a simulation to look into.
     pub fn phase(&mut self, index: ConnIndex) -> Phase {
         self.lives.entry(index).conn.phase()
+    }
+
+    /// What TLS has here, for a simulation to look into.
+    pub fn tls_counts(&self) -> TlsCounts {
+        let (sessions, awake) = self.ring.counts();
+        let handshakes = self.shakes.running() + self.shakes.waiting() + self.dials.running();
+        TlsCounts { sessions, awake, gathered_bytes: self.ring.gathered_bytes(), handshakes }
     }
 
     /// The ring, for a simulation to look into.

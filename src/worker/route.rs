@@ -181,7 +181,7 @@ impl<R: Ring> Worker<R> {
     /// Ends a connection from outside.
     pub(super) fn end(&mut self, index: ConnIndex, reason: Reason) {
         let active = self.lives.entry(index).active.begins();
-        let at_rest = self.time.heard().since(active) >= REST;
+        let at_rest = self.time.heard().since(active) >= REST && !self.ring.owes(index);
         self.apply(index, Event::Ended { reason, at_rest });
     }
 

@@ -33,6 +33,12 @@ impl Prefaces {
         }
     }
 
+    /// Whether a server has got some of what it is asked.
+    pub(super) fn is_asking(&self, index: ConnIndex) -> bool {
+        let client = self.clients.get(&index);
+        matches!(client, Some(Client::Kept(Kept { asked_bytes: 1.., .. })))
+    }
+
     /// What is still to be said to a client or its server by ourselves, where a server gets this
     /// header. Says also what it is to have back: a buffer that those words may need.
     fn words(&mut self, index: ConnIndex, header: &[u8]) -> (Vec<u8>, Option<Chunk>) {
@@ -106,7 +112,7 @@ impl<R: Ring> Worker<R> {
 
     /// A server has answered what it was asked.
     pub(super) fn heed(&mut self, index: ConnIndex, chunk: Chunk) {
-        if self.is_dialled(index) {
+        if self.dials.has(index) {
             return self.heed_dial(index, chunk);
         }
         let consent = self.prefaces.request(index).map(|request| request.consent);

@@ -104,7 +104,8 @@ impl<R: Ring> Worker<R> {
         let Established { session, name, protocol, is_resumed, .. } = established;
         let read = self.prefaces.read(index);
         let (tls, received) = (read.tls.take(), std::mem::take(&mut read.bytes));
-        self.ring.secure(index, Side::Client, session, &received);
+        let life = (index, self.lives.entry(index).generation);
+        self.ring.secure(life, Side::Client, session, &received);
         let counters = &self.routes.line(self.lives.entry(index).route).counters;
         counters.tls_handshakes.add(1);
         counters.tls_resumed.add(u64::from(is_resumed));
@@ -146,7 +147,8 @@ impl<R: Ring> Worker<R> {
     pub(super) fn end_overdue(&mut self) {
         while let Some(index) = self.ring.overdue() {
             self.count_tls_fault(index, TlsFault::LateRecord);
-            self.end(index, Reason::BadTls);
+            // Half a record is owed, however long nothing came: it is cut, and looks so.
+            self.apply(index, Event::Ended { reason: Reason::BadTls, at_rest: false });
         }
     }
 

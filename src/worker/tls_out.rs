@@ -46,6 +46,15 @@ impl Towards {
 pub(super) struct Dials(HashMap<ConnIndex, Shake>);
 
 impl Dials {
+    /// Whether one with this connection's server is under way.
+    pub(super) fn has(&self, index: ConnIndex) -> bool {
+        self.0.contains_key(&index)
+    }
+
+    pub(super) fn running(&self) -> usize {
+        self.0.len()
+    }
+
     /// It is over, or its server is not tried any more.
     pub(super) fn forget(&mut self, index: ConnIndex) {
         if !self.0.is_empty() {
@@ -55,8 +64,11 @@ impl Dials {
 }
 
 impl<R: Ring> Worker<R> {
-    /// Whether a connection's server is spoken to in TLS.
+    /// Whether a connection's server is spoken to in TLS: as it was when it was first asked.
     pub(super) fn is_dialled(&mut self, index: ConnIndex) -> bool {
+        if self.dials.has(index) || self.prefaces.is_asking(index) {
+            return self.dials.has(index);
+        }
         let route = self.lives.entry(index).route;
         self.routes.line(route).towards.is_some()
     }
@@ -112,7 +124,8 @@ impl<R: Ring> Worker<R> {
         match end {
             Ok(established) => {
                 let Established { session, .. } = *established;
-                self.ring.secure(index, Side::Upstream, session, &rest);
+                let life = (index, self.lives.entry(index).generation);
+                self.ring.secure(life, Side::Upstream, session, &rest);
                 self.agreed(index);
             }
             Err(_) => self.not_dialled(index),

@@ -13,6 +13,7 @@ use crate::link::Link;
 use crate::random::mix;
 use crate::ring::SimRing;
 use crate::scenario::Knock;
+use crate::secure;
 
 /// A passive socket.
 #[derive(Debug, Default)]
@@ -96,6 +97,11 @@ impl SimRing {
             }
             let mut new = Link::new(key, knock.peer, &mut self.random, now);
             new.established = true;
+            if let Some(tls) = &self.tls {
+                new.widen(tls.width);
+                let speaks = tls.listeners[knock.listener];
+                new.secure = speaks.then(|| Box::new(secure::End::new(key, false)));
+            }
             match self.wirings[knock.listener] {
                 Wiring::Echo => new.expects = Some(key),
                 Wiring::Hold => new.heeded = false,

@@ -12,8 +12,13 @@ impl Link {
             self.peer.closed = true;
             self.peer.script.clear();
         }
+        let is_flushed = self.flush(now, random);
         let Some(&step) = self.peer.script.front() else { return };
+        if self.secure.is_some() && !self.is_said(step, is_flushed) {
+            return;
+        }
         match step {
+            Step::Send(_) if self.secure.is_some() => {}
             Step::Send(left_bytes) => return self.peer_sends(left_bytes, now, random),
             Step::Pause(millis) => {
                 let until = *self.peer.paused_until.get_or_insert(now + millis);
@@ -38,6 +43,54 @@ impl Link {
         }
         self.peer.script.pop_front();
         self.progress += 1;
+    }
+
+    /// What its TLS has to say goes as far as there is room; whether all of it went.
+    fn flush(&mut self, now: u64, random: &mut Random) -> bool {
+        let Some(end) = &self.secure else { return true };
+        let left_bytes = end.wire.len() as u64 - self.sent_bytes;
+        if left_bytes == 0 || self.peer.finished || self.peer.closed || self.dead() {
+            return true;
+        }
+        if self.closed {
+            self.tell_reset();
+            return true;
+        }
+        let room = self.room_bytes - (self.sent_bytes - self.received_bytes);
+        if room == 0 {
+            return false;
+        }
+        let piece = random.between(1, room).min(left_bytes);
+        if self.sent_bytes == self.received_bytes {
+            self.unread_since = now;
+        }
+        self.sent_bytes += piece;
+        self.progress += piece;
+        piece == left_bytes
+    }
+
+    /// Whether a peer that speaks TLS can go on with this step.
+    fn is_said(&mut self, step: Step, is_flushed: bool) -> bool {
+        let (is_over, key) = (self.end.is_some() || self.dead() || self.closed, self.key);
+        let end = self.secure.as_mut().expect("somebody looked whether it has any");
+        match step {
+            Step::Send(_) if is_over && end.is_shaking() => true,
+            Step::Send(bytes) => {
+                let can = !end.is_shaking();
+                if can && !self.peer.finished {
+                    end.say(bytes, key);
+                    self.progress += 1;
+                }
+                can
+            }
+            Step::Fin | Step::Close if !self.peer.finished && !is_over => {
+                if end.finish() {
+                    self.progress += 1;
+                }
+                is_flushed && end.wire.len() as u64 == self.sent_bytes
+            }
+            _ => true,
+        }
     }
 
     fn peer_finishes(&mut self) {

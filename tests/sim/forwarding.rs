@@ -15,6 +15,7 @@ use crate::border::address_of;
 use crate::fault::Fault;
 use crate::heading::{Expected, Heading};
 use crate::hellos;
+use crate::link::Link;
 use crate::mutation::Mutation;
 use crate::peer::Step;
 use crate::random::Random;
@@ -170,6 +171,11 @@ struct Told {
 }
 
 impl Telling {
+    /// The upstream of a server.
+    pub fn pool_of(&self, server: ServerId) -> usize {
+        self.servers[&server]
+    }
+
     /// How upstreams are told of clients after a change.
     pub fn after(&self, change: Change) -> [Forwarding; 2] {
         let mut pools = self.pools.clone();
@@ -224,6 +230,13 @@ impl SimRing {
         match operation {
             Operation::Open(server, _) => {
                 told.opened += 1;
+                let is_shaking =
+                    |link: &Link| link.secure.as_ref().is_some_and(|it| it.is_shaking());
+                let link = &self.links[client];
+                assert!(
+                    !is_shaking(link),
+                    "a server is asked for client {client} in its handshake"
+                );
                 self.check_open(client, self.telling.servers[&server]);
             }
             Operation::Receive if token.side == Side::Client && told.opened == 0 => {

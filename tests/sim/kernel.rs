@@ -12,6 +12,7 @@ use crate::peer::{Peer, Step};
 use crate::pipes::is_pipe;
 use crate::random::{Random, mix};
 use crate::ring::{Op, Posted, SimRing, Submitted};
+use crate::secure;
 
 /// The most that one turn adds to the clock of patience: while a worker does not run, or the clock
 /// jumps, it is not late.
@@ -438,6 +439,9 @@ impl SimRing {
         }
         let mut link = Link::new(key, peer, &mut self.random, now);
         link.server = true;
+        if let Some(tls) = &self.tls {
+            link.widen(tls.width);
+        }
         self.slots[Side::Upstream as usize][conn.0 as usize] = Some(self.links.len());
         self.links.push(link);
         Ok(0)
@@ -448,6 +452,8 @@ impl SimRing {
         let Link { key: expects, portless, .. } = self.links[client];
         let (now, begins_at) = (self.now(), self.taken_of(client));
         let heading = self.heading_for(client, server);
+        let pool = self.telling.pool_of(server);
+        let speaks = self.tls.as_ref().is_some_and(|tls| tls.pools[pool]);
         let link = &mut self.links[index];
         link.answer.and_then(|(_, answer)| answer.err()).map_or(Ok(()), Err)?;
         link.established = true;
@@ -457,6 +463,7 @@ impl SimRing {
         link.expects = Some(expects);
         link.begins_at = begins_at;
         link.heading = heading;
+        link.secure = speaks.then(|| Box::new(secure::End::new(link.key, true)));
         link.wake_by(now);
         if matches!(link.peer.script.front(), Some(Step::Send(_))) {
             self.faults.note(Fault::ServerFirst);

@@ -10,6 +10,7 @@ use crate::fault::{Fault, Faults};
 use crate::heading::Heading;
 use crate::peer::{Peer, Reading};
 use crate::random::{Random, pattern};
+use crate::secure;
 
 /// poll(2) bits.
 pub const IN: u32 = 0x0001;
@@ -112,6 +113,8 @@ pub struct Link {
     pub given_up: bool,
 
     pub peer: Peer,
+    /// Its TLS, if it speaks that.
+    pub secure: Option<Box<secure::End>>,
     /// Somebody reads what the peer sends.
     pub heeded: bool,
     /// The peer sent RST, whenever.
@@ -168,6 +171,7 @@ impl Link {
             asked: u64::MAX,
             given_up: false,
             peer,
+            secure: None,
             heeded: true,
             peer_aborted: false,
             wake: now,
@@ -259,6 +263,9 @@ impl Link {
         self.unread_since = now;
         self.progress += length_bytes;
         self.wake_by(now);
+        if let Some(end) = &self.secure {
+            return end.wire[from as usize..][..length_bytes as usize].to_vec();
+        }
         (from..from + length_bytes).map(|offset| pattern(self.key, offset)).collect()
     }
 
@@ -275,7 +282,10 @@ impl Link {
             return Err(Errno::EAGAIN);
         }
         self.queue.extend(&bytes[..fits]);
-        self.heading.feed(&bytes[..fits]);
+        match &mut self.secure {
+            Some(end) => end.was_sent(&bytes[..fits]),
+            None => self.heading.feed(&bytes[..fits]),
+        }
         self.taken_bytes += fits as u64;
         self.makes_way(now);
         self.progress += fits as u64;
@@ -407,15 +417,28 @@ impl Link {
             if self.peer.finished {
                 faults.note(Fault::HalfClosed);
             }
-            for _ in 0..random.between(1, most) {
-                let byte = self.queue.pop_front().expect("at most as many as wait");
-                self.deliver(byte);
+            let bytes = random.between(1, most) as usize;
+            let piece: Vec<u8> = self.queue.drain(..bytes).collect();
+            match &mut self.secure {
+                Some(end) => {
+                    end.hear(&piece, self.expects);
+                    self.delivered_bytes += bytes as u64;
+                    self.progress += bytes as u64;
+                }
+                None => piece.into_iter().for_each(|byte| self.deliver(byte)),
             }
         }
         if self.queue.is_empty() && self.fin_queued && self.end.is_none() {
             self.end = Some(End::Fin);
             self.progress += 1;
         }
+    }
+
+    /// Its wires and buffers are so much wider.
+    pub fn widen(&mut self, by: u64) {
+        self.room_bytes *= by;
+        self.queue_bytes *= by as usize;
+        self.peer.room_bytes *= by;
     }
 
     fn deliver(&mut self, byte: u8) {

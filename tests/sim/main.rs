@@ -38,6 +38,7 @@ mod regressions;
 mod ring;
 mod run;
 mod scenario;
+mod secure;
 mod sources;
 mod tally;
 mod transfer;
@@ -51,6 +52,7 @@ use std::time::Instant;
 use fault::{Fault, KINDS};
 use mutation::Mutation;
 use run::run;
+use secure::Seen;
 use tally::Tally;
 
 /// Seeds that a plain `cargo test` runs.
@@ -128,24 +130,68 @@ fn every_seed_keeps_the_books_and_every_fault_fires() {
     assert!(idle.is_empty(), "counters that never moved: {idle:?}");
 }
 
+/// Seeds of runs in TLS, where all run.
+const TLS_SEEDS: u64 = 400;
+
+#[test]
+fn every_seed_of_tls_keeps_the_books_and_everything_happens() {
+    let seeds = from_environment("SIM_TLS_SEEDS").unwrap_or(TLS_SEEDS);
+    let (next, failures) = (AtomicU64::new(0), Mutex::new(Vec::new()));
+    let seen = Mutex::new([0; Seen::ALL.len()]);
+    let began = Instant::now();
+    let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get());
+    std::thread::scope(|scope| {
+        for _ in 0..cores {
+            scope.spawn(|| {
+                loop {
+                    let nth = next.fetch_add(1, Ordering::Relaxed);
+                    if nth >= seeds || failures.lock().unwrap().len() >= 20 {
+                        return;
+                    }
+                    let seed = secure::SEEDS | nth;
+                    match run(seed, Mutation::None, false) {
+                        Ok(report) => {
+                            let mut seen = seen.lock().unwrap();
+                            seen.iter_mut().zip(report.seen).for_each(|(sum, one)| *sum += one);
+                        }
+                        Err(message) => failures.lock().unwrap().push((seed, message)),
+                    }
+                }
+            });
+        }
+    });
+    println!("{seeds} seeds in TLS in {:?}", began.elapsed());
+    let mut failures = failures.into_inner().unwrap();
+    failures.sort();
+    let failures: Vec<String> = failures.iter().map(|(s, message)| failure(*s, message)).collect();
+    assert!(failures.is_empty(), "{} failures\n{}", failures.len(), failures.join("\n"));
+    let seen = seen.into_inner().unwrap();
+    Seen::ALL.iter().for_each(|one| println!("{:>9} {one:?}", seen[*one as usize]));
+    let never: Vec<_> = Seen::ALL.iter().filter(|one| seen[**one as usize] == 0).collect();
+    assert!(never.is_empty(), "what never happened: {never:?}");
+}
+
 #[test]
 fn a_seed_means_the_same_run_every_time() {
     for seed in 0..20 {
+        assert_eq!(run(seed, Mutation::None, false), run(seed, Mutation::None, false));
+        let seed = secure::SEEDS | seed;
         assert_eq!(run(seed, Mutation::None, false), run(seed, Mutation::None, false));
     }
 }
 
 #[test]
 fn the_oracle_notices_every_mutant() {
-    let escaped: Vec<Mutation> = Mutation::BROKEN
-        .into_iter()
-        .filter(|&mutation| {
-            let caught = (0..SEEDS).find(|&seed| {
+    let all = Mutation::BROKEN.map(|mutation| (mutation, 0));
+    let of_tls = Mutation::OF_TLS.map(|mutation| (mutation, secure::SEEDS));
+    let escaped: Vec<Mutation> = (all.into_iter().chain(of_tls))
+        .filter_map(|(mutation, first)| {
+            let caught = (first..first + SEEDS).find(|&seed| {
                 run(seed, mutation, false)
                     .is_err_and(|message| message.contains(mutation.symptom()))
             });
             println!("{mutation:?}: {caught:?}");
-            caught.is_none()
+            caught.is_none().then_some(mutation)
         })
         .collect();
     assert!(escaped.is_empty(), "mutants that nobody noticed: {escaped:?}");

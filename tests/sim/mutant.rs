@@ -74,6 +74,9 @@ impl Mutant {
         if self.breaks(Mutation::DropsTail) {
             return self.fake(token, Ok(chunk.length_bytes));
         }
+        if self.is_close_notify(token, chunk) && self.breaks(Mutation::DropsCloseNotify) {
+            return self.fake(token, Ok(chunk.length_bytes));
+        }
         let chunk = self.bent(chunk);
         self.inner.start(token, Operation::Send(chunk));
         if self.breaks(Mutation::SendsTwice) {
@@ -82,6 +85,19 @@ impl Mutant {
         if self.breaks(Mutation::ReleasesEarly) {
             self.inner.release(chunk.buffer);
         }
+    }
+
+    /// Whether this looks like the alert that ends a side's TLS.
+    fn is_close_notify(&self, token: Token, chunk: Chunk) -> bool {
+        const BYTES: u32 = 5 + 2 + 1 + 16;
+        chunk.length_bytes == BYTES && self.is_secured(token)
+    }
+
+    /// Whether a side has a session.
+    fn is_secured(&self, token: Token) -> bool {
+        let link = self.inner.link_at(token.conn, token.side);
+        let end = link.and_then(|link| self.inner.links[link].secure.as_ref());
+        end.is_some_and(|end| !end.is_shaking())
     }
 
     /// Whether `operation` is left out and answered by nobody but us.
@@ -153,6 +169,11 @@ impl Mutant {
             }
             (OpKind::Receive, Ok(1..)) if self.breaks(Mutation::LosesData) => {
                 (done.result, done.buffer) = (Err(Errno::EAGAIN), None);
+            }
+            (OpKind::Receive, Ok(bytes @ 2..))
+                if self.is_secured(done.token) && self.breaks(Mutation::ForgetsGathered) =>
+            {
+                done.result = Ok(bytes - 1);
             }
             (OpKind::Receive, Ok(1..)) if self.is_beaten(done.token) => {
                 (done.result, done.buffer) = (Err(Errno::ECANCELED), None);

@@ -138,6 +138,14 @@ pub enum Mutation {
     LeaksSource,
     /// Places of those who are read come home (broken by the run, not here).
     LeaksPlace,
+    /// Clients that speak TLS are read: their listener ends none.
+    ForgetsTls,
+    /// Servers that speak TLS are spoken to so.
+    ForgetsTlsOut,
+    /// A whole stream is closed by close_notify: it is not sent.
+    DropsCloseNotify,
+    /// What is gathered is whole: a byte of it is forgotten.
+    ForgetsGathered,
     /// Permits come home (broken by the run, not here).
     LeaksPermit,
     /// Connections per server come home (broken by the run, not here).
@@ -145,6 +153,14 @@ pub enum Mutation {
 }
 
 impl Mutation {
+    /// What the runs in TLS must show.
+    pub const OF_TLS: [Mutation; 4] = [
+        Mutation::ForgetsTls,
+        Mutation::ForgetsTlsOut,
+        Mutation::DropsCloseNotify,
+        Mutation::ForgetsGathered,
+    ];
+
     /// Everything that the oracle must notice.
     pub const BROKEN: [Mutation; 68] = [
         Mutation::KeepsBuffer,
@@ -281,6 +297,9 @@ impl Mutation {
             Mutation::LeavesTarpit => "was held for less than its time",
             Mutation::LeaksSource => "sources did not come home",
             Mutation::LeaksPlace => "places did not come home",
+            Mutation::ForgetsTls => "in its handshake",
+            Mutation::ForgetsTlsOut | Mutation::ForgetsGathered => "of the gateway's is wrong",
+            Mutation::DropsCloseNotify => "without close_notify",
             Mutation::LeaksPermit => "permits did not come home",
             Mutation::LeaksServer => "connections did not come home",
         }

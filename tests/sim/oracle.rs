@@ -13,6 +13,7 @@ use crate::ends::End as Ended;
 use crate::link::{End, Link};
 use crate::ring::{Op, SimRing};
 use crate::scenario::Scenario;
+use crate::secure;
 
 /// Every client that a worker holds, and every credit for one more, is covered by a permit, except
 /// those that are to be reset at a limit.
@@ -52,6 +53,11 @@ pub fn check_quiet(ring: &SimRing, after: Duration) {
     const SLACK_MILLIS: u64 = 2500;
     let most = 2 * after.as_millis() as u64 + SLACK_MILLIS;
     for op in ring.ops.iter().filter(|op| op.operation == Operation::Receive && !op.over) {
+        // A handshake has a time of its own.
+        let link = ring.link_at(op.token.conn, op.token.side).map(|link| &ring.links[link]);
+        if link.is_some_and(|link| link.secure.is_some() && !link.joined) {
+            continue;
+        }
         let quiet = is_quiet(ring, op.token.conn, op.started, most);
         assert!(!quiet, "a receive waits on a quiet connection: {:?}", op.token);
     }
@@ -98,7 +104,10 @@ pub fn judge(ring: &SimRing, scenario: &Scenario, held: bool) {
         assert!(link.closed, "{name} was accepted and neither served nor reset");
         let end = ring.ends.of(client);
         let end = end.unwrap_or_else(|| panic!("{name} has no end in its slot"));
-        end.check(&name, scenario, listener, ordered);
+        let is_secured = scenario.is_any_secured(listener);
+        if !is_secured {
+            end.check(&name, scenario, listener, ordered);
+        }
         let outside = end.is_from_outside();
         match scenario.wirings[listener] {
             _ if !link.served => {
@@ -108,6 +117,16 @@ pub fn judge(ring: &SimRing, scenario: &Scenario, held: bool) {
                 assert!(resets, "{name} was refused though it should have waited");
                 judge_unjoined(&name, link, outside);
             }
+            _ if is_secured => match (scenario.wirings[listener], ring.joined.get(&client)) {
+                (Wiring::Pair, Some(&upstream)) => {
+                    let name = format!("{name} with server link {upstream}");
+                    secure::judge(&name, end, [link, &ring.links[upstream]]);
+                }
+                (Wiring::Echo, _) if !end.is_before_join() => {
+                    secure::judge(&name, end, [link, link]);
+                }
+                _ => secure::judge_unjoined(&name, link),
+            },
             Wiring::Pair => match ring.joined.get(&client) {
                 Some(&upstream) => {
                     let name = format!("{name} with server link {upstream}");

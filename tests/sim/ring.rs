@@ -19,6 +19,7 @@ use crate::pipes::{Pipes, is_pipe};
 use crate::prefaces::Asked;
 use crate::random::Random;
 use crate::scenario::{Knock, Shape};
+use crate::secure::Securing;
 use crate::sources::Gate;
 use crate::unkind::Repeats;
 
@@ -98,6 +99,8 @@ pub struct SimRing {
     pub telling: Telling,
     /// Clients begin with hellos.
     pub hellos: bool,
+    /// Who speaks TLS.
+    pub tls: Option<Securing>,
     /// Accepted links and their listener.
     pub origin: BTreeMap<usize, usize>,
     /// Client links and the upstream link that each was joined to.
@@ -153,6 +156,7 @@ impl SimRing {
             gate: Gate::default(),
             telling: Telling::default(),
             hellos: false,
+            tls: None,
             origin: BTreeMap::new(),
             joined: BTreeMap::new(),
             knocks: VecDeque::new(),
@@ -304,6 +308,10 @@ impl SimRing {
         else {
             return;
         };
+        // What comes before it is its handshake.
+        if self.links[upstream].secure.as_ref().is_some_and(|end| !end.is_answered) {
+            return;
+        }
         self.links[upstream].joined = true;
         self.links[client].joined = true;
         self.links[client].expects = Some(self.links[upstream].key);

@@ -10,7 +10,9 @@ use portcullis::budget::Budget;
 use portcullis::config::Balance;
 use portcullis::conn::Reason;
 use portcullis::topology::Gone;
-use portcullis::worker::{AccessPlan, AccessQueue, Order, Plan, Settings, Worker, mailbox};
+use portcullis::worker::{
+    AccessPlan, AccessQueue, Order, Plan, Settings, TlsCounts, Worker, mailbox,
+};
 
 use crate::accepts::Listener;
 use crate::asker::Asker;
@@ -30,6 +32,7 @@ use crate::prefaces::{self, Readings};
 use crate::random::Random;
 use crate::ring::SimRing;
 use crate::scenario::{Access, Scenario, Stop};
+use crate::secure::Seen;
 use crate::sources::{Book, Gate};
 use crate::tally::Tally;
 use crate::world::World;
@@ -61,6 +64,8 @@ pub struct Report {
     pub clients: u64,
     /// Counts of what goes wrong.
     pub rare: [u64; counts::RARE],
+    /// What peers that speak TLS did.
+    pub seen: [u64; Seen::ALL.len()],
 }
 
 struct Run {
@@ -173,6 +178,7 @@ impl Run {
         ring.wirings = scenario.wirings.clone();
         ring.prefaces = scenario.prefaces.clone();
         ring.hellos = scenario.hellos;
+        ring.tls = scenario.tls.clone();
         ring.gate = scenario.keepings.as_ref().map(Gate::new).unwrap_or_default();
         if scenario.workers > 1 {
             ring.longest_nap = 10;
@@ -427,6 +433,9 @@ impl Run {
         }
         let is_home = |worker: &mut Worker<Mutant>| worker.prefaces().is_empty();
         assert!(self.workers.iter_mut().all(is_home), "places did not come home");
+        let sessions: Vec<_> = self.workers.iter().map(|worker| worker.tls_counts()).collect();
+        let none = sessions.iter().all(|counts| *counts == TlsCounts::default());
+        assert!(none, "sessions did not come home: {sessions:?}");
         if self.mutation == Mutation::LeaksPermit {
             self.budget.lease(1);
         }
@@ -443,8 +452,14 @@ impl Run {
             assert!(!permits.anyone_waits(), "clients are counted that are gone");
         }
         assert!(!self.world.any_open(), "a server's connections did not come home");
-        let mut report =
-            Report { fired: [0; KINDS], turns, millis, clients: 0, rare: [0; counts::RARE] };
+        let mut report = Report {
+            fired: [0; KINDS],
+            turns,
+            millis,
+            clients: 0,
+            rare: [0; counts::RARE],
+            seen: Default::default(),
+        };
         for worker in 0..self.workers.len() {
             let ring = &mut self.workers[worker].ring().inner;
             let counters = &self.tallies[worker];
@@ -457,6 +472,10 @@ impl Run {
             let killed = counters.over_listeners(|one| one.closed[Reason::Killed as usize].get());
             assert!(killed <= self.asker.killed[worker], "connections killed were miscounted");
             report.clients += ring.origin.len() as u64;
+            for link in &ring.links {
+                let seen = link.secure.as_ref().map(|end| end.seen(link.server));
+                seen.into_iter().flatten().for_each(|seen| report.seen[seen as usize] += 1);
+            }
             for (sum, fired) in report.fired.iter_mut().zip(ring.faults.fired) {
                 *sum += fired;
             }

@@ -17,6 +17,7 @@ use crate::peer::Peer;
 use crate::ports;
 use crate::prefaces::{self, Asked};
 use crate::random::Random;
+use crate::secure::{self, Securing};
 use crate::world::Change;
 
 /// How large a ring is.
@@ -129,6 +130,8 @@ pub struct Scenario {
     pub hellos: bool,
     /// Who may come, and how many of one source.
     pub keepings: Option<Keepings>,
+    /// Who speaks TLS.
+    pub tls: Option<Securing>,
     /// How servers are told of clients.
     pub tellings: Tellings,
     /// In the order of their moments.
@@ -169,7 +172,8 @@ impl Scenario {
         let otherwise = if evict.is_some() { AtLimit::Evict } else { AtLimit::Queue };
         let at_limit = if resets { AtLimit::Reset } else { otherwise };
         let servers = random.between(1, 3) as usize;
-        Scenario {
+        let mut scenario = Scenario {
+            tls: None,
             steers: steers(seed, wirings.len(), servers),
             returns: drains::returns(seed),
             drains_parts: !drains::of_parts(seed, wirings.len()).is_empty(),
@@ -201,13 +205,18 @@ impl Scenario {
             kills: outside && random.percent(40),
             shape,
             random,
-        }
+        };
+        secure::obey(seed, &mut scenario);
+        scenario
     }
 
     /// How long the preface of a listener's clients may take, if they have one.
     pub fn preface_within(&self, listener: usize) -> Option<Duration> {
         if self.hellos && self.wirings[listener] == Wiring::Pair {
             return Some(hellos::WITHIN);
+        }
+        if self.is_secured(listener) {
+            return self.tls.as_ref().map(|tls| tls.within);
         }
         let asked = self.prefaces.as_ref()?;
         asked.prefaces[listener].map(|_| asked.within)
@@ -227,6 +236,7 @@ impl Scenario {
         timed
             || self.prefaces.is_some()
             || self.hellos
+            || self.tls.is_some()
             || self.keepings.is_some()
             || self.evict.is_some()
             || self.drains_parts

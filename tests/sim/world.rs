@@ -10,6 +10,7 @@ use portcullis::config::{
 };
 use portcullis::conn::Wiring;
 use portcullis::metrics::WorkerCounters;
+use portcullis::tls::Loaded;
 use portcullis::topology::{Asked, Gate, GateSpec, Gone, Register, Route, Topology, UpstreamKind};
 use portcullis::upstream::{Rules, Servers};
 
@@ -74,6 +75,8 @@ pub struct World {
     keepings: Vec<Keeping>,
     /// Clients begin with hellos.
     hellos: bool,
+    /// The files of those that speak TLS.
+    loaded: Option<Loaded>,
     /// By listener: where clients go that ask for it by name.
     pub names: Vec<Arc<OtherRoute>>,
 }
@@ -120,6 +123,9 @@ impl World {
             }
             upstreams.push(other);
         }
+        if let Some(tls) = &scenario.tls {
+            tls.write(&mut listeners, &mut upstreams, mutation);
+        }
         let workers = 0..scenario.workers;
         let gates = workers.flat_map(|owner| {
             let own = move |listener| gate(listener, owner);
@@ -138,6 +144,7 @@ impl World {
             all_down: scenario.all_down,
             terms: scenario.terms.clone(),
             hellos: scenario.hellos,
+            loaded: scenario.tls.as_ref().map(|tls| tls.loaded()),
             later: scenario.tellings.later.iter().map(broken).collect(),
             keepings: scenario.keepings.iter().flat_map(|all| all.later.clone()).collect(),
             names: scenario.wirings.iter().map(|_| Arc::default()).collect(),
@@ -168,8 +175,12 @@ impl World {
         }
         let is_there = |gate: &&GateSpec| listeners.iter().any(|one| one.name == gate.listener);
         let gates: Vec<_> = self.gates.iter().filter(is_there).cloned().collect();
-        let asked =
-            Asked { listeners: &listeners, upstreams: &upstreams, gates: &gates, tls: None };
+        let asked = Asked {
+            listeners: &listeners,
+            upstreams: &upstreams,
+            gates: &gates,
+            tls: self.loaded.as_ref(),
+        };
         let next = self.register.next(&self.topology, asked).expect("few of each kind");
         self.gone = self.topology.gone(&next);
         self.topology = next;

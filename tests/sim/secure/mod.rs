@@ -1,0 +1,132 @@
+//! Runs in which clients speak TLS to listeners that end it, and servers are spoken to in TLS.
+//!
+//! They have seeds of their own, so that all others mean what they meant before there were any:
+//! `SIM_SEED=$((1 << 40 | 7))` is the seventh.
+
+mod end;
+mod judge;
+mod material;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use portcullis::config::{self, AtLimit};
+use portcullis::conn::Wiring;
+use portcullis::tls::Loaded;
+
+use crate::forwarding::Tellings;
+use crate::mutation::Mutation;
+use crate::peer::Step;
+use crate::random::Random;
+use crate::scenario::{Scenario, Steer};
+use crate::world::{Change, POOLS, name_of};
+
+pub use end::{End, Seen};
+pub use judge::{judge, judge_unjoined};
+
+/// The seeds of these runs have this bit.
+pub const SEEDS: u64 = 1 << 40;
+
+/// Which parts of a run are in TLS.
+#[derive(Clone, Debug)]
+pub struct Securing {
+    /// By listener.
+    pub listeners: Vec<bool>,
+    /// By upstream.
+    pub pools: [bool; 2],
+    /// How long a client's handshake may take.
+    pub within: Duration,
+    /// By how much the wires are wider than others.
+    pub width: u64,
+}
+
+/// Whether a run is one of these.
+pub fn are_drawn(seed: u64) -> bool {
+    seed & SEEDS > 0
+}
+
+/// Makes a run one of these.
+pub fn obey(seed: u64, scenario: &mut Scenario) {
+    if !are_drawn(seed) {
+        return;
+    }
+    let mut random = Random::new(seed.rotate_left(36));
+    let listeners: Vec<bool> = scenario.wirings.iter().map(|_| random.percent(80)).collect();
+    let pools = [random.percent(50), random.percent(50)];
+    let within = Duration::from_millis(random.pick(&[200, 3000, 20_000]));
+    let width = random.pick(&[1, 8, 100]);
+    scenario.tls = Some(Securing { listeners, pools, within, width });
+    (scenario.prefaces, scenario.hellos, scenario.keepings) = (None, false, None);
+    (scenario.evict, scenario.access) = (None, None);
+    if scenario.at_limit == AtLimit::Evict {
+        scenario.at_limit = AtLimit::Queue;
+    }
+    scenario.tellings = Tellings { places: random.pick(&[1, 3, 100]), ..Tellings::default() };
+    let shape = &mut scenario.shape;
+    shape.buffer_bytes = random.pick(&[64, 256, 1500, 16_384, 20_000]);
+    let least = u64::from(shape.buffer_bytes).min(16_384) + 60;
+    shape.parked_bytes = least + random.pick(&[0, 30, 500, 40_000]);
+    shape.largest_send = random.pick(&[5, 600, 3000, 40_000]);
+    scenario.timeouts.connect = Duration::from_millis(random.pick(&[100, 1000, 6000]));
+    let is_of_others = |change: &Change| {
+        matches!(change, Change::Reread(..) | Change::Retell(..) | Change::Rekeep(..))
+    };
+    scenario.steers.retain(|(_, steer)| !matches!(steer, Steer::Change(it) if is_of_others(it)));
+    let scale = random.pick(&[1, 1, 10, 100]);
+    for step in scenario.knocks.iter_mut().flat_map(|knock| &mut knock.peer.script) {
+        if let Step::Send(bytes) = step {
+            *bytes *= scale;
+        }
+    }
+}
+
+impl Securing {
+    /// What workers have of files.
+    pub fn loaded(&self) -> Loaded {
+        let material = material::get();
+        let its = |nth: &usize| self.listeners[*nth];
+        let listeners = (0..self.listeners.len()).filter(its);
+        let listeners = listeners.map(|nth| (name_of(nth), material.of_listener.clone()));
+        let upstreams = (0..2).filter(|pool| self.pools[*pool]);
+        let upstreams = upstreams.map(|pool| (POOLS[pool].to_owned(), material.of_pool.clone()));
+        let (listeners, upstreams): (BTreeMap<_, _>, BTreeMap<_, Arc<_>>) =
+            (listeners.collect(), upstreams.collect());
+        Loaded { listeners, upstreams, warnings: Vec::new() }
+    }
+
+    /// What their config says.
+    pub fn write(
+        &self,
+        listeners: &mut [(config::Listener, bool)],
+        upstreams: &mut [config::Upstream],
+        mutation: Mutation,
+    ) {
+        let material = material::get();
+        for (nth, (listener, _)) in listeners.iter_mut().enumerate() {
+            let is_secured = self.listeners[nth] && mutation != Mutation::ForgetsTls;
+            listener.tls = is_secured.then(|| material.listener.clone());
+            listener.preamble.timeout = self.within;
+        }
+        for upstream in upstreams {
+            let pool = POOLS.iter().position(|pool| *pool == upstream.name);
+            let is_secured = pool.is_some_and(|pool| self.pools[pool]);
+            let is_secured = is_secured && mutation != Mutation::ForgetsTlsOut;
+            upstream.tls = is_secured.then(|| material.pool.clone());
+        }
+    }
+}
+
+impl Scenario {
+    /// Whether a listener's clients speak TLS, which may end here.
+    pub fn is_secured(&self, listener: usize) -> bool {
+        self.tls.as_ref().is_some_and(|tls| tls.listeners[listener])
+    }
+
+    /// Whether somebody on the way of a listener's bytes may speak TLS.
+    pub fn is_any_secured(&self, listener: usize) -> bool {
+        let is_pair = self.wirings[listener] == Wiring::Pair;
+        let pools = self.tls.as_ref().is_some_and(|tls| tls.pools.contains(&true));
+        self.is_secured(listener) || is_pair && pools
+    }
+}
