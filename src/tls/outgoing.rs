@@ -20,7 +20,8 @@ impl<R: Ring> Secured<R> {
             return self.below.start(token, Operation::Send(output.sealed));
         }
         if live.has(BROKEN) || live.session.is_closed() {
-            return self.make(token, Err(Errno::EPIPE));
+            let error = live.fault.map_or(Errno::EPIPE, |_| BAD_RECORD);
+            return self.make(token, Err(error));
         }
         let length_bytes = chunk.length_bytes.min(PLAIN_MAX as u32);
         let plain = Chunk { length_bytes, ..chunk };
@@ -133,6 +134,18 @@ impl<R: Ring> Secured<R> {
         match self.can_say_close(token) {
             true => self.hungry.push((token, Operation::Shutdown)),
             false => self.below.start(token, Operation::Shutdown),
+        }
+    }
+
+    /// Closes the slot, after close_notify where that is due: it waits for memory rather than to
+    /// cut a whole stream off.
+    pub(super) fn end_and_close(&mut self, token: Token) {
+        if self.say_close(token, Then::Close) {
+            return;
+        }
+        match self.can_say_close(token) {
+            true => self.hungry.push((token, Operation::Close)),
+            false => self.close(token),
         }
     }
 

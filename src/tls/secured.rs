@@ -80,6 +80,12 @@ impl<R: Ring> Secured<R> {
         (self.sessions.count(), self.sessions.keys.awake())
     }
 
+    /// Whether something of a side was received that nobody got: a part of a record, at least.
+    pub fn is_amid_record(&self, conn: ConnIndex) -> bool {
+        !self.sessions.is_empty()
+            && Side::BOTH.iter().any(|side| self.sessions.gathered_by((conn, *side)) > 0)
+    }
+
     /// A connection that waits for the rest of a record for too long, or longest where what all of
     /// them have sent of such takes too much memory. To be asked until there is none, once a
     /// second; each is named once.
@@ -181,8 +187,7 @@ impl<R: Ring> Layer for Secured<R> {
                 self.sessions.at(whose(token)).set(BROKEN, true);
                 self.below.start(token, operation);
             }
-            Operation::Close if self.say_close(token, Then::Close) => {}
-            Operation::Close => self.close(token),
+            Operation::Close => self.end_and_close(token),
             _ => self.below.start(token, operation),
         }
     }

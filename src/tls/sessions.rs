@@ -56,7 +56,7 @@ pub(super) struct Output {
 /// What follows when sealed bytes are sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Then {
-    /// The worker is told.
+    /// The worker hears of it.
     Tell,
     /// They are close_notify: the direction is ended.
     End,
@@ -198,9 +198,10 @@ impl Sessions {
         work.map_or(0, |work| work.input.held_bytes())
     }
 
-    /// Counts what a side has gathered, of which so many bytes were counted before. `renew`: a
-    /// record was whole meanwhile, so that it waits for another one from now on.
-    pub(super) fn count_gathered(&mut self, whose: Whose, before_bytes: usize, renew: bool) {
+    /// Counts what a side has gathered, of which so many bytes were counted before. While the rest
+    /// of a record is awaited of it, it has a place in the order; `is_fed`: somebody has data of it
+    /// and has not asked for more yet, so that nothing is awaited.
+    pub(super) fn count_gathered(&mut self, whose: Whose, before_bytes: usize, is_fed: bool) {
         let now_bytes = self.gathered_by(whose);
         if now_bytes == 0 && before_bytes == 0 {
             return;
@@ -208,15 +209,42 @@ impl Sessions {
         self.gathered_bytes = self.gathered_bytes - before_bytes + now_bytes;
         let next_number = self.next_number;
         let work = self.at(whose).work();
-        let number = work.number;
-        if now_bytes > 0 && number.is_some() && !renew {
-            return;
+        match (now_bytes > 0 && !is_fed, work.number) {
+            (true, None) => {
+                work.number = Some(next_number);
+                self.cut.insert(next_number, (whose, self.seconds));
+                self.next_number += 1;
+            }
+            (false, Some(number)) => {
+                work.number = None;
+                self.cut.remove(&number);
+            }
+            (true, Some(_)) | (false, None) => {}
         }
-        work.number = (now_bytes > 0).then_some(next_number);
-        number.and_then(|number| self.cut.remove(&number));
-        if now_bytes > 0 {
-            self.cut.insert(self.next_number, (whose, self.seconds));
-            self.next_number += 1;
-        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tls::Suite;
+
+    #[test]
+    fn the_rest_of_a_record_is_awaited_only_of_a_side_that_is_received_from() {
+        let (mut sessions, whose) = (Sessions::default(), (ConnIndex(7), Side::Client));
+        let session = Session::tls13(Suite::Aes128GcmSha256, (&[1; 32], 0), (&[2; 32], 0));
+        sessions.put(whose, Live::new(session, &[23, 3, 3, 0, 100, 1]));
+        assert!(sessions.cut.is_empty(), "nobody has asked for its bytes");
+        sessions.count_gathered(whose, 6, false);
+        sessions.seconds += 100;
+        sessions.count_gathered(whose, 6, false);
+        assert_eq!(sessions.cut.values().next(), Some(&(whose, 0)), "it waits all the while");
+        // A server that does not read keeps the rest of it away for any time.
+        sessions.count_gathered(whose, 6, true);
+        assert!(sessions.cut.is_empty());
+        sessions.count_gathered(whose, 6, false);
+        assert_eq!(sessions.cut.values().next(), Some(&(whose, 100)), "it begins again");
+        sessions.take(whose);
+        assert!(sessions.cut.is_empty() && sessions.gathered_bytes == 0);
     }
 }

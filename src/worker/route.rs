@@ -181,7 +181,8 @@ impl<R: Ring> Worker<R> {
     /// Ends a connection from outside.
     pub(super) fn end(&mut self, index: ConnIndex, reason: Reason) {
         let active = self.lives.entry(index).active.begins();
-        let at_rest = self.time.heard().since(active) >= REST;
+        let is_old = self.time.heard().since(active) >= REST;
+        let at_rest = is_old && !self.ring.is_amid_record(index);
         self.apply(index, Event::Ended { reason, at_rest });
     }
 

@@ -146,7 +146,8 @@ impl<R: Ring> Worker<R> {
     pub(super) fn end_overdue(&mut self) {
         while let Some(index) = self.ring.overdue() {
             self.count_tls_fault(index, TlsFault::LateRecord);
-            self.end(index, Reason::BadTls);
+            // A part of a record is owed, however long nothing came.
+            self.apply(index, Event::Ended { reason: Reason::BadTls, at_rest: false });
         }
     }
 
