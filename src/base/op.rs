@@ -214,6 +214,11 @@ impl InFlight {
         InFlight(self.0 & kinds.0)
     }
 
+    /// The same but for `kind`.
+    pub const fn without(self, kind: OpKind) -> InFlight {
+        InFlight(self.0 & !InFlight::only(kind).0)
+    }
+
     /// Each kind in it.
     pub fn kinds(self) -> impl Iterator<Item = OpKind> {
         OpKind::ALL.into_iter().filter(move |kind| self.has(*kind))

@@ -4,7 +4,7 @@ use super::{
     Action, Actions, Connection, Input, Lane, Lapse, Mark, Patience, Phase, Reason, Shortage,
     Stage, Wiring,
 };
-use crate::base::{BySide, InFlight, OpKind, Operation, Side};
+use crate::base::{BAD_RECORD, BySide, CUT_OFF, Errno, InFlight, OpKind, Operation, Side};
 
 /// The reason of a connection that has no other yet.
 pub(super) const UNKNOWN: Reason = Reason::ClosedByClient;
@@ -14,6 +14,13 @@ impl Connection {
     pub(super) fn note_reason(&mut self, reason: Reason) {
         if self.reason == UNKNOWN {
             self.reason = reason;
+        }
+    }
+
+    /// Where a side's records are wrong, that is the cause, whichever direction hears of it first.
+    pub(super) fn note_error(&mut self, error: Errno) {
+        if matches!(error, BAD_RECORD | CUT_OFF) {
+            self.note_reason(Reason::BadTls);
         }
     }
 

@@ -1,7 +1,7 @@
 //! Bytes, FINs and resets between two joined sides.
 
 use super::{Action, Actions, Connection, Input, Lane, Mark, Passage, Phase, Reason, Wiring};
-use crate::base::{BAD_RECORD, Buffer, CUT_OFF, Chunk, Errno, InFlight, OpKind, Operation, Side};
+use crate::base::{Buffer, Chunk, Errno, InFlight, OpKind, Operation, Side};
 
 /// poll(2): the socket has an error that no call has returned yet.
 const POLL_ERROR: u32 = 0x0008;
@@ -171,9 +171,7 @@ impl Connection {
             // Cancelled: it has gone quiet.
             (Err(Errno::EAGAIN | Errno::ECANCELED), None) => self.wait_readable(source, actions),
             (Err(error), None) => {
-                if matches!(error, BAD_RECORD | CUT_OFF) {
-                    self.note_reason(Reason::BadTls);
-                }
+                self.note_error(error);
                 self.mark_reset(source, actions);
                 if self.phase == Phase::Joined {
                     self.pass_reset_on(source, actions);
@@ -283,8 +281,9 @@ impl Connection {
         let Lane::Sending(chunk) = self.lanes[source] else {
             panic!("sent {result:?} to {sink:?} while {:?}", self.lanes[source])
         };
-        if let Ok(sent_bytes) = result {
-            self.delivered(source, sent_bytes, actions);
+        match result {
+            Ok(sent_bytes) => self.delivered(source, sent_bytes, actions),
+            Err(error) => self.note_error(error),
         }
         let rest = match result {
             Ok(sent_bytes) => chunk.after(sent_bytes),

@@ -100,7 +100,7 @@ impl<R: Ring> Secured<R> {
         live.note(pass.end);
         if pass.end.is_none() && pass.used_bytes < memory.len() {
             live.work().input.push(&memory[pass.used_bytes..]);
-            self.sessions.count_gathered(whose, 0, true);
+            self.sessions.count_gathered(whose, 0, pass.plain_bytes > 0);
         }
         if pass.plain_bytes > 0 {
             return Some(Done { result: Ok(pass.plain_bytes as u32), full: false, ..done });
@@ -168,8 +168,8 @@ impl<R: Ring> Secured<R> {
         let live = self.sessions.at(whose(token));
         let can_tell = !live.has(BROKEN) && live.output().is_none() && !live.session.is_closed();
         live.set(BROKEN, true);
-        let is_told = can_tell && self.tell(token, fault);
-        if !is_told {
+        let has_heard = can_tell && self.tell(token, fault);
+        if !has_heard {
             self.make(token, Err(BAD_RECORD));
         }
     }

@@ -23,7 +23,8 @@ impl<R: Ring> Secured<R> {
             return self.below.start(token, Operation::Send(output.sealed));
         }
         if live.has(BROKEN) || live.session.is_closed() {
-            return self.make(token, Err(Errno::EPIPE));
+            let error = live.fault.map_or(Errno::EPIPE, |_| BAD_RECORD);
+            return self.make(token, Err(error));
         }
         let length_bytes = chunk.length_bytes.min(PLAIN_MAX as u32);
         let plain = Chunk { length_bytes, ..chunk };

@@ -55,7 +55,8 @@ impl<R: Ring> Secured<R> {
         }
     }
 
-    /// Secures a side of a connection in this generation of its slot, of which this was received already. Nothing of it is in flight but watches.
+    /// Secures a side of a connection, in this generation of its slot, of which this was received
+    /// already. Nothing of it is in flight but watches.
     ///
     /// # Panics
     /// When it is secured.
@@ -160,7 +161,7 @@ impl<R: Ring> Secured<R> {
                 self.make(waits, Err(Errno::ECANCELED));
             }
         }
-        self.below.start(token, Operation::Cancel(below));
+        self.below.start(token, without_ends(Operation::Cancel(below)));
     }
 
     /// The slot is closed, and its session is over.
@@ -172,6 +173,14 @@ impl<R: Ring> Secured<R> {
             }
         }
         self.below.start(token, Operation::Close);
+    }
+}
+
+/// Cancels no end: one that is below has begun, and completes by itself.
+fn without_ends(operation: Operation) -> Operation {
+    match operation {
+        Operation::Cancel(kinds) => Operation::Cancel(kinds.without(OpKind::Shutdown)),
+        operation => operation,
     }
 }
 
@@ -193,12 +202,14 @@ impl<R: Ring> Layer for Secured<R> {
 
     fn start(&mut self, token: Token, operation: Operation) {
         if self.sessions.is_empty() || !self.sessions.has_any(token.conn) {
-            return self.below.start(token, operation);
+            return self.below.start(token, without_ends(operation));
         }
         match operation {
             // Bytes in a pipe cannot be sealed, nor opened.
             Operation::Splice => self.make(token, Err(Errno::EMFILE)),
-            _ if !self.sessions.has(whose(token)) => self.below.start(token, operation),
+            _ if !self.sessions.has(whose(token)) => {
+                self.below.start(token, without_ends(operation));
+            }
             Operation::Receive => self.receive(token),
             Operation::WaitReadable => self.wait_readable(token),
             Operation::Send(chunk) => self.send(token, chunk),

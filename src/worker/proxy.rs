@@ -98,7 +98,8 @@ impl<R: Ring> Worker<R> {
         let line = self.routes.line(self.lives.entry(index).route);
         let preface = line.preface.as_ref().expect("its route asks for one");
         let headers = usize::from(preface.trust.is_some());
-        if preface.decoders.len() > headers {
+        // A handshake is read like any other preface.
+        if preface.decoders.len() > headers || line.tls.is_some() {
             self.prefaces.meet(index, preface.clone(), headers);
             return self.apply(index, Event::PrefaceAwaited);
         }

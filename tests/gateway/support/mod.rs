@@ -19,6 +19,7 @@ pub(crate) mod server;
 pub(crate) mod socket;
 pub(crate) mod stalled;
 pub(crate) mod terminal;
+pub(crate) mod tls;
 pub(crate) mod unreachable;
 
 use std::time::{Duration, Instant};
