@@ -48,3 +48,27 @@ fn nginx() {
 fn envoy() {
     serves("envoy", WORKS);
 }
+
+/// What the rivals with TLS are for.
+const SECURED_WORKS: &str = "pingpong-4,churn-2,handshakes-2,bulk-up-2,bulk-down-2";
+
+#[test]
+fn haproxy_with_tls() {
+    serves("haproxy-tls", SECURED_WORKS);
+}
+
+#[test]
+fn nginx_with_tls() {
+    serves("nginx-tls", SECURED_WORKS);
+}
+
+#[test]
+fn envoy_with_tls() {
+    serves("envoy-tls", SECURED_WORKS);
+}
+
+#[test]
+fn portcullis_with_tls() {
+    portcullis();
+    serves("portcullis-tls", SECURED_WORKS);
+}

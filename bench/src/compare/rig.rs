@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use super::certificate::{self, Files};
 use super::cgroup::Cgroup;
 use super::port::{FreePorts, loopback};
 use super::process::Process;
@@ -66,6 +67,7 @@ pub(crate) struct Rig {
     /// Programs started so far: each has files of its own.
     started: u32,
     cgroups: bool,
+    certificate: Files,
     /// The last to go, when nobody writes into it any more.
     folder: TempDir,
 }
@@ -106,7 +108,9 @@ impl Rig {
         ports: Option<RangeInclusive<u16>>,
         interrupted: Arc<AtomicBool>,
     ) -> io::Result<Rig> {
+        let folder = tempfile::Builder::new().prefix("portcullis-bench-").tempdir()?;
         Ok(Rig {
+            certificate: Files::make(folder.path())?,
             ports: FreePorts::new(ports)?,
             room,
             manner,
@@ -114,7 +118,7 @@ impl Rig {
             backends: Vec::new(),
             started: 0,
             cgroups: false,
-            folder: tempfile::Builder::new().prefix("portcullis-bench-").tempdir()?,
+            folder,
         })
     }
 
@@ -138,11 +142,19 @@ impl Rig {
     pub(crate) fn check(&mut self, proxy: &Proxy, connections: u64) -> Result<(), String> {
         let folder = self.new_folder("check").map_err(|error| error.to_string())?;
         let server = [loopback(1)];
-        let place =
-            Place { listen: loopback(2), servers: &server, folder: &folder, room: self.room };
+        let place = self.place(loopback(2), &server, &folder);
         let text = proxy.config(connections, &place)?;
         std::fs::write(proxy.config_path(&folder), text).map_err(|error| error.to_string())?;
         checked(proxy, connections, &place)
+    }
+
+    fn place<'a>(
+        &'a self,
+        listen: SocketAddr,
+        servers: &'a [SocketAddr],
+        folder: &'a Path,
+    ) -> Place<'a> {
+        Place { listen, servers, folder, certificate: &self.certificate, room: self.room }
     }
 
     /// Measures once. A target that cannot be started has failed, and that is the result.
@@ -196,6 +208,9 @@ impl Rig {
         arguments.extend(["--max-lag".to_owned(), lag.replace(' ', "")]);
         if let Some(pid) = pid {
             arguments.extend(["--target-pid".to_owned(), pid.to_string()]);
+        }
+        if target.is_secured() {
+            arguments.push("--tls".to_owned());
         }
         if let Some(threads) = self.manner.threads {
             arguments.extend(["--threads".to_owned(), threads.to_string()]);
@@ -263,7 +278,7 @@ impl Rig {
         ];
         let program = std::env::current_exe()?;
         let mut process = Process::start(&program, &arguments, (&folder, "serve"), None)?;
-        self.await_answer(&mut process, loopback(first), work.backend)?
+        self.await_answer(&mut process, loopback(first), |at| answers(at, work.backend))?
             .map_err(|why| io::Error::other(format!("the backend does not serve: {why}")))?;
         Ok(Serving { process, first })
     }
@@ -278,7 +293,7 @@ impl Rig {
         let rival = proxy.found.rival;
         let folder = self.new_folder(rival.name)?;
         let listen = loopback(self.ports.take(1)?);
-        let place = Place { listen, servers, folder: &folder, room: self.room };
+        let place = self.place(listen, servers, &folder);
         let config = proxy.config(work.connections, &place).map_err(io::Error::other)?;
         std::fs::write(proxy.config_path(&folder), config)?;
         let compiled = proxy.compiled_path(&folder);
@@ -294,7 +309,10 @@ impl Rig {
         let processes = cgroup.as_ref().map(Cgroup::processes);
         let files: (&Path, &str) = (&folder, "proxy");
         let mut process = Process::start(program, &arguments, files, processes.as_deref())?;
-        let answer = self.await_answer(&mut process, listen, work.backend)?;
+        let answer = self.await_answer(&mut process, listen, |at| match rival.tls {
+            true => certificate::answers(at, TRY),
+            false => answers(at, work.backend),
+        })?;
         Ok(answer.map(|()| Running { process, listen, _cgroup: cgroup }))
     }
 
@@ -304,13 +322,12 @@ impl Rig {
         made.transpose().map_err(io::Error::other)
     }
 
-    /// Waits until it answers, with the backend's answer where the backend echoes, and then until
-    /// it has come to rest.
+    /// Waits until it answers, and then until it has come to rest.
     fn await_answer(
         &self,
         process: &mut Process,
         address: SocketAddr,
-        backend: Backend,
+        answers: impl Fn(SocketAddr) -> io::Result<()>,
     ) -> Result<Result<(), String>, Stop> {
         let begun = Instant::now();
         let mut last = String::new();
@@ -321,7 +338,7 @@ impl Rig {
             if let Some(status) = process.ended()? {
                 return Ok(Err(format!("{status}: {}", process.complained())));
             }
-            match answers(address, backend) {
+            match answers(address) {
                 Ok(()) => {
                     std::thread::sleep(REST);
                     return Ok(Ok(()));
@@ -347,7 +364,7 @@ fn checked(proxy: &Proxy, connections: u64, place: &Place<'_>) -> Result<(), Str
     Err(String::from_utf8_lossy(&said).trim().to_owned())
 }
 
-/// One connection that is served.
+/// One connection that is served, with the backend's answer where the backend echoes.
 fn answers(address: SocketAddr, backend: Backend) -> io::Result<()> {
     let mut stream = TcpStream::connect_timeout(&address, TRY)?;
     if stream.local_addr()? == address {

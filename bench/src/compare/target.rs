@@ -6,10 +6,13 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
+use super::certificate::Files;
 use super::setting::Setting;
 use super::work::Work;
 use crate::result::DIRECT;
-use crate::rivals::{BOUNDS, Found, Programs, RIVALS, Rival, Room, Words, render, replace};
+use crate::rivals::{
+    BOUNDS, Found, Programs, RIVALS, Rival, Room, SECURED, Words, render, replace,
+};
 
 /// The limit that configs are given where the host allows it: many more than a work needs, as
 /// whoever runs a gateway would write it.
@@ -52,6 +55,8 @@ pub(crate) struct Place<'a> {
     pub(crate) listen: SocketAddr,
     pub(crate) servers: &'a [SocketAddr],
     pub(crate) folder: &'a Path,
+    /// Where the certificate lies.
+    pub(crate) certificate: &'a Files,
     pub(crate) room: Room,
 }
 
@@ -62,7 +67,8 @@ pub(crate) fn default_names() -> Vec<&'static str> {
 
 /// Every name that may be asked for.
 fn names() -> Vec<&'static str> {
-    default_names().into_iter().chain(BOUNDS.map(|bound| bound.name)).collect()
+    let more = SECURED.into_iter().chain(BOUNDS).map(|rival| rival.name);
+    default_names().into_iter().chain(more).collect()
 }
 
 /// The targets of these names that are there, and those that are not. The error is a name that
@@ -73,7 +79,7 @@ pub(crate) fn choose(
 ) -> Result<(Vec<Target>, Vec<Skipped>), String> {
     let (mut targets, mut skipped) = (Vec::new(), Vec::new());
     for name in wanted {
-        let mut known = RIVALS.into_iter().chain(BOUNDS);
+        let mut known = RIVALS.into_iter().chain(SECURED).chain(BOUNDS);
         let rival: Option<&'static Rival> = known.find(|one| one.name == name);
         match rival {
             _ if targets.iter().any(|target: &Target| target.name == name) => {}
@@ -105,6 +111,11 @@ impl Target {
 
     pub(crate) fn setting(&self) -> Option<&Setting> {
         self.proxy.as_ref()?.setting.as_ref()
+    }
+
+    /// Whether its clients speak TLS.
+    pub(crate) fn is_secured(&self) -> bool {
+        self.proxy.as_ref().is_some_and(|proxy| proxy.found.rival.tls)
     }
 
     pub(crate) fn number(&self) -> Option<&str> {
@@ -186,6 +197,9 @@ impl Proxy {
             ("descriptors", descriptors.to_string()),
             ("pin_threads", pin_threads(room.workers)),
             ("run_folder", path(place.folder)),
+            ("certificate", path(&place.certificate.certificate)),
+            ("key", path(&place.certificate.key)),
+            ("pair", path(&place.certificate.pair)),
             ("config", path(&self.config_path(place.folder))),
         ]);
         if let Some(compiled) = self.compiled_path(place.folder) {
@@ -238,7 +252,16 @@ mod tests {
 
     /// Every rival, as if its program were there.
     fn found() -> impl Iterator<Item = Proxy> {
-        RIVALS.into_iter().map(as_if_found)
+        RIVALS.into_iter().chain(SECURED).map(as_if_found)
+    }
+
+    fn place<'a>(
+        listen: SocketAddr,
+        servers: &'a [SocketAddr],
+        certificate: &'a Files,
+        room: Room,
+    ) -> Place<'a> {
+        Place { listen, servers, folder: Path::new("/run/x"), certificate, room }
     }
 
     #[test]
@@ -247,7 +270,8 @@ mod tests {
             (1..=3).map(|port| SocketAddr::from(([127, 0, 0, 9], port))).collect();
         let room = Room { descriptors: 20_000, workers: 2 };
         let listen = SocketAddr::from(([127, 0, 0, 8], 77));
-        let place = Place { listen, servers: &servers, folder: Path::new("/run/x"), room };
+        let certificate = Files::within(Path::new("/run/y"));
+        let place = place(listen, &servers, &certificate, room);
         for proxy in found() {
             let name = proxy.found.rival.name;
             let config = proxy.config(1_000, &place).expect("every word stands for something");
@@ -255,6 +279,7 @@ mod tests {
             let count = |text: &str| config.matches(text).count();
             assert_eq!(count("127.0.0.9"), 3, "{name}: {config}");
             assert_eq!((count("127.0.0.8"), count("77") > 0), (1, true), "{name}: {config}");
+            assert_eq!(count("/run/y") > 0, proxy.found.rival.tls, "{name}: {config}");
             for arguments in [proxy.found.rival.start, proxy.found.rival.check] {
                 let arguments = proxy.arguments(arguments, 1_000, &place).expect("known words");
                 let path = format!("/run/x/{}", proxy.found.rival.config);
@@ -268,10 +293,17 @@ mod tests {
         let servers = [SocketAddr::from(([127, 0, 0, 1], 1))];
         let listen = SocketAddr::from(([127, 0, 0, 1], 2));
         let room = Room { descriptors: 20_000, workers: 2 };
-        let place = Place { listen, servers: &servers, folder: Path::new("/x"), room };
+        let certificate = Files::within(Path::new("/run/y"));
+        let place = place(listen, &servers, &certificate, room);
         let limits: Vec<String> =
             found().map(|proxy| proxy.words(10, &place)["max_connections"].clone()).collect();
-        assert_eq!(limits, ["100000", "100000", "9875", "9363", "15920", "9875"]);
+        assert_eq!(
+            limits,
+            [
+                "100000", "100000", "9875", "9363", "15920", "9875", "100000", "9875", "15920",
+                "9875"
+            ]
+        );
     }
 
     #[test]
@@ -281,7 +313,8 @@ mod tests {
         let servers = [1, 2, 3].map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
         let room = Room { descriptors: 20_000, workers: 2 };
         let listen = SocketAddr::from(([127, 0, 0, 1], 77));
-        let place = Place { listen, servers: &servers, folder: Path::new("/run/x"), room };
+        let certificate = Files::within(Path::new("/run/y"));
+        let place = place(listen, &servers, &certificate, room);
         for rival in BOUNDS {
             let proxy = as_if_found(rival);
             assert_eq!(proxy.config(10, &place).expect("no words").trim(), rival.template.trim());

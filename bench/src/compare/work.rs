@@ -26,10 +26,11 @@ struct Family {
     make: fn(u64, u64) -> Parts,
 }
 
-const FAMILIES: [Family; 11] = [
+const FAMILIES: [Family; 12] = [
     Family { name: "pingpong", number: 1_000, make: pingpong },
     Family { name: "rate", number: 20_000, make: rate },
     Family { name: "churn", number: 64, make: churn },
+    Family { name: "handshakes", number: 64, make: handshakes },
     Family { name: "bulk-up", number: 16, make: bulk_up },
     Family { name: "bulk-down", number: 16, make: bulk_down },
     Family { name: "storm", number: 8_000, make: storm },
@@ -199,6 +200,25 @@ fn churn(connections: u64, seconds: u64) -> Parts {
             more("/measured/connections_per_second", "connections", "/s"),
             less("/measured/latency_us/open_and_answer/p50", "p50", "µs"),
             less("/measured/latency_us/open_and_answer/p99", "p99", "µs"),
+        ],
+    }
+}
+
+/// Connections without a message: of TCP, and of TLS where the target speaks it.
+fn handshakes(connections: u64, seconds: u64) -> Parts {
+    let (number, time) = (connections.to_string(), seconds.to_string());
+    Parts {
+        title: format!("connect, shake hands, close; {} at a time", thousands(connections)),
+        scenario: "churn",
+        arguments: texts(&["--connections", &number, "--silent", "--seconds", &time]),
+        connections,
+        backend: Backend::Echo,
+        asks_backend: false,
+        figures: vec![
+            less("/measured/target_cpu_us_per_connection", "CPU per connection", "µs"),
+            more("/measured/connections_per_second", "connections", "/s"),
+            less("/measured/latency_us/connect/p50", "p50", "µs"),
+            less("/measured/latency_us/connect/p99", "p99", "µs"),
         ],
     }
 }

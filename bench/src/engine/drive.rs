@@ -53,6 +53,8 @@ pub(crate) struct Job {
     pub(crate) goal: u64,
     /// Progress is told once a second; else only at SIGUSR1.
     pub(crate) talks: bool,
+    /// Connections speak TLS.
+    pub(crate) secured: bool,
     /// To be put back even when the program ends at once.
     pub(crate) applied: Option<Arc<Applied>>,
 }
@@ -67,6 +69,7 @@ pub(crate) struct Outcome {
     pub(crate) interrupted: bool,
     /// The first phase that ended early, and when: nothing was open any more.
     pub(crate) dead: Option<(Phase, Duration)>,
+    pub(crate) secured: bool,
     /// Connections that were established, over all threads.
     pub(crate) established: u64,
 }
@@ -191,7 +194,8 @@ pub(crate) fn run<S: Script>(
         let interrupted = asked.stop.load(Ordering::Relaxed);
         let established =
             shared.shown.iter().map(|one| one.established.load(Ordering::Relaxed)).sum();
-        Ok(Outcome { tally, snapshots, timeline, interrupted, dead, established })
+        let secured = job.secured;
+        Ok(Outcome { tally, snapshots, timeline, interrupted, dead, secured, established })
     })
 }
 

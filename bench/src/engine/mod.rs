@@ -8,6 +8,6 @@ mod tally;
 mod timeline;
 
 pub(crate) use drive::{Job, Outcome, Script, Tick, allow_large_tables, hold_signals, run};
-pub(crate) use net::{End, Event, Net, NetSetup};
+pub(crate) use net::{End, Event, Net, NetSetup, Towards};
 pub(crate) use phase::{Phase, Until};
 pub(crate) use tally::{Tally, words};

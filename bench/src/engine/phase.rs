@@ -16,6 +16,8 @@ pub(crate) enum Phase {
     Count,
     /// What was begun is waited for, and what stayed is checked.
     Check,
+    /// The same once more, at once.
+    Again,
     /// Where an interrupt leads, and the last that it leaves.
     Close,
     /// Nothing is open any more; the target is given time to notice.
@@ -32,6 +34,7 @@ impl Phase {
             Phase::Run => "run",
             Phase::Count => "count",
             Phase::Check => "check",
+            Phase::Again => "again",
             Phase::Close => "close",
             Phase::Linger => "linger",
         }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
-use portcullis::base::Errno;
+use portcullis::base::{BAD_RECORD, Errno};
 use serde_json::{Map, Value, json};
 
 use super::net::End;
@@ -116,6 +116,7 @@ pub(crate) fn words(end: End) -> String {
             Errno::ECONNREFUSED => "ECONNREFUSED: nobody listens",
             Errno::ETIMEDOUT => "ETIMEDOUT: the handshake was not answered",
             Errno::ENFILE => "ENFILE: fs.file-max is reached",
+            BAD_RECORD => "EBADMSG: a record of TLS does not open",
             error => return format!("{error:?}"),
         };
         words.to_owned()
@@ -123,7 +124,9 @@ pub(crate) fn words(end: End) -> String {
     match end {
         End::NotOpened(error) => format!("no socket: {}", errno(error)),
         End::NotConnected(error) => format!("not connected: {}", errno(error)),
+        End::NotSecured(fault) => format!("no TLS: {fault}"),
         End::Fin => "ended early (FIN)".to_owned(),
+        End::CutOff => "ended early (FIN without close_notify)".to_owned(),
         End::Reset => "reset (RST)".to_owned(),
         End::Error(error) => errno(error),
     }

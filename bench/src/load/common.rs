@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::plan::{Plan, Reach, Size};
+use super::secure::Secure;
 use crate::engine::{Job, NetSetup, Phase, Until, hold_signals};
 use crate::flags;
 
@@ -13,6 +14,8 @@ use crate::flags;
 pub(crate) struct Common {
     #[command(flatten)]
     pub(crate) reach: Reach,
+    #[command(flatten)]
+    secure: Secure,
     /// Threads of the generator, each with its own rings; one for each core by default
     #[arg(long, value_parser = flags::threads)]
     threads: Option<usize>,
@@ -35,6 +38,9 @@ pub(crate) struct Common {
     pub(crate) json: bool,
 }
 
+/// What a buffer takes at least where there are handshakes: a hello of either side takes 1.5 KB.
+const HANDSHAKE_BYTES: u32 = 4_096;
+
 /// What a thread's pool is made of.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Buffers {
@@ -47,6 +53,11 @@ impl Buffers {
     pub(crate) fn for_messages(bytes: u32) -> Buffers {
         let bytes = bytes.next_power_of_two().max(512);
         Buffers { bytes, count: ((64 << 20) / bytes).clamp(512, 16_384) }
+    }
+
+    /// The same where handshakes come first.
+    fn for_handshakes(self) -> Buffers {
+        Buffers { bytes: self.bytes.max(HANDSHAKE_BYTES), ..self }
     }
 }
 
@@ -63,7 +74,10 @@ impl Common {
             // From here on a signal waits until the run hears it, so that nothing stays set.
             hold_signals()?;
         }
-        Plan::make(&self.reach, size, self.apply_sysctls)
+        let towards = self.secure.towards()?;
+        let mut plan = Plan::make(&self.reach, size, self.apply_sysctls)?;
+        plan.towards = towards;
+        Ok(plan)
     }
 
     /// A run through these phases.
@@ -80,19 +94,23 @@ impl Common {
             target_pids: self.target_pid.clone(),
             goal,
             talks: true,
+            secured: plan.towards.is_some(),
             applied: plan.applied.clone(),
         }
     }
 
     /// One thread's setup.
     pub(crate) fn setup(&self, plan: &Plan, connections: u32, buffers: Buffers) -> NetSetup {
+        let Buffers { bytes, count } =
+            if plan.towards.is_some() { buffers.for_handshakes() } else { buffers };
         NetSetup {
             connections,
-            buffer_bytes: buffers.bytes,
-            buffer_count: buffers.count,
+            buffer_bytes: bytes,
+            buffer_count: count,
             listeners: Vec::new(),
             servers: plan.servers(),
             patience: self.patience,
+            towards: plan.towards.clone(),
         }
     }
 }

@@ -4,6 +4,7 @@ mod common;
 mod memory;
 mod plan;
 mod scenario;
+mod secure;
 mod table;
 mod verdict;
 

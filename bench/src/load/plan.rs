@@ -10,6 +10,7 @@ use portcullis::doctor::PORTS_WIDEST;
 use portcullis::host::facts::Facts;
 use portcullis::ring::ServerSocket;
 
+use crate::engine::Towards;
 use crate::flags::{Targets, parse_targets};
 use crate::host::{self, Applied, Demand, Need};
 
@@ -86,6 +87,8 @@ pub(crate) struct Plan {
     connections: u64,
     /// Put back when the last plan with them is gone.
     pub(crate) applied: Option<Arc<Applied>>,
+    /// Connections speak TLS.
+    pub(crate) towards: Option<Towards>,
 }
 
 impl Plan {
@@ -154,7 +157,7 @@ impl Plan {
         let per_source = targets.len() as u64 * ports.count();
         let comfortable = (per_source * FILL_PERCENT / 100).max(1);
         let sources = sources(&reach.sources, &targets, connections.div_ceil(comfortable).max(1))?;
-        Ok(Plan { targets, sources, ports, connections, applied: None })
+        Ok(Plan { targets, sources, ports, connections, applied: None, towards: None })
     }
 
     fn fits(&self) -> bool {

@@ -65,6 +65,9 @@ impl Verdict<'_> {
             }
         }
         doubts.extend(self.no_longer_open());
+        if self.outcome.secured {
+            self.asked["tls"] = json!(true);
+        }
         let tally = &self.outcome.tally;
         let good = tally.failures.is_empty();
         let measured = self.measured();

@@ -1,6 +1,6 @@
 //! Envoy with its TCP proxy.
 
-use super::{Rival, Room, any_build};
+use super::{Rival, Room, SECURED_ONLY, any_build};
 
 /// Descriptors for listeners, threads and whatever else is no connection.
 const OWN_DESCRIPTORS: u64 = 250;
@@ -30,4 +30,14 @@ pub(super) const ENVOY: Rival = Rival {
     build: any_build,
     holds: |room: Room| room.descriptors.saturating_sub(OWN_DESCRIPTORS) / 2,
     only: None,
+    tls: false,
+};
+
+pub(super) const SECURED: Rival = Rival {
+    name: "envoy-tls",
+    config: "envoy-tls.yaml",
+    template: include_str!("../../rivals/envoy-tls.yaml"),
+    only: SECURED_ONLY,
+    tls: true,
+    ..ENVOY
 };

@@ -37,6 +37,7 @@ pub(super) const SINGLE: Rival = Rival {
         "halfclose",
         "halfclose-server",
     ]),
+    tls: false,
 };
 
 /// It receives until it is told otherwise.

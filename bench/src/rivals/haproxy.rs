@@ -1,6 +1,6 @@
 //! HAProxy, as it copies and as it splices.
 
-use super::{Rival, Room, any_build};
+use super::{Rival, Room, SECURED_ONLY, any_build};
 
 /// Descriptors for listeners, threads and whatever else is no connection.
 const OWN_DESCRIPTORS: u64 = 250;
@@ -23,6 +23,7 @@ pub(super) const COPYING: Rival = Rival {
     build: any_build,
     holds: |room: Room| room.descriptors.saturating_sub(OWN_DESCRIPTORS) / 2,
     only: None,
+    tls: false,
 };
 
 pub(super) const SPLICING: Rival = Rival {
@@ -31,5 +32,14 @@ pub(super) const SPLICING: Rival = Rival {
     template: include_str!("../../rivals/haproxy-splice.cfg"),
     holds: |room: Room| room.descriptors.saturating_sub(OWN_DESCRIPTORS + PIPE_DESCRIPTORS) / 2,
     only: Some(&["bulk-up", "bulk-down"]),
+    ..COPYING
+};
+
+pub(super) const SECURED: Rival = Rival {
+    name: "haproxy-tls",
+    config: "haproxy-tls.cfg",
+    template: include_str!("../../rivals/haproxy-tls.cfg"),
+    only: SECURED_ONLY,
+    tls: true,
     ..COPYING
 };

@@ -29,6 +29,23 @@ pub(crate) const RIVALS: [&Rival; 6] = [
 /// What is measured only when it is asked for by name: it bounds the rivals, and is none.
 pub(crate) const BOUNDS: [&Rival; 2] = [&floor::SINGLE, &floor::MULTI];
 
+/// The same with the clients' TLS ending in them, measured only when asked for by name.
+pub(crate) const SECURED: [&Rival; 4] =
+    [&portcullis::SECURED, &haproxy::SECURED, &nginx::SECURED, &envoy::SECURED];
+
+/// What they are measured at: how a connection ends is the business of the plain ones.
+const SECURED_ONLY: Option<&[&str]> = Some(&[
+    "pingpong",
+    "rate",
+    "churn",
+    "handshakes",
+    "bulk-up",
+    "bulk-down",
+    "storm",
+    "idle",
+    "kept",
+]);
+
 /// Where Debian keeps servers, and an ordinary user's PATH does not look.
 const MORE_FOLDERS: [&str; 2] = ["/usr/sbin", "/usr/local/sbin"];
 
@@ -60,6 +77,8 @@ pub(crate) struct Rival {
     pub(crate) holds: fn(Room) -> u64,
     /// The families of works that its config is for, when it is not for all of them.
     pub(crate) only: Option<&'static [&'static str]>,
+    /// Its clients speak TLS.
+    pub(crate) tls: bool,
 }
 
 /// Words for the template that depend on how a program was built, and what they stand for.

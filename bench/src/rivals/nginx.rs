@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use super::{Build, Rival, Room};
+use super::{Build, Rival, Room, SECURED_ONLY};
 
 /// Descriptors of a worker that are no connection's.
 const OWN_DESCRIPTORS: u64 = 100;
@@ -29,6 +29,16 @@ pub(super) const NGINX: Rival = Rival {
         each * room.workers * full / 100
     },
     only: None,
+    tls: false,
+};
+
+pub(super) const SECURED: Rival = Rival {
+    name: "nginx-tls",
+    config: "nginx-tls.conf",
+    template: include_str!("../../rivals/nginx-tls.conf"),
+    only: SECURED_ONLY,
+    tls: true,
+    ..NGINX
 };
 
 /// The line that loads the stream module, if it is not built in.

@@ -1,6 +1,6 @@
 //! Portcullis, the one that the others are rivals of, with its defaults and waiting for batches.
 
-use super::{Rival, any_build};
+use super::{Rival, SECURED_ONLY, any_build};
 use crate::result::OURS;
 
 pub(super) const DEFAULT: Rival = Rival {
@@ -18,6 +18,7 @@ pub(super) const DEFAULT: Rival = Rival {
     // Its sockets lie in tables of its rings, and it takes as many rings as it needs.
     holds: |_| u64::MAX,
     only: None,
+    tls: false,
 };
 
 pub(super) const BATCHING: Rival = Rival {
@@ -25,5 +26,14 @@ pub(super) const BATCHING: Rival = Rival {
     config: "portcullis-batch.toml",
     template: include_str!("../../rivals/portcullis-batch.toml"),
     only: Some(&["rate"]),
+    ..DEFAULT
+};
+
+pub(super) const SECURED: Rival = Rival {
+    name: "portcullis-tls",
+    config: "portcullis-tls.toml",
+    template: include_str!("../../rivals/portcullis-tls.toml"),
+    only: SECURED_ONLY,
+    tls: true,
     ..DEFAULT
 };

@@ -97,6 +97,7 @@ impl Serve {
             target_pids: Vec::new(),
             goal: 0,
             talks: false,
+            secured: false,
             applied: None,
         };
         let sockets = Mutex::new(sockets);
@@ -115,6 +116,7 @@ impl Serve {
                 listeners: std::mem::take(&mut all[index]),
                 servers: Vec::new(),
                 patience: FOREVER,
+                towards: None,
             };
             Ok((
                 setup,

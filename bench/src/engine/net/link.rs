@@ -13,6 +13,8 @@ pub(super) enum Stage {
     Opening,
     /// No socket could be made: there is nothing to close.
     Failed,
+    /// It is connected, and asked for a session of TLS.
+    Shaking,
     /// It is connected.
     Open,
     /// It is emptied when nothing is in flight.

@@ -2,6 +2,7 @@
 
 mod accepts;
 mod link;
+mod secure;
 mod translate;
 
 use std::collections::VecDeque;
@@ -13,9 +14,13 @@ use portcullis::ring::{
     Buffers, ConnIndex, GateId, KernelRing, Operation, Operations, PassiveSocket, Ring, RingSetup,
     ServerId, ServerSocket, Token,
 };
+use portcullis::tls::{HandshakeFault, Secured};
 
 use accepts::Accepts;
 use link::{Deadline, Link, Stage};
+use secure::Shakes;
+
+pub(crate) use secure::Towards;
 
 /// Links looked at in each turn for answers that are overdue.
 const SWEEP: usize = 4_096;
@@ -29,6 +34,9 @@ const PARKED_BYTES_MAX: usize = 1 << 30;
 /// Ordinary descriptors for FINs on their way.
 const DESCRIPTORS_MAX: u32 = 128;
 
+/// How often the ring gives back what was not needed meanwhile.
+const TRIM: Duration = Duration::from_secs(1);
+
 /// What a thread's connections are made from.
 pub(crate) struct NetSetup {
     pub(crate) connections: u32,
@@ -38,6 +46,8 @@ pub(crate) struct NetSetup {
     pub(crate) servers: Vec<ServerSocket>,
     /// After which an answer that is waited for is overdue.
     pub(crate) patience: Duration,
+    /// Connections that we open speak TLS.
+    pub(crate) towards: Option<Towards>,
 }
 
 /// What happened to a connection.
@@ -68,8 +78,12 @@ pub(crate) enum End {
     NotOpened(Errno),
     /// Nobody answered.
     NotConnected(Errno),
+    /// There is no session of TLS.
+    NotSecured(HandshakeFault),
     /// The peer is done sending.
     Fin,
+    /// The peer is done without having said so in its session (close_notify).
+    CutOff,
     /// The peer aborted.
     Reset,
     /// Anything else.
@@ -78,7 +92,9 @@ pub(crate) enum End {
 
 /// The connections.
 pub(crate) struct Net {
-    ring: KernelRing,
+    ring: Secured<KernelRing>,
+    /// Where connections that we open speak TLS.
+    shakes: Option<Shakes>,
     links: Box<[Link]>,
     accepts: Accepts,
     /// Events that did not come from a completion, with the generation that they are for.
@@ -94,6 +110,7 @@ pub(crate) struct Net {
     patient: Duration,
     now_millis: u32,
     turned: Instant,
+    trimmed: Instant,
     swept: usize,
     /// Connections that are open, and those that were ever established.
     pub(crate) open: u32,
@@ -123,7 +140,8 @@ impl Net {
         })
         .map_err(io::Error::other)?;
         Ok(Net {
-            ring,
+            ring: Secured::new(ring),
+            shakes: setup.towards.as_ref().map(Shakes::new).transpose()?,
             links: (0..setup.connections).map(|_| Link::default()).collect(),
             accepts: Accepts::new(listeners),
             ready: VecDeque::new(),
@@ -136,6 +154,7 @@ impl Net {
             patient: Duration::ZERO,
             now_millis: 0,
             turned: Instant::now(),
+            trimmed: Instant::now(),
             swept: 0,
             open: 0,
             established: 0,
@@ -180,7 +199,7 @@ impl Net {
     pub(crate) fn receive(&mut self, conn: ConnIndex) {
         let link = &self.links[conn.0 as usize];
         let waits = link.in_flight.has(OpKind::Receive) || link.in_flight.has(OpKind::WaitReadable);
-        if link.stage == Stage::Open && !waits {
+        if matches!(link.stage, Stage::Open | Stage::Shaking) && !waits {
             self.start(conn, OpKind::Receive, Operation::Receive);
         }
     }
@@ -226,6 +245,7 @@ impl Net {
                 return self.ready.push_back((conn, generation, Event::Closed));
             }
             Stage::Opening => {}
+            Stage::Shaking => self.shakes.iter_mut().for_each(|shakes| shakes.forget(conn)),
             Stage::Open => self.open -= 1,
         }
         link.stage = Stage::Closing;
@@ -292,7 +312,7 @@ impl Net {
     /// Submits what was asked for and waits, at most so long, until something happens. Says by
     /// how much more than that the turn before lies back.
     pub(crate) fn turn(&mut self, wait: Duration) -> io::Result<Duration> {
-        self.accepts.arm(&mut self.ring);
+        self.accepts.arm(self.ring.below_ring());
         for conn in std::mem::take(&mut self.escaped) {
             self.cancel(conn);
         }
@@ -304,6 +324,7 @@ impl Net {
         self.patient += passed.min(TURN_MAX);
         self.now_millis = self.patient.as_millis() as u32;
         self.sweep();
+        self.trim();
         Ok(passed.saturating_sub(wait))
     }
 
@@ -317,6 +338,10 @@ impl Net {
             match event {
                 Event::Closed => link.vacate(),
                 _ if link.stage == Stage::Closing => continue,
+                Event::MaySend if link.stage == Stage::Shaking => match self.speak(conn) {
+                    Some(event) => return Some((conn, event)),
+                    None => continue,
+                },
                 _ => {}
             }
             return Some((conn, event));
@@ -346,6 +371,14 @@ impl Net {
             (free, fed) = (free - 1, true);
         }
         fed
+    }
+
+    /// Has keys of sessions in which nothing moves put away.
+    fn trim(&mut self) {
+        if self.shakes.is_some() && self.turned - self.trimmed >= TRIM {
+            self.trimmed = self.turned;
+            self.ring.trim();
+        }
     }
 
     /// Looks at some of the links for what is overdue.

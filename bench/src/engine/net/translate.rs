@@ -1,6 +1,6 @@
 //! What completions mean to a connection, and which operations they bring on.
 
-use portcullis::base::{Chunk, Errno, InFlight, OpKind};
+use portcullis::base::{CUT_OFF, Chunk, Errno, InFlight, OpKind};
 use portcullis::ring::{Buffers, Completion, ConnIndex, Done, Operation};
 
 use super::link::{Deadline, Ending};
@@ -37,10 +37,12 @@ impl Net {
                 if !done.more {
                     link.in_flight.retire(done.token.kind);
                 }
-                let event = if link.stage == Stage::Closing {
-                    self.closing(conn, done)
-                } else {
-                    self.living(conn, done)
+                let event = match link.stage {
+                    Stage::Closing => self.closing(conn, done),
+                    Stage::Shaking => {
+                        self.living(conn, done).and_then(|event| self.shake(conn, event))
+                    }
+                    _ => self.living(conn, done),
                 };
                 event.map(|event| (conn, event))
             }
@@ -59,13 +61,7 @@ impl Net {
                 link.stage = Stage::Failed;
                 Some(Event::Ended(End::NotOpened(error)))
             }
-            (OpKind::Connect, Ok(_)) => {
-                link.stage = Stage::Open;
-                link.deadline = Deadline::NEVER;
-                self.open += 1;
-                self.established += 1;
-                Some(Event::Opened)
-            }
+            (OpKind::Connect, Ok(_)) => self.connected(conn),
             (OpKind::Connect, Err(error)) => Some(Event::Ended(End::NotConnected(error))),
             (OpKind::WaitReadable, _) => {
                 self.receive(conn);
@@ -80,6 +76,16 @@ impl Net {
             }
             _ => None,
         }
+    }
+
+    /// It is ready for the script.
+    pub(super) fn opened(&mut self, conn: ConnIndex) -> Event {
+        let link = &mut self.links[conn.0 as usize];
+        link.stage = Stage::Open;
+        link.deadline = Deadline::NEVER;
+        self.open += 1;
+        self.established += 1;
+        Event::Opened
     }
 
     fn received(&mut self, conn: ConnIndex, done: Done) -> Option<Event> {
@@ -193,6 +199,7 @@ impl Net {
 fn end_of(error: Errno) -> End {
     match error {
         Errno::ECONNRESET | Errno::EPIPE => End::Reset,
+        CUT_OFF => End::CutOff,
         error => End::Error(error),
     }
 }

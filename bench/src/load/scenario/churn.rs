@@ -26,7 +26,9 @@ const TUPLES: u64 = 250_000;
 #[derive(Args)]
 #[command(after_help = "Examples: 64 at a time, as fast as they go; and 2,000 a second:
   portcullis-bench churn --target 127.0.0.1:7000 --connections 64 --seconds 10
-  portcullis-bench churn --target 127.0.0.1:7000 --connections 1000 --seconds 10 --rate 2000")]
+  portcullis-bench churn --target 127.0.0.1:7000 --connections 1000 --seconds 10 --rate 2000
+And handshakes of TLS, with nothing after them:
+  portcullis-bench churn --target 127.0.0.1:7443 --tls --silent")]
 pub(crate) struct Churn {
     #[command(flatten)]
     common: Common,
@@ -42,6 +44,9 @@ pub(crate) struct Churn {
     #[arg(long, default_value_t = 64)]
     #[arg(value_parser = flags::size_u32::<{ 1 << 20 }>)]
     bytes: u32,
+    /// No message: a connection ends when it is established, with --tls after its handshake
+    #[arg(long, conflicts_with_all = ["bytes", "hello_first"])]
+    silent: bool,
     /// End by RST instead of FIN
     #[arg(long)]
     reset: bool,
@@ -81,7 +86,8 @@ impl Churn {
             let setup = self.common.setup(&plan, connections, Buffers::for_messages(self.bytes));
             let interval = (threads as u64 * 1_000_000_000).checked_div(self.rate);
             let kind = Kind::Churn { interval_nanos: interval, reset: self.reset };
-            let living = Living::new(kind, self.bytes, index, threads, connections);
+            let bytes = if self.silent { 0 } else { self.bytes };
+            let living = Living::new(kind, bytes, index, threads, connections);
             let pairs = plan.servers().len() as u64;
             Ok((setup, Living { pairs, hello_first: self.hello_first, ..living }))
         })?;
@@ -94,7 +100,7 @@ impl Churn {
             asked: json!({
                 "connections": self.connections,
                 "seconds": flags::seconds(self.seconds), "rate": self.rate,
-                "bytes": self.bytes, "end": if self.reset { "reset" } else { "fin" },
+                "bytes": if self.silent { 0 } else { self.bytes }, "end": if self.reset { "reset" } else { "fin" },
                 "hello_first": self.hello_first,
                 "loop": if self.rate > 0 { "open" } else { "closed" },
             }),
@@ -271,13 +277,7 @@ impl Living {
         match (self.kind, self.phase) {
             (Kind::Churn { reset, .. }, _) => {
                 self.tally.latency("open_and_answer", nanos);
-                if reset {
-                    self.end(conn);
-                    return net.reset(conn);
-                }
-                life.step = Step::Leaving;
-                net.expect(conn);
-                net.finish(conn);
+                return self.leave(conn, reset, net);
             }
             (Kind::Storm, phase) => {
                 let back = phase == Phase::Run;
@@ -288,6 +288,18 @@ impl Living {
                 net.relax(conn);
             }
         }
+        net.receive(conn);
+    }
+
+    /// A life of a churn has nothing more to say.
+    fn leave(&mut self, conn: ConnIndex, reset: bool, net: &mut Net) {
+        if reset {
+            self.end(conn);
+            return net.reset(conn);
+        }
+        self.lives[conn.0 as usize].step = Step::Leaving;
+        net.expect(conn);
+        net.finish(conn);
         net.receive(conn);
     }
 
@@ -400,8 +412,12 @@ impl Script for Living {
         match event {
             Event::Opened if life.step == Step::Opening => {
                 self.tally.latency("connect", net.nanos() - life.due_nanos);
-                if !self.hello_first {
-                    return self.ask(conn, net);
+                match self.kind {
+                    Kind::Churn { reset, .. } if self.bytes == 0 => {
+                        return self.leave(conn, reset, net);
+                    }
+                    _ if !self.hello_first => return self.ask(conn, net),
+                    _ => {}
                 }
                 (life.step, life.missing_bytes) = (Step::Listening, HELLO_BYTES);
                 net.expect(conn);
@@ -411,7 +427,7 @@ impl Script for Living {
                 net.send(conn, self.bytes, |bytes| life.next.clone().fill(bytes));
             }
             Event::Received(chunk) => self.received(conn, chunk, net),
-            Event::Ended(End::Fin) if life.step == Step::Leaving => {
+            Event::Ended(End::Fin | End::CutOff) if life.step == Step::Leaving => {
                 self.end(conn);
                 net.close(conn);
             }

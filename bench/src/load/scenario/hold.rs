@@ -32,7 +32,10 @@ once each has exchanged 32 KiB:
   portcullis-bench hold --target 127.0.0.1:7000 --connections 1000000 --hold 60s \\
       --target-pid $(pgrep -x portcullis)
   portcullis-bench hold --target 127.0.0.1:7000 --connections 100000 --warm 32KiB \\
-      --target-pid $(pgrep -x portcullis)"
+      --target-pid $(pgrep -x portcullis)
+And how much more the first message of a quiet connection costs than the next, in TLS:
+  portcullis-bench hold --target 127.0.0.1:7443 --tls --connections 2000 --hold 60s --probes 0 \\
+      --again --target-pid $(pgrep -x portcullis)"
 )]
 pub(crate) struct Hold {
     #[command(flatten)]
@@ -61,6 +64,10 @@ pub(crate) struct Hold {
     /// How long to wait after closing before it is measured what the target kept
     #[arg(long, default_value = "2s", value_parser = flags::duration)]
     linger: Duration,
+    /// When all were checked, which each is in its turn, they are checked once more at once: a
+    /// connection that was quiet before has just moved then
+    #[arg(long)]
+    again: bool,
     /// The server speaks first (`serve --mode hello-first`): its greeting is waited for
     #[arg(long)]
     hello_first: bool,
@@ -74,12 +81,9 @@ impl Hold {
         let warm = [(Phase::Warm, Until::Done), (Phase::Settle, Until::Elapsed(self.settle))];
         let mut phases = vec![(Phase::Open, Until::Done)];
         phases.extend(warm.into_iter().filter(|_| self.warm.is_some()));
-        phases.extend([
-            (Phase::Run, Until::Elapsed(self.hold)),
-            (Phase::Check, Until::Done),
-            (Phase::Close, Until::Done),
-            (Phase::Linger, Until::Elapsed(self.linger)),
-        ]);
+        phases.extend([(Phase::Run, Until::Elapsed(self.hold)), (Phase::Check, Until::Done)]);
+        phases.extend(self.again.then_some((Phase::Again, Until::Done)));
+        phases.extend([(Phase::Close, Until::Done), (Phase::Linger, Until::Elapsed(self.linger))]);
         let job = self.common.job(&plan, phases, threads, self.connections);
         let outcome = engine::run(&job, |index| {
             let connections = share(self.connections, index, threads) as u32;
@@ -109,6 +113,16 @@ impl Hold {
             let memory = memory::per_connection(idle, warm, opened);
             figures.insert("memory_bytes_per_connection_warm".into(), memory);
         }
+        for (phase, count, figure) in [
+            (Phase::Check, "checked", "target_cpu_us_per_check"),
+            (Phase::Again, "checked_again", "target_cpu_us_per_check_again"),
+        ] {
+            let checked = outcome.tally.get(count) as f64;
+            let cpu = outcome.around(phase).and_then(|(was, is)| is.target_cpu_since(was));
+            if let Some(nanos) = cpu.filter(|_| checked > 0.0) {
+                figures.insert(figure.into(), json!(nanos as f64 / 1e3 / checked));
+            }
+        }
         if let Some((idle, closed)) = outcome.until(Phase::Linger) {
             figures.insert("kept_after_close".into(), memory::kept(idle, closed));
         }
@@ -122,6 +136,7 @@ impl Hold {
                 "ramp": self.ramp, "window": self.window, "probes": self.probes,
                 "warm_bytes": self.warm, "settle_seconds": self.settle.as_secs_f64(),
                 "linger_seconds": self.linger.as_secs_f64(), "hello_first": self.hello_first,
+                "again": self.again,
             }),
             units: vec![("probe", outcome.tally.get("probed") as f64)],
             figures,
@@ -218,7 +233,9 @@ impl Holding {
                 net.open(conn, ServerId((number % self.pairs) as u16));
             }
             (Phase::Warm, Step::Idle) => self.ask(conn, self.warm_bytes, net),
-            (Phase::Run | Phase::Check, Step::Idle) => self.ask(conn, MESSAGE_BYTES, net),
+            (Phase::Run | Phase::Check | Phase::Again, Step::Idle) => {
+                self.ask(conn, MESSAGE_BYTES, net)
+            }
             (Phase::Close, Step::Idle) => {
                 self.held[local].step = Step::Leaving;
                 net.expect(conn);
@@ -277,6 +294,7 @@ impl Holding {
             Phase::Open => ("open_and_first_answer", "opened"),
             Phase::Warm => ("warm", "warmed"),
             Phase::Run => ("probe", "probed"),
+            Phase::Again => ("check_again", "checked_again"),
             _ => ("check", "checked"),
         };
         self.tally.latency(of, nanos);
@@ -359,7 +377,7 @@ impl Script for Holding {
                     Err(what) => self.lose(conn, &what, net),
                 }
             }
-            Event::Ended(End::Fin) if held.step == Step::Leaving => {
+            Event::Ended(End::Fin | End::CutOff) if held.step == Step::Leaving => {
                 self.tally.count("closed_clean", 1);
                 held.step = Step::Gone;
                 net.close(conn);

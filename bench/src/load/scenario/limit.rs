@@ -210,13 +210,14 @@ impl Script for Crowd {
             Event::Received(chunk) => self.received(conn, chunk, net),
             Event::Ended(end) => {
                 client.class = match end {
-                    End::Fin => Class::ClosedByFin,
+                    End::Fin | End::CutOff => Class::ClosedByFin,
                     End::Reset | End::NotConnected(Errno::ECONNRESET) => Class::ClosedByReset,
                     End::NotConnected(Errno::ECONNREFUSED) => Class::Refused,
                     End::NotConnected(Errno::ETIMEDOUT) => Class::HandshakeUnanswered,
-                    End::NotOpened(_) | End::NotConnected(_) | End::Error(_) => {
-                        Class::FailedOtherwise
-                    }
+                    End::NotOpened(_)
+                    | End::NotConnected(_)
+                    | End::NotSecured(_)
+                    | End::Error(_) => Class::FailedOtherwise,
                 };
                 net.close(conn);
             }

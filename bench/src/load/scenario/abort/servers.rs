@@ -78,8 +78,10 @@ impl Servers {
         if std::mem::take(&mut self.live[conn.0 as usize]) {
             self.rounds.count(|round| match end {
                 End::Reset => round.reset += 1,
-                End::Fin => round.clean += 1,
-                End::NotOpened(_) | End::NotConnected(_) | End::Error(_) => round.error += 1,
+                End::Fin | End::CutOff => round.clean += 1,
+                End::NotOpened(_) | End::NotConnected(_) | End::NotSecured(_) | End::Error(_) => {
+                    round.error += 1
+                }
             });
         }
         net.close(conn);
