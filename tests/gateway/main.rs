@@ -75,6 +75,7 @@ mod status;
 mod steering;
 mod successor;
 mod timeouts;
+mod tls_facts;
 mod top;
 mod top_keys;
 mod upstream_down;
