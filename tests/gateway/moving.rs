@@ -1,11 +1,14 @@
 //! Every metric of the catalogue is shown, and moves when there is a reason.
 
 use std::collections::BTreeMap;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
+use std::sync::Arc;
 
 use nix::sys::signal::Signal;
 use portcullis::metrics::families;
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
 use crate::support::client;
 use crate::support::config::upstream;
@@ -90,7 +93,7 @@ impl Seen {
 
 /// One worker with few buffers, a listener that has room for one client and another in its queue,
 /// one that resets whom it has no room for, and one that soon ends whoever is silent.
-fn config(servers: &[SocketAddr]) -> String {
+fn config(servers: &[SocketAddr], tls: &Path) -> String {
     let listener =
         |name: &str, keys: &str| format!("[listener.{name}]\nbind = [\"127.0.0.1:0\"]\n{keys}\n");
     [
@@ -111,6 +114,15 @@ fn config(servers: &[SocketAddr]) -> String {
             "upstream = \"own\"\naccept_proxy = \"required\"\nproxy_trusted = [\"10.9.9.9\"]",
         ),
         listener("strict", "upstream = \"own\"\nmax_connections = 1\nat_limit = \"reset\""),
+        listener(
+            "secured",
+            &format!(
+                "upstream = \"app\"\npreamble_timeout = \"30s\"\n\
+                 tls = {{ handshakes = 1, certificates = [{{ certificate = {:?}, key = {:?} }}] }}",
+                tls.join("a.pem"),
+                tls.join("a.key")
+            ),
+        ),
         "[upstream.own]\nbuiltin = \"hold\"".to_owned(),
         upstream("app", servers),
         format!("{}check = {{ interval = \"1s\" }}", upstream("checked", &servers[..1])),
@@ -164,10 +176,56 @@ fn check_families(shown: &BTreeMap<String, Shown>) {
     assert_eq!(shown.len(), families().count());
 }
 
+/// Writes a certificate and its key, and says how a client verifies it.
+fn certificate(directory: &Path) -> Arc<ClientConfig> {
+    let pair = rcgen::generate_simple_self_signed(["a.example".to_owned()]).expect("a pair");
+    for (name, label, der) in [
+        ("a.pem", "CERTIFICATE", pair.cert.der().to_vec()),
+        ("a.key", "PRIVATE KEY", pair.signing_key.serialize_der()),
+    ] {
+        let text = data_encoding::BASE64.encode(&der);
+        let text = format!("-----BEGIN {label}-----\n{text}\n-----END {label}-----\n");
+        std::fs::write(directory.join(name), text).expect("it is written");
+    }
+    let mut roots = RootCertStore::empty();
+    roots.add(pair.cert.der().clone()).expect("it is one");
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider);
+    let builder = builder.with_safe_default_protocol_versions().expect("there are some");
+    Arc::new(builder.with_root_certificates(roots).with_no_client_auth())
+}
+
+/// Clients of TLS that are served, that resume, that say something else, and that stop after
+/// their hello.
+fn speak_tls(gateway: &Gateway, config: &Arc<ClientConfig>) -> Vec<TcpStream> {
+    let edge = gateway.address("secured");
+    let begin = || {
+        let name = "a.example".try_into().expect("a name");
+        ClientConnection::new(config.clone(), name).expect("a session")
+    };
+    for _ in 0..2 {
+        let mut client = StreamOwned::new(begin(), client::connect(edge));
+        client.write_all(b"hello").expect("a session");
+        client.read_exact(&mut [0; 5]).expect("an echo");
+    }
+    let mut wrong = begin();
+    let stream = client::connect(edge);
+    wrong.write_tls(&mut &stream).expect("a hello");
+    (&stream).write_all(&[23, 3, 3, 0, 1, 0]).expect("no part of a handshake");
+    let stop = |_| {
+        let stream = client::connect(edge);
+        begin().write_tls(&mut &stream).expect("a hello");
+        stream
+    };
+    [stream].into_iter().chain((0..32).map(stop)).collect()
+}
+
 #[test]
 fn every_family_is_shown_and_moves() {
     let (echo, dead) = (server::echo(), Refusing::new());
-    let gateway = Gateway::start(&config(&[echo.address, dead.address]));
+    let files = tempfile::tempdir().expect("a directory");
+    let tls = certificate(files.path());
+    let gateway = Gateway::start(&config(&[echo.address, dead.address], files.path()));
     let (status, mut seen) = (gateway.status(), Seen::default());
     check_families(&seen.scrape(status));
 
@@ -205,6 +263,19 @@ fn every_family_is_shown_and_moves() {
         names.iter().all(|name| seen.0[name] > 0.0)
     });
     seen.wait_for(status, "portcullis_server_checks");
+    let mut shaking = Vec::new();
+    for name in ["handshakes", "resumed", "failed"].map(|name| format!("portcullis_tls_{name}")) {
+        shaking.extend(speak_tls(&gateway, &tls));
+        seen.wait_for(status, &name);
+    }
+    for name in ["handshakes", "waiting", "sessions", "awake"] {
+        let name = format!("portcullis_worker_tls_{name}");
+        wait_until(&name, || {
+            shaking.extend(speak_tls(&gateway, &tls));
+            seen.scrape(status);
+            seen.0[&name] > 0.0
+        });
+    }
     let silent = client::connect(gateway.address("brief"));
     seen.wait_for(status, "portcullis_worker_timers_expired");
     seen.wait_for(status, "portcullis_connections_closed");
@@ -216,7 +287,7 @@ fn every_family_is_shown_and_moves() {
     seen.wait_for(status, "portcullis_drain_remaining_seconds");
     DRAINS.iter().for_each(|name| seen.wait_for(status, name));
 
-    drop((first, queued, strict, stranger, few, quiet, senders, stalled, silent));
+    drop((first, queued, strict, stranger, few, quiet, senders, stalled, silent, shaking));
     gateway.stop_has_begun();
 
     // The queue for a buffer is filled and emptied between two scrapes.
