@@ -91,6 +91,16 @@ impl Seen {
     }
 }
 
+/// A listener where TLS ends, with one handshake under way at a time.
+fn secured(files: &Path) -> String {
+    let (certificate, key) = (files.join("a.pem"), files.join("a.key"));
+    format!(
+        "[listener.secured]\nbind = [\"127.0.0.1:0\"]\nupstream = \"app\"\n\
+         [listener.secured.tls]\nhandshakes = 1\n\
+         certificates = [{{ certificate = {certificate:?}, key = {key:?} }}]\n"
+    )
+}
+
 /// One worker with few buffers, a listener that has room for one client and another in its queue,
 /// one that resets whom it has no room for, and one that soon ends whoever is silent.
 fn config(servers: &[SocketAddr], tls: &Path) -> String {
@@ -114,15 +124,7 @@ fn config(servers: &[SocketAddr], tls: &Path) -> String {
             "upstream = \"own\"\naccept_proxy = \"required\"\nproxy_trusted = [\"10.9.9.9\"]",
         ),
         listener("strict", "upstream = \"own\"\nmax_connections = 1\nat_limit = \"reset\""),
-        listener(
-            "secured",
-            &format!(
-                "upstream = \"app\"\npreamble_timeout = \"30s\"\n\
-                 tls = {{ handshakes = 1, certificates = [{{ certificate = {:?}, key = {:?} }}] }}",
-                tls.join("a.pem"),
-                tls.join("a.key")
-            ),
-        ),
+        secured(tls),
         "[upstream.own]\nbuiltin = \"hold\"".to_owned(),
         upstream("app", servers),
         format!("{}check = {{ interval = \"1s\" }}", upstream("checked", &servers[..1])),
@@ -195,29 +197,42 @@ fn certificate(directory: &Path) -> Arc<ClientConfig> {
     Arc::new(builder.with_root_certificates(roots).with_no_client_auth())
 }
 
-/// Clients of TLS that are served, that resume, that say something else, and that stop after
-/// their hello.
-fn speak_tls(gateway: &Gateway, config: &Arc<ClientConfig>) -> Vec<TcpStream> {
-    let edge = gateway.address("secured");
+/// Clients of TLS that are served and resume, one that says something else, and in the end some
+/// that stop after their hello, of which one is under way and the others wait.
+fn speak_tls(gateway: &Gateway, config: &Arc<ClientConfig>, seen: &mut Seen) -> Vec<TcpStream> {
+    let (edge, status) = (gateway.address("secured"), gateway.status());
     let begin = || {
         let name = "a.example".try_into().expect("a name");
         ClientConnection::new(config.clone(), name).expect("a session")
     };
-    for _ in 0..2 {
+    let speak = |_| {
         let mut client = StreamOwned::new(begin(), client::connect(edge));
         client.write_all(b"hello").expect("a session");
         client.read_exact(&mut [0; 5]).expect("an echo");
+        client
+    };
+    let served: Vec<_> = (0..4).map(speak).collect();
+    for name in ["tls_handshakes", "tls_resumed", "worker_tls_sessions", "worker_tls_awake"] {
+        seen.wait_for(status, &format!("portcullis_{name}"));
     }
-    let mut wrong = begin();
-    let stream = client::connect(edge);
-    wrong.write_tls(&mut &stream).expect("a hello");
-    (&stream).write_all(&[23, 3, 3, 0, 1, 0]).expect("no part of a handshake");
-    let stop = |_| {
+    drop(served);
+    let hello = || {
         let stream = client::connect(edge);
         begin().write_tls(&mut &stream).expect("a hello");
         stream
     };
-    [stream].into_iter().chain((0..32).map(stop)).collect()
+    let wrong = hello();
+    (&wrong).write_all(&[23, 3, 3, 0, 1, 0]).expect("no part of a handshake");
+    seen.wait_for(status, "portcullis_tls_failed");
+    let mut stopped = vec![wrong];
+    wait_until("handshakes that wait for others", || {
+        stopped.extend((0..4).map(|_| hello()));
+        seen.scrape(status);
+        ["handshakes", "waiting"]
+            .iter()
+            .all(|of| seen.0[&format!("portcullis_worker_tls_{of}")] > 0.0)
+    });
+    stopped
 }
 
 #[test]
@@ -228,7 +243,6 @@ fn every_family_is_shown_and_moves() {
     let gateway = Gateway::start(&config(&[echo.address, dead.address], files.path()));
     let (status, mut seen) = (gateway.status(), Seen::default());
     check_families(&seen.scrape(status));
-
     let tight = gateway.address("tight");
     let first = client::connect(tight);
     // One or two fit into the queue; the kernel drops what others ask.
@@ -239,6 +253,7 @@ fn every_family_is_shown_and_moves() {
     seen.wait_for(status, "portcullis_connections_refused");
     let stranger = client::try_connect(gateway.address("behind"));
     seen.wait_for(status, "portcullis_preambles_refused");
+    let stopped = speak_tls(&gateway, &tls, &mut seen);
     let few: Vec<_> = (0..2).map(|_| client::try_connect(gateway.address("few"))).collect();
     for name in ["sources_counted", "sources_refused", "worker_held_clients"] {
         seen.wait_for(status, &format!("portcullis_{name}"));
@@ -263,19 +278,6 @@ fn every_family_is_shown_and_moves() {
         names.iter().all(|name| seen.0[name] > 0.0)
     });
     seen.wait_for(status, "portcullis_server_checks");
-    let mut shaking = Vec::new();
-    for name in ["handshakes", "resumed", "failed"].map(|name| format!("portcullis_tls_{name}")) {
-        shaking.extend(speak_tls(&gateway, &tls));
-        seen.wait_for(status, &name);
-    }
-    for name in ["handshakes", "waiting", "sessions", "awake"] {
-        let name = format!("portcullis_worker_tls_{name}");
-        wait_until(&name, || {
-            shaking.extend(speak_tls(&gateway, &tls));
-            seen.scrape(status);
-            seen.0[&name] > 0.0
-        });
-    }
     let silent = client::connect(gateway.address("brief"));
     seen.wait_for(status, "portcullis_worker_timers_expired");
     seen.wait_for(status, "portcullis_connections_closed");
@@ -287,7 +289,7 @@ fn every_family_is_shown_and_moves() {
     seen.wait_for(status, "portcullis_drain_remaining_seconds");
     DRAINS.iter().for_each(|name| seen.wait_for(status, name));
 
-    drop((first, queued, strict, stranger, few, quiet, senders, stalled, silent, shaking));
+    drop((first, queued, strict, stranger, few, quiet, senders, stalled, silent, stopped));
     gateway.stop_has_begun();
 
     // The queue for a buffer is filled and emptied between two scrapes.
@@ -299,9 +301,8 @@ fn every_family_is_shown_and_moves() {
             || RARE.contains(&name)
             || elsewhere.into_iter().any(|one| *one == name)
     };
-    let still: Vec<_> = (families().map(|family| family.name))
-        .filter(|name| seen.0[*name] == 0.0 && !unseen(name))
-        .collect();
+    let names = families().map(|family| family.name);
+    let still: Vec<_> = names.filter(|name| seen.0[*name] == 0.0 && !unseen(name)).collect();
     assert!(still.is_empty(), "{still:?} never moved");
     assert!(RARE.iter().all(|name| families().any(|family| family.name == *name)), "{RARE:?}");
 }
