@@ -187,3 +187,43 @@ fn a_client_without_a_certificate_comes_in_where_it_may_and_none_was_verified() 
     }
     gateway.stop();
 }
+
+fn dump_filter(gateway: &Gateway) -> String {
+    let path = format!("/proc/{}/coredump_filter", gateway.pid());
+    std::fs::read_to_string(path).expect("the kernel says it").trim().to_owned()
+}
+
+#[test]
+fn core_dumps_of_a_gateway_with_keys_have_none_of_its_memory() {
+    let stage = Stage::new();
+    let app = "[upstream.app]\nbuiltin = \"echo\"";
+    let plain = format!("[listener.edge]\nbind = [\"127.0.0.1:0\"]\nupstream = \"app\"\n{app}\n");
+    let gateway = Gateway::start(&plain);
+    let before = dump_filter(&gateway);
+    let later = Gateway::start(&stage.config("", app));
+    assert_eq!(dump_filter(&later), if before == "00000033" { "00000010" } else { &*before });
+    assert_eq!(dump_filter(&gateway), before, "without keys it is as it was");
+}
+
+#[test]
+fn a_server_whose_handshake_fails_says_why_in_its_last_error() {
+    let server = Server::start(|mut stream: TcpStream| {
+        stream.write_all(b"220 hello\r\n").expect("it listens");
+        // Until it is gone.
+        let _ = stream.read(&mut [0; 4096]);
+    });
+    let app = upstream("app", &[server.address]);
+    let text = format!(
+        "[listener.edge]\nbind = [\"127.0.0.1:0\"]\nupstream = \"app\"\n{app}\
+         [upstream.app.tls]\nca = \"off\"\n"
+    );
+    let gateway = Gateway::start(&text);
+    let client = client::connect(gateway.address("edge"));
+    gateway.wait_for_reason("no-server", 1);
+    let status = ask_json(&gateway, &["status"]);
+    let server = &status["upstreams"][0]["servers"][0];
+    assert_eq!(server["last_error"], "TLS failed: it said something that is not TLS", "{server}");
+    assert_eq!(server["failed"]["no-tls"], 1, "{server}");
+    drop(client);
+    gateway.stop();
+}
