@@ -223,8 +223,9 @@ mod tests {
         let conns = Conns { rows: vec![conn], schema: 1, ..Conns::default() };
         let row = "{\"age_millis\":0,\"client\":null,\"id\":\"0-1-2\",\"idle_millis\":0,\
                    \"listener\":\"\",\"local\":null,\"server\":null,\"server_address\":null,\
-                   \"source\":null,\"state\":\"\",\"tls\":null,\"to_client_bytes\":0,\"to_upstream_bytes\":0,\
-                   \"unique_id\":null,\"upstream\":\"\",\"via\":null,\"worker\":0}";
+                   \"source\":null,\"state\":\"\",\"tls\":null,\"to_client_bytes\":0,\
+                   \"to_upstream_bytes\":0,\"unique_id\":null,\"upstream\":\"\",\
+                   \"via\":null,\"worker\":0}";
         let head = "\"at_seconds\":0.0,\"matched\":0,\"nameless\":0,\"open\":0";
         let tail = "\"schema\":1,\"start_time_seconds\":null";
         let listed = format!("{{{head},\"rows\":[{row}],{tail}}}");

@@ -31,8 +31,8 @@ const TLVS: Choice<Tlv> = Choice {
 };
 
 const SEVERAL: Own<Vec<Tlv>> = Own {
-    values: "a list of \"received\", \"authority\", \"alpn\", \"ssl\", \"client-cert\", \"unique-id\" and \
-             \"crc32c\"",
+    values: "a list of \"received\", \"authority\", \"alpn\", \"ssl\", \"client-cert\", \
+             \"unique-id\" and \"crc32c\"",
     read: tlvs,
     written: |tlvs| list(tlvs.iter().map(|tlv| TLVS.word(*tlv))),
 };
@@ -68,9 +68,9 @@ keys! {
     "send_proxy" send_proxy: SendProxy = "off", NewConnections, PROXIES, AS_IT_STANDS;
 
     /// Fields of a header of version 2. "received": those of the header that came, as they came;
-    /// "authority" and "alpn": the name that the client asks for and the protocol agreed on with it,
-    /// where its TLS ends here, or the first one of its hello, where the listener reads that
-    /// (sniff); "ssl": version and cipher of TLS that ends here, and the common name of the
+    /// "authority" and "alpn": the name that the client asks for and the protocol agreed on, where
+    /// its TLS ends here, or the first one of its hello, where the listener reads that (sniff);
+    /// "ssl": version and cipher of TLS that ends here, and the common name of the
     /// client's certificate; "client-cert": in "ssl", the certificate too, if it has 3 KiB at most;
     /// "unique-id": 16 bytes that no other connection has; "crc32c": a checksum of the header.
     ///
