@@ -52,7 +52,7 @@ impl Gateway {
 
     fn ask(&self, scenario: &str, more: &[&str]) -> Ended {
         let common = [scenario, "--target", &self.address, "--threads", "1", "--max-lag", "1m"];
-        Run::begin(bench(&[&common, &["--tls"], more].concat())).end()
+        Run::begin(bench(&[&common[..], &["--tls"], more].concat())).end()
     }
 
     fn file(&self, name: &str) -> String {

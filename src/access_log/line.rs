@@ -1,5 +1,6 @@
 //! A line of the access log, as text or as JSON.
 
+use std::borrow::Cow;
 use std::fmt::Display;
 use std::io::Write;
 use std::net::SocketAddr;
@@ -27,7 +28,20 @@ struct Line<'a> {
     via: Option<SocketAddr>,
     upstream: &'a str,
     #[serde(flatten)]
+    tls: Option<Tls<'a>>,
+    #[serde(flatten)]
     end: Option<End<'a>>,
+}
+
+/// The fields of a line about a client whose TLS ends here.
+#[derive(Serialize)]
+struct Tls<'a> {
+    tls_version: &'static str,
+    tls_cipher: Cow<'static, str>,
+    /// The name that it asked for.
+    tls_name: Option<&'a str>,
+    /// The common name of its certificate.
+    client_name: Option<&'a str>,
 }
 
 /// The fields of a line about a connection's end.
@@ -96,20 +110,40 @@ impl Line<'_> {
             local: local(Side::Client),
             via: note.addresses[Side::Client].and_then(|found| found.via),
             upstream: &upstream.name,
+            tls: note.tls.as_deref().map(|tls| Tls {
+                tls_version: tls.suite.version(),
+                tls_cipher: tls.suite.spoken_name(),
+                tls_name: tls.server_name.as_deref(),
+                client_name: tls.common_name.as_deref(),
+            }),
             end,
         }
     }
 }
 
-/// Words of the config have no blanks, so nothing needs quotes.
+/// A word that a client has chosen: in quotes where it could be taken for more than one.
+fn word(name: Option<&str>) -> Cow<'_, str> {
+    let is_plain = |char: char| char.is_ascii_graphic() && !"\"\\=".contains(char);
+    match name {
+        None => "-".into(),
+        Some(name) if !name.is_empty() && name != "-" && name.chars().all(is_plain) => name.into(),
+        Some(name) => format!("{name:?}").into(),
+    }
+}
+
+/// Words of the config have no blanks, so nothing else needs quotes.
 fn text(out: &mut Vec<u8>, line: &Line<'_>) -> std::io::Result<()> {
-    let Line { time, event, id, listener, client, local, via, upstream, end } = line;
+    let Line { time, event, id, listener, client, local, via, upstream, tls, end } = line;
     let (client, local) = (or_dash(client), or_dash(local));
     write!(out, "{time} {event} id={id} listener={listener} client={client} local={local}")?;
     if let Some(via) = via {
         write!(out, " via={via}")?;
     }
     write!(out, " upstream={upstream}")?;
+    if let Some(Tls { tls_version, tls_cipher, tls_name, client_name }) = tls {
+        write!(out, " tls_version={tls_version} tls_cipher={tls_cipher}")?;
+        write!(out, " tls_name={} client_name={}", word(*tls_name), word(*client_name))?;
+    }
     let Some(end) = end else { return Ok(()) };
     let connect = end.connect_seconds.map(|seconds| format!("{seconds:.6}"));
     let (server, source) = (or_dash(&end.server), or_dash(&end.source));
@@ -137,13 +171,17 @@ fn or_dash(value: &Option<impl Display>) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::base::{BySide, UniqueId};
     use crate::config::Config;
     use crate::conn::Reason;
     use crate::query::ConnId;
     use crate::ring::FourTuple;
+    use crate::tls::Suite;
     use crate::topology::{Asked, Register, Topology};
+    use crate::worker::TlsClient;
 
     fn address(text: &str) -> SocketAddr {
         text.parse().expect("an address")
@@ -177,7 +215,7 @@ mod tests {
         let id = ConnId { worker: 0, slot: 5, generation: 7 };
         let at = Micros(3_500_000);
         let addresses = BySide(addresses);
-        AccessNote { at, id, parties: parties(), addresses, unique_id: None, event }
+        AccessNote { at, id, parties: parties(), addresses, unique_id: None, tls: None, event }
     }
 
     const ENDED: AccessEvent = AccessEvent::Ended {
@@ -221,6 +259,34 @@ mod tests {
         assert!(text.contains(&place), "{text}");
         let json = written(LogFormat::Json, &ended);
         assert!(json.contains(&format!("\"unique_id\":\"{digits}\"")), "{json}");
+    }
+
+    #[test]
+    fn a_client_whose_tls_ends_here_is_named_by_its_certificate() {
+        let client = |name: &str| TlsClient {
+            suite: Suite::EcdheRsaAes128GcmSha256,
+            server_name: Some("a.example".into()),
+            common_name: (!name.is_empty()).then(|| name.into()),
+        };
+        for (name, word) in [
+            ("amy@example.com", "amy@example.com"),
+            ("", "-"),
+            ("-", "\"-\""),
+            ("a reason=forged\n\"", "\"a reason=forged\\n\\\"\""),
+        ] {
+            let ended = note(ENDED, [Some(self::client()), Some(server())]);
+            let ended = AccessNote { tls: Some(Arc::new(client(name))), ..ended };
+            let text = written(LogFormat::Text, &ended);
+            let place = format!(
+                " upstream=app tls_version=TLSv1.2 tls_cipher=ECDHE-RSA-AES128-GCM-SHA256 \
+                 tls_name=a.example client_name={word} server=b "
+            );
+            assert!(text.contains(&place), "{text}");
+            let json = written(LogFormat::Json, &ended);
+            let json: serde_json::Value = serde_json::from_str(&json).expect("JSON");
+            assert_eq!(json["client_name"].as_str().unwrap_or_default(), name, "{json}");
+            assert_eq!((&json["tls_version"], &json["server"]), (&"TLSv1.2".into(), &"b".into()));
+        }
     }
 
     #[test]

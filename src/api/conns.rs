@@ -118,6 +118,8 @@ pub struct Conn {
     pub source: Option<String>,
     /// Its state, in a word of the filter.
     pub state: String,
+    /// How its client speaks TLS, where that ends here.
+    pub tls: Option<ConnTls>,
     /// Bytes delivered to its client.
     pub to_client_bytes: u64,
     /// Bytes delivered to its server.
@@ -130,6 +132,21 @@ pub struct Conn {
     pub via: Option<String>,
     /// The worker that has it.
     pub worker: u16,
+}
+
+/// How a client speaks TLS.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default)]
+pub struct ConnTls {
+    /// The cipher suite, as OpenSSL names it.
+    pub cipher: String,
+    /// The common name of its certificate, where it has shown one.
+    pub client_name: Option<String>,
+    /// The name that it asked for. It is kept for the access log, and of clients that have shown a
+    /// certificate with a common name.
+    pub server_name: Option<String>,
+    /// The version, as in "TLSv1.3".
+    pub version: String,
 }
 
 /// Ends connections, named by ids or by a filter. An answer ends a bounded number of them.
@@ -206,8 +223,9 @@ mod tests {
         let conns = Conns { rows: vec![conn], schema: 1, ..Conns::default() };
         let row = "{\"age_millis\":0,\"client\":null,\"id\":\"0-1-2\",\"idle_millis\":0,\
                    \"listener\":\"\",\"local\":null,\"server\":null,\"server_address\":null,\
-                   \"source\":null,\"state\":\"\",\"to_client_bytes\":0,\"to_upstream_bytes\":0,\
-                   \"unique_id\":null,\"upstream\":\"\",\"via\":null,\"worker\":0}";
+                   \"source\":null,\"state\":\"\",\"tls\":null,\"to_client_bytes\":0,\
+                   \"to_upstream_bytes\":0,\"unique_id\":null,\"upstream\":\"\",\
+                   \"via\":null,\"worker\":0}";
         let head = "\"at_seconds\":0.0,\"matched\":0,\"nameless\":0,\"open\":0";
         let tail = "\"schema\":1,\"start_time_seconds\":null";
         let listed = format!("{{{head},\"rows\":[{row}],{tail}}}");

@@ -52,6 +52,16 @@ pub const ACCESS_LINE_BYTES: usize = 320;
 /// read and are held have as much beside them, and are 1 % of the worker's slots at most.
 pub const PREFACE_PLACES: usize = 16_384;
 
+/// Our own memory of a session of TLS, one for each side that speaks it, while it sleeps.
+pub const TLS_SESSION_BYTES: usize = 136;
+/// Sessions of a worker whose keys are expanded at once: 5 MB of them.
+pub const TLS_AWAKE_MAX: usize = 4096;
+/// Memory of the expanded keys of a session: 1.3 KB.
+pub const TLS_AWAKE_BYTES: usize = 1_300;
+/// Memory of a handshake under way, as measured: rustls's side of it, what the client has said and
+/// what it is to hear.
+pub const TLS_HANDSHAKE_BYTES: usize = 13_000;
+
 /// Checks of servers under way at a time. Each has an ordinary descriptor, for the time of its
 /// timeout at most.
 pub const CHECKS_AT_ONCE: usize = 64;

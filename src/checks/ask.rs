@@ -2,18 +2,20 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use humantime_serde::re::humantime::format_duration;
 use nix::sys::socket::{setsockopt, sockopt};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 
 use super::answer::{Verdict, text_in};
+use super::channel::{Channel, Fault};
 use super::hello;
 use super::tally::Outcome;
 use crate::base::{Errno, SELF_CONNECT};
 use crate::config::{ANSWER_MAX_BYTES, Check, CheckKind, SendProxy};
+use crate::tls::UpstreamMaterials;
 use crate::topology::Server;
 use crate::upstream::Failure;
 use crate::wire::{self, Ends};
@@ -28,16 +30,25 @@ pub(super) struct Target {
     sources: Vec<IpAddr>,
     /// The header that the server expects before all else.
     header: SendProxy,
+    /// How it is spoken to, if in TLS.
+    tls: Option<Arc<UpstreamMaterials>>,
 }
 
 impl Target {
     /// The place of a server that its check asks.
-    pub(super) fn of(server: &Server, check: &Check, header: SendProxy) -> Target {
+    pub(super) fn of(
+        server: &Server,
+        check: &Check,
+        header: SendProxy,
+        tls: Option<&Arc<UpstreamMaterials>>,
+    ) -> Target {
         let mut address = server.address;
         if check.port != 0 {
             address.set_port(check.port);
         }
-        Target { address, sources: server.sources.clone(), header }
+        // A check by TLS looks for that itself.
+        let tls = tls.filter(|_| check.kind != CheckKind::Tls).cloned();
+        Target { address, sources: server.sources.clone(), header, tls }
     }
 
     /// The address that this turn's check comes from; `None`: the kernel chooses.
@@ -50,6 +61,7 @@ impl Target {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Step {
     Connect,
+    Shake,
     Answer,
 }
 
@@ -65,6 +77,7 @@ pub(super) async fn ask(target: &Target, turn: usize, check: &Check) -> Outcome 
     match (over, step) {
         (Ok(outcome), _) => outcome,
         (Err(_), Step::Connect) => Outcome::Failed(format!("no answer to the connect in {time}")),
+        (Err(_), Step::Shake) => Outcome::Failed(format!("no end of the TLS handshake in {time}")),
         (Err(_), Step::Answer) => Outcome::Failed(instead(check, &answer, &format!("in {time}"))),
     }
 }
@@ -76,7 +89,7 @@ async fn steps(
     step: &mut Step,
     answer: &mut Vec<u8>,
 ) -> Outcome {
-    let mut stream = match socket.connect(target.address).await {
+    let stream = match socket.connect(target.address).await {
         Ok(stream) => stream,
         Err(error) if is_ours(&error) => return Outcome::Unable(words(&error)),
         Err(error) => return Outcome::Failed(words(&error)),
@@ -85,10 +98,21 @@ async fn steps(
         return Outcome::Failed(Failure::Connect(SELF_CONNECT).to_string());
     }
     let mut question = header(target.header, &stream);
+    let mut channel = match &target.tls {
+        None => Channel::plain(stream),
+        Some(tls) => {
+            *step = Step::Shake;
+            let first = std::mem::take(&mut question);
+            match Channel::secure(stream, &first, tls, target.address).await {
+                Ok(channel) => channel,
+                Err(fault) => return Outcome::Failed(unshaken(&fault)),
+            }
+        }
+    };
     match check.kind {
         // Whether the header arrives says no more than the connect did.
         CheckKind::Connect => {
-            let _ = stream.write_all(&question).await;
+            let _ = channel.say(&question).await;
             return Outcome::Passed;
         }
         CheckKind::SendExpect => question.extend_from_slice(&check.send),
@@ -96,8 +120,8 @@ async fn steps(
     }
     *step = Step::Answer;
     // A server that has answered already may not read any more; then its answer says what it is.
-    let sent = stream.write_all(&question).await;
-    let read = read(&mut stream, check, answer).await;
+    let sent = channel.say(&question).await;
+    let read = read(&mut channel, check, answer).await;
     match (read, sent) {
         (Ok(Verdict::Passed), _) => Outcome::Passed,
         (Ok(Verdict::Failed(because)), _) => Outcome::Failed(because),
@@ -144,18 +168,28 @@ fn open(target: &Target, turn: usize) -> io::Result<TcpSocket> {
 }
 
 /// Reads until the answer tells whether the server serves, or can tell it no more.
-async fn read(stream: &mut TcpStream, check: &Check, answer: &mut Vec<u8>) -> io::Result<Verdict> {
-    let mut rest = stream.take(ANSWER_MAX_BYTES as u64);
+async fn read(channel: &mut Channel, check: &Check, answer: &mut Vec<u8>) -> io::Result<Verdict> {
     loop {
         let before = answer.len();
-        let came = rest.read_buf(answer).await?;
+        let came = channel.hear(answer).await?;
+        answer.truncate(ANSWER_MAX_BYTES);
         let verdict = match check.kind {
             CheckKind::Tls => hello::judge(answer),
             _ => text_in(answer, before, &check.expect),
         };
-        if came == 0 || verdict != Verdict::More {
+        let is_all = came == 0 || answer.len() >= ANSWER_MAX_BYTES;
+        if is_all || verdict != Verdict::More {
             return Ok(verdict);
         }
+    }
+}
+
+/// Why a handshake has failed.
+fn unshaken(fault: &Fault) -> String {
+    match fault {
+        Fault::Tls(fault) => Failure::Tls(*fault).to_string(),
+        Fault::Ended => "it closed the connection in the TLS handshake".to_owned(),
+        Fault::Stream(error) => format!("{} in the TLS handshake", words(error)),
     }
 }
 
@@ -208,6 +242,10 @@ mod tests {
     use std::net::TcpListener;
     use std::time::Duration;
 
+    use rustls::crypto::aws_lc_rs::default_provider;
+    use rustls::pki_types::PrivateKeyDer;
+    use rustls::{RootCertStore, ServerConfig, ServerConnection, StreamOwned};
+
     use super::*;
     use crate::config::CheckKind;
 
@@ -223,9 +261,18 @@ mod tests {
 
     /// What a check comes to at a server that handles its one connection so.
     fn asked(check: &Check, handle: impl FnOnce(std::net::TcpStream) + Send + 'static) -> Outcome {
+        asked_in(None, check, handle)
+    }
+
+    /// The same at a server that is spoken to in TLS, if it is.
+    fn asked_in(
+        tls: Option<Arc<UpstreamMaterials>>,
+        check: &Check,
+        handle: impl FnOnce(std::net::TcpStream) + Send + 'static,
+    ) -> Outcome {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("bound");
-        let target = Target { address, sources: Vec::new(), header: SendProxy::Off };
+        let target = Target { address, sources: Vec::new(), header: SendProxy::Off, tls };
         let server = std::thread::spawn(move || handle(listener.accept().expect("a check").0));
         let outcome = on_a_runtime(ask(&target, 0, check));
         server.join().expect("the server does not panic");
@@ -294,6 +341,70 @@ mod tests {
         assert_eq!(answered(b""), failed("no answer before it closed, expected a ServerHello"));
     }
 
+    /// A server's side of TLS with a certificate for this name, and what verifies it.
+    fn tls_for(name: &str) -> (Arc<ServerConfig>, RootCertStore) {
+        let pair = rcgen::generate_simple_self_signed([name.to_owned()]).expect("a pair");
+        let certificate = pair.cert.der().clone();
+        let mut roots = RootCertStore::empty();
+        roots.add(certificate.clone()).expect("it is one");
+        let key = PrivateKeyDer::try_from(pair.signing_key.serialize_der()).expect("a key");
+        let config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
+            .with_safe_default_protocol_versions()
+            .expect("there are some")
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate], key);
+        (Arc::new(config.expect("they belong together")), roots)
+    }
+
+    #[test]
+    fn a_server_that_is_spoken_to_in_tls_is_checked_in_tls() {
+        let (config, roots) = tls_for("db.internal");
+        let materials = |name: &str| {
+            Some(Arc::new(UpstreamMaterials {
+                roots: Some(Arc::new(roots.clone())),
+                identity: None,
+                server_name: Some(name.to_owned().try_into().expect("a name")),
+            }))
+        };
+        let serve = |name: &str, check: &Check, answer: &'static str| {
+            let config = config.clone();
+            asked_in(materials(name), check, move |stream| {
+                let conn = ServerConnection::new(config).expect("a session");
+                let mut stream = StreamOwned::new(conn, stream);
+                let mut question = [0; 6];
+                if !answer.is_empty() && stream.read_exact(&mut question).is_ok() {
+                    assert_eq!(&question, b"PING\r\n");
+                    stream.write_all(answer.as_bytes()).expect("it is read");
+                }
+                // Until it is gone.
+                let _ = stream.read(&mut question);
+            })
+        };
+        let connect = Check { timeout: Duration::from_secs(5), ..Check::default() };
+        assert_eq!(serve("db.internal", &connect, ""), Outcome::Passed);
+        let asks = Check { timeout: Duration::from_secs(5), ..check("PING\r\n", "+PONG") };
+        assert_eq!(serve("db.internal", &asks, "+PONG\r\n"), Outcome::Passed);
+        let other = Check { timeout: Duration::from_millis(300), ..asks };
+        let answered = "answered \"-NO\" in 300ms, expected \"+PONG\"";
+        assert_eq!(serve("db.internal", &other, "-NO"), failed(answered));
+        let for_others = "TLS failed: it showed a certificate that is for other names";
+        assert_eq!(serve("db.example.com", &connect, ""), failed(for_others));
+        let plain = asked_in(materials("db.internal"), &connect, |mut stream| {
+            stream.write_all(b"+OK hello\r\n").expect("it is read");
+            let _ = stream.read(&mut [0; 500]);
+        });
+        assert_eq!(plain, failed("TLS failed: it said something that is not TLS"));
+        let gone = asked_in(materials("db.internal"), &connect, |mut stream| {
+            let _ = stream.read(&mut [0; 4096]);
+        });
+        assert_eq!(gone, failed("it closed the connection in the TLS handshake"));
+        let short = Check { timeout: Duration::from_millis(100), ..Check::default() };
+        let silent = asked_in(materials("db.internal"), &short, |mut stream| {
+            while stream.read(&mut [0; 4096]).is_ok_and(|bytes| bytes > 0) {}
+        });
+        assert_eq!(silent, failed("no end of the TLS handshake in 100ms"));
+    }
+
     #[test]
     fn a_refusal_is_the_servers_and_a_foreign_source_is_ours() {
         let free = TcpListener::bind("127.0.0.1:0").expect("a port");
@@ -301,7 +412,7 @@ mod tests {
         let outcome = |source: Option<&str>| {
             let sources = source.map(|source| source.parse().expect("an address"));
             let sources = sources.into_iter().collect();
-            let target = Target { address, sources, header: SendProxy::Off };
+            let target = Target { address, sources, header: SendProxy::Off, tls: None };
             on_a_runtime(ask(&target, 7, &Check::default()))
         };
         assert_eq!(outcome(Some("127.0.0.9")), Outcome::Passed);

@@ -6,12 +6,14 @@
 //! again ([`Standing::set_down`], [`Standing::set_up`]): workers see it with their next choice.
 //!
 //! - `ask` makes one check, and `answer` is what its answer comes to;
+//! - `channel` is its stream, with TLS over it where connections of clients have that;
 //! - `hello` has the question of a check by TLS, and reads its answer;
 //! - `course` has the checks of one server follow each other, and judges by their results;
 //! - `tally` has what they came to, for those who show it.
 
 mod answer;
 mod ask;
+mod channel;
 mod course;
 mod hello;
 mod tally;
@@ -29,7 +31,7 @@ pub use tally::{Tally, Told};
 use crate::base::limits::CHECKS_AT_ONCE;
 use crate::base::{Clock, ServerId};
 use crate::config;
-use crate::topology::{Server, Topology, WithLine};
+use crate::topology::{Server, Topology, Upstream, WithLine};
 use crate::upstream::{Observed, Standing};
 
 /// All checks of a gateway. They end when this is dropped.
@@ -75,7 +77,7 @@ impl Checks {
     /// says so any longer. On a thread that runs a `LocalSet`.
     pub fn follow(&mut self, topology: &Topology, lines: &[config::Upstream]) {
         let mut before = std::mem::take(&mut self.running);
-        for WithLine { servers, line, .. } in topology.with_lines(lines) {
+        for WithLine { servers, line, upstream, .. } in topology.with_lines(lines) {
             if line.check.is_none() {
                 continue;
             }
@@ -83,7 +85,8 @@ impl Checks {
                 let server = &topology.servers[*id];
                 let is_known = before.get(id).is_some_and(|running| running.is_of(server));
                 let known = is_known.then(|| before.remove(id)).flatten();
-                self.running.insert(*id, self.next(known, server, line));
+                let next = self.next(known, server, (line, upstream));
+                self.running.insert(*id, next);
             }
         }
         for ended in before.into_values() {
@@ -100,9 +103,14 @@ impl Checks {
 
     /// # Panics
     /// When the line asks for no checks.
-    fn next(&self, before: Option<Running>, server: &Server, line: &config::Upstream) -> Running {
+    fn next(
+        &self,
+        before: Option<Running>,
+        server: &Server,
+        (line, upstream): (&config::Upstream, &Upstream),
+    ) -> Running {
         let check = line.check.as_ref().expect("it asks for checks");
-        let target = Target::of(server, check, line.forwarding.send_proxy);
+        let target = Target::of(server, check, line.forwarding.send_proxy, upstream.tls.as_ref());
         let tally = match before {
             Some(same) if same.target == target && same.check == *check => return same,
             Some(other) => other.tally.clone(),

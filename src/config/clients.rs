@@ -40,8 +40,12 @@ pub enum Tlv {
     Received,
     /// The name that the client's TLS hello asks for.
     Authority,
-    /// The first protocol that it offers.
+    /// The protocol agreed on with it, or else the first one that it offers.
     Alpn,
+    /// How the client speaks TLS to the gateway, and its certificate's common name.
+    Ssl,
+    /// In that: its certificate.
+    ClientCert,
     /// What no other connection has.
     UniqueId,
     /// A checksum of the header.

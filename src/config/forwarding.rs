@@ -22,14 +22,17 @@ const TLVS: Choice<Tlv> = Choice {
         ("received", Tlv::Received),
         ("authority", Tlv::Authority),
         ("alpn", Tlv::Alpn),
+        ("ssl", Tlv::Ssl),
+        ("client-cert", Tlv::ClientCert),
         ("unique-id", Tlv::UniqueId),
         ("crc32c", Tlv::Crc32c),
     ],
-    later: &["ssl", "client-cert"],
+    later: &[],
 };
 
 const SEVERAL: Own<Vec<Tlv>> = Own {
-    values: "a list of \"received\", \"authority\", \"alpn\", \"unique-id\" and \"crc32c\"",
+    values: "a list of \"received\", \"authority\", \"alpn\", \"ssl\", \"client-cert\", \
+             \"unique-id\" and \"crc32c\"",
     read: tlvs,
     written: |tlvs| list(tlvs.iter().map(|tlv| TLVS.word(*tlv))),
 };
@@ -65,13 +68,23 @@ keys! {
     "send_proxy" send_proxy: SendProxy = "off", NewConnections, PROXIES, AS_IT_STANDS;
 
     /// Fields of a header of version 2. "received": those of the header that came, as they came;
-    /// "authority" and "alpn": the name and the first protocol of the client's TLS hello, where
-    /// the listener reads it (sniff); "unique-id": 16 bytes that no other connection has;
-    /// "crc32c": a checksum of the header.
+    /// "authority" and "alpn": the name that the client asks for and the protocol agreed on, where
+    /// its TLS ends here, or the first one of its hello, where the listener reads that (sniff);
+    /// "ssl": version and cipher of TLS that ends here, and the common name of the
+    /// client's certificate; "client-cert": in "ssl", the certificate too, if it has 3 KiB at most;
+    /// "unique-id": 16 bytes that no other connection has; "crc32c": a checksum of the header.
     ///
-    /// Add "received" when a server reads fields of a cloud's balancer.
+    /// Add "received" when a server reads fields of a cloud's balancer, "ssl" when it goes by the
+    /// clients' certificates.
     "send_proxy_tlvs" send_proxy_tlvs: Vec<Tlv> = [], NewConnections, SEVERAL,
         "write [\"received\", \"crc32c\"]";
+}
+
+impl Forwarding {
+    /// Whether servers get this field.
+    pub fn tells(&self, tlv: Tlv) -> bool {
+        self.send_proxy_tlvs.contains(&tlv)
+    }
 }
 
 fn tlvs(value: &Value<'_>, remedy: &str, problems: &mut Vec<ConfigError>) -> Option<Vec<Tlv>> {
@@ -109,6 +122,10 @@ pub(super) fn check(
     if !forwarding.send_proxy_tlvs.is_empty() && forwarding.send_proxy != SendProxy::V2 {
         let rule = "are fields of a header of version 2, and none is sent";
         refuse("send_proxy_tlvs", rule, "write send_proxy = \"v2\" beside it, or remove it");
+    }
+    if forwarding.tells(Tlv::ClientCert) && !forwarding.tells(Tlv::Ssl) {
+        let rule = "has \"client-cert\", which is a part of \"ssl\"";
+        refuse("send_proxy_tlvs", rule, "write \"ssl\" beside it, or remove it");
     }
     if forwarding.lazy_wait.is_some() && forwarding.connect == ConnectWhen::Eager {
         let rule = "waits for nothing: connect is \"eager\"";

@@ -31,8 +31,7 @@ impl Connection {
         self.start(source, Operation::WaitReadable, actions);
     }
 
-    /// Takes what comes next: what is kept of a preface, else by a splice in a lane of bulk, else
-    /// by a receive.
+    /// Takes what comes next: of what is kept of a preface, by a splice, or by a receive.
     pub(super) fn receive(&mut self, source: Side, actions: &mut Actions) {
         if self.passages[source].is_kept() {
             self.lanes[source] = Lane::Receiving;

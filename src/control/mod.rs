@@ -10,6 +10,7 @@
 //! - `drains` — the drains under way
 //! - `ground` — the file and the sockets of the gateway, as a reload needs them
 //! - `reopen` — the sockets of the control plane, as a reload needs them
+//! - `secrets` — keys of TLS stay out of core dumps
 //! - `state/` — the state that all parts share: the view of the topology, readings, permits
 //! - `change` — going over to another topology
 //! - `closing` — the end of connections of servers that are down
@@ -37,6 +38,7 @@ mod networks;
 mod plane;
 mod reopen;
 mod searching;
+mod secrets;
 mod state;
 mod verbs;
 
@@ -47,4 +49,5 @@ pub use ground::{Ground, Unread};
 pub use handle::{Ending, Exit, WorkerHandle};
 pub use plane::{Outcome, Parts, run, runtime};
 pub use searching::{Searching, begin as begin_searches};
+pub use secrets::guard_secrets;
 pub use state::{Present, Sentry, Sets, Sources, View};

@@ -16,6 +16,12 @@ use crate::host::facts::{Facts, Namespace};
 const SOCKET_BYTES: u64 = 3_860 + 260;
 /// Our own memory per connection.
 const ENTRY_BYTES: u64 = limits::CONN_BYTES_MAX as u64;
+/// The same of each of its sides that speaks TLS.
+const TLS_SESSION_BYTES: u64 = limits::TLS_SESSION_BYTES as u64;
+/// Memory of a worker's expanded keys of TLS, at most.
+const TLS_AWAKE_BYTES: u64 = (limits::TLS_AWAKE_MAX * limits::TLS_AWAKE_BYTES) as u64;
+/// Memory of a handshake under way.
+const TLS_HANDSHAKE_BYTES: u64 = limits::TLS_HANDSHAKE_BYTES as u64;
 /// Memory of one line of the access log that waits to be written.
 const ACCESS_LINE_BYTES: u64 = limits::ACCESS_LINE_BYTES as u64;
 /// Open files that the rest of the host keeps to itself.
@@ -248,13 +254,22 @@ fn files(facts: &Facts, means: &Means) -> Option<Limit> {
 
 /// Memory of one idle connection, of the kernel and ours.
 pub(super) fn connection_bytes(means: &Means) -> u64 {
-    u64::from(means.sides) * SOCKET_BYTES + ENTRY_BYTES + means.beside_bytes
+    let beside = means.beside_bytes + means.tls_sides * TLS_SESSION_BYTES;
+    u64::from(means.sides) * SOCKET_BYTES + ENTRY_BYTES + beside
 }
 
-/// Memory of all workers' buffers, full pipes and queues for the access log.
+/// Memory of one worker's sessions that are awake, and of its handshakes.
+fn tls_bytes(means: &Means) -> u64 {
+    let awake = if means.tls_sides > 0 { TLS_AWAKE_BYTES } else { 0 };
+    awake + means.handshakes * TLS_HANDSHAKE_BYTES
+}
+
+/// Memory of all workers' buffers, full pipes, queues for the access log, handshakes and sessions
+/// that are awake.
 pub(super) fn buffers_bytes(config: &Config, means: &Means) -> u64 {
     let buffers = means.buffer_count * u64::from(config.ring.buffer_bytes);
-    u64::from(means.workers) * (buffers + access_log_bytes(config)) + means.pipe_bytes()
+    let each = buffers + access_log_bytes(config) + tls_bytes(means);
+    u64::from(means.workers) * each + means.pipe_bytes()
 }
 
 /// Memory of one worker's queue for the access log.
@@ -274,11 +289,16 @@ fn memory(facts: &Facts, config: &Config, means: &Means) -> Vec<Limit> {
     let each = connection_bytes(means);
     let buffers = buffers_bytes(config, means);
     let each_words = format!("{} bytes each", thousands(each));
-    let name = match (means.splice_pipes > 0, access_log_bytes(config) > 0) {
-        (false, false) => "buffers",
-        (true, false) => "buffers and pipes",
-        (false, true) => "buffers and access log",
-        (true, true) => "buffers, pipes and access log",
+    let has = (means.splice_pipes > 0, access_log_bytes(config) > 0, tls_bytes(means) > 0);
+    let name = match has {
+        (false, false, false) => "buffers",
+        (true, false, false) => "buffers and pipes",
+        (false, true, false) => "buffers and access log",
+        (true, true, false) => "buffers, pipes and access log",
+        (false, false, true) => "buffers and TLS",
+        (true, false, true) => "buffers, pipes and TLS",
+        (false, true, true) => "buffers, access log and TLS",
+        (true, true, true) => "buffers, pipes, access log and TLS",
     };
     // A fixed limit replaces the share of what is free that "auto" takes, not what is there.
     let fixed = match config.gateway.memory_limit {

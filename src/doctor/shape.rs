@@ -49,6 +49,10 @@ pub struct Means {
     pub(super) buffer_count: u64,
     /// Pipes that each worker may have; none where nothing is ever spliced.
     pub(super) splice_pipes: u64,
+    /// Sides of a connection that speak TLS.
+    pub(super) tls_sides: u64,
+    /// Handshakes with clients that a worker may have under way; none where TLS never ends here.
+    pub(super) handshakes: u64,
     submission_entries: u64,
     completion_entries: u64,
 }
@@ -96,6 +100,8 @@ impl Means {
         let is_server = |kind: &UpstreamKind| matches!(kind, UpstreamKind::Servers { .. });
         let paired = config.upstreams.iter().any(|upstream| is_server(&upstream.kind));
         let descriptors = facts.files_limit();
+        let listeners = config.listeners.iter().filter_map(|one| one.tls.as_ref());
+        let handshakes = listeners.map(|tls| tls.handshakes);
         Means {
             workers,
             sides: if paired { 2 } else { 1 },
@@ -114,6 +120,8 @@ impl Means {
             } else {
                 0
             },
+            tls_sides: tls_sides(config),
+            handshakes: handshakes.max().unwrap_or(0).into(),
             submission_entries: u64::from(config.ring.submission_entries),
             completion_entries: u64::from(config.ring.completion_entries),
         }
@@ -263,6 +271,13 @@ impl Means {
     }
 }
 
+/// Sides of a connection that speak TLS, where all of its listeners and upstreams do that one does.
+fn tls_sides(config: &Config) -> u64 {
+    let of_clients = config.listeners.iter().any(|listener| listener.tls.is_some());
+    let of_servers = config.upstreams.iter().any(|upstream| upstream.tls.is_some());
+    u64::from(of_clients) + u64::from(of_servers)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -274,6 +289,8 @@ mod tests {
             table_entries: descriptors.min(TABLE_ENTRIES_MAX) as u32,
             descriptors,
             beside_bytes: 0,
+            tls_sides: 0,
+            handshakes: 0,
             passive_sockets: 1,
             checks: 0,
             buffer_count: 1024,

@@ -282,6 +282,7 @@ impl Gateway {
 fn load(config: &Config, clock: &Clock) -> Result<Loaded, GatewayError> {
     let loaded = Loaded::load(config, clock.calendar()).map_err(GatewayError::Tls)?;
     loaded.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+    crate::control::guard_secrets(&loaded);
     Ok(loaded)
 }
 

@@ -2,6 +2,7 @@
 
 pub mod address_lock;
 pub mod cgroup;
+pub mod core_dumps;
 pub mod directory;
 pub mod facts;
 pub mod holders;

@@ -99,7 +99,7 @@ pub enum ConnectFailure {
     Abandoned,
     /// The kernel connected the socket to itself: nobody listens on the server's port.
     SelfConnect,
-    /// It did not agree to TLS as its client has asked for it.
+    /// It did not agree to TLS as its client has asked for it, or its handshake failed.
     NoTls,
     /// Any other error.
     Other,

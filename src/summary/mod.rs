@@ -36,7 +36,7 @@ use crate::metrics::reading::Counts;
 const SECONDS_MIN: f64 = 0.05;
 
 /// How many tables a summary has.
-pub const TABLES: usize = 6;
+pub const TABLES: usize = 7;
 
 /// A reading in figures and tables, with rates if there is an earlier one.
 #[derive(Clone, Debug, PartialEq)]
@@ -77,6 +77,8 @@ pub struct Summary {
     pub endings: Table,
     /// Sources that were refused most.
     pub sources: Table,
+    /// Listeners where TLS ends.
+    pub tls: Table,
     /// What happened last, a line each, the oldest first.
     pub events: Vec<String>,
 }
@@ -110,19 +112,20 @@ impl Summary {
             workers: tables::workers(now, pace),
             endings: tables::endings(now, pace),
             sources: tables::sources(now),
+            tls: tables::tls(now, pace),
             events: now.events.iter().map(said::event).collect(),
         }
     }
 
     /// The tables, each always at the same place.
     pub fn tables(&self) -> [&Table; TABLES] {
-        let Summary { drains, listeners, servers, workers, endings, sources, .. } = self;
-        [drains, listeners, servers, workers, endings, sources]
+        let Summary { drains, listeners, servers, workers, endings, sources, tls, .. } = self;
+        [drains, listeners, servers, workers, endings, sources, tls]
     }
 
     /// The places of the tables, the most telling first: servers that fail come before listeners.
     pub fn order(&self) -> [usize; TABLES] {
-        if self.servers_fail { [0, 2, 1, 5, 3, 4] } else { [0, 1, 2, 5, 3, 4] }
+        if self.servers_fail { [0, 2, 1, 6, 5, 3, 4] } else { [0, 1, 2, 6, 5, 3, 4] }
     }
 }
 

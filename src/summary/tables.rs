@@ -60,7 +60,26 @@ pub(super) fn figures(now: &Reading, pace: Pace<'_>) -> Vec<(Head, Cell)> {
         let files = Head::share("host files", "host.open_files", "host.max_files", 0);
         figures.push((files, Cell::Share { used, all }));
     }
+    figures.extend(tls_figures(now, rate(|l| l.tls_handshakes)));
     figures
+}
+
+/// The same of TLS, where any is spoken.
+fn tls_figures(now: &Reading, handshakes: Option<f64>) -> Vec<(Head, Cell)> {
+    let workers = |of: fn(&Worker) -> u64| now.workers.iter().map(of).sum::<u64>();
+    let sessions = workers(|worker| worker.sessions);
+    if sessions == 0 && !now.listeners.iter().any(|listener| listener.tls) {
+        return Vec::new();
+    }
+    let count = |title, path, of| (Head::new(title, path, Count, 0), Cell::Count(workers(of)));
+    let awake = workers(|worker| worker.sessions_awake);
+    vec![
+        (Head::new("TLS handshakes/s", "tls_handshakes", Rate, 0), Cell::Rate(handshakes)),
+        count("under way", "tls_running", |worker| worker.handshaking),
+        count("waiting", "tls_waiting", |worker| worker.handshakes_waiting),
+        count("TLS sessions awake", "tls_awake", |worker| worker.sessions_awake),
+        (Head::new("asleep", "tls_asleep", Count, 0), Cell::Count(sessions.saturating_sub(awake))),
+    ]
 }
 
 const DRAINS: &[Head] = &[
@@ -138,6 +157,49 @@ pub(super) fn listeners(now: &Reading, pace: Pace<'_>) -> Table {
     };
     let rows = now.listeners.iter().enumerate().map(row).collect();
     Table { title: "Listeners", path: "listeners", heads: LISTENERS, rows }
+}
+
+const TLS: &[Head] = &[
+    Head::new("listener", "name", Word, 0).means("where TLS of clients ends"),
+    Head::new("handshakes/s", "tls_handshakes", Rate, 1).means("handshakes done, per second"),
+    Head::new("handshakes", "tls_handshakes", Count, 2).means("handshakes done since the start"),
+    Head::new("resumed", "tls_resumed", Count, 3).means("those that resumed a session by a ticket"),
+    Head::new("failures/s", "tls_failed", Rate, 1)
+        .means("handshakes that fail and sessions broken off, per second"),
+    Head::new("failed", "tls_failed", Count, 2).means("how many since the start"),
+    Head::new("most often", "tls_reasons", Word, 0).means("why, the three that came most often"),
+];
+
+/// By listener where TLS ends, in the order of the config.
+pub(super) fn tls(now: &Reading, pace: Pace<'_>) -> Table {
+    let row = |(index, listener): (usize, &Listener)| {
+        let rate = |of: fn(&Listener) -> u64| {
+            pace.rate(of(listener), |then| {
+                then.listeners.iter().find(|then| then.name == listener.name).map(of)
+            })
+        };
+        let cells = vec![
+            Cell::Word(listener.name.clone()),
+            Cell::Rate(rate(|l| l.tls_handshakes)),
+            Cell::Count(listener.tls_handshakes),
+            Cell::Count(listener.tls_resumed),
+            Cell::Rate(rate(|l| sum(&l.tls_faults))),
+            Cell::Count(sum(&listener.tls_faults)),
+            Cell::Word(most_often(&listener.tls_faults)),
+        ];
+        Row { key: index.to_string(), cells }
+    };
+    let rows = now.listeners.iter().filter(|one| one.tls).enumerate().map(row).collect();
+    Table { title: "TLS", path: "tls", heads: TLS, rows }
+}
+
+/// The three words that came most often, with how often.
+fn most_often(counts: &Counts) -> String {
+    let mut all: Vec<_> = counts.iter().filter(|(_, count)| **count > 0).collect();
+    all.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
+    let words =
+        all.iter().take(3).map(|(word, count)| format!("{word} {}", number(**count as f64)));
+    words.collect::<Vec<_>>().join(", ")
 }
 
 const SERVERS: &[Head] = &[

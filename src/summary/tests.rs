@@ -192,3 +192,31 @@ fn what_an_operator_took_out_is_marked() {
     assert!(text.contains("app/127.0.0.1:9001  drain "), "{text}");
     assert!(!text.contains("edge (") && !text.contains("9000 ("), "{text}");
 }
+
+#[test]
+fn tls_is_shown_where_a_listener_has_it() {
+    let without = screenful(&Summary::of(&later(), Some(&reading())), None);
+    assert!(!without.contains("TLS"), "{without}");
+    let with = |reading: &mut Reading| {
+        let devices = &mut reading.listeners[1];
+        (devices.tls, devices.tls_handshakes, devices.tls_resumed) = (true, 12_000, 9_000);
+        devices.tls_faults = [("forged", 1), ("not-tls", 0), ("unknown-name", 44)]
+            .map(|(word, count)| (word.into(), count))
+            .into();
+        let worker = &mut reading.workers[0];
+        (worker.sessions, worker.sessions_awake) = (3_000, 40);
+        (worker.handshaking, worker.handshakes_waiting) = (7, 2);
+    };
+    let (mut then, mut now) = (reading(), later());
+    (with(&mut then), with(&mut now));
+    now.listeners[1].tls_handshakes += 300;
+    let summary = Summary::of(&now, Some(&then));
+    assert_eq!(*cell(&summary.tls, "0", "handshakes/s"), Cell::Rate(Some(150.0)));
+    assert_eq!(*cell(&summary.tls, "0", "failed"), Cell::Count(45));
+    assert_eq!(cell(&summary.tls, "0", "most often").text(), "unknown-name 44, forged 1");
+    assert_eq!(summary.tls.rows.len(), 1, "the other listener has none");
+    let text = screenful(&summary, None);
+    for figure in ["TLS handshakes/s 150", "under way 7", "waiting 2", "awake 40", "asleep 2,960"] {
+        assert!(text.contains(figure), "{figure}: {text}");
+    }
+}

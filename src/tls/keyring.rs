@@ -1,10 +1,8 @@
 //! The expanded keys of the sessions that are in use, of which there are only so many.
 
 use super::keys::Awake;
+use crate::base::limits::TLS_AWAKE_MAX as AWAKE_MAX;
 use crate::base::{ConnIndex, Side};
-
-/// Sessions whose keys are kept at once: about 5 MB of them.
-const AWAKE_MAX: usize = 4096;
 
 /// Whose keys they are.
 pub(super) type Whose = (ConnIndex, Side);
@@ -115,7 +113,7 @@ mod tests {
         ring.of(whose(5), &mut places[5]);
         ring.sleep(whose(6), places[6]);
         ring.sleep(whose(0), places[0]);
-        assert_eq!(ring.awake(), AWAKE_MAX - 1, "one that has lost its place has nothing there");
+        assert_eq!(ring.awake(), 2, "what the hand has come by and nobody has used is gone");
         ring.trim();
         assert_eq!(ring.awake(), 1);
         ring.trim();

@@ -185,6 +185,13 @@ impl Loaded {
     }
 }
 
+impl Loaded {
+    /// Whether TLS is spoken to anybody.
+    pub fn is_any(&self) -> bool {
+        !self.listeners.is_empty() || !self.upstreams.is_empty()
+    }
+}
+
 impl UpstreamMaterials {
     /// For handshakes with its servers.
     pub fn plan(&self) -> ConnectorPlan {

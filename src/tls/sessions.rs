@@ -7,6 +7,7 @@ use super::gathered::{End, Gathered};
 use super::keyring::{Keyring, Whose};
 use super::keys::Awake;
 use super::session::Session;
+use crate::base::limits::TLS_SESSION_BYTES;
 use crate::base::{Buffer, BySide, Chunk, ConnIndex, Side, Sparse};
 use crate::ring::Token;
 
@@ -36,7 +37,7 @@ pub(super) struct Live {
     work: Option<Box<Work>>,
 }
 
-const _: () = assert!(size_of::<Option<Live>>() <= 136);
+const _: () = assert!(size_of::<Option<Live>>() <= TLS_SESSION_BYTES);
 
 /// What is under way in a session.
 #[derive(Debug, Default)]

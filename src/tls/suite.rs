@@ -1,5 +1,7 @@
 //! The cipher suites that a session can have, with what each needs.
 
+use std::borrow::Cow;
+
 use aws_lc_rs::{aead, hmac};
 
 /// A cipher suite: those of TLS 1.3, and those of TLS 1.2 with ECDHE and an AEAD.
@@ -59,6 +61,21 @@ impl Suite {
         SUITES[self as usize].2
     }
 
+    /// Its name as OpenSSL spells it, and with it most of what people and servers read.
+    pub fn spoken_name(self) -> Cow<'static, str> {
+        if self.is_tls13() {
+            return self.name().into();
+        }
+        let name = self.name().trim_start_matches("TLS_").replace("_WITH_", "-");
+        let name = name.replace("AES_", "AES").replace("POLY1305_SHA256", "POLY1305");
+        name.replace('_', "-").into()
+    }
+
+    /// The version of TLS, as in "TLSv1.3".
+    pub fn version(self) -> &'static str {
+        if self.is_tls13() { "TLSv1.3" } else { "TLSv1.2" }
+    }
+
     /// Whether it is one of TLS 1.3, else of TLS 1.2.
     pub fn is_tls13(self) -> bool {
         self as usize <= Suite::Chacha20Poly1305Sha256 as usize
@@ -114,5 +131,31 @@ impl Suite {
 
     fn cipher(self) -> Cipher {
         [Cipher::Aes128Gcm, Cipher::Aes256Gcm, Cipher::Chacha20Poly1305][self as usize % 3]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn suites_are_called_as_openssl_calls_them() {
+        let names = SUITES.map(|(suite, ..)| suite.spoken_name());
+        assert_eq!(
+            names,
+            [
+                "TLS_AES_128_GCM_SHA256",
+                "TLS_AES_256_GCM_SHA384",
+                "TLS_CHACHA20_POLY1305_SHA256",
+                "ECDHE-ECDSA-AES128-GCM-SHA256",
+                "ECDHE-ECDSA-AES256-GCM-SHA384",
+                "ECDHE-ECDSA-CHACHA20-POLY1305",
+                "ECDHE-RSA-AES128-GCM-SHA256",
+                "ECDHE-RSA-AES256-GCM-SHA384",
+                "ECDHE-RSA-CHACHA20-POLY1305",
+            ]
+        );
+        assert_eq!(Suite::Aes128GcmSha256.version(), "TLSv1.3");
+        assert_eq!(Suite::EcdheRsaAes128GcmSha256.version(), "TLSv1.2");
     }
 }

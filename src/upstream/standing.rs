@@ -16,7 +16,7 @@ use crossbeam::utils::CachePadded;
 
 use super::connections::Connections;
 use super::fleet::Fleet;
-use crate::base::{Errno, Millis, SELF_CONNECT};
+use crate::base::{Errno, Millis, SELF_CONNECT, TlsFault};
 use crate::config::Terms;
 
 /// What an operator says about a server.
@@ -65,6 +65,8 @@ pub enum Failure {
     EarlyEnd,
     /// Its answer to a client's request for TLS was not the one by which it gets the hello.
     NoTls,
+    /// The handshake with it failed, where it is spoken to in TLS.
+    Tls(TlsFault),
 }
 
 impl fmt::Display for Failure {
@@ -78,6 +80,7 @@ impl fmt::Display for Failure {
             Failure::NoTls => {
                 write!(out, "it answers an SSLRequest with something else than S: it has no TLS")
             }
+            Failure::Tls(fault) => write!(out, "TLS failed: it {}", fault.said()),
             Failure::EarlyEnd => write!(out, "it ends connections at once, without a byte"),
         }
     }
@@ -170,6 +173,8 @@ struct Numbers {
 
 /// In the low bits of `last_failure`, beside numbers of errors.
 const NO_TLS: u64 = 0xfffd;
+/// The faults of a handshake follow this one.
+const TLS: u64 = NO_TLS - TlsFault::ALL.len() as u64;
 const SILENCE: u64 = 0xfffe;
 const EARLY_END: u64 = 0xffff;
 
@@ -380,6 +385,7 @@ impl Standing {
             Failure::Silence => SILENCE,
             Failure::EarlyEnd => EARLY_END,
             Failure::NoTls => NO_TLS,
+            Failure::Tls(fault) => TLS + fault as u64,
         };
         numbers.last_failure.store((now.0 + 1) << 16 | code, Ordering::Relaxed);
         let Some(most) = self.fleet.failures() else { return };
@@ -454,6 +460,7 @@ impl Standing {
             SILENCE => Failure::Silence,
             EARLY_END => Failure::EarlyEnd,
             NO_TLS => Failure::NoTls,
+            code @ TLS..NO_TLS => Failure::Tls(TlsFault::ALL[(code - TLS) as usize]),
             errno => Failure::Connect(Errno::from_raw(errno as i32)),
         };
         (last >> 16).checked_sub(1).map(|millis| (Millis(millis), failure))

@@ -23,6 +23,19 @@ const ALPN: u8 = 0x01;
 const AUTHORITY: u8 = 0x02;
 const UNIQUE_ID: u8 = 0x05;
 const SSL: u8 = 0x20;
+/// Types of the fields in its value.
+const SSL_VERSION: u8 = 0x21;
+const SSL_CN: u8 = 0x22;
+const SSL_CIPHER: u8 = 0x23;
+const SSL_CLIENT_CERT: u8 = 0x28;
+/// Bits of its first byte: the client speaks TLS; it has shown a certificate in this connection;
+/// it has in this session.
+const CLIENT_SSL: u8 = 1;
+const CLIENT_CERT_CONN: u8 = 1 << 1;
+const CLIENT_CERT_SESS: u8 = 1 << 2;
+/// Bytes of a certificate that fits beside all other fields. One with an RSA key of 4,096 bits has
+/// about 2,000.
+pub const DER_MAX: usize = 3072;
 /// A type, and a length in two bytes.
 const FIELD_HEAD: usize = 3;
 /// Bytes of the field with a checksum.
@@ -37,8 +50,7 @@ pub struct Fields<'a> {
     pub authority: Option<&'a [u8]>,
     /// What tells the connection from all others: at most [`UNIQUE_ID_MAX`] bytes.
     pub unique_id: Option<&'a [u8]>,
-    /// How the client speaks TLS to the gateway: the value as the PROXY protocol (2.2.6) lays it
-    /// out.
+    /// How the client speaks TLS to the gateway: the value as [`proxy_ssl`] makes it.
     pub ssl: Option<&'a [u8]>,
     /// The fields of the header by which the client came, as [`Facts`](super::Facts) has them.
     /// They go on byte by byte, but for a checksum, and for fields of a type that has another
@@ -46,6 +58,59 @@ pub struct Fields<'a> {
     pub received: &'a [u8],
     /// Whether a checksum (CRC-32C) of the whole header is the last of them.
     pub checksum: bool,
+}
+
+/// How a client speaks TLS to the gateway.
+#[derive(Clone, Copy, Debug)]
+pub struct Ssl<'a> {
+    /// The version, as in "TLSv1.3".
+    pub version: &'a str,
+    /// The cipher suite, as OpenSSL names it.
+    pub cipher: &'a str,
+    /// The certificate that the client has shown, which holds; `None`: it has shown none.
+    pub certificate: Option<Certificate<'a>>,
+}
+
+/// A client's certificate.
+#[derive(Clone, Copy, Debug)]
+pub struct Certificate<'a> {
+    /// The common name of its subject.
+    pub common_name: Option<&'a str>,
+    /// The certificate itself, where the server is to get it.
+    pub der: Option<&'a [u8]>,
+    /// It was shown in an earlier connection, whose session was resumed.
+    pub is_earlier: bool,
+}
+
+/// Appends the value of [`Fields::ssl`] (the PROXY protocol, 2.2.6):
+///
+/// ```text
+/// client 1 | verify 4 | a type 1, a length 2 and a value, again and again
+/// ```
+///
+/// `verify` is 0 where there is a certificate, as one that does not hold ends its handshake. A
+/// certificate of more than [`DER_MAX`] bytes is left out.
+pub fn proxy_ssl(ssl: &Ssl<'_>, value: &mut Vec<u8>) {
+    let Ssl { version, cipher, certificate } = ssl;
+    let shown = certificate.map_or(0, |certificate| match certificate.is_earlier {
+        true => CLIENT_CERT_SESS,
+        false => CLIENT_CERT_SESS | CLIENT_CERT_CONN,
+    });
+    value.push(CLIENT_SSL | shown);
+    value.extend_from_slice(&u32::from(certificate.is_none()).to_be_bytes());
+    let common_name = certificate.and_then(|it| it.common_name).map(str::as_bytes);
+    let der = certificate.and_then(|it| it.der).filter(|der| der.len() <= DER_MAX);
+    let parts = [
+        (SSL_VERSION, Some(version.as_bytes())),
+        (SSL_CN, common_name),
+        (SSL_CIPHER, Some(cipher.as_bytes())),
+        (SSL_CLIENT_CERT, der),
+    ];
+    for (kind, part) in parts {
+        if let Some(part) = part {
+            append_field(kind, part, value);
+        }
+    }
 }
 
 /// Appends a header of version 1, a line.
@@ -135,11 +200,15 @@ fn append_fields(fields: &Fields<'_>, header: &mut Vec<u8>) -> usize {
             left_out += 1;
             continue;
         }
-        let [high, low] = u16::try_from(value.len()).expect("it fits").to_be_bytes();
-        header.extend_from_slice(&[kind, high, low]);
-        header.extend_from_slice(value);
+        append_field(kind, value, header);
     }
     left_out
+}
+
+fn append_field(kind: u8, value: &[u8], header: &mut Vec<u8>) {
+    let [high, low] = u16::try_from(value.len()).expect("it fits").to_be_bytes();
+    header.extend_from_slice(&[kind, high, low]);
+    header.extend_from_slice(value);
 }
 
 /// The fields in these bytes, up to one that is not whole.

@@ -14,7 +14,10 @@ mod proxy_v2;
 
 use std::net::SocketAddr;
 
-pub use encode::{Fields, UNIQUE_ID_MAX, proxy_binary, proxy_line, proxy_local};
+pub use encode::{
+    Certificate, DER_MAX, Fields, Ssl, UNIQUE_ID_MAX, proxy_binary, proxy_line, proxy_local,
+    proxy_ssl,
+};
 pub use hello::{HELLO_MAX, Hello, client_hello};
 pub use names::{Entry, Names, Pattern, PatternFault};
 pub use postgres::{PostgresStart, SSL_REQUEST, postgres};

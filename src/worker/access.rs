@@ -7,6 +7,7 @@ use std::time::Duration;
 use crossbeam::queue::ArrayQueue;
 
 use super::Worker;
+use super::tls_clients::TlsClient;
 use crate::base::limits::ACCESS_LINE_BYTES;
 use crate::base::{BySide, ConnIndex, Micros, Side, UniqueId};
 use crate::conn::{Event, Reason};
@@ -73,6 +74,8 @@ pub struct AccessNote {
     pub addresses: BySide<Option<FourTuple>>,
     /// The id in the header that its server got, where that had one.
     pub unique_id: Option<UniqueId>,
+    /// How its client speaks TLS, if that ends here.
+    pub tls: Option<Arc<TlsClient>>,
     /// The event.
     pub event: AccessEvent,
 }
@@ -131,12 +134,14 @@ impl<R: Ring> Worker<R> {
             addresses[Side::Client] = found;
             let at = self.lives.entry(index).opened;
             let departure = Departure { addresses, server: None };
-            self.note(index, at, departure, None, AccessEvent::Opened);
+            let tls = self.tls_client(index);
+            self.note(index, at, departure, (None, tls), AccessEvent::Opened);
         }
     }
 
     /// A connection's slots are empty.
     pub(super) fn note_end(&mut self, index: ConnIndex, reason: Reason, departure: Departure) {
+        let tls = self.tls_clients.take(index);
         let Some(access) = &self.plan.settings.access else { return };
         let entry = self.lives.entry(index);
         let moved = entry.conn.moved_bytes();
@@ -153,7 +158,7 @@ impl<R: Ring> Worker<R> {
             reason,
         };
         let unique_id = connect.and_then(|_| self.unique_id(index));
-        self.note(index, self.time.moment(), departure, unique_id, event);
+        self.note(index, self.time.moment(), departure, (unique_id, tls), event);
     }
 
     fn note(
@@ -161,7 +166,7 @@ impl<R: Ring> Worker<R> {
         index: ConnIndex,
         at: Micros,
         departure: Departure,
-        unique_id: Option<UniqueId>,
+        (unique_id, tls): (Option<UniqueId>, Option<Arc<TlsClient>>),
         event: AccessEvent,
     ) {
         let Some(access) = &self.plan.settings.access else { return };
@@ -175,6 +180,7 @@ impl<R: Ring> Worker<R> {
             parties,
             addresses,
             unique_id,
+            tls,
             event,
         });
     }

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use crate::base::{PreambleFault, RouteId};
 use crate::config::Preamble;
-use crate::wire::Ends;
+use crate::tls::{ClientCertificate, Suite};
+use crate::wire::{Certificate, Ends, Ssl, proxy_ssl};
 
 /// Says what a client's first bytes, or those after another decoder's, come to.
 pub trait Decoder: Debug + Send + Sync {
@@ -51,8 +52,10 @@ pub struct Told {
     pub route: Option<RouteId>,
     /// The name of the server that it asks for.
     pub name: Option<Box<str>>,
-    /// The first protocol that it offers to speak.
+    /// The protocol agreed on with it, or else the first one that it offers to speak.
     pub protocol: Option<Box<[u8]>>,
+    /// How it speaks TLS, where that ends here and its server is to hear of it.
+    pub tls: Option<Box<ToldTls>>,
     /// What the server is to be asked, as the client has asked us.
     pub request: Option<Request>,
 }
@@ -69,7 +72,7 @@ pub struct Request {
 impl Told {
     /// What a later decoder has found.
     pub(super) fn add(&mut self, later: Told) {
-        let Told { ends, fields, route, name, protocol, request } = later;
+        let Told { ends, fields, route, name, protocol, tls, request } = later;
         self.ends = self.ends.or(ends);
         if self.fields.is_empty() {
             self.fields = fields;
@@ -77,7 +80,45 @@ impl Told {
         self.route = self.route.or(route);
         self.name = self.name.take().or(name);
         self.protocol = self.protocol.take().or(protocol);
+        self.tls = self.tls.take().or(tls);
         self.request = self.request.or(request);
+    }
+}
+
+/// How a client speaks TLS, for its server. It is gone when the header is made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ToldTls {
+    suite: Suite,
+    certificate: Option<ClientCertificate>,
+    is_resumed: bool,
+}
+
+impl ToldTls {
+    /// Of a handshake. Without `gets_der` the certificate itself is dropped.
+    pub(super) fn of(
+        suite: Suite,
+        mut certificate: Option<ClientCertificate>,
+        is_resumed: bool,
+        gets_der: bool,
+    ) -> ToldTls {
+        if let Some(certificate) = certificate.as_mut().filter(|_| !gets_der) {
+            certificate.der = Box::default();
+        }
+        ToldTls { suite, certificate, is_resumed }
+    }
+
+    /// The value of a header's field.
+    pub(super) fn field(&self) -> Vec<u8> {
+        let certificate = self.certificate.as_ref().map(|certificate| Certificate {
+            common_name: certificate.common_name.as_deref(),
+            der: Some(&certificate.der[..]).filter(|der| !der.is_empty()),
+            is_earlier: self.is_resumed,
+        });
+        let cipher = self.suite.spoken_name();
+        let mut field = Vec::new();
+        let ssl = Ssl { version: self.suite.version(), cipher: &cipher, certificate };
+        proxy_ssl(&ssl, &mut field);
+        field
     }
 }
 

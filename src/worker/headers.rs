@@ -95,7 +95,7 @@ impl<R: Ring> Worker<R> {
         let found = found.and_then(|found| Some((found.peer?, found.local)));
         let own = found.map(|(source, destination)| Ends { source, destination });
         let ends = told.ends.or(own);
-        let has = |tlv: Tlv| forwarding.send_proxy_tlvs.contains(&tlv);
+        let has = |tlv: Tlv| forwarding.tells(tlv);
         let id = unique_id(self.headers.salt, entry.opened, self.plan.worker, index);
         let mut has_unique_id = false;
         let mut header = Vec::new();
@@ -105,6 +105,7 @@ impl<R: Ring> Worker<R> {
             (SendProxy::V1, None) => header.extend_from_slice(b"PROXY UNKNOWN\r\n"),
             (_, None) => wire::proxy_local(&mut header),
             (_, Some(ends)) => {
+                let ssl = told.tls.as_ref().filter(|_| has(Tlv::Ssl)).map(|tls| tls.field());
                 let fields = Fields {
                     received: if has(Tlv::Received) { &told.fields } else { &[] },
                     authority: has(Tlv::Authority)
@@ -112,9 +113,9 @@ impl<R: Ring> Worker<R> {
                         .flatten()
                         .map(str::as_bytes),
                     alpn: has(Tlv::Alpn).then_some(told.protocol.as_deref()).flatten(),
+                    ssl: ssl.as_deref(),
                     unique_id: has(Tlv::UniqueId).then_some(&id.0[..]),
                     checksum: has(Tlv::Crc32c),
-                    ..Fields::default()
                 };
                 wire::proxy_binary(ends, &fields, &mut header);
                 has_unique_id = fields.unique_id.is_some();

@@ -30,6 +30,7 @@ mod table;
 mod tally;
 mod time;
 mod timers;
+mod tls_clients;
 mod tls_in;
 mod tls_out;
 
@@ -45,6 +46,7 @@ pub use preface::{PrefacePlan, Prefaces};
 pub use question::{Answer, Candidate, Purpose, Reply, Row, Task};
 pub use settings::{QuietPlan, Settings};
 pub use tally::{Counted, Group, Tally};
+pub use tls_clients::TlsClient;
 
 pub use crate::config::Timeouts;
 
@@ -68,6 +70,7 @@ use routes::Routes;
 use shake::Shakes;
 use starved::Starved;
 use time::Time;
+use tls_clients::TlsClients;
 use tls_out::Dials;
 
 /// The configuration of a worker.
@@ -116,6 +119,7 @@ pub struct Worker<R: Ring> {
     /// The addresses of the client whose address was just found, to see whether it is read.
     met: Option<FourTuple>,
     named: Named,
+    tls_clients: TlsClients,
     headers: Headers,
     keep: Keep,
     waits: Waits,
@@ -146,6 +150,7 @@ impl<R: Ring> Worker<R> {
             dials: Dials::default(),
             met: None,
             named: Named::default(),
+            tls_clients: TlsClients::default(),
             headers: Headers::default(),
             keep: Keep::default(),
             waits: Waits::default(),

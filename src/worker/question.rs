@@ -1,10 +1,12 @@
 //! Questions of the control plane about a worker's connections, and the worker's answers.
 
 use std::cmp::Ordering;
+use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
 use super::tally::Tally;
+use super::tls_clients::TlsClient;
 use crate::base::BySide;
 use crate::query::{By, ConnId, Facts, Query};
 use crate::ring::FourTuple;
@@ -71,6 +73,8 @@ pub struct Row {
     pub parties: Parties,
     /// The addresses at both ends of its sockets, where they could be had.
     pub addresses: BySide<Option<FourTuple>>,
+    /// How its client speaks TLS, if that ends here.
+    pub tls: Option<Arc<TlsClient>>,
 }
 
 /// A connection that matched: small, because a heap moves it about.

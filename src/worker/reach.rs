@@ -1,9 +1,12 @@
 //! The worker's side of the interface to errands, and their step in its loop.
 
+use std::sync::Arc;
+
 use super::Worker;
 use super::errands::{Activity, Part, Reach};
 use super::limit::Limit;
 use super::table::CountedServer;
+use super::tls_clients::TlsClient;
 use crate::base::{ConnIndex, ListenerId, Millis, Side};
 use crate::config::AtLimit;
 use crate::conn::{Event, Patience, Phase, Reason};
@@ -147,6 +150,10 @@ impl<R: Ring> Reach for Worker<R> {
         let is_there = entry.conn.phase() != Phase::Vacant;
         let server = entry.server.map(CountedServer::id);
         is_there.then(|| self.routes.parties(entry.route, server))
+    }
+
+    fn tls(&mut self, index: ConnIndex) -> Option<Arc<TlsClient>> {
+        self.tls_client(index)
     }
 
     fn id(&mut self, index: ConnIndex) -> ConnId {

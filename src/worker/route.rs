@@ -326,6 +326,7 @@ impl<R: Ring> Worker<R> {
         }
         self.leave_place(index);
         self.named.forget(index);
+        self.tls_clients.take(index);
         self.headers.forget(index);
         self.dials.forget(index);
         self.leave_source(index, reason);

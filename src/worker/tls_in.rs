@@ -7,10 +7,12 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::Worker;
-use super::decoder::Told;
+use super::decoder::{Told, ToldTls};
 use super::shake::Shake;
 use super::sniff::NamedRoutes;
+use super::tls_clients::TlsClient;
 use crate::base::{BAD_RECORD, CUT_OFF, ConnIndex, OpKind, PreambleFault, Side, TlsFault};
+use crate::config::Tlv;
 use crate::conn::{Event, Reason};
 use crate::ring::{Done, Ring};
 use crate::tls::{Acceptor, Established, HandshakeFault};
@@ -101,7 +103,8 @@ impl<R: Ring> Worker<R> {
     }
 
     fn secured(&mut self, index: ConnIndex, established: Established) {
-        let Established { session, name, protocol, is_resumed, .. } = established;
+        let Established { session, name, protocol, subject, is_resumed } = established;
+        let suite = session.suite();
         let read = self.prefaces.read(index);
         let (tls, received) = (read.tls.take(), std::mem::take(&mut read.bytes));
         let life = (index, self.lives.entry(index).generation);
@@ -114,8 +117,26 @@ impl<R: Ring> Worker<R> {
             Err(fault) => return self.refuse(index, fault),
             Ok(route) => route,
         };
-        self.hear(index, Told { route, name, protocol, ..Told::default() });
+        let common_name = subject.as_ref().and_then(|subject| subject.common_name.clone());
+        if common_name.is_some() || self.plan.settings.access.is_some() {
+            let server_name = name.clone();
+            self.tls_clients.keep(index, TlsClient { suite, server_name, common_name });
+        }
+        let way = route.unwrap_or(self.lives.entry(index).route);
+        let telling = self.routes.line(way).telling.as_ref();
+        let tls = telling.is_some_and(|telling| telling.tells(Tlv::Ssl)).then(|| {
+            let gets_der = telling.is_some_and(|telling| telling.tells(Tlv::ClientCert));
+            Box::new(ToldTls::of(suite, subject, is_resumed, gets_der))
+        });
+        self.hear(index, Told { route, name, protocol, tls, ..Told::default() });
         self.read_through(index);
+    }
+
+    /// How the client of a connection speaks TLS, if it ends here.
+    pub(super) fn tls_client(&self, index: ConnIndex) -> Option<Arc<TlsClient>> {
+        let suite = self.ring.session(index, Side::Client)?.suite();
+        let of_session = || Arc::new(TlsClient { suite, server_name: None, common_name: None });
+        Some(self.tls_clients.get(index).unwrap_or_else(of_session))
     }
 
     /// A client was told why there is no session, where it can be told.

@@ -11,7 +11,7 @@ use rustls::pki_types::ServerName;
 
 use super::Worker;
 use super::shake::Shake;
-use crate::base::{Chunk, ConnIndex, Side};
+use crate::base::{Chunk, ConnIndex, Side, TlsFault};
 use crate::conn::Event;
 use crate::metrics::ConnectFailure;
 use crate::ring::{Buffers as _, Ring};
@@ -78,7 +78,7 @@ impl<R: Ring> Worker<R> {
         if !self.dials.0.contains_key(&index) {
             match self.begin_dial(index) {
                 Some(shake) => self.dials.0.insert(index, shake),
-                None => return self.not_dialled(index),
+                None => return self.not_dialled(index, TlsFault::Other),
             };
         }
         let shake = self.dials.0.get_mut(&index).expect("it was just begun");
@@ -128,12 +128,12 @@ impl<R: Ring> Worker<R> {
                 self.ring.secure(life, Side::Upstream, session, &rest);
                 self.agreed(index);
             }
-            Err(_) => self.not_dialled(index),
+            Err(fault) => self.not_dialled(index, fault.into()),
         }
     }
 
-    fn not_dialled(&mut self, index: ConnIndex) {
-        self.count_unanswered(index, ConnectFailure::NoTls, Some(Failure::NoTls));
+    fn not_dialled(&mut self, index: ConnIndex, fault: TlsFault) {
+        self.count_unanswered(index, ConnectFailure::NoTls, Some(Failure::Tls(fault)));
         self.apply(index, Event::Answered { agrees: false });
     }
 }

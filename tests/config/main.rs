@@ -132,7 +132,10 @@ const BAD_SECTIONS: &[(&str, &str)] = &[
     ("send_proxy = \"v2\"", "p.toml:6: upstream.app.send_proxy = \"v2\": is for servers, and the"),
     ("send_proxy = \"v3\"", "send_proxy = \"v3\": must be \"off\", \"v1\" or \"v2\"; write"),
     ("send_proxy_tlvs = [\"crc32c\"]", "are fields of a header of version 2, and none is sent; w"),
-    ("send_proxy_tlvs = [\"ssl\"]", "= \"ssl\": is not in this version; remove it, or write \"re"),
+    (
+        "send_proxy = \"v2\"\nsend_proxy_tlvs = [\"client-cert\"]",
+        "has \"client-cert\", which is a part of \"ssl\"; write \"ssl\" beside it, or remove it",
+    ),
     ("lazy_wait = \"1s\"", "lazy_wait = \"1s\": waits for nothing: connect is \"eager\"; write co"),
     (
         "balance = \"maglev\"",

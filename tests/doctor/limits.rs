@@ -68,6 +68,38 @@ fn memory_of_the_host_at_what_a_connection_was_measured_to_take() {
 }
 
 #[test]
+fn tls_takes_memory_for_each_session_and_for_handshakes_under_way() {
+    let host = Host::plain();
+    host.set("proc/meminfo", "MemAvailable: 1048576 kB\n");
+    let with = |tls: &str, app: &str| {
+        let text = format!(
+            "[listener.edge]\nbind = [\"127.0.0.1:7000\"]\nupstream = \"app\"\n{tls}\n\
+             [upstream.app]\n{app}\n"
+        );
+        parsed(&text)
+    };
+    let edge =
+        "[listener.edge.tls]\ncertificates = [{ certificate = \"/a.pem\", key = \"/a.key\" }]";
+    let buffers = 4 * 1024 * (16 << 10);
+    let awake = 4096 * 1_300;
+    assert_binds(
+        &host.diagnose(&with(edge, "builtin = \"echo\""), None),
+        "memory",
+        ((1 << 30) / 100 * 80 - buffers - 4 * (awake + 1024 * 13_000)) / (4_248 + 136),
+        "(80 % of 1,024 MiB available − 135 MiB buffers and TLS) / 4,384 bytes each",
+    );
+    let few = format!("{edge}\nhandshakes = 16");
+    let app = "servers = [\"db.internal:5432\"]\n[upstream.app.tls]";
+    let pipes = 4 * 64 * (1 << 20);
+    assert_binds(
+        &host.diagnose(&with(&few, app), None),
+        "memory",
+        ((1 << 30) / 100 * 80 - buffers - pipes - 4 * (awake + 16 * 13_000)) / (8_368 + 2 * 136),
+        "(80 % of 1,024 MiB available − 341 MiB buffers, pipes and TLS) / 8,640 bytes each",
+    );
+}
+
+#[test]
 fn a_memory_limit_of_the_config_replaces_the_share_of_what_is_free() {
     let host = Host::plain();
     let config = relay(100, "memory_limit = \"1GiB\"");

@@ -78,6 +78,7 @@ mod timeouts;
 mod tls_around;
 mod tls_echo;
 mod tls_ends;
+mod tls_facts;
 mod tls_faults;
 mod tls_names;
 mod tls_upstream;

@@ -1,11 +1,14 @@
 //! Every metric of the catalogue is shown, and moves when there is a reason.
 
 use std::collections::BTreeMap;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
+use std::sync::Arc;
 
 use nix::sys::signal::Signal;
 use portcullis::metrics::families;
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
 use crate::support::client;
 use crate::support::config::upstream;
@@ -89,9 +92,19 @@ impl Seen {
     }
 }
 
+/// A listener where TLS ends, with one handshake under way at a time.
+fn secured(files: &Path) -> String {
+    let (certificate, key) = (files.join("a.pem"), files.join("a.key"));
+    format!(
+        "[listener.secured]\nbind = [\"127.0.0.1:0\"]\nupstream = \"app\"\n\
+         [listener.secured.tls]\nhandshakes = 1\n\
+         certificates = [{{ certificate = {certificate:?}, key = {key:?} }}]\n"
+    )
+}
+
 /// One worker with few buffers, a listener that has room for one client and another in its queue,
 /// one that resets whom it has no room for, and one that soon ends whoever is silent.
-fn config(servers: &[SocketAddr]) -> String {
+fn config(servers: &[SocketAddr], tls: &Path) -> String {
     let listener =
         |name: &str, keys: &str| format!("[listener.{name}]\nbind = [\"127.0.0.1:0\"]\n{keys}\n");
     [
@@ -112,6 +125,7 @@ fn config(servers: &[SocketAddr]) -> String {
             "upstream = \"own\"\naccept_proxy = \"required\"\nproxy_trusted = [\"10.9.9.9\"]",
         ),
         listener("strict", "upstream = \"own\"\nmax_connections = 1\nat_limit = \"reset\""),
+        secured(tls),
         "[upstream.own]\nbuiltin = \"hold\"".to_owned(),
         upstream("app", servers),
         format!("{}check = {{ interval = \"1s\" }}", upstream("checked", &servers[..1])),
@@ -165,13 +179,71 @@ fn check_families(shown: &BTreeMap<String, Shown>) {
     assert_eq!(shown.len(), families().count());
 }
 
+/// Writes a certificate and its key, and says how a client verifies it.
+fn certificate(directory: &Path) -> Arc<ClientConfig> {
+    let pair = rcgen::generate_simple_self_signed(["a.example".to_owned()]).expect("a pair");
+    for (name, label, der) in [
+        ("a.pem", "CERTIFICATE", pair.cert.der().to_vec()),
+        ("a.key", "PRIVATE KEY", pair.signing_key.serialize_der()),
+    ] {
+        let text = data_encoding::BASE64.encode(&der);
+        let text = format!("-----BEGIN {label}-----\n{text}\n-----END {label}-----\n");
+        std::fs::write(directory.join(name), text).expect("it is written");
+    }
+    let mut roots = RootCertStore::empty();
+    roots.add(pair.cert.der().clone()).expect("it is one");
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider);
+    let builder = builder.with_safe_default_protocol_versions().expect("there are some");
+    Arc::new(builder.with_root_certificates(roots).with_no_client_auth())
+}
+
+/// Clients of TLS that are served and resume, one that says something else, and in the end some
+/// that stop after their hello, of which one is under way and the others wait.
+fn speak_tls(gateway: &Gateway, config: &Arc<ClientConfig>, seen: &mut Seen) -> Vec<TcpStream> {
+    let (edge, status) = (gateway.address("secured"), gateway.status());
+    let begin = || {
+        let name = "a.example".try_into().expect("a name");
+        ClientConnection::new(config.clone(), name).expect("a session")
+    };
+    let speak = |_| {
+        let mut client = StreamOwned::new(begin(), client::connect(edge));
+        client.write_all(b"hello").expect("a session");
+        client.read_exact(&mut [0; 5]).expect("an echo");
+        client
+    };
+    let served: Vec<_> = (0..4).map(speak).collect();
+    for name in ["tls_handshakes", "tls_resumed", "worker_tls_sessions", "worker_tls_awake"] {
+        seen.wait_for(status, &format!("portcullis_{name}"));
+    }
+    drop(served);
+    let hello = || {
+        let stream = client::connect(edge);
+        begin().write_tls(&mut &stream).expect("a hello");
+        stream
+    };
+    let wrong = hello();
+    (&wrong).write_all(&[23, 3, 3, 0, 1, 0]).expect("no part of a handshake");
+    seen.wait_for(status, "portcullis_tls_failed");
+    let mut stopped = vec![wrong];
+    wait_until("handshakes that wait for others", || {
+        stopped.extend((0..4).map(|_| hello()));
+        seen.scrape(status);
+        ["handshakes", "waiting"]
+            .iter()
+            .all(|of| seen.0[&format!("portcullis_worker_tls_{of}")] > 0.0)
+    });
+    stopped
+}
+
 #[test]
 fn every_family_is_shown_and_moves() {
     let (echo, dead) = (server::echo(), Refusing::new());
-    let gateway = Gateway::start(&config(&[echo.address, dead.address]));
+    let files = tempfile::tempdir().expect("a directory");
+    let tls = certificate(files.path());
+    let gateway = Gateway::start(&config(&[echo.address, dead.address], files.path()));
     let (status, mut seen) = (gateway.status(), Seen::default());
     check_families(&seen.scrape(status));
-
     let tight = gateway.address("tight");
     let first = client::connect(tight);
     // One or two fit into the queue; the kernel drops what others ask.
@@ -182,6 +254,7 @@ fn every_family_is_shown_and_moves() {
     seen.wait_for(status, "portcullis_connections_refused");
     let stranger = client::try_connect(gateway.address("behind"));
     seen.wait_for(status, "portcullis_preambles_refused");
+    let stopped = speak_tls(&gateway, &tls, &mut seen);
     let few: Vec<_> = (0..2).map(|_| client::try_connect(gateway.address("few"))).collect();
     for name in ["sources_counted", "sources_refused", "worker_held_clients"] {
         seen.wait_for(status, &format!("portcullis_{name}"));
@@ -217,7 +290,7 @@ fn every_family_is_shown_and_moves() {
     seen.wait_for(status, "portcullis_drain_remaining_seconds");
     DRAINS.iter().for_each(|name| seen.wait_for(status, name));
 
-    drop((first, queued, strict, stranger, few, quiet, senders, stalled, silent));
+    drop((first, queued, strict, stranger, few, quiet, senders, stalled, silent, stopped));
     gateway.stop_has_begun();
 
     // The queue for a buffer is filled and emptied between two scrapes.
@@ -229,9 +302,8 @@ fn every_family_is_shown_and_moves() {
             || RARE.contains(&name)
             || elsewhere.into_iter().any(|one| *one == name)
     };
-    let still: Vec<_> = (families().map(|family| family.name))
-        .filter(|name| seen.0[*name] == 0.0 && !unseen(name))
-        .collect();
+    let names = families().map(|family| family.name);
+    let still: Vec<_> = names.filter(|name| seen.0[*name] == 0.0 && !unseen(name)).collect();
     assert!(still.is_empty(), "{still:?} never moved");
     assert!(RARE.iter().all(|name| families().any(|family| family.name == *name)), "{RARE:?}");
 }

@@ -60,6 +60,7 @@ impl Numbers {
             limit,
             refused: self.counts(&["drain-end", "gateway-limit"]),
             bad_preambles: self.counts(&["no-header", "untrusted-peer"]),
+            tls_faults: self.counts(&["forged", "not-tls"]),
             barred: self.counts(&["denied", "rate"]),
             denied: self.counts(&["10.0.0.0/8", "2001:db8::1"]),
             closed: self.counts(&["closed-by-client", "client-reset"]),

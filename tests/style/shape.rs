@@ -42,7 +42,7 @@ const SEES_ONLY: [(&str, &[&str]); 10] = [
     ("source", &["base"]),
     ("ring", &["base", "metrics"]),
     ("host", &["base"]),
-    ("checks", &["base", "config", "topology", "upstream", "wire"]),
+    ("checks", &["base", "config", "tls", "topology", "upstream", "wire"]),
     ("discovery", &["base", "config"]),
     ("doctor", &["base", "config", "host"]),
     ("client", &["api", "host", "metrics"]),

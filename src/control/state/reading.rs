@@ -152,6 +152,7 @@ fn listener(view: &View, id: ListenerId, name: &str) -> reading::Listener {
         addresses: view.addresses(id).to_vec(),
         open: open(&counted),
         paused: view.is_paused(id),
+        tls: view.topology.listeners[id].tls.is_some(),
         limit: view.topology.listeners[id].max_connections.map(u64::from),
         denied: view.topology.listeners[id]
             .keeper

@@ -12,7 +12,7 @@ use tokio::time::{sleep, timeout};
 
 use super::refusal::{self, Refusal, conflict, not_now, wrong};
 use crate::api::conns::{
-    Conn, ConnCounts, ConnGroup, Conns, CountConns, Kill, Killed, ListConns, WouldKill,
+    Conn, ConnCounts, ConnGroup, ConnTls, Conns, CountConns, Kill, Killed, ListConns, WouldKill,
 };
 use crate::api::{Request, SCHEMA, patience};
 use crate::base::Side;
@@ -119,7 +119,7 @@ fn shown(state: &ControlState, answer: &Answer) -> Conns {
 }
 
 fn row_of(row: &Row) -> Conn {
-    let Row { id, facts, parties, addresses: found } = row;
+    let Row { id, facts, parties, addresses: found, tls } = row;
     let local = |side: Side| found[side].map(|found| found.local.to_string());
     let peer = |side: Side| found[side].and_then(|found| found.peer).map(|peer| peer.to_string());
     Conn {
@@ -133,6 +133,12 @@ fn row_of(row: &Row) -> Conn {
         server_address: peer(Side::Upstream),
         source: local(Side::Upstream),
         state: facts.state.word().to_owned(),
+        tls: tls.as_ref().map(|tls| ConnTls {
+            cipher: tls.suite.spoken_name().into_owned(),
+            client_name: tls.common_name.as_deref().map(str::to_owned),
+            server_name: tls.server_name.as_deref().map(str::to_owned),
+            version: tls.suite.version().to_owned(),
+        }),
         to_client_bytes: facts.to_client_bytes,
         to_upstream_bytes: facts.to_upstream_bytes,
         unique_id: facts.unique_id.map(|id| id.to_string()),

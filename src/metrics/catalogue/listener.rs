@@ -26,6 +26,7 @@ counters! {
     counted bad_preambles: By<PreambleFault, { PreambleFault::ALL.len() }>,
         "Clients reset for what they said first, or for who said it, by what was wrong"
         => Counter "portcullis_preambles_refused" by "reason";
+    told tls: bool, "TLS of its clients ends here";
     counted tls_handshakes: Counter, "Handshakes of TLS with clients that were done"
         => Counter "portcullis_tls_handshakes";
     counted tls_resumed: Counter, "Those among them that resumed a session by a ticket"

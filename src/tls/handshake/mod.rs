@@ -123,7 +123,7 @@ pub struct Established {
 
 /// A certificate that a client has shown and that was verified, now or in the session that is
 /// resumed.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientCertificate {
     /// The first common name of its subject, if it has 1 to 64 bytes.
     pub common_name: Option<Box<str>>,

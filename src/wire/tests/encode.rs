@@ -229,3 +229,51 @@ proptest! {
         prop_assert_eq!((rest.len(), lacking), (0, left_out));
     }
 }
+
+#[test]
+fn a_server_hears_how_its_client_speaks_tls() {
+    let (version, cipher) = ("TLSv1.3", "TLS_AES_128_GCM_SHA256");
+    let value = |certificate| {
+        let mut value = Vec::new();
+        proxy_ssl(&Ssl { version, cipher, certificate }, &mut value);
+        value
+    };
+    let field = |kind: u8, value: &[u8]| [&[kind, 0, value.len() as u8], value].concat();
+    let of_version = field(0x21, b"TLSv1.3");
+    let of_cipher = field(0x23, b"TLS_AES_128_GCM_SHA256");
+    let expected = [&[1, 0, 0, 0, 1][..], &of_version, &of_cipher].concat();
+    assert_eq!(value(None), expected, "no certificate, so none was verified");
+    let (name, der) = (field(0x22, b"amy"), [0x30; 200]);
+    let whole = |der| Certificate { common_name: Some("amy"), der, is_earlier: false };
+    let expected = [&[7, 0, 0, 0, 0][..], &of_version, &name, &of_cipher].concat();
+    assert_eq!(value(Some(whole(None))), expected);
+    let with_der = [&expected[..], &[0x28, 0, 200], &der].concat();
+    assert_eq!(value(Some(whole(Some(&der)))), with_der);
+    assert_eq!(value(Some(whole(Some(&[0; DER_MAX + 1])))), expected, "it does not fit");
+    let resumed = Certificate { common_name: None, der: None, is_earlier: true };
+    let expected = [&[5, 0, 0, 0, 0][..], &of_version, &of_cipher].concat();
+    assert_eq!(value(Some(resumed)), expected);
+}
+
+#[test]
+fn the_longest_certificate_fits_beside_all_that_a_gateway_says_itself() {
+    let (common_name, der) = ("n".repeat(64), vec![0x30; DER_MAX]);
+    let certificate =
+        Certificate { common_name: Some(&common_name), der: Some(&der), is_earlier: false };
+    let mut value = Vec::new();
+    let cipher = "ECDHE-ECDSA-CHACHA20-POLY1305";
+    proxy_ssl(&Ssl { version: "TLSv1.2", cipher, certificate: Some(certificate) }, &mut value);
+    let fields = Fields {
+        alpn: Some(&[b'a'; 255]),
+        authority: Some(&[b'n'; 255]),
+        unique_id: Some(&[0; 16]),
+        ssl: Some(&value),
+        received: &[],
+        checksum: true,
+    };
+    let (header, left_out) = binary(ends("192.0.2.7:40000", "198.51.100.9:443"), &fields);
+    assert_eq!(left_out, 0);
+    let of_ssl = [&[SSL][..], &(value.len() as u16).to_be_bytes(), &value].concat();
+    let has_it = |fields: &[u8]| fields.windows(of_ssl.len()).any(|part| part == of_ssl);
+    assert!(has_it(read(&header).fields) && has_it(&read_by_other(&header).1));
+}

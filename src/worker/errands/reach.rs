@@ -1,10 +1,13 @@
 //! The interface of errands to their worker.
 
+use std::sync::Arc;
+
 use crate::base::{ConnIndex, ListenerId, Millis, ServerId, Side, Tick, UpstreamId};
 use crate::conn::Reason;
 use crate::query::{ConnId, Facts};
 use crate::topology::Parties;
 use crate::worker::limit::Limit;
+use crate::worker::tls_clients::TlsClient;
 
 /// The worker as an errand sees it. Every method is a bounded piece of work.
 pub trait Reach {
@@ -46,6 +49,9 @@ pub trait Reach {
 
     /// The parties of the connection in a slot, if there is one.
     fn parties(&mut self, index: ConnIndex) -> Option<Parties>;
+
+    /// How the client of the connection in a slot speaks TLS, if that ends here.
+    fn tls(&mut self, index: ConnIndex) -> Option<Arc<TlsClient>>;
 
     /// The id of the connection in a slot.
     fn id(&mut self, index: ConnIndex) -> ConnId;

@@ -195,7 +195,8 @@ impl Scan {
         }
         let Some(parties) = reach.parties(index) else { return };
         let id = reach.id(index);
-        let row = Box::new(Row { id, facts, parties, addresses: BySide([None; 2]) });
+        let (addresses, tls) = (BySide([None; 2]), reach.tls(index));
+        let row = Box::new(Row { id, facts, parties, addresses, tls });
         let candidate = Candidate { sort_key, row };
         match first_asked {
             Some(side) => self.ask_about(reach, candidate, side),

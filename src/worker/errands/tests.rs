@@ -3,6 +3,7 @@
 mod evictions;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::*;
@@ -10,6 +11,7 @@ use crate::base::{ListenerId, Side, Tick};
 use crate::conn::Reason;
 use crate::query::{ConnId, Facts};
 use crate::topology::Parties;
+use crate::worker::TlsClient;
 
 mod parts;
 
@@ -153,6 +155,10 @@ impl Reach for Fake {
     }
 
     fn parties(&mut self, _: ConnIndex) -> Option<Parties> {
+        None
+    }
+
+    fn tls(&mut self, _: ConnIndex) -> Option<Arc<TlsClient>> {
         None
     }
 

@@ -126,7 +126,8 @@ impl Net {
         let shake = shakes.by_conn.remove(&conn).expect("its handshake has begun");
         match shake.end.expect("it has ended") {
             Ok(established) => {
-                self.ring.secure(conn, Side::Client, established.session, &shake.rest);
+                let life = (conn, self.links[conn.0 as usize].generation);
+                self.ring.secure(life, Side::Client, established.session, &shake.rest);
                 self.opened(conn)
             }
             Err(fault) => Event::Ended(End::NotSecured(fault)),

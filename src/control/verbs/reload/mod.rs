@@ -28,6 +28,7 @@ use crate::control::asker::{self, Asker};
 use crate::control::change::{self, take_words};
 use crate::control::handle::POLL;
 use crate::control::searching::learn;
+use crate::control::secrets::guard_secrets;
 use crate::control::state::{ControlState, View};
 use crate::doctor::count;
 use crate::metrics::reading::{LastReload, Severity};
@@ -149,7 +150,10 @@ async fn attempt(state: &ControlState, request: Reload) -> Result<Reloaded, Refu
 /// the words say why.
 fn load(state: &ControlState, config: &Config) -> (Loaded, Vec<String>) {
     match Loaded::load(config, state.sources().clock.calendar()) {
-        Ok(loaded) => (loaded, Vec::new()),
+        Ok(loaded) => {
+            guard_secrets(&loaded);
+            (loaded, Vec::new())
+        }
         Err(errors) => (Loaded::default(), errors.iter().map(LoadError::to_string).collect()),
     }
 }
