@@ -35,6 +35,8 @@ pub struct Secured<R> {
     made: VecDeque<Done>,
     /// Ends for which there was no memory, and waits for some.
     pub(super) hungry: Vec<(Token, Operation)>,
+    /// Slots that are to be closed, whose close_notify had no room in the socket.
+    pub(super) full: Vec<Token>,
     /// By what the worker has for them: sides of which sealed bytes wait.
     pub(super) stalled: HashMap<Buffer, Whose>,
 }
@@ -51,6 +53,7 @@ impl<R: Ring> Secured<R> {
             sessions: Sessions::default(),
             made: VecDeque::new(),
             hungry: Vec::new(),
+            full: Vec::new(),
             stalled: HashMap::new(),
         }
     }
@@ -271,6 +274,9 @@ impl<R: Ring> Layer for Secured<R> {
     fn trim(&mut self) {
         self.sessions.seconds += 1;
         self.sessions.keys.trim();
+        for token in std::mem::take(&mut self.full) {
+            self.end_slot(token);
+        }
         self.below.trim();
     }
 }

@@ -11,7 +11,7 @@ use super::decoder::Told;
 use super::shake::Shake;
 use super::sniff::NamedRoutes;
 use crate::base::{BAD_RECORD, CUT_OFF, ConnIndex, OpKind, PreambleFault, Side, TlsFault};
-use crate::conn::{Event, Reason};
+use crate::conn::{Event, Phase, Reason};
 use crate::ring::{Done, Ring};
 use crate::tls::{Acceptor, Established, HandshakeFault};
 use crate::topology::{Listener, Topology};
@@ -139,7 +139,11 @@ impl<R: Ring> Worker<R> {
             self.apply(index, Event::PrefaceRefused(Reason::PreambleTimeout));
         }
         while let Some(index) = self.shakes.call() {
-            self.decode_on(index);
+            // It may have been ended while it waited, and its slot is not empty yet.
+            match self.lives.entry(index).conn.phase() {
+                Phase::Preface { .. } => self.decode_on(index),
+                _ => self.shakes.leave(index),
+            }
         }
     }
 

@@ -83,6 +83,11 @@ impl Link {
                 }
                 can
             }
+            // What nobody reads is not waited for.
+            Step::Fin | Step::Close if !self.heeded && !end.is_shaking() => {
+                end.is_spoiled = true;
+                true
+            }
             Step::Fin | Step::Close if !self.peer.finished && !is_over => {
                 if end.finish() {
                     self.progress += 1;

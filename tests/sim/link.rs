@@ -99,6 +99,8 @@ pub struct Link {
     disconnected: bool,
     /// The gateway closed it.
     pub closed: bool,
+    /// And the peer had not taken all that was sent before.
+    pub closed_full: bool,
     /// The first end that the peer saw.
     pub end: Option<End>,
     /// The peer saw RST, perhaps after a FIN.
@@ -164,6 +166,7 @@ impl Link {
             shut: false,
             disconnected: false,
             closed: false,
+            closed_full: false,
             end: None,
             was_reset: false,
             made_way: now,
@@ -339,6 +342,7 @@ impl Link {
     /// The gateway's close: FIN after what waits, or RST when something was not read.
     pub fn close(&mut self, now: u64) {
         self.closed = true;
+        self.closed_full = !self.queue.is_empty();
         self.progress += 1;
         if !self.dead() && self.established {
             if self.sent_bytes > self.told_bytes() {

@@ -69,7 +69,8 @@ fn judge_direction(name: &str, outside: bool, source: &Link, sink: &Link) {
     if source.has_ended() {
         let is_whole = got == sent;
         assert!(is_whole || !sink.sees_an_end(), "{name}: a clean end after {got} of {sent} bytes");
-        let is_fine = !outside && is_shaken && sink.secure.as_ref().is_none_or(|it| it.is_sound());
+        let is_fine = !outside && is_shaken && !sink.closed_full;
+        let is_fine = is_fine && sink.secure.as_ref().is_none_or(|it| it.is_sound());
         let is_cut = sink.end == Some(End::Fin) && !sink.sees_an_end();
         assert!(!is_fine || !is_cut, "{name}: a whole stream ends without close_notify");
     } else if sink.sees_an_end() {

@@ -54,7 +54,7 @@ pub fn obey(seed: u64, scenario: &mut Scenario) {
     let mut random = Random::new(seed.rotate_left(36));
     let listeners: Vec<bool> = scenario.wirings.iter().map(|_| random.percent(80)).collect();
     let pools = [random.percent(50), random.percent(50)];
-    let within = Duration::from_millis(random.pick(&[200, 3000, 20_000]));
+    let within = Duration::from_millis(random.pick(&[200, 1500, 5000]));
     let width = random.pick(&[1, 8, 100]);
     scenario.tls = Some(Securing { listeners, pools, within, width });
     (scenario.prefaces, scenario.hellos, scenario.keepings) = (None, false, None);
@@ -67,13 +67,14 @@ pub fn obey(seed: u64, scenario: &mut Scenario) {
     shape.buffer_bytes = random.pick(&[64, 256, 1500, 16_384, 20_000]);
     let least = u64::from(shape.buffer_bytes).min(16_384) + 60;
     shape.parked_bytes = least + random.pick(&[0, 30, 500, 40_000]);
-    shape.largest_send = random.pick(&[5, 600, 3000, 40_000]);
+    let most = if width < 100 { 600 } else { 40_000 };
+    shape.largest_send = random.pick(&[5, 600, 3000, 40_000]).min(most);
     scenario.timeouts.connect = Duration::from_millis(random.pick(&[100, 1000, 6000]));
     let is_of_others = |change: &Change| {
         matches!(change, Change::Reread(..) | Change::Retell(..) | Change::Rekeep(..))
     };
     scenario.steers.retain(|(_, steer)| !matches!(steer, Steer::Change(it) if is_of_others(it)));
-    let scale = random.pick(&[1, 1, 10, 100]);
+    let scale = random.pick(&[1, 1, 10, 100]).min(width);
     for step in scenario.knocks.iter_mut().flat_map(|knock| &mut knock.peer.script) {
         if let Step::Send(bytes) = step {
             *bytes *= scale;
