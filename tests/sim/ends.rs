@@ -128,6 +128,7 @@ impl Ends {
                 | Change::Retell(..)
                 | Change::Reread(..)
                 | Change::Rekeep(..)
+                | Change::Resecure(..)
         ) {
             self.server_gone.get_or_insert(now);
         }

@@ -115,6 +115,8 @@ pub struct Link {
     pub given_up: bool,
 
     pub peer: Peer,
+    /// It speaks TLS if that is what comes first.
+    pub may_secure: bool,
     /// Its TLS, if it speaks that.
     pub secure: Option<Box<secure::End>>,
     /// Somebody reads what the peer sends.
@@ -174,6 +176,7 @@ impl Link {
             asked: u64::MAX,
             given_up: false,
             peer,
+            may_secure: false,
             secure: None,
             heeded: true,
             peer_aborted: false,
@@ -285,6 +288,10 @@ impl Link {
             return Err(Errno::EAGAIN);
         }
         self.queue.extend(&bytes[..fits]);
+        let is_first = self.taken_bytes == 0 && self.may_secure;
+        if is_first && bytes[0] == secure::HANDSHAKE {
+            self.secure = Some(Box::new(secure::End::new(self.key, true)));
+        }
         match &mut self.secure {
             Some(end) => end.was_sent(&bytes[..fits]),
             None => self.heading.feed(&bytes[..fits]),

@@ -125,7 +125,7 @@ pub fn judge(ring: &SimRing, scenario: &Scenario, held: bool) {
                 (Wiring::Echo, _) if !end.is_before_join() => {
                     secure::judge(&name, end, [link, link]);
                 }
-                _ => secure::judge_unjoined(&name, link),
+                _ => secure::judge_unjoined(&name, end, link),
             },
             Wiring::Pair => match ring.joined.get(&client) {
                 Some(&upstream) => {

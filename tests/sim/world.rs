@@ -20,6 +20,7 @@ use crate::hellos;
 use crate::keepers::Keeping;
 use crate::mutation::Mutation;
 use crate::scenario::Scenario;
+use crate::secure;
 
 /// The upstream of all listeners that have servers, and the one that they may be sent to instead.
 const POOL: &str = "pool";
@@ -45,6 +46,8 @@ pub enum Change {
     Retell(usize, usize),
     /// The clients of a listener are read in another way.
     Reread(usize, usize),
+    /// An upstream gets TLS, or loses it.
+    Resecure(usize),
     /// Others may come to a listener, or more of one source.
     Rekeep(usize, usize),
 }
@@ -225,6 +228,10 @@ impl World {
                 let Some(upstream) = found else { return false };
                 let before = std::mem::replace(&mut upstream.forwarding, self.later[nth].clone());
                 upstream.forwarding != before
+            }
+            Change::Resecure(pool) => {
+                let found = self.upstreams.iter_mut().find(|one| one.name == POOLS[pool]);
+                found.map(secure::resecure).is_some()
             }
             Change::Reread(nth, way) => {
                 let (listener, is_there) = &mut self.listeners[nth];

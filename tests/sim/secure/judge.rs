@@ -1,5 +1,7 @@
 //! What must hold of two peers of which one at least speaks TLS, when a run is over.
 
+use portcullis::conn::Reason;
+
 use crate::ends::End as Ended;
 use crate::link::{End, Link};
 
@@ -40,7 +42,10 @@ impl Link {
 }
 
 /// A client that had no server.
-pub fn judge_unjoined(name: &str, client: &Link) {
+pub fn judge_unjoined(name: &str, end: Ended, client: &Link) {
+    let is_gone = client.rst_in || client.fin_in || client.peer_aborted;
+    let is_said_gone = end.reason == Reason::ClientGone;
+    assert!(is_gone || !is_said_gone, "{name} has not left: {end:?}");
     assert!(client.end.is_some() || client.peer_aborted, "{name} never learnt of its end");
     assert_eq!(client.secure.as_ref().map_or(0, |end| end.plain_got), 0, "{name} got data");
 }
