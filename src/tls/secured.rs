@@ -16,10 +16,6 @@ use super::sessions::{AWAITED, BROKEN, CANCELLED, END_CANCELLED, HUNGRY, Live, S
 use crate::base::{Buffer, Chunk, ConnIndex, Errno, InFlight, OpKind, Operation, Side};
 use crate::ring::{Completion, Done, Layer, Ring, Token};
 
-/// How long a record may take to be whole, in seconds.
-const RECORD_SECONDS: u64 = 30;
-/// Bytes of records that are not whole, over all sessions of a worker.
-const GATHERED_MAX: usize = 16 << 20;
 /// How soon it is tried again to have memory for what is to be sent.
 const TRY_AGAIN: Duration = Duration::from_millis(10);
 
@@ -58,7 +54,8 @@ impl<R: Ring> Secured<R> {
         }
     }
 
-    /// Secures a side of a connection in this generation of its slot, of which this was received already. Nothing of it is in flight but watches.
+    /// Secures a side of a connection in this generation of its slot, of which this was received
+    /// already. Nothing of it is in flight but watches.
     ///
     /// # Panics
     /// When it is secured.
@@ -107,20 +104,7 @@ impl<R: Ring> Secured<R> {
     /// them have sent of such takes too much memory. To be asked until there is none, once a
     /// second; each is named once.
     pub fn overdue(&mut self) -> Option<ConnIndex> {
-        loop {
-            let (&number, &(whose, since)) = self.sessions.cut.first_key_value()?;
-            let is_late = self.sessions.seconds.saturating_sub(since) > RECORD_SECONDS;
-            let is_full = self.sessions.gathered_bytes > GATHERED_MAX;
-            if !is_late && !is_full {
-                return None;
-            }
-            self.sessions.cut.remove(&number);
-            if is_full || self.sessions.at(whose).has(AWAITED) {
-                return Some(whose.0);
-            }
-            // Nobody asks it for more: the other side does not take what it has sent before.
-            self.sessions.wait_from_now(whose);
-        }
+        self.sessions.overdue()
     }
 
     /// Completes an operation here.

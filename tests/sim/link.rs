@@ -289,7 +289,7 @@ impl Link {
         }
         self.queue.extend(&bytes[..fits]);
         let is_first = self.taken_bytes == 0 && self.may_secure;
-        if is_first && bytes[0] == secure::HANDSHAKE {
+        if is_first && bytes.starts_with(&secure::HANDSHAKE) {
             self.secure = Some(Box::new(secure::End::new(self.key, true)));
         }
         match &mut self.secure {

@@ -14,11 +14,14 @@ use std::time::Duration;
 use portcullis::config::{self, AtLimit};
 use portcullis::conn::Wiring;
 use portcullis::tls::Loaded;
+use portcullis::worker::{TlsCounts, Worker};
 
 use crate::forwarding::Tellings;
+use crate::mutant::Mutant;
 use crate::mutation::Mutation;
 use crate::peer::Step;
 use crate::random::Random;
+use crate::ring::SimRing;
 use crate::scenario::{Scenario, Steer};
 use crate::world::{Change, POOLS, name_of};
 
@@ -150,5 +153,19 @@ impl Scenario {
         let is_pair = self.wirings[listener] == Wiring::Pair;
         let pools = self.tls.as_ref().is_some_and(|tls| tls.changes || tls.pools.contains(&true));
         self.is_secured(listener) || is_pair && pools
+    }
+}
+
+/// Nothing of TLS is left in a worker whose connections are over.
+pub fn check_home(worker: &Worker<Mutant>) {
+    let counts = worker.tls_counts();
+    assert_eq!(counts, TlsCounts::default(), "sessions did not come home");
+}
+
+/// Counts what the peers of a ring did.
+pub fn count(ring: &SimRing, sums: &mut [u64]) {
+    for link in &ring.links {
+        let seen = link.secure.as_ref().map(|end| end.seen(link.server));
+        seen.into_iter().flatten().for_each(|seen| sums[seen as usize] += 1);
     }
 }
