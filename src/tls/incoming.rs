@@ -168,8 +168,8 @@ impl<R: Ring> Secured<R> {
         let live = self.sessions.at(whose(token));
         let can_tell = !live.has(BROKEN) && live.output().is_none() && !live.session.is_closed();
         live.set(BROKEN, true);
-        let is_told = can_tell && self.tell(token, fault);
-        if !is_told {
+        let is_said = can_tell && self.tell(token, fault);
+        if !is_said {
             self.make(token, Err(BAD_RECORD));
         }
     }

@@ -71,7 +71,7 @@ pub(super) struct Output {
 /// What follows when sealed bytes are sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Then {
-    /// The worker is told.
+    /// The worker hears of it.
     Tell,
     /// They are close_notify: the direction is ended.
     End,
