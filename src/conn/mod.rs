@@ -299,7 +299,9 @@ impl Connection {
                 Phase::Held { .. } | Phase::Preface { .. } | Phase::Silent { .. },
                 OpKind::WatchHangup,
             ) => self.hung_up_while_held(result, actions),
-            (Phase::Joined, OpKind::WaitWritable) => self.writable(side, actions),
+            (Phase::Joined | Phase::Preface { .. }, OpKind::WaitWritable) => {
+                self.writable(side, actions);
+            }
             (Phase::Joined, OpKind::Shutdown) => self.shut_down(side, result, actions),
             // It cancelled receives, which complete by themselves.
             (Phase::Joined | Phase::Delivering { .. }, OpKind::Cancel) => {}

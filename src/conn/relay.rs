@@ -477,8 +477,7 @@ impl Connection {
             // It is released by its completion, which comes back here.
             Lane::Sending(_) => return,
             Lane::Stalled(chunk) => actions.list.push(Action::Release(chunk.buffer)),
-            // Nothing comes any more.
-            Lane::Finishing | Lane::Finished => return,
+            Lane::Finishing | Lane::Finished => return, // Nothing comes any more.
             _ => {}
         }
         if self.input[source] != Input::Open {

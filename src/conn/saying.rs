@@ -4,8 +4,17 @@
 //! The words are the worker's, and travel in the lane towards who gets them. None of them counts as
 //! a byte of the other side's.
 
-use super::{Action, Actions, Connection, Input, Lane, Lapse, Passage, Phase, Reason, Wiring};
-use crate::base::{Buffer, Chunk, Errno, OpKind, Side};
+use super::{Action, Actions, Connection, Input, Lane, Lapse, Passage, Phase, Wiring};
+use crate::base::{Buffer, Chunk, Errno, OpKind, Operation, Side};
+
+/// What is left of words of which a send brought so many on their way, if that may be tried again.
+fn unsent(chunk: Chunk, result: Result<u32, Errno>) -> Option<Chunk> {
+    match result {
+        Ok(sent_bytes) => chunk.after(sent_bytes),
+        Err(Errno::EAGAIN | Errno::EINTR | Errno::ENOBUFS | Errno::ENOMEM) => Some(chunk),
+        Err(_) => None,
+    }
+}
 
 impl Connection {
     /// Whether its server is to be asked before it is joined.
@@ -55,6 +64,9 @@ impl Connection {
         if let Ok(sent_bytes) = result {
             self.delivered(source, sent_bytes, actions);
         }
+        if let (Phase::Preface { .. }, Some(rest)) = (self.phase, unsent(chunk, result)) {
+            return self.words_wait(sink, rest, actions);
+        }
         actions.list.push(Action::Release(chunk.buffer));
         match (self.phase, result) {
             (Phase::Retrying, _) => self.retry(actions),
@@ -64,12 +76,16 @@ impl Connection {
             (Phase::Asking, _) => {
                 self.unanswered(Lapse::Gone(result.err().unwrap_or(Errno::EAGAIN)), actions);
             }
-            // A few bytes have room in any socket that was sent nothing before.
-            (_, Ok(_) | Err(Errno::EAGAIN | Errno::EINTR | Errno::ENOBUFS | Errno::ENOMEM)) => {
-                self.preface_refused(Reason::ClientGone, actions);
-            }
-            (_, Err(_)) => self.client_left(Input::Reset, actions),
+            (_, _) => self.client_left(Input::Reset, actions),
         }
+    }
+
+    /// A client's socket has no room now, or the kernel no memory: a handshake is more than a few
+    /// bytes. The preface has its time.
+    fn words_wait(&mut self, sink: Side, rest: Chunk, actions: &mut Actions) {
+        self.lanes[sink.other()] = Lane::Stalled(rest);
+        actions.list.push(Action::Stalled(sink, rest));
+        self.start(sink, Operation::WaitWritable, actions);
     }
 
     /// All was said to `sink`.

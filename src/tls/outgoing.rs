@@ -8,8 +8,8 @@ use super::sessions::{BROKEN, END_CANCELLED, HUNGRY, Output, Then};
 use crate::base::{BAD_RECORD, Chunk, Errno, OpKind, Operation};
 use crate::ring::{Done, Ring, Token};
 
-/// How long a slot waits for memory in which to say close_notify, in seconds.
-const CLOSE_SECONDS: u64 = 2;
+/// How long a slot that is to be closed waits for close_notify to have room, in seconds.
+const CLOSE_SECONDS: u64 = 5;
 
 /// Whether a send that failed so may be tried again.
 fn may_pass(error: Errno) -> bool {
@@ -60,7 +60,7 @@ impl<R: Ring> Secured<R> {
                 Some(done(token, Err(BAD_RECORD), None))
             }
             Then::Close => {
-                self.close(Token { kind: OpKind::Close, ..sent.token });
+                self.sent_last(sent, output);
                 None
             }
         }
@@ -102,21 +102,25 @@ impl<R: Ring> Secured<R> {
         self.sessions.at(whose).work().output = None;
     }
 
-    /// The worker is to keep nothing in the pool for sealed bytes that wait: it gets these for what
-    /// it has.
-    pub(super) fn give_sealed(&mut self, whose: Whose, chunk: Chunk) -> Chunk {
-        let work = self.sessions.at(whose).work();
-        let output = work.output.as_mut().expect("it waits");
-        if output.is_given {
-            return chunk;
-        }
-        let buffer = output.sealed.buffer;
-        (output.from, output.is_given) = (buffer, true);
-        let length_bytes = output.plain_bytes;
+    /// Moves what waits out of the pool. Where all of it is sealed, the worker gets the sealed bytes
+    /// for what it has; where only its beginning is, it keeps the rest to itself.
+    pub(super) fn park_sealed(&mut self, whose: Whose, chunk: Chunk) -> Option<Chunk> {
+        let output = self.sessions.at(whose).output().expect("it waits");
+        let parked = if output.is_given {
+            return Some(chunk);
+        } else if chunk.length_bytes == output.plain_bytes {
+            self.below.release(chunk.buffer);
+            let buffer = output.sealed.buffer;
+            Chunk { buffer, start_bytes: 0, length_bytes: output.plain_bytes }
+        } else {
+            self.below.park(chunk)?
+        };
+        let from = parked.buffer;
         self.stalled.remove(&chunk.buffer);
-        self.stalled.insert(buffer, whose);
-        self.below.release(chunk.buffer);
-        Chunk { buffer, start_bytes: 0, length_bytes }
+        self.stalled.insert(from, whose);
+        let is_given = from == output.sealed.buffer;
+        self.sessions.at(whose).work().output = Some(Output { from, is_given, ..output });
+        Some(parked)
     }
 
     /// The worker has given up what waited, in the middle of a record perhaps.
@@ -142,19 +146,45 @@ impl<R: Ring> Secured<R> {
         }
     }
 
-    /// Empties the slot, after close_notify where that is true. For memory it waits only so long.
+    /// Empties the slot, after close_notify where that is true. For room it waits only so long.
     pub(super) fn end_slot(&mut self, token: Token) {
+        let output = self.sessions.at(whose(token)).output();
+        if let Some(output) = output.filter(|output| output.then == Then::Close) {
+            let send = Token { kind: OpKind::Send, ..token };
+            return self.below.start(send, Operation::Send(output.sealed));
+        }
         if self.say_close(token, Then::Close) {
             return;
         }
-        let now = self.sessions.seconds;
-        if self.can_say_close(token) {
-            let work = self.sessions.at(whose(token)).work();
-            if now <= *work.closes_by.get_or_insert(now + CLOSE_SECONDS) {
-                return self.hungry.push((token, Operation::Close));
-            }
+        match self.can_say_close(token) && self.may_wait(token) {
+            true => self.hungry.push((token, Operation::Close)),
+            false => self.close(token),
         }
-        self.close(token);
+    }
+
+    /// Whether a slot that is to be closed may wait for close_notify.
+    fn may_wait(&mut self, token: Token) -> bool {
+        let now = self.sessions.seconds;
+        let work = self.sessions.at(whose(token)).work();
+        now <= *work.closes_by.get_or_insert(now + CLOSE_SECONDS)
+    }
+
+    /// The close_notify with which a slot is closed was sent, all or some or none of it. What has
+    /// no room in the socket is tried again once a second: a peer that reads gets all, and one that
+    /// does not costs little.
+    fn sent_last(&mut self, sent: Done, output: Output) {
+        let token = Token { kind: OpKind::Close, ..sent.token };
+        let rest = match sent.result {
+            Ok(sent_bytes) => output.sealed.after(sent_bytes),
+            Err(error) if may_pass(error) => Some(output.sealed),
+            Err(_) => None,
+        };
+        let Some(sealed) = rest.filter(|_| self.may_wait(token)) else { return self.close(token) };
+        self.sessions.at(whose(token)).work().output = Some(Output { sealed, ..output });
+        match sent.result {
+            Ok(_) | Err(Errno::EAGAIN) => self.full.push(token),
+            Err(_) => self.hungry.push((token, Operation::Close)),
+        }
     }
 
     /// Whether close_notify would be true, and can be said.

@@ -16,10 +16,6 @@ use super::sessions::{AWAITED, BROKEN, CANCELLED, END_CANCELLED, HUNGRY, Live, S
 use crate::base::{Buffer, Chunk, ConnIndex, Errno, InFlight, OpKind, Operation, Side};
 use crate::ring::{Completion, Done, Layer, Ring, Token};
 
-/// How long a record may take to be whole, in seconds.
-const RECORD_SECONDS: u64 = 30;
-/// Bytes of records that are not whole, over all sessions of a worker.
-const GATHERED_MAX: usize = 16 << 20;
 /// How soon it is tried again to have memory for what is to be sent.
 const TRY_AGAIN: Duration = Duration::from_millis(10);
 
@@ -35,6 +31,8 @@ pub struct Secured<R> {
     made: VecDeque<Done>,
     /// Ends for which there was no memory, and waits for some.
     pub(super) hungry: Vec<(Token, Operation)>,
+    /// Slots that are to be closed, whose close_notify had no room in the socket.
+    pub(super) full: Vec<Token>,
     /// By what the worker has for them: sides of which sealed bytes wait.
     pub(super) stalled: HashMap<Buffer, Whose>,
 }
@@ -51,6 +49,7 @@ impl<R: Ring> Secured<R> {
             sessions: Sessions::default(),
             made: VecDeque::new(),
             hungry: Vec::new(),
+            full: Vec::new(),
             stalled: HashMap::new(),
         }
     }
@@ -105,20 +104,7 @@ impl<R: Ring> Secured<R> {
     /// them have sent of such takes too much memory. To be asked until there is none, once a
     /// second; each is named once.
     pub fn overdue(&mut self) -> Option<ConnIndex> {
-        loop {
-            let (&number, &(whose, since)) = self.sessions.cut.first_key_value()?;
-            let is_late = self.sessions.seconds.saturating_sub(since) > RECORD_SECONDS;
-            let is_full = self.sessions.gathered_bytes > GATHERED_MAX;
-            if !is_late && !is_full {
-                return None;
-            }
-            self.sessions.cut.remove(&number);
-            if is_full || self.sessions.at(whose).has(AWAITED) {
-                return Some(whose.0);
-            }
-            // Nobody asks it for more: the other side does not take what it has sent before.
-            self.sessions.wait_from_now(whose);
-        }
+        self.sessions.overdue()
     }
 
     /// Completes an operation here.
@@ -267,7 +253,7 @@ impl<R: Ring> Layer for Secured<R> {
 
     fn park(&mut self, chunk: Chunk) -> Option<Chunk> {
         match self.stalled.get(&chunk.buffer) {
-            Some(&whose) => Some(self.give_sealed(whose, chunk)),
+            Some(&whose) => self.park_sealed(whose, chunk),
             None => self.below.park(chunk),
         }
     }
@@ -282,6 +268,9 @@ impl<R: Ring> Layer for Secured<R> {
     fn trim(&mut self) {
         self.sessions.seconds += 1;
         self.sessions.keys.trim();
+        for token in std::mem::take(&mut self.full) {
+            self.end_slot(token);
+        }
         self.below.trim();
     }
 }

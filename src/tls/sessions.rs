@@ -11,6 +11,11 @@ use crate::base::limits::TLS_SESSION_BYTES;
 use crate::base::{Buffer, BySide, Chunk, ConnIndex, Side, Sparse};
 use crate::ring::Token;
 
+/// How long a record may take to be whole, in seconds.
+const RECORD_SECONDS: u64 = 30;
+/// Bytes of records that are not whole, over all sessions of a worker.
+const GATHERED_MAX: usize = 16 << 20;
+
 /// Its receive was cancelled.
 pub(super) const CANCELLED: u8 = 1;
 /// What it was being sent was cut off in a record: nothing can follow.
@@ -210,6 +215,24 @@ impl Sessions {
         self.keys.sleep(whose, place);
     }
 
+    /// The next connection that is to end, as [`Secured::overdue`](super::Secured::overdue) has it.
+    pub(super) fn overdue(&mut self) -> Option<ConnIndex> {
+        loop {
+            let (&number, &(whose, since)) = self.cut.first_key_value()?;
+            let is_late = self.seconds.saturating_sub(since) > RECORD_SECONDS;
+            let is_full = self.gathered_bytes > GATHERED_MAX;
+            if !is_late && !is_full {
+                return None;
+            }
+            self.cut.remove(&number);
+            if is_full || self.at(whose).has(AWAITED) {
+                return Some(whose.0);
+            }
+            // Nobody asks it for more: the other side does not take what it has sent before.
+            self.wait_from_now(whose);
+        }
+    }
+
     /// A side waits for the rest of a record from now on.
     pub(super) fn wait_from_now(&mut self, whose: Whose) {
         let number = self.next_number;
@@ -241,5 +264,49 @@ impl Sessions {
         if now_bytes > 0 {
             self.wait_from_now(whose);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::suite::Suite;
+    use super::*;
+
+    const FIRST: Whose = (ConnIndex(1), Side::Client);
+    const SECOND: Whose = (ConnIndex(2), Side::Client);
+
+    /// Two sides that have sent a part of a record.
+    fn cut() -> Sessions {
+        let mut sessions = Sessions::default();
+        for whose in [FIRST, SECOND] {
+            let secret = [7; 32];
+            let session = Session::tls13(Suite::Aes128GcmSha256, (&secret, 0), (&secret, 0));
+            sessions.put(whose, Live::new(session, 3, &[23, 3, 3, 0, 40, 1]));
+        }
+        sessions
+    }
+
+    #[test]
+    fn a_record_is_late_while_it_is_awaited_and_no_peer_keeps_it_back() {
+        let mut sessions = cut();
+        sessions.at(SECOND).set(AWAITED, true);
+        sessions.seconds += RECORD_SECONDS;
+        assert_eq!(sessions.overdue(), None);
+        sessions.seconds += 1;
+        assert_eq!(sessions.overdue(), Some(SECOND.0), "nobody asks the first for more");
+        assert_eq!(sessions.overdue(), None, "each is named once");
+        sessions.at(FIRST).set(AWAITED, true);
+        sessions.seconds += RECORD_SECONDS + 1;
+        assert_eq!(sessions.overdue(), Some(FIRST.0));
+        assert!([FIRST, SECOND].iter().all(|whose| sessions.take(*whose).is_none()));
+        assert_eq!((sessions.gathered_bytes, sessions.cut.len()), (0, 0));
+    }
+
+    #[test]
+    fn a_completion_of_an_earlier_life_is_no_sessions() {
+        let sessions = cut();
+        let kind = crate::base::OpKind::Receive;
+        let token = |generation| Token { conn: FIRST.0, generation, side: FIRST.1, kind };
+        assert!(sessions.is_of(token(3)) && !sessions.is_of(token(2)));
     }
 }

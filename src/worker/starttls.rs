@@ -95,6 +95,9 @@ impl<R: Ring> Worker<R> {
         if let Some(chunk) = held {
             self.ring.release(chunk.buffer);
         }
+        if words.is_empty() && sink == Side::Upstream && !self.prefaces.is_asking(index) {
+            return self.unasked(index);
+        }
         if words.is_empty() {
             return match self.prefaces.next(index) {
                 Next::Judge => self.decode_on(index),
@@ -108,6 +111,12 @@ impl<R: Ring> Worker<R> {
             self.prefaces.spoke(index, Some(piece.len()));
         }
         self.apply(index, Event::Say { sink, chunk });
+    }
+
+    /// A change has left nothing to ask a server by which it could agree, which is no fault of its.
+    fn unasked(&mut self, index: ConnIndex) {
+        self.count_unanswered(index, ConnectFailure::Abandoned, None);
+        self.apply(index, Event::Answered { agrees: false });
     }
 
     /// A server has answered what it was asked.

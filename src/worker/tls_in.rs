@@ -13,7 +13,7 @@ use super::sniff::NamedRoutes;
 use super::tls_clients::TlsClient;
 use crate::base::{BAD_RECORD, CUT_OFF, ConnIndex, OpKind, PreambleFault, Side, TlsFault};
 use crate::config::Tlv;
-use crate::conn::{Event, Reason};
+use crate::conn::{Event, Phase, Reason};
 use crate::ring::{Done, Ring};
 use crate::tls::{Acceptor, Established, HandshakeFault};
 use crate::topology::{Listener, Topology};
@@ -160,7 +160,11 @@ impl<R: Ring> Worker<R> {
             self.apply(index, Event::PrefaceRefused(Reason::PreambleTimeout));
         }
         while let Some(index) = self.shakes.call() {
-            self.decode_on(index);
+            // It may have been ended while it waited, and its slot is not empty yet.
+            match self.lives.entry(index).conn.phase() {
+                Phase::Preface { .. } => self.decode_on(index),
+                _ => self.shakes.leave(index),
+            }
         }
     }
 

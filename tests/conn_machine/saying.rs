@@ -124,18 +124,28 @@ fn a_client_is_answered_before_it_is_read_on() {
 }
 
 #[test]
+fn words_wait_until_a_client_has_room_for_them() {
+    let waits = Action::Start(Side::Client, Operation::WaitWritable);
+    for (result, left) in [(Ok(2), 1), (Err(Errno::EAGAIN), 3), (Err(Errno::ENOMEM), 3)] {
+        let mut conn = Asked::read();
+        conn.on(Event::Say { sink: Side::Client, chunk: Some(chunk(1, 3)) });
+        let rest = Chunk { start_bytes: 3 - left, ..chunk(1, left) };
+        let stalled = conn.done(Side::Client, OpKind::Send, result);
+        assert_eq!(stalled, [Action::Stalled(Side::Client, rest), waits], "{result:?}");
+        let sends = conn.done(Side::Client, OpKind::WaitWritable, Ok(4));
+        assert_eq!(sends, [Action::Start(Side::Client, Operation::Send(rest))]);
+        let sent = conn.done(Side::Client, OpKind::Send, Ok(left));
+        assert_eq!(sent, [Action::Release(Buffer(1)), Action::Say(Side::Client)]);
+    }
+}
+
+#[test]
 fn a_client_that_cannot_be_answered_has_left() {
-    for (result, resets) in [(Ok(0), true), (Err(Errno::EAGAIN), true), (Err(Errno::EPIPE), false)]
-    {
+    for result in [Err(Errno::EPIPE), Err(Errno::ECONNRESET)] {
         let mut conn = Asked::read();
         conn.on(Event::Say { sink: Side::Client, chunk: Some(chunk(1, 1)) });
         let ends = conn.done(Side::Client, OpKind::Send, result);
         assert_eq!(ends[0], Action::Release(Buffer(1)));
-        let reset = Action::Start(Side::Client, Operation::Reset);
-        assert_eq!(ends.contains(&reset), resets, "{result:?}: {ends:?}");
-        if resets {
-            conn.done(Side::Client, OpKind::Reset, Ok(0));
-        }
         let over = conn.done(Side::Client, OpKind::Close, Ok(0));
         assert_eq!(over, [Action::Vacate(Reason::ClientGone)]);
     }

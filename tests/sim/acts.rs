@@ -19,6 +19,10 @@ impl Link {
         }
         match step {
             Step::Send(_) if self.secure.is_some() => {}
+            // It sees first whether it is spoken to in TLS.
+            Step::Send(_) if self.may_secure && self.taken_bytes == 0 && self.end.is_none() => {
+                return;
+            }
             Step::Send(left_bytes) => return self.peer_sends(left_bytes, now, random),
             Step::Pause(millis) => {
                 let until = *self.peer.paused_until.get_or_insert(now + millis);
@@ -82,6 +86,11 @@ impl Link {
                     self.progress += 1;
                 }
                 can
+            }
+            // What nobody reads is not waited for.
+            Step::Fin | Step::Close if !self.heeded && !end.is_shaking() => {
+                end.is_spoiled = true;
+                true
             }
             Step::Fin | Step::Close if !self.peer.finished && !is_over => {
                 if end.finish() {

@@ -128,6 +128,7 @@ impl Ends {
                 | Change::Retell(..)
                 | Change::Reread(..)
                 | Change::Rekeep(..)
+                | Change::Resecure(..)
         ) {
             self.server_gone.get_or_insert(now);
         }
@@ -364,6 +365,10 @@ impl End {
 
     /// An end from outside has a cause, and its time had come.
     pub fn check(&self, name: &str, scenario: &Scenario, listener: usize, ordered: Option<u64>) {
+        // What moves in TLS is not what moves in the socket.
+        if scenario.is_any_secured(listener) {
+            return;
+        }
         let Begun { at, opened, moved, unread, unread_client, .. } = self.begun;
         let timeouts = &scenario.timeouts;
         let preface = scenario.preface_within(listener);

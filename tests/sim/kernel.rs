@@ -453,7 +453,8 @@ impl SimRing {
         let (now, begins_at) = (self.now(), self.taken_of(client));
         let heading = self.heading_for(client, server);
         let pool = self.telling.pool_of(server);
-        let speaks = self.tls.as_ref().is_some_and(|tls| tls.pools[pool]);
+        let may = self.tls.as_ref().is_some_and(|tls| tls.changes);
+        let speaks = self.tls.as_ref().is_some_and(|tls| !may && tls.pools[pool]);
         let link = &mut self.links[index];
         link.answer.and_then(|(_, answer)| answer.err()).map_or(Ok(()), Err)?;
         link.established = true;
@@ -463,6 +464,7 @@ impl SimRing {
         link.expects = Some(expects);
         link.begins_at = begins_at;
         link.heading = heading;
+        link.may_secure = may;
         link.secure = speaks.then(|| Box::new(secure::End::new(link.key, true)));
         link.wake_by(now);
         if matches!(link.peer.script.front(), Some(Step::Send(_))) {

@@ -99,6 +99,8 @@ pub struct Link {
     disconnected: bool,
     /// The gateway closed it.
     pub closed: bool,
+    /// And the peer had not taken all that was sent before.
+    pub closed_full: bool,
     /// The first end that the peer saw.
     pub end: Option<End>,
     /// The peer saw RST, perhaps after a FIN.
@@ -113,6 +115,8 @@ pub struct Link {
     pub given_up: bool,
 
     pub peer: Peer,
+    /// It speaks TLS if that is what comes first.
+    pub may_secure: bool,
     /// Its TLS, if it speaks that.
     pub secure: Option<Box<secure::End>>,
     /// Somebody reads what the peer sends.
@@ -164,6 +168,7 @@ impl Link {
             shut: false,
             disconnected: false,
             closed: false,
+            closed_full: false,
             end: None,
             was_reset: false,
             made_way: now,
@@ -171,6 +176,7 @@ impl Link {
             asked: u64::MAX,
             given_up: false,
             peer,
+            may_secure: false,
             secure: None,
             heeded: true,
             peer_aborted: false,
@@ -282,6 +288,10 @@ impl Link {
             return Err(Errno::EAGAIN);
         }
         self.queue.extend(&bytes[..fits]);
+        let is_first = self.taken_bytes == 0 && self.may_secure;
+        if is_first && bytes.starts_with(&secure::HANDSHAKE) {
+            self.secure = Some(Box::new(secure::End::new(self.key, true)));
+        }
         match &mut self.secure {
             Some(end) => end.was_sent(&bytes[..fits]),
             None => self.heading.feed(&bytes[..fits]),
@@ -339,6 +349,7 @@ impl Link {
     /// The gateway's close: FIN after what waits, or RST when something was not read.
     pub fn close(&mut self, now: u64) {
         self.closed = true;
+        self.closed_full = !self.queue.is_empty();
         self.progress += 1;
         if !self.dead() && self.established {
             if self.sent_bytes > self.told_bytes() {

@@ -105,9 +105,7 @@ pub fn judge(ring: &SimRing, scenario: &Scenario, held: bool) {
         let end = ring.ends.of(client);
         let end = end.unwrap_or_else(|| panic!("{name} has no end in its slot"));
         let is_secured = scenario.is_any_secured(listener);
-        if !is_secured {
-            end.check(&name, scenario, listener, ordered);
-        }
+        end.check(&name, scenario, listener, ordered);
         let outside = end.is_from_outside();
         match scenario.wirings[listener] {
             _ if !link.served => {
@@ -119,13 +117,13 @@ pub fn judge(ring: &SimRing, scenario: &Scenario, held: bool) {
             }
             _ if is_secured => match (scenario.wirings[listener], ring.joined.get(&client)) {
                 (Wiring::Pair, Some(&upstream)) => {
-                    let name = format!("{name} with server link {upstream}");
-                    secure::judge(&name, end, [link, &ring.links[upstream]]);
+                    let name = &format!("{name} with server link {upstream}");
+                    secure::judge(name, end, [link, &ring.links[upstream]]);
                 }
                 (Wiring::Echo, _) if !end.is_before_join() => {
                     secure::judge(&name, end, [link, link]);
                 }
-                _ => secure::judge_unjoined(&name, link),
+                _ => secure::judge_unjoined(&name, end, link),
             },
             Wiring::Pair => match ring.joined.get(&client) {
                 Some(&upstream) => {

@@ -3,6 +3,7 @@
 
 use crate::mutation::Mutation;
 use crate::run::run;
+use crate::secure;
 
 fn holds(seed: u64) {
     if let Err(message) = run(seed, Mutation::None, false) {
@@ -153,4 +154,20 @@ fn a_client_that_was_held_has_its_time_to_say_a_preface() {
 #[test]
 fn an_opening_is_noted_once_where_a_change_makes_clients_be_met_that_were_not() {
     holds(264);
+}
+
+#[test]
+fn a_completion_of_an_earlier_life_is_not_taken_for_a_sessions() {
+    holds(secure::SEEDS | 114);
+}
+
+#[test]
+fn a_handshake_does_not_begin_when_its_client_is_being_ended() {
+    holds(secure::SEEDS | 1366);
+}
+
+#[test]
+fn a_close_waits_until_there_is_memory_for_close_notify() {
+    holds(secure::SEEDS | 25);
+    holds(secure::SEEDS | 366);
 }

@@ -10,9 +10,7 @@ use portcullis::budget::Budget;
 use portcullis::config::Balance;
 use portcullis::conn::Reason;
 use portcullis::topology::Gone;
-use portcullis::worker::{
-    AccessPlan, AccessQueue, Order, Plan, Settings, TlsCounts, Worker, mailbox,
-};
+use portcullis::worker::{AccessPlan, AccessQueue, Order, Plan, Settings, Worker, mailbox};
 
 use crate::accepts::Listener;
 use crate::asker::Asker;
@@ -32,7 +30,7 @@ use crate::prefaces::{self, Readings};
 use crate::random::Random;
 use crate::ring::SimRing;
 use crate::scenario::{Access, Scenario, Stop};
-use crate::secure::Seen;
+use crate::secure::{self, Seen};
 use crate::sources::{Book, Gate};
 use crate::tally::Tally;
 use crate::world::World;
@@ -406,10 +404,6 @@ impl Run {
         self.held
     }
 
-    fn dump(&mut self) -> String {
-        self.rings().map(|ring| ring.dump()).collect::<Vec<_>>().join("\n")
-    }
-
     /// Everything is over: were the books kept?
     fn judge(&mut self) -> Report {
         let turns = self.turns;
@@ -433,9 +427,7 @@ impl Run {
         }
         let is_home = |worker: &mut Worker<Mutant>| worker.prefaces().is_empty();
         assert!(self.workers.iter_mut().all(is_home), "places did not come home");
-        let sessions: Vec<_> = self.workers.iter().map(|worker| worker.tls_counts()).collect();
-        let none = sessions.iter().all(|counts| *counts == TlsCounts::default());
-        assert!(none, "sessions did not come home: {sessions:?}");
+        self.workers.iter().for_each(secure::check_home);
         if self.mutation == Mutation::LeaksPermit {
             self.budget.lease(1);
         }
@@ -472,10 +464,7 @@ impl Run {
             let killed = counters.over_listeners(|one| one.closed[Reason::Killed as usize].get());
             assert!(killed <= self.asker.killed[worker], "connections killed were miscounted");
             report.clients += ring.origin.len() as u64;
-            for link in &ring.links {
-                let seen = link.secure.as_ref().map(|end| end.seen(link.server));
-                seen.into_iter().flatten().for_each(|seen| report.seen[seen as usize] += 1);
-            }
+            secure::count(ring, &mut report.seen);
             for (sum, fired) in report.fired.iter_mut().zip(ring.faults.fired) {
                 *sum += fired;
             }

@@ -20,6 +20,7 @@ use crate::hellos;
 use crate::keepers::Keeping;
 use crate::mutation::Mutation;
 use crate::scenario::Scenario;
+use crate::secure;
 
 /// The upstream of all listeners that have servers, and the one that they may be sent to instead.
 const POOL: &str = "pool";
@@ -45,6 +46,8 @@ pub enum Change {
     Retell(usize, usize),
     /// The clients of a listener are read in another way.
     Reread(usize, usize),
+    /// An upstream gets TLS, or loses it.
+    Resecure(usize),
     /// Others may come to a listener, or more of one source.
     Rekeep(usize, usize),
 }
@@ -220,12 +223,8 @@ impl World {
                 *upstream = found.expect("both are there, or none is");
                 true
             }
-            Change::Retell(pool, nth) => {
-                let found = self.upstreams.iter_mut().find(|one| one.name == POOLS[pool]);
-                let Some(upstream) = found else { return false };
-                let before = std::mem::replace(&mut upstream.forwarding, self.later[nth].clone());
-                upstream.forwarding != before
-            }
+            Change::Retell(pool, nth) => self.retell(pool, nth),
+            Change::Resecure(pool) => self.pool(pool).map(secure::resecure).is_some(),
             Change::Reread(nth, way) => {
                 let (listener, is_there) = &mut self.listeners[nth];
                 if !self.hellos || listener.sniffing.routes.is_empty() {
@@ -270,6 +269,17 @@ impl World {
             self.renew();
         }
         is_new
+    }
+
+    fn pool(&mut self, pool: usize) -> Option<&mut config::Upstream> {
+        self.upstreams.iter_mut().find(|one| one.name == POOLS[pool])
+    }
+
+    fn retell(&mut self, pool: usize, nth: usize) -> bool {
+        let later = self.later[nth].clone();
+        let Some(upstream) = self.pool(pool) else { return false };
+        let before = std::mem::replace(&mut upstream.forwarding, later);
+        upstream.forwarding != before
     }
 
     fn with_servers(

@@ -150,4 +150,9 @@ impl Run {
         self.stopped = None;
         self.scenario.stop = Stop::At(now + again);
     }
+
+    /// What is going on in all rings.
+    pub(super) fn dump(&mut self) -> String {
+        self.rings().map(|ring| ring.dump()).collect::<Vec<_>>().join("\n")
+    }
 }

@@ -13,6 +13,8 @@ use crate::random::{Random, mix, pattern};
 const HEAD: usize = 5;
 /// The type of a record in which there is no telling what it is.
 const SEALED: u8 = 23;
+/// What the first record begins with: its type, and a version.
+pub const HANDSHAKE: [u8; 2] = [22, 3];
 /// handshake_failure, as a record that nothing encrypts.
 const REFUSAL: [u8; 7] = [21, 3, 3, 0, 2, 2, 40];
 

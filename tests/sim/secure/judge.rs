@@ -1,5 +1,7 @@
 //! What must hold of two peers of which one at least speaks TLS, when a run is over.
 
+use portcullis::conn::Reason;
+
 use crate::ends::End as Ended;
 use crate::link::{End, Link};
 
@@ -40,7 +42,10 @@ impl Link {
 }
 
 /// A client that had no server.
-pub fn judge_unjoined(name: &str, client: &Link) {
+pub fn judge_unjoined(name: &str, end: Ended, client: &Link) {
+    let is_gone = client.rst_in || client.fin_in || client.peer_aborted;
+    let is_said_gone = end.reason == Reason::ClientGone;
+    assert!(is_gone || !is_said_gone, "{name} has not left: {end:?}");
     assert!(client.end.is_some() || client.peer_aborted, "{name} never learnt of its end");
     assert_eq!(client.secure.as_ref().map_or(0, |end| end.plain_got), 0, "{name} got data");
 }
@@ -69,7 +74,8 @@ fn judge_direction(name: &str, outside: bool, source: &Link, sink: &Link) {
     if source.has_ended() {
         let is_whole = got == sent;
         assert!(is_whole || !sink.sees_an_end(), "{name}: a clean end after {got} of {sent} bytes");
-        let is_fine = !outside && is_shaken && sink.secure.as_ref().is_none_or(|it| it.is_sound());
+        let is_fine = !outside && is_shaken && !sink.closed_full;
+        let is_fine = is_fine && sink.secure.as_ref().is_none_or(|it| it.is_sound());
         let is_cut = sink.end == Some(End::Fin) && !sink.sees_an_end();
         assert!(!is_fine || !is_cut, "{name}: a whole stream ends without close_notify");
     } else if sink.sees_an_end() {

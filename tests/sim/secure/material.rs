@@ -52,7 +52,8 @@ fn make() -> Material {
     fs::write(&key_path, pem("PRIVATE KEY", &key.serialize_der())).expect("it is written");
     let text = format!(
         "[listener.edge]\nbind = [\"127.0.0.1:7000\"]\nupstream = \"app\"\n\
-         [listener.edge.tls]\ncertificates = [{{ certificate = {pem_path:?}, key = {key_path:?} }}]\n\
+         [listener.edge.tls]\n\
+         certificates = [{{ certificate = {pem_path:?}, key = {key_path:?} }}]\n\
          handshakes = 3\n[upstream.app]\nservers = [\"127.0.0.1:9000\"]\n\
          [upstream.app.tls]\nserver_name = {NAME:?}\nca = {pem_path:?}\n"
     );

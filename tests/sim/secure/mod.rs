@@ -14,15 +14,18 @@ use std::time::Duration;
 use portcullis::config::{self, AtLimit};
 use portcullis::conn::Wiring;
 use portcullis::tls::Loaded;
+use portcullis::worker::{TlsCounts, Worker};
 
 use crate::forwarding::Tellings;
+use crate::mutant::Mutant;
 use crate::mutation::Mutation;
 use crate::peer::Step;
 use crate::random::Random;
+use crate::ring::SimRing;
 use crate::scenario::{Scenario, Steer};
 use crate::world::{Change, POOLS, name_of};
 
-pub use end::{End, Seen};
+pub use end::{End, HANDSHAKE, Seen};
 pub use judge::{judge, judge_unjoined};
 
 /// The seeds of these runs have this bit.
@@ -35,6 +38,8 @@ pub struct Securing {
     pub listeners: Vec<bool>,
     /// By upstream.
     pub pools: [bool; 2],
+    /// Whether that of upstreams changes.
+    pub changes: bool,
     /// How long a client's handshake may take.
     pub within: Duration,
     /// By how much the wires are wider than others.
@@ -54,9 +59,9 @@ pub fn obey(seed: u64, scenario: &mut Scenario) {
     let mut random = Random::new(seed.rotate_left(36));
     let listeners: Vec<bool> = scenario.wirings.iter().map(|_| random.percent(80)).collect();
     let pools = [random.percent(50), random.percent(50)];
-    let within = Duration::from_millis(random.pick(&[200, 3000, 20_000]));
+    let within = Duration::from_millis(random.pick(&[200, 1500, 5000]));
     let width = random.pick(&[1, 8, 100]);
-    scenario.tls = Some(Securing { listeners, pools, within, width });
+    scenario.tls = Some(Securing { listeners, pools, changes: false, within, width });
     (scenario.prefaces, scenario.hellos, scenario.keepings) = (None, false, None);
     (scenario.evict, scenario.access) = (None, None);
     if scenario.at_limit == AtLimit::Evict {
@@ -67,29 +72,49 @@ pub fn obey(seed: u64, scenario: &mut Scenario) {
     shape.buffer_bytes = random.pick(&[64, 256, 1500, 16_384, 20_000]);
     let least = u64::from(shape.buffer_bytes).min(16_384) + 60;
     shape.parked_bytes = least + random.pick(&[0, 30, 500, 40_000]);
-    shape.largest_send = random.pick(&[5, 600, 3000, 40_000]);
+    let most = if width < 100 { 600 } else { 40_000 };
+    shape.largest_send = random.pick(&[5, 600, 3000, 40_000]).min(most);
     scenario.timeouts.connect = Duration::from_millis(random.pick(&[100, 1000, 6000]));
     let is_of_others = |change: &Change| {
         matches!(change, Change::Reread(..) | Change::Retell(..) | Change::Rekeep(..))
     };
     scenario.steers.retain(|(_, steer)| !matches!(steer, Steer::Change(it) if is_of_others(it)));
-    let scale = random.pick(&[1, 1, 10, 100]);
+    let scale = random.pick(&[1, 1, 10, 100]).min(width);
     for step in scenario.knocks.iter_mut().flat_map(|knock| &mut knock.peer.script) {
         if let Step::Send(bytes) = step {
             *bytes *= scale;
         }
     }
+    if random.percent(30) {
+        change(&mut random, scenario);
+    }
+}
+
+/// Upstreams get TLS, or lose it.
+fn change(random: &mut Random, scenario: &mut Scenario) {
+    scenario.tls.as_mut().expect("it was just drawn").changes = true;
+    for _ in 0..random.between(1, 4) {
+        let (at, pool) = (random.between(0, 1000), random.below(2) as usize);
+        scenario.steers.push_back((at, Steer::Change(Change::Resecure(pool))));
+    }
+    scenario.steers.make_contiguous().sort_by_key(|(at, _)| *at);
+}
+
+/// An upstream gets TLS, or loses it.
+pub fn resecure(upstream: &mut config::Upstream) {
+    upstream.tls = match upstream.tls {
+        Some(_) => None,
+        None => Some(material::get().pool.clone()),
+    };
 }
 
 impl Securing {
     /// What workers have of files.
     pub fn loaded(&self) -> Loaded {
         let material = material::get();
-        let its = |nth: &usize| self.listeners[*nth];
-        let listeners = (0..self.listeners.len()).filter(its);
+        let listeners = 0..self.listeners.len();
         let listeners = listeners.map(|nth| (name_of(nth), material.of_listener.clone()));
-        let upstreams = (0..2).filter(|pool| self.pools[*pool]);
-        let upstreams = upstreams.map(|pool| (POOLS[pool].to_owned(), material.of_pool.clone()));
+        let upstreams = (0..2).map(|pool| (POOLS[pool].to_owned(), material.of_pool.clone()));
         let (listeners, upstreams): (BTreeMap<_, _>, BTreeMap<_, Arc<_>>) =
             (listeners.collect(), upstreams.collect());
         Loaded { listeners, upstreams, warnings: Vec::new() }
@@ -126,7 +151,21 @@ impl Scenario {
     /// Whether somebody on the way of a listener's bytes may speak TLS.
     pub fn is_any_secured(&self, listener: usize) -> bool {
         let is_pair = self.wirings[listener] == Wiring::Pair;
-        let pools = self.tls.as_ref().is_some_and(|tls| tls.pools.contains(&true));
+        let pools = self.tls.as_ref().is_some_and(|tls| tls.changes || tls.pools.contains(&true));
         self.is_secured(listener) || is_pair && pools
+    }
+}
+
+/// Nothing of TLS is left in a worker whose connections are over.
+pub fn check_home(worker: &Worker<Mutant>) {
+    let counts = worker.tls_counts();
+    assert_eq!(counts, TlsCounts::default(), "sessions did not come home");
+}
+
+/// Counts what the peers of a ring did.
+pub fn count(ring: &SimRing, sums: &mut [u64]) {
+    for link in &ring.links {
+        let seen = link.secure.as_ref().map(|end| end.seen(link.server));
+        seen.into_iter().flatten().for_each(|seen| sums[seen as usize] += 1);
     }
 }
