@@ -11,7 +11,7 @@ pub(crate) fn reading() -> Reading {
     let listener = |name: &str, address: &str, accepted: u64, waiting: u64| {
         json!({
             "name": name, "addresses": [address], "accepted": accepted, "open": accepted / 4,
-            "limit": null, "paused": false, "busiest_pair": 0,
+            "limit": null, "paused": false, "busiest_pair": 0, "tls": false,
             "refused": { "gateway-limit": accepted / 1000, "drain-end": 0 },
             "closed": { "closed-by-client": accepted / 2, "client-reset": accepted / 4, "idle": 0,
                 "refused": accepted / 1000 },

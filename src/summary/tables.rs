@@ -8,6 +8,7 @@ use super::cell::{Cell, number, span};
 use super::{Head, Pace, Row, STALLED_AFTER, Table, open, seconds, sum};
 use crate::base::plain_word;
 use crate::conn::Reason;
+use crate::doctor::thousands;
 use crate::metrics::Reading;
 use crate::metrics::reading::{
     Counts, DrainProgress, Leaving, Listener, RefusedSource, Server, Worker,
@@ -197,8 +198,7 @@ pub(super) fn tls(now: &Reading, pace: Pace<'_>) -> Table {
 fn most_often(counts: &Counts) -> String {
     let mut all: Vec<_> = counts.iter().filter(|(_, count)| **count > 0).collect();
     all.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
-    let words =
-        all.iter().take(3).map(|(word, count)| format!("{word} {}", number(**count as f64)));
+    let words = all.iter().take(3).map(|(word, count)| format!("{word} {}", thousands(**count)));
     words.collect::<Vec<_>>().join(", ")
 }
 

@@ -208,7 +208,8 @@ fn tls_is_shown_where_a_listener_has_it() {
         (worker.handshaking, worker.handshakes_waiting) = (7, 2);
     };
     let (mut then, mut now) = (reading(), later());
-    (with(&mut then), with(&mut now));
+    with(&mut then);
+    with(&mut now);
     now.listeners[1].tls_handshakes += 300;
     let summary = Summary::of(&now, Some(&then));
     assert_eq!(*cell(&summary.tls, "0", "handshakes/s"), Cell::Rate(Some(150.0)));
