@@ -185,8 +185,8 @@ impl Sessions {
     pub(super) fn sleep(&mut self, whose: Whose) {
         let live = self.at(whose);
         let place = std::mem::replace(&mut live.place, u32::MAX);
-        let is_idle = |work: &Box<Work>| work.input.is_empty() && work.output.is_none();
-        if live.work.as_ref().is_some_and(is_idle) {
+        let is_idle = |work: &Work| work.input.is_empty() && work.output.is_none();
+        if live.work.as_deref().is_some_and(is_idle) {
             live.work = None;
         }
         self.keys.sleep(whose, place);
