@@ -137,14 +137,14 @@ impl<R: Ring> Secured<R> {
         }
     }
 
-    /// Closes the slot, after close_notify where that is due: it waits for memory rather than to
-    /// cut a whole stream off.
-    pub(super) fn end_and_close(&mut self, token: Token) {
+    /// Closes the slot, after close_notify where that is due: it waits a while for memory rather
+    /// than to cut a whole stream off. `since`: the second in which it began to.
+    pub(super) fn end_and_close(&mut self, token: Token, since: u64) {
         if self.say_close(token, Then::Close) {
             return;
         }
         match self.can_say_close(token) {
-            true => self.hungry.push((token, Operation::Close)),
+            true => self.closing.push((token, since)),
             false => self.close(token),
         }
     }

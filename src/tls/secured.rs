@@ -20,6 +20,8 @@ use crate::ring::{Completion, Done, Layer, Ring, Token};
 const RECORD_SECONDS: u64 = 30;
 /// Bytes of records that are not whole, over all sessions of a worker.
 const GATHERED_MAX: usize = 16 << 20;
+/// How long a slot waits for memory to say close_notify, in seconds.
+const CLOSE_SECONDS: u64 = 2;
 /// How soon it is tried again to have memory for what is to be sent.
 const TRY_AGAIN: Duration = Duration::from_millis(10);
 
@@ -32,6 +34,8 @@ pub struct Secured<R> {
     made: VecDeque<Done>,
     /// Sends and ends for which there was no memory.
     pub(super) hungry: Vec<(Token, Operation)>,
+    /// Slots that wait for memory to say close_notify, with the second since when.
+    pub(super) closing: Vec<(Token, u64)>,
     /// By what the worker has for them: sides of which sealed bytes wait.
     pub(super) stalled: HashMap<Buffer, Whose>,
 }
@@ -48,6 +52,7 @@ impl<R: Ring> Secured<R> {
             sessions: Sessions::default(),
             made: VecDeque::new(),
             hungry: Vec::new(),
+            closing: Vec::new(),
             stalled: HashMap::new(),
         }
     }
@@ -115,6 +120,15 @@ impl<R: Ring> Secured<R> {
         for (token, operation) in std::mem::take(&mut self.hungry) {
             if self.sessions.has(whose(token)) {
                 Layer::start(self, token, operation);
+            }
+        }
+        for (token, since) in std::mem::take(&mut self.closing) {
+            // Receives in flight may have all the memory there is, for any time.
+            let is_late = self.sessions.seconds.saturating_sub(since) > CLOSE_SECONDS;
+            match is_late && !self.say_close(token, Then::Close) {
+                true => self.close(token),
+                false if is_late => {}
+                false => self.end_and_close(token, since),
             }
         }
     }
@@ -187,17 +201,18 @@ impl<R: Ring> Layer for Secured<R> {
                 self.sessions.at(whose(token)).set(BROKEN, true);
                 self.below.start(token, operation);
             }
-            Operation::Close => self.end_and_close(token),
+            Operation::Close => self.end_and_close(token, self.sessions.seconds),
             _ => self.below.start(token, operation),
         }
     }
 
     fn turn(&mut self, wait: Option<Duration>) -> Result<(), Errno> {
         self.feed();
+        let lacks_memory = !self.hungry.is_empty() || !self.closing.is_empty();
         let wait = match wait {
             _ if !self.made.is_empty() => Some(Duration::ZERO),
-            Some(wait) if !self.hungry.is_empty() => Some(wait.min(TRY_AGAIN)),
-            None if !self.hungry.is_empty() => Some(TRY_AGAIN),
+            Some(wait) if lacks_memory => Some(wait.min(TRY_AGAIN)),
+            None if lacks_memory => Some(TRY_AGAIN),
             wait => wait,
         };
         self.below.turn(wait)
