@@ -295,8 +295,6 @@ mod tests {
             checks: 0,
             buffer_count: 1024,
             splice_pipes: 64,
-            tls_sides: 0,
-            handshakes: 0,
             submission_entries: 4096,
             completion_entries: 16_384,
         }

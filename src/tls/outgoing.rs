@@ -102,8 +102,8 @@ impl<R: Ring> Secured<R> {
         self.sessions.at(whose).work().output = None;
     }
 
-    /// Moves what waits out of the pool. Where all of it is sealed, the worker gets the sealed bytes
-    /// for what it has; where only its beginning is, it keeps the rest to itself.
+    /// Moves what waits out of the pool. Where all of it is sealed, the worker gets the sealed
+    /// bytes for what it has; where only its beginning is, all of it is kept beside them.
     pub(super) fn park_sealed(&mut self, whose: Whose, chunk: Chunk) -> Option<Chunk> {
         let output = self.sessions.at(whose).output().expect("it waits");
         let parked = if output.is_given {

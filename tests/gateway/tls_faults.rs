@@ -268,3 +268,38 @@ fn what_is_no_tls_at_all_is_refused() {
     assert_eq!(stage.server.accepted(), 0);
     stage.gateway.stop();
 }
+
+#[test]
+fn a_crowd_shakes_hands_a_few_at_once_and_those_that_stall_make_way() {
+    let (home, authority) = (Home::new(), Authority::new());
+    let files = [authority.issue(&["a.example"], 2090).write(&home, "edge")];
+    let rest = "[upstream.app]\nbuiltin = \"echo\"\n";
+    let gateway = tls::start(&home, &tls::edge(&files, ", handshakes = 2", "", rest));
+    let address = gateway.address("edge");
+    let stalled: Vec<_> = (0..8)
+        .map(|_| {
+            let mut client = tls::connect(&ANY.client(&authority), "a.example", address);
+            let bytes = tls::words(&mut client);
+            client.sock.write_all(&bytes).expect("it is sent");
+            client
+        })
+        .collect();
+    std::thread::scope(|scope| {
+        for turn in 0..40 {
+            let (authority, address) = (&authority, address);
+            scope.spawn(move || {
+                let wish = Wish { version: Some(VERSIONS[turn % 2]), ..ANY };
+                let mut client = tls::shaken(&wish.client(authority), "a.example", address);
+                tls::echo(&mut client, 1, 10_000);
+                tls::finish(&mut client);
+                assert_eq!(tls::ending(&mut client), Ended::Clean);
+            });
+        }
+    });
+    drop(stalled);
+    for gauge in ["portcullis_worker_tls_handshakes", "portcullis_worker_tls_waiting"] {
+        wait_until("none to be left", || tls::metric(&gateway, gauge, "") == 0);
+    }
+    assert_eq!(tls::metric(&gateway, "portcullis_tls_handshakes_total", ""), 40);
+    gateway.stop();
+}

@@ -23,4 +23,5 @@ mod promtool;
 mod redis;
 mod srv;
 mod tls;
+mod tls_ends;
 mod unbound;

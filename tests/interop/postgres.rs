@@ -8,8 +8,9 @@ use std::process::{Command, Stdio};
 
 use crate::program::{Daemon, folder, output, program};
 use crate::support::config::upstream;
-use crate::support::gateway::Gateway;
+use crate::support::gateway::{Gateway, Home};
 use crate::support::network::free_port;
+use crate::support::tls::{self, Authority};
 
 /// PostgreSQL does not run as root: nobody takes its place.
 const NOBODY: u32 = 65_534;
@@ -135,5 +136,29 @@ fn psql_reaches_the_server_of_its_name_by_tls_and_else_the_listeners_own() {
     gateway.wait_for_reason("no-server", 1);
     // One who need not goes on without.
     assert_eq!(output(&mut psql(port, host, "sslmode=prefer")), "plain|f\n");
+    gateway.stop();
+}
+
+#[test]
+fn psql_verifies_the_gateway_and_a_server_without_tls_answers() {
+    let plain = Postgres::start("plain", None);
+    let (home, authority) = (Home::new(), Authority::new());
+    authority.write(&home, "ca.pem");
+    let host = "db1.example.com";
+    let pair = authority.issue(&[host], 2090).write(&home, "edge");
+    let rest = upstream("app", &[plain.address]);
+    let gateway = tls::start(&home, &tls::edge(&[pair], "", "sniff = \"postgres\"", &rest));
+    let port = gateway.address("edge").port();
+    let file = home.path().join("ca.pem");
+    let verified = format!("sslmode=verify-full sslrootcert={}", file.display());
+    for more in [&*verified, "sslmode=require", "sslmode=prefer"] {
+        assert_eq!(output(&mut psql(port, host, more)), "plain|f\n", "{more}");
+    }
+    assert_eq!(tls::metric(&gateway, "portcullis_tls_handshakes_total", ""), 3);
+    for (host, more) in [("other.example.com", &*verified), (host, "sslmode=disable")] {
+        let mut command = psql(port, host, more);
+        let refused = command.output().expect("an installed program runs");
+        assert!(!refused.status.success(), "{refused:?}");
+    }
     gateway.stop();
 }
