@@ -97,12 +97,20 @@ impl<R: Ring> Secured<R> {
     }
 
     /// The worker is to keep nothing in the pool for sealed bytes that wait: it gets these for what
-    /// it has.
-    pub(super) fn give_sealed(&mut self, whose: Whose, chunk: Chunk) -> Chunk {
+    /// it has. Where that is more than the one record, the rest of it is nowhere else, and all of it
+    /// is parked. `None`: there is no memory for that.
+    pub(super) fn give_sealed(&mut self, whose: Whose, chunk: Chunk) -> Option<Chunk> {
         let work = self.sessions.at(whose).work();
         let output = work.output.as_mut().expect("it waits");
         if output.is_given {
-            return chunk;
+            return Some(chunk);
+        }
+        if chunk.length_bytes > output.plain_bytes {
+            let parked = self.below.park(chunk)?;
+            output.from = parked.buffer;
+            self.stalled.remove(&chunk.buffer);
+            self.stalled.insert(parked.buffer, whose);
+            return Some(parked);
         }
         let buffer = output.sealed.buffer;
         (output.from, output.is_given) = (buffer, true);
@@ -110,7 +118,7 @@ impl<R: Ring> Secured<R> {
         self.stalled.remove(&chunk.buffer);
         self.stalled.insert(buffer, whose);
         self.below.release(chunk.buffer);
-        Chunk { buffer, start_bytes: 0, length_bytes }
+        Some(Chunk { buffer, start_bytes: 0, length_bytes })
     }
 
     /// The worker has given up what waited, in the middle of a record perhaps.

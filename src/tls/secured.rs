@@ -222,7 +222,7 @@ impl<R: Ring> Layer for Secured<R> {
 
     fn park(&mut self, chunk: Chunk) -> Option<Chunk> {
         match self.stalled.get(&chunk.buffer) {
-            Some(&whose) => Some(self.give_sealed(whose, chunk)),
+            Some(&whose) => self.give_sealed(whose, chunk),
             None => self.below.park(chunk),
         }
     }
