@@ -54,9 +54,9 @@ beside plain connections:
 
 Works: pingpong-N, rate-N, churn-N, handshakes-N, bulk-up-N, bulk-down-N, storm-N, idle-N, kept-N
 (connections, or messages per second), reset-N, halfclose-N, halfclose-server-N (connections in
-all); without -N, each family's own number. Every measurement has a target of its own, started for it and ended after
-it: nobody else runs meanwhile. A target that is not installed, or does not hold as many connections
-here, is named with the command that changes it.
+all); without -N, each family's own number. Every measurement has a target of its own, started for
+it and ended after it: nobody else runs meanwhile. A target that is not installed, or does not hold
+as many connections here, is named with the command that changes it.
 
 Exit codes: 0 done, 1 a target failed or it was interrupted, 2 wrong usage, 3 some figures are
 invalid, because the generator was the bottleneck three times over.")]

@@ -248,7 +248,8 @@ impl Streaming {
 
     fn ended(&mut self, conn: ConnIndex, end: End, net: &mut Net) {
         let stream = &self.streams[conn.0 as usize];
-        if end != End::Fin || self.phase == Phase::Run || self.phase == Phase::Open {
+        let is_over = matches!(end, End::Fin | End::CutOff); // receipts and counts tell what is whole
+        if !is_over || self.phase == Phase::Run || self.phase == Phase::Open {
             return self.fail(conn, &words(end), net);
         }
         let loss = match (self.direction, stream.receipt[..].try_into().map(Receipt::of)) {
