@@ -12,6 +12,7 @@ pub(crate) fn reading() -> Reading {
         json!({
             "name": name, "addresses": [address], "accepted": accepted, "open": accepted / 4,
             "limit": null, "paused": false, "busiest_pair": 0, "tls": false,
+            "denied": {},
             "refused": { "gateway-limit": accepted / 1000, "drain-end": 0 },
             "closed": { "closed-by-client": accepted / 2, "client-reset": accepted / 4, "idle": 0,
                 "refused": accepted / 1000 },
