@@ -97,8 +97,8 @@ impl<R: Ring> Secured<R> {
     }
 
     /// The worker is to keep nothing in the pool for sealed bytes that wait: it gets these for what
-    /// it has. Where that is more than the one record, the rest of it is nowhere else, and all of it
-    /// is parked. `None`: there is no memory for that.
+    /// it has. What is more than the one record is nowhere else, and is parked. `None`: there is no
+    /// memory for that.
     pub(super) fn give_sealed(&mut self, whose: Whose, chunk: Chunk) -> Option<Chunk> {
         let work = self.sessions.at(whose).work();
         let output = work.output.as_mut().expect("it waits");

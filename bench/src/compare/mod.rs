@@ -46,25 +46,24 @@ const WORKERS: u64 = 2;
 
 #[derive(Args)]
 #[command(after_help = "Examples: everything, five times, into a file that `report` reads; and \
-two rivals at two works; and TLS
-beside plain connections:
+two rivals at two works; and TLS beside plain connections:
   portcullis-bench compare --out results.jsonl
   portcullis-bench compare --targets portcullis,haproxy --works pingpong-1000,churn --rounds 3
   portcullis-bench compare --targets portcullis,portcullis-tls,haproxy-tls --works handshakes
 
-Works: pingpong-N, rate-N, churn-N, handshakes-N, bulk-up-N, bulk-down-N, storm-N, idle-N, kept-N (connections, or
-messages per second), reset-N, halfclose-N, halfclose-server-N (connections in all); without -N,
-each family's own number. Every measurement has a target of its own, started for it and ended after
-it: nobody else runs meanwhile. A target that is not installed, or does not hold as many connections
-here, is named with the command that changes it.
+Works: pingpong-N, rate-N, churn-N, handshakes-N, bulk-up-N, bulk-down-N, storm-N, idle-N, kept-N
+(connections, or messages per second), reset-N, halfclose-N, halfclose-server-N (connections in
+all); without -N, each family's own number. Every measurement has a target of its own, started for
+it and ended after it: nobody else runs meanwhile. A target that is not installed, or does not hold
+as many connections here, is named with the command that changes it.
 
 Exit codes: 0 done, 1 a target failed or it was interrupted, 2 wrong usage, 3 some figures are
 invalid, because the generator was the bottleneck three times over.")]
 pub(crate) struct Compare {
-    /// What to measure: portcullis, portcullis-batch, haproxy, haproxy-splice, nginx, envoy, direct
-    /// (no proxy) [default: all of these]; portcullis-tls, haproxy-tls, nginx-tls, envoy-tls (the
-    /// same where the clients' TLS ends, with one certificate); floor, floor-multi (the least that a proxy's system
-    /// calls take, if it copies; compiled with cc)
+    /// What to measure: portcullis, portcullis-batch, haproxy, haproxy-splice, nginx, envoy,
+    /// direct (no proxy) [default: all of these]; portcullis-tls, haproxy-tls, nginx-tls, envoy-
+    /// tls (the same where the clients' TLS ends, with one certificate); floor, floor-multi (the
+    /// least that a proxy's system calls take, if it copies; compiled with cc)
     #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
     targets: Vec<String>,
     /// What to do with it [default: pingpong-100, -1000 and -8000, rate-20000, churn, bulk-up,

@@ -100,7 +100,8 @@ impl Churn {
             asked: json!({
                 "connections": self.connections,
                 "seconds": flags::seconds(self.seconds), "rate": self.rate,
-                "bytes": if self.silent { 0 } else { self.bytes }, "end": if self.reset { "reset" } else { "fin" },
+                "bytes": if self.silent { 0 } else { self.bytes },
+                "end": if self.reset { "reset" } else { "fin" },
                 "hello_first": self.hello_first,
                 "loop": if self.rate > 0 { "open" } else { "closed" },
             }),
