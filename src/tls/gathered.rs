@@ -104,47 +104,6 @@ impl Gathered {
         pass.end
     }
 
-    /// Opens the one record that is cut here, if the first `received_bytes` of `memory` have the
-    /// rest of it: its data goes to the front of `memory`, and what follows it is gathered. `None`:
-    /// nothing was done.
-    ///
-    /// In bulk nearly every receive ends one record and begins another. What is received is moved
-    /// once here, and the data once.
-    pub(super) fn complete(
-        &mut self,
-        session: &mut Session,
-        awake: &mut Awake,
-        memory: &mut [u8],
-        received_bytes: usize,
-    ) -> Option<Pass> {
-        if !self.plain.is_empty() || self.from > 0 {
-            return None;
-        }
-        let record_bytes = session.record_bytes(&self.bytes).ok()??;
-        let used_bytes = record_bytes.checked_sub(self.bytes.len())?;
-        let fits = session.data_max(record_bytes) <= memory.len();
-        if !fits || used_bytes == 0 || used_bytes > received_bytes {
-            return None;
-        }
-        let (ending, behind) = memory[..received_bytes].split_at(used_bytes);
-        self.push(ending);
-        let mut record = std::mem::replace(&mut self.bytes, behind.to_vec());
-        let mut pass = Pass { plain_bytes: 0, used_bytes, end: None };
-        match session.open(awake, &mut record) {
-            Ok(Opened::Data(data)) => {
-                pass.plain_bytes = data.len();
-                memory[..data.len()].copy_from_slice(&record[data]);
-            }
-            Ok(Opened::Nothing) => {}
-            Ok(Opened::Closed) => pass.end = Some(End::Closed),
-            Err(fault) => pass.end = Some(End::Fault(fault)),
-        }
-        if pass.end.is_some() {
-            self.bytes = Vec::new();
-        }
-        Some(pass)
-    }
-
     /// Hands data on, as much as fits.
     pub(super) fn take(&mut self, into: &mut [u8]) -> usize {
         let bytes = self.plain.len().min(into.len());

@@ -113,18 +113,9 @@ impl<R: Ring> Secured<R> {
     fn received_more(&mut self, done: Done, chunk: Chunk) -> Option<Done> {
         let whose = whose(done.token);
         let before = self.sessions.gathered_by(whose);
-        let whole = Chunk { length_bytes: self.below.buffer_bytes(), ..chunk };
-        let (live, awake) = self.sessions.awake(whose);
-        let memory = self.below.bytes_mut(whole);
-        let completed = live.complete(awake, memory, chunk.length_bytes as usize);
-        if completed.is_none() {
-            live.work().input.push(self.below.bytes(chunk));
-        }
-        self.sessions.count_gathered(whose, before, completed.is_some());
-        if let Some(plain_bytes @ 1..) = completed {
-            return Some(Done { result: Ok(plain_bytes as u32), full: false, ..done });
-        }
+        self.sessions.at(whose).work().input.push(self.below.bytes(chunk));
         self.below.release(chunk.buffer);
+        self.sessions.count_gathered(whose, before, false);
         match self.take_gathered(whose) {
             Some((bytes, Some(buffer))) => {
                 Some(Done { result: Ok(bytes), buffer: Some(buffer), full: false, ..done })

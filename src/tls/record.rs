@@ -75,12 +75,6 @@ impl Session {
         }
     }
 
-    /// Bytes of data in a record of so many bytes, at most.
-    pub(super) fn data_max(&self, record_bytes: usize) -> usize {
-        let kind = usize::from(self.is_tls13());
-        record_bytes.saturating_sub(HEADER + self.suite().explicit_bytes() + kind + TAG_BYTES)
-    }
-
     /// Opens in place the one record that `record` is. After a fault the session can only say the
     /// alert of it.
     ///

@@ -122,20 +122,6 @@ impl Live {
         }
     }
 
-    /// Opens the record that is cut, if the first `received_bytes` of `memory` have the rest of it;
-    /// as [`Gathered::complete`].
-    pub(super) fn complete(
-        &mut self,
-        awake: &mut Awake,
-        memory: &mut [u8],
-        received_bytes: usize,
-    ) -> Option<usize> {
-        let work = self.work.as_mut()?;
-        let pass = work.input.complete(&mut self.session, awake, memory, received_bytes)?;
-        self.note(pass.end);
-        Some(pass.plain_bytes)
-    }
-
     /// Opens what is gathered and whole, and says how much data there is.
     pub(super) fn open_gathered(&mut self, awake: &mut Awake) -> usize {
         let Some(work) = &mut self.work else { return 0 };

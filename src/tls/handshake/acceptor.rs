@@ -5,6 +5,7 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
+use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs::default_provider;
 use rustls::server::{
     NoServerSessionStorage, ResolvesServerCert, ServerConfig, ServerConnection,
@@ -14,6 +15,7 @@ use rustls::{Error, RootCertStore};
 
 use super::desk::{BoundTickets, Desk, Digest, NotedCertificates, digest};
 use super::{Handshake, Peer, versions};
+use crate::tls::suite::Suite;
 use crate::tls::tickets::Tickets;
 
 /// How the handshakes of a listener's clients are done. All workers share it.
@@ -41,13 +43,24 @@ pub struct Acceptor {
     one_thread: PhantomData<Cell<()>>,
 }
 
+/// As rustls has it, but AES-128 comes first, whatever a client prefers: it is not known to be
+/// weaker, a session wakes in half of the time that its SHA-256 takes, and its secrets are shorter.
+fn provider() -> CryptoProvider {
+    let mut provider = default_provider();
+    provider.cipher_suites.sort_by_key(|suite| {
+        let suite = Suite::of_number(u16::from(suite.suite()));
+        !suite.is_some_and(|suite| suite.name().contains("AES_128_GCM"))
+    });
+    provider
+}
+
 impl Acceptor {
     /// Makes one of `plan`.
     ///
     /// # Errors
     /// When `client_ca` has no authority.
     pub fn new(plan: &AcceptorPlan) -> Result<Acceptor, Error> {
-        let provider = Arc::new(default_provider());
+        let provider = Arc::new(provider());
         let desk = Arc::new(Desk::default());
         let builder = ServerConfig::builder_with_provider(provider.clone())
             .with_protocol_versions(versions(plan.min_tls13))?;
@@ -67,6 +80,7 @@ impl Acceptor {
             has_tickets: plan.tickets.is_some(),
             desk: desk.clone(),
         }));
+        config.ignore_client_order = true;
         config.alpn_protocols = plan.alpn.clone();
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;

@@ -248,7 +248,7 @@ impl Streaming {
 
     fn ended(&mut self, conn: ConnIndex, end: End, net: &mut Net) {
         let stream = &self.streams[conn.0 as usize];
-        // Receipts and counts tell what is whole.
+        // Receipts and counts say what is whole.
         let is_over = matches!(end, End::Fin | End::CutOff);
         if !is_over || self.phase == Phase::Run || self.phase == Phase::Open {
             return self.fail(conn, &words(end), net);
