@@ -170,6 +170,10 @@ pub trait Buffers {
     /// same); the chunk stays the caller's in any case.
     fn widen(&mut self, chunk: Chunk, before_bytes: u32, after_bytes: u32) -> Option<Chunk>;
 
+    /// Puts bytes, one at least, into memory of their own. `None` when that is at its bound, as
+    /// [`Buffers::widen`].
+    fn place(&mut self, bytes: &[u8]) -> Option<Chunk>;
+
     /// Gives a buffer back, with whatever is left in it.
     fn release(&mut self, buffer: Buffer);
 

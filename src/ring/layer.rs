@@ -78,6 +78,7 @@ layer! {
         fn bytes_mut(&mut self, chunk: Chunk) -> &mut [u8];
         fn fill(&mut self, length_bytes: u32, write: impl FnOnce(&mut [u8])) -> Option<Chunk>;
         fn park(&mut self, chunk: Chunk) -> Option<Chunk>;
+        fn place(&mut self, bytes: &[u8]) -> Option<Chunk>;
         fn widen(&mut self, chunk: Chunk, before_bytes: u32, after_bytes: u32) -> Option<Chunk>;
         fn release(&mut self, buffer: Buffer);
         fn buffer_bytes(&self) -> u32;

@@ -3,10 +3,9 @@
 use super::fault::Fault;
 use super::gathered::open_all;
 use super::keyring::Whose;
-use super::record::ALERT_BYTES;
 use super::secured::{Secured, done, whose};
-use super::sessions::{AWAITED, BROKEN, CANCELLED, Output, Then};
-use crate::base::{BAD_RECORD, Buffer, CUT_OFF, Chunk, Errno, OpKind, Operation};
+use super::sessions::{AWAITED, BROKEN, CANCELLED, Then};
+use crate::base::{BAD_RECORD, Buffer, CUT_OFF, Chunk, Errno, Operation};
 use crate::ring::{Done, Ring, Token};
 
 /// poll(2): there is something to read.
@@ -168,25 +167,10 @@ impl<R: Ring> Secured<R> {
         let live = self.sessions.at(whose(token));
         let can_tell = !live.has(BROKEN) && live.output().is_none() && !live.session.is_closed();
         live.set(BROKEN, true);
-        let is_said = can_tell && self.tell(token, fault);
+        let alert = fault.alert().filter(|_| can_tell);
+        let is_said = alert.is_some_and(|alert| self.alert(token, alert, Then::Fail(token)));
         if !is_said {
             self.make(token, Err(BAD_RECORD));
         }
-    }
-
-    fn tell(&mut self, token: Token, fault: Fault) -> bool {
-        let Some(alert) = fault.alert() else { return false };
-        let (live, awake) = self.sessions.awake(whose(token));
-        let mut bytes = 0;
-        let chunk = self.below.fill(ALERT_BYTES as u32, |memory| {
-            bytes = live.session.alert(awake, memory, alert);
-        });
-        let Some(chunk) = chunk else { return false };
-        let sealed = Chunk { length_bytes: bytes as u32, ..chunk };
-        let (from, then) = (chunk.buffer, Then::Fail(token));
-        let output = Output { sealed, plain_bytes: 0, from, is_given: false, then };
-        live.work().output = Some(output);
-        self.below.start(Token { kind: OpKind::Send, ..token }, Operation::Send(sealed));
-        true
     }
 }

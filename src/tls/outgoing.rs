@@ -11,6 +11,11 @@ use crate::ring::{Done, Ring, Token};
 /// How long a slot that is to be closed waits for close_notify to have room, in seconds.
 const CLOSE_SECONDS: u64 = 5;
 
+/// Bytes of data in a record where memory is short.
+const FEW_BYTES: u32 = 1024;
+/// And where it is shorter.
+const FEWEST_BYTES: u32 = 64;
+
 /// Whether a send that failed so may be tried again.
 fn may_pass(error: Errno) -> bool {
     matches!(error, Errno::EAGAIN | Errno::EINTR | Errno::ENOBUFS | Errno::ENOMEM)
@@ -26,10 +31,7 @@ impl<R: Ring> Secured<R> {
             let error = live.fault.map_or(Errno::EPIPE, |_| BAD_RECORD);
             return self.make(token, Err(error));
         }
-        let length_bytes = chunk.length_bytes.min(PLAIN_MAX as u32);
-        let plain = Chunk { length_bytes, ..chunk };
-        let (head, tail) = (HEAD_BYTES as u32, TAIL_BYTES as u32);
-        let Some(wide) = self.below.widen(plain, head, tail) else {
+        let Some((wide, length_bytes)) = self.widen(chunk) else {
             self.sessions.at(whose(token)).set(HUNGRY, true);
             return self.make(token, Err(Errno::ENOBUFS));
         };
@@ -44,6 +46,27 @@ impl<R: Ring> Secured<R> {
         let output = Output { sealed, plain_bytes: length_bytes, from, is_given: false, then };
         live.work().output = Some(output);
         self.below.start(token, Operation::Send(sealed));
+    }
+
+    /// Memory in which the first bytes of a chunk are sealed, and how many: fewer where there is
+    /// little of it.
+    fn widen(&mut self, chunk: Chunk) -> Option<(Chunk, u32)> {
+        let (head, tail) = (HEAD_BYTES as u32, TAIL_BYTES as u32);
+        let widened = [PLAIN_MAX as u32, FEW_BYTES, FEWEST_BYTES].into_iter().find_map(|most| {
+            let length_bytes = chunk.length_bytes.min(most);
+            let wide = self.below.widen(Chunk { length_bytes, ..chunk }, head, tail)?;
+            Some((wide, length_bytes))
+        });
+        if widened.is_some() {
+            return widened;
+        }
+        let most = self.below.buffer_bytes().checked_sub(head + tail).filter(|most| *most > 0)?;
+        let length_bytes = chunk.length_bytes.min(PLAIN_MAX as u32).min(most);
+        let plain = self.below.bytes(Chunk { length_bytes, ..chunk }).to_vec();
+        let wide = self.below.fill(head + length_bytes + tail, |memory| {
+            memory[HEAD_BYTES..HEAD_BYTES + plain.len()].copy_from_slice(&plain);
+        })?;
+        Some((wide, length_bytes))
     }
 
     pub(super) fn sent(&mut self, sent: Done) -> Option<Done> {
@@ -148,8 +171,9 @@ impl<R: Ring> Secured<R> {
 
     /// Empties the slot, after close_notify where that is true. For room it waits only so long.
     pub(super) fn end_slot(&mut self, token: Token) {
-        let output = self.sessions.at(whose(token)).output();
-        if let Some(output) = output.filter(|output| output.then == Then::Close) {
+        let live = self.sessions.at(whose(token));
+        let output = live.output().filter(|output| output.then == Then::Close);
+        if let Some(output) = output.filter(|_| !live.has(BROKEN)) {
             let send = Token { kind: OpKind::Send, ..token };
             return self.below.start(send, Operation::Send(output.sealed));
         }
@@ -199,12 +223,17 @@ impl<R: Ring> Secured<R> {
         if !self.can_say_close(token) {
             return false;
         }
+        self.alert(token, Alert::CLOSE_NOTIFY, then)
+    }
+
+    /// Says an alert. `false`: there is no memory for it.
+    pub(super) fn alert(&mut self, token: Token, alert: Alert, then: Then) -> bool {
+        let filled = self.below.fill(ALERT_BYTES as u32, |_| {});
+        let Some(chunk) = filled.or_else(|| self.below.place(&[0; ALERT_BYTES])) else {
+            return false;
+        };
         let (live, awake) = self.sessions.awake(whose(token));
-        let mut bytes = 0;
-        let chunk = self.below.fill(ALERT_BYTES as u32, |memory| {
-            bytes = live.session.alert(awake, memory, Alert::CLOSE_NOTIFY);
-        });
-        let Some(chunk) = chunk else { return false };
+        let bytes = live.session.alert(awake, self.below.bytes_mut(chunk), alert);
         let sealed = Chunk { length_bytes: bytes as u32, ..chunk };
         let output = Output { sealed, plain_bytes: 0, from: chunk.buffer, is_given: false, then };
         live.work().output = Some(output);
@@ -226,16 +255,17 @@ impl<R: Ring> Secured<R> {
             return self.below.start(end, Operation::Shutdown);
         };
         if self.sessions.at(whose).has(END_CANCELLED) {
-            return self.end_cancelled(end, output);
+            return self.end_cancelled(end, Output { sealed, ..output });
         }
         self.sessions.at(whose).work().output = Some(Output { sealed, ..output });
         let wait = Token { kind: OpKind::WaitWritable, ..token };
         self.below.start(wait, Operation::WaitWritable);
     }
 
+    /// The connection ends before close_notify is sent, which its slot waits for then.
     fn end_cancelled(&mut self, end: Token, output: Output) {
-        self.drop_output(whose(end), output);
-        self.sessions.at(whose(end)).set(BROKEN, true);
+        let work = self.sessions.at(whose(end)).work();
+        work.output = Some(Output { then: Then::Close, ..output });
         self.make(end, Err(Errno::ECANCELED));
     }
 

@@ -166,6 +166,12 @@ impl Buffers {
         Some(Chunk { buffer: self.keep(bytes)?, start_bytes: 0, length_bytes })
     }
 
+    /// `None` when there is no room.
+    pub fn place(&mut self, bytes: &[u8]) -> Option<Chunk> {
+        let length_bytes = bytes.len() as u32;
+        Some(Chunk { buffer: self.keep(bytes.to_vec())?, start_bytes: 0, length_bytes })
+    }
+
     /// As [`Buffers::park`], for what was received ahead.
     pub fn park_ahead(&mut self, buffer: Buffer) -> Option<Buffer> {
         let parked = self.keep(self.pool[buffer.0 as usize].1.clone())?;

@@ -99,6 +99,15 @@ impl Buffers for SimRing {
         parked
     }
 
+    fn place(&mut self, bytes: &[u8]) -> Option<Chunk> {
+        let placed = self.buffers.place(bytes);
+        self.note(|| format!("place {} bytes: {placed:?}", bytes.len()));
+        if placed.is_none() {
+            self.faults.note(Fault::ParkRefused);
+        }
+        placed
+    }
+
     fn widen(&mut self, chunk: Chunk, before_bytes: u32, after_bytes: u32) -> Option<Chunk> {
         let wide = self.buffers.widen(chunk, before_bytes, after_bytes);
         self.note(|| format!("widen {chunk:?}: {wide:?}"));

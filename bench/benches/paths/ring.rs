@@ -214,6 +214,10 @@ impl Buffers for InstantRing {
         None
     }
 
+    fn place(&mut self, _: &[u8]) -> Option<Chunk> {
+        None
+    }
+
     fn widen(&mut self, _: Chunk, _: u32, _: u32) -> Option<Chunk> {
         None
     }

@@ -49,6 +49,13 @@ impl Buffers for KernelRing {
         Some(Chunk { buffer, start_bytes: 0, length_bytes })
     }
 
+    fn place(&mut self, bytes: &[u8]) -> Option<Chunk> {
+        let mut placed = self.memory.parked.reserve(bytes.len())?;
+        placed.extend_from_slice(bytes);
+        let buffer = Buffer(self.memory.parked.keep(placed) | PARKED_BIT);
+        Some(Chunk { buffer, start_bytes: 0, length_bytes: bytes.len() as u32 })
+    }
+
     fn release(&mut self, buffer: Buffer) {
         if buffer.0 & PIPE_BIT != 0 {
             self.descriptors.release_pipe(buffer);

@@ -190,6 +190,12 @@ impl End {
         !self.is_spoiled && self.error.is_none()
     }
 
+    /// It has said something behind close_notify. A socket that is closed before all of that was
+    /// read resets it, as any does.
+    pub fn spoke_on(&self) -> bool {
+        self.misdeed == Misdeed::SpeaksOn && self.closes_at.is_some()
+    }
+
     /// What rustls has to say goes over the wire.
     fn produce(&mut self) {
         let mut said = Vec::new();
@@ -348,7 +354,7 @@ impl End {
             (spoiled(Misdeed::Babbles), Seen::Babbled),
             (spoiled(Misdeed::Breaks), Seen::Broken),
             (spoiled(Misdeed::Truncates), Seen::Truncated),
-            (self.misdeed == Misdeed::SpeaksOn && self.closes_at.is_some(), Seen::SpokeOn),
+            (self.spoke_on(), Seen::SpokeOn),
             (self.misdeed == Misdeed::Mute, Seen::Mute),
             (self.refused, Seen::Refused),
             (self.updated, Seen::Updated),

@@ -35,7 +35,10 @@ impl Link {
 
     /// The peer was not all that it should be.
     fn is_wrong(&self) -> bool {
-        let is_wrong = self.secure.as_ref().is_some_and(|end| !end.is_sound() || end.is_shaking());
+        let is_wrong = self
+            .secure
+            .as_ref()
+            .is_some_and(|end| !end.is_sound() || end.is_shaking() || end.spoke_on());
         // One that closes without close_notify, as after a fatal alert, or none was said in time.
         is_wrong || self.rst_in || self.peer_aborted || self.fin_in && !self.has_ended()
     }
