@@ -266,8 +266,7 @@ fn while_no_server_serves_connections_end_only_where_clients_are_refused() {
     servers[1].be(false);
     gateway.wait_for_line("no server is left that serves, of 2: its clients are reset");
     wait_until("all to end", || servers.iter().all(|server| server.open() == 0));
-    let ended = client::connect(gateway.address("edge"));
-    assert_eq!(client::ending(&ended), client::Ending::Reset);
+    client::expect_reset(client::try_connect(gateway.address("edge")), b"");
     drop(streams);
     gateway.stop();
 
