@@ -125,16 +125,7 @@ fn a_source_at_its_limit_costs_no_handshake() {
 fn a_killed_stream_never_looks_whole() {
     let (home, authority) = (Home::new(), Authority::new());
     let files = [authority.issue(&["a.example"], 2090).write(&home, "edge")];
-    let server = Server::start(|mut stream: TcpStream| {
-        let mut buffer = [0; 1000];
-        loop {
-            match stream.read(&mut buffer) {
-                Ok(0) => return Ending::Fin,
-                Ok(bytes) => stream.write_all(&buffer[..bytes]).expect("it is sent"),
-                Err(_) => return Ending::Reset,
-            }
-        }
-    });
+    let server = tls::echo_to_the_end();
     let rest = upstream("app", &[server.address]);
     let gateway = tls::start(&home, &tls::edge(&files, "", "", &rest));
     for version in VERSIONS {

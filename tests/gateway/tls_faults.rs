@@ -1,7 +1,6 @@
 //! Clients that break TLS: they are told, counted and gone, and their servers see a reset.
 
 use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::sync::Arc;
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
@@ -29,16 +28,7 @@ impl Stage {
     fn new(keys: &str) -> Stage {
         let (home, authority) = (Home::new(), Authority::new());
         let files = [authority.issue(&["a.example"], 2090).write(&home, "edge")];
-        let server = Server::start(|mut stream: TcpStream| {
-            let mut buffer = [0; 1000];
-            loop {
-                match stream.read(&mut buffer) {
-                    Ok(0) => return Ending::Fin,
-                    Ok(bytes) => stream.write_all(&buffer[..bytes]).expect("it is sent"),
-                    Err(_) => return Ending::Reset,
-                }
-            }
-        });
+        let server = tls::echo_to_the_end();
         let rest = upstream("app", &[server.address]);
         let gateway = tls::start(&home, &tls::edge(&files, "", keys, &rest));
         Stage { gateway, authority, server }

@@ -45,13 +45,14 @@ mod transfer;
 mod unkind;
 mod world;
 
+use std::ops::Range;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use fault::{Fault, KINDS};
 use mutation::Mutation;
-use run::run;
+use run::{Report, run};
 use secure::Seen;
 use tally::Tally;
 
@@ -79,14 +80,10 @@ fn one_seed_with_a_trace_when_asked_for() {
     }
 }
 
-#[test]
-fn every_seed_keeps_the_books_and_every_fault_fires() {
-    let seeds = from_environment("SIM_SEEDS").unwrap_or(SEEDS);
-    let next = AtomicU64::new(0);
-    let fired = Mutex::new([0; KINDS]);
-    let rare = Mutex::new([0; counts::RARE]);
+/// Runs these seeds on all cores, and says how long that took. A run that fails fails all.
+fn sweep(seeds: Range<u64>, note: impl Fn(Report) + Sync) -> Duration {
+    let next = AtomicU64::new(seeds.start);
     let failures = Mutex::new(Vec::new());
-    let (turns, clients) = (AtomicU64::new(0), AtomicU64::new(0));
     let began = Instant::now();
     let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get());
     std::thread::scope(|scope| {
@@ -94,29 +91,40 @@ fn every_seed_keeps_the_books_and_every_fault_fires() {
             scope.spawn(|| {
                 loop {
                     let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= seeds || failures.lock().unwrap().len() >= 20 {
+                    if seed >= seeds.end || failures.lock().unwrap().len() >= 20 {
                         return;
                     }
                     match run(seed, Mutation::None, false) {
-                        Ok(report) => {
-                            turns.fetch_add(report.turns, Ordering::Relaxed);
-                            clients.fetch_add(report.clients, Ordering::Relaxed);
-                            let mut fired = fired.lock().unwrap();
-                            fired.iter_mut().zip(report.fired).for_each(|(sum, one)| *sum += one);
-                            let mut rare = rare.lock().unwrap();
-                            rare.iter_mut().zip(report.rare).for_each(|(sum, one)| *sum += one);
-                        }
+                        Ok(report) => note(report),
                         Err(message) => failures.lock().unwrap().push((seed, message)),
                     }
                 }
             });
         }
     });
-    println!("{seeds} seeds in {:?}, {turns:?} turns, {clients:?} clients", began.elapsed());
+    let took = began.elapsed();
     let mut failures = failures.into_inner().unwrap();
     failures.sort();
     let failures: Vec<String> = failures.iter().map(|(s, message)| failure(*s, message)).collect();
     assert!(failures.is_empty(), "{} failures\n{}", failures.len(), failures.join("\n"));
+    took
+}
+
+#[test]
+fn every_seed_keeps_the_books_and_every_fault_fires() {
+    let seeds = from_environment("SIM_SEEDS").unwrap_or(SEEDS);
+    let fired = Mutex::new([0; KINDS]);
+    let rare = Mutex::new([0; counts::RARE]);
+    let (turns, clients) = (AtomicU64::new(0), AtomicU64::new(0));
+    let took = sweep(0..seeds, |report| {
+        turns.fetch_add(report.turns, Ordering::Relaxed);
+        clients.fetch_add(report.clients, Ordering::Relaxed);
+        let mut fired = fired.lock().unwrap();
+        fired.iter_mut().zip(report.fired).for_each(|(sum, one)| *sum += one);
+        let mut rare = rare.lock().unwrap();
+        rare.iter_mut().zip(report.rare).for_each(|(sum, one)| *sum += one);
+    });
+    println!("{seeds} seeds in {took:?}, {turns:?} turns, {clients:?} clients");
     let fired = fired.into_inner().unwrap();
     for fault in Fault::ALL {
         println!("{:>9} {fault:?}", fired[*fault as usize]);
@@ -136,35 +144,12 @@ const TLS_SEEDS: u64 = 400;
 #[test]
 fn every_seed_of_tls_keeps_the_books_and_everything_happens() {
     let seeds = from_environment("SIM_TLS_SEEDS").unwrap_or(TLS_SEEDS);
-    let (next, failures) = (AtomicU64::new(0), Mutex::new(Vec::new()));
     let seen = Mutex::new([0; Seen::ALL.len()]);
-    let began = Instant::now();
-    let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get());
-    std::thread::scope(|scope| {
-        for _ in 0..cores {
-            scope.spawn(|| {
-                loop {
-                    let nth = next.fetch_add(1, Ordering::Relaxed);
-                    if nth >= seeds || failures.lock().unwrap().len() >= 20 {
-                        return;
-                    }
-                    let seed = secure::SEEDS | nth;
-                    match run(seed, Mutation::None, false) {
-                        Ok(report) => {
-                            let mut seen = seen.lock().unwrap();
-                            seen.iter_mut().zip(report.seen).for_each(|(sum, one)| *sum += one);
-                        }
-                        Err(message) => failures.lock().unwrap().push((seed, message)),
-                    }
-                }
-            });
-        }
+    let took = sweep(secure::SEEDS..secure::SEEDS + seeds, |report| {
+        let mut seen = seen.lock().unwrap();
+        seen.iter_mut().zip(report.seen).for_each(|(sum, one)| *sum += one);
     });
-    println!("{seeds} seeds in TLS in {:?}", began.elapsed());
-    let mut failures = failures.into_inner().unwrap();
-    failures.sort();
-    let failures: Vec<String> = failures.iter().map(|(s, message)| failure(*s, message)).collect();
-    assert!(failures.is_empty(), "{} failures\n{}", failures.len(), failures.join("\n"));
+    println!("{seeds} seeds in TLS in {took:?}");
     let seen = seen.into_inner().unwrap();
     Seen::ALL.iter().for_each(|one| println!("{:>9} {one:?}", seen[*one as usize]));
     let never: Vec<_> = Seen::ALL.iter().filter(|one| seen[**one as usize] == 0).collect();

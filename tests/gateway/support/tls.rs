@@ -19,10 +19,11 @@ use rustls::{
     ServerConnection, StreamOwned, SupportedCipherSuite, SupportedProtocolVersion,
 };
 
-use super::client;
+use super::client::{self, Ending};
 use super::gateway::{Gateway, Home, program};
 use super::http::get;
 use super::pattern::Pattern;
+use super::server::Server;
 
 /// The far end of a gateway that ends TLS.
 pub(crate) type Client = StreamOwned<ClientConnection, TcpStream>;
@@ -348,4 +349,18 @@ pub(crate) fn edge(certificates: &[String], tls: &str, keys: &str, rest: &str) -
          tls = {{ certificates = [{}]{tls} }}\n{keys}\n{rest}",
         all.join(", ")
     )
+}
+
+/// A server that sends back what it hears, and says how each of its clients ended.
+pub(crate) fn echo_to_the_end() -> Server<Ending> {
+    Server::start(|mut stream: TcpStream| {
+        let mut buffer = [0; 1000];
+        loop {
+            match stream.read(&mut buffer) {
+                Ok(0) => return Ending::Fin,
+                Ok(bytes) => stream.write_all(&buffer[..bytes]).expect("it is sent"),
+                Err(_) => return Ending::Reset,
+            }
+        }
+    })
 }
