@@ -36,7 +36,7 @@ fn both_directions_carry_megabytes_at_once() {
     let lines = gateway.wait_for_ended(CONNECTIONS);
     let counts = format!("to_upstream_bytes={} to_client_bytes={DOWN_BYTES}", UP_BYTES + 8);
     assert!(lines.iter().all(|line| line.contains(&counts)), "{counts} in {lines:?}");
-    gateway.stop().expect(&[("closed-by-client", CONNECTIONS as u64)]);
+    gateway.stop().expect_closed(CONNECTIONS as u64);
 }
 
 /// Sends one pattern and its FIN while it receives the other: what that brought.
