@@ -6,7 +6,7 @@
 #[path = "other_reader.rs"]
 mod other_reader;
 #[path = "records.rs"]
-mod records;
+pub(crate) mod records;
 
 use std::fmt::Debug;
 use std::net::IpAddr;

@@ -109,7 +109,7 @@ fn is_stricter(other: &Result<(), Error>) -> bool {
 fn we_are_stricter(session: &Session, fault: Fault, record: &[u8], kind: u8) -> bool {
     match fault {
         Fault::EmptyFlood | Fault::UpdateFlood => true,
-        Fault::Unexpected | Fault::Renegotiation if kind == HANDSHAKE => true,
+        Fault::Unexpected | Fault::Renegotiation | Fault::Malformed if kind == HANDSHAKE => true,
         _ => session.is_tls13() && record[..3] != [DATA, 3, 3],
     }
 }
