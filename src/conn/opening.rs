@@ -48,7 +48,10 @@ impl Connection {
         let keeps = self.passages[Side::Client].is_kept();
         let is_awaited = matches!(self.phase, Phase::Silent { .. });
         self.phase = if self.wiring == Wiring::Pair { Phase::Opening } else { Phase::Joined };
+        // Where bytes are read, the end is found behind them.
+        let has_ended = std::mem::replace(&mut self.input[Side::Client], Input::Open);
         match self.wiring {
+            Wiring::Hold if has_ended == Input::Ended => self.close(actions),
             Wiring::Hold => self.watch(Side::Client, actions),
             Wiring::Echo | Wiring::Discard if keeps => self.receive(Side::Client, actions),
             Wiring::Echo | Wiring::Discard => self.wait_readable(Side::Client, actions),

@@ -6,7 +6,7 @@
 //! worker that judges them: the client's lane takes these first ([`Passage::KEPT`]), then the
 //! socket's.
 
-use super::relay::is_gone;
+use super::relay::{POLL_ENDED, is_gone};
 use super::{
     Action, Actions, Connection, Input, Lane, Mark, Marks, Onward, Passage, Phase, Reason, Wiring,
 };
@@ -149,6 +149,10 @@ impl Connection {
     pub(super) fn hung_up_while_held(&mut self, result: Result<u32, Errno>, actions: &mut Actions) {
         if is_gone(result) {
             return self.client_left(Input::Reset, actions);
+        }
+        // The watch goes on, and does not say so again.
+        if result.is_ok_and(|bits| bits & POLL_ENDED != 0) {
+            self.input[Side::Client] = Input::Ended;
         }
         self.watch(Side::Client, actions);
     }

@@ -62,6 +62,30 @@ impl Prefaced {
     }
 }
 
+#[test]
+fn a_client_that_ended_while_it_was_held_does_not_stay_at_a_builtin_that_holds() {
+    let ended = Ok(0x2000);
+    for comes_first in [false, true] {
+        let mut conn = Prefaced(Connection::met(Wiring::Hold, false).0);
+        let watches = [Action::Start(Side::Client, Operation::WatchHangup)];
+        assert_eq!(conn.done(Side::Client, OpKind::Addresses, Ok(0)), [Action::Meet]);
+        assert_eq!(conn.on(Event::Hold), watches);
+        let tells = |conn: &mut Prefaced| {
+            let (side, kind, buffer) = (Side::Client, OpKind::WatchHangup, None);
+            conn.on(Event::Completed { side, kind, result: ended, buffer, full: false, more: true })
+        };
+        let goes_on = Event::PrefaceDone { keeps: false, onward: Wiring::Hold.into() };
+        let last = if comes_first {
+            assert_eq!(tells(&mut conn), []);
+            conn.on(goes_on)
+        } else {
+            assert_eq!(conn.on(goes_on), []);
+            tells(&mut conn)
+        };
+        assert!(matches!(conn.0.phase(), Phase::Ending(_)), "{last:?}, {:?}", conn.0);
+    }
+}
+
 fn chunk(buffer: u32, length_bytes: u32) -> Chunk {
     Chunk { buffer: Buffer(buffer), start_bytes: 0, length_bytes }
 }

@@ -8,8 +8,10 @@ use portcullis::conn::Wiring;
 use portcullis::ring::{AcceptMode, Completion};
 
 use crate::fault::Fault;
-use crate::hellos;
+use crate::heading::Heading;
+use crate::hellos::{self, Speech};
 use crate::link::Link;
+use crate::postgres;
 use crate::random::mix;
 use crate::ring::SimRing;
 use crate::scenario::Knock;
@@ -92,11 +94,16 @@ impl SimRing {
             }
             let link = self.links.len();
             let mut key = mix(self.key());
-            if self.hellos && self.wirings[knock.listener] == Wiring::Pair {
-                key = hellos::key_of(key);
+            if self.wirings[knock.listener] == Wiring::Pair {
+                key = match (self.speech, knock.begin) {
+                    (Some(Speech::Tls), _) => hellos::key_of(key),
+                    (Some(Speech::Postgres), Some(begin)) => postgres::key_of(key, begin),
+                    _ => key,
+                };
             }
             let mut new = Link::new(key, knock.peer, &mut self.random, now);
             new.established = true;
+            new.heading = Heading::answering(postgres::answers(key));
             if let Some(tls) = &self.tls {
                 new.widen(tls.width);
                 let speaks = tls.listeners[knock.listener];

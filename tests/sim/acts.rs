@@ -33,7 +33,17 @@ impl Link {
             }
             Step::AwaitBytes(bytes) if self.peer.read_bytes < bytes && self.end.is_none() => return,
             Step::AwaitEnd if self.end.is_none() => return,
-            Step::AwaitBytes(_) | Step::AwaitEnd => {}
+            Step::AwaitAnswer(bytes) if self.peer.read_bytes < bytes && !self.is_on() => return,
+            Step::AwaitBytes(_) | Step::AwaitAnswer(_) | Step::AwaitEnd => {}
+            Step::Answer(manner) => {
+                let Some(is_asked) = self.is_asked() else { return };
+                self.peer.script.pop_front();
+                if is_asked {
+                    manner.act(&mut self.peer.script, self.peer.read_bytes);
+                }
+                self.progress += 1;
+                return;
+            }
             Step::Fin => self.peer_finishes(),
             Step::Rst => return self.abort(),
             Step::Close => {
@@ -100,6 +110,11 @@ impl Link {
             }
             _ => true,
         }
+    }
+
+    /// A client has a server, or an end.
+    fn is_on(&self) -> bool {
+        self.joined || self.end.is_some()
     }
 
     fn peer_finishes(&mut self) {

@@ -61,7 +61,8 @@ pub fn judge(ring: &SimRing, counters: &Tally, scenario: &Scenario) {
 
 fn judge_bytes(ring: &SimRing, listener: usize, counters: &Tally, wiring: Wiring) {
     let clients = || ring.origin.iter().filter(|(_, origin)| **origin == listener);
-    let taken = |link: usize| ring.links[link].taken_bytes;
+    let own = |link: usize| ring.links[link].heading.own_bytes();
+    let taken = |link: usize| ring.links[link].taken_bytes - own(link);
     let to_clients: u64 = clients().map(|(client, _)| taken(*client)).sum();
     let to_upstream = counters.of_listener(listener, |one| one.to_upstream_bytes.get());
     let to_client = counters.of_listener(listener, |one| one.to_client_bytes.get());
@@ -69,8 +70,7 @@ fn judge_bytes(ring: &SimRing, listener: usize, counters: &Tally, wiring: Wiring
     match wiring {
         Wiring::Pair => {
             let servers = clients().filter_map(|(client, _)| ring.joined.get(client));
-            let own = |link: usize| ring.links[link].heading.own_bytes();
-            let to_servers: u64 = servers.map(|server| taken(*server) - own(*server)).sum();
+            let to_servers: u64 = servers.map(|server| taken(*server)).sum();
             assert_eq!(to_upstream, to_servers, "bytes to servers were miscounted");
         }
         Wiring::Echo => assert_eq!(to_upstream, to_clients, "an echo's bytes come from both"),

@@ -207,6 +207,13 @@ impl SimRing {
             }
             OpKind::Send if matches!(done.result, Ok(1..)) => self.life(conn).moved = now,
             OpKind::Addresses => self.life(conn).named = Some(now),
+            // It may wait for a place until it is read.
+            OpKind::WaitReadable if side == Side::Client && self.speech.is_some() => {
+                self.keep_waiting(done.token);
+                if let Some(stands) = &mut self.life(conn).perhaps {
+                    (stands.unread, stands.unread_client) = (None, None);
+                }
+            }
             _ => {}
         }
     }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use portcullis::base::{OpKind, Operation, ServerId, Side};
-use portcullis::config::{AllDown, ConnectWhen, Forwarding, SendProxy, Sniff, Tlv};
+use portcullis::config::{AllDown, ConnectWhen, Forwarding, SendProxy, Sniff, Tlv, Unmatched};
 use portcullis::conn::Reason;
 use portcullis::ring::{ConnIndex, Token};
 use portcullis::topology::Topology;
@@ -132,10 +132,10 @@ fn cut(random: &mut Random) -> Vec<Step> {
 
 /// The config at one moment.
 #[derive(Clone, Debug, Default)]
-struct Version {
+pub struct Version {
     listeners: BTreeSet<usize>,
-    /// Those that read hellos.
-    sniffs: BTreeSet<usize>,
+    /// What they read, and whether they refuse clients without a route by it.
+    sniffs: BTreeMap<usize, (Sniff, bool)>,
     /// By listener and upstream: what holds for clients of the one that go to the other.
     ways: BTreeMap<(usize, usize), Forwarding>,
 }
@@ -153,13 +153,14 @@ pub struct Telling {
     /// By listener: where its next client goes.
     mains: BTreeMap<usize, usize>,
     /// By client link.
-    clients: BTreeMap<usize, Told>,
-    ids: BTreeSet<Vec<u8>>,
+    pub clients: BTreeMap<usize, Told>,
+    /// By unique id: its client link.
+    ids: BTreeMap<Vec<u8>, usize>,
 }
 
 /// What a client came to.
 #[derive(Clone, Copy, Debug)]
-struct Told {
+pub struct Told {
     /// Where its listener's clients went at its accept.
     main: Option<usize>,
     /// Its first moment, and the version then.
@@ -167,7 +168,7 @@ struct Told {
     /// The same by the clock of patience.
     patient: u64,
     /// How many sockets were opened for it.
-    opened: u32,
+    pub opened: u32,
 }
 
 impl Telling {
@@ -198,9 +199,8 @@ impl Telling {
         for (id, one) in topology.listeners.iter() {
             let listener = number_of(&one.name);
             version.listeners.insert(listener);
-            if one.sniffing.sniff == Sniff::Tls {
-                version.sniffs.insert(listener);
-            }
+            let refuses = one.sniffing.unmatched == Unmatched::Refuse;
+            version.sniffs.insert(listener, (one.sniffing.sniff, refuses));
             for (route, its) in topology.routes.iter().filter(|(_, its)| its.listener == id) {
                 let Some(pool) = pool_of(&topology.upstreams[its.upstream].name) else { continue };
                 version.ways.insert((listener, pool), self.pools[pool].clone());
@@ -282,9 +282,12 @@ impl SimRing {
         let (began, from) = told.began.expect("it has just begun, or before");
         let main = told.main.expect("only its clients go to servers");
         if self.says_hello(client) {
-            let sniffs = |one: &Version| one.sniffs.contains(&listener);
+            let names = |sniff: Sniff| self.says_name(client, sniff);
+            let sniffs = |one: &Version| one.sniff_of(listener).is_some_and(names);
             let versions = &self.telling.versions[from..];
-            let is_read = versions.iter().all(sniffs) && !self.telling.was_closed(listener, from);
+            let was_closed = self.telling.was_closed(listener, from);
+            let is_read = versions.iter().all(sniffs) && !was_closed;
+            self.check_begin(client, versions, was_closed);
             let may_be_read = versions.iter().any(sniffs) && hellos::asks(self.links[client].key);
             let may_be_main = !is_read || !hellos::asks(self.links[client].key);
             let is_right = pool == main && may_be_main || pool == 1 && may_be_read;
@@ -335,6 +338,7 @@ impl SimRing {
                 && told.as_ref().is_none_or(|it| it.ends.is_none()),
             field: told.as_ref().and_then(|told| told.field.clone()),
             name: told.and_then(|told| told.name.map(String::from)),
+            is_asked: self.is_to_ask(client),
         })
     }
 
@@ -344,8 +348,7 @@ impl SimRing {
         if was_whole || !heading.is_whole() {
             return;
         }
-        let client = self.joined.iter().find(|(_, its)| **its == server).map(|(client, _)| *client);
-        let client = client.expect("only a server that somebody is joined to gets a header");
+        let client = self.client_of(server).expect("only a server of somebody's gets a header");
         let is_named = self.told_of(client).is_some_and(|told| told.ends.is_some());
         let noted = [
             (true, Fault::Headed),
@@ -360,8 +363,11 @@ impl SimRing {
         for (_, fault) in noted.into_iter().filter(|(happened, _)| *happened) {
             self.faults.note(fault);
         }
-        let is_new = id.is_none_or(|id| self.telling.ids.insert(id));
-        assert!(is_new, "the header of server link {server} has the id of another");
+        let its = id.map(|id| *self.telling.ids.entry(id).or_insert(client));
+        assert!(
+            its.is_none_or(|its| its == client),
+            "the header of server link {server} has the id of another"
+        );
     }
 
     /// Notes what became of silent clients and of headers.
@@ -394,9 +400,24 @@ impl SimRing {
         self.telling.clients.get(&client).is_some_and(|told| told.began.is_some())
     }
 
+    /// Its listener may have refused a client that it has no route for.
+    pub fn may_refuse(&self, client: usize) -> bool {
+        let began = self.telling.clients.get(&client).and_then(|told| told.began);
+        let versions = began.map_or(&[][..], |(_, from)| &self.telling.versions[from..]).iter();
+        let its = |one: &Version| one.sniffs.get(&self.origin[&client]).copied();
+        versions.filter_map(its).any(|(_, refuses)| refuses)
+    }
+
     fn slot_of(&self, client: usize) -> Option<ConnIndex> {
         let slots = &self.slots[Side::Client as usize];
         slots.iter().position(|slot| *slot == Some(client)).map(|slot| ConnIndex(slot as u32))
+    }
+}
+
+impl Version {
+    /// What a listener reads.
+    pub fn sniff_of(&self, listener: usize) -> Option<Sniff> {
+        self.sniffs.get(&listener).map(|(sniff, _)| *sniff)
     }
 }
 

@@ -1,7 +1,8 @@
-//! What a server gets before its client's bytes: a header, whole and right, or none.
+//! What a peer gets before the bytes of its source: a server a header, whole and right, or none,
+//! and what it is asked; a client what it is answered.
 
 use portcullis::config::{Forwarding, SendProxy, Tlv};
-use portcullis::wire::{Decoded, Ends, proxy_header};
+use portcullis::wire::{Decoded, Ends, SSL_REQUEST, proxy_header};
 
 /// The types of the fields that a header may have, the last of them one that clients came with.
 const AUTHORITY: u8 = 0x02;
@@ -24,12 +25,16 @@ pub struct Expected {
     pub field: Option<Vec<u8>>,
     /// The name that its client has asked for.
     pub name: Option<String>,
+    /// It is asked for TLS.
+    pub is_asked: bool,
 }
 
 /// The begin of the bytes to a server.
 #[derive(Debug, Default)]
 pub struct Heading {
     expected: Expected,
+    /// What may follow it.
+    words: Words,
     /// What came of it.
     bytes: Vec<u8>,
     state: State,
@@ -52,19 +57,59 @@ enum State {
     Absent,
 }
 
+/// The gateway's words to a peer that is not joined.
+#[derive(Debug, Default)]
+struct Words {
+    all: Vec<u8>,
+    came: usize,
+}
+
+impl Words {
+    fn take(&mut self, piece: &[u8]) {
+        let due = &self.all[self.came..];
+        assert!(due.starts_with(piece), "{piece:?} before the join, {due:?} is due");
+        self.came += piece.len();
+    }
+}
+
 impl Heading {
+    /// Of the bytes to a client that may get these words first.
+    pub fn answering(all: Vec<u8>) -> Heading {
+        Heading { words: Words { all, came: 0 }, ..Heading::none() }
+    }
+
     /// Of the bytes to a peer that gets none.
     pub fn none() -> Heading {
         Heading::new(Expected { is_headed: Some(false), ..Expected::default() })
     }
 
     pub fn new(expected: Expected) -> Heading {
-        Heading { expected, ..Heading::default() }
+        let all = if expected.is_asked { SSL_REQUEST.to_vec() } else { Vec::new() };
+        Heading { expected, words: Words { all, came: 0 }, ..Heading::default() }
     }
 
     /// Bytes that are the gateway's own.
     pub fn own_bytes(&self) -> u64 {
-        self.bytes.len() as u64
+        (self.bytes.len() + self.words.came) as u64
+    }
+
+    /// How many of the words came.
+    pub fn words_came(&self) -> u64 {
+        self.words.came as u64
+    }
+
+    /// None will follow.
+    pub fn end_words(&mut self) {
+        self.words.all.truncate(self.words.came);
+    }
+
+    /// Its server is asked for TLS.
+    pub fn has_request(&self) -> bool {
+        self.expected.is_asked
+    }
+
+    pub fn is_request_whole(&self) -> bool {
+        self.expected.is_asked && self.words.came == self.words.all.len()
     }
 
     /// A header is due, and not a byte of it came.
@@ -81,29 +126,39 @@ impl Heading {
         self.state == State::Whole
     }
 
-    /// Takes the next bytes to its server: those of a header, and no others before these.
-    pub fn feed(&mut self, piece: &[u8]) {
+    /// Takes the next bytes to its peer: those of a header, and no others before these; before the
+    /// join then words.
+    pub fn feed(&mut self, piece: &[u8], is_joined: bool) {
+        let behind = self.feed_header(piece);
+        if !is_joined {
+            self.words.take(&behind);
+        }
+    }
+
+    /// Says what is behind the header, or not one.
+    fn feed_header(&mut self, piece: &[u8]) -> Vec<u8> {
         if self.state != State::Begun || self.expected.is_headed == Some(false) {
-            return;
+            return piece.to_vec();
         }
         let before = self.bytes.len();
         self.pieces += 1;
         self.bytes.extend(piece);
         match proxy_header(&self.bytes) {
-            Decoded::More(_) => {}
+            Decoded::More(_) => Vec::new(),
             Decoded::Done { used, facts } => {
                 let (ends, fields) = (facts.ends, facts.fields.to_vec());
                 assert!(used > before, "a server's header came before");
                 self.is_joined = used < self.bytes.len();
-                self.bytes.truncate(used);
+                let behind = self.bytes.split_off(used);
                 self.state = State::Whole;
                 self.check(ends, &fields);
+                behind
             }
             other => {
                 let is_due = self.expected.is_headed.is_some();
                 assert!(!is_due, "a server has no header: {other:?} of {:?}", self.bytes);
-                self.bytes.clear();
                 self.state = State::Absent;
+                std::mem::take(&mut self.bytes)
             }
         }
     }

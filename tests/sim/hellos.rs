@@ -10,6 +10,7 @@ use portcullis::wire::Pattern;
 
 use crate::fault::Fault;
 use crate::peer::Step;
+use crate::postgres;
 use crate::random::Random;
 use crate::ring::SimRing;
 use crate::scenario::{Knock, Steer};
@@ -21,12 +22,47 @@ const MARK_BITS: u32 = 48;
 /// The names that clients ask for; the first has a route of its own.
 const NAMES: [&str; 2] = ["other.example.com", "its.example.com"];
 
+/// What clients begin with, which workers read themselves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Speech {
+    /// Hellos.
+    Tls,
+    /// What clients of PostgreSQL say.
+    Postgres,
+}
+
+impl Speech {
+    pub fn of_run(seed: u64) -> Option<Speech> {
+        match are_drawn(seed) {
+            _ if postgres::are_drawn(seed) => Some(Speech::Postgres),
+            true => Some(Speech::Tls),
+            false => None,
+        }
+    }
+
+    /// Clients of a run begin so.
+    pub fn begin(self, seed: u64, knocks: &mut [Knock], wirings: &[Wiring]) {
+        match self {
+            Speech::Tls => speak(seed, knocks, wirings),
+            Speech::Postgres => postgres::speak(seed, knocks, wirings),
+        }
+    }
+
+    /// A listener reads this from its start, or by a change.
+    pub fn obey(self, listener: &mut config::Listener, nth: usize) {
+        match self {
+            Speech::Tls => obey(listener, nth),
+            Speech::Postgres => postgres::obey(listener, nth),
+        }
+    }
+}
+
 /// How long a hello may take.
 pub const WITHIN: Duration = Duration::from_millis(700);
 
 /// Whether clients of a run begin with hellos. Drawn apart, and not in the runs of `regressions`.
 pub fn are_drawn(seed: u64) -> bool {
-    [3, 11, 17].contains(&(seed % 29))
+    [3, 11, 17].contains(&(seed % 29)) && !postgres::are_drawn(seed)
 }
 
 /// The name that has a route of its own.
@@ -46,13 +82,15 @@ pub fn asks(key: u64) -> bool {
 
 /// The byte at `offset` of what a peer sends, if that is of a hello.
 pub fn byte(key: u64, offset: u64) -> Option<u8> {
+    let is_hello = key >> MARK_BITS == MARK;
+    is_hello.then(|| of(key).get(offset as usize).copied()).flatten()
+}
+
+/// The hello of a client with this key.
+pub fn of(key: u64) -> &'static [u8] {
     static HELLOS: OnceLock<[Vec<u8>; 2]> = OnceLock::new();
-    if key >> MARK_BITS != MARK {
-        return None;
-    }
     let [other, its] = HELLOS.get_or_init(|| NAMES.map(hello));
-    let hello = if asks(key) { other } else { its };
-    hello.get(offset as usize).copied()
+    if asks(key) { other } else { its }
 }
 
 /// A hello that asks for this name: RFC 8446, 4.1.2, and RFC 6066, 3.
@@ -68,7 +106,7 @@ fn hello(name: &str) -> Vec<u8> {
 
 /// What a listener is asked for from its start, or by a change: nothing, a hello, or a header that
 /// none of these clients is trusted with, and then perhaps a hello.
-pub fn obey(listener: &mut config::Listener, nth: usize) {
+fn obey(listener: &mut config::Listener, nth: usize) {
     let network = "192.0.2.0/24".parse().expect("a network");
     let is_headed = nth % 2 == 1;
     let accept_proxy = if is_headed { AcceptProxy::FromTrusted } else { AcceptProxy::Off };
@@ -77,7 +115,7 @@ pub fn obey(listener: &mut config::Listener, nth: usize) {
 }
 
 /// How many ways there are, of which the later read no hello.
-pub const WAYS: u64 = 6;
+const WAYS: u64 = 6;
 
 /// When listeners read in another way.
 pub fn changes(seed: u64, listeners: usize) -> Vec<(u64, Steer)> {
@@ -92,7 +130,7 @@ pub fn changes(seed: u64, listeners: usize) -> Vec<(u64, Steer)> {
 }
 
 /// Most clients say all of a hello, some a part of it.
-pub fn speak(seed: u64, knocks: &mut [Knock], wirings: &[Wiring]) {
+fn speak(seed: u64, knocks: &mut [Knock], wirings: &[Wiring]) {
     let mut random = Random::new(seed.rotate_left(24));
     for knock in knocks.iter_mut().filter(|knock| wirings[knock.listener] == Wiring::Pair) {
         if random.percent(80) {
@@ -118,9 +156,18 @@ impl SimRing {
         }
     }
 
-    /// Whether a client begins with a hello, which may be read.
+    /// Whether a client's name is read where its listener reads so.
+    pub fn says_name(&self, client: usize, sniff: Sniff) -> bool {
+        match self.speech {
+            Some(Speech::Tls) => sniff == Sniff::Tls,
+            Some(Speech::Postgres) => postgres::says_name(self.links[client].key, sniff),
+            None => false,
+        }
+    }
+
+    /// Whether a client begins with a hello, or asks for TLS, which may be read.
     pub fn says_hello(&self, client: usize) -> bool {
         let wiring = self.origin.get(&client).map(|listener| self.wirings[*listener]);
-        self.hellos && wiring == Some(Wiring::Pair)
+        self.speech.is_some() && wiring == Some(Wiring::Pair)
     }
 }

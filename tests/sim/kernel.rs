@@ -7,9 +7,11 @@ use portcullis::conn::Wiring;
 use portcullis::ring::{Completion, ConnIndex, Done, Operation, ServerId, Token};
 
 use crate::fault::Fault;
+use crate::hellos::Speech;
 use crate::link::{ERR, HUP, IN, Link, OUT, RDHUP};
 use crate::peer::{Peer, Step};
 use crate::pipes::is_pipe;
+use crate::postgres;
 use crate::random::{Random, mix};
 use crate::ring::{Op, Posted, SimRing, Submitted};
 use crate::secure;
@@ -432,7 +434,10 @@ impl SimRing {
         }
         let now = self.now();
         let mut peer = Peer::new(&mut self.random, self.shape.largest_send, now, true);
-        let key = mix(self.key());
+        let mut key = mix(self.key());
+        if self.speech == Some(Speech::Postgres) {
+            key = postgres::serve(key, &mut peer);
+        }
         peer.hold(self.shape.holders, Random::new(mix(key)), now);
         if self.faults.calm {
             peer.calm_down(true);

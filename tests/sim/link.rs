@@ -288,13 +288,15 @@ impl Link {
             return Err(Errno::EAGAIN);
         }
         self.queue.extend(&bytes[..fits]);
+        // An echo is joined to itself.
+        let is_joined = self.joined || !self.server && self.expects.is_some();
         let is_first = self.taken_bytes == 0 && self.may_secure;
         if is_first && bytes.starts_with(&secure::HANDSHAKE) {
             self.secure = Some(Box::new(secure::End::new(self.key, true)));
         }
         match &mut self.secure {
             Some(end) => end.was_sent(&bytes[..fits]),
-            None => self.heading.feed(&bytes[..fits]),
+            None => self.heading.feed(&bytes[..fits], is_joined),
         }
         self.taken_bytes += fits as u64;
         self.makes_way(now);
@@ -454,9 +456,9 @@ impl Link {
 
     fn deliver(&mut self, byte: u8) {
         let at = self.delivered_bytes;
-        let Some(expects) = self.expects else { panic!("a byte for a peer that expects none") };
         // What comes before is not its source's, and was looked at when it was sent.
         if let Some(at) = at.checked_sub(self.heading.own_bytes()) {
+            let Some(expects) = self.expects else { panic!("a byte for a peer that expects none") };
             assert!(
                 byte == pattern(expects, self.begins_at + at),
                 "byte {at} to the peer is not byte {at} of its source"

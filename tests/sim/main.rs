@@ -32,6 +32,7 @@ mod panics;
 mod peer;
 mod pipes;
 mod ports;
+mod postgres;
 mod prefaces;
 mod random;
 mod regressions;
@@ -156,12 +157,33 @@ fn every_seed_of_tls_keeps_the_books_and_everything_happens() {
     assert!(never.is_empty(), "what never happened: {never:?}");
 }
 
+/// Seeds of runs in which clients speak PostgreSQL, where all run.
+const POSTGRES_SEEDS: u64 = 600;
+
+#[test]
+fn every_seed_of_postgresql_keeps_the_books_and_everything_happens() {
+    use postgres::Seen;
+    let seeds = from_environment("SIM_POSTGRES_SEEDS").unwrap_or(POSTGRES_SEEDS);
+    let seen = Mutex::new([0; Seen::ALL.len()]);
+    let took = sweep(postgres::SEEDS..postgres::SEEDS + seeds, |report| {
+        let mut seen = seen.lock().unwrap();
+        seen.iter_mut().zip(report.asked).for_each(|(sum, one)| *sum += one);
+    });
+    println!("{seeds} seeds of PostgreSQL in {took:?}");
+    let seen = seen.into_inner().unwrap();
+    Seen::ALL.iter().for_each(|one| println!("{:>9} {one:?}", seen[*one as usize]));
+    let never: Vec<_> = Seen::ALL.iter().filter(|one| seen[**one as usize] == 0).collect();
+    assert!(never.is_empty(), "what never happened: {never:?}");
+}
+
 #[test]
 fn a_seed_means_the_same_run_every_time() {
     for seed in 0..20 {
         assert_eq!(run(seed, Mutation::None, false), run(seed, Mutation::None, false));
-        let seed = secure::SEEDS | seed;
-        assert_eq!(run(seed, Mutation::None, false), run(seed, Mutation::None, false));
+        for apart in [secure::SEEDS, postgres::SEEDS] {
+            let seed = apart | seed;
+            assert_eq!(run(seed, Mutation::None, false), run(seed, Mutation::None, false));
+        }
     }
 }
 

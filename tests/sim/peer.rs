@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use crate::postgres::Manner;
 use crate::random::Random;
 
 /// One step of a peer.
@@ -15,6 +16,10 @@ pub enum Step {
     AwaitBytes(u64),
     /// Go on when the end came.
     AwaitEnd,
+    /// The same, or when the client is joined: nobody answers it then.
+    AwaitAnswer(u64),
+    /// When it has been asked for TLS, do this; go on when it was not.
+    Answer(Manner),
     /// Send FIN and read on.
     Fin,
     /// Send RST.
@@ -130,6 +135,7 @@ impl Peer {
         }
         self.script.retain(|step| match step {
             Step::Send(_) => heeded,
+            Step::AwaitAnswer(_) | Step::Answer(_) => true,
             step => *step == Step::Rst,
         });
         if self.never == Some(Never::Closes) {

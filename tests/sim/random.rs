@@ -1,6 +1,6 @@
 //! Chance from a seed: splitmix64, so that a seed means the same run on every machine.
 
-use crate::hellos;
+use crate::{hellos, postgres};
 
 /// A stream of numbers that its seed decides.
 #[derive(Clone, Debug)]
@@ -51,5 +51,6 @@ pub fn mix(value: u64) -> u64 {
 
 /// The byte at `offset` of the stream named `key`: what a peer sends and the other one expects.
 pub fn pattern(key: u64, offset: u64) -> u8 {
-    hellos::byte(key, offset).unwrap_or_else(|| mix(key ^ offset.rotate_left(40)) as u8)
+    let begin = hellos::byte(key, offset).or_else(|| postgres::byte(key, offset));
+    begin.unwrap_or_else(|| mix(key ^ offset.rotate_left(40)) as u8)
 }

@@ -2,6 +2,7 @@
 //! their numbers another meaning; then the sweep still looks for what they found.
 
 use crate::mutation::Mutation;
+use crate::postgres;
 use crate::run::run;
 use crate::secure;
 
@@ -154,6 +155,11 @@ fn a_client_that_was_held_has_its_time_to_say_a_preface() {
 #[test]
 fn an_opening_is_noted_once_where_a_change_makes_clients_be_met_that_were_not() {
     holds(264);
+}
+
+#[test]
+fn a_client_that_ended_while_it_was_held_does_not_stay_at_a_builtin_that_holds() {
+    holds(postgres::SEEDS | 2429);
 }
 
 #[test]

@@ -14,6 +14,7 @@ use crate::ends::Ends;
 use crate::fault::{Fault, Faults};
 use crate::forwarding::Telling;
 use crate::gates::Supplies;
+use crate::hellos::Speech;
 use crate::link::Link;
 use crate::pipes::{Pipes, is_pipe};
 use crate::prefaces::Asked;
@@ -97,8 +98,8 @@ pub struct SimRing {
     pub gate: Gate,
     /// How servers are told of its clients.
     pub telling: Telling,
-    /// Clients begin with hellos.
-    pub hellos: bool,
+    /// What clients begin with.
+    pub speech: Option<Speech>,
     /// Who speaks TLS.
     pub tls: Option<Securing>,
     /// Accepted links and their listener.
@@ -155,7 +156,7 @@ impl SimRing {
             prefaces: None,
             gate: Gate::default(),
             telling: Telling::default(),
-            hellos: false,
+            speech: None,
             tls: None,
             origin: BTreeMap::new(),
             joined: BTreeMap::new(),
@@ -312,8 +313,18 @@ impl SimRing {
         if self.links[upstream].secure.as_ref().is_some_and(|end| !end.is_answered) {
             return;
         }
+        // And this is what it was asked for TLS, and says to that.
+        if !self.has_agreed(upstream) {
+            return;
+        }
         self.links[upstream].joined = true;
         self.links[client].joined = true;
+        self.links[client].begins_at = u64::from(self.links[upstream].heading.has_request());
+        self.links[client].heading.end_words();
+        if self.speech.is_some() {
+            let now = self.now();
+            self.links[client].wake_by(now);
+        }
         self.links[client].expects = Some(self.links[upstream].key);
         self.joined.insert(client, upstream);
     }

@@ -10,7 +10,7 @@ use portcullis::budget::Budget;
 use portcullis::config::Balance;
 use portcullis::conn::Reason;
 use portcullis::topology::Gone;
-use portcullis::worker::{AccessPlan, AccessQueue, Order, Plan, Settings, Worker, mailbox};
+use portcullis::worker::{AccessQueue, Order, Plan, Worker, mailbox};
 
 use crate::accepts::Listener;
 use crate::asker::Asker;
@@ -26,10 +26,11 @@ use crate::mutation::Mutation;
 use crate::notes;
 use crate::oracle;
 use crate::panics;
+use crate::postgres;
 use crate::prefaces::{self, Readings};
 use crate::random::Random;
 use crate::ring::SimRing;
-use crate::scenario::{Access, Scenario, Stop};
+use crate::scenario::{Scenario, Stop};
 use crate::secure::{self, Seen};
 use crate::sources::{Book, Gate};
 use crate::tally::Tally;
@@ -64,6 +65,8 @@ pub struct Report {
     pub rare: [u64; counts::RARE],
     /// What peers that speak TLS did.
     pub seen: [u64; Seen::ALL.len()],
+    /// What became of clients of PostgreSQL, and of their servers.
+    pub asked: [u64; postgres::Seen::ALL.len()],
 }
 
 struct Run {
@@ -175,7 +178,7 @@ impl Run {
         ring.listeners.resize_with(scenario.wirings.len(), Listener::default);
         ring.wirings = scenario.wirings.clone();
         ring.prefaces = scenario.prefaces.clone();
-        ring.hellos = scenario.hellos;
+        ring.speech = scenario.speech;
         ring.tls = scenario.tls.clone();
         ring.gate = scenario.keepings.as_ref().map(Gate::new).unwrap_or_default();
         if scenario.workers > 1 {
@@ -202,7 +205,7 @@ impl Run {
             Plan {
                 worker: WorkerId::at(worker),
                 topology,
-                settings: settings(scenario, &notes),
+                settings: scenario.settings(&notes),
                 prefaces: prefaces::plan(scenario, &self.world, self.mutation),
             },
             self.budget.clone(),
@@ -451,6 +454,7 @@ impl Run {
             clients: 0,
             rare: [0; counts::RARE],
             seen: Default::default(),
+            asked: Default::default(),
         };
         for worker in 0..self.workers.len() {
             let ring = &mut self.workers[worker].ring().inner;
@@ -465,6 +469,7 @@ impl Run {
             assert!(killed <= self.asker.killed[worker], "connections killed were miscounted");
             report.clients += ring.origin.len() as u64;
             secure::count(ring, &mut report.seen);
+            postgres::judge(ring, counters, &scenario, &mut report.asked);
             for (sum, fired) in report.fired.iter_mut().zip(ring.faults.fired) {
                 *sum += fired;
             }
@@ -483,16 +488,5 @@ impl Run {
                 its.1.to_upstream_bytes.add(ring.links[*server].heading.own_bytes());
             }
         }
-    }
-}
-
-fn settings(scenario: &Scenario, notes: &Arc<AccessQueue>) -> Settings {
-    let notes = notes.clone();
-    let plan = |Access { openings, empty, .. }| AccessPlan { notes, openings, empty };
-    Settings {
-        logged: scenario.logged,
-        access: scenario.access.map(plan),
-        quiet: scenario.quiet.clone(),
-        batch_wait: Duration::ZERO,
     }
 }

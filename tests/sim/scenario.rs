@@ -1,20 +1,22 @@
 //! What a seed means: how large everything is, who comes when, and what may go wrong.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
 use portcullis::config::{AllDown, AtLimit, Guards, Terms};
 use portcullis::conn::Wiring;
-use portcullis::worker::{QuietPlan, Timeouts};
+use portcullis::worker::{AccessPlan, AccessQueue, QuietPlan, Settings, Timeouts};
 
 use crate::drains::{self, PartDrain};
 use crate::fault::{Fault, Faults};
 use crate::forwarding::{self, Tellings};
 use crate::guards;
-use crate::hellos;
+use crate::hellos::{self, Speech};
 use crate::keepers::{self, Keepings};
 use crate::peer::Peer;
 use crate::ports;
+use crate::postgres;
 use crate::prefaces::{self, Asked};
 use crate::random::Random;
 use crate::secure::{self, Securing};
@@ -81,6 +83,8 @@ pub struct Knock {
     pub worker: usize,
     pub listener: usize,
     pub peer: Peer,
+    /// How it begins that speaks PostgreSQL.
+    pub begin: Option<usize>,
 }
 
 /// One run.
@@ -126,14 +130,16 @@ pub struct Scenario {
     pub access: Option<Access>,
     /// What clients are read for before a server is chosen.
     pub prefaces: Option<Asked>,
-    /// Clients begin with hellos, which workers read themselves.
-    pub hellos: bool,
+    /// What clients begin with, which workers read themselves.
+    pub speech: Option<Speech>,
     /// Who may come, and how many of one source.
     pub keepings: Option<Keepings>,
     /// Who speaks TLS.
     pub tls: Option<Securing>,
     /// How servers are told of clients.
     pub tellings: Tellings,
+    /// Some happen.
+    pub is_steered: bool,
     /// In the order of their moments.
     pub steers: VecDeque<(u64, Steer)>,
     pub faults: Faults,
@@ -157,14 +163,14 @@ impl Scenario {
             let listener = random.below(wirings.len() as u64) as usize;
             let mut peer = Peer::new(&mut random, shape.largest_send, at, false);
             peer.hold(shape.holders, Random::new(seed ^ random.peek()), at);
-            Knock { at, worker, listener, peer }
+            Knock { at, worker, listener, peer, begin: None }
         };
         let mut knocks: Vec<Knock> = (0..clients).map(knock).collect();
         forwarding::cut_short(seed, &mut knocks);
         let prefaces = prefaces::asked(seed, &wirings);
-        let hellos = prefaces.is_none() && hellos::are_drawn(seed);
-        if hellos {
-            hellos::speak(seed, &mut knocks, &wirings);
+        let speech = Speech::of_run(seed).filter(|_| prefaces.is_none());
+        if let Some(speech) = speech {
+            speech.begin(seed, &mut knocks, &wirings);
         }
         let quotas = wirings.iter().map(|_| quota(&mut random)).collect();
         let resets = random.percent(15);
@@ -172,16 +178,18 @@ impl Scenario {
         let otherwise = if evict.is_some() { AtLimit::Evict } else { AtLimit::Queue };
         let at_limit = if resets { AtLimit::Reset } else { otherwise };
         let servers = random.between(1, 3) as usize;
+        let steers = steers(seed, wirings.len(), servers);
         let mut scenario = Scenario {
             tls: None,
-            steers: steers(seed, wirings.len(), servers),
+            is_steered: !steers.is_empty(),
+            steers,
             returns: drains::returns(seed),
             drains_parts: !drains::of_parts(seed, wirings.len()).is_empty(),
             keepings: keepers::keepings(seed, wirings.len(), prefaces.is_some()),
             access: access(seed),
             prefaces,
-            hellos,
-            tellings: forwarding::tellings(seed, hellos),
+            speech,
+            tellings: forwarding::tellings(seed, speech.is_some()),
             workers,
             quotas,
             at_limit,
@@ -212,7 +220,7 @@ impl Scenario {
 
     /// How long the preface of a listener's clients may take, if they have one.
     pub fn preface_within(&self, listener: usize) -> Option<Duration> {
-        if self.hellos && self.wirings[listener] == Wiring::Pair {
+        if self.speech.is_some() && self.wirings[listener] == Wiring::Pair {
             return Some(hellos::WITHIN);
         }
         if self.is_secured(listener) {
@@ -224,8 +232,20 @@ impl Scenario {
 
     /// Clients of a listener may ask for another route of it.
     pub fn is_named(&self, listener: usize) -> bool {
-        let says_hello = self.hellos && self.wirings[listener] == Wiring::Pair;
+        let says_hello = self.speech.is_some() && self.wirings[listener] == Wiring::Pair;
         says_hello || self.prefaces.as_ref().is_some_and(|asked| asked.named[listener])
+    }
+
+    /// What a worker is told of all connections.
+    pub fn settings(&self, notes: &Arc<AccessQueue>) -> Settings {
+        let notes = notes.clone();
+        let plan = |Access { openings, empty, .. }| AccessPlan { notes, openings, empty };
+        Settings {
+            logged: self.logged,
+            access: self.access.map(plan),
+            quiet: self.quiet.clone(),
+            batch_wait: Duration::ZERO,
+        }
     }
 
     /// A connection may be ended by more than its peers: a timeout, an order.
@@ -235,7 +255,7 @@ impl Scenario {
         let timed = [first_byte, idle, half_close, max_lifetime].iter().any(Option::is_some);
         timed
             || self.prefaces.is_some()
-            || self.hellos
+            || self.speech.is_some()
             || self.tls.is_some()
             || self.keepings.is_some()
             || self.evict.is_some()
@@ -402,6 +422,7 @@ fn steers(seed: u64, listeners: usize, servers: usize) -> VecDeque<(u64, Steer)>
     steers.extend(drains::of_parts(seed, listeners));
     steers.extend(forwarding::changes(seed));
     steers.extend(hellos::changes(seed, listeners));
+    steers.extend(postgres::changes(seed, listeners));
     steers.extend(keepers::changes(seed, listeners));
     if ![2, 4, 6].contains(&(seed % 7)) {
         steers.sort_by_key(|(at, _)| *at);

@@ -16,7 +16,7 @@ use portcullis::upstream::{Rules, Servers};
 
 use crate::evictions;
 use crate::forwarding::Tellings;
-use crate::hellos;
+use crate::hellos::{self, Speech};
 use crate::keepers::Keeping;
 use crate::mutation::Mutation;
 use crate::scenario::Scenario;
@@ -76,8 +76,8 @@ pub struct World {
     later: Vec<Forwarding>,
     /// What listeners may ask of clients' addresses.
     keepings: Vec<Keeping>,
-    /// Clients begin with hellos.
-    hellos: bool,
+    /// What clients begin with.
+    speech: Option<Speech>,
     /// The files of those that speak TLS.
     loaded: Option<Loaded>,
     /// By listener: where clients go that ask for it by name.
@@ -117,11 +117,11 @@ impl World {
             let other = config::Upstream { name, forwarding: other, ..pool.clone() };
             for nth in (0..listeners.len()).filter(|nth| scenario.is_named(*nth)) {
                 let to = upstreams.len();
-                let server_names = scenario.hellos.then(hellos::routed).into_iter().collect();
+                let server_names = scenario.speech.map(|_| hellos::routed()).into_iter().collect();
                 let named = NamedRoute { server_names, alpn: vec![], upstream: to };
                 listeners[nth].0.sniffing.routes = vec![named];
-                if scenario.hellos {
-                    hellos::obey(&mut listeners[nth].0, nth);
+                if let Some(speech) = scenario.speech {
+                    speech.obey(&mut listeners[nth].0, nth);
                 }
             }
             upstreams.push(other);
@@ -146,7 +146,7 @@ impl World {
             attempts: scenario.attempts,
             all_down: scenario.all_down,
             terms: scenario.terms.clone(),
-            hellos: scenario.hellos,
+            speech: scenario.speech,
             loaded: scenario.tls.as_ref().map(|tls| tls.loaded()),
             later: scenario.tellings.later.iter().map(broken).collect(),
             keepings: scenario.keepings.iter().flat_map(|all| all.later.clone()).collect(),
@@ -227,10 +227,9 @@ impl World {
             Change::Resecure(pool) => self.pool(pool).map(secure::resecure).is_some(),
             Change::Reread(nth, way) => {
                 let (listener, is_there) = &mut self.listeners[nth];
-                if !self.hellos || listener.sniffing.routes.is_empty() {
-                    return false;
-                }
-                hellos::obey(listener, way);
+                let speech = self.speech.filter(|_| !listener.sniffing.routes.is_empty());
+                let Some(speech) = speech else { return false };
+                speech.obey(listener, way);
                 *is_there
             }
             Change::Rekeep(nth, later) => {

@@ -6,7 +6,7 @@ use crossbeam::channel::Sender;
 use portcullis::base::Millis;
 use portcullis::worker::{Account, Adoption, EndLeft, Order};
 
-use super::{REMOVAL, Run, settings};
+use super::{REMOVAL, Run};
 use crate::drains::PartDrain;
 use crate::fault::Fault;
 use crate::scenario::{Steer, Stop};
@@ -93,7 +93,7 @@ impl Run {
             ring.hand_over(change, &topology, &gates);
             let line = || Account::open(1, None, Millis(0)).1.remove(0);
             let (generation, within, overdue) = (0, REMOVAL, line());
-            let settings = settings(&self.scenario, &self.notes[worker]);
+            let settings = self.scenario.settings(&self.notes[worker]);
             let adoption = Adoption { topology, settings, counters, generation, within, overdue };
             let order = Order::Adopt(adoption);
             self.orders[worker].send(order).expect("a worker listens");

@@ -62,7 +62,7 @@ pub fn obey(seed: u64, scenario: &mut Scenario) {
     let within = Duration::from_millis(random.pick(&[200, 1500, 5000]));
     let width = random.pick(&[1, 8, 100]);
     scenario.tls = Some(Securing { listeners, pools, changes: false, within, width });
-    (scenario.prefaces, scenario.hellos, scenario.keepings) = (None, false, None);
+    (scenario.prefaces, scenario.speech, scenario.keepings) = (None, None, None);
     (scenario.evict, scenario.access) = (None, None);
     if scenario.at_limit == AtLimit::Evict {
         scenario.at_limit = AtLimit::Queue;
