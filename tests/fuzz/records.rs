@@ -46,10 +46,11 @@ struct Made {
 fn record(sender: &mut Sender, suite: Suite, [how, one, two]: [u8; 3], content: &[u8]) -> Made {
     match how % 4 {
         // Of any type, with padding.
-        0 if two > 0 && suite.is_tls13() => {
-            Made { record: sender.padded(one, content, two.into()), kind: one }
-        }
-        0 => Made { record: sender.record(one, content), kind: one },
+        0 if two > 0 && suite.is_tls13() => Made {
+            record: sender.padded(one, content, two.into()),
+            kind: kind_of(suite, one, content),
+        },
+        0 => Made { record: sender.record(one, content), kind: kind_of(suite, one, content) },
         // Data of any length, also longer than it may be.
         1 => {
             let bytes = usize::from(u16::from_be_bytes([one, two])) % (PLAIN_MAX + 20);
@@ -65,6 +66,16 @@ fn record(sender: &mut Sender, suite: Suite, [how, one, two]: [u8; 3], content: 
         // Any bytes behind the begin of a header.
         _ => Made { record: [&[one, two, 3, 0, content.len() as u8], content].concat(), kind: 0 },
     }
+}
+
+/// The type of a record that is made with this one: in TLS 1.3 a 0 is padding, and the content's
+/// last byte before it is the type.
+fn kind_of(suite: Suite, kind: u8, content: &[u8]) -> u8 {
+    if !suite.is_tls13() {
+        return kind;
+    }
+    let bytes = content.iter().copied().chain([kind]);
+    bytes.rev().find(|byte| *byte != 0).unwrap_or(0)
 }
 
 /// Has both take a record. `false`: there is no more to compare.

@@ -444,9 +444,7 @@ impl SimRing {
         }
         let mut link = Link::new(key, peer, &mut self.random, now);
         link.server = true;
-        if let Some(tls) = &self.tls {
-            link.widen(tls.width);
-        }
+        link.widen(self.width());
         self.slots[Side::Upstream as usize][conn.0 as usize] = Some(self.links.len());
         self.links.push(link);
         Ok(0)

@@ -5,9 +5,11 @@ use std::collections::VecDeque;
 use portcullis::wire::SSL_REQUEST;
 
 use super::{REQUEST, SERVER, marked};
+use crate::hellos::Speech;
 use crate::link::Link;
 use crate::peer::{Peer, Step};
 use crate::random::{Random, mix, pattern};
+use crate::ring::SimRing;
 
 /// How a server takes a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +53,18 @@ impl Manner {
             Manner::Closes => &[Step::Close],
         };
         steps.iter().rev().for_each(|step| script.push_front(*step));
+    }
+}
+
+impl SimRing {
+    /// By how much the wires of servers are wider than others. What a server is asked goes into its
+    /// socket whole, or it is given up.
+    pub fn width(&self) -> u64 {
+        match (&self.tls, self.speech) {
+            (Some(tls), _) => tls.width,
+            (None, Some(Speech::Postgres)) => 4,
+            (None, _) => 1,
+        }
     }
 }
 
