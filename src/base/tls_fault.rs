@@ -45,6 +45,7 @@ faults! {
     CertificateUnknown, "certificate-unknown", "showed a certificate of an authority unknown here";
     CertificateName, "certificate-name", "showed a certificate that is for other names";
     BadCertificate, "bad-certificate", "showed a certificate that does not hold";
+    CertificateRefused, "certificate-refused", "refused our certificate, or to go on without one";
     PeerAlert, "peer-alert", "ended it by an alert of its own";
     Stalled, "stalled", "stopped in the middle of a handshake while others waited";
     Forged, "forged", "sent a record that was forged, damaged or repeated";

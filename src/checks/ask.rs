@@ -46,9 +46,7 @@ impl Target {
         if check.port != 0 {
             address.set_port(check.port);
         }
-        // A check by TLS looks for that itself.
-        let tls = tls.filter(|_| check.kind != CheckKind::Tls).cloned();
-        Target { address, sources: server.sources.clone(), header, tls }
+        Target { address, sources: server.sources.clone(), header, tls: tls.cloned() }
     }
 
     /// The address that this turn's check comes from; `None`: the kernel chooses.
@@ -62,6 +60,8 @@ impl Target {
 enum Step {
     Connect,
     Shake,
+    /// Whether the server takes our certificate, or that there is none.
+    Shown,
     Answer,
 }
 
@@ -78,6 +78,8 @@ pub(super) async fn ask(target: &Target, turn: usize, check: &Check) -> Outcome 
         (Ok(outcome), _) => outcome,
         (Err(_), Step::Connect) => Outcome::Failed(format!("no answer to the connect in {time}")),
         (Err(_), Step::Shake) => Outcome::Failed(format!("no end of the TLS handshake in {time}")),
+        // A server need not say that it takes it.
+        (Err(_), Step::Shown) => Outcome::Passed,
         (Err(_), Step::Answer) => Outcome::Failed(instead(check, &answer, &format!("in {time}"))),
     }
 }
@@ -109,6 +111,13 @@ async fn steps(
             }
         }
     };
+    if target.tls.is_some() && check.kind != CheckKind::SendExpect {
+        *step = Step::Shown;
+        return match channel.refusal().await {
+            Some(fault) => Outcome::Failed(unshaken(&fault)),
+            None => Outcome::Passed,
+        };
+    }
     match check.kind {
         // Whether the header arrives says no more than the connect did.
         CheckKind::Connect => {
@@ -244,6 +253,7 @@ mod tests {
 
     use rustls::crypto::aws_lc_rs::default_provider;
     use rustls::pki_types::PrivateKeyDer;
+    use rustls::server::WebPkiClientVerifier;
     use rustls::{RootCertStore, ServerConfig, ServerConnection, StreamOwned};
 
     use super::*;
@@ -341,24 +351,58 @@ mod tests {
         assert_eq!(answered(b""), failed("no answer before it closed, expected a ServerHello"));
     }
 
-    /// A server's side of TLS with a certificate for this name, and what verifies it.
-    fn tls_for(name: &str) -> (Arc<ServerConfig>, RootCertStore) {
+    /// A server's side of TLS with a certificate for this name, and what verifies it. `asks`: its
+    /// clients need a certificate that is signed by that one.
+    fn tls_for(name: &str, asks: bool) -> (Arc<ServerConfig>, RootCertStore) {
         let pair = rcgen::generate_simple_self_signed([name.to_owned()]).expect("a pair");
         let certificate = pair.cert.der().clone();
         let mut roots = RootCertStore::empty();
         roots.add(certificate.clone()).expect("it is one");
         let key = PrivateKeyDer::try_from(pair.signing_key.serialize_der()).expect("a key");
-        let config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
+        let provider = Arc::new(default_provider());
+        let builder = ServerConfig::builder_with_provider(provider.clone())
             .with_safe_default_protocol_versions()
-            .expect("there are some")
-            .with_no_client_auth()
-            .with_single_cert(vec![certificate], key);
-        (Arc::new(config.expect("they belong together")), roots)
+            .expect("there are some");
+        let clients = WebPkiClientVerifier::builder_with_provider(roots.clone().into(), provider);
+        let builder = match asks {
+            true => builder.with_client_cert_verifier(clients.build().expect("an authority")),
+            false => builder.with_no_client_auth(),
+        };
+        let mut config =
+            builder.with_single_cert(vec![certificate], key).expect("they belong together");
+        config.send_tls13_tickets = 0;
+        (Arc::new(config), roots)
+    }
+
+    #[test]
+    fn a_check_by_tls_of_a_server_that_is_spoken_to_in_tls_is_that_handshake() {
+        let tls =
+            Check { kind: CheckKind::Tls, timeout: Duration::from_secs(5), ..Check::default() };
+        let serve = |asks: bool, name: &str| {
+            let (config, roots) = tls_for("db.internal", asks);
+            let server_name = Some(name.to_owned().try_into().expect("a name"));
+            let roots = Some(Arc::new(roots));
+            let materials = UpstreamMaterials { roots, identity: None, server_name };
+            asked_in(Some(Arc::new(materials)), &tls, move |stream| {
+                let conn = ServerConnection::new(config).expect("a session");
+                let mut stream = StreamOwned::new(conn, stream);
+                let read = stream.read(&mut [0]);
+                stream.conn.send_close_notify();
+                let _ = stream.flush();
+                assert!(matches!(read, Ok(0) | Err(_)), "it is asked nothing: {read:?}");
+            })
+        };
+        assert_eq!(serve(false, "db.internal"), Outcome::Passed);
+        let for_others = "TLS failed: it showed a certificate that is for other names";
+        assert_eq!(serve(false, "db.example.com"), failed(for_others));
+        // It says so when the handshake is over for us.
+        let refused = "TLS failed: it refused our certificate, or to go on without one";
+        assert_eq!(serve(true, "db.internal"), failed(refused));
     }
 
     #[test]
     fn a_server_that_is_spoken_to_in_tls_is_checked_in_tls() {
-        let (config, roots) = tls_for("db.internal");
+        let (config, roots) = tls_for("db.internal", false);
         let materials = |name: &str| {
             Some(Arc::new(UpstreamMaterials {
                 roots: Some(Arc::new(roots.clone())),

@@ -9,7 +9,8 @@ use tokio::net::TcpStream;
 
 use crate::base::TlsFault;
 use crate::tls::{
-    Awake, Connector, HEAD_BYTES, Opened, PLAIN_MAX, Session, State, TAIL_BYTES, UpstreamMaterials,
+    self, ALERT_BYTES, Alert, Awake, Connector, HEAD_BYTES, Opened, PLAIN_MAX, Session, State,
+    TAIL_BYTES, UpstreamMaterials,
 };
 use crate::upstream::Failure;
 
@@ -94,27 +95,71 @@ impl Channel {
         Ok(())
     }
 
+    /// Why the server ends the session at once: in TLS 1.3 it sees our certificate, or that there
+    /// is none, when the handshake is over for us (RFC 8446, 4.4.2). We end our direction, so that
+    /// a server that sends no tickets has something to say.
+    pub(super) async fn refusal(&mut self) -> Option<Fault> {
+        let secured = self.secured.as_mut().filter(|secured| secured.session.is_tls13())?;
+        let mut memory = [0; ALERT_BYTES];
+        let bytes = secured.session.alert(&mut secured.awake, &mut memory, Alert::CLOSE_NOTIFY);
+        // A server that has ended the stream has said why.
+        let _ = self.stream.write_all(&memory[..bytes]).await;
+        match secured.next(&mut self.stream).await {
+            Err(Next::Fault(fault)) => Some(Fault::Tls(fault.into())),
+            Ok(_) | Err(Next::Stream(_)) => None,
+        }
+    }
+
     /// Appends what comes to `answer`, and says how much: nothing at the end of the stream.
     pub(super) async fn hear(&mut self, answer: &mut Vec<u8>) -> io::Result<usize> {
         let Some(secured) = &mut self.secured else { return self.stream.read_buf(answer).await };
-        let wrong = |fault| io::Error::other(Failure::Tls(TlsFault::from(fault)).to_string());
         loop {
-            let bytes = secured.session.record_bytes(&secured.came).map_err(wrong)?;
-            let Some(bytes) = bytes.filter(|bytes| secured.came.len() >= *bytes) else {
-                match self.stream.read_buf(&mut secured.came).await? {
-                    0 => return Ok(0),
-                    _ => continue,
-                }
-            };
-            let mut record: Vec<u8> = secured.came.drain(..bytes).collect();
-            match secured.session.open(&mut secured.awake, &mut record).map_err(wrong)? {
-                Opened::Data(data) => {
-                    answer.extend_from_slice(&record[data.clone()]);
+            match secured.next(&mut self.stream).await {
+                Ok(Came::Data(data)) => {
+                    answer.extend_from_slice(&data);
                     return Ok(data.len());
                 }
-                Opened::Nothing => {}
-                Opened::Closed => return Ok(0),
+                Ok(Came::Nothing) => {}
+                Ok(Came::End) => return Ok(0),
+                Err(Next::Stream(error)) => return Err(error),
+                Err(Next::Fault(fault)) => {
+                    let failure = Failure::Tls(TlsFault::from(fault));
+                    return Err(io::Error::other(failure.to_string()));
+                }
             }
+        }
+    }
+}
+
+/// What a record of a server came to.
+enum Came {
+    Data(Vec<u8>),
+    Nothing,
+    End,
+}
+
+/// Why there is no next record.
+enum Next {
+    Fault(tls::Fault),
+    Stream(io::Error),
+}
+
+impl Secured {
+    /// Takes the next record.
+    async fn next(&mut self, stream: &mut TcpStream) -> Result<Came, Next> {
+        let mut record: Vec<u8> = loop {
+            let bytes = self.session.record_bytes(&self.came).map_err(Next::Fault)?;
+            if let Some(bytes) = bytes.filter(|bytes| self.came.len() >= *bytes) {
+                break self.came.drain(..bytes).collect();
+            }
+            if stream.read_buf(&mut self.came).await.map_err(Next::Stream)? == 0 {
+                return Ok(Came::End);
+            }
+        };
+        match self.session.open(&mut self.awake, &mut record).map_err(Next::Fault)? {
+            Opened::Data(data) => Ok(Came::Data(record[data].to_vec())),
+            Opened::Nothing => Ok(Came::Nothing),
+            Opened::Closed => Ok(Came::End),
         }
     }
 }

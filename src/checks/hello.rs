@@ -1,4 +1,5 @@
-//! The first two messages of a TLS handshake, as far as a check needs them (RFC 8446, 4.1).
+//! The first two messages of a TLS handshake, as far as a check needs them (RFC 8446, 4.1), of a
+//! server with which clients do theirs through the gateway.
 //!
 //! The ClientHello offers TLS 1.2 and 1.3 and no key share, which asks for the server's choice of a
 //! group: an answer in either version is a ServerHello, and nothing has to be computed. A

@@ -53,7 +53,7 @@ pub enum CheckKind {
     Connect,
     /// Whether it also answers as it should.
     SendExpect,
-    /// Whether it also begins a TLS handshake.
+    /// Whether it also begins a TLS handshake; where it is spoken to in TLS, whether it ends one.
     Tls,
 }
 
@@ -73,7 +73,8 @@ keys! {
     /// "connect": a server passes when it takes a connection. "send-expect": it is sent the text
     /// of send, and passes when its answer has the text of expect. "tls": it is sent a ClientHello
     /// (TLS 1.2 and 1.3, no server name), and passes when it answers with a ServerHello; its
-    /// certificate is not looked at.
+    /// certificate is not looked at. Servers of an upstream with a table tls are shaken hands with
+    /// in any case, as connections do it; for "connect" and "tls" that is the whole check.
     ///
     /// Write "send-expect" where a process may listen and not serve: one that hangs, a replica in
     /// place of a primary.

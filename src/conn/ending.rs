@@ -29,6 +29,11 @@ impl Connection {
         matches!(self.reason, Reason::UpstreamReset | Reason::ClosedByServer)
     }
 
+    /// Whether wrong records of a side ended it, or a stream that was cut.
+    pub fn is_ended_by_bad_tls(&self) -> bool {
+        self.reason == Reason::BadTls
+    }
+
     /// Both directions ended with FIN.
     pub(super) fn close(&mut self, actions: &mut Actions) {
         let reason = match self.marks.has(Mark::ServerFirst) {

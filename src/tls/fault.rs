@@ -11,6 +11,12 @@ impl Alert {
     pub(super) const NO_RENEGOTIATION: Alert = Alert(100);
     /// Nothing is wrong with the session: TLS 1.3 lets a peer say it before it closes.
     pub(super) const USER_CANCELED: Alert = Alert(90);
+
+    /// Whether it is about the certificate of the side that gets it, which in TLS 1.3 may hear so
+    /// after the handshake: bad_certificate to unknown_ca, access_denied, certificate_required.
+    pub(super) fn is_about_certificate(self) -> bool {
+        matches!(self.0, 42..=46 | 48 | 49 | 116)
+    }
 }
 
 /// Why a session cannot go on.

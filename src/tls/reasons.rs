@@ -1,6 +1,6 @@
 //! The words under which faults of handshakes and records are counted.
 
-use super::fault::Fault;
+use super::fault::{Alert, Fault};
 use super::handshake::{CertificateFault, HandshakeFault};
 use crate::base::TlsFault;
 
@@ -27,7 +27,7 @@ impl From<HandshakeFault> for TlsFault {
                     TlsFault::BadCertificate
                 }
             },
-            HandshakeFault::PeerAlert(_) => TlsFault::PeerAlert,
+            HandshakeFault::PeerAlert(code) => alerted(Alert(code)),
             HandshakeFault::Other => TlsFault::Other,
         }
     }
@@ -42,8 +42,15 @@ impl From<Fault> for TlsFault {
             Fault::EmptyFlood | Fault::UpdateFlood => TlsFault::Flood,
             Fault::Renegotiation => TlsFault::Renegotiation,
             Fault::Unexpected | Fault::Malformed | Fault::Illegal => TlsFault::BadMessage,
-            Fault::Alerted(_) => TlsFault::PeerAlert,
+            Fault::Alerted(alert) => alerted(alert),
             Fault::Exhausted => TlsFault::Other,
         }
+    }
+}
+
+fn alerted(alert: Alert) -> TlsFault {
+    match alert.is_about_certificate() {
+        true => TlsFault::CertificateRefused,
+        false => TlsFault::PeerAlert,
     }
 }

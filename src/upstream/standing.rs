@@ -67,6 +67,8 @@ pub enum Failure {
     NoTls,
     /// The handshake with it failed, where it is spoken to in TLS.
     Tls(TlsFault),
+    /// It broke its session of TLS off early, without a byte.
+    EarlyTls(TlsFault),
 }
 
 impl fmt::Display for Failure {
@@ -80,7 +82,9 @@ impl fmt::Display for Failure {
             Failure::NoTls => {
                 write!(out, "it answers an SSLRequest with something else than S: it has no TLS")
             }
-            Failure::Tls(fault) => write!(out, "TLS failed: it {}", fault.said()),
+            Failure::Tls(fault) | Failure::EarlyTls(fault) => {
+                write!(out, "TLS failed: it {}", fault.said())
+            }
             Failure::EarlyEnd => write!(out, "it ends connections at once, without a byte"),
         }
     }
@@ -175,6 +179,8 @@ struct Numbers {
 const NO_TLS: u64 = 0xfffd;
 /// The faults of a handshake follow this one.
 const TLS: u64 = NO_TLS - TlsFault::ALL.len() as u64;
+/// And those of a session this one.
+const EARLY_TLS: u64 = TLS - TlsFault::ALL.len() as u64;
 const SILENCE: u64 = 0xfffe;
 const EARLY_END: u64 = 0xffff;
 
@@ -386,11 +392,12 @@ impl Standing {
             Failure::EarlyEnd => EARLY_END,
             Failure::NoTls => NO_TLS,
             Failure::Tls(fault) => TLS + fault as u64,
+            Failure::EarlyTls(fault) => EARLY_TLS + fault as u64,
         };
         numbers.last_failure.store((now.0 + 1) << 16 | code, Ordering::Relaxed);
         let Some(most) = self.fleet.failures() else { return };
         let is_too_often = match failure {
-            Failure::EarlyEnd => {
+            Failure::EarlyEnd | Failure::EarlyTls(_) => {
                 let row = numbers.early_in_a_row.fetch_add(1, Ordering::Relaxed) + 1;
                 let joined = numbers.joined.load(Ordering::Relaxed);
                 if row == 1 {
@@ -461,6 +468,7 @@ impl Standing {
             EARLY_END => Failure::EarlyEnd,
             NO_TLS => Failure::NoTls,
             code @ TLS..NO_TLS => Failure::Tls(TlsFault::ALL[(code - TLS) as usize]),
+            code @ EARLY_TLS..TLS => Failure::EarlyTls(TlsFault::ALL[(code - EARLY_TLS) as usize]),
             errno => Failure::Connect(Errno::from_raw(errno as i32)),
         };
         (last >> 16).checked_sub(1).map(|millis| (Millis(millis), failure))

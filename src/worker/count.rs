@@ -3,7 +3,7 @@
 use super::errands::Farewell;
 use super::table::{ConnectTime, CountedServer};
 use super::{Verdict, Worker};
-use crate::base::{BySide, ConnIndex, Errno, OpKind, RouteId, ServerId, Side};
+use crate::base::{BySide, ConnIndex, Errno, OpKind, RouteId, ServerId, Side, TlsFault};
 use crate::conn::{Phase, Reason};
 use crate::metrics::{ConnectFailure, ServerCounters};
 use crate::ring::{Accepts as _, Buffers as _, Ring};
@@ -111,10 +111,25 @@ impl<R: Ring> Worker<R> {
             return;
         }
         let is_mute = entry.conn.moved_bytes()[Side::Upstream] == 0;
+        if is_mute && entry.conn.is_ended_by_bad_tls() {
+            return; // Whose fault that was is noted.
+        }
         let is_its = is_mute && entry.conn.is_ended_by_server();
         let opened = entry.opened;
-        let lived = is_its.then(|| self.time.moment().since(opened));
-        self.routes.ended(server.id(), opened.millis(), lived, self.time.now());
+        let by_server = is_its.then(|| (Failure::EarlyEnd, self.time.moment().since(opened)));
+        self.routes.ended(server.id(), opened.millis(), by_server, self.time.now());
+    }
+
+    /// A server's side of a session is wrong: whether it was so early is seen here.
+    pub(super) fn note_broken(&mut self, index: ConnIndex, fault: TlsFault) {
+        let entry = self.lives.entry(index);
+        let Some(server) = entry.server else { return };
+        if entry.conn.moved_bytes()[Side::Upstream] > 0 {
+            return;
+        }
+        let opened = entry.opened;
+        let by_server = Some((Failure::EarlyTls(fault), self.time.moment().since(opened)));
+        self.routes.ended(server.id(), opened.millis(), by_server, self.time.now());
     }
 
     /// Shows how things stand. Called once a turn.

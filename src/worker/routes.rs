@@ -434,20 +434,20 @@ impl Routes {
         self.servers[server].standing.failed(failure, now);
     }
 
-    /// A connection to a server that began then has ended, `by_server` without a byte of it, or
-    /// otherwise.
+    /// A connection to a server that began then has ended, `by_server` so and without a byte of it,
+    /// or otherwise.
     pub(super) fn ended(
         &self,
         server: ServerId,
         began: Millis,
-        by_server: Option<Duration>,
+        by_server: Option<(Failure, Duration)>,
         now: Millis,
     ) {
         let standing = &self.servers[server].standing;
         let early_end = standing.fleet().early_end();
         match by_server {
             _ if early_end.is_zero() => {}
-            Some(lived) if lived < early_end => standing.failed(Failure::EarlyEnd, now),
+            Some((failure, lived)) if lived < early_end => standing.failed(failure, now),
             _ => standing.outlived(began),
         }
     }

@@ -191,6 +191,9 @@ impl<R: Ring> Worker<R> {
             _ => return,
         };
         self.count_tls_fault(done.token.conn, fault);
+        if done.token.side == Side::Upstream {
+            self.note_broken(done.token.conn, fault);
+        }
     }
 
     fn count_tls_fault(&mut self, index: ConnIndex, fault: TlsFault) {

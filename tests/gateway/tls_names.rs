@@ -58,7 +58,7 @@ fn a_client_is_shown_the_certificate_of_the_name_that_it_asks_for() {
                 assert_eq!(outcome(&gateway, &config, name), Err(refused), "{name}");
             }
         }
-        let reason = if unknown == "refuse" { "unknown-name" } else { "peer-alert" };
+        let reason = if unknown == "refuse" { "unknown-name" } else { "certificate-refused" };
         let reason = format!("reason=\"{reason}\"");
         wait_until("all to be counted", || {
             tls::metric(&gateway, "portcullis_tls_failed_total", &reason) == 6

@@ -134,6 +134,42 @@ fn a_server_that_asks_is_shown_our_certificate() {
 }
 
 #[test]
+fn a_server_that_refuses_our_certificate_is_said_and_spared() {
+    let (home, authority, others) = (Home::new(), Authority::new(), Authority::new());
+    let pair = authority.issue(&["db.example"], 2090);
+    let greets = |config: Arc<ServerConfig>| {
+        Server::start(move |stream| {
+            let mut tls = serve(&config, stream);
+            let _ = tls.write_all(b"!");
+            let _ = tls.flush();
+            tls::ending(&mut tls)
+        })
+    };
+    for version in VERSIONS {
+        let wish = Wish { version: Some(version), clients: Some(&others), ..ANY };
+        let (bad, good) = (greets(wish.server(&pair)), greets(ANY.server(&pair)));
+        let own = authority.issue(&["gateway"], 2090).write(&home, "own");
+        let keys = "balance = \"round-robin\"\nearly_end = \"30s\"\n";
+        let servers = [bad.address, good.address];
+        let gateway = start(&authority, &servers, &format!(", {own}"), keys);
+        let address = gateway.address("edge");
+        let greeted =
+            |_: &usize| client::connect(address).read(&mut [0]).is_ok_and(|came| came > 0);
+        let failed = 40 - (0..40).filter(greeted).count();
+        gateway.wait_for_line("is ejected: TLS failed: it refused our certificate");
+        // In TLS 1.2 it says so in the handshake, and another server is tried.
+        let is_late = version == VERSIONS[0];
+        assert_eq!((3..10).contains(&failed), is_late, "{failed} clients");
+        if is_late {
+            let reason = "reason=\"certificate-refused\"";
+            let counted = tls::metric(&gateway, "portcullis_tls_failed_total", reason);
+            assert_eq!(counted, failed as u64);
+        }
+        gateway.stop();
+    }
+}
+
+#[test]
 fn a_server_may_speak_first_and_change_its_keys() {
     let authority = Authority::new();
     let pair = authority.issue(&["db.example"], 2090);
