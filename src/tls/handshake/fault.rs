@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::tls::fault::Alert;
 use rustls::{CertificateError, Error, InvalidMessage, PeerIncompatible};
 
 /// Why a handshake failed.
@@ -139,12 +140,14 @@ impl HandshakeFault {
         }
     }
 
-    /// The code of the alert that says it, where rustls says none (RFC 8446, 6.2).
-    pub(super) fn alert(self) -> Option<u8> {
+    /// The alert that says it, where rustls says none (RFC 8446, 6.2): unexpected_message,
+    /// record_overflow, decode_error, unrecognized_name.
+    pub(super) fn alert(self) -> Option<Alert> {
         match self {
-            HandshakeFault::TooLong => Some(22),
-            HandshakeFault::BadRecord | HandshakeFault::BadMessage => Some(50),
-            HandshakeFault::UnknownName => Some(112),
+            HandshakeFault::BadMessage => Some(Alert(10)),
+            HandshakeFault::TooLong => Some(Alert(22)),
+            HandshakeFault::BadRecord => Some(Alert(50)),
+            HandshakeFault::UnknownName => Some(Alert(112)),
             _ => None,
         }
     }

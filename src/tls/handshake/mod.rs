@@ -24,6 +24,9 @@ use rustls::{
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use self::desk::{Desk, Notes};
+use super::fault::Alert;
+use super::keys::Awake;
+use super::record::{ALERT_BYTES, PLAIN_MAX};
 use super::session::{Keys12, Session};
 use super::suite::Suite;
 
@@ -33,7 +36,8 @@ pub use self::fault::{CertificateFault, HandshakeFault};
 
 /// Bytes that a record begins with: a type, a version, and a length in two bytes.
 const HEAD: usize = 5;
-/// Bytes that follow them, at most (RFC 8446, 5.2).
+/// Bytes that follow them, at most, where they are sealed in TLS 1.3 (RFC 8446, 5.2). Others have
+/// fewer: what TLS 1.2 seals in a handshake is a Finished.
 const RECORD_MAX: usize = (1 << 14) + 256;
 /// Bytes of all records that a peer may need for its handshake. A hello takes 2 KiB, a chain of
 /// certificates 10.
@@ -41,6 +45,7 @@ const HANDSHAKE_MAX: usize = 64 << 10;
 /// Types of records.
 const ALERT: u8 = 21;
 const HANDSHAKE: u8 = 22;
+const DATA: u8 = 23;
 
 /// Bytes of a common name that are kept; X.520 permits 64 characters.
 const COMMON_NAME_MAX: usize = 64;
@@ -70,8 +75,8 @@ struct Running {
     notes: Notes,
     record: Record,
     taken_bytes: usize,
-    /// Whether the peer can read what nothing encrypts.
-    is_plain: bool,
+    /// Whether rustls has said why it failed.
+    is_told: bool,
 }
 
 /// With whom the handshake is done, and rustls's side of it.
@@ -135,7 +140,7 @@ impl Handshake {
     fn new(peer: Peer, desk: Arc<Desk>) -> Handshake {
         let record = Record::Head { bytes: [0; HEAD], count: 0 };
         let running =
-            Running { peer, notes: Notes::default(), record, taken_bytes: 0, is_plain: true };
+            Running { peer, notes: Notes::default(), record, taken_bytes: 0, is_told: false };
         let mut handshake =
             Handshake { stage: Stage::Running(Box::new(running)), words: Vec::new(), desk };
         if let Stage::Running(running) = &mut handshake.stage {
@@ -157,7 +162,6 @@ impl Handshake {
             Stage::Done => panic!("bytes of a session are not for its handshake"),
         };
         let mut used_bytes = 0;
-        let before = self.words.len();
         let outcome = running.take(input, &mut used_bytes, &self.desk, &mut self.words);
         let state = match outcome {
             Ok(false) => return Taken { used_bytes, state: State::More },
@@ -166,10 +170,9 @@ impl Handshake {
                 Stage::Done | Stage::Failed(_) => unreachable!("it is running, as seen above"),
             },
             Err(fault) => {
-                // rustls has no alert for some faults of the first records.
-                if running.is_plain && self.words.len() == before {
-                    self.words.extend(fault.alert().into_iter().flat_map(plain_alert));
-                }
+                // rustls has no alert for some faults.
+                let alert = fault.alert().filter(|_| !running.is_told);
+                self.words.extend(alert.map(|alert| running.alert(alert)).unwrap_or_default());
                 Err(fault)
             }
         };
@@ -229,7 +232,8 @@ impl Running {
                 }
                 let bytes = *bytes;
                 let missing_bytes = usize::from(u16::from_be_bytes([bytes[3], bytes[4]]));
-                if missing_bytes > RECORD_MAX || self.taken_bytes + missing_bytes > HANDSHAKE_MAX {
+                let most = if bytes[0] == DATA { RECORD_MAX } else { PLAIN_MAX };
+                if missing_bytes > most || self.taken_bytes + missing_bytes > HANDSHAKE_MAX {
                     return Err(HandshakeFault::TooLong);
                 }
                 self.record = Record::Body { head: Some(bytes), missing_bytes };
@@ -260,9 +264,34 @@ impl Running {
             words.truncate(before); // access_denied, where RFC 6066, 3 has an alert of its own
             return Err(HandshakeFault::UnknownName);
         }
-        let is_over = outcome?;
-        self.is_plain &= words.len() == before && matches!(self.peer, Peer::Client(_));
-        Ok(is_over)
+        self.is_told = outcome.is_err() && words.len() > before;
+        outcome
+    }
+
+    /// A fatal alert as the peer can read it now; nothing where it cannot.
+    fn alert(&self, alert: Alert) -> Vec<u8> {
+        let common = self.peer.common();
+        let secret = &self.notes.server_secret;
+        let version = common.protocol_version();
+        match &self.peer {
+            // Its ServerHello was no part of what failed: it may expect one in other keys.
+            Peer::Server(_) if version.is_some() => Vec::new(),
+            Peer::Client(_) if !secret.is_empty() => {
+                // Nothing was sealed by this secret: it follows our Finished (RFC 8446, 4.4.4).
+                let suite = common.negotiated_cipher_suite().map(|suite| suite.suite().into());
+                let Some(suite) = suite.and_then(Suite::of_number) else { return Vec::new() };
+                let mut session = Session::tls13(suite, (secret, 0), (secret, 0));
+                let mut memory = vec![0; ALERT_BYTES];
+                let bytes = session.alert(&mut Awake::default(), &mut memory, alert);
+                memory.truncate(bytes);
+                memory
+            }
+            // Our Finished was the last that nothing encrypts.
+            Peer::Client(_) if common.handshake_kind() == Some(HandshakeKind::Resumed) => {
+                Vec::new()
+            }
+            _ => plain_alert(alert).to_vec(),
+        }
     }
 
     /// Takes the keys out of rustls.
@@ -378,8 +407,8 @@ impl Read for Parts<'_> {
 const CLOSE_NOTIFY: u8 = 0;
 
 /// A fatal alert as a record that nothing encrypts (RFC 8446, 5.1 and 6).
-fn plain_alert(code: u8) -> [u8; 7] {
-    [ALERT, 3, 3, 0, 2, 2, code]
+fn plain_alert(alert: Alert) -> [u8; 7] {
+    [ALERT, 3, 3, 0, 2, 2, alert.0]
 }
 
 fn versions(min_tls13: bool) -> &'static [&'static SupportedProtocolVersion] {

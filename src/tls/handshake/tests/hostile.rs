@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use rustls::Connection;
+use rustls::{AlertDescription, Connection, Error};
 
 use super::super::{
     Acceptor, AcceptorPlan, HANDSHAKE_MAX, Handshake, HandshakeFault, State, Taken,
@@ -52,7 +52,7 @@ fn bytes_that_are_no_tls_are_left_to_the_caller() {
 #[test]
 fn a_malformed_record_or_message_is_a_fault_with_an_alert() {
     let acceptor = acceptor(&Authority::new("authority"));
-    let long = [22, 3, 1, 0x41, 0x01];
+    let long = [22, 3, 1, 0x40, 0x01];
     // A hello whose header says 64 KiB and one byte.
     let huge = record(&[1, 1, 0, 0, 1]);
     for (words, expected) in [
@@ -71,6 +71,34 @@ fn a_malformed_record_or_message_is_a_fault_with_an_alert() {
         assert_eq!((alert.first(), alert.len()), (Some(&21), 7), "{words:?}: {alert:?}");
         assert_eq!(fault(&handshake.take(words)), Some(expected), "it stays so");
         assert!(handshake.words().is_empty(), "the alert is said once");
+    }
+}
+
+#[test]
+fn a_fault_that_rustls_is_silent_about_is_told_in_keys_that_the_client_has() {
+    let authority = Authority::new("authority");
+    let acceptor = acceptor(&authority);
+    let changes = [20, 3, 3, 0, 1, 1].repeat(4);
+    // Of data, longer than any record.
+    let long = [23, 3, 3, 0x41, 0x01];
+    for (bytes, expected, alert) in [
+        (&changes[..], HandshakeFault::BadMessage, AlertDescription::UnexpectedMessage),
+        (&long, HandshakeFault::TooLong, AlertDescription::RecordOverflow),
+    ] {
+        for with_hello in [false, true] {
+            let client = Client { versions: NEW, ..Client::new(authority.roots()) };
+            let (mut peer, mut handshake) = (client.connect("a.example"), acceptor.begin());
+            let mut words = said(&mut peer);
+            if !with_hello {
+                handshake.take(&words);
+                assert_eq!(hear(&mut peer, &handshake.words()), None);
+                words.clear();
+            }
+            let taken = handshake.take(&[&words, bytes].concat());
+            assert_eq!(fault(&taken), Some(expected));
+            let told = hear(&mut peer, &handshake.words());
+            assert_eq!(told, Some(Error::AlertReceived(alert)), "{with_hello}");
+        }
     }
 }
 
