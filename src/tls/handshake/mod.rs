@@ -75,8 +75,8 @@ struct Running {
     notes: Notes,
     record: Record,
     taken_bytes: usize,
-    /// Whether rustls has said why it failed.
-    is_told: bool,
+    /// Whether rustls has an alert for why it failed.
+    has_alerted: bool,
 }
 
 /// With whom the handshake is done, and rustls's side of it.
@@ -140,7 +140,7 @@ impl Handshake {
     fn new(peer: Peer, desk: Arc<Desk>) -> Handshake {
         let record = Record::Head { bytes: [0; HEAD], count: 0 };
         let running =
-            Running { peer, notes: Notes::default(), record, taken_bytes: 0, is_told: false };
+            Running { peer, notes: Notes::default(), record, taken_bytes: 0, has_alerted: false };
         let mut handshake =
             Handshake { stage: Stage::Running(Box::new(running)), words: Vec::new(), desk };
         if let Stage::Running(running) = &mut handshake.stage {
@@ -171,7 +171,7 @@ impl Handshake {
             },
             Err(fault) => {
                 // rustls has no alert for some faults.
-                let alert = fault.alert().filter(|_| !running.is_told);
+                let alert = fault.alert().filter(|_| !running.has_alerted);
                 self.words.extend(alert.map(|alert| running.alert(alert)).unwrap_or_default());
                 Err(fault)
             }
@@ -264,7 +264,7 @@ impl Running {
             words.truncate(before); // access_denied, where RFC 6066, 3 has an alert of its own
             return Err(HandshakeFault::UnknownName);
         }
-        self.is_told = outcome.is_err() && words.len() > before;
+        self.has_alerted = outcome.is_err() && words.len() > before;
         outcome
     }
 

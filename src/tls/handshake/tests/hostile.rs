@@ -75,7 +75,7 @@ fn a_malformed_record_or_message_is_a_fault_with_an_alert() {
 }
 
 #[test]
-fn a_fault_that_rustls_is_silent_about_is_told_in_keys_that_the_client_has() {
+fn a_fault_that_rustls_is_silent_about_is_an_alert_in_keys_that_the_client_has() {
     let authority = Authority::new("authority");
     let acceptor = acceptor(&authority);
     let changes = [20, 3, 3, 0, 1, 1].repeat(4);
