@@ -58,6 +58,10 @@ pub const TLS_SESSION_BYTES: usize = 136;
 pub const TLS_AWAKE_MAX: usize = 4096;
 /// Memory of the expanded keys of a session: 1.3 KB.
 pub const TLS_AWAKE_BYTES: usize = 1_300;
+/// Bytes of records of a worker's sessions that are not whole, or that nobody takes yet: 1,000 of
+/// the longest. Beyond it the one that waits longest ends its connection. A key would be no help:
+/// what honest peers leave unfinished is a fraction of it at any time.
+pub const TLS_GATHERED_MAX: usize = 16 << 20;
 /// Memory of a handshake under way, as measured: rustls's side of it, what the client has said and
 /// what it is to hear.
 pub const TLS_HANDSHAKE_BYTES: usize = 13_000;

@@ -20,6 +20,8 @@ const ENTRY_BYTES: u64 = limits::CONN_BYTES_MAX as u64;
 const TLS_SESSION_BYTES: u64 = limits::TLS_SESSION_BYTES as u64;
 /// Memory of a worker's expanded keys of TLS, at most.
 const TLS_AWAKE_BYTES: u64 = (limits::TLS_AWAKE_MAX * limits::TLS_AWAKE_BYTES) as u64;
+/// Memory of its records that are not whole, at most.
+const TLS_GATHERED_BYTES: u64 = limits::TLS_GATHERED_MAX as u64;
 /// Memory of a handshake under way.
 const TLS_HANDSHAKE_BYTES: u64 = limits::TLS_HANDSHAKE_BYTES as u64;
 /// Memory of one line of the access log that waits to be written.
@@ -260,8 +262,8 @@ pub(super) fn connection_bytes(means: &Means) -> u64 {
 
 /// Memory of one worker's sessions that are awake, and of its handshakes.
 fn tls_bytes(means: &Means) -> u64 {
-    let awake = if means.tls_sides > 0 { TLS_AWAKE_BYTES } else { 0 };
-    awake + means.handshakes * TLS_HANDSHAKE_BYTES
+    let sessions = if means.tls_sides > 0 { TLS_AWAKE_BYTES + TLS_GATHERED_BYTES } else { 0 };
+    sessions + means.handshakes * TLS_HANDSHAKE_BYTES
 }
 
 /// Memory of all workers' buffers, full pipes, queues for the access log, handshakes and sessions

@@ -7,14 +7,12 @@ use super::gathered::{End, Gathered};
 use super::keyring::{Keyring, Whose};
 use super::keys::Awake;
 use super::session::Session;
-use crate::base::limits::TLS_SESSION_BYTES;
+use crate::base::limits::{TLS_GATHERED_MAX, TLS_SESSION_BYTES};
 use crate::base::{Buffer, BySide, Chunk, ConnIndex, Side, Sparse};
 use crate::ring::Token;
 
 /// How long a record may take to be whole, in seconds.
 const RECORD_SECONDS: u64 = 30;
-/// Bytes of records that are not whole, over all sessions of a worker.
-const GATHERED_MAX: usize = 16 << 20;
 
 /// Its receive was cancelled.
 pub(super) const CANCELLED: u8 = 1;
@@ -220,7 +218,7 @@ impl Sessions {
         loop {
             let (&number, &(whose, since)) = self.cut.first_key_value()?;
             let is_late = self.seconds.saturating_sub(since) > RECORD_SECONDS;
-            let is_full = self.gathered_bytes > GATHERED_MAX;
+            let is_full = self.gathered_bytes > TLS_GATHERED_MAX;
             if !is_late && !is_full {
                 return None;
             }
@@ -300,6 +298,20 @@ mod tests {
         assert_eq!(sessions.overdue(), Some(FIRST.0));
         assert!([FIRST, SECOND].iter().all(|whose| sessions.take(*whose).is_none()));
         assert_eq!((sessions.gathered_bytes, sessions.cut.len()), (0, 0));
+    }
+
+    #[test]
+    fn beyond_the_bound_of_what_is_not_whole_the_longest_that_waits_ends() {
+        let mut sessions = cut();
+        // A record of which ever more comes, as no record can: the bound is of all of them.
+        let before = sessions.gathered_by(SECOND);
+        sessions.at(SECOND).work().input.push(&vec![0; TLS_GATHERED_MAX]);
+        sessions.count_gathered(SECOND, before, false);
+        assert_eq!(sessions.overdue(), Some(FIRST.0));
+        assert!(sessions.take(FIRST).is_none());
+        assert_eq!(sessions.overdue(), Some(SECOND.0), "one is not enough");
+        assert!(sessions.take(SECOND).is_none());
+        assert_eq!((sessions.overdue(), sessions.gathered_bytes), (None, 0));
     }
 
     #[test]

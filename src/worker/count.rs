@@ -143,6 +143,7 @@ impl<R: Ring> Worker<R> {
         let (sessions, awake) = self.ring.counts();
         counters.sessions.set(sessions as u64);
         counters.sessions_awake.set(awake as u64);
+        counters.gathered_bytes.set(self.ring.gathered_bytes() as u64);
         counters.handshaking.set(self.shakes.running() as u64);
         counters.handshakes_waiting.set(self.shakes.waiting() as u64);
         counters.starved_lanes.set(self.starved.count() as u64);

@@ -51,6 +51,8 @@ counters! {
         => Gauge "portcullis_worker_tls_sessions";
     counted sessions_awake: Counter, "Those among them whose keys are expanded; the others sleep"
         => Gauge "portcullis_worker_tls_awake";
+    counted gathered_bytes: Counter, "Bytes of TLS records that are not whole, or not taken yet"
+        => Gauge "portcullis_worker_tls_gathered_bytes";
     counted starved_lanes: Counter, "Places in the queue for a buffer"
         => Gauge "portcullis_worker_starved_lanes";
     ring chunks_parked, "Chunks moved out of the pool because their peer does not read"
