@@ -33,7 +33,7 @@ pub use keys::Awake;
 pub use loaded::{
     ClientCa, ListenerMaterials, LoadError, Loaded, TicketKeys, TicketsMade, UpstreamMaterials,
 };
-pub use record::{ALERT_BYTES, HEAD_BYTES, Opened, PLAIN_MAX, RECORD_MAX, TAIL_BYTES};
+pub use record::{ALERT_BYTES, HEAD_BYTES, Opened, PLAIN_MAX, RECORD_MAX, TAIL_BYTES, tail_bytes};
 pub use secured::Secured;
 pub use session::{Keys12, NoSession, SESSION_BYTES, Session};
 pub use suite::Suite;

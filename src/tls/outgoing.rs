@@ -2,7 +2,7 @@
 
 use super::fault::Alert;
 use super::keyring::Whose;
-use super::record::{ALERT_BYTES, HEAD_BYTES, PLAIN_MAX, TAIL_BYTES};
+use super::record::{ALERT_BYTES, HEAD_BYTES, PLAIN_MAX, TAIL_BYTES, tail_bytes};
 use super::secured::{Secured, done, whose};
 use super::sessions::{BROKEN, END_CANCELLED, HUNGRY, Output, Then};
 use crate::base::{BAD_RECORD, Chunk, Errno, OpKind, Operation};
@@ -11,6 +11,9 @@ use crate::ring::{Done, Ring, Token};
 /// How long a slot that is to be closed waits for close_notify to have room, in seconds.
 const CLOSE_SECONDS: u64 = 5;
 
+/// Bytes of data that are sealed for one send, at most: the kernel makes a segment of so many, and
+/// of fewer where it gets them one record at a time.
+const SEALED_MAX: u32 = 4 * PLAIN_MAX as u32;
 /// Bytes of data in a record where memory is short.
 const FEW_BYTES: u32 = 1024;
 /// And where it is shorter.
@@ -39,11 +42,11 @@ impl<R: Ring> Secured<R> {
         let (live, awake) = self.sessions.awake(whose(token));
         let memory = self.below.bytes_mut(wide);
         let place = HEAD_BYTES..HEAD_BYTES + length_bytes as usize;
-        let range = live.session.seal(awake, memory, place);
+        let (range, plain_bytes) = live.session.seal_all(awake, memory, place);
         let (start_bytes, sealed_bytes) = (range.start as u32, range.len() as u32);
         let sealed = Chunk { start_bytes, length_bytes: sealed_bytes, ..wide };
-        let (from, then) = (chunk.buffer, Then::Tell);
-        let output = Output { sealed, plain_bytes: length_bytes, from, is_given: false, then };
+        let (from, then, plain_bytes) = (chunk.buffer, Then::Tell, plain_bytes as u32);
+        let output = Output { sealed, plain_bytes, from, is_given: false, then };
         live.work().output = Some(output);
         self.below.start(token, Operation::Send(sealed));
     }
@@ -51,15 +54,17 @@ impl<R: Ring> Secured<R> {
     /// Memory in which the first bytes of a chunk are sealed, and how many: fewer where there is
     /// little of it.
     fn widen(&mut self, chunk: Chunk) -> Option<(Chunk, u32)> {
-        let (head, tail) = (HEAD_BYTES as u32, TAIL_BYTES as u32);
-        let widened = [PLAIN_MAX as u32, FEW_BYTES, FEWEST_BYTES].into_iter().find_map(|most| {
+        let (head, most) = (HEAD_BYTES as u32, chunk.length_bytes.min(SEALED_MAX));
+        let widened = [most, FEW_BYTES, FEWEST_BYTES].into_iter().find_map(|most| {
             let length_bytes = chunk.length_bytes.min(most);
+            let tail = tail_bytes(length_bytes as usize) as u32;
             let wide = self.below.widen(Chunk { length_bytes, ..chunk }, head, tail)?;
             Some((wide, length_bytes))
         });
         if widened.is_some() {
             return widened;
         }
+        let tail = TAIL_BYTES as u32;
         let most = self.below.buffer_bytes().checked_sub(head + tail).filter(|most| *most > 0)?;
         let length_bytes = chunk.length_bytes.min(PLAIN_MAX as u32).min(most);
         let plain = self.below.bytes(Chunk { length_bytes, ..chunk }).to_vec();

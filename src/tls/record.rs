@@ -23,6 +23,8 @@ const KEY_UPDATE: [u8; 5] = [24, 0, 0, 1, 0];
 pub const HEAD_BYTES: usize = HEADER + KEY_UPDATE.len() + TAIL_BYTES + HEADER;
 /// Bytes of room behind it: its type in TLS 1.3, and the tag.
 pub const TAIL_BYTES: usize = 1 + TAG_BYTES;
+/// Bytes between the data of two records, at most: with an explicit nonce.
+const GAP_MAX: usize = TAIL_BYTES + HEADER + 8;
 /// Bytes of an alert as a record, at most: with an explicit nonce.
 pub const ALERT_BYTES: usize = HEADER + 8 + 2 + TAG_BYTES;
 
@@ -39,6 +41,11 @@ const MESSAGE_HEAD: usize = 4;
 /// Levels of alerts.
 const WARNING: u8 = 1;
 const FATAL: u8 = 2;
+
+/// Bytes of room behind data that is sealed in as many records as it takes.
+pub fn tail_bytes(plain_bytes: usize) -> usize {
+    TAIL_BYTES + (plain_bytes.div_ceil(PLAIN_MAX) - 1) * GAP_MAX
+}
 
 /// What was in a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -242,7 +249,7 @@ impl Session {
         assert!(has_room, "{plain:?} in {} bytes", memory.len());
         assert!(!self.is_closed(), "data behind close_notify");
         let mut start = None;
-        if self.is_tls13() && (self.has(mark::OWES_UPDATE) || self.is_worn()) {
+        if self.is_tls13() && self.is_update_due() {
             let end = plain.start - HEADER - TAIL_BYTES;
             let message = end - KEY_UPDATE.len()..end;
             memory[message.clone()].copy_from_slice(&KEY_UPDATE);
@@ -253,6 +260,46 @@ impl Session {
         }
         let sealed = self.encrypt(awake, memory, plain, DATA);
         start.unwrap_or(sealed.start)..sealed.end
+    }
+
+    /// Seals `memory[plain]` as [`Session::seal`] does, in as many records as it takes, without a
+    /// gap between them: says where they lie, and how much of the data is in them. That is less than
+    /// all where a KeyUpdate belongs between two of them.
+    ///
+    /// # Panics
+    ///
+    /// As [`Session::seal`]; the room behind is [`tail_bytes`].
+    pub fn seal_all(
+        &mut self,
+        awake: &mut Awake,
+        memory: &mut [u8],
+        plain: Range<usize>,
+    ) -> (Range<usize>, usize) {
+        let has_room = plain.end + tail_bytes(plain.len()) <= memory.len();
+        assert!(has_room, "{plain:?} in {} bytes", memory.len());
+        let gap = HEADER + self.suite().explicit_bytes() + TAG_BYTES + usize::from(self.is_tls13());
+        let piece = |number: usize| {
+            let start = plain.start + number * PLAIN_MAX;
+            start..plain.end.min(start + PLAIN_MAX)
+        };
+        let count = plain.len().div_ceil(PLAIN_MAX);
+        for number in (1..count).rev() {
+            memory.copy_within(piece(number), piece(number).start + number * gap);
+        }
+        let mut sealed = self.seal(awake, memory, piece(0));
+        for number in 1..count {
+            if self.is_update_due() {
+                return (sealed, number * PLAIN_MAX);
+            }
+            let at = piece(number).start + number * gap..piece(number).end + number * gap;
+            sealed.end = self.encrypt(awake, memory, at, DATA).end;
+        }
+        (sealed, plain.len())
+    }
+
+    /// Whether a KeyUpdate goes before the next record. In TLS 1.2 there is none.
+    fn is_update_due(&self) -> bool {
+        self.has(mark::OWES_UPDATE) || self.is_worn()
     }
 
     /// Writes an alert as a record at the front of `memory`, and says how many bytes it has: 0 if

@@ -2,7 +2,9 @@
 
 use std::io::{Read, Write};
 
-use portcullis::tls::{Awake, HEAD_BYTES, Opened, PLAIN_MAX, Session, Suite, TAIL_BYTES};
+use portcullis::tls::{
+    Awake, HEAD_BYTES, Opened, PLAIN_MAX, Session, Suite, TAIL_BYTES, tail_bytes,
+};
 use rustls::Connection;
 
 use crate::peer::{ENDS, End, shake, suites, take};
@@ -51,6 +53,30 @@ impl Talk {
         self.peer.reader().read_exact(&mut got).expect("all of it");
         assert!(got == data, "{} bytes, {:?}", data.len(), self.session);
         records(&self.session, sealed).len()
+    }
+
+    /// What we seal, as many records at once as can be: how many that is each time.
+    pub(crate) fn say_all(&mut self, data: &[u8]) -> Vec<usize> {
+        let (mut said, mut counts) = (0, Vec::new());
+        while said < data.len() {
+            self.rest();
+            let rest = &data[said..];
+            let mut memory = [&[0; HEAD_BYTES], rest, &vec![0; tail_bytes(rest.len())]].concat();
+            let plain = HEAD_BYTES..HEAD_BYTES + rest.len();
+            let (sealed, bytes) = self.session.seal_all(&mut self.awake, &mut memory, plain);
+            let records = records(&self.session, &memory[sealed]);
+            let mut got: Vec<u8> = Vec::new();
+            for record in &records {
+                self.give(record);
+                let mut part = [0; PLAIN_MAX];
+                let count = self.peer.reader().read(&mut part).unwrap_or(0); // of a KeyUpdate
+                got.extend(&part[..count]);
+            }
+            assert!(got == rest[..bytes], "{bytes} of {} bytes, {:?}", rest.len(), self.session);
+            said += bytes;
+            counts.push(records.len());
+        }
+        counts
     }
 
     pub(crate) fn give(&mut self, sealed: &[u8]) {
@@ -116,6 +142,19 @@ fn every_suite_carries_data_both_ways_also_asleep_and_moved() {
             for bytes in [1, 2, 15, 16, 17, 255, 1400, PLAIN_MAX - 1, PLAIN_MAX] {
                 assert_eq!(talk.say(&data(bytes)), 1);
                 talk.hear(&data(bytes));
+            }
+        }
+    }
+}
+
+#[test]
+fn more_than_a_record_holds_is_sealed_at_once() {
+    for (suite, end) in suites().flat_map(|suite| ENDS.map(|end| (suite, end))) {
+        for between in [Between::Nothing, Between::Move] {
+            let mut talk = Talk::new(suite, end, between);
+            for bytes in [1, PLAIN_MAX, PLAIN_MAX + 1, 3 * PLAIN_MAX - 1, 4 * PLAIN_MAX] {
+                assert_eq!(talk.say_all(&data(bytes)), [bytes.div_ceil(PLAIN_MAX)], "{suite:?}");
+                talk.hear(&data(100));
             }
         }
     }

@@ -1,6 +1,6 @@
 //! Keys change, by the peer at any record and by us before a key has sealed too much.
 
-use portcullis::tls::{Awake, Fault, Session};
+use portcullis::tls::{Awake, Fault, PLAIN_MAX, Session};
 
 use crate::peer::{ENDS, End, shake, suites};
 use crate::talk::{Between, Talk, data, records};
@@ -65,6 +65,18 @@ fn both_change_their_keys_at_the_same_time() {
             talk.hear(&data(nth));
         }
     }
+}
+
+#[test]
+fn a_key_changes_between_records_that_could_be_sealed_at_once() {
+    let suite = suites().next().expect("one");
+    let mut talk = Talk::new(suite, End::Server, Between::Nothing);
+    talk.session.lower_limit(3);
+    let data = data(4 * PLAIN_MAX);
+    let counts: Vec<Vec<usize>> = (0..8).map(|_| talk.say_all(&data)).collect();
+    assert!(counts.iter().any(|goes| goes.len() > 1), "a key ends amid data: {counts:?}");
+    let records = counts.iter().flatten().sum::<usize>();
+    assert!(records > 4 * counts.len(), "KeyUpdates beside the data: {counts:?}");
 }
 
 #[test]
