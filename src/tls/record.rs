@@ -263,8 +263,8 @@ impl Session {
     }
 
     /// Seals `memory[plain]` as [`Session::seal`] does, in as many records as it takes, without a
-    /// gap between them: says where they lie, and how much of the data is in them. That is less than
-    /// all where a KeyUpdate belongs between two of them.
+    /// gap between them: says where they lie, and how much of the data is in them. That is less
+    /// than all where a KeyUpdate belongs between two of them.
     ///
     /// # Panics
     ///
