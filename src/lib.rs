@@ -12,6 +12,7 @@ pub mod client;
 pub mod config;
 pub mod conn;
 pub mod control;
+pub mod courier;
 pub mod discovery;
 pub mod doctor;
 pub mod gateway;

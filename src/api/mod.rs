@@ -6,12 +6,14 @@
 
 pub mod conns;
 pub mod drain;
+pub mod handover;
 pub mod history;
 pub mod patience;
 pub mod reload;
 mod request;
 pub mod servers;
 pub mod steer;
+pub mod upgrade;
 
 pub use request::{
     DUMP_PATH, IDENTITY_FIELD, IDENTITY_HEADER, Method, Request, SCHEMA, STATUS_PATH,

@@ -19,6 +19,8 @@ pub const CLIENT: Duration = Duration::from_secs(40);
 /// For the answer of each gateway of which one is to be chosen: the others are not held up by one
 /// that stands still.
 pub const SURVEY: Duration = Duration::from_secs(2);
+/// For the outcome of an upgrade, whose steps have bounds of their own.
+pub const UPGRADE: Duration = Duration::from_secs(1800);
 /// From the start of a connection to the control plane to its end: a client that wants more time
 /// connects again.
 pub const CONNECTION: Duration = Duration::from_secs(60);

@@ -83,7 +83,7 @@ impl Takes {
         match self {
             Takes::Live => "at once",
             Takes::NewConnections => "new connections",
-            Takes::Restart => "needs a restart",
+            Takes::Restart => "needs `portcullis upgrade`",
         }
     }
 }

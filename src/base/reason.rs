@@ -46,11 +46,13 @@ pub enum Reason {
     SourceLimit,
     /// A handshake of TLS failed, a record was wrong, or a stream ended without its end.
     BadTls,
+    /// Bytes of it were in the hands of a successor that failed.
+    LostWithSuccessor,
 }
 
 impl Reason {
     /// Every reason, in the order of its number.
-    pub const ALL: [Reason; 21] = [
+    pub const ALL: [Reason; 22] = [
         Reason::ClosedByClient,
         Reason::ClosedByServer,
         Reason::ClientReset,
@@ -72,6 +74,7 @@ impl Reason {
         Reason::Denied,
         Reason::SourceLimit,
         Reason::BadTls,
+        Reason::LostWithSuccessor,
     ];
 
     /// The word that stands in logs and metrics.
@@ -98,6 +101,7 @@ impl Reason {
             Reason::Denied => "denied",
             Reason::SourceLimit => "source-limit",
             Reason::BadTls => "bad-tls",
+            Reason::LostWithSuccessor => "lost-with-successor",
         }
     }
 }

@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
+use rustix::time::{ClockId, clock_gettime};
+
 /// Milliseconds since the gateway's clock began.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Millis(pub u64);
@@ -85,6 +87,24 @@ impl Clock {
         Clock::System(Instant::now())
     }
 
+    /// The clock of another process of this host, which read zero at this moment of
+    /// `CLOCK_MONOTONIC`, in nanoseconds.
+    pub fn of_origin(nanos: u64) -> Clock {
+        let (now, elapsed) = (Instant::now(), monotonic_nanos().saturating_sub(nanos));
+        Clock::System(now.checked_sub(Duration::from_nanos(elapsed)).unwrap_or(now))
+    }
+
+    /// The moment of `CLOCK_MONOTONIC` at which it read zero, in nanoseconds.
+    pub fn origin_nanos(&self) -> u64 {
+        match self {
+            Clock::System(start) => {
+                let elapsed = u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX);
+                monotonic_nanos().saturating_sub(elapsed)
+            }
+            Clock::Simulated(_) => 0,
+        }
+    }
+
     /// The present moment.
     pub fn now(&self) -> Millis {
         self.micros().millis()
@@ -112,9 +132,25 @@ impl Clock {
     }
 }
 
+/// `CLOCK_MONOTONIC`, which an [`Instant`] reads, too, but does not tell.
+fn monotonic_nanos() -> u64 {
+    let now = clock_gettime(ClockId::Monotonic);
+    u64::try_from(i128::from(now.tv_sec) * 1_000_000_000 + i128::from(now.tv_nsec)).unwrap_or(0)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_clock_of_anothers_origin_shows_the_same_moment() {
+        let one = Clock::system();
+        let other = Clock::of_origin(one.origin_nanos());
+        let before = one.micros();
+        let between = other.micros();
+        // Each conversion reads two clocks, one after the other.
+        assert!(between.0 + 1_000_000 >= before.0 && before.0 + 1_000_000 >= between.0);
+    }
 
     #[test]
     fn what_is_due_at_a_moment_is_never_early() {

@@ -16,6 +16,7 @@ use super::drain::{DrainArguments, drain};
 use super::instance::{Instance, asked, of_gateway, one_line};
 use super::outcome::Outcome;
 use super::servers::ServersCommand;
+use super::upgrade::{UpgradeArguments, upgrade};
 use crate::api::conns::{CountConns, DryRun, Kill, ListConns};
 use crate::api::reload::Reload;
 use crate::api::steer::{SetListener, SetServer, Share};
@@ -204,6 +205,26 @@ pub enum AdminCommand {
         #[command(flatten)]
         instance: Instance,
     },
+    /// Have a new process take everything over, open connections with it: a new version, or keys
+    /// that no reload can change
+    #[command(
+        after_help = "Nobody is disconnected. The new process gets the listening sockets and the \
+        connections, and serves for a while before the old one ends. If it fails before that, \
+        the old one takes everything back. SIGUSR2 does the same, and the log has the outcome.\n\
+        Exits with 1 when the upgrade was taken back, and with 2 when the config is wrong.\n\
+        Examples:\n  \
+        portcullis upgrade                         the program and the file that are there now\n  \
+        portcullis upgrade --binary ./portcullis --probation 10s\n  \
+        portcullis upgrade --abort"
+    )]
+    Upgrade {
+        /// To what, and how.
+        #[command(flatten)]
+        arguments: UpgradeArguments,
+        /// Which gateway.
+        #[command(flatten)]
+        instance: Instance,
+    },
     /// Write one text for a bug report: doctor, config, metrics, what happened last; no addresses
     #[command(after_help = "Look at it before you send it: names and paths are as they are.\n\
         Example: portcullis dump --output dump.txt")]
@@ -293,6 +314,10 @@ pub(super) fn perform(command: AdminCommand) -> Outcome {
         AdminCommand::Reload { dry_run, allow_partial, reset, json, instance } => {
             let request = Reload { allow_partial, dry_run, reset };
             of_gateway(&instance, json, |gateway| reload(gateway, &request, json))
+        }
+        AdminCommand::Upgrade { arguments, instance } => {
+            let json = arguments.json;
+            of_gateway(&instance, json, |gateway| upgrade(gateway, arguments))
         }
         AdminCommand::Dump { output, instance } => dump(output.as_deref(), &instance),
     }

@@ -5,6 +5,7 @@ mod drain;
 mod instance;
 mod outcome;
 mod servers;
+mod upgrade;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -16,6 +17,7 @@ use clap_complete::Shell;
 pub use admin::{AdminCommand, ListenerAction, ServerAction};
 pub use drain::DrainArguments;
 pub use instance::Instance;
+pub use upgrade::UpgradeArguments;
 
 use crate::base::{Clock, version};
 use crate::config::{self, Config, ConfigErrors, LogFormat};
@@ -54,6 +56,9 @@ pub enum Command {
         /// The config file [default: none: 127.0.0.1:7000 answers with an echo]
         #[arg(long, value_name = "FILE")]
         config: Option<PathBuf>,
+        /// A gateway hands over to this process, over standard input
+        #[arg(long, hide = true)]
+        successor: bool,
     },
     /// Say whether a config file is right, and every line that is not
     #[command(after_help = "What it names and this host lacks is a warning.")]
@@ -109,7 +114,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 fn perform(command: Command) -> Outcome {
     match command {
-        Command::Run { config } => run(config),
+        Command::Run { config, successor } => run(config, successor),
         Command::Doctor { config, connections, json } => match load(config) {
             Ok(config) => {
                 let diagnosis = gateway::diagnose(&config, connections);
@@ -134,10 +139,17 @@ fn perform(command: Command) -> Outcome {
 }
 
 /// The gateway, until its end. Where its log is for programs, so is what ends it at once.
-fn run(path: Option<PathBuf>) -> Outcome {
+fn run(path: Option<PathBuf>, successor: bool) -> Outcome {
+    let handed = match successor.then(gateway::Handed::receive).transpose() {
+        Ok(handed) => handed,
+        Err(error) => return Outcome::Failed(error.to_string()),
+    };
     let config = match load(path.clone()) {
         Ok(config) => config,
         Err(errors) => {
+            if let Some(handed) = &handed {
+                handed.refuse(USAGE, &errors.to_string());
+            }
             let format = path.map_or(LogFormat::Text, |path| Config::log_format(&path));
             if format == LogFormat::Text {
                 return Outcome::Config(errors);
@@ -147,7 +159,7 @@ fn run(path: Option<PathBuf>) -> Outcome {
         }
     };
     let format = config.log.format;
-    match gateway::run(config, path.as_deref()) {
+    match gateway::run(config, path.as_deref(), handed) {
         Ok(()) => Outcome::Done,
         Err(error) if format == LogFormat::Text => Outcome::Failed(error.to_string()),
         Err(_) => Outcome::Logged(FAILED),

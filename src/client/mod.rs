@@ -61,6 +61,11 @@ impl Client {
         Client { patience: patience::SURVEY, ..self.clone() }
     }
 
+    /// The same for a request that may take minutes.
+    pub fn patient(&self) -> Client {
+        Client { patience: patience::UPGRADE, ..self.clone() }
+    }
+
     /// Which gateway it is, once it has answered.
     pub fn identity(&self) -> Option<Identity> {
         self.identity.get().cloned()

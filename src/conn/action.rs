@@ -92,6 +92,12 @@ pub enum Event {
     AddressesWanted(Side),
     /// This is to show from now on whether the server is gone.
     GuardDue(Guard),
+    /// It is to go to another process, as far as it can: [`Action::Departed`] then.
+    Depart,
+    /// It stays after all.
+    Stay,
+    /// It lived on in another process and is over there: what is left of it here is let go.
+    Gone,
 }
 
 /// The event that a connection waits for, which decides its timeout.
@@ -213,6 +219,8 @@ pub enum Action {
     AwaitBuffer(Side),
     /// No lane splices any more, for now.
     EndSplices,
+    /// Nothing of it is in flight: another process may have it.
+    Departed,
     /// The slots are empty, nothing is in flight: the connection is over.
     Vacate(Reason),
 }

@@ -89,7 +89,8 @@ impl Connection {
         actions: &mut Actions,
     ) {
         match self.phase {
-            Phase::Vacant | Phase::Ending(_) => return,
+            // Another process has it, and it ends there.
+            Phase::Vacant | Phase::Departed | Phase::Ending(_) => return,
             Phase::Delivering { .. } => return self.end_delivery(actions),
             _ => {}
         }
@@ -114,7 +115,7 @@ impl Connection {
     }
 
     pub(super) fn is_joined_to_server(&self) -> bool {
-        self.phase == Phase::Joined && self.wiring == Wiring::Pair
+        self.is_joined() && self.wiring == Wiring::Pair
     }
 
     /// Bytes of `source` are known to be there although it is ending: their receive beat its cancel
@@ -143,6 +144,7 @@ impl Connection {
             (Phase::Connecting, Patience::Connect) => self.give_server_up(actions),
             (Phase::Asking, Patience::Connect) => self.unanswered(Lapse::Late, actions),
             (Phase::Retrying, Patience::Retirement) => self.cancel(Side::Upstream, actions),
+            (Phase::Departing, Patience::Retirement) => self.give_waits_up(actions),
             (Phase::Ending(Stage::Retiring), Patience::Retirement) => {
                 self.cancel(Side::Client, actions);
                 self.cancel(Side::Upstream, actions);

@@ -29,6 +29,9 @@
 //! server has room for one more connection, or the client's address is asked for. Where the server
 //! is to be asked first, Asking stands before Joined; a server that does not agree has failed.
 //!
+//! On its way to another process a connection leaves Joined for Departing, and then Departed, from
+//! where it comes back or is Gone (`departure`).
+//!
 //! `preface`, `opening` and `saying` lead up to Joined, `relay` moves bytes within it, `delivery`
 //! and `ending` lead out of it. An error of a socket is delivered once, to whichever operation runs
 //! first, so any failed operation marks its side as reset, and a receive of 0 on such a side is no
@@ -36,6 +39,8 @@
 
 mod action;
 mod delivery;
+mod departure;
+mod dropping;
 mod ending;
 mod header;
 mod lane;
@@ -49,6 +54,7 @@ mod silent;
 
 pub use crate::base::Reason;
 pub use action::{Action, Actions, Event, Lapse, Patience};
+pub use departure::Passport;
 pub use lane::{Input, Lane};
 pub use opening::is_pressure;
 
@@ -124,6 +130,10 @@ pub enum Phase {
     Retrying,
     /// Bytes flow.
     Joined,
+    /// It is to go to another process: what waits is given up, and nothing new begins to wait.
+    Departing,
+    /// Nothing of it is in flight, and its sockets may be read by another process.
+    Departed,
     /// The side across was reset. This side gets the reset once it has acknowledged everything.
     Delivering {
         /// The side that gets the reset.
@@ -248,6 +258,12 @@ impl Connection {
             }
             Event::AddressesWanted(side) => self.ask_addresses(side, &mut actions),
             Event::GuardDue(guard) => self.guard(guard, &mut actions),
+            Event::Depart => self.depart(&mut actions),
+            Event::Stay => self.stay(&mut actions),
+            Event::Gone => self.gone(&mut actions),
+        }
+        if self.phase == Phase::Departing {
+            self.advance_departure(&mut actions);
         }
         if let Phase::Ending(_) = self.phase {
             self.advance_ending(&mut actions);
@@ -299,13 +315,15 @@ impl Connection {
                 Phase::Held { .. } | Phase::Preface { .. } | Phase::Silent { .. },
                 OpKind::WatchHangup,
             ) => self.hung_up_while_held(result, actions),
-            (Phase::Joined | Phase::Preface { .. }, OpKind::WaitWritable) => {
+            (Phase::Joined | Phase::Departing | Phase::Preface { .. }, OpKind::WaitWritable) => {
                 self.writable(side, actions);
             }
-            (Phase::Joined, OpKind::Shutdown) => self.shut_down(side, result, actions),
+            (Phase::Joined | Phase::Departing, OpKind::Shutdown) => {
+                self.shut_down(side, result, actions);
+            }
             // It cancelled receives, which complete by themselves.
-            (Phase::Joined | Phase::Delivering { .. }, OpKind::Cancel) => {}
-            (Phase::Joined | Phase::Delivering { .. }, OpKind::WatchHangup) => {
+            (Phase::Joined | Phase::Departing | Phase::Delivering { .. }, OpKind::Cancel) => {}
+            (Phase::Joined | Phase::Departing | Phase::Delivering { .. }, OpKind::WatchHangup) => {
                 self.hung_up(side, result, actions);
             }
             (Phase::Delivering { .. }, OpKind::WaitWritable | OpKind::Shutdown) => {}
@@ -319,16 +337,18 @@ impl Connection {
     /// The event that it waits for now, which decides its timeout.
     pub fn patience(&self) -> Patience {
         match self.phase {
-            Phase::Vacant | Phase::Meeting | Phase::Opening | Phase::Pressed(Shortage::Address) => {
-                Patience::Unbounded
-            }
+            Phase::Vacant
+            | Phase::Meeting
+            | Phase::Opening
+            | Phase::Pressed(Shortage::Address)
+            | Phase::Departed => Patience::Unbounded,
             Phase::Preface { .. } => Patience::Preface,
             Phase::Silent { .. } => Patience::Silence,
             Phase::Held { .. } => Patience::Hold,
             Phase::Pressed(Shortage::Kernel) => Patience::Pressure,
             Phase::Pressed(Shortage::Room) => Patience::Room,
             Phase::Connecting | Phase::Asking => Patience::Connect,
-            Phase::Retrying | Phase::Ending(_) => Patience::Retirement,
+            Phase::Retrying | Phase::Departing | Phase::Ending(_) => Patience::Retirement,
             Phase::Delivering { to, .. } if self.in_flight[to].has(OpKind::Unacknowledged) => {
                 Patience::Unbounded
             }
@@ -346,9 +366,10 @@ impl Connection {
     /// no longer given up for another, once it is joined.
     pub fn has_addresses(&self, side: Side) -> bool {
         match (self.phase, side) {
-            (Phase::Vacant | Phase::Ending(_), _) => false,
+            // The kernel is to have nothing of a departed one in flight.
+            (Phase::Vacant | Phase::Departed | Phase::Ending(_), _) => false,
             (_, Side::Client) => true,
-            (Phase::Joined | Phase::Delivering { .. }, Side::Upstream) => {
+            (Phase::Joined | Phase::Departing | Phase::Delivering { .. }, Side::Upstream) => {
                 self.wiring == Wiring::Pair
             }
             (_, Side::Upstream) => false,

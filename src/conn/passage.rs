@@ -67,6 +67,12 @@ impl Passage {
         }
     }
 
+    /// Nothing is to come before what its source says.
+    pub(super) fn is_plain(self) -> bool {
+        let is_first = self.is_kept() || self.is_headed() || self == Passage::ASKED;
+        !is_first
+    }
+
     fn state(self) -> u8 {
         self.0 & !COUNT
     }

@@ -27,12 +27,18 @@ fn says_nothing(error: Errno) -> bool {
 
 impl Connection {
     pub(super) fn wait_readable(&mut self, source: Side, actions: &mut Actions) {
+        if self.rests(source) {
+            return;
+        }
         self.lanes[source] = Lane::Waiting;
         self.start(source, Operation::WaitReadable, actions);
     }
 
     /// Takes what comes next: of what is kept of a preface, by a splice, or by a receive.
     pub(super) fn receive(&mut self, source: Side, actions: &mut Actions) {
+        if self.rests(source) {
+            return;
+        }
         if self.passages[source].is_kept() {
             self.lanes[source] = Lane::Receiving;
             return actions.list.push(Action::Recall);
@@ -68,6 +74,9 @@ impl Connection {
     fn stall(&mut self, source: Side, chunk: Chunk, actions: &mut Actions) {
         let sink = self.sink_of(source);
         self.lanes[source] = Lane::Stalled(chunk);
+        if self.stalls_for_departure(source) {
+            return;
+        }
         actions.list.push(Action::Stalled(sink, chunk));
         self.start(sink, Operation::WaitWritable, actions);
         if self.wiring == Wiring::Pair {
@@ -90,7 +99,8 @@ impl Connection {
     /// Watches for a reset of a side from which nothing is being read. The watch stays until the
     /// connection goes quiet: a lane that stalled once does so again.
     pub(super) fn watch(&mut self, side: Side, actions: &mut Actions) {
-        if !self.in_flight[side].has(OpKind::WatchHangup) {
+        let departs = self.phase == Phase::Departing;
+        if !departs && !self.in_flight[side].has(OpKind::WatchHangup) {
             self.start(side, Operation::WatchHangup, actions);
         }
     }
@@ -103,7 +113,7 @@ impl Connection {
     ) {
         match self.phase {
             // Whatever woke it, the receive says what it is: data, a FIN, an error.
-            Phase::Joined if self.lanes[source] == Lane::Waiting => {
+            _ if self.is_joined() && self.lanes[source] == Lane::Waiting => {
                 self.passages[source].wake();
                 self.receive(source, actions);
             }
@@ -136,7 +146,7 @@ impl Connection {
         if lane == Lane::Dropping {
             return self.dropped(source, result, buffer, actions);
         }
-        if self.phase != Phase::Joined || !matches!(lane, Lane::Receiving | Lane::Splicing) {
+        if !self.is_joined() || !matches!(lane, Lane::Receiving | Lane::Splicing) {
             // Cancelled, or its lane died: the data beat the cancel and has nowhere to go.
             actions.list.extend(buffer.map(Action::Release));
             if buffer.is_some() || result == Err(Errno::ENOBUFS) {
@@ -193,6 +203,9 @@ impl Connection {
 
     /// There are bytes, and no buffer for them.
     pub(super) fn starve(&mut self, source: Side, actions: &mut Actions) {
+        if self.rests(source) {
+            return;
+        }
         self.lanes[source] = Lane::Starved;
         actions.list.push(Action::AwaitBuffer(source));
         self.watch(source, actions);
@@ -225,36 +238,8 @@ impl Connection {
         }
     }
 
-    /// Bytes came that have no sink any more, in Joined or Delivering; an ending has no such lane.
-    fn dropped(
-        &mut self,
-        source: Side,
-        result: Result<u32, Errno>,
-        buffer: Option<Buffer>,
-        actions: &mut Actions,
-    ) {
-        actions.list.extend(buffer.map(Action::Release));
-        self.stop_splicing(source, Passage::COPIED, actions);
-        match result {
-            Ok(0) => {
-                self.lanes[source] = Lane::Dead;
-                if self.input[source] == Input::Open {
-                    self.input[source] = Input::Ended;
-                }
-            }
-            Ok(_) | Err(Errno::EINTR | Errno::EMFILE) => {
-                self.start(source, Operation::Receive, actions)
-            }
-            Err(Errno::ENOBUFS) => actions.list.push(Action::AwaitBuffer(source)),
-            Err(Errno::EAGAIN | Errno::ECANCELED) => {
-                self.start(source, Operation::WaitReadable, actions)
-            }
-            Err(_) => self.mark_reset(source, actions),
-        }
-    }
-
     /// The lane's bytes are copied from now on; nothing of it is in a pipe.
-    fn stop_splicing(&mut self, source: Side, passage: Passage, actions: &mut Actions) {
+    pub(super) fn stop_splicing(&mut self, source: Side, passage: Passage, actions: &mut Actions) {
         let before = std::mem::replace(&mut self.passages[source], passage);
         if !before.is_copied() && self.passages[source.other()].is_copied() {
             actions.list.push(Action::EndSplices);
@@ -293,7 +278,7 @@ impl Connection {
             result,
             Ok(_) | Err(Errno::EAGAIN | Errno::EINTR | Errno::ENOBUFS | Errno::ENOMEM)
         );
-        let Some(rest) = rest.filter(|_| self.phase == Phase::Joined && !failed) else {
+        let Some(rest) = rest.filter(|_| self.is_joined() && !failed) else {
             actions.list.push(Action::Release(chunk.buffer));
             return self.chunk_gone(source, sink, failed, actions);
         };
@@ -318,17 +303,21 @@ impl Connection {
     fn chunk_gone(&mut self, source: Side, sink: Side, failed: bool, actions: &mut Actions) {
         self.lanes[source] = Lane::Dead;
         match self.phase {
-            Phase::Joined if !failed && self.is_awaited_behind_header(source) => {
+            _ if !self.is_joined() => {
+                if let Phase::Delivering { .. } = self.phase {
+                    self.drop_bytes(source, actions);
+                }
+            }
+            _ if !failed && self.is_awaited_behind_header(source) => {
                 self.lanes[source] = Lane::Waiting;
                 self.resolve_unsure(sink, actions);
             }
-            Phase::Joined if !failed => {
+            _ if !failed => {
                 self.receive(source, actions);
                 self.resolve_unsure(sink, actions);
             }
-            Phase::Joined if self.input[sink] != Input::Reset => self.mark_reset(sink, actions),
-            Phase::Joined | Phase::Delivering { .. } => self.drop_bytes(source, actions),
-            _ => {}
+            _ if self.input[sink] != Input::Reset => self.mark_reset(sink, actions),
+            _ => self.drop_bytes(source, actions),
         }
     }
 
@@ -362,7 +351,7 @@ impl Connection {
 
     /// The send that an ending waited for went well, so the ending was a FIN.
     fn resolve_unsure(&mut self, side: Side, actions: &mut Actions) {
-        if self.phase == Phase::Joined && self.input[side] == Input::Unsure {
+        if self.is_joined() && self.input[side] == Input::Unsure {
             self.input_ended(side, actions);
         }
     }
@@ -434,8 +423,8 @@ impl Connection {
             self.mark_reset(side, actions);
         } else if self.wiring == Wiring::Hold && result.is_ok_and(|bits| bits & POLL_ENDED != 0) {
             self.close(actions);
-        } else if !self.in_flight[side].has(OpKind::WatchHangup) {
-            self.start(side, Operation::WatchHangup, actions);
+        } else {
+            self.watch(side, actions);
         }
     }
 
@@ -451,6 +440,8 @@ impl Connection {
     /// before is still read and delivered; what was meant for it is not deliverable, so it is read
     /// and dropped.
     pub(super) fn mark_reset(&mut self, side: Side, actions: &mut Actions) {
+        // The process that hears of it passes it on.
+        self.stay(actions);
         let before = std::mem::replace(&mut self.input[side], Input::Reset);
         if before == Input::Reset {
             return;
@@ -468,31 +459,6 @@ impl Connection {
         self.drop_bytes(side.other(), actions);
         if matches!(before, Input::Ended | Input::Unsure) {
             self.pass_reset_on(side, actions);
-        }
-    }
-
-    /// The sink of `source` is gone while the connection goes on.
-    fn drop_bytes(&mut self, source: Side, actions: &mut Actions) {
-        match self.lanes[source] {
-            // It is released by its completion, which comes back here.
-            Lane::Sending(_) => return,
-            Lane::Stalled(chunk) => actions.list.push(Action::Release(chunk.buffer)),
-            Lane::Finishing | Lane::Finished => return, // Nothing comes any more.
-            _ => {}
-        }
-        if self.input[source] != Input::Open {
-            self.lanes[source] = Lane::Dead;
-            return;
-        }
-        self.lanes[source] = Lane::Dropping;
-        self.go_on_dropping(source, actions);
-    }
-
-    /// Reads on, unless something is under way that brings what comes next.
-    fn go_on_dropping(&mut self, source: Side, actions: &mut Actions) {
-        let reads = [OpKind::WaitReadable, OpKind::Receive, OpKind::Splice];
-        if !reads.iter().any(|&kind| self.in_flight[source].has(kind)) {
-            self.start(source, Operation::Receive, actions);
         }
     }
 }

@@ -133,6 +133,8 @@ pub enum Ask {
     Drain(Leave, oneshot::Sender<Result<(), String>>),
     /// Cancel that.
     Cancel(oneshot::Sender<Result<(), String>>),
+    /// A successor has everything: end, and touch nothing.
+    Succeeded,
 }
 
 /// Every drain under way. Only the control thread takes the lock while the gateway runs.

@@ -45,6 +45,15 @@ impl Events {
         kept.push_back(event);
     }
 
+    /// Those of a predecessor come before these.
+    pub(super) fn resume(&self, before: Vec<Event>) {
+        let mut kept = self.kept();
+        let own = std::mem::take(&mut *kept);
+        let all: Vec<Event> = before.into_iter().chain(own).collect();
+        kept.extend(all.into_iter().rev().take(KEPT));
+        kept.make_contiguous().reverse();
+    }
+
     /// All that are kept, the oldest first.
     pub(super) fn all(&self) -> Vec<Event> {
         self.kept().iter().cloned().collect()

@@ -1,6 +1,9 @@
 //! What the control plane needs of the gateway below the workers: its file and its sockets.
 
 use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -68,6 +71,32 @@ pub trait Ground: fmt::Debug + Send {
 
     /// Whether that gateway waits no more: it listens, or it has ended.
     fn is_succeeded(&mut self) -> bool;
+
+    /// What it listens on, for a successor, which listens there, too.
+    ///
+    /// # Errors
+    /// When there are no descriptors left.
+    fn passive(&self) -> io::Result<Vec<Passive>>;
+
+    /// The locks are this process's from here on, and say so.
+    fn sign_locks(&self);
+}
+
+/// The passive sockets of an address, for a successor.
+#[derive(Debug)]
+pub struct Passive {
+    /// The listener's name.
+    pub listener: String,
+    /// The address as the config has it.
+    pub asked: SocketAddr,
+    /// The address that it is.
+    pub address: SocketAddr,
+    /// Somebody else has them, too.
+    pub inherited: bool,
+    /// Each queue once.
+    pub sockets: Vec<PassiveSocket>,
+    /// Where the lock of the address is, and its file.
+    pub lock: Option<(PathBuf, OwnedFd)>,
 }
 
 /// Why there is no config to be read.

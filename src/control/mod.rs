@@ -10,11 +10,14 @@
 //! - `drains` — the drains under way
 //! - `ground` — the file and the sockets of the gateway, as a reload needs them
 //! - `reopen` — the sockets of the control plane, as a reload needs them
+//! - `spawner` — starts processes with the priority of the workers
+//! - `underway` — the upgrade under way, which can be aborted
 //! - `secrets` — keys of TLS stay out of core dumps
 //! - `state/` — the state that all parts share: the view of the topology, readings, permits
 //! - `change` — going over to another topology
 //! - `closing` — the end of connections of servers that are down
 //! - `searching` — what searches for servers find
+//! - `upgrade/` — everything goes to a successor process, or comes from a predecessor
 //! - `verbs/` — the requests of the admin socket, each beside its route
 //! - `endpoints/` — the sockets: HTTP with everything bounded, the admin and the status server
 //! - `limits` — limits that are reached, and that are no longer
@@ -39,15 +42,19 @@ mod plane;
 mod reopen;
 mod searching;
 mod secrets;
+mod spawner;
 mod state;
+mod underway;
+mod upgrade;
 mod verbs;
 
 pub use drains::Drains;
 pub use endpoints::{AdminEndpoint, AdminError, Endpoints, Hosts, StatusEndpoint, StatusError};
 pub use events::Events;
-pub use ground::{Ground, Unread};
+pub use ground::{Ground, Passive, Unread};
 pub use handle::{Ending, Exit, WorkerHandle};
 pub use plane::{Outcome, Parts, run, runtime};
 pub use searching::{Searching, begin as begin_searches};
 pub use secrets::guard_secrets;
 pub use state::{Present, Sentry, Sets, Sources, View};
+pub use upgrade::{Broken, Channel, Succession};

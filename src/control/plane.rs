@@ -20,11 +20,14 @@ use super::handle::{Ending, Exit};
 use super::limits::Limits;
 use super::networks::watch_networks;
 use super::searching::take_found;
+use super::spawner::Spawner;
 use super::state::{ControlState, LOOK_EVERY, Preambles, Scene, Shortages, Sources, Stage};
-use super::verbs::by_signal;
+use super::upgrade::Succession;
+use super::verbs::{by_signal, upgrade_by_signal};
 use crate::base::{Errno, Millis};
 use crate::discovery::Found;
 use crate::doctor::count;
+use crate::host::service_manager::{say_ready, say_stopping};
 use crate::host::signals;
 use crate::metrics::reading::Severity;
 use crate::ring::patient;
@@ -41,6 +44,10 @@ pub enum Outcome {
     Forced,
     /// A worker ended by itself.
     WorkerLost,
+    /// A successor has everything.
+    Succeeded,
+    /// The predecessor does not hand over, or a worker was lost before it had: what came is its.
+    NotTaken,
 }
 
 /// Within this time of a signal, another of its kind repeats it and asks for nothing more:
@@ -71,6 +78,8 @@ pub struct Parts {
     pub endpoints: Endpoints,
     /// The servers that searches find.
     pub found: UnboundedReceiver<Found>,
+    /// A predecessor hands over; `None`: it serves from the start on.
+    pub succession: Option<Succession>,
 }
 
 /// Makes the control plane's runtime for the calling thread. It takes a ring, so it is made before
@@ -95,11 +104,13 @@ pub fn run(
     parts: Parts,
     ready: impl FnOnce(),
 ) -> std::io::Result<Outcome> {
-    let Parts { ground, exits, endpoints, found } = parts;
+    let Parts { ground, exits, endpoints, found, succession } = parts;
+    let spawner = Spawner::start()?;
     yield_to_workers();
     runtime.block_on(async {
         let (ask, asks) = unbounded_channel();
         let state = ControlState::new(sources, ground, ask);
+        state.set_spawner(spawner);
         let serving = endpoints.serve(&state);
         let mut plane = Plane::new(state.clone(), exits, asks, serving)?;
         tokio_uring::spawn(take_found(state.clone(), found));
@@ -108,6 +119,11 @@ pub fn run(
         tokio_uring::spawn(look_each_second(state.clone()));
         tokio_uring::spawn(watch_crowds(state.clone()));
         tokio_uring::spawn(watch_networks(state.clone()));
+        if let Some(succession) = succession
+            && !plane.succeed(succession).await
+        {
+            return Ok(Outcome::NotTaken);
+        }
         state.enter(Stage::Ready);
         ready();
         let outcome = loop {
@@ -258,6 +274,7 @@ impl Plane {
                         self.say_draining(asker);
                         return Event::Leave(leave, Some(reply));
                     }
+                    (Ask::Succeeded, _) => return Event::Lost(Outcome::Succeeded),
                     (Ask::Cancel(reply), _) => {
                         // The asker may be gone.
                         let _ = reply.send(Err("the gateway does not drain".to_owned()));
@@ -265,7 +282,7 @@ impl Plane {
                 },
                 _ = self.hang_up.recv() => by_signal(&self.state),
                 _ = self.user1.recv() => self.state.reopen_logs(),
-                _ = self.user2.recv() => refuse("SIGUSR2", "upgrade"),
+                _ = self.user2.recv() => upgrade_by_signal(&self.state),
                 exit = self.exits.recv() => {
                     self.running = self.running.saturating_sub(1);
                     return Event::Lost(lost(exit));
@@ -274,6 +291,25 @@ impl Plane {
                     self.watch();
                     self.say_which_drains_are_over();
                 }
+            }
+        }
+    }
+
+    /// Takes everything over from a predecessor; says whether it has.
+    async fn succeed(&mut self, succession: Succession) -> bool {
+        let state = self.state.clone();
+        let taken = succession.take_over(&state);
+        tokio::select! {
+            taken = taken => match taken {
+                Ok(()) => true,
+                Err(because) => {
+                    tracing::error!(because, "the predecessor keeps everything");
+                    false
+                }
+            },
+            exit = self.exits.recv() => {
+                lost(exit);
+                false
             }
         }
     }
@@ -305,8 +341,13 @@ impl Plane {
     async fn leave(&mut self, leave: Leave, reply: Option<Reply>) -> Option<Outcome> {
         let state = self.state.clone();
         state.enter(Stage::Draining);
+        state.abort_upgrade("the gateway is to end");
         // A reload that is under way comes first, and no other change begins.
         drop(state.begin_change().await);
+        if state.is_succeeded() {
+            return Some(Outcome::Succeeded);
+        }
+        say_stopping();
         let mut farewell = Farewell::begin(&state, self.serving.clone(), leave);
         // The asker may be gone, here and below.
         reply.map(|reply| reply.send(Ok(())));
@@ -334,12 +375,14 @@ impl Plane {
                     return Some(Outcome::Forced);
                 },
                 Some(ask) = self.asks.recv() => match ask {
+                    (Ask::Succeeded, _) => return Some(Outcome::Succeeded),
                     (Ask::Drain(_, reply), _) => {
                         let _ = reply.send(Err("the gateway drains already".to_owned()));
                     }
                     (Ask::Cancel(reply), by) => match asker::with(by, farewell.cancel()).await {
                         Ok(()) => {
                             self.last = None;
+                            say_ready();
                             let _ = reply.send(Ok(()));
                             return None;
                         }
@@ -422,10 +465,6 @@ impl Plane {
         }
         self.stalled = stalled;
     }
-}
-
-fn refuse(signal: &str, what: &str) {
-    tracing::warn!(%signal, "{what} is not in this version; the signal is ignored");
 }
 
 fn lost(exit: Option<Exit>) -> Outcome {

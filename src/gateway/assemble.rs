@@ -55,17 +55,19 @@ pub(super) fn topology(
     Assembled { topology, sockets, register }
 }
 
-/// The plan of one worker; `notes` takes what it notes for the access log.
+/// The plan of one worker; `notes` takes what it notes for the access log. A successor's accepts
+/// nobody before an order opens its doors.
 pub(super) fn plan(
-    config: &Config,
-    topology: &Arc<Topology>,
+    (config, topology): (&Config, &Arc<Topology>),
     worker: usize,
     notes: Option<Arc<AccessQueue>>,
+    opens_doors: bool,
 ) -> Plan {
     Plan {
         worker: WorkerId::at(worker),
         topology: topology.clone(),
         settings: Settings::of(config, notes),
+        opens_doors,
         prefaces: PrefacePlan { places: PREFACE_PLACES, ..PrefacePlan::default() },
     }
 }

@@ -55,6 +55,8 @@ pub enum GatewayError {
     Thread(std::io::Error),
     /// The control plane could not be started.
     Control(std::io::Error),
+    /// A predecessor does not hand over to this process, or it cannot take over.
+    Succession(String),
     /// A worker ended by itself; the log says how.
     WorkerLost,
     /// A second signal cut the end short.
@@ -103,6 +105,7 @@ impl fmt::Display for GatewayError {
                  raise the limit on locked memory (ulimit -l), which bounds all of this user's \
                  processes together, or on open files (ulimit -n)"
             ),
+            GatewayError::Succession(words) => write!(out, "{words}"),
             GatewayError::WorkerLost => {
                 write!(out, "a worker ended by itself; the log above says why")
             }

@@ -1,5 +1,6 @@
 //! What the gateway listens on: for each address its passive sockets, and what keeps others away.
 
+use std::io;
 use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
@@ -9,6 +10,7 @@ use nix::sys::stat::fstat;
 
 use super::lock::Lock;
 use crate::config::SocketOptions;
+use crate::control::Passive;
 use crate::listener::{Bound, set_options};
 use crate::ring::{AcceptQueue, PassiveSocket};
 
@@ -34,6 +36,16 @@ pub(super) struct Held {
 impl Held {
     /// What was bound, or handed over, for a listener.
     pub(super) fn new(listener: &str, asked: SocketAddr, bound: Bound, lock: Option<Lock>) -> Held {
+        Held::shared(listener, asked, bound, lock.map(Arc::new))
+    }
+
+    /// The same where others of the address have the lock, too.
+    pub(super) fn shared(
+        listener: &str,
+        asked: SocketAddr,
+        bound: Bound,
+        lock: Option<Arc<Lock>>,
+    ) -> Held {
         let Bound { address, sockets, inherited, queues } = bound;
         Held {
             listener: listener.to_owned(),
@@ -42,7 +54,7 @@ impl Held {
             sockets: sockets.into_iter().map(Arc::new).collect(),
             inherited,
             queues,
-            lock: lock.map(Arc::new),
+            lock,
         }
     }
 
@@ -65,6 +77,25 @@ impl Held {
             }
         }
         self.lock = None;
+    }
+
+    /// For a successor, which listens there, too.
+    pub(super) fn passive(&self) -> io::Result<Passive> {
+        Ok(Passive {
+            listener: self.listener.clone(),
+            asked: self.asked,
+            address: self.address,
+            inherited: self.inherited,
+            sockets: self.sockets.iter().take(self.queues).cloned().collect(),
+            lock: self.lock.as_ref().map(|lock| lock.share()).transpose()?,
+        })
+    }
+
+    /// The lock is this process's from here on.
+    pub(super) fn sign_lock(&self) {
+        if let Some(Err(error)) = self.lock.as_ref().map(|lock| lock.sign()) {
+            tracing::warn!(%error, address = %self.address, "the lock names another process");
+        }
     }
 
     /// The numbers that identify its own sockets.

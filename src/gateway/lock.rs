@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -16,7 +17,7 @@ use crate::host::notice::Notice;
 /// the file stays, because removing it would let two others each lock a file of that name.
 #[derive(Debug)]
 pub(super) struct Lock {
-    _file: LockFile,
+    file: LockFile,
 }
 
 /// Why a lock was not to be had.
@@ -80,11 +81,26 @@ impl fmt::Display for LockError {
 impl std::error::Error for LockError {}
 
 impl Lock {
+    /// The lock that a predecessor has handed over.
+    pub(super) fn handed(path: &Path, file: OwnedFd) -> Lock {
+        Lock { file: LockFile::handed(file, path) }
+    }
+
+    /// Where it is, and a descriptor of it for a successor.
+    pub(super) fn share(&self) -> io::Result<(PathBuf, OwnedFd)> {
+        self.file.share()
+    }
+
+    /// Names this process as its holder.
+    pub(super) fn sign(&self) -> io::Result<()> {
+        self.file.write()
+    }
+
     /// Takes the lock of `address`, or says at once who has it.
     pub(super) fn take(directory: &Path, address: SocketAddr) -> Result<Lock, LockError> {
         let path = directory.join(lock_name(address));
         match LockFile::take(&path) {
-            Ok(file) => Ok(Lock { _file: file }),
+            Ok(file) => Ok(Lock { file }),
             Err(LockFileError::Held { pid }) => {
                 let notice = pid.and_then(|pid| Notice::of(directory, pid));
                 let until = |notice: Notice| {

@@ -12,12 +12,13 @@ mod predecessors;
 mod reload;
 mod sockets;
 mod sources;
+mod successor;
 #[cfg(test)]
 mod tests;
 mod wait;
 
 use std::panic::AssertUnwindSafe;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -30,8 +31,10 @@ pub use error::{ClaimError, GatewayError, ListenError};
 pub use host::diagnose;
 pub use inherit::InheritError;
 pub use lock::LockError;
+pub use successor::Handed;
 
 use crate::access_log::{AccessLogs, LAST_LINES, Writing};
+use crate::api::handover::ToPredecessor;
 use crate::base::{Clock, GateId, IdMap, version};
 use crate::budget::{Budget, WakeWorker};
 use crate::config::{AtLimit, Config, ConfigErrors, Log, LogFormat};
@@ -39,11 +42,12 @@ use crate::conn::Reason;
 use crate::control::log::LogSettings;
 use crate::control::{
     AdminEndpoint, Ending, Endpoints, Events, Exit, Outcome, Parts, Present, Searching, Sources,
-    StatusEndpoint, View, WorkerHandle, begin_searches,
+    StatusEndpoint, Succession, View, WorkerHandle, begin_searches,
 };
 use crate::discovery::Found;
 use crate::doctor::count;
 use crate::host::directory::runtime_directory;
+use crate::host::service_manager::say_ready;
 use crate::metrics::reading::Severity;
 use crate::metrics::{
     ListenerCounters, Refusal, ServerCounters, WorkerCounters, WorkerOwnCounters,
@@ -60,11 +64,15 @@ use predecessors::Predecessors;
 use reload::Grounds;
 
 /// Runs until a stop is asked for and everything has ended. `path` is the config's, for the log.
-/// Where the log is JSON an error is logged, too, as its last line.
+/// Where the log is JSON an error is logged, too, as its last line. A predecessor may hand over.
 ///
 /// # Errors
 /// When the gateway could not start, or broke.
-pub fn run(config: Config, path: Option<&Path>) -> Result<(), GatewayError> {
+pub fn run(
+    config: Config,
+    path: Option<&Path>,
+    handed: Option<Handed>,
+) -> Result<(), GatewayError> {
     crate::host::signals::hold_requests();
     // Before the log, which has a thread and descriptors of its own.
     let inherited = Inherited::from_environment().map_err(GatewayError::Inherit);
@@ -73,9 +81,16 @@ pub fn run(config: Config, path: Option<&Path>) -> Result<(), GatewayError> {
     trial.join().map_err(|_| GatewayError::WorkerLost)?;
     let log = crate::control::log::start(&config.log);
     announce(&config, path);
-    let outcome = inherited
-        .and_then(|inherited| Gateway::start(&config, path, inherited, log.settings.clone()))
-        .and_then(Gateway::serve);
+    let channel = handed.as_ref().map(Handed::channel);
+    let started = inherited.and_then(|inherited| {
+        Gateway::start(&config, path, (inherited, handed), log.settings.clone())
+    });
+    if let (Err(error), Some(channel)) = (&started, channel) {
+        // One that is gone needs no words.
+        let words = error.to_string();
+        let _ = channel.say(&ToPredecessor::Refuse { exit_code: FAILED, words }, &[]);
+    }
+    let outcome = started.and_then(Gateway::serve);
     if let (Err(error), LogFormat::Json) = (&outcome, config.log.format) {
         tracing::error!("{error}");
     }
@@ -117,7 +132,12 @@ struct Gateway {
     ground: Grounds,
     /// The servers that searches find.
     found: UnboundedReceiver<Found>,
+    /// A predecessor that hands over.
+    succession: Option<Succession>,
 }
+
+/// The exit code of a start that fails, as a predecessor hears it.
+const FAILED: u8 = 1;
 
 /// What a gateway has before its workers start.
 struct Ready {
@@ -131,6 +151,8 @@ struct Ready {
     runtime: Runtime,
     events: Arc<Events>,
     searching: Searching,
+    /// What a predecessor hands over.
+    handed: Option<Handed>,
 }
 
 /// The parts that one worker's thread is made of.
@@ -151,14 +173,21 @@ impl Gateway {
     fn start(
         config: &Config,
         path: Option<&Path>,
-        inherited: Inherited,
+        (inherited, mut handed): (Inherited, Option<Handed>),
         log: LogSettings,
     ) -> Result<Gateway, GatewayError> {
         sockets::check_inherited(config, &inherited)?;
         let directory = runtime_directory().map_err(GatewayError::Directory)?;
         let mut predecessors = Predecessors::find(config, &inherited, &directory);
-        let host = predecessors.prepare_host(config)?;
-        let clock = Clock::system();
+        let host = match &handed {
+            Some(handed) => Host::prepare(config, handed.connections())?,
+            None => predecessors.prepare_host(config)?,
+        };
+        if let Some(handed) = &handed {
+            let slots = host.workers() as u64 * u64::from(host.shape.slots_per_worker);
+            handed.check(config, slots)?;
+        }
+        let clock = handed.as_ref().map_or_else(Clock::system, Handed::clock);
         let loaded = load(config, &clock)?;
         // Threads that begin here inherit a mask that blocks the signals.
         crate::host::signals::hold_ends();
@@ -166,14 +195,23 @@ impl Gateway {
         let writing = writing.map_err(GatewayError::AccessLog)?;
         let runtime = crate::control::runtime().map_err(GatewayError::Control)?;
         let events = Arc::new(Events::new(clock.clone()));
-        let searching = begin_searches(&runtime, config, &events);
+        let mut searching = begin_searches(&runtime, config, &events);
+        if let Some(handed) = &mut handed {
+            handed.put_sets(config, &mut searching.sets);
+        }
         crate::host::signals::release_ends();
         // From here on until workers accept, clients of a predecessor wait.
         let takeover = predecessors.wait().map_err(GatewayError::Claim)?;
-        let held = sockets::bind_all(config, &host, inherited, (&directory, &takeover))?;
-        let endpoints = open_endpoints(config, &directory)?;
+        let from = (inherited, handed.as_mut());
+        let held = sockets::bind_all(config, &host, from, (&directory, &takeover))?;
+        // A successor has them once it stands on its own.
+        let endpoints = match handed {
+            Some(_) => Endpoints::default(),
+            None => open_endpoints(config, &directory)?,
+        };
         crate::host::signals::hold_ends();
-        let parts = Ready { host, loaded, held, clock, log, writing, runtime, events, searching };
+        let parts =
+            Ready { host, loaded, held, clock, log, writing, runtime, events, searching, handed };
         let gateway = Gateway::start_workers(config, path, parts)?;
         takeover.finish(gateway.ground.held());
         Ok(Gateway { endpoints, ..gateway })
@@ -185,11 +223,14 @@ impl Gateway {
         path: Option<&Path>,
         ready: Ready,
     ) -> Result<Gateway, GatewayError> {
-        let Ready { host, loaded, held, clock, log, writing, runtime, events, searching } = ready;
+        let Ready { host, loaded, held, clock, log, writing, runtime, events, searching, handed } =
+            ready;
         let Searching { searches, found, sets } = searching;
         let budget = Arc::new(Budget::new(host.max_connections, host.workers()));
         let Assembled { topology, sockets, register } =
             assemble::topology(&sets.in_force(config), &held, host.max_connections, &loaded);
+        let opens_doors = handed.is_none();
+        let succession = handed.map(|handed| handed.succession(&topology)).transpose()?;
         let (exit_sender, exits) = unbounded_channel();
         let (ready_sender, ready) = std::sync::mpsc::channel();
         let (mut handles, mut threads, mut gates) = (Vec::new(), Vec::new(), Vec::new());
@@ -205,10 +246,10 @@ impl Gateway {
                 core: host.cores.as_ref().map(|cores| cores[index % cores.len()]),
                 setup: setup(config, &host, &topology, &sockets),
                 plan: assemble::plan(
-                    config,
-                    &topology,
+                    (config, &topology),
                     index,
                     writing.as_ref().and_then(|log| log.queue(index)),
+                    opens_doors,
                 ),
                 clock: clock.clone(),
                 mailbox,
@@ -232,9 +273,7 @@ impl Gateway {
         let with_upstream = topology.joins_servers();
         let view = View::new(topology, config.clone(), sockets, all_counters);
         let present = Present::new(view, sets, register);
-        // A command that names the file may come from another directory.
-        let path = path.map(|path| std::path::absolute(path).unwrap_or(path.to_owned()));
-        let ground = Grounds::new(path, host, clock.clone(), held);
+        let ground = Grounds::new(path.map(absolute), host, clock.clone(), held);
         let sources = Arc::new(Sources {
             log: Some(log),
             access_log: AccessLogs::new(writing),
@@ -242,23 +281,25 @@ impl Gateway {
             ..sources::open(&ground.host, with_upstream, (clock, events), budget, handles, present)
         });
         let endpoints = Endpoints::default();
-        for gate in gates {
-            // A worker that is gone has said so through its `Exit`.
+        // A worker that is gone has said so through its `Exit`.
+        gates.iter().for_each(|gate| {
             let _ = gate.send(());
-        }
-        Ok(Gateway { runtime, sources, endpoints, threads, exits, ground, found })
+        });
+        Ok(Gateway { runtime, sources, endpoints, threads, exits, ground, found, succession })
     }
 
     /// Runs until the end. Connections still open at the drain's deadline end with the process.
     fn serve(self) -> Result<(), GatewayError> {
-        let Gateway { runtime, sources, endpoints, threads, exits, ground, found } = self;
+        let Gateway { runtime, sources, endpoints, threads, exits, ground, found, succession } =
+            self;
         let ready = || {
             let workers = count(sources.workers.len() as u64, "worker");
             let words = format!("ready with {workers}");
             sources.events.tell(Severity::Info, "gateway", &words);
+            say_ready();
         };
         let ground = Arc::new(Mutex::new(ground));
-        let parts = Parts { ground: ground.clone(), exits, endpoints, found };
+        let parts = Parts { ground: ground.clone(), exits, endpoints, found, succession };
         let outcome = crate::control::run(&runtime, sources.clone(), parts, ready)
             .map_err(GatewayError::Control)?;
         if outcome == Outcome::Done {
@@ -271,7 +312,10 @@ impl Gateway {
         sources.access_log.finish(if forced { Duration::ZERO } else { LAST_LINES });
         summarize(&sources);
         match outcome {
-            Outcome::Done | Outcome::TimedOut => Ok(()),
+            Outcome::Done | Outcome::TimedOut | Outcome::Succeeded => Ok(()),
+            Outcome::NotTaken => {
+                Err(GatewayError::Succession("the predecessor keeps everything".to_owned()))
+            }
             Outcome::Forced => Err(GatewayError::Forced),
             Outcome::WorkerLost => Err(GatewayError::WorkerLost),
         }
@@ -292,6 +336,11 @@ fn open_endpoints(config: &Config, directory: &Path) -> Result<Endpoints, Gatewa
         admin: AdminEndpoint::open(&config.admin, directory).map_err(GatewayError::Admin)?,
         status: StatusEndpoint::open(&config.status).map_err(GatewayError::Status)?,
     })
+}
+
+/// A command that names the file may come from another directory.
+fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or(path.to_owned())
 }
 
 fn wake_worker(handle: &WorkerHandle) -> WakeWorker {

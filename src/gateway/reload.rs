@@ -1,6 +1,7 @@
 //! The gateway's own part of a reload: the file, the passive sockets, their locks.
 
 use std::collections::HashMap;
+use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -13,7 +14,7 @@ use super::host::Host;
 use super::sockets;
 use crate::base::Clock;
 use crate::config::{Config, Listener, SocketOptions};
-use crate::control::{Ground, Unread};
+use crate::control::{Ground, Passive, Unread};
 use crate::doctor::lacks_beside_binds;
 use crate::listener::{Decoys, stop_syns};
 use crate::ring::{AcceptQueue, PassiveSocket, require_batches};
@@ -217,6 +218,14 @@ impl Ground for Grounds {
 
     fn is_succeeded(&mut self) -> bool {
         self.departure.is_succeeded()
+    }
+
+    fn passive(&self) -> io::Result<Vec<Passive>> {
+        self.held.iter().map(Held::passive).collect()
+    }
+
+    fn sign_locks(&self) {
+        self.held.iter().for_each(Held::sign_lock);
     }
 
     fn let_clients_in(&mut self) {

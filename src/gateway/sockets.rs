@@ -13,6 +13,7 @@ use super::inherit::Inherited;
 use super::lock::Lock;
 use super::others::{Others, lock};
 use super::predecessors::Takeover;
+use super::successor::Handed;
 use super::{GatewayError, ListenError};
 use crate::config::{Config, Listener};
 use crate::doctor::effective_backlog;
@@ -30,7 +31,7 @@ pub(super) fn check_inherited(config: &Config, inherited: &Inherited) -> Result<
 pub(super) fn bind_all(
     config: &Config,
     host: &Host,
-    mut inherited: Inherited,
+    (mut inherited, mut handed): (Inherited, Option<&mut Handed>),
     (directory, takeover): (&Path, &Takeover),
 ) -> Result<Vec<Held>, GatewayError> {
     if let Some(pid) = inherited.meant_for() {
@@ -47,6 +48,13 @@ pub(super) fn bind_all(
         let name = &listener.name;
         for (nth, &asked) in listener.bind.iter().enumerate() {
             let failed = |error| GatewayError::Listen { listener: name.clone(), error };
+            let taken = handed.as_mut().and_then(|handed| handed.take(listener, asked, workers));
+            if let Some(taken) = taken {
+                let taken = taken.map_err(|error| failed(ListenError::Bind(error)))?;
+                served.extend(taken.iter().map(|held| held.address));
+                all.extend(taken);
+                continue;
+            }
             let address = same_port(asked, nth, &listener.bind, &all);
             let handed = inherited.take(address);
             if !handed.is_empty() {

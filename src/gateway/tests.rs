@@ -47,7 +47,7 @@ fn broken_parts(address: &mut SocketAddr) -> WorkerParts {
         gate,
         core: None,
         setup: RingSetup { servers: Vec::new(), ..setup(&config, &host, &topology, &sockets) },
-        plan: assemble::plan(&config, &topology, 0, None),
+        plan: assemble::plan((&config, &topology), 0, None, true),
         clock: Clock::system(),
         mailbox: mailbox().1,
         budget: Arc::new(Budget::new(8, 1)),
@@ -87,7 +87,8 @@ fn a_worker_that_panics_is_reported_and_ends_the_gateway() {
     let ground = Grounds::new(None, host(), Clock::system(), Vec::new());
     let ground = Arc::new(Mutex::new(ground));
     let found = Searching::nothing(&sources.events).found;
-    let parts = Parts { ground, exits, endpoints: Endpoints::default(), found };
+    let (endpoints, succession) = (Endpoints::default(), None);
+    let parts = Parts { ground, exits, endpoints, found, succession };
     let outcome = crate::control::run(&runtime, sources, parts, || {});
     assert_eq!(outcome.expect("a runtime"), Outcome::WorkerLost);
 }
@@ -139,7 +140,7 @@ impl Rig {
             gate,
             core: None,
             setup: setup(&config, &host, &topology, &sockets),
-            plan: assemble::plan(&config, &topology, 0, writing.queue(0)),
+            plan: assemble::plan((&config, &topology), 0, writing.queue(0), true),
             clock: clock.clone(),
             mailbox,
             budget: budget.clone(),

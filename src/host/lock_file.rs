@@ -2,12 +2,14 @@
 
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Read, Seek, Write};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg, OFlag};
+use nix::fcntl::OFlag;
 use nix::unistd::geteuid;
+use rustix::fs::{FlockOperation, flock};
 
 use super::kernel_files::KernelFiles;
 
@@ -18,9 +20,12 @@ const TRIES: u32 = 64;
 
 /// Held for the value's life. The kernel drops it with the process, so a dead holder's is free; the
 /// file stays unless [`LockFile::remove`] is called.
+///
+/// The lock belongs to the open file, which a successor may have, too: it is never unlocked, which
+/// would free it for all, but goes with the last descriptor (flock(2)).
 #[derive(Debug)]
 pub struct LockFile {
-    file: Flock<File>,
+    file: File,
     path: PathBuf,
 }
 
@@ -43,15 +48,15 @@ impl LockFile {
     /// When a process holds it, or the file is not a plain file of this user's or root's own.
     pub fn take(path: &Path) -> Result<LockFile, LockFileError> {
         for _ in 0..TRIES {
-            let file = open(path).map_err(LockFileError::Unusable)?;
-            let file = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-                Ok(file) => file,
-                Err((mut file, Errno::EWOULDBLOCK)) => {
+            let mut file = open(path).map_err(LockFileError::Unusable)?;
+            match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => {}
+                Err(rustix::io::Errno::WOULDBLOCK) => {
                     let known = file.metadata().ok().and_then(|found| holder(&found));
                     return Err(LockFileError::Held { pid: known.or_else(|| read(&mut file)) });
                 }
-                Err((_, errno)) => return Err(LockFileError::Unusable(errno.into())),
-            };
+                Err(errno) => return Err(LockFileError::Unusable(errno.into())),
+            }
             // The lock of a file that was removed meanwhile keeps nobody out.
             if is_at(&file, path) {
                 is_plain(&file).map_err(LockFileError::Unusable)?;
@@ -64,8 +69,24 @@ impl LockFile {
         Err(LockFileError::Unusable(io::Error::other(words)))
     }
 
+    /// The lock that a predecessor holds, and this process with it.
+    pub fn handed(file: OwnedFd, path: &Path) -> LockFile {
+        LockFile { file: file.into(), path: path.to_owned() }
+    }
+
+    /// Where the file is, and one more descriptor of it, for a successor.
+    ///
+    /// # Errors
+    /// When there is no descriptor left.
+    pub fn share(&self) -> io::Result<(PathBuf, OwnedFd)> {
+        Ok((self.path.clone(), self.file.try_clone()?.into()))
+    }
+
     /// Writes the pid for processes that find it held.
-    fn write(&self) -> io::Result<()> {
+    ///
+    /// # Errors
+    /// When the disk is full, or the file is not to be written.
+    pub fn write(&self) -> io::Result<()> {
         let mut file: &File = &self.file;
         file.set_len(0)?;
         file.rewind()?;
@@ -124,14 +145,17 @@ fn read(file: &mut File) -> Option<i32> {
 
 /// Whether a process holds the lock at `path`. To look takes a share of it for a moment.
 pub fn is_held(path: &Path) -> bool {
-    let share = |file| Flock::lock(file, FlockArg::LockSharedNonblock);
-    File::open(path).is_ok_and(|file| matches!(share(file), Err((_, Errno::EWOULDBLOCK))))
+    let would_wait = Err(rustix::io::Errno::WOULDBLOCK);
+    let share = |file: &File| flock(file, FlockOperation::NonBlockingLockShared);
+    File::open(path).is_ok_and(|file| share(&file) == would_wait)
 }
 
 /// The process that the kernel knows to hold the lock at `path`. Takes no lock for that, so nobody
-/// finds it held by the one who looks.
+/// finds it held by the one who looks. Where a predecessor took the lock and is gone, the kernel
+/// knows nobody, and the file names the holder.
 pub fn holder_at(path: &Path) -> Option<i32> {
-    holder(&fs::symlink_metadata(path).ok()?)
+    let known = holder(&fs::symlink_metadata(path).ok()?);
+    known.or_else(|| is_held(path).then(|| read(&mut File::open(path).ok()?)).flatten())
 }
 
 fn holder(found: &fs::Metadata) -> Option<i32> {
@@ -208,7 +232,7 @@ mod tests {
         let path = directory.path().join("a.lock");
         fs::write(&path, "1\n").expect("a file");
         let stranger = File::open(&path).expect("it is there");
-        let _held = Flock::lock(stranger, FlockArg::LockExclusive).expect("it is free");
+        flock(&stranger, FlockOperation::LockExclusive).expect("it is free");
         match LockFile::take(&path) {
             Err(LockFileError::Held { pid: Some(pid), .. }) => {
                 assert!([1, std::process::id() as i32].contains(&pid), "{pid}");
@@ -220,6 +244,19 @@ mod tests {
             2: -> FLOCK  ADVISORY  WRITE 9 fd:01:12 0 EOF\n\
             3: FLOCK  ADVISORY  WRITE 10 fd:01:12 0 EOF\n";
         assert_eq!(holder_in(locks, "fd:01:12"), Some(10));
+    }
+
+    #[test]
+    fn a_lock_that_was_handed_over_stays_when_its_first_holder_lets_go() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("a.lock");
+        let first = LockFile::take(&path).expect("it is free");
+        let (_, file) = first.share().expect("a descriptor");
+        let second = LockFile::handed(file, &path);
+        drop(first);
+        assert!(is_held(&path));
+        drop(second);
+        assert!(!is_held(&path));
     }
 
     #[test]

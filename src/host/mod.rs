@@ -10,6 +10,7 @@ pub mod kernel_files;
 pub mod limits;
 pub mod lock_file;
 pub mod notice;
+pub mod service_manager;
 pub mod signals;
 pub mod socket_file;
 pub mod usage;

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt, symlink};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
@@ -53,8 +53,8 @@ pub struct SocketFile {
     path: PathBuf,
     /// Device and inode: another process's file may lie at the path later.
     identity: (u64, u64),
-    /// Ours until the file is gone.
-    lock: LockFile,
+    /// Ours until the file is gone; `None`: it is a successor's, and the file with it.
+    lock: Option<LockFile>,
 }
 
 impl SocketFile {
@@ -69,14 +69,33 @@ impl SocketFile {
         }
         dress(&self.path, mode, Some(group.unwrap_or(getegid().as_raw()))).map(|_| ())
     }
+
+    /// One more descriptor of its lock, for a successor that puts its own socket in this place.
+    ///
+    /// # Errors
+    /// When there is no descriptor left.
+    pub fn share_lock(&self) -> io::Result<Option<OwnedFd>> {
+        self.lock.as_ref().map(|lock| lock.share().map(|(_, file)| file)).transpose()
+    }
+
+    /// A successor has put its socket in this place.
+    pub fn leave(&mut self) {
+        self.lock = None;
+    }
+
+    /// Whether this socket is in its place.
+    pub fn is_in_place(&self) -> bool {
+        identity(&self.path) == Some(self.identity)
+    }
 }
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
+        let Some(lock) = &self.lock else { return };
         if identity(&self.path) == Some(self.identity) {
             let _ = fs::remove_file(&self.path);
         }
-        self.lock.remove();
+        lock.remove();
     }
 }
 
@@ -96,6 +115,31 @@ pub fn listen_at(
 ) -> Result<(UnixListener, SocketFile), SocketError> {
     let lock = lock(path)?;
     make_way(path).map_err(SocketError::Taken)?;
+    listen_locked(lock, path, mode, group)
+}
+
+/// Listens at `path`, of which a predecessor has handed its lock over, in place of its socket:
+/// there is no moment at which nobody listens there.
+///
+/// # Errors
+/// As [`listen_at`].
+pub fn listen_over(
+    path: &Path,
+    lock: OwnedFd,
+    mode: u32,
+    group: Option<u32>,
+) -> Result<(UnixListener, SocketFile), SocketError> {
+    let lock = LockFile::handed(lock, &beside(path, SUFFIXES.1));
+    lock.write()?;
+    listen_locked(lock, path, mode, group)
+}
+
+fn listen_locked(
+    lock: LockFile,
+    path: &Path,
+    mode: u32,
+    group: Option<u32>,
+) -> Result<(UnixListener, SocketFile), SocketError> {
     let unplaced = beside(path, SUFFIXES.0);
     // Only a holder of this lock makes this name, so a dead one has left it.
     match fs::remove_file(&unplaced) {
@@ -114,7 +158,7 @@ pub fn listen_at(
     });
     match placed {
         Ok(identity) => {
-            let file = SocketFile { path: path.to_owned(), identity, lock };
+            let file = SocketFile { path: path.to_owned(), identity, lock: Some(lock) };
             Ok((UnixListener::from(socket), file))
         }
         Err(error) => {

@@ -65,6 +65,9 @@ pub trait Counted {
 
     /// Adds what another one has counted. Only the owner may.
     fn absorb(&self, other: &Self);
+
+    /// Adds what a reading has. Only the owner may.
+    fn resume(&self, read: &Self::Read);
 }
 
 impl Counted for Counter {
@@ -76,6 +79,10 @@ impl Counted for Counter {
 
     fn absorb(&self, other: &Counter) {
         self.add(other.get());
+    }
+
+    fn resume(&self, read: &u64) {
+        self.add(*read);
     }
 }
 
@@ -92,5 +99,11 @@ impl<C: Cause, const N: usize> Counted for By<C, N> {
 
     fn absorb(&self, other: &By<C, N>) {
         self.counters.iter().zip(&other.counters).for_each(|(own, other)| own.absorb(other));
+    }
+
+    fn resume(&self, read: &Counts) {
+        for (own, word) in self.counters.iter().zip(C::words()) {
+            own.add(read.get(word).copied().unwrap_or(0));
+        }
     }
 }

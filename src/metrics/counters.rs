@@ -10,6 +10,7 @@ use super::catalogue::server::ServerCounters;
 use super::catalogue::upstream::UpstreamCounters;
 use super::catalogue::worker::WorkerOwnCounters;
 use super::kinds::ConnectFailure;
+use super::reading;
 use crate::base::{Id, IdMap, ListenerId, ServerId, UpstreamId};
 
 /// Counters on cache lines of their worker's own. They go with their id from one topology to the
@@ -60,6 +61,37 @@ impl WorkerCounters {
         let servers = self.servers.iter().map(own).chain(servers).collect();
         let (worker, upstreams) = (self.worker.clone(), self.upstreams.clone());
         WorkerCounters { worker, listeners, upstreams, servers }
+    }
+}
+
+/// What a predecessor has counted, for one worker to go on from.
+#[derive(Debug, Default)]
+pub struct Former {
+    /// Of the worker itself.
+    pub worker: reading::Worker,
+    /// Of listeners.
+    pub listeners: Vec<(ListenerId, reading::Listener)>,
+    /// Of upstreams.
+    pub upstreams: Vec<(UpstreamId, reading::Upstream)>,
+    /// Of servers.
+    pub servers: Vec<(ServerId, reading::Server)>,
+}
+
+impl WorkerCounters {
+    /// Goes on from there. Only the owner may.
+    pub fn resume(&self, former: &Former) {
+        self.worker.resume(&former.worker);
+        for (id, reading) in &former.listeners {
+            self.listeners.get(*id).into_iter().for_each(|own| own.resume(reading));
+        }
+        for (id, reading) in &former.upstreams {
+            self.upstreams.get(*id).into_iter().for_each(|own| own.resume(reading));
+        }
+        for (id, reading) in &former.servers {
+            let Some(own) = self.servers.get(*id) else { continue };
+            own.resume(reading);
+            own.left.add(reading.attempts.saturating_sub(reading.open));
+        }
     }
 }
 
@@ -119,6 +151,12 @@ impl Removed {
         let listeners = give_back(&mut self.listeners, worker, &now.listeners, listeners);
         let servers = give_back(&mut self.servers, worker, &now.servers, servers);
         now.with(listeners, servers)
+    }
+
+    /// Goes on from what a predecessor has counted of listeners that it had no more.
+    pub fn resume(&mut self, listeners: &reading::Listener) {
+        self.settled.listeners.resume(listeners);
+        self.any = true;
     }
 
     fn settle(&mut self) {

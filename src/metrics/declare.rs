@@ -74,6 +74,14 @@ macro_rules! counters {
             }
         }
 
+        impl $storage {
+            /// Goes on where a predecessor's reading has ended: what only grows is added. Only the
+            /// owner may. Numbers of the ring are no part of it.
+            pub fn resume(&self, reading: &$reading) {
+                $( counters!(@resume self reading [$($counted)?] [$($kind)?]); )*
+            }
+        }
+
         // A counter that a reading lacks comes from an earlier version, which did not count it.
         $(#[doc = $reading_doc])*
         #[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -109,7 +117,9 @@ macro_rules! counters {
             }
         }
 
-        counters!(@ring $storage [$($ring)?] $( [$($ringed $ringed_help)?] )*);
+        counters!(
+            @ring $storage $reading [$($ring)?] $( [$($ringed $ringed_help)?] [$($kind)?] )*
+        );
 
         pub(in crate::metrics) const FAMILIES: &[Option<$crate::metrics::Family>] = &[$(
             counters!(
@@ -124,12 +134,43 @@ macro_rules! counters {
     (@initial) => { Default::default() };
     (@initial $initial:expr) => { $initial };
 
-    (@ring $storage:ident [] $($none:tt)*) => {};
-    (@ring $storage:ident [$ring:ident] $( [$($number:ident $help:literal)?] )*) => {
+    (@resume $own:ident $reading:ident [] [$($kind:ident)?]) => {};
+    (@resume $own:ident $reading:ident [$number:ident] [Gauge]) => {};
+    (@resume $own:ident $reading:ident [$number:ident] [$($kind:ident)?]) => {
+        $crate::metrics::Counted::resume(&$own.$number, &$reading.$number)
+    };
+
+    (@plus $sum:ident $reading:ident [] [$($kind:ident)?]) => {};
+    (@plus $sum:ident $reading:ident [$number:ident] [Gauge]) => {};
+    (@plus $sum:ident $reading:ident [$number:ident] [$($kind:ident)?]) => {
+        $sum.$number += $reading.$number
+    };
+
+    (@ring $storage:ident $reading:ident [] $($none:tt)*) => {};
+    (
+        @ring $storage:ident $reading:ident [$ring:ident]
+        $( [$($number:ident $help:literal)?] [$($kind:ident)?] )*
+    ) => {
         /// The counters of a worker's ring since it was made.
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
         pub struct $ring {
             $( $( #[doc = concat!($help, ".")] pub $number: u64, )? )*
+        }
+
+        impl $ring {
+            /// What only grows in a reading, for a ring that goes on after the one that is in it.
+            pub fn former(reading: &$reading) -> $ring {
+                let mut sum = $ring::default();
+                $( counters!(@plus sum reading [$($number)?] [$($kind)?]); )*
+                sum
+            }
+
+            /// With what a former ring has counted.
+            #[must_use]
+            pub fn after(mut self, former: $ring) -> $ring {
+                $( $( self.$number += former.$number; )? )*
+                self
+            }
         }
 
         impl $storage {

@@ -93,6 +93,15 @@ impl Counted for Histogram {
         self.buckets.iter().zip(&other.buckets).for_each(|(own, other)| own.absorb(other));
         self.sum_micros.absorb(&other.sum_micros);
     }
+
+    fn resume(&self, read: &Durations) {
+        let bounds = self.bounds.iter().map(|&micros| seconds_of(micros));
+        // Those of another version have no place in these buckets.
+        if bounds.eq(read.bounds_seconds.iter().copied()) {
+            self.buckets.iter().zip(&read.counts).for_each(|(own, count)| own.add(*count));
+            self.sum_micros.add((read.sum_seconds * 1e6).round() as u64);
+        }
+    }
 }
 
 /// How long something took.

@@ -21,7 +21,7 @@ pub use catalogue::upstream::UpstreamCounters;
 pub use catalogue::worker::{RingCounters, WorkerOwnCounters};
 pub use catalogue::{Family, Kind, Reading, Sink, Unit, Value, families};
 pub use counter::{By, Counted, Counter};
-pub use counters::{Kept, Removed, WorkerCounters};
+pub use counters::{Former, Kept, Removed, WorkerCounters};
 pub use histogram::{Bounds, Histogram};
 pub use kinds::{Cause, ConnectFailure, Refusal};
 pub use text::{Format, openmetrics, plain_text};

@@ -1,13 +1,14 @@
 //! The requests that a worker may make of its ring, and the completions that it gets.
 //!
 //! The contract has a trait for each concern: [`Accepts`] for clients, [`Buffers`] for bytes,
-//! [`Operations`] for sockets, and [`Ring`] for all of them and the turn. A part of a worker asks
-//! for the concern that it needs. A ring over a ring is a [`Layer`](crate::ring::Layer).
+//! [`Operations`] for sockets, [`Moves`] for sockets that go to another ring, and [`Ring`] for all
+//! of them and the turn. A part of a worker asks for the concern that it needs. A ring over a ring
+//! is a [`Layer`](crate::ring::Layer).
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::base::{Buffer, Chunk, ConnIndex, Errno, GateId, Operation, ServerId};
+use crate::base::{Buffer, BySide, Chunk, ConnIndex, Errno, GateId, Operation, ServerId, Side};
 use crate::metrics::RingCounters;
 use crate::ring::token::Token;
 
@@ -68,6 +69,23 @@ pub enum Completion {
     },
     /// A connection's operation.
     Done(Done),
+    /// What [`Moves::lend`] asked for is there, or cannot be had.
+    Lent {
+        /// The connection.
+        conn: ConnIndex,
+        /// Which of its sockets.
+        side: Side,
+        /// `EMFILE`, `ENFILE`: there are too many descriptors; the slot is as it was.
+        result: Result<(), Errno>,
+    },
+    /// The end of a [`Moves::adopt`].
+    Adopted {
+        /// Names the call.
+        key: u32,
+        /// The connection whose slots the sockets are in. `ENFILE`: no slot is free that armed
+        /// accepts do not need.
+        result: Result<ConnIndex, Errno>,
+    },
 }
 
 /// The addresses at both ends of one socket.
@@ -230,8 +248,49 @@ pub trait Operations {
     fn end_splices(&mut self, conn: ConnIndex);
 }
 
+/// Sockets that go from one ring to another, which may be another process's.
+///
+/// The ring that lends a socket keeps its slot: what its peer hears of an end by FIN it hears when
+/// the slot is closed and all that was lent of it is gone. Only one of both rings may read it.
+pub trait Moves {
+    /// A reference to a socket beside its slot. A drop gives it up.
+    type Socket: std::fmt::Debug + Send + 'static;
+
+    /// Asks for a reference to the socket of a side of this life. Nothing else may be in flight on
+    /// the side, and the connection's splices must have ended. The ring receives nothing ahead from
+    /// the time when [`Completion::Lent`] comes until something is started. One call of a side at a
+    /// time; a close answers one that is under way with `ECANCELED`.
+    fn lend(&mut self, conn: ConnIndex, generation: u32, side: Side);
+
+    /// The reference that a [`Moves::lend`] brought; it can be taken once, until the slot is
+    /// closed.
+    fn lent(&mut self, conn: ConnIndex, side: Side) -> Option<Self::Socket>;
+
+    /// Appends the bytes of a side that were received ahead of any request to `into`; they stay
+    /// here as well. To be asked once the side is lent. An end of the stream that was received is
+    /// nothing here, because it will be found on the socket again.
+    ///
+    /// # Errors
+    /// An error that was received ahead: the socket does not have it any more. What came before it
+    /// is in `into`.
+    fn ahead(&self, conn: ConnIndex, side: Side, into: &mut Vec<u8>) -> Result<(), Errno>;
+
+    /// Drops what was received ahead on a side: it is somebody else's now. A close that follows
+    /// does not reset the peer for it.
+    fn forget(&mut self, conn: ConnIndex, side: Side);
+
+    /// Takes the sockets of a connection into slots of the ring's choice. Both are given up when
+    /// that fails. Slots that armed accepts may fill are not taken: one for each single accept, and
+    /// [`Accepts::accept_burst`] for one that goes on. `key` names the call in its
+    /// [`Completion::Adopted`].
+    ///
+    /// # Panics
+    /// When there is no client's socket.
+    fn adopt(&mut self, key: u32, sockets: BySide<Option<Self::Socket>>);
+}
+
 /// A worker's ring. One kernel ring, several, or a simulation: the worker cannot tell.
-pub trait Ring: Accepts + Buffers + Operations {
+pub trait Ring: Accepts + Buffers + Operations + Moves {
     /// Submits what was started and waits until something completed, the waker was used, or `wait`
     /// is over. `None` waits for ever.
     ///

@@ -2,17 +2,21 @@
 
 use std::time::Duration;
 
-use crate::base::{Buffer, Chunk, ConnIndex, Errno, GateId, Operation, ServerId};
+use crate::base::{Buffer, BySide, Chunk, ConnIndex, Errno, GateId, Operation, ServerId, Side};
 use crate::metrics::RingCounters;
 use crate::ring::contract::{
-    AcceptMode, Accepts, Buffers, Completion, FourTuple, Operations, Ring,
+    AcceptMode, Accepts, Buffers, Completion, FourTuple, Moves, Operations, Ring,
 };
 use crate::ring::token::Token;
+
+/// The socket of the ring below a layer.
+type SocketOf<L> = <<L as Layer>::Below as Moves>::Socket;
 
 /// Declares [`Layer`]: each method of the contract, forwarded unless a layer has its own. The
 /// signatures are the contract's, to which the compiler holds them.
 macro_rules! layer {
     ($($concern:ident {
+        $(type $named:ident = $of_below:ty;)?
         $(fn $name:ident(&$($own:ident)+ $(, $argument:ident: $type:ty)*) $(-> $result:ty)?;)+
     })+) => {
         /// A ring over a ring, for example one that seals the bytes that pass.
@@ -44,6 +48,7 @@ macro_rules! layer {
 
         $(
             impl<L: Layer> $concern for L {
+                $(type $named = $of_below;)?
                 $(
                     #[inline]
                     fn $name(&$($own)+ $(, $argument: $type)*) $(-> $result)? {
@@ -94,6 +99,14 @@ layer! {
         fn start(&mut self, token: Token, operation: Operation);
         fn addresses(&mut self, token: Token) -> Option<FourTuple>;
         fn end_splices(&mut self, conn: ConnIndex);
+    }
+    Moves {
+        type Socket = SocketOf<Self>;
+        fn lend(&mut self, conn: ConnIndex, generation: u32, side: Side);
+        fn lent(&mut self, conn: ConnIndex, side: Side) -> Option<SocketOf<Self>>;
+        fn ahead(&self, conn: ConnIndex, side: Side, into: &mut Vec<u8>) -> Result<(), Errno>;
+        fn forget(&mut self, conn: ConnIndex, side: Side);
+        fn adopt(&mut self, key: u32, sockets: BySide<Option<SocketOf<Self>>>);
     }
     Ring {
         fn turn(&mut self, wait: Option<Duration>) -> Result<(), Errno>;

@@ -9,7 +9,9 @@ pub mod kernel;
 pub mod layer;
 pub mod token;
 
-pub use contract::{AcceptMode, Accepts, Buffers, Completion, Done, FourTuple, Operations, Ring};
+pub use contract::{
+    AcceptMode, Accepts, Buffers, Completion, Done, FourTuple, Moves, Operations, Ring,
+};
 pub use kernel::lifecycle::require_batches;
 pub use kernel::locked::{lockable_bytes, patient};
 pub use kernel::options::{spread_clients, steer_clients, take_no_hops};

@@ -122,7 +122,7 @@ mod tests {
         let text = changes(&Reloaded { refused, ..answer(vec![restart]) });
         assert_eq!(
             text,
-            " ! ring.buffer_size  16KiB → 32KiB  needs a restart\n\
+            " ! ring.buffer_size  16KiB → 32KiB  needs `portcullis upgrade`\n\
              0 changes, 1 for a restart; 0 of 412,870 connections ended\n\
              nothing was changed: ring.buffer_size needs a restart"
         );

@@ -30,6 +30,11 @@ impl Connections {
         self.open.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).is_ok()
     }
 
+    /// Counts one that was there before, whatever the bound.
+    pub fn take_over(&self) {
+        self.open.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// Counts one less.
     ///
     /// # Panics

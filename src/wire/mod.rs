@@ -6,6 +6,7 @@
 //! answer that they change.
 
 mod encode;
+pub mod handover;
 mod hello;
 mod names;
 mod postgres;

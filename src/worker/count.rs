@@ -156,6 +156,6 @@ impl<R: Ring> Worker<R> {
             Farewell::Stopping => 2,
         });
         counters.drained.set(u64::from(is_drained));
-        counters.take_over(self.ring.counters());
+        counters.take_over(self.ring.counters().after(self.former));
     }
 }

@@ -19,6 +19,8 @@ pub(super) struct Headers {
     clients: HashMap<ConnIndex, Header>,
     /// What no other worker has, of no gateway.
     salt: u32,
+    /// Ids that another process has given.
+    brought: HashMap<ConnIndex, UniqueId>,
 }
 
 #[derive(Debug)]
@@ -33,7 +35,7 @@ impl Default for Headers {
     fn default() -> Headers {
         // The standard library's keys for hashes are its only source of chance.
         let salt = RandomState::new().build_hasher().finish() as u32;
-        Headers { clients: HashMap::new(), salt }
+        Headers { clients: HashMap::new(), salt, brought: HashMap::new() }
     }
 }
 
@@ -75,6 +77,14 @@ impl Headers {
         if !self.clients.is_empty() {
             self.clients.remove(&index);
         }
+        if !self.brought.is_empty() {
+            self.brought.remove(&index);
+        }
+    }
+
+    /// A client's server was told this id by another process.
+    pub(super) fn keep_id(&mut self, index: ConnIndex, id: UniqueId) {
+        self.brought.insert(index, id);
     }
 }
 
@@ -129,7 +139,8 @@ impl<R: Ring> Worker<R> {
     pub(super) fn unique_id(&mut self, index: ConnIndex) -> Option<UniqueId> {
         let entry = self.lives.entry(index);
         let id = || unique_id(self.headers.salt, entry.opened, self.plan.worker, index);
-        entry.has_unique_id.then(id)
+        let brought = self.headers.brought.get(&index).copied();
+        brought.or_else(|| entry.has_unique_id.then(id))
     }
 }
 

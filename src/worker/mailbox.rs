@@ -1,5 +1,6 @@
 //! Orders from the control plane to a worker, and what the worker begins for each.
 
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,17 +9,18 @@ use tokio::sync::oneshot;
 
 use super::Worker;
 use super::errands::{Account, DrainOrder, Farewell, Line, Reach, Whom};
+use super::handover::{Arrive, Arriving, Depart, Leaving};
 use super::history::HistoryEntry;
 use super::question::Task;
 use super::settings::Settings;
 use crate::base::ListenerId;
-use crate::metrics::WorkerCounters;
-use crate::ring::Ring;
+use crate::metrics::{Former, RingCounters, WorkerCounters};
+use crate::ring::{Accepts as _, Ring};
 use crate::topology::{Gone, Topology};
 
 /// An order of the control plane to a worker.
 #[derive(Debug)]
-pub enum Order {
+pub enum Order<S = OwnedFd> {
     /// Close connections at a pace, idle ones first. A drain of all serves what is queued, and
     /// then waits with nobody left: for a stop, or its cancel. What its time has not ended, it
     /// ends, and returns.
@@ -39,6 +41,22 @@ pub enum Order {
     Adopt(Adoption),
     /// End the connections of what is gone. What has come back is left alone.
     EndLeft(EndLeft),
+    /// Have connections depart to a successor, until it stands on its own or is given up.
+    Depart(Box<Depart<S>>),
+    /// Accept no more clients until the doors open again.
+    ShutDoors,
+    /// Accept clients as the topology says.
+    OpenDoors,
+    /// End those that cannot depart, over this time.
+    EndRest(Duration),
+    /// The successor is no more: go on with every connection of which it had nothing in hand.
+    TakeBack,
+    /// Take connections of a predecessor in.
+    Arrive(Box<Arrive<S>>),
+    /// The predecessor is gone: what has come is this worker's alone.
+    Keep,
+    /// Go on counting where a predecessor has stopped.
+    CountOn(Box<Former>, oneshot::Sender<()>),
 }
 
 /// The end of connections that are on what a change took away.
@@ -72,19 +90,19 @@ pub struct Adoption {
 
 /// A worker's end of its mailbox.
 #[derive(Debug)]
-pub struct Mailbox(Receiver<Order>);
+pub struct Mailbox<S = OwnedFd>(Receiver<Order<S>>);
 
 /// A mailbox: who sends an order wakes the worker's ring afterwards. The queue has no bound of its
 /// own because only the control plane writes: a drain or a stop, what operators ask for one after
 /// the other, and questions, of which it lets few wait.
-pub fn mailbox() -> (Sender<Order>, Mailbox) {
+pub fn mailbox<S>() -> (Sender<Order<S>>, Mailbox<S>) {
     let (sender, receiver) = unbounded();
     (sender, Mailbox(receiver))
 }
 
-impl Mailbox {
+impl<S> Mailbox<S> {
     /// The next order, if one came.
-    pub fn take(&self) -> Option<Order> {
+    pub fn take(&self) -> Option<Order<S>> {
         self.0.try_recv().ok()
     }
 }
@@ -112,6 +130,31 @@ impl<R: Ring> Worker<R> {
                 Order::Adopt(adoption) => self.adopt(adoption),
                 Order::EndLeft(_) if !stays => {}
                 Order::EndLeft(order) => self.end_left(order),
+                Order::Depart(_) if !stays => {}
+                Order::Depart(order) => {
+                    let (slots, now) = (self.ring.slots(), self.time.now());
+                    self.leaving = Some(Leaving::new(*order, slots, now));
+                }
+                Order::ShutDoors => self.admission.stop(&mut self.ring),
+                Order::OpenDoors => self.admission.end_drain(),
+                Order::EndRest(within) => {
+                    let (open, now) = (self.lives.open(), self.time.now());
+                    if let Some(leaving) = &mut self.leaving {
+                        leaving.end_rest(open, within, now);
+                    }
+                }
+                Order::TakeBack => {
+                    if let Some(leaving) = &mut self.leaving {
+                        leaving.take_back();
+                    }
+                }
+                Order::Arrive(order) => self.arriving = Some(Arriving::new(*order)),
+                Order::Keep => self.arriving = None,
+                Order::CountOn(former, done) => {
+                    self.counters.resume(&former);
+                    self.former = RingCounters::former(&former.worker).after(self.former);
+                    let _ = done.send(());
+                }
             }
         }
     }

@@ -6,6 +6,7 @@ mod count;
 mod deadline;
 mod decoder;
 mod errands;
+mod handover;
 mod headers;
 mod history;
 mod keep;
@@ -40,6 +41,7 @@ use std::time::Duration;
 pub use access::{AccessEvent, AccessNote, AccessPlan, AccessQueue};
 pub use decoder::{Decoder, Judgement, Preface, Told};
 pub use errands::{Account, DrainOrder, Line, Pace, Part, Standing, Whom};
+pub use handover::{Arrivals, Arrive, Depart, Departures, Numbers};
 pub use history::{HistoryEntry, HistoryKind};
 pub use mailbox::{Adoption, EndLeft, Mailbox, Order, mailbox};
 pub use preface::{PrefacePlan, Prefaces};
@@ -53,13 +55,14 @@ pub use crate::config::Timeouts;
 use crate::base::{Clock, ConnIndex, Errno, Millis, WorkerId};
 use crate::budget::Budget;
 use crate::conn::Phase;
-use crate::metrics::WorkerCounters;
+use crate::metrics::{RingCounters, WorkerCounters};
 use crate::ring::{Buffers as _, Completion, FourTuple, Ring};
 use crate::tls::Secured;
 use crate::topology::Topology;
 use crate::upstream::ClientKey;
 use admission::{Admission, Verdict};
 use errands::{Errands, Farewell};
+use handover::{Arriving, Leaving};
 use headers::Headers;
 use keep::Keep;
 use lives::Lives;
@@ -84,6 +87,8 @@ pub struct Plan {
     pub settings: Settings,
     /// Which clients are read before a server is chosen.
     pub prefaces: PrefacePlan,
+    /// Clients are accepted from the start on, not from an order on.
+    pub opens_doors: bool,
 }
 
 /// What TLS has in a worker.
@@ -107,7 +112,7 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(1);
 pub struct Worker<R: Ring> {
     ring: Secured<R>,
     plan: Plan,
-    mailbox: Mailbox,
+    mailbox: Mailbox<R::Socket>,
     counters: Arc<WorkerCounters>,
     time: Time,
     admission: Admission,
@@ -128,6 +133,12 @@ pub struct Worker<R: Ring> {
     starved: Starved,
     notes: Notes,
     errands: Errands,
+    /// Connections go to a successor.
+    leaving: Option<Leaving<R::Socket>>,
+    /// Connections come from a predecessor, or have come and could be taken back.
+    arriving: Option<Arriving<R::Socket>>,
+    /// What the ring of a predecessor has counted.
+    former: RingCounters,
 }
 
 impl<R: Ring> Worker<R> {
@@ -135,7 +146,7 @@ impl<R: Ring> Worker<R> {
     pub fn new(
         ring: R,
         clock: Clock,
-        mailbox: Mailbox,
+        mailbox: Mailbox<R::Socket>,
         plan: Plan,
         budget: Arc<Budget>,
         counters: Arc<WorkerCounters>,
@@ -158,6 +169,9 @@ impl<R: Ring> Worker<R> {
             starved: Starved::default(),
             notes: Notes::new(),
             errands: Errands::default(),
+            leaving: None,
+            arriving: None,
+            former: RingCounters::default(),
             ring: Secured::new(ring),
             plan,
             mailbox,
@@ -165,6 +179,9 @@ impl<R: Ring> Worker<R> {
             time,
         };
         worker.shakes.allow(worker.routes.most_handshakes());
+        if !worker.plan.opens_doors {
+            worker.admission.stop(&mut worker.ring);
+        }
         // A reader before the end of the first turn sees the present numbers.
         worker.counters.generation.set(1);
         worker.publish(false);
@@ -200,6 +217,8 @@ impl<R: Ring> Worker<R> {
         self.begin_handshakes();
         self.look_after_held();
         self.run_errands();
+        self.run_departures();
+        self.run_arrivals();
         self.check_once_a_second();
         self.routes.sweep(&mut self.ring);
         let is_drained = self.is_drained();
@@ -238,6 +257,8 @@ impl<R: Ring> Worker<R> {
             self.waits.next(),
             self.keep.next(),
             self.shakes.next(self.time.now()),
+            self.leaving.as_ref().map(|leaving| leaving.next(self.time.now())),
+            self.arriving.as_ref().map(|arriving| arriving.next(self.time.now())),
         ];
         let next = moments.into_iter().flatten().fold(self.lives.next_stop(), Millis::min);
         next.since(self.time.now()).min(LONGEST_SLEEP)
@@ -276,6 +297,8 @@ impl<R: Ring> Worker<R> {
                 self.admission.gate_removed(gate);
                 self.routes.close_gate(gate);
             }
+            Completion::Lent { conn, .. } => self.lent(conn),
+            Completion::Adopted { key, result } => self.adopted(key, result),
             Completion::Done(done) => self.done(done),
         }
     }

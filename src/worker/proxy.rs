@@ -51,6 +51,16 @@ const _: () = assert!(size_of::<Option<SocketAddr>>() == NAMED_BYTES);
 pub(super) struct Named(Sparse<SocketAddr>);
 
 impl Named {
+    /// A header has named it.
+    pub(super) fn put(&mut self, index: ConnIndex, client: SocketAddr) {
+        self.0.put(index, client);
+    }
+
+    /// What a header has named it.
+    pub(super) fn of(&self, index: ConnIndex) -> Option<SocketAddr> {
+        self.0.get(index).copied()
+    }
+
     /// It is gone.
     pub(super) fn forget(&mut self, index: ConnIndex) {
         self.0.take(index);

@@ -124,7 +124,7 @@ impl<R: Ring> Reach for Worker<R> {
             Phase::Connecting | Phase::Asking => State::Connecting,
             Phase::Pressed(_) => State::Pressed,
             Phase::Retrying => State::Retrying,
-            Phase::Joined => State::Joined,
+            Phase::Joined | Phase::Departing | Phase::Departed => State::Joined,
             Phase::Delivering { .. } => State::Delivering,
             Phase::Ending(_) => State::Ending,
         };

@@ -173,6 +173,9 @@ impl<R: Ring> Worker<R> {
         for action in actions.list {
             self.perform(index, action);
         }
+        if self.arriving.is_some() {
+            self.flag_at_rest(index);
+        }
         if changed || self.would_be_late(index) {
             self.set_timer(index);
         }
@@ -185,7 +188,7 @@ impl<R: Ring> Worker<R> {
         self.apply(index, Event::Ended { reason, at_rest });
     }
 
-    fn perform(&mut self, index: ConnIndex, action: Action) {
+    pub(super) fn perform(&mut self, index: ConnIndex, action: Action) {
         match action {
             Action::Start(side, operation) => self.start(index, side, operation),
             Action::Meet => self.meet(index),
@@ -206,11 +209,15 @@ impl<R: Ring> Worker<R> {
                 self.starved.put(index, generation, source);
             }
             Action::EndSplices => self.ring.end_splices(index),
+            Action::Departed => self.departed(index),
             Action::Vacate(reason) => self.vacate(index, reason),
         }
     }
 
     fn start(&mut self, index: ConnIndex, side: Side, operation: Operation) {
+        if self.arriving.is_some() {
+            self.flag_before(index, operation.kind());
+        }
         let generation = self.lives.entry(index).generation;
         let token = Token { conn: index, generation, side, kind: operation.kind() };
         self.ring.start(token, operation);
@@ -316,10 +323,17 @@ impl<R: Ring> Worker<R> {
     }
 
     fn vacate(&mut self, index: ConnIndex, reason: Reason) {
-        self.count_end(index, reason);
+        // Where it ended, it is counted and logged.
+        let is_elsewhere = self.forget_departure(index);
+        if !is_elsewhere {
+            self.count_end(index, reason);
+        }
+        if let Some(arriving) = &mut self.arriving {
+            arriving.end(index);
+        }
         let generation = self.lives.entry(index).generation;
         self.notes.keep(self.time.moment(), HistoryKind::Ended { conn: index, generation, reason });
-        if self.plan.settings.asks_addresses() {
+        if self.plan.settings.asks_addresses() && !is_elsewhere {
             let departure = self.notes.take_departure(index);
             self.log_end(index, reason, &departure.addresses);
             self.note_end(index, reason, departure);

@@ -350,6 +350,21 @@ impl Routes {
         &self.lines[self.gates[gate]]
     }
 
+    /// Whether a route and a server are here.
+    pub(super) fn has(&self, route: RouteId, server: Option<ServerId>) -> bool {
+        let has_server = server.is_none_or(|server| self.servers.get(server).is_some());
+        self.lines.get(route).is_some() && has_server
+    }
+
+    /// A connection comes from another process, on a route and to a server that are here.
+    pub(super) fn arrive(&mut self, route: RouteId, server: Option<ServerId>) {
+        self.lines[route].open += 1;
+        if let Some(place) = server.map(|server| &mut self.servers[server]) {
+            place.standing.connections().take_over();
+            place.open += 1;
+        }
+    }
+
     /// A client that came by one route goes on by another. Says whether there is one: what a
     /// client asks for may be looked up in names that a change has taken away since.
     pub(super) fn change(&mut self, from: RouteId, to: RouteId) -> bool {

@@ -1,6 +1,7 @@
 //! One connection alone: whatever completes in whatever order, it never panics, it becomes vacant,
 //! and every buffer comes home.
 
+mod departure;
 mod preface;
 mod saying;
 mod silent;
@@ -143,6 +144,7 @@ impl Bench {
                     let piped = self.held.iter().any(|buffer| buffer.0 & PIPE != 0);
                     assert!(!splices && !piped, "ended with {:?}, {:?}", self.in_flight, self.held);
                 }
+                Action::Departed => self.check_departed(),
                 Action::Vacate(_) => self.vacated = true,
             }
         }
@@ -352,6 +354,11 @@ impl Bench {
         match self.choose(13) {
             4 => self.apply(Event::Expired(Patience::Quiet)),
             7 => self.apply(Event::RoomPerhaps),
+            9 if self.conn.phase() == Phase::Departed => self.part(),
+            9 => {
+                let event = [Event::Depart, Event::Depart, Event::Stay][self.choose(3)];
+                self.apply(event);
+            }
             8 => self.let_go(),
             0 => {
                 let patience = self.conn.patience();
@@ -386,6 +393,7 @@ impl Bench {
     /// Ends it from outside and completes all that is left.
     fn finish(&mut self) {
         if !self.vacated {
+            self.apply(Event::Stay);
             let at_rest = self.choose(2) == 0;
             self.apply(Event::Ended { reason: Reason::Stopped, at_rest });
         }

@@ -3,6 +3,8 @@
 //! Each body takes any bytes and panics where a promise is broken. The fuzz targets include this
 //! file by its path, and `main.rs` runs the same bodies over the corpus.
 
+#[path = "handover.rs"]
+mod handover;
 #[path = "other_reader.rs"]
 mod other_reader;
 #[path = "records.rs"]
@@ -39,10 +41,11 @@ pub(crate) type Target = (&'static str, fn(&[u8]));
 
 /// Every target. A folder of the corpus has the name of each.
 #[allow(dead_code)] // a fuzz target needs its own body alone
-pub(crate) const TARGETS: [Target; 8] = [
+pub(crate) const TARGETS: [Target; 9] = [
     ("admin", admin),
     ("config", config),
     ("filters", filters),
+    ("handover", handover::handover),
     ("hellos", hellos),
     ("names", server_names),
     ("postgres", postgres_begins),

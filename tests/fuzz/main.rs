@@ -47,6 +47,11 @@ fn filters_are_refused_or_understood() {
 }
 
 #[test]
+fn messages_of_a_handover_are_refused_or_written_back() {
+    body_holds("handover");
+}
+
+#[test]
 fn hellos_are_refused_or_understood() {
     body_holds("hellos");
 }

@@ -143,13 +143,13 @@ fn what_is_wrong_or_needs_a_restart_changes_nothing() {
     rig.write(&restart);
     let said = ask(&rig.gateway, &["reload"]);
     assert_eq!(said.code, Some(1), "{said:?}");
-    assert!(said.answer.contains("gateway.workers needs a restart"), "{said:?}");
+    assert!(said.answer.contains("gateway.workers needs an upgrade"), "{said:?}");
     assert!(tell(&rig.gateway, &["dump"]).contains("drain_timeout = \"2s\""));
 
     // More than there is room for takes a restart, too.
     rig.write(&restart.replace("max_connections = 4000", "max_connections = 9000000"));
     let said = ask(&rig.gateway, &["reload"]);
-    assert!(said.answer.contains("max_connections = 9000000 needs a restart"), "{said:?}");
+    assert!(said.answer.contains("max_connections = 9000000 needs an upgrade"), "{said:?}");
     let answer = tell(&rig.gateway, &["reload", "--allow-partial"]);
     assert!(answer.contains("config 2 runs"), "{answer}");
     assert_eq!(ask_json(&rig.gateway, &["status"])["budget"]["limit"], 4000);

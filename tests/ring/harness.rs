@@ -220,6 +220,8 @@ impl Rig {
             Completion::AcceptEnded { error, .. } => panic!("accept ended: {error}"),
             Completion::QueueReady { .. }
             | Completion::GateRemoved { .. }
+            | Completion::Lent { .. }
+            | Completion::Adopted { .. }
             | Completion::Done(_) => None,
         })
     }

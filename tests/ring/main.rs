@@ -12,6 +12,7 @@ mod gates;
 mod guards;
 mod harness;
 mod layer;
+mod moves;
 mod pressure;
 mod self_connect;
 mod splices;

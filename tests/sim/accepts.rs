@@ -219,7 +219,12 @@ impl SimRing {
     /// A free client slot where accepts land; by preference one whose close the worker has not
     /// heard of.
     fn free_slot(&mut self) -> Option<u32> {
-        let (from, until) = self.part(self.target);
+        self.free_slot_of(self.target)
+    }
+
+    /// The same in any part.
+    pub fn free_slot_of(&mut self, part: u32) -> Option<u32> {
+        let (from, until) = self.part(part);
         let free = |slot: u32| self.slots[0][slot as usize].is_none();
         let unheard =
             self.unheard_closes.iter().copied().find(|&s| (from..until).contains(&s) && free(s));

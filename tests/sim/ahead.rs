@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use portcullis::base::{Buffer, OpKind, Side};
+use portcullis::base::{Buffer, Errno, OpKind, Side};
 use portcullis::ring::{Buffers, ConnIndex, Token};
 
 use crate::fault::Fault;
@@ -110,6 +110,25 @@ impl SimRing {
                 self.buffers.discard(buffer);
                 self.links[index].ahead.discarded_bytes += result.unwrap_or(0);
             }
+        }
+    }
+
+    /// The bytes of a link's pieces, up to an error.
+    pub fn copy_ahead(&self, index: usize, into: &mut Vec<u8>) -> Result<(), Errno> {
+        for (result, buffer) in &self.links[index].ahead.pieces {
+            let length_bytes = (*result)? as usize;
+            if let Some(buffer) = buffer {
+                into.extend_from_slice(&self.buffers.bytes_ahead(*buffer)[..length_bytes]);
+            }
+        }
+        Ok(())
+    }
+
+    /// Somebody else has the pieces of a side.
+    pub fn forget_ahead(&mut self, conn: ConnIndex, side: Side) {
+        let Some(index) = self.link_at(conn, side) else { return };
+        while let Some((_, buffer)) = self.next_ahead(index) {
+            buffer.into_iter().for_each(|buffer| self.buffers.discard(buffer));
         }
     }
 

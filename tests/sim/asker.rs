@@ -10,6 +10,7 @@ use tokio::sync::oneshot::{self, Receiver, error::TryRecvError};
 
 use crate::border::link_of;
 use crate::fault::Fault;
+use crate::moves::SimOrder;
 use crate::random::Random;
 use crate::ring::SimRing;
 use crate::scenario::Scenario;
@@ -73,7 +74,7 @@ impl Asker {
     }
 
     /// Perhaps asks a worker that is about to turn.
-    pub fn ask(&mut self, worker: usize, orders: &Sender<Order>, ring: &mut SimRing) {
+    pub fn ask(&mut self, worker: usize, orders: &Sender<SimOrder>, ring: &mut SimRing) {
         if self.asked == MOST_QUESTIONS || !self.random.percent(self.percent) {
             return;
         }

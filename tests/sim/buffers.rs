@@ -125,6 +125,14 @@ impl Buffers {
         &all[start..start + length]
     }
 
+    /// All bytes of a buffer that was received ahead.
+    pub fn bytes_ahead(&self, buffer: Buffer) -> &[u8] {
+        match self.parked.get(&buffer.0) {
+            Some(parked) => parked,
+            None => &self.pool[buffer.0 as usize].1,
+        }
+    }
+
     /// The same, to be changed in place.
     pub fn bytes_mut(&mut self, chunk: Chunk) -> &mut [u8] {
         let Chunk { buffer: Buffer(id), start_bytes, length_bytes } = chunk;

@@ -8,6 +8,7 @@ use crossbeam::channel::Sender;
 use portcullis::base::{ListenerId, Millis};
 use portcullis::worker::{Account, DrainOrder, Order, Pace, Part, Whom};
 
+use crate::moves::SimOrder;
 use crate::random::Random;
 use crate::scenario::Steer;
 use crate::tally::Tally;
@@ -32,7 +33,7 @@ pub struct Drains {
 
 impl Drains {
     /// Everybody is drained.
-    pub fn begin_farewell(&mut self, orders: &[Sender<Order>], within: Duration, now: u64) {
+    pub fn begin_farewell(&mut self, orders: &[Sender<SimOrder>], within: Duration, now: u64) {
         let account = order(orders, Whom::All, Pace::Brisk, None, within, now);
         self.farewell = Some((account, now));
     }
@@ -40,7 +41,7 @@ impl Drains {
     /// A part is drained; its listener has this id.
     pub fn begin_part(
         &mut self,
-        orders: &[Sender<Order>],
+        orders: &[Sender<SimOrder>],
         id: Option<ListenerId>,
         drain: PartDrain,
         now: u64,
@@ -51,7 +52,7 @@ impl Drains {
     }
 
     /// The drain of a part that began first is cancelled; whether it was under way.
-    pub fn cancel_part(&mut self, orders: &[Sender<Order>]) -> bool {
+    pub fn cancel_part(&mut self, orders: &[Sender<SimOrder>]) -> bool {
         if self.parts.is_empty() {
             return false;
         }
@@ -61,7 +62,7 @@ impl Drains {
     }
 
     /// Once no worker has anybody left, every worker is stopped.
-    pub fn end_drained(&mut self, orders: &[Sender<Order>], tallies: &[Tally]) {
+    pub fn end_drained(&mut self, orders: &[Sender<SimOrder>], tallies: &[Tally]) {
         if self.farewell.is_some() && tallies.iter().all(|tally| tally.drained.get() > 0) {
             self.farewell = None;
             orders.iter().for_each(|worker| say(worker, Order::Stop));
@@ -72,7 +73,7 @@ impl Drains {
     /// end; whether it did.
     pub fn cancel_farewell(
         &mut self,
-        orders: &[Sender<Order>],
+        orders: &[Sender<SimOrder>],
         tallies: &[Tally],
         after: u64,
         now: u64,
@@ -88,7 +89,7 @@ impl Drains {
 }
 
 fn order(
-    orders: &[Sender<Order>],
+    orders: &[Sender<SimOrder>],
     whom: Whom,
     pace: Pace,
     rate: Option<u32>,
@@ -102,7 +103,7 @@ fn order(
     account
 }
 
-fn say(worker: &Sender<Order>, order: Order) {
+fn say(worker: &Sender<SimOrder>, order: SimOrder) {
     worker.send(order).expect("a worker listens");
 }
 

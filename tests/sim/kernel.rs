@@ -35,6 +35,8 @@ impl SimRing {
         for submitted in std::mem::take(&mut self.submitted) {
             match submitted {
                 Submitted::Start(token) => self.submit(token),
+                Submitted::Lend(conn, side) => self.run_lend(conn, side),
+                Submitted::Adopt(call) => self.run_adoption(call),
                 Submitted::CancelAccepts(listener) => self.run_accept_cancel(listener),
             }
         }
@@ -157,6 +159,7 @@ impl SimRing {
             }
         }
         self.step_ahead();
+        self.step_moves();
         self.step_accepts();
         self.step_ops();
     }
@@ -257,8 +260,7 @@ impl SimRing {
         self.discard_ahead(conn, side);
         let slot = &mut self.slots[side as usize][conn.0 as usize];
         let link = slot.take().expect("the slot was looked at when the close was started");
-        let now = self.now();
-        self.links[link].close(now);
+        self.let_go(conn, side, link);
         if side == Side::Client {
             self.pipes.installed.remove(&conn.0);
             self.live -= 1;

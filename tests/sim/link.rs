@@ -1,6 +1,7 @@
 //! One TCP connection of the simulated network, from the gateway's socket to the peer.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use portcullis::base::Errno;
 
@@ -84,6 +85,10 @@ pub struct Link {
     error: Option<Errno>,
     /// What the gateway took before anybody asked.
     pub ahead: Ahead,
+    /// One of its references; see `moves`.
+    pub held: Arc<()>,
+    /// It was in a slot that was emptied, and may be in another, or held by a reference alone.
+    pub leaves_slots: bool,
 
     /// What the gateway's sends put into the queue.
     pub taken_bytes: u64,
@@ -159,6 +164,8 @@ impl Link {
             rst_in: false,
             error: None,
             ahead: Ahead::new(key),
+            held: Arc::default(),
+            leaves_slots: false,
             taken_bytes: 0,
             queue: VecDeque::new(),
             queue_bytes: random.pick(&[4, 16, 50, 150]),

@@ -24,6 +24,7 @@ mod hellos;
 mod keepers;
 mod kernel;
 mod link;
+mod moves;
 mod mutant;
 mod mutation;
 mod notes;

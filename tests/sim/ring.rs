@@ -16,6 +16,7 @@ use crate::forwarding::Telling;
 use crate::gates::Supplies;
 use crate::hellos::Speech;
 use crate::link::Link;
+use crate::moves::Moving;
 use crate::pipes::{Pipes, is_pipe};
 use crate::prefaces::Asked;
 use crate::random::Random;
@@ -65,6 +66,9 @@ pub struct Posted {
 #[derive(Clone, Debug)]
 pub enum Submitted {
     Start(Token),
+    Lend(ConnIndex, Side),
+    /// By its call's number.
+    Adopt(u64),
     CancelAccepts(usize),
 }
 
@@ -121,6 +125,7 @@ pub struct SimRing {
     /// Why its connections ended.
     pub ends: Ends,
     pub repeats: Repeats,
+    pub moving: Moving,
     /// By slot: when the worker last heard of it, by the clock of patience.
     pub heard: Vec<u64>,
     /// The clock of patience: milliseconds in which this worker could have done something.
@@ -172,6 +177,7 @@ impl SimRing {
             beat_quiet: BTreeSet::new(),
             ends: Ends::new(),
             repeats: Repeats::default(),
+            moving: Moving::new(),
             heard: vec![0; slots],
             patient: 0,
             turned_at: 0,
@@ -230,7 +236,10 @@ impl SimRing {
             Completion::AcceptEnded { .. } => {
                 self.accepts.retain(|accept| accept.key != posted.key);
             }
-            Completion::QueueReady { .. } | Completion::GateRemoved { .. } => {}
+            Completion::QueueReady { .. }
+            | Completion::GateRemoved { .. }
+            | Completion::Lent { .. } => {}
+            Completion::Adopted { key, result } => self.show_adopted(key, result),
             Completion::Done(done) => self.show_done(done, &posted),
         }
         posted.completion

@@ -21,6 +21,7 @@ use crate::fault::{Fault, KINDS};
 use crate::forwarding::Dues;
 use crate::guards;
 use crate::held::Resets;
+use crate::moves::SimOrder;
 use crate::mutant::Mutant;
 use crate::mutation::Mutation;
 use crate::notes;
@@ -84,7 +85,7 @@ struct Run {
     settled: Vec<u32>,
     /// By worker.
     notes: Vec<Arc<AccessQueue>>,
-    orders: Vec<Sender<Order>>,
+    orders: Vec<Sender<SimOrder>>,
     running: Vec<bool>,
     random: Random,
     calm: bool,
@@ -207,6 +208,7 @@ impl Run {
                 topology,
                 settings: scenario.settings(&notes),
                 prefaces: prefaces::plan(scenario, &self.world, self.mutation),
+                opens_doors: true,
             },
             self.budget.clone(),
             counters,
@@ -365,7 +367,7 @@ impl Run {
             match self.scenario.drain {
                 Some(within) => self.drains.begin_farewell(&self.orders, within, now),
                 None => {
-                    let stop = |worker: &Sender<Order>| worker.send(Order::Stop);
+                    let stop = |worker: &Sender<SimOrder>| worker.send(Order::Stop);
                     self.orders.iter().for_each(|worker| stop(worker).expect("a worker listens"));
                 }
             }

@@ -110,7 +110,7 @@ impl Kernel {
                 | Action::Say(_)
                 | Action::Heed(_)
                 | Action::Unanswered(_)
-                | Action::Vacate(_) => {}
+                | Action::Departed | Action::Vacate(_) => {}
             }
         }
     }

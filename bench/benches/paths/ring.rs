@@ -4,11 +4,12 @@
 //! what is measured. This one checks nothing and makes nothing go wrong.
 
 use std::collections::VecDeque;
+use std::convert::Infallible;
 use std::time::Duration;
 
-use portcullis::base::{Buffer, Chunk, Errno, OpKind, Side};
+use portcullis::base::{Buffer, BySide, Chunk, Errno, OpKind, Side};
 use portcullis::ring::{
-    AcceptMode, Accepts, Buffers, Completion, ConnIndex, Done, FourTuple, GateId, Operation,
+    AcceptMode, Accepts, Buffers, Completion, ConnIndex, Done, FourTuple, GateId, Moves, Operation,
     Operations, Ring, RingCounters, ServerId, Token,
 };
 
@@ -312,6 +313,28 @@ impl Operations for InstantRing {
     }
 
     fn end_splices(&mut self, _: ConnIndex) {}
+}
+
+impl Moves for InstantRing {
+    type Socket = Infallible;
+
+    fn lend(&mut self, conn: ConnIndex, _: u32, _: Side) {
+        panic!("{conn:?} is lent by a ring whose sockets stay");
+    }
+
+    fn lent(&mut self, _: ConnIndex, _: Side) -> Option<Infallible> {
+        None
+    }
+
+    fn ahead(&self, _: ConnIndex, _: Side, _: &mut Vec<u8>) -> Result<(), Errno> {
+        Ok(())
+    }
+
+    fn forget(&mut self, _: ConnIndex, _: Side) {}
+
+    fn adopt(&mut self, key: u32, _: BySide<Option<Infallible>>) {
+        panic!("{key} is adopted by a ring to which no socket comes");
+    }
 }
 
 impl Ring for InstantRing {

@@ -96,6 +96,7 @@ impl Crowd {
                 batch_wait: Duration::ZERO,
             },
             prefaces: PrefacePlan::default(),
+            opens_doors: true,
         };
         // Who gives orders is gone, so none comes.
         let (_, orders) = mailbox();

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener as StdListener;
 use std::path::{Path, PathBuf};
 
@@ -9,11 +10,14 @@ use nix::unistd::Group;
 use tokio::net::{UnixListener, UnixStream};
 
 use super::{Task, http};
+use crate::api::patience;
 use crate::config::{Admin, AdminSocket};
 use crate::control::asker::Asker;
 use crate::control::state::ControlState;
 use crate::control::verbs;
-use crate::host::socket_file::{SocketError, SocketFile, SocketLink, auto_path, clear, listen_at};
+use crate::host::socket_file::{
+    SocketError, SocketFile, SocketLink, auto_path, clear, listen_at, listen_over,
+};
 
 /// Why there is no admin socket.
 #[derive(Debug)]
@@ -71,13 +75,26 @@ impl AdminEndpoint {
         admin: &Admin,
         directory: &Path,
     ) -> Result<Option<AdminEndpoint>, AdminError> {
+        AdminEndpoint::listen_over(admin, directory, None)
+    }
+
+    /// The same in place of a predecessor's, of which this is the lock at that path.
+    pub(super) fn listen_over(
+        admin: &Admin,
+        directory: &Path,
+        handed: Option<(PathBuf, OwnedFd)>,
+    ) -> Result<Option<AdminEndpoint>, AdminError> {
         let (path, asked) = match &admin.socket {
             AdminSocket::Off => return Ok(None),
             AdminSocket::At(path) => (path.clone(), Some(path.clone())),
             AdminSocket::Auto => (auto_path(directory, std::process::id()), None),
         };
         clear(directory);
-        let listening = listen_at(&path, admin.mode, group_of(admin)?);
+        let group = group_of(admin)?;
+        let listening = match handed.filter(|(theirs, _)| *theirs == path) {
+            Some((_, lock)) => listen_over(&path, lock, admin.mode, group),
+            None => listen_at(&path, admin.mode, group),
+        };
         let (listener, file) = listening.map_err(|error| refused(error, admin, &path))?;
         let unusable = |error: io::Error| refused(error.into(), admin, &path);
         listener.set_nonblocking(true).map_err(unusable)?;
@@ -95,7 +112,9 @@ impl AdminEndpoint {
                 let asker = Asker::of(&stream);
                 Ok(Some((stream, asker)))
             };
-            http::serve(accept, verbs::routes(state), Admin::CONNECTIONS).await;
+            // The outcome of an upgrade is waited for.
+            let bounds = (Admin::CONNECTIONS, patience::UPGRADE);
+            http::serve(accept, verbs::routes(state), bounds).await;
             Ok(())
         };
         (tokio_uring::spawn(answers), files)
@@ -112,6 +131,28 @@ impl AdminFiles {
         };
         let made = SocketLink::make(directory, std::process::id(), path).inspect_err(unfound);
         self.link = made.ok();
+    }
+
+    /// The path that the config names, and a descriptor of its lock.
+    ///
+    /// # Errors
+    /// When there is no descriptor left.
+    pub(super) fn share(&self) -> io::Result<Option<(PathBuf, OwnedFd)>> {
+        let Some(path) = &self.path else { return Ok(None) };
+        Ok(self.file.share_lock()?.map(|lock| (path.clone(), lock)))
+    }
+
+    /// A successor has put its socket in place of this one, if it is elsewhere than "auto" is.
+    pub(super) fn leave(&mut self) {
+        self.link = None;
+        if self.path.is_some() && !self.file.is_in_place() {
+            self.file.leave();
+        }
+    }
+
+    /// Whether it is still found.
+    pub(super) fn is_in_place(&self) -> bool {
+        self.file.is_in_place()
     }
 
     /// The link goes: another socket is to lie there.

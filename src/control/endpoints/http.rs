@@ -20,7 +20,6 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 use tower::ServiceExt;
 
 use super::places::{Asking, Place, Places};
-use crate::api::patience;
 use crate::control::asker::{self, Asker};
 
 /// From a connection's start, or an answer's end, to the end of the next request's head.
@@ -74,9 +73,13 @@ impl Pace {
 const PROBES: [&str; 2] = ["/healthz", "/readyz"];
 
 /// Answers clients that `accept` brings, each with who it is if that is known, with `router`, at
-/// most `connections` at a time: beyond that, one leaves for the next. Never returns.
-pub(super) async fn serve<S, A>(mut accept: impl FnMut() -> A, router: Router, connections: usize)
-where
+/// most `connections` at a time, each for so long: beyond that, one leaves for the next. Never
+/// returns.
+pub(super) async fn serve<S, A>(
+    mut accept: impl FnMut() -> A,
+    router: Router,
+    (connections, life): (usize, Duration),
+) where
     A: Future<Output = std::io::Result<Option<(S, Option<Asker>)>>>,
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
@@ -97,7 +100,7 @@ where
         match accept().await {
             Ok(Some(client)) => {
                 let (place, leaves) = places.take().await;
-                tokio_uring::spawn(converse(client, router.clone(), place, leaves));
+                tokio_uring::spawn(converse(client, router.clone(), (place, life), leaves));
                 // The connections that are there read what they have before the next one comes.
                 tokio::task::yield_now().await;
             }
@@ -114,7 +117,7 @@ where
 async fn converse<S>(
     (stream, asker): (S, Option<Asker>),
     router: Router,
-    place: Place,
+    (place, life): (Place, Duration),
     leaves: oneshot::Receiver<()>,
 ) where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
@@ -132,7 +135,7 @@ async fn converse<S>(
         .serve_connection(TokioIo::new(stream), service);
     tokio::select! {
         // A client's mistake, or its patience, is its own affair.
-        _ = timeout(patience::CONNECTION, connection) => {}
+        _ = timeout(life, connection) => {}
         _ = leaves => tracing::debug!("a connection to the control plane leaves for another"),
     }
 }

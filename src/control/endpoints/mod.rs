@@ -8,6 +8,8 @@ mod page;
 mod places;
 mod status;
 
+use std::io;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
@@ -18,7 +20,7 @@ pub use admin::{AdminEndpoint, AdminError};
 pub use hosts::Hosts;
 pub use status::{StatusEndpoint, StatusError};
 
-use super::reopen::{Reopen, TakePlace};
+use super::reopen::{Handed, Reopen, TakePlace};
 use super::state::ControlState;
 use crate::config::{Admin, AdminSocket, Config, Status};
 use crate::host::directory::runtime_directory;
@@ -104,6 +106,24 @@ impl Serving {
         }
     }
 
+    /// Listens where the config says, in place of what lies there by this lock.
+    fn open_admin(&self, handed: Option<(PathBuf, OwnedFd)>) {
+        let config = self.state.view().config.admin.clone();
+        let opened = runtime_directory().map_err(|error| error.to_string()).and_then(|directory| {
+            let opened = AdminEndpoint::listen_over(&config, &directory, handed);
+            opened.map(|endpoint| (endpoint, directory)).map_err(|error| error.to_string())
+        });
+        match opened {
+            Ok((endpoint, directory)) => {
+                self.put_admin(endpoint);
+                if let Some((_, files)) = &mut *self.admin.lock().expect(UNPOISONED) {
+                    files.link_from(&directory);
+                }
+            }
+            Err(error) => tracing::error!(error, "signals alone steer this gateway"),
+        }
+    }
+
     fn put_admin(&self, endpoint: Option<AdminEndpoint>) {
         let serve = |endpoint: AdminEndpoint| {
             let (task, files) = endpoint.serve(self.state.clone());
@@ -177,5 +197,57 @@ impl Reopen for Serving {
                 files.link_from(&directory);
             }
         }))
+    }
+
+    fn share(&self) -> io::Result<Handed> {
+        let admin = self.admin.lock().expect(UNPOISONED);
+        let admin = admin.as_ref().map(|(_, files)| files.share()).transpose()?.flatten();
+        let status = self.status.lock().expect(UNPOISONED);
+        let socket = status.as_ref().and_then(|(_, socket)| socket.as_ref());
+        let status = match socket {
+            Some(socket) => Some((socket.local_addr()?, socket.try_clone()?)),
+            None => None,
+        };
+        Ok(Handed { status, admin })
+    }
+
+    fn leave(&self) {
+        // What has been asked is answered; new clients are the successor's.
+        *self.status.lock().expect(UNPOISONED) = None;
+        if let Some((_, files)) = &mut *self.admin.lock().expect(UNPOISONED) {
+            files.leave();
+        }
+    }
+
+    fn stay(&self) {
+        let mut admin = self.admin.lock().expect(UNPOISONED);
+        let Some((_, files)) = admin.as_ref().filter(|(_, files)| !files.is_in_place()) else {
+            return;
+        };
+        let handed = files.share().ok().flatten();
+        if let Some((_, files)) = &mut *admin {
+            files.leave();
+        }
+        drop(admin);
+        self.open_admin(handed);
+    }
+
+    fn take_over(&self, handed: Handed) {
+        let Handed { status, admin } = handed;
+        self.open_admin(admin);
+        let config = self.state.view().config.status.clone();
+        let opened = match (config.bind, status) {
+            // Port 0 became the one that it has.
+            (Some(bind), Some((address, socket)))
+                if bind.ip() == address.ip() && [0, address.port()].contains(&bind.port()) =>
+            {
+                StatusEndpoint::on(socket).map(Some).map_err(|error| error.to_string())
+            }
+            _ => StatusEndpoint::open(&config).map_err(|error| error.to_string()),
+        };
+        match opened {
+            Ok(endpoint) => self.put_status(endpoint),
+            Err(error) => tracing::error!(error, "there is no status server"),
+        }
     }
 }

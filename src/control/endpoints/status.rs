@@ -21,7 +21,7 @@ use tokio::time::timeout;
 use super::hosts::Hosts;
 use super::{events, http, page};
 use crate::api::history::AskHistory;
-use crate::api::{Request as _, STATUS_PATH};
+use crate::api::{Request as _, STATUS_PATH, patience};
 use crate::base::errno_of;
 use crate::config::Status;
 use crate::control::asker::Asker;
@@ -109,7 +109,11 @@ impl StatusEndpoint {
         listener.and_then(StatusEndpoint::on).map_err(|error| StatusError { bind, error })
     }
 
-    fn on(listener: std::net::TcpListener) -> io::Result<StatusEndpoint> {
+    /// Listens where a predecessor does, with its socket.
+    ///
+    /// # Errors
+    /// When the kernel refuses that.
+    pub(super) fn on(listener: std::net::TcpListener) -> io::Result<StatusEndpoint> {
         listener.set_nonblocking(true)?;
         tracing::info!(address = %listener.local_addr()?, "status");
         Ok(StatusEndpoint { listener })
@@ -131,7 +135,8 @@ impl StatusEndpoint {
             turn_away(stream).await;
             Ok(None)
         };
-        http::serve(accept, routes(state.clone()), Status::CONNECTIONS).await;
+        let bounds = (Status::CONNECTIONS, patience::CONNECTION);
+        http::serve(accept, routes(state.clone()), bounds).await;
         Ok(())
     }
 }

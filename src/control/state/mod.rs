@@ -41,6 +41,8 @@ use super::drains::{Ask, Drains};
 use super::ground::Ground;
 use super::handle::WorkerHandle;
 use super::reopen::Reopen;
+use super::spawner::Spawner;
+use super::underway::{Abort, Underway};
 use crate::base::limits::STALLED_AFTER;
 use crate::base::{Millis, ServerId};
 use crate::metrics::reading::{Identity, Severity};
@@ -84,6 +86,8 @@ struct Inside {
     watch: Mutex<Watch>,
     stage: AtomicU8,
     asks: UnboundedSender<(Ask, Option<Asker>)>,
+    spawner: OnceLock<Spawner>,
+    underway: Mutex<Underway>,
     /// Servers that were taken away and have not come back, and by which generation.
     removed: Mutex<BTreeMap<ServerId, u64>>,
 }
@@ -124,6 +128,8 @@ impl ControlState {
             watch,
             stage,
             asks,
+            spawner: OnceLock::new(),
+            underway: Mutex::default(),
             removed: Mutex::default(),
         }))
     }
@@ -157,6 +163,48 @@ impl ControlState {
     /// The control plane's sockets, while they answer.
     pub(super) fn reopen(&self) -> Option<Arc<dyn Reopen>> {
         self.0.reopen.get()?.upgrade()
+    }
+
+    /// Successors are started by this one.
+    pub(super) fn set_spawner(&self, spawner: Spawner) {
+        // There is one in a process.
+        let _ = self.0.spawner.set(spawner);
+    }
+
+    /// Starts successors, where there is one.
+    pub(super) fn spawner(&self) -> Option<&Spawner> {
+        self.0.spawner.get()
+    }
+
+    fn underway(&self) -> std::sync::MutexGuard<'_, Underway> {
+        self.0.underway.lock().expect("nobody panics while holding it")
+    }
+
+    /// An upgrade begins; `None`: one is under way.
+    pub(super) fn begin_upgrade(&self) -> Option<Arc<Abort>> {
+        let mut underway = self.underway();
+        let Underway::No = *underway else { return None };
+        let abort = Arc::new(Abort::default());
+        *underway = Underway::Yes(abort.clone());
+        Some(abort)
+    }
+
+    /// It is over; where it was committed, for good.
+    pub(super) fn end_upgrade(&self, is_committed: bool) {
+        *self.underway() = if is_committed { Underway::Committed } else { Underway::No };
+    }
+
+    /// Has the upgrade under way taken back; says whether there is one.
+    pub(super) fn abort_upgrade(&self, because: &str) -> bool {
+        let underway = self.underway();
+        let Underway::Yes(abort) = &*underway else { return false };
+        abort.ask(because);
+        true
+    }
+
+    /// Whether a successor has everything.
+    pub(super) fn is_succeeded(&self) -> bool {
+        matches!(*self.underway(), Underway::Committed)
     }
 
     /// The view of the present topology. A caller that awaits in between asks again.

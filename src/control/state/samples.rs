@@ -50,6 +50,25 @@ impl Samples {
         });
     }
 
+    /// Goes on after those of a predecessor whose clock is this one's.
+    pub(in crate::control) fn resume(&mut self, history: &History) {
+        // Those that were taken before the counters went on have other zeros.
+        self.0.clear();
+        for (nth, at_seconds) in history.at_seconds.iter().enumerate() {
+            let of = |list: &[u64]| list.get(nth).copied().unwrap_or(0);
+            self.keep(Sample {
+                at: Micros((at_seconds * 1e6) as u64),
+                open: of(&history.open),
+                accepted: of(&history.accepted),
+                closed: of(&history.closed),
+                refused: of(&history.refused),
+                to_upstream_bytes: of(&history.to_upstream_bytes),
+                to_client_bytes: of(&history.to_client_bytes),
+                connect_failures: of(&history.connect_failures),
+            });
+        }
+    }
+
     fn keep(&mut self, sample: Sample) {
         if self.0.len() == KEPT {
             self.0.pop_front();

@@ -116,6 +116,40 @@ impl Sets {
         }
     }
 
+    /// The sets as a successor takes them: whether an operator put it, its upstream, its revision.
+    pub fn all(&self) -> impl Iterator<Item = (bool, &str, u64, ServerSet)> {
+        let by_hand = self.by_hand.iter().map(|(name, set)| (true, name.as_str(), set.clone()));
+        let found = self.found.iter();
+        let found = found.map(|(name, set)| (false, name.as_str(), ServerSet::of(set.clone())));
+        let all = by_hand.chain(found);
+        all.map(|(by_hand, name, set)| (by_hand, name, self.revision(name), set))
+    }
+
+    /// Takes a predecessor's set, as long as the config leaves a place for it. Gives what a search
+    /// had found in its place, if that is another.
+    pub fn resume(
+        &mut self,
+        config: &Config,
+        (is_by_hand, upstream, revision): (bool, &str, u64),
+        set: ServerSet,
+    ) -> Option<Vec<Server>> {
+        let kind = config.upstream(upstream).map(|one| &one.kind);
+        let Some(UpstreamKind::Servers { origin, .. }) = kind else { return None };
+        if is_by_hand {
+            if *origin == Origin::List {
+                self.by_hand.insert(upstream.to_owned(), set);
+                self.changes.insert(upstream.to_owned(), revision.saturating_sub(1));
+            }
+            return None;
+        }
+        let listed = self.listed(config);
+        if !listed.upstream(upstream).is_some_and(Upstream::is_searched) {
+            return None;
+        }
+        let own = self.found.insert(upstream.to_owned(), set.servers.clone());
+        own.filter(|own| !own.is_empty() && *own != set.servers)
+    }
+
     fn note_change(&mut self, upstream: &str) {
         *self.changes.entry(upstream.to_owned()).or_default() += 1;
     }

@@ -22,7 +22,7 @@ use crate::discovery::{Search, Searches};
 use crate::host::facts::Given;
 use crate::host::usage::ProcessStart;
 use crate::metrics::reading::LastReload;
-use crate::metrics::{ListenerCounters, Removed, ServerCounters};
+use crate::metrics::{ListenerCounters, Removed, ServerCounters, reading};
 use crate::ring::{PassiveSocket, ServerSocket};
 use crate::tls::{Loaded, TicketsMade};
 use crate::topology::{self, Asked, Exhausted, GateSpec, Gone, Register, Topology};
@@ -124,6 +124,11 @@ impl Present {
     /// They were counted.
     pub(in crate::control) fn note_crowds(&self, crowds: BTreeMap<ListenerId, u64>) {
         self.inside().crowds = crowds;
+    }
+
+    /// What a predecessor has counted of listeners that it had no more.
+    pub(in crate::control) fn resume_removed(&self, listeners: &reading::Listener) {
+        self.inside().removed.resume(listeners);
     }
 
     /// The sets of servers.

@@ -130,6 +130,12 @@ fn write_entry(out: &mut String, HistoryEntry { at, kind }: &HistoryEntry) -> fm
             "{}-{} {:?} {:?} {result:?} more={more}",
             token.conn.0, token.generation, token.side, token.kind
         ),
+        HistoryKind::Completed(Completion::Lent { conn, side, result }) => {
+            writeln!(out, "{} lent {side:?} {result:?}", conn.0)
+        }
+        HistoryKind::Completed(Completion::Adopted { key, result }) => {
+            writeln!(out, "adopted key={key} {result:?}")
+        }
         HistoryKind::Ended { conn, generation, reason } => {
             writeln!(out, "{}-{generation} ended reason={}", conn.0, reason.word())
         }

@@ -14,6 +14,7 @@ mod reload;
 mod servers;
 mod status;
 mod steer;
+mod upgrade;
 
 use axum::Router;
 use axum::middleware::map_response;
@@ -22,6 +23,7 @@ pub(super) use conns::pairs;
 pub(super) use history::history;
 pub(super) use reload::by_signal;
 pub(super) use status::status;
+pub(super) use upgrade::by_signal as upgrade_by_signal;
 
 use super::state::ControlState;
 use named::Name;
@@ -38,6 +40,7 @@ pub(super) fn routes(state: ControlState) -> Router {
         .merge(servers::routes())
         .merge(status::routes())
         .merge(steer::routes())
+        .merge(upgrade::routes())
         .with_state(state)
         .layer(map_response(move |answer| name.clone().put_on(answer)))
 }

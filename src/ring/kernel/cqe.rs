@@ -43,6 +43,9 @@ impl KernelRing {
             Tag::OpenSocket | Tag::OpenStep => self.open_step(table, tag, payload, result),
             Tag::OpenUndo => self.open_undone(table, payload),
             Tag::Install => self.installed(payload, result),
+            Tag::Lend => Some(self.lend_made(payload, result)),
+            Tag::Adopt => self.adopted(table, payload, result),
+            Tag::AdoptUndo => Some(self.adoption_undone(table, payload)),
         }
     }
 

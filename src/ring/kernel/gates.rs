@@ -62,6 +62,14 @@ impl Gates {
         self.present.values().any(Gate::is_armed)
     }
 
+    /// Client slots that armed accepts may still fill, of which a multishot takes at most `burst`
+    /// in one turn.
+    pub(super) fn promised(&self, burst: u32) -> u32 {
+        let single: u32 = self.present.values().map(|gate| gate.single_armed).sum();
+        let goes_on = self.present.values().any(|gate| gate.multishot_armed > 0);
+        single + if goes_on { burst } else { 0 }
+    }
+
     /// Takes a gate in.
     ///
     /// # Panics

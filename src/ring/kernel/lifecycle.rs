@@ -12,6 +12,8 @@ use super::gates::Gates;
 use super::guards::Values;
 use super::locked::patient;
 use super::memory::Memory;
+use super::moves::Moving;
+use super::numbers::Numbers;
 use super::parked::Parked;
 use super::pool::{Group, Pool};
 use super::queue::Queue;
@@ -66,6 +68,7 @@ impl KernelRing {
             parked: Parked::new(setup.parked_bytes_max),
             servers: Servers::new(&setup.servers),
             values: Values::new(),
+            numbers: Numbers::new(),
             wake_count: Box::default(),
         };
         let splices = Splices::new(setup.splice_pipes, setup.buffer_bytes);
@@ -79,6 +82,7 @@ impl KernelRing {
             descriptors: Descriptors::new(setup.descriptors, splices),
             self_connects: SelfConnects::new(&setup.servers, setup.ephemeral_ports),
             addresses: Addresses::new(),
+            moving: Moving::new(),
             ready: VecDeque::new(),
             waker,
             counters: RingCounters { rings: rings.into(), ..RingCounters::default() },
@@ -144,8 +148,9 @@ impl KernelRing {
         for table in self.tables.iter_mut() {
             quiet &= table.queue.quiesce(|completion| {
                 let tag = Tag::split(completion.user_data()).map(|(tag, _)| tag);
-                if let (Some(Tag::Install), fd @ 0..) = (tag, completion.result()) {
-                    // SAFETY: as in `installed`: each such completion is read once, here or there.
+                if let (Some(Tag::Install | Tag::Lend), fd @ 0..) = (tag, completion.result()) {
+                    // SAFETY: as in `installed` and `lend_made`: each such completion is read
+                    // once, here or there.
                     drop(unsafe { descriptors::take(fd as u32) });
                 }
             });

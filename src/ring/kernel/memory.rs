@@ -4,6 +4,7 @@ use std::cell::UnsafeCell;
 
 use super::PARKED_BIT;
 use super::guards::Values;
+use super::numbers::Numbers;
 use super::parked::Parked;
 use super::pool::{Group, Pool};
 use super::servers::Servers;
@@ -19,6 +20,8 @@ pub(super) struct Memory {
     pub(super) servers: Servers,
     /// Of options that guards set.
     pub(super) values: Values,
+    /// Of descriptors that go into slots.
+    pub(super) numbers: Numbers,
     /// Where the read on the waker's eventfd puts a count that nobody needs.
     pub(super) wake_count: Box<UnsafeCell<u64>>,
 }

@@ -1,12 +1,13 @@
 //! The kernel's rings behind the contract: one worker's set of them.
 //!
-//! The contract: `accepts`, `buffers`, `operations`, `turn`.
+//! The contract: `accepts`, `buffers`, `operations`, `moves`, `turn`.
 //!
 //! Owners of state: `tables` has the kernel rings, each a `queue` with its `receives`, in slots as
 //! `layout` divides them; `memory` has all that requests name: bytes in `pool` and `parked`, the
-//! addresses of `servers`; `gates` has the sockets that ids name, `supplier` hands new ones over;
-//! `descriptors` lends ordinary descriptors, also to `splices`, which move bulk; `addresses` keeps
-//! answers; `self_connect` finds connects that reached ourselves.
+//! addresses of `servers`, `numbers` of descriptors; `gates` has the sockets that ids name,
+//! `supplier` hands new ones over; `descriptors` lends ordinary descriptors, also to `splices`,
+//! which move bulk; `addresses` keeps answers; `self_connect` finds connects that reached
+//! ourselves.
 //!
 //! Operations of several steps: `receive_ahead`, `opens`, `guards`, and those of `descriptors`.
 //!
@@ -28,6 +29,7 @@ use self::addresses::Addresses;
 use self::descriptors::Descriptors;
 use self::gates::Gates;
 use self::memory::Memory;
+use self::moves::Moving;
 use self::self_connect::SelfConnects;
 pub use self::setup::{PassiveSocket, RingError, RingSetup, ServerSocket};
 use self::sqe::Tag;
@@ -52,6 +54,8 @@ pub mod lifecycle;
 pub mod locked;
 mod mapping;
 mod memory;
+mod moves;
+mod numbers;
 mod opens;
 mod operations;
 pub mod options;
@@ -94,6 +98,7 @@ pub struct KernelRing {
     descriptors: Descriptors,
     self_connects: SelfConnects,
     addresses: Addresses,
+    moving: Moving,
     /// Completions of operations that needed no request; the worker has yet to take them.
     ready: VecDeque<Done>,
     waker: Waker,
@@ -121,9 +126,10 @@ impl KernelRing {
         // `self.memory`: pool buffers are never unmapped while rings exist, and those of a group
         // are referred to by nobody else (`Pool::held`); parked ones and addresses of servers,
         // which the kernel reads while it takes an entry, neither move nor go before what names
-        // them is submitted (`Memory::forget` in `open_turn`); values of options never do; the
-        // wake count has one read at a
-        // time (`arm_wake`). `Drop` gives that memory back only when no request is left.
+        // them is submitted (`Memory::forget` in `open_turn`); values of options and
+        // numbers of descriptors never do, and a number is not touched here before its request has
+        // ended (`Numbers::take` in `adopted`); the wake count has one read at a time
+        // (`arm_wake`). `Drop` gives that memory back only when no request is left.
         unsafe { self.tables[table].queue.push(entry.user_data(user_data)) };
     }
 

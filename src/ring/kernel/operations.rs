@@ -61,6 +61,7 @@ impl Operations for KernelRing {
             Operation::Close => {
                 self.addresses.forget(token.conn, token.side);
                 self.descriptors.close(token.conn, token.side);
+                self.moving.close(token.conn, token.side);
                 self.ask_waiting();
                 return self.start_after_receives(at, token);
             }

@@ -2,7 +2,7 @@
 #![allow(unsafe_code)]
 
 use std::collections::VecDeque;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, RawFd};
 use std::time::Duration;
 
 use io_uring::types::{CancelBuilder, Timespec};
@@ -143,6 +143,12 @@ impl Queue {
     pub(super) fn set_alloc_range(&self, length: u32) -> Result<(), Errno> {
         let range = FileIndexRange { offset: 0, length, reserved: 0 };
         self.register(REGISTER_FILE_ALLOC_RANGE, (&raw const range).cast(), 0)
+    }
+
+    /// Puts a descriptor's file into a slot, at once. One that is in it is closed.
+    pub(super) fn put(&self, slot: u32, fd: RawFd) -> Result<(), Errno> {
+        let put = self.ring.submitter().register_files_update(slot, &[fd]);
+        put.map(drop).map_err(|error| errno_of(&error))
     }
 
     /// A thread can register 16 rings; the others are entered by their descriptor.

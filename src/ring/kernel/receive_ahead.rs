@@ -94,7 +94,7 @@ impl KernelRing {
         self.push(at.table, sqe::receive(at.slot, most_bytes), token.pack());
     }
 
-    fn push_stop(&mut self, table: usize, token: Token) {
+    pub(super) fn push_stop(&mut self, table: usize, token: Token) {
         let target = Token { kind: OpKind::Receive, ..token }.pack();
         self.push(table, sqe::cancel_request(target), Tag::StopReceive.with(target));
     }
@@ -120,7 +120,11 @@ impl KernelRing {
         let piece = Piece { result: result_of(completion), buffer };
         let is_over = !cqueue::more(completion.flags());
         let at = self.tables.place(token.conn, token.side);
-        let done = match self.tables[table].receives.came(at.slot, piece, is_over) {
+        let came = self.tables[table].receives.came(at.slot, piece, is_over);
+        if is_over {
+            self.lend_after_receives(token.conn, token.side);
+        }
+        let done = match came {
             Came::Ahead => {
                 self.keep_ahead(at, token, piece);
                 return None;

@@ -268,6 +268,11 @@ impl Receives {
         piece
     }
 
+    /// What came ahead, in its order.
+    pub(super) fn ahead(&self, slot: u32) -> impl Iterator<Item = Piece> {
+        self.ahead.get(&slot).into_iter().flatten().copied()
+    }
+
     /// A request is in flight for which no operation waits. A slot that is not there has none.
     pub(super) fn is_unasked(&self, slot: u32) -> bool {
         let state = self.states.get(slot as usize);

@@ -7,7 +7,8 @@ use io_uring::types::{CancelBuilder, DestinationSlot, Fd, Fixed};
 use io_uring::{opcode, types};
 use nix::sys::socket::{SockaddrLike, SockaddrStorage};
 
-use crate::base::GateId;
+use crate::base::limits::CONN_BITS;
+use crate::base::{ConnIndex, Errno, GateId, Side};
 use crate::ring::contract::AcceptMode;
 use crate::ring::token::Token;
 
@@ -51,10 +52,17 @@ pub(super) enum Tag {
     OpenUndo,
     /// The installation of a socket as an ordinary descriptor: what for, its token's kind tells.
     Install,
+    /// The same for another ring; the payload is a connection and a side.
+    Lend,
+    /// The way of a client into a slot; the payload is the place of its number.
+    Adopt,
+    /// The close that undoes it, because its server could not follow; the payload is the key of the
+    /// call, and why.
+    AdoptUndo,
 }
 
 impl Tag {
-    const ALL: [Tag; 11] = [
+    const ALL: [Tag; 14] = [
         Tag::Operation,
         Tag::Accept,
         Tag::Watch,
@@ -66,6 +74,9 @@ impl Tag {
         Tag::OpenStep,
         Tag::OpenUndo,
         Tag::Install,
+        Tag::Lend,
+        Tag::Adopt,
+        Tag::AdoptUndo,
     ];
 
     /// `user_data` with this tag.
@@ -97,6 +108,27 @@ pub(super) fn accept_of(payload: u64) -> (GateId, AcceptMode) {
     let multishot = payload & MULTISHOT_BIT != 0;
     let mode = if multishot { AcceptMode::Multishot } else { AcceptMode::Single };
     (GateId(payload as u16), mode)
+}
+
+/// The `user_data` of a lend.
+pub(super) fn lend_data(conn: ConnIndex, side: Side) -> u64 {
+    Tag::Lend.with(u64::from(conn.0) | (side as u64) << CONN_BITS)
+}
+
+/// The connection and side in a lend's payload.
+pub(super) fn lend_of(payload: u64) -> (ConnIndex, Side) {
+    let conn = ConnIndex(payload as u32 & (Token::MAX_CONNECTIONS - 1));
+    (conn, if payload >> CONN_BITS == 0 { Side::Client } else { Side::Upstream })
+}
+
+/// The `user_data` of the close that undoes an adoption.
+pub(super) fn adopt_undo_data(key: u32, errno: Errno) -> u64 {
+    Tag::AdoptUndo.with(u64::from(key) | (errno as u64) << u32::BITS)
+}
+
+/// The key and error in its payload.
+pub(super) fn adopt_undo_of(payload: u64) -> (u32, Errno) {
+    (payload as u32, Errno::from_raw((payload >> u32::BITS) as i32))
 }
 
 /// An accept into a slot of the kernel's choice. Flags stay 0: direct descriptors refuse
@@ -245,6 +277,12 @@ pub(super) fn install(slot: u32) -> Entry {
     opcode::FixedFdInstall::new(Fixed(slot), 0).build()
 }
 
+/// Puts the descriptor whose number is there into a slot of the range in which the kernel
+/// allocates, and the slot's number there (`IORING_FILE_INDEX_ALLOC`, Linux 5.19).
+pub(super) fn put_anywhere(number: *mut RawFd) -> Entry {
+    opcode::FilesUpdate::new(number.cast_const(), 1).offset(-1).build()
+}
+
 /// Empties the slot.
 pub(super) fn close(slot: u32) -> Entry {
     opcode::Close::new(Fixed(slot)).build()
@@ -265,6 +303,18 @@ mod tests {
             assert_eq!(Tag::split(tag.with(PAYLOAD_MASK)), Some((tag, PAYLOAD_MASK)));
         }
         assert_eq!(Tag::split(u64::MAX), None);
+    }
+
+    #[test]
+    fn a_lend_names_its_side_and_an_adoption_that_is_undone_its_key() {
+        for side in Side::BOTH {
+            let conn = ConnIndex(Token::MAX_CONNECTIONS - 1);
+            let (tag, payload) = Tag::split(lend_data(conn, side)).expect("a tag");
+            assert_eq!((tag, lend_of(payload)), (Tag::Lend, (conn, side)));
+        }
+        let data = adopt_undo_data(u32::MAX, Errno::EBADF);
+        let (tag, payload) = Tag::split(data).expect("a tag");
+        assert_eq!((tag, adopt_undo_of(payload)), (Tag::AdoptUndo, (u32::MAX, Errno::EBADF)));
     }
 
     #[test]

@@ -17,8 +17,9 @@ use crate::metrics::RingCounters;
 /// Tables by index; the first is the lead, on which alone the thread waits.
 ///
 /// The room of a table is its client slots less those that the worker has heard of and whose close
-/// it has not: [`Tables::client_came`] and [`Tables::client_left`] alone change it. A turn's
-/// completions are read table after table, each to its end.
+/// it has not, and less one for each client that it is just adopting: [`Tables::client_came`],
+/// [`Tables::client_comes`] and [`Tables::client_left`] alone change it. A turn's completions are
+/// read table after table, each to its end.
 pub(super) struct Tables {
     layout: Layout,
     all: Vec<Table>,
@@ -50,6 +51,11 @@ impl Tables {
         let free_clients = self.layout.clients(self.all.len());
         let (opens, woken) = (VecDeque::new(), HashMap::new());
         self.all.push(Table { queue, free_clients, receives, opens, woken });
+    }
+
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.all.len()
     }
 
     /// All of them.
@@ -93,14 +99,26 @@ impl Tables {
         self.all.iter().map(|table| table.free_clients).max().unwrap_or(0)
     }
 
+    /// The connection whose client is in a slot.
+    ///
+    /// # Panics
+    /// When it is not a client's slot.
+    pub(super) fn conn(&self, table: usize, slot: u32) -> ConnIndex {
+        self.layout.conn(table, slot)
+    }
+
     /// A client slot is filled.
     ///
     /// # Panics
     /// When it is not a client's slot.
     pub(super) fn client_came(&mut self, table: usize, slot: u32) -> ConnIndex {
-        let conn = self.layout.conn(table, slot);
+        self.client_comes(table);
+        self.conn(table, slot)
+    }
+
+    /// A client slot will be filled, whichever it is.
+    pub(super) fn client_comes(&mut self, table: usize) {
         self.all[table].free_clients -= 1;
-        conn
     }
 
     /// A client slot is empty again.
@@ -182,6 +200,13 @@ impl Tables {
             self.reading += 1;
         }
         None
+    }
+}
+
+impl Table {
+    /// Client slots that nobody has, and nobody was given.
+    pub(super) fn free_clients(&self) -> u32 {
+        self.free_clients
     }
 }
 

@@ -12,7 +12,7 @@ impl Ring for KernelRing {
     fn turn(&mut self, wait: Option<Duration>) -> Result<(), Errno> {
         let wait = match wait {
             _ if self.descriptors.splices().is_busy() || !self.ready.is_empty() => Wait::No,
-            _ if self.gates.has_gone() => Wait::No,
+            _ if self.gates.has_gone() || self.moving.has_told() => Wait::No,
             None => Wait::Forever,
             Some(Duration::ZERO) => Wait::No,
             Some(limit) => Wait::AtMost(limit),
@@ -33,6 +33,9 @@ impl Ring for KernelRing {
         }
         if let Some(removed) = self.gates.next_gone() {
             return Some(removed);
+        }
+        if let Some(told) = self.moving.next_told() {
+            return Some(told);
         }
         self.descriptors.next_splice().map(Completion::Done)
     }

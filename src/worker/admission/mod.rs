@@ -218,6 +218,14 @@ impl Admission {
         Verdict::Serve
     }
 
+    /// A connection of this listener's comes from another process, with its permits.
+    pub fn arrived(&mut self, listener: &Listener) {
+        self.budget.take_over(1);
+        if let Some(quota) = &listener.quota {
+            quota.take_over(1);
+        }
+    }
+
     /// A client of this listener that was served is gone: its permits come back.
     pub fn left(&mut self, listener: &Listener) {
         self.budget.leave();

@@ -11,6 +11,7 @@ pub(crate) mod exposition;
 pub(crate) mod gateway;
 pub(crate) mod hello;
 pub(crate) mod http;
+pub(crate) mod lineage;
 pub(crate) mod log;
 pub(crate) mod network;
 pub(crate) mod procfs;

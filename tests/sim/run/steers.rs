@@ -9,6 +9,7 @@ use portcullis::worker::{Account, Adoption, EndLeft, Order};
 use super::{REMOVAL, Run};
 use crate::drains::PartDrain;
 use crate::fault::Fault;
+use crate::moves::SimOrder;
 use crate::scenario::{Steer, Stop};
 use crate::world::Change;
 
@@ -142,7 +143,7 @@ impl Run {
         for listener in 0..self.scenario.wirings.len() {
             let is_paused = self.rings().any(|ring| ring.listeners[listener].paused);
             if let Some(id) = self.world.id_of(listener).filter(|_| is_paused) {
-                let pause = |worker: &Sender<Order>| worker.send(Order::Pause(id));
+                let pause = |worker: &Sender<SimOrder>| worker.send(Order::Pause(id));
                 self.orders.iter().for_each(|worker| pause(worker).expect("a worker listens"));
             }
         }

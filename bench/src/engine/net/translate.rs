@@ -26,7 +26,10 @@ impl Net {
                 self.accepts.ended(listener);
                 None
             }
-            Completion::QueueReady { .. } | Completion::GateRemoved { .. } => None,
+            Completion::QueueReady { .. }
+            | Completion::GateRemoved { .. }
+            | Completion::Lent { .. }
+            | Completion::Adopted { .. } => None,
             Completion::Done(done) => {
                 let conn = done.token.conn;
                 let link = &mut self.links[conn.0 as usize];

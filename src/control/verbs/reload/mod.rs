@@ -43,8 +43,8 @@ const EMPTY_POLLS: u32 = 20;
 const QUEUE_POLL: Duration = Duration::from_millis(10);
 
 /// What to do about keys that cannot change.
-const TAKE_THE_OTHERS: &str = "`portcullis reload --allow-partial` takes the other keys, and a \
-                               start of the gateway takes all";
+const TAKE_THE_OTHERS: &str = "`portcullis reload --allow-partial` takes the other keys, and \
+                               `portcullis upgrade` takes all, and disconnects nobody";
 
 pub(super) fn routes() -> Router<ControlState> {
     Router::new().route(Reload::PATH, post(reload))
@@ -205,7 +205,7 @@ fn needs_restart_words(difference: &Difference) -> String {
     let value = |value: &Option<String>| value.clone().unwrap_or_else(|| "nothing".to_owned());
     let (path, before, after) =
         (difference.path(), value(&difference.before), value(&difference.after));
-    format!("{path} needs a restart: it is {before} as long as this process runs, not {after}")
+    format!("{path} needs an upgrade: it is {before} as long as this process runs, not {after}")
 }
 
 /// Why the gateway's limit cannot become what the config says.
@@ -217,11 +217,12 @@ fn limit_refused(state: &ControlState, before: &Config, after: &Config) -> Optio
     let slots: u64 = state.view().counters.iter().map(|counters| counters.slots.get()).sum();
     match limit {
         Auto::Fixed(clients) if u64::from(clients) > slots => Some(format!(
-            "gateway.max_connections = {clients} needs a restart: the start made room for {slots}"
+            "gateway.max_connections = {clients} needs an upgrade: the start made room for {slots}"
         )),
         Auto::Fixed(_) => None,
         Auto::Auto => Some(
-            "gateway.max_connections = \"auto\" needs a restart: it is worked out there".to_owned(),
+            "gateway.max_connections = \"auto\" needs an upgrade: it is worked out there"
+                .to_owned(),
         ),
     }
 }

@@ -1,0 +1,72 @@
+//! The answer to the asker of an upgrade, and when a process that has succeeded ends.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::plan::Plan;
+use super::predecessor::Handing;
+use crate::api::SCHEMA;
+use crate::api::upgrade::{Upgrade, Upgraded};
+use crate::control::drains::Ask;
+use crate::control::state::{ControlState, Stage};
+
+/// From the answer of the last request to the end: it is on its way by then.
+const LAST_ANSWERS: Duration = Duration::from_millis(200);
+/// How long a successor must prove itself where nobody says.
+const PROBATION: Duration = Duration::from_secs(2);
+/// How long connections that cannot move at once are tried again where nobody says.
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Hands everything over, or leaves everything as it was.
+///
+/// # Errors
+/// When it cannot be tried.
+pub(in crate::control) async fn carried_out(
+    state: ControlState,
+    request: Upgrade,
+) -> Result<Upgraded, String> {
+    if std::process::id() == 1 {
+        return Err("this process is PID 1 of its container, which ends with it: start the \
+            gateway below an init (docker run --init), or drain it and start another"
+            .to_owned());
+    }
+    let plan = plan(&state, &request)?;
+    let Some(abort) = state.begin_upgrade() else {
+        return Err("an upgrade is under way; `portcullis upgrade --abort` takes it back".into());
+    };
+    let change = state.begin_change().await;
+    if state.stage() != Stage::Ready {
+        state.end_upgrade(false);
+        return Err("the gateway drains: a start of the next one takes its addresses over".into());
+    }
+    let outcome = Handing::new(&state, plan, abort).carry_out().await;
+    let outcome = Upgraded { pid: std::process::id(), schema: SCHEMA, ..outcome };
+    state.end_upgrade(outcome.committed);
+    drop(change);
+    if outcome.committed {
+        tokio_uring::spawn(async move {
+            tokio::time::sleep(LAST_ANSWERS).await;
+            state.ask(Ask::Succeeded);
+        });
+    }
+    Ok(outcome)
+}
+
+fn plan(state: &ControlState, request: &Upgrade) -> Result<Plan, String> {
+    let binary = match &request.binary {
+        Some(binary) => PathBuf::from(binary),
+        None => own_binary()?,
+    };
+    let config = request.config.as_ref().map(PathBuf::from).or_else(|| state.ground().path());
+    let time = |millis: Option<u64>, usual| millis.map_or(usual, Duration::from_millis);
+    let probation = time(request.probation_millis, PROBATION);
+    Ok(Plan { binary, config, probation, timeout: time(request.timeout_millis, TIMEOUT) })
+}
+
+/// Where this program lies. The kernel marks a file that was replaced, and the new one is meant.
+fn own_binary() -> Result<PathBuf, String> {
+    let path = std::fs::read_link("/proc/self/exe")
+        .map_err(|error| format!("/proc/self/exe: {error}: say --binary"))?;
+    let text = path.to_string_lossy();
+    Ok(text.strip_suffix(" (deleted)").map_or(path.clone(), PathBuf::from))
+}

@@ -1,0 +1,480 @@
+//! The side that hands over: the steps of an upgrade, and what takes everything back.
+
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use tokio::time::sleep;
+
+use super::channel::{Channel, DESCRIPTORS, POLL};
+use super::legacy::legacy;
+use super::plan::{Failure, Plan};
+use super::things::Bundle;
+use crate::api::handover::{Hello, Links, ToPredecessor, ToSuccessor, VERSION};
+use crate::api::upgrade::{Step, Upgraded};
+use crate::base::{Millis, version};
+use crate::control::state::ControlState;
+use crate::control::underway::Abort;
+use crate::courier::{Courier, Flags, Link, ProcessLink};
+use crate::doctor::count;
+use crate::host::service_manager::say_main_pid;
+use crate::metrics::reading::Severity;
+use crate::wire::handover::RECORD_BYTES;
+use crate::worker::{Depart, Departures, Order};
+
+/// For the successor to be ready: rings for a million connections take some seconds.
+const READY: Duration = Duration::from_secs(60);
+/// For an answer that takes no work.
+const ANSWER: Duration = Duration::from_secs(5);
+/// A successor whose workers turn says so each 100 ms.
+const BEAT: Duration = Duration::from_secs(2);
+/// Over which those that cannot move are ended.
+const END_REST: Duration = Duration::from_secs(2);
+/// For the successor to stand on its own: it takes counters and sockets over.
+const COMMIT: Duration = Duration::from_secs(10);
+/// For the workers to take connections back.
+const TAKE_BACK: Duration = Duration::from_secs(30);
+/// Passes over all connections before new clients are the successor's.
+const PASSES: u32 = 2;
+
+/// An upgrade under way.
+pub(super) struct Handing<'a> {
+    state: &'a ControlState,
+    plan: Plan,
+    abort: Arc<Abort>,
+    child: Option<Child>,
+    channel: Option<Channel>,
+    /// Once it is ready.
+    flags: Option<Arc<Flags>>,
+    /// By worker, once they hand connections over.
+    departures: Vec<Arc<Departures>>,
+    /// The last beat, once there is one.
+    beat: Option<Millis>,
+    has_committed: bool,
+    /// Connections that are still here, as the successor was told.
+    told_left: u32,
+    ended: u64,
+    steps: Vec<Step>,
+    since: Millis,
+}
+
+impl<'a> Handing<'a> {
+    pub(super) fn new(state: &'a ControlState, plan: Plan, abort: Arc<Abort>) -> Handing<'a> {
+        Handing {
+            state,
+            plan,
+            abort,
+            child: None,
+            channel: None,
+            flags: None,
+            departures: Vec::new(),
+            beat: None,
+            has_committed: false,
+            told_left: 0,
+            ended: 0,
+            steps: Vec::new(),
+            since: state.now(),
+        }
+    }
+
+    /// Hands everything over, or takes everything back.
+    pub(super) async fn carry_out(mut self) -> Upgraded {
+        let open = count(self.state.open(), "connection");
+        let binary = self.plan.binary.display();
+        self.say(Severity::Info, &format!("an upgrade begins, to {binary}: {open} are open"));
+        match self.hand_over().await {
+            Ok(()) => self.committed(),
+            Err(failure) => self.take_back(failure).await,
+        }
+    }
+
+    fn say(&self, severity: Severity, words: &str) {
+        self.state.tell(severity, "gateway", words);
+    }
+
+    /// A step is done.
+    fn step(&mut self, step: &str) {
+        let now = self.state.now();
+        let seconds = now.since(self.since).as_secs_f64();
+        self.since = now;
+        tracing::info!(step, seconds, "upgrade");
+        self.steps.push(Step { seconds, step: step.to_owned() });
+    }
+
+    async fn hand_over(&mut self) -> Result<(), Failure> {
+        self.start().await?;
+        let workers = self.make_ready().await?;
+        self.step("ready");
+        self.begin_move(workers).await?;
+        self.first_passes().await?;
+        self.step("move");
+        self.switch().await?;
+        self.step("switch");
+        self.rest().await?;
+        self.step("rest");
+        self.probation().await?;
+        self.step("probation");
+        self.commit().await?;
+        self.step("commit");
+        Ok(())
+    }
+
+    /// Starts the successor.
+    async fn start(&mut self) -> Result<(), Failure> {
+        let Plan { binary, config, .. } = &self.plan;
+        let (ours, theirs) = Courier::pair().map_err(|error| format!("a socket pair: {error}"))?;
+        let mut command = Command::new(binary);
+        command.arg("run");
+        if let Some(config) = config {
+            command.arg("--config").arg(config);
+        }
+        command.arg("--successor").stdin(Stdio::from(theirs.into_fd()));
+        let spawner = self.state.spawner().ok_or_else(|| "nothing starts processes".to_owned())?;
+        let child = spawner.spawn(command).await;
+        let child = child.map_err(|error| format!("{}: {error}", self.plan.binary.display()))?;
+        tracing::info!(pid = child.id(), "the successor starts");
+        self.child = Some(child);
+        self.channel = Some(Channel::new(ours));
+        Ok(())
+    }
+
+    /// Everything that can fail in the successor; says how many workers it has.
+    async fn make_ready(&mut self) -> Result<u32, Failure> {
+        let until = self.state.now().after(READY);
+        let view = self.state.view();
+        let clock = &self.state.sources().clock;
+        let hello = Hello {
+            min_version: VERSION,
+            max_version: VERSION,
+            record_bytes: RECORD_BYTES as u16,
+            build: version::LINE.to_owned(),
+            pid: std::process::id(),
+            workers: view.counters.len() as u32,
+            connections: self.state.open(),
+            clock_origin_nanos: clock.origin_nanos(),
+        };
+        self.tell(&ToSuccessor::Hello(hello)).await?;
+        let welcome = self.wait_for(until, "says nothing", |said| match said {
+            ToPredecessor::Welcome(welcome) => Some(welcome),
+            _ => None,
+        });
+        let welcome = welcome.await?;
+        tracing::info!(build = welcome.build, version = welcome.version, "the successor answers");
+        let flags = self.flags().map_err(|error| format!("flags: {error}"))?;
+        let bundle = Bundle::of(self.state).map_err(|error| format!("descriptors: {error}"))?;
+        self.tell(&ToSuccessor::Things(bundle.things.clone())).await?;
+        let channel = self.channel.as_ref().expect("it has started");
+        for some in bundle.descriptors(&flags).chunks(DESCRIPTORS) {
+            let sent = channel.tell(&ToSuccessor::Descriptors, some).await;
+            sent?;
+        }
+        let workers = self.wait_for(until, "is not ready", |said| match said {
+            ToPredecessor::Ready { workers } => Some(workers),
+            _ => None,
+        });
+        let workers = workers.await?;
+        self.beat = Some(self.state.now());
+        self.flags = Some(Arc::new(flags));
+        Ok(workers)
+    }
+
+    /// Flags that lie so far apart by worker.
+    fn stride(&self) -> u64 {
+        let view = self.state.view();
+        view.counters.iter().map(|counters| counters.slots.get()).max().unwrap_or(0)
+    }
+
+    fn flags(&self) -> std::io::Result<Flags> {
+        Flags::new(self.stride() * self.state.workers().len() as u64)
+    }
+
+    /// Joins the workers of both processes, and has connections depart.
+    async fn begin_move(&mut self, workers: u32) -> Result<(), Failure> {
+        let own = self.state.workers().len();
+        let pairs = own.max(workers as usize);
+        if pairs > DESCRIPTORS {
+            return Err(format!("{pairs} workers: an upgrade takes {DESCRIPTORS} at most").into());
+        }
+        let (stride, flags) = (self.stride(), self.flags.clone().expect("it is ready"));
+        let mut links: Vec<Vec<Box<dyn Link<_>>>> = (0..own).map(|_| Vec::new()).collect();
+        let (mut theirs, mut flags_at) = (Vec::new(), Vec::new());
+        for pair in 0..pairs {
+            let (courier, other) =
+                Courier::pair().map_err(|error| format!("a socket pair: {error}"))?;
+            links[pair % own].push(Box::new(ProcessLink { courier, flags: flags.clone() }));
+            flags_at.push(stride * (pair % own) as u64);
+            theirs.push(other);
+        }
+        let descriptors: Vec<_> = theirs.iter().map(std::os::fd::AsFd::as_fd).collect();
+        let channel = self.channel.as_ref().expect("it has started");
+        let sent = channel.tell(&ToSuccessor::Links(Links { flags_at }), &descriptors).await;
+        sent?;
+        for (nth, (worker, links)) in self.state.workers().iter().zip(links).enumerate() {
+            let departures = Arc::new(Departures::default());
+            self.departures.push(departures.clone());
+            let flags_at = stride * nth as u64;
+            let depart = Depart { links, flags_at, departures };
+            worker.order(Order::Depart(Box::new(depart)));
+        }
+        Ok(())
+    }
+
+    /// Every connection has been asked.
+    async fn first_passes(&mut self) -> Result<(), Failure> {
+        let until = self.state.now().after(self.plan.timeout);
+        self.wait_until(until, "connections were not all asked in time", |departures| {
+            departures.passes.load(Relaxed) >= PASSES
+        })
+        .await
+    }
+
+    /// From here on new clients are the successor's.
+    async fn switch(&mut self) -> Result<(), Failure> {
+        self.order_all(|| Order::ShutDoors);
+        let until = self.state.now().after(ANSWER);
+        let is_shut = |departures: &Departures| departures.is_shut.load(Relaxed);
+        self.wait_until(until, "a worker goes on accepting", is_shut).await?;
+        self.told_left = self.left();
+        self.tell(&ToSuccessor::Switch { left: self.told_left }).await?;
+        let switched = self.wait_for(until, "does not accept", |said| match said {
+            ToPredecessor::Switched => Some(()),
+            _ => None,
+        });
+        switched.await
+    }
+
+    /// Those that could not move are tried again, and then ended.
+    async fn rest(&mut self) -> Result<(), Failure> {
+        let until = self.state.now().after(self.plan.timeout);
+        self.wait_for_rest(until).await?;
+        let left = self.left();
+        if left > 0 {
+            let words = format!("{} cannot move and are ended", count(left.into(), "connection"));
+            self.say(Severity::Warning, &words);
+            self.ended = left.into();
+            self.order_all(|| Order::EndRest(END_REST));
+            let until = self.state.now().after(2 * END_REST);
+            self.wait_for_rest(until).await?;
+        }
+        self.tell_left().await
+    }
+
+    /// Until nobody is left, or then.
+    async fn wait_for_rest(&mut self, until: Millis) -> Result<(), Failure> {
+        while !self.is_all_moved() && self.state.now() < until {
+            self.look()?;
+            self.tell_left().await?;
+            sleep(POLL).await;
+        }
+        Ok(())
+    }
+
+    fn is_all_moved(&self) -> bool {
+        let is_still = |one: &Arc<Departures>| one.is_still.load(Relaxed);
+        self.left() == 0 && self.departures.iter().all(is_still)
+    }
+
+    async fn tell_left(&mut self) -> Result<(), Failure> {
+        let left = self.left();
+        if left < self.told_left {
+            self.told_left = left;
+            self.tell(&ToSuccessor::Left { left }).await?;
+        }
+        Ok(())
+    }
+
+    /// The successor serves for a while before it is alone.
+    async fn probation(&mut self) -> Result<(), Failure> {
+        let until = self.state.now().after(self.plan.probation);
+        let (moved, left) = (count(self.moved(), "connection"), self.left());
+        self.say(
+            Severity::Info,
+            &format!("{moved} moved, {left} left; the successor is on probation"),
+        );
+        while self.state.now() < until {
+            self.look()?;
+            sleep(POLL).await;
+        }
+        Ok(())
+    }
+
+    async fn commit(&mut self) -> Result<(), Failure> {
+        self.has_committed = true;
+        let legacy = Box::new(legacy(self.state));
+        self.tell(&ToSuccessor::Commit(legacy)).await?;
+        let until = self.state.now().after(COMMIT);
+        // It answers when it has time.
+        self.beat = None;
+        let committed = self.wait_for(until, "does not stand on its own", |said| match said {
+            ToPredecessor::Committed => Some(()),
+            _ => None,
+        });
+        committed.await
+    }
+
+    /// The successor has everything.
+    fn committed(self) -> Upgraded {
+        if let Some(open) = self.state.reopen() {
+            open.leave();
+        }
+        let successor = self.child.as_ref().map(Child::id);
+        successor.into_iter().for_each(say_main_pid);
+        let (moved, ended) = (self.moved(), self.ended);
+        let seconds: f64 = self.steps.iter().map(|step| step.seconds).sum();
+        let pid = successor.unwrap_or_default();
+        let mut words = format!("{} moved to pid {pid}", count(moved, "connection"));
+        if ended > 0 {
+            words += &format!(", {ended} could not and were ended");
+        }
+        words += &format!("; it took {seconds:.1} s");
+        self.say(Severity::Info, &format!("the upgrade is committed: {words}"));
+        let Handing { steps, .. } = self;
+        Upgraded { committed: true, ended, moved, steps, successor, words, ..Upgraded::default() }
+    }
+
+    /// Ends the successor, and goes on as if it had never been.
+    async fn take_back(mut self, failure: Failure) -> Upgraded {
+        let Failure { words: mut because, wrong_config, is_gone } = failure;
+        let successor = self.child.as_ref().map(Child::id);
+        if let Some(status) = self.end_successor(is_gone).await.filter(|_| is_gone) {
+            because += &format!(" ({status}); its words are where this gateway logs");
+        }
+        self.channel = None;
+        let moved = self.moved();
+        if self.has_committed
+            && let Some(open) = self.state.reopen()
+        {
+            open.stay();
+            self.state.ground().sign_locks();
+        }
+        if !self.departures.is_empty() {
+            self.order_all(|| Order::TakeBack);
+            self.order_all(|| Order::OpenDoors);
+            let until = self.state.now().after(TAKE_BACK);
+            let is_back = |one: &Arc<Departures>| one.is_taken_back.load(Relaxed);
+            while !self.departures.iter().all(is_back) && self.state.now() < until {
+                sleep(POLL).await;
+            }
+        }
+        let lost = self.sum(|one| one.lost.load(Relaxed));
+        self.step("taken back");
+        let touched = match (self.departures.is_empty(), lost) {
+            (true, _) => "nothing was touched".to_owned(),
+            (false, 0) => format!("{} are back, nobody was lost", count(moved, "connection")),
+            (false, lost) => {
+                format!("{} are back, {lost} lost", count(moved - moved.min(lost), "connection"))
+            }
+        };
+        let words = format!("{because}; {touched}");
+        self.say(Severity::Error, &format!("the upgrade is taken back: {words}"));
+        let (ended, steps) = (self.ended, self.steps);
+        Upgraded { ended, lost, steps, successor, wrong_config, words, ..Upgraded::default() }
+    }
+
+    /// It must not wake up as a second reader: it is waited for until it is gone. One that has
+    /// closed its end is about to end by itself.
+    async fn end_successor(&mut self, is_gone: bool) -> Option<ExitStatus> {
+        let until = self.state.now().after(if is_gone { ANSWER } else { Duration::ZERO });
+        let child = self.child.as_mut()?;
+        loop {
+            match child.try_wait() {
+                Ok(None) if self.state.now() >= until => {
+                    // Gone already: there is nobody to signal.
+                    let _ = child.kill();
+                }
+                Ok(None) => {}
+                Ok(ended) => return ended,
+                Err(_) => return None,
+            }
+            sleep(POLL).await;
+        }
+    }
+
+    fn order_all(&self, order: impl Fn() -> Order) {
+        self.state.workers().iter().for_each(|worker| worker.order(order()));
+    }
+
+    fn sum(&self, number: impl Fn(&Departures) -> u32) -> u64 {
+        self.departures.iter().map(|one| u64::from(number(one))).sum()
+    }
+
+    fn left(&self) -> u32 {
+        u32::try_from(self.sum(|one| one.left.load(Relaxed))).unwrap_or(u32::MAX)
+    }
+
+    fn moved(&self) -> u64 {
+        self.sum(|one| one.taken.load(Relaxed))
+    }
+
+    async fn tell(&self, message: &ToSuccessor) -> Result<(), Failure> {
+        let channel = self.channel.as_ref().expect("it has started");
+        Ok(channel.tell(message, &[]).await?)
+    }
+
+    /// Until every worker is so far.
+    async fn wait_until(
+        &mut self,
+        until: Millis,
+        otherwise: &str,
+        is_so_far: impl Fn(&Departures) -> bool,
+    ) -> Result<(), Failure> {
+        while !self.departures.iter().all(|one| is_so_far(one)) {
+            if self.state.now() >= until {
+                return Err(otherwise.to_owned().into());
+            }
+            self.look()?;
+            sleep(POLL).await;
+        }
+        Ok(())
+    }
+
+    /// Looks whether the successor is still well.
+    fn look(&mut self) -> Result<(), Failure> {
+        while self.hear()?.is_some() {}
+        Ok(())
+    }
+
+    /// Until the successor says what is waited for.
+    async fn wait_for<T>(
+        &mut self,
+        until: Millis,
+        otherwise: &str,
+        is_it: impl Fn(ToPredecessor) -> Option<T>,
+    ) -> Result<T, Failure> {
+        loop {
+            while let Some(said) = self.hear()? {
+                if let Some(it) = is_it(said) {
+                    return Ok(it);
+                }
+            }
+            if self.state.now() >= until {
+                return Err(format!("the successor {otherwise} in time").into());
+            }
+            sleep(POLL).await;
+        }
+    }
+
+    /// What the successor says next, if it is well and nobody wants the upgrade to end.
+    fn hear(&mut self) -> Result<Option<ToPredecessor>, Failure> {
+        if let Some(because) = self.abort.because().filter(|_| !self.has_committed) {
+            return Err(because.into());
+        }
+        let channel = self.channel.as_ref().expect("it has started");
+        let said = channel.hear()?.map(|(said, _)| said);
+        let now = self.state.now();
+        match (&said, self.beat) {
+            (Some(ToPredecessor::Refuse { exit_code, words }), _) => {
+                let words = format!("the successor refuses: {words}");
+                let wrong_config = *exit_code == 2;
+                return Err(Failure { words, wrong_config, is_gone: false });
+            }
+            (Some(_), Some(_)) => self.beat = Some(now),
+            (None, Some(beat)) if now.since(beat) > BEAT => {
+                return Err(format!("the successor stands still for {} s", BEAT.as_secs()).into());
+            }
+            _ => {}
+        }
+        Ok(said)
+    }
+}

@@ -1,0 +1,371 @@
+//! Arrivals: connections that come from the workers of a predecessor.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use super::extras::{are_understood, wiring_of};
+use super::{Arrivals, Arrive, Numbers};
+use crate::base::{
+    BySide, Chunk, ConnIndex, Errno, Micros, Millis, OpKind, RouteId, ServerId, Side, Tick,
+};
+use crate::conn::{Connection, Passport, Wiring};
+use crate::courier::{Flag, Link};
+use crate::ring::{Buffers as _, Moves as _, Ring};
+use crate::upstream::Tried;
+use crate::wire::handover::{Batch, Departure, ENDED_MAX, Ended, Message, Record, Taken};
+use crate::worker::Worker;
+use crate::worker::table::{ConnectTime, CountedServer};
+
+/// Batches that are taken up in a turn.
+const BATCHES: usize = 2;
+/// Between two looks for a message where nothing else wakes the worker.
+const LOOK_EVERY: Duration = Duration::from_millis(1);
+
+/// The connections that come to a worker, and those that have come and that the predecessor could
+/// still take back.
+#[derive(Debug)]
+pub(in crate::worker) struct Arriving<S> {
+    ways: Vec<Way<S>>,
+    record_bytes: usize,
+    numbers: Arc<Numbers>,
+    arrivals: Arc<Arrivals>,
+    /// By key: what is being put into slots.
+    coming: HashMap<u32, Coming>,
+    keys: u32,
+    /// What has come, and where it was.
+    custody: HashMap<ConnIndex, Custody>,
+}
+
+/// A way from a worker of the predecessor.
+#[derive(Debug)]
+struct Way<S> {
+    link: Box<dyn Link<S>>,
+    flags_at: u64,
+    /// Batches of which not all members are answered.
+    open: Vec<Answer>,
+    /// Slots whose connection has ended here, not told yet.
+    ended: Vec<u32>,
+    /// What could not be sent yet.
+    unsent: Vec<Vec<u8>>,
+    is_cut: bool,
+}
+
+#[derive(Debug)]
+struct Answer {
+    number: u32,
+    taken: u64,
+    left: usize,
+}
+
+/// A connection whose sockets are on their way into slots.
+#[derive(Debug)]
+struct Coming {
+    way: usize,
+    number: u32,
+    place: usize,
+    record: Record,
+    /// What it has in hand, by source.
+    chunks: BySide<Option<Chunk>>,
+    extras: Vec<(u8, Vec<u8>)>,
+    route: RouteId,
+    server: Option<ServerId>,
+    wiring: Wiring,
+}
+
+/// Where a connection was, and what its flag says.
+#[derive(Clone, Copy, Debug)]
+struct Custody {
+    way: usize,
+    slot: u32,
+    flag: Flag,
+}
+
+impl<S> Arriving<S> {
+    pub(in crate::worker) fn new(order: Arrive<S>) -> Arriving<S> {
+        let Arrive { links, record_bytes, numbers, arrivals } = order;
+        let way = |(link, flags_at)| Way {
+            link,
+            flags_at,
+            open: Vec::new(),
+            ended: Vec::new(),
+            unsent: Vec::new(),
+            is_cut: false,
+        };
+        Arriving {
+            ways: links.into_iter().map(way).collect(),
+            record_bytes,
+            numbers,
+            arrivals,
+            coming: HashMap::new(),
+            keys: 0,
+            custody: HashMap::new(),
+        }
+    }
+
+    /// When it is to go on even if nothing completes.
+    pub(in crate::worker) fn next(&self, now: Millis) -> Millis {
+        now.after(LOOK_EVERY)
+    }
+
+    /// Says by its flag, before anything is asked for, that bytes of a connection may be in hand
+    /// here from now on, or that none are.
+    pub(in crate::worker) fn flag(&mut self, index: ConnIndex, flag: Flag) {
+        let Some(custody) = self.custody.get_mut(&index) else { return };
+        if custody.flag != flag {
+            custody.flag = flag;
+            let way = &mut self.ways[custody.way];
+            way.link.set_flag(way.flags_at + u64::from(custody.slot), flag);
+        }
+    }
+
+    /// Whether a connection has come from the predecessor, and it may hold something of it.
+    pub(in crate::worker) fn may_hold(&self, index: ConnIndex) -> bool {
+        self.custody.get(&index).is_some_and(|custody| custody.flag == Flag::InHand)
+    }
+
+    /// A connection is over.
+    pub(in crate::worker) fn end(&mut self, index: ConnIndex) {
+        self.flag(index, Flag::Ended);
+        if let Some(Custody { way, slot, .. }) = self.custody.remove(&index) {
+            self.ways[way].ended.push(slot);
+            self.arrivals.ended.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// One of a batch is answered; the answer goes with the last.
+    fn answer(&mut self, way: usize, number: u32, place: usize, is_taken: bool) {
+        let counter = if is_taken { &self.arrivals.taken } else { &self.arrivals.refused };
+        counter.fetch_add(1, Relaxed);
+        let way = &mut self.ways[way];
+        let Some(at) = way.open.iter().position(|answer| answer.number == number) else { return };
+        let answer = &mut way.open[at];
+        answer.taken |= u64::from(is_taken) << place;
+        answer.left -= 1;
+        if answer.left == 0 {
+            let Answer { number, taken, .. } = way.open.swap_remove(at);
+            let mut bytes = Vec::new();
+            Taken { number, taken }.encode(&mut bytes);
+            way.unsent.push(bytes);
+        }
+    }
+
+    /// Sends what is to be told.
+    fn tell(&mut self) {
+        for way in &mut self.ways {
+            for slots in std::mem::take(&mut way.ended).chunks(ENDED_MAX) {
+                let mut bytes = Vec::new();
+                Ended { slots: slots.to_vec() }.encode(&mut bytes);
+                way.unsent.push(bytes);
+            }
+            let mut sent = 0;
+            for bytes in &way.unsent {
+                match way.link.send(bytes, &[]) {
+                    Ok(()) => sent += 1,
+                    Err(Errno::EAGAIN | Errno::ENOBUFS) => break,
+                    Err(_) => {
+                        way.is_cut = true;
+                        break;
+                    }
+                }
+            }
+            way.unsent.drain(..sent);
+            if way.is_cut {
+                self.arrivals.is_cut_off.store(true, Relaxed);
+            }
+        }
+    }
+}
+
+impl<R: Ring> Worker<R> {
+    /// Carries arrivals on by one step.
+    pub(in crate::worker) fn run_arrivals(&mut self) {
+        let Some(mut arriving) = self.arriving.take() else { return };
+        let mut heard = Vec::new();
+        for (nth, way) in arriving.ways.iter_mut().enumerate().filter(|(_, way)| !way.is_cut) {
+            for _ in 0..BATCHES {
+                let mut bytes = Vec::new();
+                match way.link.receive(&mut bytes) {
+                    Ok(sockets) => heard.push((nth, bytes, sockets)),
+                    // Without descriptors the batch is lost, and the predecessor still has all.
+                    Err(Errno::EAGAIN | Errno::EINTR) => break,
+                    Err(_) => {
+                        way.is_cut = true;
+                        break;
+                    }
+                }
+            }
+        }
+        for (way, bytes, sockets) in heard {
+            match Message::decode(&bytes, arriving.record_bytes) {
+                Ok(Message::Batch(batch)) => self.take_batch(&mut arriving, way, batch, sockets),
+                other => {
+                    tracing::error!(?other, "a predecessor's message is no batch");
+                    arriving.ways[way].is_cut = true;
+                }
+            }
+        }
+        arriving.tell();
+        self.arriving = Some(arriving);
+    }
+
+    fn take_batch(
+        &mut self,
+        arriving: &mut Arriving<R::Socket>,
+        way: usize,
+        batch: Batch,
+        sockets: Vec<R::Socket>,
+    ) {
+        let Batch { number, records } = batch;
+        let left = records.len();
+        arriving.ways[way].open.push(Answer { number, taken: 0, left });
+        let mut sockets = sockets.into_iter();
+        for (place, departure) in records.into_iter().enumerate() {
+            let wiring = wiring_of(departure.record.wiring);
+            let count = departure.record.sockets();
+            let own: Vec<_> = sockets.by_ref().take(count).collect();
+            let whole = own.len() == count;
+            let known = wiring.filter(|_| whole && departure.record.is_understood());
+            let parties = known.and_then(|_| self.parties_of(&arriving.numbers, &departure.record));
+            let understood = are_understood(&departure.extras);
+            let parties = parties.filter(|_| understood);
+            let chunks = parties.and_then(|_| self.chunks_of(&departure.in_hand));
+            let (Some(wiring), Some((route, server)), Some(chunks)) = (known, parties, chunks)
+            else {
+                arriving.answer(way, number, place, false);
+                continue;
+            };
+            let Departure { record, extras, .. } = departure;
+            let mut own = own.into_iter();
+            let own = BySide([own.next(), own.next()]);
+            let key = arriving.keys;
+            arriving.keys = key.wrapping_add(1);
+            let coming =
+                Coming { way, number, place, record, chunks, extras, route, server, wiring };
+            arriving.coming.insert(key, coming);
+            self.ring.adopt(key, own);
+        }
+    }
+
+    /// Whom a record names, as far as they are here.
+    fn parties_of(
+        &self,
+        numbers: &Numbers,
+        record: &Record,
+    ) -> Option<(RouteId, Option<ServerId>)> {
+        let route = *numbers.routes.get(&record.route)?;
+        let server = match record.server {
+            Record::NO_SERVER => None,
+            number => Some(*numbers.servers.get(&number)?),
+        };
+        self.routes.has(route, server).then_some((route, server))
+    }
+
+    /// Sockets are in slots, or could not be put there.
+    pub(in crate::worker) fn adopted(&mut self, key: u32, result: Result<ConnIndex, Errno>) {
+        let Some(mut arriving) = self.arriving.take() else {
+            panic!("an adoption that nobody asked for");
+        };
+        if let Some(coming) = arriving.coming.remove(&key) {
+            let Coming { way, number, place, .. } = coming;
+            match result {
+                Ok(index) => self.arrive(&mut arriving, index, coming),
+                Err(_) => {
+                    let chunks = coming.chunks.0.into_iter().flatten();
+                    chunks.for_each(|chunk| self.ring.release(chunk.buffer));
+                }
+            }
+            arriving.answer(way, number, place, result.is_ok());
+        }
+        self.arriving = Some(arriving);
+    }
+
+    /// A connection goes on here.
+    fn arrive(&mut self, arriving: &mut Arriving<R::Socket>, index: ConnIndex, coming: Coming) {
+        let Coming { way, record, chunks, extras, route, server, wiring, .. } = coming;
+        self.lives.begin();
+        self.routes.arrive(route, server);
+        self.admission.arrived(&self.routes.line(route).listener);
+        let entry = self.lives.entry(index);
+        entry.opened = Micros(record.opened_us);
+        entry.active = Tick::not_before(Millis(record.active_ms));
+        entry.waits_since = Tick::not_before(Millis(record.waits_since_ms));
+        entry.route = route;
+        entry.server = server.map(CountedServer::new);
+        entry.connect = match record.connect_us {
+            0 => ConnectTime::NONE,
+            micros => ConnectTime::done(Duration::from_micros(micros.into())),
+        };
+        entry.tried = Tried::NONE;
+        entry.had_no_port = false;
+        entry.has_unique_id = false;
+        entry.again = None;
+        self.keep_extras(index, &extras);
+        let passport = Passport {
+            wiring,
+            finished: BySide(Side::BOTH.map(|side| record.lanes & Record::finished(side) != 0)),
+            moved_bytes: record.moved_bytes,
+            spoke: record.flags & Record::SPOKE != 0,
+            probed: record.flags & Record::PROBED != 0,
+            server_first: record.flags & Record::SERVER_ENDED_FIRST != 0,
+        };
+        arriving.custody.insert(index, Custody { way, slot: record.slot, flag: Flag::Idle });
+        if chunks.0.iter().any(Option::is_some) {
+            arriving.flag(index, Flag::InHand);
+        }
+        let asks_addresses = self.plan.settings.asks_addresses();
+        let (conn, actions) = Connection::arrived(passport, chunks, asks_addresses);
+        self.lives.entry(index).conn = conn;
+        for action in actions.list {
+            self.perform(index, action);
+        }
+        self.set_timer(index);
+    }
+
+    /// Before it asks for bytes of a connection that another process could take back, the worker
+    /// says so.
+    pub(in crate::worker) fn flag_before(&mut self, index: ConnIndex, kind: OpKind) {
+        if let Some(arriving) = &mut self.arriving
+            && matches!(kind, OpKind::Receive | OpKind::Splice)
+        {
+            arriving.flag(index, Flag::InHand);
+        }
+    }
+
+    /// Says so, too, when nothing is in hand any more.
+    pub(in crate::worker) fn flag_at_rest(&mut self, index: ConnIndex) {
+        let may_hold = self.arriving.as_ref().is_some_and(|arriving| arriving.may_hold(index));
+        if !may_hold || !self.lives.entry(index).conn.holds_nothing() {
+            return;
+        }
+        let mut ahead = Vec::new();
+        let is_empty =
+            Side::BOTH.iter().all(|side| self.ring.ahead(index, *side, &mut ahead).is_ok());
+        if is_empty
+            && ahead.is_empty()
+            && let Some(arriving) = &mut self.arriving
+        {
+            arriving.flag(index, Flag::Idle);
+        }
+    }
+
+    /// Bytes that came along, in buffers of this ring; `None`: there is no memory for them.
+    fn chunks_of(&mut self, in_hand: &BySide<Vec<u8>>) -> Option<BySide<Option<Chunk>>> {
+        let mut chunks = BySide([None; 2]);
+        for side in Side::BOTH {
+            if in_hand[side].is_empty() {
+                continue;
+            }
+            match self.ring.place(&in_hand[side]) {
+                Some(chunk) => chunks[side] = Some(chunk),
+                None => {
+                    let other: Option<Chunk> = chunks[side.other()];
+                    other.into_iter().for_each(|chunk| self.ring.release(chunk.buffer));
+                    return None;
+                }
+            }
+        }
+        Some(chunks)
+    }
+}

@@ -1,0 +1,497 @@
+//! Departures: connections go to the workers of a successor, a batch at a time.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use super::{Depart, Departures};
+use crate::base::{BySide, ConnIndex, Errno, Millis, Side};
+use crate::conn::{Event, Phase, Reason, Wiring};
+use crate::courier::{Flag, Link};
+use crate::ring::{Accepts as _, Buffers as _, Moves as _, Ring};
+use crate::wire::handover::{Batch, Departure, MAX_RECORDS, Message, RECORD_BYTES, Record, Taken};
+use crate::worker::Worker;
+
+/// Connections that may be on their way out at once: what is out of service for a moment.
+const UNDERWAY_MAX: usize = 4 * MAX_RECORDS;
+/// Batches that a link has not answered.
+const UNANSWERED_MAX: usize = 4;
+/// Slots that a turn looks at. Most are vacant or have departed.
+const VISITS: u32 = 4096;
+/// Connections that a turn asks to depart.
+const ASKED: usize = MAX_RECORDS;
+/// How long a connection may take to depart until it goes on here, to be asked again later.
+const PATIENCE: Duration = Duration::from_millis(500);
+/// Between two passes over those that could not go.
+const PASS_EVERY: Duration = Duration::from_millis(50);
+/// Between two looks for answers where nothing else wakes the worker.
+const LOOK_EVERY: Duration = Duration::from_millis(2);
+/// The most bytes in hand that a connection takes along; others go on until they have fewer.
+const IN_HAND_MAX: usize = 96 << 10;
+
+/// The connections that leave a worker.
+#[derive(Debug)]
+pub(in crate::worker) struct Leaving<S> {
+    ways: Vec<Way<S>>,
+    /// The way that the next batch takes.
+    next_way: usize,
+    flags_at: u64,
+    departures: Arc<Departures>,
+    /// The next slot to be looked at, and when: a pass is over at the end of the table.
+    cursor: u32,
+    next_pass: Millis,
+    /// Asked, and not departed: until when they may take.
+    asked: HashMap<ConnIndex, Millis>,
+    /// Sockets that are being lent, so many of each.
+    lending: HashMap<ConnIndex, u8>,
+    /// Lent, and not sent.
+    packed: VecDeque<Packed<S>>,
+    /// By slot: another process has it, or may have.
+    custody: Vec<u64>,
+    numbers: u32,
+    /// Those that cannot go are ended at this pace: when the next one's turn is.
+    rest: Option<Rest>,
+    /// It takes back: the next slot.
+    reclaim: Option<u32>,
+}
+
+/// A way to a worker of the successor, and the batches that it has not answered.
+#[derive(Debug)]
+struct Way<S> {
+    link: Box<dyn Link<S>>,
+    unanswered: VecDeque<(u32, Vec<ConnIndex>)>,
+    is_cut: bool,
+}
+
+/// A connection that is ready to be sent.
+#[derive(Debug)]
+struct Packed<S> {
+    index: ConnIndex,
+    departure: Departure,
+    sockets: Vec<S>,
+}
+
+/// The end of those that cannot go.
+#[derive(Clone, Copy, Debug)]
+struct Rest {
+    interval: Duration,
+    next: Millis,
+}
+
+impl<S> Leaving<S> {
+    pub(in crate::worker) fn new(order: Depart<S>, slots: u32, now: Millis) -> Leaving<S> {
+        let Depart { links, flags_at, departures } = order;
+        let way = |link| Way { link, unanswered: VecDeque::new(), is_cut: false };
+        Leaving {
+            ways: links.into_iter().map(way).collect(),
+            next_way: 0,
+            flags_at,
+            departures,
+            cursor: 0,
+            next_pass: now,
+            asked: HashMap::new(),
+            lending: HashMap::new(),
+            packed: VecDeque::new(),
+            custody: vec![0; slots.div_ceil(64) as usize],
+            numbers: 0,
+            rest: None,
+            reclaim: None,
+        }
+    }
+
+    /// Another process has the connection of a slot, or may have.
+    pub(in crate::worker) fn has_custody(&self, index: ConnIndex) -> bool {
+        self.custody[index.0 as usize / 64] & 1 << (index.0 % 64) != 0
+    }
+
+    fn set_custody(&mut self, index: ConnIndex, is: bool) {
+        let (word, bit) = (&mut self.custody[index.0 as usize / 64], 1 << (index.0 % 64));
+        *word = if is { *word | bit } else { *word & !bit };
+    }
+
+    /// When it is to go on even if nothing completes.
+    pub(in crate::worker) fn next(&self, now: Millis) -> Millis {
+        let goes_on = self.reclaim.is_some() || self.cursor > 0 && self.has_room();
+        if goes_on { now } else { now.after(LOOK_EVERY) }
+    }
+
+    fn underway(&self) -> usize {
+        self.asked.len() + self.lending.len() + self.packed.len()
+    }
+
+    fn has_room(&self) -> bool {
+        self.underway() < UNDERWAY_MAX
+    }
+
+    /// Those that cannot go are ended over this time, `left` of them.
+    pub(in crate::worker) fn end_rest(&mut self, left: u32, within: Duration, now: Millis) {
+        self.rest = Some(Rest { interval: within / left.max(1), next: now });
+    }
+
+    /// Takes back what it can, from the next turn on.
+    pub(in crate::worker) fn take_back(&mut self) {
+        self.reclaim.get_or_insert(0);
+        self.packed.clear();
+        self.rest = None;
+    }
+}
+
+impl<R: Ring> Worker<R> {
+    /// Carries departures on by one step.
+    pub(in crate::worker) fn run_departures(&mut self) {
+        let Some(mut leaving) = self.leaving.take() else { return };
+        if leaving.reclaim.is_some() {
+            let is_over = self.reclaim(&mut leaving);
+            self.leaving = (!is_over).then_some(leaving);
+            return;
+        }
+        self.hear_answers(&mut leaving);
+        self.give_up_slow(&mut leaving);
+        self.send_batches(&mut leaving);
+        self.leaving = Some(leaving);
+        self.ask_to_depart();
+        self.end_rest_at_pace();
+        self.say_how_far();
+    }
+
+    /// Asks the next connections of the pass.
+    fn ask_to_depart(&mut self) {
+        let now = self.time.now();
+        let Some(leaving) = &mut self.leaving else { return };
+        if leaving.cursor == 0 && now < leaving.next_pass {
+            return;
+        }
+        let (from, room) = (leaving.cursor, UNDERWAY_MAX.saturating_sub(leaving.underway()));
+        let (mut at, mut asked) = (from, 0);
+        while asked < room.min(ASKED) && at - from < VISITS {
+            let Some(index) = self.lives.used_from(at) else {
+                at = u32::MAX;
+                break;
+            };
+            at = index.0 + 1;
+            if self.lives.entry(index).conn.can_depart() && self.may_depart(index) {
+                asked += 1;
+                if let Some(leaving) = &mut self.leaving {
+                    leaving.asked.insert(index, now.after(PATIENCE));
+                }
+                self.apply(index, Event::Depart);
+            }
+        }
+        let slots = self.ring.slots();
+        let Some(leaving) = &mut self.leaving else { return };
+        leaving.cursor = at;
+        if at >= slots {
+            leaving.cursor = 0;
+            leaving.next_pass = now.after(PASS_EVERY);
+            leaving.departures.passes.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// Nothing of a connection is in flight: its sockets are lent.
+    pub(in crate::worker) fn departed(&mut self, index: ConnIndex) {
+        let wants = self.leaving.as_mut().is_some_and(|leaving| {
+            leaving.reclaim.is_none() && leaving.asked.remove(&index).is_some()
+        });
+        if !wants {
+            return self.apply(index, Event::Stay);
+        }
+        let wiring = self.lives.entry(index).conn.passport().wiring;
+        let sides = if wiring == Wiring::Pair { &Side::BOTH[..] } else { &[Side::Client] };
+        if let Some(leaving) = &mut self.leaving {
+            leaving.lending.insert(index, sides.len() as u8);
+        }
+        let generation = self.lives.entry(index).generation;
+        sides.iter().for_each(|side| self.ring.lend(index, generation, *side));
+    }
+
+    /// A socket was lent, or could not be.
+    pub(in crate::worker) fn lent(&mut self, index: ConnIndex) {
+        let Some(leaving) = &mut self.leaving else {
+            Side::BOTH.iter().for_each(|side| drop(self.ring.lent(index, *side)));
+            return;
+        };
+        let Some(sides) = leaving.lending.get_mut(&index) else { return };
+        *sides -= 1;
+        if *sides > 0 {
+            return;
+        }
+        leaving.lending.remove(&index);
+        let goes_back = leaving.reclaim.is_some();
+        let wiring = self.lives.entry(index).conn.passport().wiring;
+        let sides = if wiring == Wiring::Pair { &Side::BOTH[..] } else { &[Side::Client] };
+        let sockets: Vec<_> =
+            sides.iter().filter_map(|side| self.ring.lent(index, *side)).collect();
+        let departure = (!goes_back && sockets.len() == sides.len()).then(|| self.pack(index));
+        match (departure.flatten(), &mut self.leaving) {
+            (Some(departure), Some(leaving)) => {
+                leaving.packed.push_back(Packed { index, departure, sockets });
+            }
+            _ => self.apply(index, Event::Stay),
+        }
+    }
+
+    /// What a successor learns of a connection; `None`: it cannot go as it is.
+    fn pack(&mut self, index: ConnIndex) -> Option<Departure> {
+        let mut in_hand = BySide([Vec::new(), Vec::new()]);
+        for source in Side::BOTH {
+            if let Some(chunk) = self.lives.entry(index).conn.in_hand(source) {
+                in_hand[source].extend_from_slice(self.ring.bytes(chunk));
+            }
+            self.ring.ahead(index, source, &mut in_hand[source]).ok()?;
+        }
+        let extras = self.extras(index)?;
+        let extra_bytes: usize = extras.iter().map(|(_, bytes)| bytes.len()).sum();
+        if in_hand.0.iter().map(Vec::len).sum::<usize>() + extra_bytes > IN_HAND_MAX {
+            return None;
+        }
+        let entry = self.lives.entry(index);
+        let passport = entry.conn.passport();
+        let bit = |is: bool, bit: u16| if is { bit } else { 0 };
+        let lanes = Side::BOTH.into_iter().filter(|side| passport.finished[*side]);
+        let record = Record {
+            flags: bit(passport.probed, Record::PROBED)
+                | bit(passport.spoke, Record::SPOKE)
+                | bit(passport.server_first, Record::SERVER_ENDED_FIRST),
+            wiring: super::extras::number_of(passport.wiring),
+            lanes: lanes.map(Record::finished).sum(),
+            route: entry.route.0,
+            server: entry.server.map_or(Record::NO_SERVER, |server| server.id().0),
+            slot: index.0,
+            opened_us: entry.opened.0,
+            active_ms: entry.active.begins().0,
+            waits_since_ms: entry.waits_since.begins().0,
+            moved_bytes: passport.moved_bytes,
+            connect_us: entry.connect.took().map_or(0, |took| took.as_micros() as u32),
+        };
+        Some(Departure { record, in_hand, extras })
+    }
+
+    /// Sends what is packed, while the successor answers.
+    fn send_batches(&mut self, leaving: &mut Leaving<R::Socket>) {
+        let is_pass_over = leaving.asked.is_empty() && leaving.lending.is_empty();
+        while leaving.packed.len() >= MAX_RECORDS || is_pass_over && !leaving.packed.is_empty() {
+            let ways = leaving.ways.len();
+            let Some(way) = (0..ways).map(|nth| (leaving.next_way + nth) % ways).find(|way| {
+                let way = &leaving.ways[*way];
+                !way.is_cut && way.unanswered.len() < UNANSWERED_MAX
+            }) else {
+                return;
+            };
+            if !self.send_batch(leaving, way) {
+                return;
+            }
+            leaving.next_way = (way + 1) % ways;
+        }
+    }
+
+    /// Sends one batch on this way; says whether it went.
+    fn send_batch(&mut self, leaving: &mut Leaving<R::Socket>, way: usize) -> bool {
+        let number = leaving.numbers;
+        let mut batch = Batch { number, records: Vec::new() };
+        let (mut members, mut sockets, mut counts) = (Vec::new(), Vec::new(), Vec::new());
+        while let Some(packed) =
+            leaving.packed.pop_front_if(|packed| batch.has_room_for(&packed.departure))
+        {
+            members.push(packed.index);
+            batch.records.push(packed.departure);
+            counts.push(packed.sockets.len());
+            sockets.extend(packed.sockets);
+        }
+        let mut message = Vec::new();
+        batch.encode(RECORD_BYTES, &mut message);
+        // From here on another process may read them.
+        members.iter().for_each(|index| leaving.set_custody(*index, true));
+        match leaving.ways[way].link.send(&message, &sockets) {
+            Ok(()) => {
+                leaving.numbers = number.wrapping_add(1);
+                leaving.ways[way].unanswered.push_back((number, members));
+                true
+            }
+            Err(error) => {
+                members.iter().for_each(|index| leaving.set_custody(*index, false));
+                let is_full = matches!(error, Errno::EAGAIN | Errno::ETOOMANYREFS | Errno::ENOBUFS);
+                leaving.ways[way].is_cut |= !is_full;
+                let mut sockets = sockets.into_iter();
+                let again = members.into_iter().zip(batch.records).zip(counts);
+                let again = again.map(|((index, departure), count)| Packed {
+                    index,
+                    departure,
+                    sockets: sockets.by_ref().take(count).collect(),
+                });
+                let again: Vec<_> = again.collect();
+                again.into_iter().rev().for_each(|packed| leaving.packed.push_front(packed));
+                false
+            }
+        }
+    }
+
+    /// Hears what the successor has taken, and what of that has ended there.
+    fn hear_answers(&mut self, leaving: &mut Leaving<R::Socket>) {
+        let mut heard = Vec::new();
+        for (nth, way) in leaving.ways.iter_mut().enumerate() {
+            let mut bytes = Vec::new();
+            loop {
+                match way.link.receive(&mut bytes) {
+                    Ok(_) => match Message::decode(&bytes, RECORD_BYTES) {
+                        Ok(message) => heard.push((nth, message)),
+                        Err(bad) => {
+                            tracing::error!(%bad, "a successor's message is not understood");
+                            way.is_cut = true;
+                            break;
+                        }
+                    },
+                    Err(Errno::EAGAIN | Errno::EINTR) => break,
+                    Err(_) => {
+                        way.is_cut = true;
+                        break;
+                    }
+                }
+            }
+        }
+        for (way, message) in heard {
+            match message {
+                Message::Taken(taken) => self.answered(leaving, way, taken),
+                Message::Ended(ended) => {
+                    for index in ended.slots.into_iter().map(ConnIndex) {
+                        self.let_go(leaving, index);
+                    }
+                }
+                Message::Batch(_) => leaving.ways[way].is_cut = true,
+            }
+        }
+    }
+
+    fn answered(&mut self, leaving: &mut Leaving<R::Socket>, way: usize, answer: Taken) {
+        let Taken { number, taken } = answer;
+        let unanswered = &mut leaving.ways[way].unanswered;
+        let Some(place) = unanswered.iter().position(|(sent, _)| *sent == number) else {
+            leaving.ways[way].is_cut = true;
+            return;
+        };
+        let (_, members) = unanswered.remove(place).expect("it was just found");
+        for (nth, index) in members.into_iter().enumerate() {
+            if taken & 1 << nth != 0 {
+                leaving.departures.taken.fetch_add(1, Relaxed);
+                continue;
+            }
+            leaving.departures.refused.fetch_add(1, Relaxed);
+            leaving.set_custody(index, false);
+            self.apply(index, Event::Stay);
+        }
+    }
+
+    /// A connection has ended in the successor: its slots here are emptied, and the kernel sends
+    /// what the successor's close had to leave to the last that has the socket.
+    fn let_go(&mut self, leaving: &mut Leaving<R::Socket>, index: ConnIndex) {
+        let is_lent = index.0 < self.ring.slots() && leaving.has_custody(index);
+        if !is_lent || self.lives.entry(index).conn.phase() != Phase::Departed {
+            return;
+        }
+        leaving.departures.ended.fetch_add(1, Relaxed);
+        Side::BOTH.iter().for_each(|side| self.ring.forget(index, *side));
+        self.apply(index, Event::Gone);
+    }
+
+    /// Those that do not come to rest go on.
+    fn give_up_slow(&mut self, leaving: &mut Leaving<R::Socket>) {
+        let now = self.time.now();
+        let slow = leaving.asked.iter().filter(|(_, until)| **until <= now);
+        let slow: Vec<ConnIndex> = slow.map(|(index, _)| *index).collect();
+        for index in slow {
+            leaving.asked.remove(&index);
+            self.apply(index, Event::Stay);
+        }
+    }
+
+    /// A connection that was asked to depart has ended, or goes on.
+    pub(in crate::worker) fn forget_departure(&mut self, index: ConnIndex) -> bool {
+        let Some(leaving) = &mut self.leaving else { return false };
+        leaving.asked.remove(&index);
+        let was_lent = leaving.has_custody(index);
+        leaving.set_custody(index, false);
+        was_lent
+    }
+
+    /// Goes on with what no other process has in hand, some slots a turn. Says whether all is done.
+    fn reclaim(&mut self, leaving: &mut Leaving<R::Socket>) -> bool {
+        let from = leaving.reclaim.unwrap_or_default();
+        let slots = self.ring.slots();
+        let count = VISITS.min(slots - from);
+        let flags = leaving.ways[0].link.flags(leaving.flags_at + u64::from(from), count);
+        for (nth, flag) in flags.into_iter().enumerate() {
+            let index = ConnIndex(from + nth as u32);
+            if self.lives.used_from(index.0) != Some(index) {
+                continue;
+            }
+            let was_lent = leaving.has_custody(index);
+            let is_away =
+                matches!(self.lives.entry(index).conn.phase(), Phase::Departed | Phase::Departing);
+            if !is_away || leaving.lending.contains_key(&index) {
+                continue;
+            }
+            match flag {
+                Flag::Ended if was_lent => self.let_go(leaving, index),
+                Flag::InHand if was_lent => {
+                    leaving.set_custody(index, false);
+                    leaving.departures.lost.fetch_add(1, Relaxed);
+                    self.apply(index, Event::Stay);
+                    let reason = Reason::LostWithSuccessor;
+                    self.apply(index, Event::Ended { reason, at_rest: false });
+                }
+                _ => {
+                    leaving.set_custody(index, false);
+                    self.apply(index, Event::Stay);
+                }
+            }
+        }
+        leaving.asked.clear();
+        leaving.reclaim = Some(from + count);
+        let is_over = from + count >= slots && leaving.lending.is_empty();
+        if is_over {
+            leaving.departures.is_taken_back.store(true, Relaxed);
+        }
+        is_over
+    }
+
+    /// Ends those that could not go, one after the other.
+    fn end_rest_at_pace(&mut self) {
+        let now = self.time.now();
+        let Some(mut rest) = self.leaving.as_ref().and_then(|leaving| leaving.rest) else { return };
+        let mut from = 0;
+        while rest.next <= now {
+            let Some(index) = self.next_rest(from) else { break };
+            from = index.0 + 1;
+            rest.next = Millis(rest.next.0 + rest.interval.as_millis().max(1) as u64);
+            self.end(index, Reason::Drained);
+        }
+        if let Some(leaving) = &mut self.leaving {
+            leaving.rest = Some(rest);
+        }
+    }
+
+    fn next_rest(&mut self, from: u32) -> Option<ConnIndex> {
+        let mut at = from;
+        while let Some(index) = self.lives.used_from(at) {
+            let phase = self.lives.entry(index).conn.phase();
+            if !matches!(phase, Phase::Vacant | Phase::Departed | Phase::Ending(_)) {
+                return Some(index);
+            }
+            at = index.0 + 1;
+        }
+        None
+    }
+
+    fn say_how_far(&mut self) {
+        let open = self.lives.open();
+        let is_shut = self.admission.is_over();
+        let Some(leaving) = &self.leaving else { return };
+        let lent: u32 = leaving.custody.iter().map(|word| word.count_ones()).sum();
+        let departures = &leaving.departures;
+        departures.left.store(open.saturating_sub(lent), Relaxed);
+        let unanswered = leaving.ways.iter().any(|way| !way.unanswered.is_empty());
+        departures.is_still.store(leaving.underway() == 0 && !unanswered, Relaxed);
+        departures.is_shut.store(is_shut, Relaxed);
+        departures.is_cut_off.fetch_or(leaving.ways.iter().any(|way| way.is_cut), Relaxed);
+    }
+}

@@ -1,0 +1,66 @@
+//! Connections that depart, stay after all, end elsewhere, or arrive.
+
+use portcullis::base::{BySide, Operation, Side};
+use portcullis::conn::{Connection, Event, Onward, Passport, Phase, Wiring};
+
+use super::{Bench, PIPE};
+
+impl Bench {
+    /// Nothing of a departed connection is in flight, and what it has in hand is not in a pipe.
+    pub(super) fn check_departed(&self) {
+        assert!(self.in_flight.is_empty(), "departed with {:?}", self.in_flight);
+        let in_hand: Vec<_> =
+            Side::BOTH.iter().filter_map(|side| self.conn.in_hand(*side)).collect();
+        assert!(in_hand.iter().all(|chunk| self.held.contains(&chunk.buffer)));
+        assert!(in_hand.iter().all(|chunk| chunk.buffer.0 & PIPE == 0), "a pipe cannot go");
+        assert_eq!(in_hand.len(), self.held.len(), "it holds what it does not have in hand");
+    }
+
+    /// It goes on here, ends elsewhere, or goes on elsewhere, which is here, too.
+    pub(super) fn part(&mut self) {
+        match self.choose(3) {
+            0 => self.apply(Event::Stay),
+            1 => self.apply(Event::Gone),
+            _ => {
+                let passport = self.conn.passport();
+                let in_hand = [Side::Client, Side::Upstream].map(|side| self.conn.in_hand(side));
+                let before = self.conn.moved_bytes();
+                let (conn, actions) = Connection::arrived(passport, BySide(in_hand), true);
+                assert_eq!(conn.moved_bytes(), before);
+                self.conn = conn;
+                self.perform(actions);
+                self.check_works(passport);
+            }
+        }
+    }
+
+    /// Each direction that is open is read, or what it brought is on its way.
+    fn check_works(&self, Passport { wiring, finished, .. }: Passport) {
+        assert!(self.conn.can_depart(), "who has arrived may go again: {:?}", self.conn);
+        let sources = if wiring == Wiring::Pair { &Side::BOTH[..] } else { &[Side::Client] };
+        for source in sources.iter().filter(|source| !finished[**source]) {
+            let works = self.in_flight.iter().any(|(side, operation)| match operation {
+                Operation::WaitReadable | Operation::WatchHangup => side == source,
+                Operation::Send(_) => wiring != Wiring::Pair || *side == source.other(),
+                _ => false,
+            });
+            assert!(works, "{source:?} is not read: {:?}", self.conn);
+        }
+    }
+}
+
+#[test]
+fn an_idle_connection_departs_and_goes_on() {
+    let onward = Onward::from(Wiring::Echo);
+    let mut bench = Bench::new(Connection::accepted(onward, false), onward, Vec::new());
+    bench.apply(Event::Depart);
+    assert_eq!(bench.conn.phase(), Phase::Departing);
+    for _ in 0..4 {
+        if let Some(at) = bench.in_flight.len().checked_sub(1) {
+            bench.complete(at);
+        }
+    }
+    assert_eq!(bench.conn.phase(), Phase::Departed);
+    bench.apply(Event::Stay);
+    assert!(bench.conn.holds_nothing() && bench.in_flight.len() == 1);
+}

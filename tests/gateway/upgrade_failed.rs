@@ -1,0 +1,146 @@
+//! An upgrade that fails disconnects nobody: everything is as it was.
+
+use std::net::TcpStream;
+use std::process::{Child, Command, Stdio};
+
+use nix::sys::signal::Signal;
+
+use crate::support::client;
+use crate::support::config::relay;
+use crate::support::gateway::program;
+use crate::support::lineage::{Lineage, runs, signal};
+use crate::support::server::{self, Server};
+use crate::support::wait_until;
+
+/// A gateway with clients, each of which has been served.
+struct Stage {
+    server: Server<()>,
+    lineage: Lineage,
+    clients: Vec<TcpStream>,
+}
+
+impl Stage {
+    fn new() -> Stage {
+        let server = server::echo();
+        let lineage = Lineage::start(&relay(&[server.address]));
+        let address = lineage.first.address("edge");
+        let clients: Vec<_> = (0..40).map(|_| client::connect(address)).collect();
+        clients.iter().for_each(|stream| client::echo(stream, 1, 100));
+        Stage { server, lineage, clients }
+    }
+
+    /// The first gateway serves everybody, and new clients.
+    fn is_as_it_was(&self) {
+        self.clients.iter().for_each(|stream| client::echo(stream, 2, 5_000));
+        client::echo(&client::connect(self.lineage.first.address("edge")), 3, 100);
+        assert_eq!(self.lineage.pid(), self.lineage.first.pid());
+        let pids = self.lineage.successors();
+        wait_until("the successors to be gone", || !pids.iter().any(|pid| runs(*pid)));
+    }
+
+    /// Begins an upgrade whose probation is long.
+    fn begin(&self) -> Child {
+        let socket = self.lineage.first.home().path().join("fixed.sock");
+        let mut command: Command = program(None);
+        command.args(["upgrade", "--probation", "10m", "--admin"]).arg(socket);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.spawn().expect("the program starts")
+    }
+
+    /// The end of one that was begun: it must be taken back, for this reason.
+    fn taken_back(&self, upgrade: Child, because: &str) {
+        let output = upgrade.wait_with_output().expect("it is our child");
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.starts_with("taken back: ") && said.contains(because), "{said}");
+        assert!(said.contains("40 connections are back, nobody was lost"), "{said}");
+    }
+}
+
+#[test]
+fn what_is_wrong_before_anything_moves_touches_nothing_and_is_said() {
+    let stage = Stage::new();
+    let lineage = &stage.lineage;
+    let bad = lineage.write("bad.toml", "[gateway]\nworkes = 2\n");
+    let said = lineage.ask(&["upgrade", "--successor-config", &bad.display().to_string()]);
+    assert_eq!(said.code, Some(2), "{said:?}");
+    assert!(said.complaint.contains("did you mean workers?"), "{said:?}");
+    let renamed = relay(&[stage.server.address]).replace("listener.edge", "listener.other");
+    let renamed = lineage.write("renamed.toml", &renamed);
+    let few =
+        relay(&[stage.server.address]).replace("max_connections = 4000", "max_connections = 8");
+    let few = lineage.write("few.toml", &few);
+    let path = |path: &std::path::Path| path.display().to_string();
+    for (arguments, words) in [
+        (["--successor-config", &path(&renamed)], "listener edge"),
+        (["--successor-config", &path(&few)], "40 connections are open"),
+        (["--binary", "/bin/false"], "exit status: 1"),
+        (["--binary", "/nonexistent/portcullis"], "No such file"),
+    ] {
+        let said = lineage.ask(&[&["upgrade"], &arguments[..]].concat());
+        assert_eq!(said.code, Some(1), "{said:?}");
+        assert!(said.answer.contains(words), "{said:?}");
+        assert!(said.answer.contains("nothing was touched"), "{said:?}");
+        stage.is_as_it_was();
+    }
+    lineage.upgrade(&[]);
+    stage.clients.iter().for_each(|stream| client::echo(stream, 4, 100));
+}
+
+#[test]
+fn a_successor_that_dies_on_probation_loses_nobody_and_the_next_one_succeeds() {
+    let stage = Stage::new();
+    for (nth, how) in [Signal::SIGKILL, Signal::SIGSTOP].into_iter().enumerate() {
+        let upgrade = stage.begin();
+        let pid = stage.lineage.wait_for_probation(nth + 1);
+        signal(pid, how);
+        let because = if how == Signal::SIGKILL { "SIGKILL" } else { "stands still" };
+        stage.taken_back(upgrade, because);
+        stage.is_as_it_was();
+    }
+    stage.lineage.upgrade(&[]);
+    stage.clients.iter().for_each(|stream| client::echo(stream, 4, 100));
+}
+
+#[test]
+fn a_second_one_is_refused_and_an_abort_takes_the_first_back() {
+    let stage = Stage::new();
+    let said = stage.lineage.ask(&["upgrade", "--abort"]);
+    assert_eq!(said.code, Some(1), "there is none: {said:?}");
+    let upgrade = stage.begin();
+    stage.lineage.wait_for_probation(1);
+    let said = stage.lineage.ask(&["upgrade"]);
+    assert_eq!(said.code, Some(1), "{said:?}");
+    assert!(said.complaint.contains("an upgrade is under way"), "{said:?}");
+    assert_eq!(stage.lineage.ask(&["upgrade", "--abort"]).code, Some(0));
+    stage.taken_back(upgrade, "an operator aborted it");
+    stage.is_as_it_was();
+}
+
+#[test]
+fn a_drain_takes_an_upgrade_back_first() {
+    let stage = Stage::new();
+    let upgrade = stage.begin();
+    let pid = stage.lineage.wait_for_probation(1);
+    stage.lineage.first.signal(Signal::SIGTERM);
+    stage.taken_back(upgrade, "the gateway is to end");
+    wait_until("the successor's end", || !runs(pid));
+    stage.lineage.first.wait_for_line("draining still_open=");
+    drop(stage.clients);
+    wait_until("the gateway's end", || !runs(stage.lineage.first.pid()));
+}
+
+#[test]
+fn a_successor_whose_predecessor_dies_goes_on_by_itself() {
+    let stage = Stage::new();
+    let upgrade = stage.begin();
+    let pid = stage.lineage.wait_for_probation(1);
+    stage.lineage.first.signal(Signal::SIGKILL);
+    let output = upgrade.wait_with_output().expect("it is our child");
+    assert_eq!(output.status.code(), Some(1), "nobody can say how it came out");
+    stage.lineage.first.wait_for_line("40 connections had moved");
+    stage.clients.iter().for_each(|stream| client::echo(stream, 2, 5_000));
+    client::echo(&client::connect(stage.lineage.first.address("edge")), 3, 100);
+    wait_until("the successor to answer", || stage.lineage.ask(&["status"]).code == Some(0));
+    assert_eq!(stage.lineage.pid(), pid);
+}
