@@ -224,8 +224,9 @@ impl SimRing {
     /// An operation starts: perhaps its client's first, perhaps on the way to a server.
     pub fn check_telling(&mut self, token: Token, operation: Operation) {
         let Some(client) = self.link_at(token.conn, Side::Client) else { return };
-        let (now, version) = (self.now(), self.telling.versions.len() - 1);
+        let now = self.now();
         let Some(told) = self.telling.clients.get_mut(&client) else { return };
+        let version = self.telling.versions.len() - 1;
         told.began.get_or_insert((now, version));
         match operation {
             Operation::Open(server, _) => {
