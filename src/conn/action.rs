@@ -96,6 +96,8 @@ pub enum Event {
     Depart,
     /// It stays after all.
     Stay,
+    /// Bytes of it were in the hands of another process, which failed.
+    Lost,
     /// It lived on in another process and is over there: what is left of it here is let go.
     Gone,
 }

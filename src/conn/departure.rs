@@ -10,7 +10,9 @@
 //! that was taken is carried out here first; a reset makes the connection stay, and is passed on
 //! here.
 
-use super::{Action, Actions, Connection, Input, Lane, Mark, Marks, Passage, Phase, Wiring};
+use super::{
+    Action, Actions, Connection, Input, Lane, Mark, Marks, Passage, Phase, Reason, Wiring,
+};
 use crate::base::{BySide, Chunk, InFlight, OpKind, Operation, Side};
 
 /// What waits for a peer. An end completes by itself.
@@ -127,6 +129,15 @@ impl Connection {
                 Lane::Stalled(chunk) => self.send(source, chunk, actions),
                 _ => {}
             }
+        }
+    }
+
+    /// What another process had in hand is lost: both streams are cut, and what is still in hand
+    /// here goes to nobody, who may have had it already.
+    pub(super) fn lost(&mut self, actions: &mut Actions) {
+        if self.phase == Phase::Departed {
+            let resets = BySide([true, self.wiring == Wiring::Pair]);
+            self.end(Reason::LostWithSuccessor, resets, actions);
         }
     }
 

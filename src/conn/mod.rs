@@ -260,6 +260,7 @@ impl Connection {
             Event::GuardDue(guard) => self.guard(guard, &mut actions),
             Event::Depart => self.depart(&mut actions),
             Event::Stay => self.stay(&mut actions),
+            Event::Lost => self.lost(&mut actions),
             Event::Gone => self.gone(&mut actions),
         }
         if self.phase == Phase::Departing {

@@ -418,7 +418,10 @@ impl Connection {
             return;
         }
         if result == Err(Errno::ECANCELED) {
-            // It went quiet.
+            // It went quiet; one that is held was to depart, and has stayed.
+            if self.wiring == Wiring::Hold {
+                self.watch(side, actions);
+            }
         } else if result.map_or(true, |bits| bits & self.dead_bits(side) != 0) {
             self.mark_reset(side, actions);
         } else if self.wiring == Wiring::Hold && result.is_ok_and(|bits| bits & POLL_ENDED != 0) {

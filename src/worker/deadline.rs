@@ -135,7 +135,8 @@ impl<R: Ring> Worker<R> {
             }
             Patience::LastDirection => (half_close, byte),
         };
-        let lifetime = timeouts.max_lifetime.filter(|_| entry.conn.phase() != Phase::Vacant);
+        let lives = !matches!(entry.conn.phase(), Phase::Vacant | Phase::Departed);
+        let lifetime = timeouts.max_lifetime.filter(|_| lives);
         let lifetime = lifetime.map(|longest| {
             let share = lifetime_share(index, entry.generation);
             let due = entry.opened.millis().after(longest.mul_f64(share));

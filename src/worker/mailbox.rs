@@ -149,7 +149,11 @@ impl<R: Ring> Worker<R> {
                     }
                 }
                 Order::Arrive(order) => self.arriving = Some(Arriving::new(*order)),
-                Order::Keep => self.arriving = None,
+                Order::Keep => {
+                    if let Some(arriving) = &mut self.arriving {
+                        arriving.keep();
+                    }
+                }
                 Order::CountOn(former, done) => {
                     self.counters.resume(&former);
                     self.former = RingCounters::former(&former.worker).after(self.former);

@@ -18,9 +18,10 @@ impl Bench {
 
     /// It goes on here, ends elsewhere, or goes on elsewhere, which is here, too.
     pub(super) fn part(&mut self) {
-        match self.choose(3) {
+        match self.choose(4) {
             0 => self.apply(Event::Stay),
             1 => self.apply(Event::Gone),
+            2 => self.apply(Event::Lost),
             _ => {
                 let passport = self.conn.passport();
                 let in_hand = [Side::Client, Side::Upstream].map(|side| self.conn.in_hand(side));

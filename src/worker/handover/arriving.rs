@@ -36,6 +36,8 @@ pub(in crate::worker) struct Arriving<S> {
     keys: u32,
     /// What has come, and where it was.
     custody: HashMap<ConnIndex, Custody>,
+    /// Nobody can take anything back any more.
+    keeps: bool,
 }
 
 /// A way from a worker of the predecessor.
@@ -80,6 +82,9 @@ struct Custody {
     way: usize,
     slot: u32,
     flag: Flag,
+    /// It came with bytes in hand, of which the predecessor has a copy: one that went on from there
+    /// would send them again.
+    brought: bool,
 }
 
 impl<S> Arriving<S> {
@@ -101,7 +106,19 @@ impl<S> Arriving<S> {
             coming: HashMap::new(),
             keys: 0,
             custody: HashMap::new(),
+            keeps: false,
         }
+    }
+
+    /// What has come is this worker's alone; what is on its way still comes.
+    pub(in crate::worker) fn keep(&mut self) {
+        self.keeps = true;
+        self.custody.clear();
+    }
+
+    /// Nothing comes any more.
+    fn is_over(&self) -> bool {
+        self.keeps && self.coming.is_empty() && self.ways.iter().all(|way| way.is_cut)
     }
 
     /// When it is to go on even if nothing completes.
@@ -122,7 +139,8 @@ impl<S> Arriving<S> {
 
     /// Whether a connection has come from the predecessor, and it may hold something of it.
     pub(in crate::worker) fn may_hold(&self, index: ConnIndex) -> bool {
-        self.custody.get(&index).is_some_and(|custody| custody.flag == Flag::InHand)
+        let held = self.custody.get(&index);
+        held.is_some_and(|custody| custody.flag == Flag::InHand && !custody.brought)
     }
 
     /// A connection is over.
@@ -207,7 +225,7 @@ impl<R: Ring> Worker<R> {
             }
         }
         arriving.tell();
-        self.arriving = Some(arriving);
+        self.arriving = Some(arriving).filter(|arriving| !arriving.is_over());
     }
 
     fn take_batch(
@@ -310,8 +328,12 @@ impl<R: Ring> Worker<R> {
             probed: record.flags & Record::PROBED != 0,
             server_first: record.flags & Record::SERVER_ENDED_FIRST != 0,
         };
-        arriving.custody.insert(index, Custody { way, slot: record.slot, flag: Flag::Idle });
-        if chunks.0.iter().any(Option::is_some) {
+        let brought = chunks.0.iter().any(Option::is_some);
+        let custody = Custody { way, slot: record.slot, flag: Flag::Idle, brought };
+        if !arriving.keeps {
+            arriving.custody.insert(index, custody);
+        }
+        if brought {
             arriving.flag(index, Flag::InHand);
         }
         let asks_addresses = self.plan.settings.asks_addresses();

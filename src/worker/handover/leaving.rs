@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use super::{Depart, Departures};
-use crate::base::{BySide, ConnIndex, Errno, Millis, Side};
+use crate::base::{BySide, ConnIndex, Errno, Millis, Side, Tick};
 use crate::conn::{Event, Phase, Reason, Wiring};
 use crate::courier::{Flag, Link};
 use crate::ring::{Accepts as _, Buffers as _, Moves as _, Ring};
@@ -112,16 +112,12 @@ impl<S> Leaving<S> {
 
     /// When it is to go on even if nothing completes.
     pub(in crate::worker) fn next(&self, now: Millis) -> Millis {
-        let goes_on = self.reclaim.is_some() || self.cursor > 0 && self.has_room();
+        let goes_on = self.reclaim.is_some() || self.cursor > 0 && self.underway() < UNDERWAY_MAX;
         if goes_on { now } else { now.after(LOOK_EVERY) }
     }
 
     fn underway(&self) -> usize {
         self.asked.len() + self.lending.len() + self.packed.len()
-    }
-
-    fn has_room(&self) -> bool {
-        self.underway() < UNDERWAY_MAX
     }
 
     /// Those that cannot go are ended over this time, `left` of them.
@@ -300,6 +296,11 @@ impl<R: Ring> Worker<R> {
         }
         let mut message = Vec::new();
         batch.encode(RECORD_BYTES, &mut message);
+        // What an earlier connection of the slot has left there says nothing of this one.
+        for index in &members {
+            let at = leaving.flags_at + u64::from(index.0);
+            leaving.ways[way].link.set_flag(at, Flag::Idle);
+        }
         // From here on another process may read them.
         members.iter().for_each(|index| leaving.set_custody(*index, true));
         match leaving.ways[way].link.send(&message, &sockets) {
@@ -435,12 +436,13 @@ impl<R: Ring> Worker<R> {
                 Flag::InHand if was_lent => {
                     leaving.set_custody(index, false);
                     leaving.departures.lost.fetch_add(1, Relaxed);
-                    self.apply(index, Event::Stay);
-                    let reason = Reason::LostWithSuccessor;
-                    self.apply(index, Event::Ended { reason, at_rest: false });
+                    self.apply(index, Event::Lost);
                 }
                 _ => {
                     leaving.set_custody(index, false);
+                    // Bytes may have moved in the successor until now.
+                    let now = Tick::not_before(self.time.now());
+                    self.lives.entry(index).active = now;
                     self.apply(index, Event::Stay);
                 }
             }
