@@ -97,6 +97,13 @@ impl Stat {
     }
 }
 
+/// Where this program lies. The kernel marks a file that was replaced (proc_pid_exe(5)); the new
+/// one has the name without the mark.
+pub fn own_program() -> Option<PathBuf> {
+    let link = KernelFiles::of_this_host().link("proc/self/exe")?;
+    Some(PathBuf::from(link.strip_suffix(" (deleted)").unwrap_or(&link)))
+}
+
 /// The number of the calling thread's network namespace.
 pub fn network_namespace() -> Option<String> {
     let link = KernelFiles::of_this_host().link("proc/thread-self/ns/net")?;

@@ -2,13 +2,17 @@
 
 use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
-use crate::support::client;
+use crate::support::client::{self, Ending};
 use crate::support::config::relay;
 use crate::support::gateway::program;
 use crate::support::lineage::{Lineage, runs, signal};
+use crate::support::pattern::Pattern;
 use crate::support::server::{self, Server};
 use crate::support::wait_until;
 
@@ -40,11 +44,7 @@ impl Stage {
 
     /// Begins an upgrade whose probation is long.
     fn begin(&self) -> Child {
-        let socket = self.lineage.first.home().path().join("fixed.sock");
-        let mut command: Command = program(None);
-        command.args(["upgrade", "--probation", "10m", "--admin"]).arg(socket);
-        command.stdout(Stdio::piped()).stderr(Stdio::piped());
-        command.spawn().expect("the program starts")
+        begin(&self.lineage)
     }
 
     /// The end of one that was begun: it must be taken back, for this reason.
@@ -55,6 +55,15 @@ impl Stage {
         assert!(said.starts_with("taken back: ") && said.contains(because), "{said}");
         assert!(said.contains("40 connections are back, nobody was lost"), "{said}");
     }
+}
+
+/// Begins an upgrade whose probation is long.
+fn begin(lineage: &Lineage) -> Child {
+    let socket = lineage.first.home().path().join("fixed.sock");
+    let mut command: Command = program(None);
+    command.args(["upgrade", "--probation", "10m", "--admin"]).arg(socket);
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.spawn().expect("the program starts")
 }
 
 #[test]
@@ -143,4 +152,37 @@ fn a_successor_whose_predecessor_dies_goes_on_by_itself() {
     client::echo(&client::connect(stage.lineage.first.address("edge")), 3, 100);
     wait_until("the successor to answer", || stage.lineage.ask(&["status"]).code == Some(0));
     assert_eq!(stage.lineage.pid(), pid);
+}
+
+#[test]
+fn who_came_with_bytes_in_hand_is_cut_when_the_successor_dies_and_gets_none_twice() {
+    let sent = Arc::new(AtomicU64::new(0));
+    let read = Arc::new(AtomicBool::new(false));
+    let (due, is_read) = (sent.clone(), read.clone());
+    let server = Server::start(move |stream| {
+        wait_until("the client to stall", || due.load(Ordering::SeqCst) > 0);
+        client::receive(&stream, &mut Pattern::new(1), due.load(Ordering::SeqCst));
+        is_read.store(true, Ordering::SeqCst);
+        client::ending(&stream)
+    });
+    let ring = "[ring]\nsplice_pipes = 0\nquiet_after = \"100ms\"\n";
+    let lineage = Lineage::start(&(relay(&[server.address]) + ring));
+    let stalled = client::connect(lineage.first.address("edge"));
+    let bytes = client::send_until_stalled(&stalled, &mut Pattern::new(1));
+    // Each move sends once more what fits, until nothing does.
+    for _ in 0..2 {
+        lineage.upgrade(&[]);
+    }
+    let upgrade = begin(&lineage);
+    let pid = lineage.wait_for_probation(3);
+    sent.store(bytes, Ordering::SeqCst);
+    wait_until("the server to read all", || read.load(Ordering::SeqCst));
+    // By then nothing of it is in the successor's hands; what it came with was.
+    std::thread::sleep(Duration::from_millis(500));
+    signal(pid, Signal::SIGKILL);
+    let output = upgrade.wait_with_output().expect("it is our child");
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(said.starts_with("taken back: ") && said.contains("1 lost"), "{said}");
+    assert_eq!(server.outcomes(1), [Ending::Reset], "a byte more would be one twice");
+    assert_eq!(client::ending(&stalled), Ending::Reset);
 }

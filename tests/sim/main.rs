@@ -47,6 +47,7 @@ mod transfer;
 mod unkind;
 mod world;
 
+use std::fmt::Debug;
 use std::ops::Range;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -112,6 +113,30 @@ fn sweep(seeds: Range<u64>, note: impl Fn(Report) + Sync) -> Duration {
     took
 }
 
+/// Holds that each of these happened, and says how often.
+fn all_happened(what: &str, names: impl Iterator<Item = String>, sums: &[u64]) {
+    let named: Vec<_> = names.zip(sums).collect();
+    named.iter().for_each(|(name, sum)| println!("{sum:>9} {name}"));
+    let never: Vec<_> = named.iter().filter(|(_, sum)| **sum == 0).map(|(name, _)| name).collect();
+    assert!(never.is_empty(), "{what} that never happened: {never:?}");
+}
+
+/// Runs these seeds, and holds that in some of them each of `all` happened.
+fn sweep_until_seen<S: Debug, const N: usize>(
+    seeds: Range<u64>,
+    all: &[S; N],
+    seen_in: impl Fn(&Report) -> [u64; N] + Sync,
+) {
+    let sums = Mutex::new([0; N]);
+    let took = sweep(seeds.clone(), |report| {
+        let mut sums = sums.lock().unwrap();
+        sums.iter_mut().zip(seen_in(&report)).for_each(|(sum, one)| *sum += one);
+    });
+    println!("{} seeds in {took:?}", seeds.end - seeds.start);
+    let names = all.iter().map(|one| format!("{one:?}"));
+    all_happened("sights", names, &sums.into_inner().unwrap());
+}
+
 #[test]
 fn every_seed_keeps_the_books_and_every_fault_fires() {
     let seeds = from_environment("SIM_SEEDS").unwrap_or(SEEDS);
@@ -127,17 +152,10 @@ fn every_seed_keeps_the_books_and_every_fault_fires() {
         rare.iter_mut().zip(report.rare).for_each(|(sum, one)| *sum += one);
     });
     println!("{seeds} seeds in {took:?}, {turns:?} turns, {clients:?} clients");
-    let fired = fired.into_inner().unwrap();
-    for fault in Fault::ALL {
-        println!("{:>9} {fault:?}", fired[*fault as usize]);
-    }
-    let idle: Vec<_> = Fault::ALL.iter().filter(|fault| fired[**fault as usize] == 0).collect();
-    assert!(idle.is_empty(), "faults that never fired: {idle:?}");
-    let names = counts::rare(&Tally::default()).map(|(name, _)| name);
-    let rare = rare.into_inner().unwrap();
-    names.iter().zip(rare).for_each(|(name, count)| println!("{count:>9} {name}"));
-    let idle: Vec<_> = names.iter().zip(rare).filter(|(_, count)| *count == 0).collect();
-    assert!(idle.is_empty(), "counters that never moved: {idle:?}");
+    let names = Fault::ALL.iter().map(|fault| format!("{fault:?}"));
+    all_happened("faults", names, &fired.into_inner().unwrap());
+    let names = counts::rare(&Tally::default()).map(|(name, _)| name.to_owned());
+    all_happened("counts", names.into_iter(), &rare.into_inner().unwrap());
 }
 
 /// Seeds of runs in TLS, where all run.
@@ -146,16 +164,8 @@ const TLS_SEEDS: u64 = 400;
 #[test]
 fn every_seed_of_tls_keeps_the_books_and_everything_happens() {
     let seeds = from_environment("SIM_TLS_SEEDS").unwrap_or(TLS_SEEDS);
-    let seen = Mutex::new([0; Seen::ALL.len()]);
-    let took = sweep(secure::SEEDS..secure::SEEDS + seeds, |report| {
-        let mut seen = seen.lock().unwrap();
-        seen.iter_mut().zip(report.seen).for_each(|(sum, one)| *sum += one);
-    });
-    println!("{seeds} seeds in TLS in {took:?}");
-    let seen = seen.into_inner().unwrap();
-    Seen::ALL.iter().for_each(|one| println!("{:>9} {one:?}", seen[*one as usize]));
-    let never: Vec<_> = Seen::ALL.iter().filter(|one| seen[**one as usize] == 0).collect();
-    assert!(never.is_empty(), "what never happened: {never:?}");
+    let seeds = secure::SEEDS..secure::SEEDS + seeds;
+    sweep_until_seen(seeds, &Seen::ALL, |report| report.seen);
 }
 
 /// Seeds of runs in which clients speak PostgreSQL, where all run.
@@ -163,18 +173,9 @@ const POSTGRES_SEEDS: u64 = 600;
 
 #[test]
 fn every_seed_of_postgresql_keeps_the_books_and_everything_happens() {
-    use postgres::Seen;
     let seeds = from_environment("SIM_POSTGRES_SEEDS").unwrap_or(POSTGRES_SEEDS);
-    let seen = Mutex::new([0; Seen::ALL.len()]);
-    let took = sweep(postgres::SEEDS..postgres::SEEDS + seeds, |report| {
-        let mut seen = seen.lock().unwrap();
-        seen.iter_mut().zip(report.asked).for_each(|(sum, one)| *sum += one);
-    });
-    println!("{seeds} seeds of PostgreSQL in {took:?}");
-    let seen = seen.into_inner().unwrap();
-    Seen::ALL.iter().for_each(|one| println!("{:>9} {one:?}", seen[*one as usize]));
-    let never: Vec<_> = Seen::ALL.iter().filter(|one| seen[**one as usize] == 0).collect();
-    assert!(never.is_empty(), "what never happened: {never:?}");
+    let seeds = postgres::SEEDS..postgres::SEEDS + seeds;
+    sweep_until_seen(seeds, &postgres::Seen::ALL, |report| report.asked);
 }
 
 #[test]

@@ -9,6 +9,7 @@ use crate::api::SCHEMA;
 use crate::api::upgrade::{Upgrade, Upgraded};
 use crate::control::drains::Ask;
 use crate::control::state::{ControlState, Stage};
+use crate::host::kernel_files::own_program;
 
 /// From the answer of the last request to the end: it is on its way by then.
 const LAST_ANSWERS: Duration = Duration::from_millis(200);
@@ -55,18 +56,12 @@ pub(in crate::control) async fn carried_out(
 fn plan(state: &ControlState, request: &Upgrade) -> Result<Plan, String> {
     let binary = match &request.binary {
         Some(binary) => PathBuf::from(binary),
-        None => own_binary()?,
+        None => {
+            own_program().ok_or("/proc/self/exe cannot be read: name the program by --binary")?
+        }
     };
     let config = request.config.as_ref().map(PathBuf::from).or_else(|| state.ground().path());
     let time = |millis: Option<u64>, usual| millis.map_or(usual, Duration::from_millis);
     let probation = time(request.probation_millis, PROBATION);
     Ok(Plan { binary, config, probation, timeout: time(request.timeout_millis, TIMEOUT) })
-}
-
-/// Where this program lies. The kernel marks a file that was replaced, and the new one is meant.
-fn own_binary() -> Result<PathBuf, String> {
-    let path = std::fs::read_link("/proc/self/exe")
-        .map_err(|error| format!("/proc/self/exe: {error}: say --binary"))?;
-    let text = path.to_string_lossy();
-    Ok(text.strip_suffix(" (deleted)").map_or(path.clone(), PathBuf::from))
 }
