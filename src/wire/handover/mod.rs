@@ -57,12 +57,12 @@ pub struct Departure {
     pub record: Record,
     /// Bytes of each side that were received and wait to be sent to the other.
     pub in_hand: BySide<Vec<u8>>,
-    /// More about it, by kind. A reader skips a kind that it does not know.
+    /// More about it, by kind. A process that does not know a kind does not take the connection.
     pub extras: Vec<(u8, Vec<u8>)>,
 }
 
 impl Departure {
-    /// Extra: the client's address and whom it comes via, as a PROXY header said.
+    /// Extra: the client's address as a PROXY header said it, 4 or 16 bytes and the port.
     pub const ADDRESSES: u8 = 1;
     /// Extra: the session of TLS with the client.
     pub const CLIENT_SESSION: u8 = 2;
@@ -72,6 +72,8 @@ impl Departure {
     pub const TLS_FACTS: u8 = 4;
     /// Extra: the source that it counts for.
     pub const SOURCE: u8 = 5;
+    /// Extra: the unique id by which its server knows it, 16 bytes.
+    pub const UNIQUE_ID: u8 = 6;
 
     /// Bytes that it takes in a batch.
     pub fn bytes(&self) -> usize {

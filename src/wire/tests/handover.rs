@@ -9,12 +9,13 @@ use crate::wire::handover::{
 };
 
 /// Kinds of extras: no two are the same.
-const EXTRAS: [u8; 5] = [
+const EXTRAS: [u8; 6] = [
     Departure::ADDRESSES,
     Departure::CLIENT_SESSION,
     Departure::SERVER_SESSION,
     Departure::TLS_FACTS,
     Departure::SOURCE,
+    Departure::UNIQUE_ID,
 ];
 
 /// A record with another value in each field.
@@ -78,7 +79,7 @@ fn a_record_has_these_bytes() {
     ];
     assert_eq!(encoded(&batch(vec![full_departure()]), RECORD_BYTES), golden);
     assert_eq!(departures(&golden, RECORD_BYTES), [full_departure()]);
-    assert_eq!(EXTRAS, [1, 2, 3, 4, 5]);
+    assert_eq!(EXTRAS, [1, 2, 3, 4, 5, 6]);
     assert_eq!(Record::SERVER_ENDED_FIRST, 4);
 }
 

@@ -1,33 +1,29 @@
 //! What a successor learns of a connection beside its record: each kind in bytes of its own.
 //!
-//! A process that does not know a kind leaves the connection where it is if the record says that it
-//! must be understood.
+//! A process that does not know a kind does not take the connection, which stays where it is.
 
 use std::net::{IpAddr, SocketAddr};
 
 use crate::base::{ConnIndex, Side, UniqueId};
 use crate::conn::Wiring;
 use crate::ring::Ring;
+use crate::wire::handover::{Departure, Record};
 use crate::worker::Worker;
-
-/// The client's address as a PROXY header said it.
-const NAMED: u8 = 1;
-/// The unique id that its server was told.
-const UNIQUE_ID: u8 = 2;
 
 /// The number of a wiring in a record.
 pub(super) fn number_of(wiring: Wiring) -> u8 {
     match wiring {
-        Wiring::Pair => 0,
-        Wiring::Echo => 1,
-        Wiring::Discard => 2,
-        Wiring::Hold => 3,
+        Wiring::Pair => Record::PAIR,
+        Wiring::Echo => Record::ECHO,
+        Wiring::Discard => Record::DISCARD,
+        Wiring::Hold => Record::HOLD,
     }
 }
 
 /// The wiring of a number; `None`: another version's.
 pub(super) fn wiring_of(number: u8) -> Option<Wiring> {
-    [Wiring::Pair, Wiring::Echo, Wiring::Discard, Wiring::Hold].get(usize::from(number)).copied()
+    let all = [Wiring::Pair, Wiring::Echo, Wiring::Discard, Wiring::Hold];
+    all.into_iter().find(|wiring| number_of(*wiring) == number)
 }
 
 impl<R: Ring> Worker<R> {
@@ -44,10 +40,10 @@ impl<R: Ring> Worker<R> {
         }
         let mut extras = Vec::new();
         if let Some(named) = self.named.of(index) {
-            extras.push((NAMED, address_bytes(named)));
+            extras.push((Departure::ADDRESSES, address_bytes(named)));
         }
         if let Some(UniqueId(id)) = self.unique_id(index) {
-            extras.push((UNIQUE_ID, id.to_vec()));
+            extras.push((Departure::UNIQUE_ID, id.to_vec()));
         }
         Some(extras)
     }
@@ -72,8 +68,8 @@ enum Extra {
 impl Extra {
     fn of(kind: u8, bytes: &[u8]) -> Option<Extra> {
         match kind {
-            NAMED => address_of(bytes).map(Extra::Named),
-            UNIQUE_ID => Some(Extra::UniqueId(UniqueId(bytes.try_into().ok()?))),
+            Departure::ADDRESSES => address_of(bytes).map(Extra::Named),
+            Departure::UNIQUE_ID => Some(Extra::UniqueId(UniqueId(bytes.try_into().ok()?))),
             _ => None,
         }
     }
