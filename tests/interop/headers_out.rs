@@ -78,7 +78,10 @@ fn haproxy_knows_the_client_by_our_headers() {
     }
     let log = haproxy.log();
     assert!(log.contains("127.0.0.7:"), "it logs connections: {log}");
-    assert!(!log.contains("PROXY protocol"), "{log}");
+    // A check that a stopping gateway cuts ends before its header: no header is wrong by that.
+    let cut = "while waiting for PROXY protocol header";
+    let wrong = |line: &&str| line.contains("PROXY protocol") && !line.contains(cut);
+    assert_eq!(log.lines().find(wrong), None, "{log}");
 }
 
 #[test]
@@ -105,10 +108,9 @@ fn nginx_knows_the_client_by_our_headers() {
         client::echo(&client::from(CLIENT, gateway.address("edge")), 1, 300_000);
         gateway.stop();
     }
+    // A check that a stopping gateway cuts before its header is of the level info.
     let log = nginx.log();
-    for complaint in ["broken header", "PROXY protocol"] {
-        assert!(!log.contains(complaint), "{log}");
-    }
+    assert_eq!(log.lines().find(|line| line.contains("[error]")), None, "{log}");
 }
 
 #[test]
