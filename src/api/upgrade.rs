@@ -33,6 +33,8 @@ impl Request for Upgrade {
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(default)]
 pub struct Upgraded {
+    /// Connections that had moved and are back.
+    pub back: u64,
     /// The successor has everything, and this process ends.
     pub committed: bool,
     /// Connections that the gateway ended because they could not move.

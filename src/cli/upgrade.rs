@@ -1,5 +1,6 @@
 //! `upgrade`: its flags, and what it prints.
 
+use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use super::instance::one_line;
 use super::outcome::Outcome;
 use crate::api::upgrade::{MOST_MILLIS, Upgrade, Upgraded};
 use crate::client::{Client, ClientError};
+use crate::summary::upgrade_words;
 
 /// What `upgrade` can be told.
 #[derive(Debug, Args)]
@@ -57,7 +59,9 @@ pub(super) fn upgrade(
         probation_millis: probation.map(millis),
         timeout_millis: timeout.map(millis),
     };
-    let answer = gateway.patient().ask(&request)?;
+    let is_watched = !json && !abort;
+    let answer =
+        if is_watched { watched(gateway, &request) } else { gateway.patient().ask(&request) }?;
     if answer.wrong_config && !json {
         return Ok(Outcome::Wrong(answer.words));
     }
@@ -66,6 +70,28 @@ pub(super) fn upgrade(
     }
     let text = if json { one_line(gateway, &answer) } else { words(&answer, abort) };
     Ok(Outcome::of(text, json, answer.committed || abort))
+}
+
+/// Asks, and says on a terminal how far it is until the answer comes.
+fn watched(gateway: &Client, request: &Upgrade) -> Result<Upgraded, ClientError> {
+    const EVERY: Duration = Duration::from_millis(250);
+    if !std::io::stderr().is_terminal() {
+        return gateway.patient().ask(request);
+    }
+    std::thread::scope(|scope| {
+        let asks = scope.spawn(|| gateway.patient().ask(request));
+        let mut said = String::new();
+        while !asks.is_finished() {
+            std::thread::sleep(EVERY);
+            let upgrade = gateway.reading().ok().and_then(|reading| reading.upgrade);
+            let words = upgrade.map(|upgrade| upgrade_words(&upgrade)).unwrap_or_default();
+            if words != said && !words.is_empty() {
+                eprintln!("{words}");
+                said = words;
+            }
+        }
+        asks.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
 }
 
 /// The gateway that has answered ends; a command that follows is to find its successor alone. It

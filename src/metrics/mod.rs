@@ -39,6 +39,6 @@ pub mod reading {
     pub use super::told::{
         AcceptQueue, AccessLog, Budget, Build, Certificate, CheckResults, ConfigText, Drain,
         DrainProgress, Event, Failing, Host, Identity, LastReload, Leaving, Process, RefusedSource,
-        SCHEMA, SearchState, Severity, Sources, Trouble,
+        SCHEMA, SearchState, Severity, Sources, Trouble, UpgradeProgress,
     };
 }

@@ -194,6 +194,21 @@ pub struct DrainProgress {
     pub seconds_left: f64,
 }
 
+/// How far an upgrade is that is under way.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct UpgradeProgress {
+    /// Its step: `ready`, `move`, `switch`, `rest`, `probation`, `commit` or `taken back`.
+    pub step: String,
+    /// Since it was asked for.
+    pub seconds: f64,
+    /// The successor's process, once there is one.
+    pub successor: Option<u32>,
+    /// Connections that the successor has taken.
+    pub moved: u64,
+    /// Connections that are in this process alone.
+    pub left: u64,
+}
+
 /// The counts of the access log's lines.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AccessLog {

@@ -23,7 +23,7 @@ pub use busiest::busiest;
 pub use cell::{Cell, Kind, Level, span};
 pub use changes::changes;
 pub use conns::{conns, counts, listing};
-pub use said::{Said, events, lasted};
+pub use said::{Said, events, lasted, upgrade_words};
 pub use table::{Head, Row, Table};
 pub use text::{FIGURE_GAP, figure_lines, laid_out, screenful};
 
@@ -45,12 +45,12 @@ pub struct Summary {
     pub version: String,
     /// Which gateway it is, where the reading says so.
     pub gateway: Option<String>,
-    /// `ready` or `draining`.
+    /// `ready`, `upgrading` or `draining`.
     pub stage: &'static str,
+    /// How far it is with that: `ends within 12 s`, `move, 4,100 moved, 900 left`; often nothing.
+    pub how_far: Option<String>,
     /// Since its start.
     pub up: Duration,
-    /// When a drain ends what is left.
-    pub drain_left: Option<Duration>,
     /// Whether all is well, in a few words.
     pub verdict: String,
     /// What is wrong at present, the worst first.
@@ -87,13 +87,13 @@ impl Summary {
     /// The summary of `now`. Rates are since `earlier`, unless that is another process's.
     pub fn of(now: &Reading, earlier: Option<&Reading>) -> Summary {
         let pace = Pace::between(now, earlier);
-        let drain_left = now.drain.deadline_seconds.filter(|_| now.drain.draining);
+        let (stage, how_far) = said::stage(now);
         Summary {
             version: plain_word(&now.build.version).into_owned(),
             gateway: now.gateway.as_ref().map(|it| plain_word(&it.to_string()).into_owned()),
-            stage: if now.drain.draining { "draining" } else { "ready" },
+            stage,
+            how_far,
             up: seconds(now.at_seconds),
-            drain_left: drain_left.map(|deadline| seconds(deadline - now.at_seconds)),
             verdict: said::verdict(&now.troubles),
             troubles: said::troubles(now),
             connections: Cell::Share { used: open(now), all: now.budget.limit },
@@ -115,6 +115,12 @@ impl Summary {
             tls: tables::tls(now, pace),
             events: now.events.iter().map(said::event).collect(),
         }
+    }
+
+    /// The stage, and how far the gateway is with it.
+    pub fn stage_words(&self) -> String {
+        let how_far = self.how_far.iter().map(|words| format!(", {words}"));
+        std::iter::once(self.stage.to_owned()).chain(how_far).collect()
     }
 
     /// The tables, each always at the same place.

@@ -4,7 +4,7 @@ use super::cell::Kind::Word;
 use super::{Cell, Head, Row, Table, seconds, span};
 use crate::base::plain_word;
 use crate::metrics::Reading;
-use crate::metrics::reading::{Event, Severity, Trouble};
+use crate::metrics::reading::{Event, Severity, Trouble, UpgradeProgress};
 
 /// Something that is wrong, in words.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,6 +24,24 @@ pub(super) fn verdict(troubles: &[Trouble]) -> String {
         1 => "1 thing is wrong".to_owned(),
         many => format!("{many} things are wrong"),
     }
+}
+
+/// The gateway's stage, and how far it is with it.
+pub(super) fn stage(now: &Reading) -> (&'static str, Option<String>) {
+    let deadline = now.drain.deadline_seconds;
+    let ends = || deadline.map(|at| format!("ends within {}", span(seconds(at - now.at_seconds))));
+    match &now.upgrade {
+        _ if now.drain.draining => ("draining", ends()),
+        Some(upgrade) => ("upgrading", Some(upgrade_words(upgrade))),
+        None => ("ready", None),
+    }
+}
+
+/// How far an upgrade is: `move, 34,000 moved, 66,000 left`.
+pub fn upgrade_words(upgrade: &UpgradeProgress) -> String {
+    let UpgradeProgress { step, moved, left, .. } = upgrade;
+    let (moved, left) = (Cell::Count(*moved).text(), Cell::Count(*left).text());
+    format!("{}, {moved} moved, {left} left", plain_word(step))
 }
 
 /// Whether a server or an upstream is among them. What an operator took out is none.

@@ -2,7 +2,7 @@
 
 use super::sample::{later, reading};
 use crate::metrics::Reading;
-use crate::metrics::reading::{Event, Severity, Trouble};
+use crate::metrics::reading::{Event, Severity, Trouble, UpgradeProgress};
 
 use super::{Cell, Summary, Table, screenful};
 
@@ -113,6 +113,19 @@ fn a_worker_that_stands_still_and_a_drain_show() {
     let text = screenful(&Summary::of(&reading, None), None);
     assert!(text.contains("silent for 7 s"), "{text}");
     assert!(text.contains("draining, ends within 12 s"), "{text}");
+}
+
+#[test]
+fn an_upgrade_says_how_far_it_is_until_a_drain_begins() {
+    let mut reading = reading();
+    let (step, moved, left) = ("move".to_owned(), 34_000, 29_000);
+    let successor = Some(4711);
+    reading.upgrade = Some(UpgradeProgress { step, seconds: 0.5, successor, moved, left });
+    let first = |reading: &_| screenful(&Summary::of(reading, None), None);
+    let line = "portcullis 0.1.0, upgrading, move, 34,000 moved, 29,000 left, up 3 h 12 min";
+    assert_eq!(first(&reading).lines().next(), Some(line));
+    reading.drain.draining = true;
+    assert!(first(&reading).starts_with("portcullis 0.1.0, draining, up"));
 }
 
 #[test]

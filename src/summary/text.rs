@@ -19,9 +19,7 @@ const GAP: usize = 2;
 pub fn screenful(summary: &Summary, width: Option<usize>) -> String {
     let mut text = String::new();
     let up = span(summary.up);
-    let left = summary.drain_left.map(|left| format!(", ends within {}", span(left)));
-    let stage = format!("{}{}", summary.stage, left.unwrap_or_default());
-    let _ = writeln!(text, "portcullis {}, {stage}, up {up}", summary.version);
+    let _ = writeln!(text, "portcullis {}, {}, up {up}", summary.version, summary.stage_words());
     text.extend(summary.gateway.iter().map(|gateway| format!("{gateway}\n")));
     let percent = summary.connections.part().unwrap_or(0.0) * 100.0;
     let (connections, bound_by) = (summary.connections.text(), &summary.bound_by);

@@ -35,7 +35,6 @@ pub(super) fn head(state: &State, width: usize, height: usize) -> Vec<Line<'stat
 /// One line, or two where the second must say which gateway it is.
 fn title(state: &State, width: usize) -> Vec<Line<'static>> {
     let summary = &state.summary;
-    let left = summary.drain_left.map(|left| format!(", ends within {}", span(left)));
     let stage_style = match summary.stage {
         "ready" => Style::new().fg(Color::Green),
         _ => Style::new().fg(Color::Yellow),
@@ -47,7 +46,7 @@ fn title(state: &State, width: usize) -> Vec<Line<'static>> {
     };
     let mut spans = vec![
         Span::styled("portcullis", Modifier::BOLD),
-        Span::styled(format!("  {}{}", summary.stage, left.unwrap_or_default()), stage_style),
+        Span::styled(format!("  {}", summary.stage_words()), stage_style),
     ];
     let mut room =
         width.saturating_sub(link.len() + 1 + spans.iter().map(Span::width).sum::<usize>());

@@ -119,7 +119,7 @@ fn a_drain_shows_wherever_one_looks() {
     });
     assert!(seen["drain"]["deadline_seconds"].as_f64() > seen["at_seconds"].as_f64());
     let page = get(status, "/").body;
-    assert!(page.contains("data-path=\"stage\" data-as=\"word\">draining</b>"));
+    assert!(page.contains("data-path=\"stage\" data-as=\"word\">draining, ends within "));
     assert!(page.contains("<h2 id=\"drains\">Drains</h2>") && page.contains(">process</th>"));
     let text = tell(&gateway, &["status"]);
     assert!(text.contains("draining, ends within ") && text.contains("\nprocess "), "{text}");

@@ -7,10 +7,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
+use serde_json::{Value, json};
 
 use crate::support::client::{self, Ending};
 use crate::support::config::relay;
 use crate::support::gateway::program;
+use crate::support::http::get;
 use crate::support::lineage::{Lineage, runs, signal};
 use crate::support::pattern::Pattern;
 use crate::support::server::{self, Server};
@@ -44,7 +46,7 @@ impl Stage {
 
     /// Begins an upgrade whose probation is long.
     fn begin(&self) -> Child {
-        begin(&self.lineage)
+        begin(&self.lineage, &[])
     }
 
     /// The end of one that was begun: it must be taken back, for this reason.
@@ -58,10 +60,10 @@ impl Stage {
 }
 
 /// Begins an upgrade whose probation is long.
-fn begin(lineage: &Lineage) -> Child {
+fn begin(lineage: &Lineage, arguments: &[&str]) -> Child {
     let socket = lineage.first.home().path().join("fixed.sock");
     let mut command: Command = program(None);
-    command.args(["upgrade", "--probation", "10m", "--admin"]).arg(socket);
+    command.args(["upgrade", "--probation", "10m", "--admin"]).arg(socket).args(arguments);
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     command.spawn().expect("the program starts")
 }
@@ -127,6 +129,44 @@ fn a_second_one_is_refused_and_an_abort_takes_the_first_back() {
 }
 
 #[test]
+fn one_shows_how_far_it_is_until_it_is_over() {
+    let server = server::echo();
+    let config = relay(&[server.address]) + "[status]\nbind = \"127.0.0.1:0\"\n";
+    let lineage = Lineage::start(&config);
+    let address = lineage.first.address("edge");
+    let clients: Vec<_> = (0..40).map(|_| client::connect(address)).collect();
+    clients.iter().for_each(|stream| client::echo(stream, 1, 100));
+    assert!(lineage.status().get("upgrade").is_none());
+    let upgrade = begin(&lineage, &["--json"]);
+    let pid = lineage.wait_for_probation(1);
+    let progress = &lineage.status()["upgrade"];
+    let told = ["step", "successor", "moved", "left"].map(|key| progress[key].clone());
+    assert_eq!(told, [json!("probation"), json!(pid), json!(40), json!(0)]);
+    let first = "upgrading, probation, 40 moved, 0 left";
+    let text = lineage.ask(&["status"]).answer;
+    assert!(text.lines().next().is_some_and(|line| line.contains(first)), "{text}");
+    let status = lineage.first.status();
+    let page = get(status, "/").body;
+    assert!(page.contains("data-as=\"word\">upgrading, probation, 40 moved, 0 left</b>"), "{page}");
+    let metrics = get(status, "/metrics").body;
+    for (place, count) in [("moved", 40), ("left", 0)] {
+        let line = format!("portcullis_upgrade_connections_{place} {count}\n");
+        assert!(metrics.contains(&line), "{metrics}");
+    }
+    assert_eq!(lineage.ask(&["upgrade", "--abort"]).code, Some(0));
+    let output = upgrade.wait_with_output().expect("it is our child");
+    let answer: Value = serde_json::from_slice(&output.stdout).expect("an answer in JSON");
+    assert_eq!(
+        ["moved", "back", "lost"].map(|key| answer[key].clone()),
+        [40, 40, 0].map(Value::from)
+    );
+    let steps = answer["steps"].as_array().expect("they are a list").iter();
+    let steps: Vec<_> = steps.filter_map(|step| step["step"].as_str()).collect();
+    assert_eq!(steps, ["ready", "move", "switch", "rest", "probation", "taken back"]);
+    assert!(lineage.status().get("upgrade").is_none());
+}
+
+#[test]
 fn a_drain_takes_an_upgrade_back_first() {
     let stage = Stage::new();
     let upgrade = stage.begin();
@@ -173,7 +213,7 @@ fn who_came_with_bytes_in_hand_is_cut_when_the_successor_dies_and_gets_none_twic
     for _ in 0..2 {
         lineage.upgrade(&[]);
     }
-    let upgrade = begin(&lineage);
+    let upgrade = begin(&lineage, &[]);
     let pid = lineage.wait_for_probation(3);
     sent.store(bytes, Ordering::SeqCst);
     wait_until("the server to read all", || read.load(Ordering::SeqCst));

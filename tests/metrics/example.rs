@@ -3,7 +3,7 @@
 use portcullis::metrics::reading::{
     AccessLog, Budget, Build, Certificate, CheckResults, ConfigText, Counts, Drain, DrainProgress,
     Durations, Host, LastReload, Leaving, Listener, Process, Reading, RefusedSource, SCHEMA,
-    SearchState, Server, Sources, Upstream, Worker,
+    SearchState, Server, Sources, UpgradeProgress, Upstream, Worker,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -106,6 +106,16 @@ impl Numbers {
         }
     }
 
+    fn upgrade(&mut self) -> UpgradeProgress {
+        UpgradeProgress {
+            step: "move".to_owned(),
+            seconds: 0.5,
+            successor: Some(4711),
+            moved: self.next(),
+            left: self.next(),
+        }
+    }
+
     fn drain(&mut self, name: &str) -> DrainProgress {
         DrainProgress {
             name: name.to_owned(),
@@ -157,6 +167,7 @@ pub(crate) fn reading() -> Reading {
         sources: numbers.sources(),
         drain: Drain { draining: true, still_open: numbers.next(), deadline_seconds: Some(10.0) },
         drains: vec![numbers.drain("process"), numbers.drain("listener/edge")],
+        upgrade: Some(numbers.upgrade()),
         workers: vec![numbers.worker(), numbers.worker()],
         // Nothing of it is a metric of its own.
         removed: None,

@@ -42,10 +42,10 @@ use super::ground::Ground;
 use super::handle::WorkerHandle;
 use super::reopen::Reopen;
 use super::spawner::Spawner;
-use super::underway::{Abort, Underway};
+use super::underway::{Handover, Underway};
 use crate::base::limits::STALLED_AFTER;
 use crate::base::{Millis, ServerId};
-use crate::metrics::reading::{Identity, Severity};
+use crate::metrics::reading::{Identity, Severity, UpgradeProgress};
 use crate::metrics::{Format, Reading};
 use crate::topology::{Gone, Topology};
 use samples::Samples;
@@ -180,13 +180,19 @@ impl ControlState {
         self.0.underway.lock().expect("nobody panics while holding it")
     }
 
-    /// An upgrade begins; `None`: one is under way.
-    pub(super) fn begin_upgrade(&self) -> Option<Arc<Abort>> {
+    /// An upgrade begins, by this step; `None`: one is under way.
+    pub(super) fn begin_upgrade(&self, step: &'static str) -> Option<Arc<Handover>> {
         let mut underway = self.underway();
         let Underway::No = *underway else { return None };
-        let abort = Arc::new(Abort::default());
-        *underway = Underway::Yes(abort.clone());
-        Some(abort)
+        let handover = Arc::new(Handover::new(step, self.now()));
+        *underway = Underway::Yes(handover.clone());
+        Some(handover)
+    }
+
+    /// How far the upgrade under way is, if there is one.
+    fn upgrade(&self) -> Option<UpgradeProgress> {
+        let Underway::Yes(handover) = &*self.underway() else { return None };
+        Some(handover.progress(self.open(), self.now()))
     }
 
     /// It is over; where it was committed, for good.
@@ -197,8 +203,8 @@ impl ControlState {
     /// Has the upgrade under way taken back; says whether there is one.
     pub(super) fn abort_upgrade(&self, because: &str) -> bool {
         let underway = self.underway();
-        let Underway::Yes(abort) = &*underway else { return false };
-        abort.ask(because);
+        let Underway::Yes(handover) = &*underway else { return false };
+        handover.abort(because);
         true
     }
 
@@ -265,7 +271,8 @@ impl ControlState {
         let young = kept.take_if(|kept| now.since(kept.taken) < READING_LIFE);
         let taken = || {
             let gateway = Some(self.0.identity.clone());
-            let reading = Arc::new(Reading { gateway, ..self.0.sources.reading() });
+            let reading =
+                Arc::new(Reading { gateway, upgrade: self.upgrade(), ..self.0.sources.reading() });
             Kept { taken: now, reading, texts: Vec::new() }
         };
         use_it(kept.insert(young.unwrap_or_else(taken)))

@@ -66,6 +66,7 @@ impl Sources {
                 commit: version::COMMIT.map(str::to_owned),
             },
             gateway: None,
+            upgrade: None,
             config: ConfigText {
                 sha256: view.config.file_sha256.clone(),
                 generation: view.generation,

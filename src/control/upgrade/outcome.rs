@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::plan::Plan;
-use super::predecessor::Handing;
+use super::predecessor::{FIRST_STEP, Handing};
 use crate::api::SCHEMA;
 use crate::api::upgrade::{Upgrade, Upgraded};
 use crate::control::drains::Ask;
@@ -32,7 +32,7 @@ pub(in crate::control) async fn carried_out(
             .to_owned());
     }
     let plan = plan(&state, &request)?;
-    let Some(abort) = state.begin_upgrade() else {
+    let Some(handover) = state.begin_upgrade(FIRST_STEP) else {
         return Err("an upgrade is under way; `portcullis upgrade --abort` takes it back".into());
     };
     let change = state.begin_change().await;
@@ -40,7 +40,7 @@ pub(in crate::control) async fn carried_out(
         state.end_upgrade(false);
         return Err("the gateway drains: a start of the next one takes its addresses over".into());
     }
-    let outcome = Handing::new(&state, plan, abort).carry_out().await;
+    let outcome = Handing::new(&state, plan, handover).carry_out().await;
     let outcome = Upgraded { pid: std::process::id(), schema: SCHEMA, ..outcome };
     state.end_upgrade(outcome.committed);
     drop(change);

@@ -15,7 +15,7 @@ use crate::api::handover::{Hello, Links, ToPredecessor, ToSuccessor, VERSION};
 use crate::api::upgrade::{Step, Upgraded};
 use crate::base::{Millis, version};
 use crate::control::state::ControlState;
-use crate::control::underway::Abort;
+use crate::control::underway::{Departing, Handover};
 use crate::courier::{Courier, Flags, Link, ProcessLink};
 use crate::doctor::count;
 use crate::host::service_manager::say_main_pid;
@@ -37,43 +37,49 @@ const COMMIT: Duration = Duration::from_secs(10);
 const TAKE_BACK: Duration = Duration::from_secs(30);
 /// Passes over all connections before new clients are the successor's.
 const PASSES: u32 = 2;
+/// The successor starts, and makes everything ready.
+pub(super) const FIRST_STEP: &str = "ready";
 
 /// An upgrade under way.
 pub(super) struct Handing<'a> {
     state: &'a ControlState,
     plan: Plan,
-    abort: Arc<Abort>,
+    /// As others see it.
+    handover: Arc<Handover>,
     child: Option<Child>,
     channel: Option<Channel>,
     /// Once it is ready.
     flags: Option<Arc<Flags>>,
-    /// By worker, once they hand connections over.
-    departures: Vec<Arc<Departures>>,
+    departures: Departing,
     /// The last beat, once there is one.
     beat: Option<Millis>,
     has_committed: bool,
     /// Connections that are still here, as the successor was told.
     told_left: u32,
     ended: u64,
+    /// Those that are over.
     steps: Vec<Step>,
+    /// The one that is under way, and since when.
+    step: &'static str,
     since: Millis,
 }
 
 impl<'a> Handing<'a> {
-    pub(super) fn new(state: &'a ControlState, plan: Plan, abort: Arc<Abort>) -> Handing<'a> {
+    pub(super) fn new(state: &'a ControlState, plan: Plan, handover: Arc<Handover>) -> Handing<'a> {
         Handing {
             state,
             plan,
-            abort,
+            handover,
             child: None,
             channel: None,
             flags: None,
-            departures: Vec::new(),
+            departures: Departing::default(),
             beat: None,
             has_committed: false,
             told_left: 0,
             ended: 0,
             steps: Vec::new(),
+            step: FIRST_STEP,
             since: state.now(),
         }
     }
@@ -93,30 +99,36 @@ impl<'a> Handing<'a> {
         self.state.tell(severity, "gateway", words);
     }
 
-    /// A step is done.
-    fn step(&mut self, step: &str) {
-        let now = self.state.now();
+    /// The step that was under way is over.
+    fn leave_step(&mut self) {
+        let (step, now) = (self.step, self.state.now());
         let seconds = now.since(self.since).as_secs_f64();
         self.since = now;
         tracing::info!(step, seconds, "upgrade");
         self.steps.push(Step { seconds, step: step.to_owned() });
     }
 
+    fn enter_step(&mut self, step: &'static str) {
+        self.leave_step();
+        self.step = step;
+        self.handover.enter(step);
+    }
+
     async fn hand_over(&mut self) -> Result<(), Failure> {
         self.start().await?;
         let workers = self.make_ready().await?;
-        self.step("ready");
+        self.enter_step("move");
         self.begin_move(workers).await?;
         self.first_passes().await?;
-        self.step("move");
+        self.enter_step("switch");
         self.switch().await?;
-        self.step("switch");
+        self.enter_step("rest");
         self.rest().await?;
-        self.step("rest");
+        self.enter_step("probation");
         self.probation().await?;
-        self.step("probation");
+        self.enter_step("commit");
         self.commit().await?;
-        self.step("commit");
+        self.leave_step();
         Ok(())
     }
 
@@ -134,6 +146,7 @@ impl<'a> Handing<'a> {
         let child = spawner.spawn(command).await;
         let child = child.map_err(|error| format!("{}: {error}", self.plan.binary.display()))?;
         tracing::info!(pid = child.id(), "the successor starts");
+        self.handover.started(child.id());
         self.child = Some(child);
         self.channel = Some(Channel::new(ours));
         Ok(())
@@ -212,11 +225,12 @@ impl<'a> Handing<'a> {
         sent?;
         for (nth, (worker, links)) in self.state.workers().iter().zip(links).enumerate() {
             let departures = Arc::new(Departures::default());
-            self.departures.push(departures.clone());
+            self.departures.join(departures.clone());
             let flags_at = stride * nth as u64;
             let depart = Depart { links, flags_at, departures };
             worker.order(Order::Depart(Box::new(depart)));
         }
+        self.handover.departs(&self.departures);
         Ok(())
     }
 
@@ -271,8 +285,7 @@ impl<'a> Handing<'a> {
     }
 
     fn is_all_moved(&self) -> bool {
-        let is_still = |one: &Arc<Departures>| one.is_still.load(Relaxed);
-        self.left() == 0 && self.departures.iter().all(is_still)
+        self.left() == 0 && self.departures.all(|one| one.is_still.load(Relaxed))
     }
 
     async fn tell_left(&mut self) -> Result<(), Failure> {
@@ -287,7 +300,7 @@ impl<'a> Handing<'a> {
     /// The successor serves for a while before it is alone.
     async fn probation(&mut self) -> Result<(), Failure> {
         let until = self.state.now().after(self.plan.probation);
-        let (moved, left) = (count(self.moved(), "connection"), self.left());
+        let (moved, left) = (count(self.departures.moved(), "connection"), self.left());
         self.say(
             Severity::Info,
             &format!("{moved} moved, {left} left; the successor is on probation"),
@@ -320,7 +333,7 @@ impl<'a> Handing<'a> {
         }
         let successor = self.child.as_ref().map(Child::id);
         successor.into_iter().for_each(say_main_pid);
-        let (moved, ended) = (self.moved(), self.ended);
+        let (moved, ended) = (self.departures.moved(), self.ended);
         let seconds: f64 = self.steps.iter().map(|step| step.seconds).sum();
         let pid = successor.unwrap_or_default();
         let mut words = format!("{} moved to pid {pid}", count(moved, "connection"));
@@ -341,35 +354,47 @@ impl<'a> Handing<'a> {
             because += &format!(" ({status}); its words are where this gateway logs");
         }
         self.channel = None;
-        let moved = self.moved();
+        self.enter_step("taken back");
         if self.has_committed
             && let Some(open) = self.state.reopen()
         {
             open.stay();
             self.state.ground().sign_locks();
         }
-        if !self.departures.is_empty() {
+        if self.departures.has_begun() {
             self.order_all(|| Order::TakeBack);
             self.order_all(|| Order::OpenDoors);
             let until = self.state.now().after(TAKE_BACK);
-            let is_back = |one: &Arc<Departures>| one.is_taken_back.load(Relaxed);
-            while !self.departures.iter().all(is_back) && self.state.now() < until {
+            let is_back = |one: &Departures| one.is_taken_back.load(Relaxed);
+            while !self.departures.all(is_back) && self.state.now() < until {
                 sleep(POLL).await;
             }
         }
-        let lost = self.sum(|one| one.lost.load(Relaxed));
-        self.step("taken back");
-        let touched = match (self.departures.is_empty(), lost) {
-            (true, _) => "nothing was touched".to_owned(),
-            (false, 0) => format!("{} are back, nobody was lost", count(moved, "connection")),
-            (false, lost) => {
-                format!("{} are back, {lost} lost", count(moved - moved.min(lost), "connection"))
-            }
+        self.leave_step();
+        let (moved, lost) = (self.departures.moved(), self.departures.sum(|one| &one.lost));
+        let over = lost + self.departures.sum(|one| &one.ended);
+        let back = moved.saturating_sub(over);
+        let touched = match (self.departures.has_begun(), lost) {
+            (false, _) => "nothing was touched".to_owned(),
+            (true, 0) => format!("{} are back, nobody was lost", count(back, "connection")),
+            (true, lost) => format!("{} are back, {lost} lost", count(back, "connection")),
         };
         let words = format!("{because}; {touched}");
         self.say(Severity::Error, &format!("the upgrade is taken back: {words}"));
-        let (ended, steps) = (self.ended, self.steps);
-        Upgraded { ended, lost, steps, successor, wrong_config, words, ..Upgraded::default() }
+        let Handing { ended, steps, .. } = self;
+        let committed = false;
+        Upgraded {
+            back,
+            committed,
+            ended,
+            lost,
+            moved,
+            steps,
+            successor,
+            wrong_config,
+            words,
+            ..Upgraded::default()
+        }
     }
 
     /// It must not wake up as a second reader: it is waited for until it is gone. One that has
@@ -395,16 +420,8 @@ impl<'a> Handing<'a> {
         self.state.workers().iter().for_each(|worker| worker.order(order()));
     }
 
-    fn sum(&self, number: impl Fn(&Departures) -> u32) -> u64 {
-        self.departures.iter().map(|one| u64::from(number(one))).sum()
-    }
-
     fn left(&self) -> u32 {
-        u32::try_from(self.sum(|one| one.left.load(Relaxed))).unwrap_or(u32::MAX)
-    }
-
-    fn moved(&self) -> u64 {
-        self.sum(|one| one.taken.load(Relaxed))
+        u32::try_from(self.departures.left()).unwrap_or(u32::MAX)
     }
 
     async fn tell(&self, message: &ToSuccessor) -> Result<(), Failure> {
@@ -419,7 +436,7 @@ impl<'a> Handing<'a> {
         otherwise: &str,
         is_so_far: impl Fn(&Departures) -> bool,
     ) -> Result<(), Failure> {
-        while !self.departures.iter().all(|one| is_so_far(one)) {
+        while !self.departures.all(&is_so_far) {
             if self.state.now() >= until {
                 return Err(otherwise.to_owned().into());
             }
@@ -457,7 +474,7 @@ impl<'a> Handing<'a> {
 
     /// What the successor says next, if it is well and nobody wants the upgrade to end.
     fn hear(&mut self) -> Result<Option<ToPredecessor>, Failure> {
-        if let Some(because) = self.abort.because().filter(|_| !self.has_committed) {
+        if let Some(because) = self.handover.aborted().filter(|_| !self.has_committed) {
             return Err(because.into());
         }
         let channel = self.channel.as_ref().expect("it has started");

@@ -1,7 +1,7 @@
 //! Metrics of the gateway as a whole, its process and its host.
 
-use super::{Family, Kind, Reading, Shown, Value};
-use crate::metrics::told::DrainProgress;
+use super::{Family, Kind, Reading, Shown, Sink, Value};
+use crate::metrics::told::{DrainProgress, UpgradeProgress};
 
 pub(super) const FAMILIES: &[Family] = &[
     Family::new(
@@ -78,6 +78,18 @@ pub(super) const FAMILIES: &[Family] = &[
         |reading, out| by_drain(reading, &mut |name, one| one.seconds_left.show(&[name], out)),
     ),
     Family::gauge(
+        "portcullis_upgrade_connections_moved",
+        &[],
+        "Connections that the successor of an upgrade under way has; without one no sample",
+        |reading, out| of_upgrade(reading, &|one| one.moved, out),
+    ),
+    Family::gauge(
+        "portcullis_upgrade_connections_left",
+        &[],
+        "Connections that have still to move in an upgrade under way; without one no sample",
+        |reading, out| of_upgrade(reading, &|one| one.left, out),
+    ),
+    Family::gauge(
         "portcullis_certificate_expiry_timestamp_seconds",
         &["listener", "certificate"],
         "When a certificate of a listener expires, by its file, in seconds since 1970",
@@ -146,6 +158,10 @@ pub(super) const FAMILIES: &[Family] = &[
 
 fn by_drain(reading: &Reading, show: &mut dyn FnMut(&str, &DrainProgress)) {
     reading.drains.iter().for_each(|one| show(&one.name, one));
+}
+
+fn of_upgrade(reading: &Reading, number: &dyn Fn(&UpgradeProgress) -> u64, out: &mut Sink<'_>) {
+    reading.upgrade.iter().for_each(|one| number(one).show(&[], out));
 }
 
 fn remaining_seconds(reading: &Reading) -> f64 {

@@ -16,7 +16,7 @@ use super::counter::Counts;
 use super::histogram::Durations;
 use super::told::{
     AccessLog, Budget, Build, Certificate, ConfigText, Drain, DrainProgress, Event, Host, Identity,
-    Process, Sources, Trouble,
+    Process, Sources, Trouble, UpgradeProgress,
 };
 use listener::Listener;
 use upstream::Upstream;
@@ -57,6 +57,9 @@ pub struct Reading {
     /// Every drain under way, that of the process among them.
     #[serde(default)]
     pub drains: Vec<DrainProgress>,
+    /// How far an upgrade under way is, in the process that hands over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub upgrade: Option<UpgradeProgress>,
     /// What is wrong at present, the worst first.
     #[serde(default)]
     pub troubles: Vec<Trouble>,

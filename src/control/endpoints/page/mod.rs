@@ -42,7 +42,7 @@ fn part(reading: &Reading, summary: &Summary, name: &str, out: &mut String) -> f
         "no_events" => write!(out, "{}", if reading.events.is_empty() { " hidden" } else { "" }),
         "events" => reading.events.iter().rev().try_for_each(|one| event(one, out)),
         "version" => write!(out, "{}", Escaped(&summary.version)),
-        "stage" => write!(out, "{}", Escaped(summary.stage)),
+        "stage" => write!(out, "{}", Escaped(summary.stage_words())),
         "up" => write!(out, "{}", Escaped(span(summary.up))),
         "connections" => connections(summary, out),
         "figures" => summary.figures.iter().try_for_each(|(head, cell)| {
