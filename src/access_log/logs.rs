@@ -63,6 +63,12 @@ impl AccessLogs {
         Some(reading::AccessLog { failing, ..before.into_iter().fold(now, sum) })
     }
 
+    /// Goes on counting where a predecessor has stopped.
+    pub fn count_on(&self, former: reading::AccessLog) {
+        let mut inside = self.inside();
+        inside.ended = inside.ended.take().into_iter().chain([former]).reduce(sum);
+    }
+
     /// Writes the lines that still wait. It gives up when a reader of lines is too slow.
     pub fn finish(&self, within: Duration) {
         let Inside { current, replaced, .. } = std::mem::take(&mut *self.inside());

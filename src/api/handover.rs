@@ -184,8 +184,8 @@ pub struct ServerStanding {
     pub weight: Option<u32>,
     /// What an operator said of it: `drain`, `maintenance`, or nothing.
     pub admin: Option<String>,
-    /// Checks found it down.
-    pub is_down: bool,
+    /// Checks found it down, for this reason.
+    pub down: Option<String>,
 }
 
 /// A set of servers.

@@ -31,6 +31,7 @@ pub use tally::{Tally, Told};
 use crate::base::limits::CHECKS_AT_ONCE;
 use crate::base::{Clock, ServerId};
 use crate::config;
+use crate::metrics::reading::CheckResults;
 use crate::topology::{Server, Topology, Upstream, WithLine};
 use crate::upstream::{Observed, Standing};
 
@@ -99,6 +100,22 @@ impl Checks {
     /// What the checks of a server came to; `None`: it is not checked.
     pub fn told(&self, id: ServerId) -> Option<Told> {
         self.running.get(&id).map(|running| running.tally.told())
+    }
+
+    /// Has a server that a predecessor's checks found down be so here, if it is checked: the next
+    /// ones say whether it still is.
+    pub fn take_down(&self, id: ServerId, because: String) {
+        if let Some(running) = self.running.get(&id) {
+            running.tally.judge(Some(because));
+            running.standing.set_down();
+        }
+    }
+
+    /// Goes on counting where a predecessor has stopped.
+    pub fn count_on(&self, id: ServerId, former: &CheckResults) {
+        if let Some(running) = self.running.get(&id) {
+            running.tally.count_on(former);
+        }
     }
 
     /// # Panics

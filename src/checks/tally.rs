@@ -3,6 +3,7 @@
 use std::sync::{Mutex, MutexGuard};
 
 use crate::base::Millis;
+use crate::metrics::reading::CheckResults;
 
 /// Written by the checks, read by those who show them.
 #[derive(Debug, Default)]
@@ -65,6 +66,14 @@ impl Tally {
             }
         };
         told.last = Some((now, words));
+    }
+
+    /// Adds what the checks of a predecessor came to.
+    pub(super) fn count_on(&self, former: &CheckResults) {
+        let mut told = self.inside();
+        told.passed += former.passed;
+        told.failed += former.failed;
+        told.unable += former.unable;
     }
 
     /// The server is down for this reason, or is not any more.

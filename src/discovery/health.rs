@@ -80,6 +80,14 @@ impl Health {
         inside.troubles.insert(of.to_owned(), because.to_owned()).is_none()
     }
 
+    /// Goes on counting where a predecessor has stopped.
+    pub fn count_on(&self, former: &BTreeMap<String, u64>) {
+        let mut inside = self.inside();
+        for outcome in Outcome::ALL {
+            inside.answers[outcome as usize] += former.get(outcome.word()).copied().unwrap_or(0);
+        }
+    }
+
     /// What is asked no more has no trouble.
     pub(super) fn forget(&self, is_asked: impl Fn(&str) -> bool) {
         self.inside().troubles.retain(|of, _| is_asked(of));

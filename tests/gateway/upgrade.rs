@@ -12,8 +12,7 @@ use nix::sys::signal::Signal;
 use crate::support::client::{self, Brought, Ending};
 use crate::support::config::upstream;
 use crate::support::crowd::Marks;
-use crate::support::exposition::parse;
-use crate::support::http::say;
+use crate::support::growth::{grown, none_fell};
 use crate::support::lineage::{Lineage, runs, signal};
 use crate::support::pattern::Pattern;
 use crate::support::server::{self, Server, finish, read_number, write_number};
@@ -201,20 +200,6 @@ fn clients_of_builtins_move() {
     assert_eq!(lineage.status()["budget"]["used"], 2);
 }
 
-/// Numbers that only grow, by name and labels, but for those of the process.
-fn grown(status: SocketAddr) -> BTreeMap<String, f64> {
-    let request = "GET /metrics HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\
-                   accept: application/openmetrics-text;version=1.0.0\r\n\r\n";
-    let answer = say(status, request.as_bytes());
-    let families = parse(&answer.body).expect("an exposition");
-    let only_grows = |kind: &str| matches!(kind, "counter" | "histogram");
-    let families = families
-        .into_iter()
-        .filter(|(name, shown)| only_grows(&shown.kind) && !name.starts_with("process_"));
-    let samples = families.flat_map(|(_, shown)| shown.samples);
-    samples.map(|one| (format!("{}{:?}", one.name, one.labels), one.value)).collect()
-}
-
 #[test]
 fn no_counter_falls_while_workers_come_and_everything_else_follows() {
     let server = server::echo();
@@ -238,10 +223,7 @@ fn no_counter_falls_while_workers_come_and_everything_else_follows() {
     let before = grown(status);
     lineage.upgrade(&["--successor-config", &more.display().to_string()]);
     let after = grown(status);
-    for (name, value) in &before {
-        let now = after.get(name).copied().unwrap_or(-1.0);
-        assert!(now >= *value, "{name} was {value} and is {now}");
-    }
+    none_fell(&before, &after);
     let reading = lineage.status();
     assert_eq!(reading["workers"].as_array().map(Vec::len), Some(3));
     assert_eq!(reading["listeners"][0]["open"], 30);

@@ -9,7 +9,7 @@ use crate::api::handover::{Legacy, ServerStanding};
 use crate::api::patience;
 use crate::base::{ServerId, UpstreamId};
 use crate::control::handle::answer_of;
-use crate::control::state::{ControlState, View};
+use crate::control::state::ControlState;
 use crate::metrics::{Former, Reading};
 use crate::topology::{Server, Upstream};
 use crate::upstream::{AdminState, Observed};
@@ -21,14 +21,15 @@ pub(super) fn legacy(state: &ControlState) -> Legacy {
     Legacy {
         reading: serde_json::to_value(&*state.reading()).ok(),
         samples: Some(state.samples().history(state.sources().clock.began())),
-        standing: standings(&state.view()),
+        standing: standings(state),
     }
 }
 
 /// How the servers stand that do not as their lines say.
-pub(super) fn standings(view: &View) -> Vec<ServerStanding> {
+pub(super) fn standings(state: &ControlState) -> Vec<ServerStanding> {
+    let (view, checks) = (state.view(), state.sources().checks());
     let topology = &view.topology;
-    let of_server = |(_, server): (ServerId, &Arc<Server>)| {
+    let of_server = |(id, server): (ServerId, &Arc<Server>)| {
         let standing = &server.standing;
         let (weight, admin) = (standing.weight(), standing.admin());
         let said = ServerStanding {
@@ -40,9 +41,10 @@ pub(super) fn standings(view: &View) -> Vec<ServerStanding> {
                 AdminState::Drain => Some(DRAIN.to_owned()),
                 AdminState::Maintenance => Some(MAINTENANCE.to_owned()),
             },
-            is_down: standing.observed() == Observed::Down,
+            down: (standing.observed() == Observed::Down)
+                .then(|| checks.told(id).and_then(|told| told.because).unwrap_or_default()),
         };
-        let is_plain = said.weight.is_none() && said.admin.is_none() && !said.is_down;
+        let is_plain = said.weight.is_none() && said.admin.is_none() && said.down.is_none();
         (!is_plain).then_some(said)
     };
     topology.servers.iter().filter_map(of_server).collect()
@@ -52,9 +54,10 @@ const DRAIN: &str = "drain";
 const MAINTENANCE: &str = "maintenance";
 
 /// Has servers stand as they stood in a predecessor.
-pub(super) fn take_standings(view: &View, standings: &[ServerStanding]) {
+pub(super) fn take_standings(state: &ControlState, standings: &[ServerStanding]) {
+    let view = state.view();
     let topology = &view.topology;
-    for server in topology.servers.values() {
+    for (id, server) in topology.servers.iter() {
         let upstream = &topology.upstreams[server.upstream].name;
         let is_it = |one: &&ServerStanding| one.upstream == *upstream && one.name == server.name;
         let Some(said) = standings.iter().find(is_it) else { continue };
@@ -66,12 +69,15 @@ pub(super) fn take_standings(view: &View, standings: &[ServerStanding]) {
             Some(MAINTENANCE) => server.standing.set_admin(AdminState::Maintenance),
             _ => {}
         }
+        if let Some(because) = &said.down {
+            state.sources().checks().take_down(id, because.clone());
+        }
     }
 }
 
 /// Goes on counting where a predecessor has stopped.
 pub(super) async fn take_legacy(state: &ControlState, legacy: Legacy) {
-    take_standings(&state.view(), &legacy.standing);
+    take_standings(state, &legacy.standing);
     if let Some(samples) = &legacy.samples {
         state.samples().resume(samples);
     }
@@ -85,8 +91,8 @@ pub(super) async fn take_legacy(state: &ControlState, legacy: Legacy) {
 /// What a worker of the predecessor counted goes to the worker of its number, and all else to the
 /// first.
 async fn resume(state: &ControlState, reading: Reading) {
-    let view = state.view();
-    let topology = &view.topology;
+    let (view, sources) = (state.view(), state.sources());
+    let (topology, searches) = (&view.topology, sources.searches().health());
     let mut former: Vec<Former> = Vec::new();
     former.resize_with(reading.workers.len().max(1), Former::default);
     for (former, worker) in former.iter_mut().zip(reading.workers) {
@@ -104,14 +110,21 @@ async fn resume(state: &ControlState, reading: Reading) {
             let is_it =
                 |(_, one): &(ServerId, &Arc<Server>)| one.upstream == id && one.name == server.name;
             if let Some((id, _)) = topology.servers.iter().find(is_it) {
+                if let Some(check) = &server.check {
+                    sources.checks().count_on(id, check);
+                }
                 first.servers.push((id, server));
             }
         }
+        if let (Some(search), Some(health)) = (&upstream.search, searches.get(&upstream.name)) {
+            health.count_on(&search.answers);
+        }
         first.upstreams.push((id, upstream));
     }
-    state.sources().events.resume(reading.events);
+    sources.events.resume(reading.events);
+    reading.access_log.into_iter().for_each(|log| sources.access_log.count_on(log));
     if let Some(removed) = &reading.removed {
-        state.sources().present.resume_removed(removed);
+        sources.present.resume_removed(removed);
     }
     let mut answers = Vec::new();
     // Where there were more workers than there are, some go on from several.

@@ -73,7 +73,7 @@ impl Succession {
         let Succession { status, found, admin, .. } = self;
         // What searches find waits.
         let change = state.begin_change().await;
-        take_standings(&state.view(), &things.standing);
+        take_standings(state, &things.standing);
         pause(state, &things.paused);
         let mut taking = Taking {
             state,

@@ -43,7 +43,7 @@ impl Bundle {
             passive: passive.iter().map(said).collect(),
             status: endpoints.status.as_ref().map(|(address, _)| *address),
             admin: endpoints.admin.as_ref().map(|(path, _)| path.clone()),
-            standing: standings(&view),
+            standing: standings(state),
             paused: paused.collect(),
             sets: sets(state),
             ..Things::default()

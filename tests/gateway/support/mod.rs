@@ -9,6 +9,7 @@ pub(crate) mod config;
 pub(crate) mod crowd;
 pub(crate) mod exposition;
 pub(crate) mod gateway;
+pub(crate) mod growth;
 pub(crate) mod hello;
 pub(crate) mod http;
 pub(crate) mod lineage;
