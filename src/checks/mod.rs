@@ -31,7 +31,6 @@ pub use tally::{Tally, Told};
 use crate::base::limits::CHECKS_AT_ONCE;
 use crate::base::{Clock, ServerId};
 use crate::config;
-use crate::metrics::reading::CheckResults;
 use crate::topology::{Server, Topology, Upstream, WithLine};
 use crate::upstream::{Observed, Standing};
 
@@ -112,7 +111,7 @@ impl Checks {
     }
 
     /// Goes on counting where a predecessor has stopped.
-    pub fn count_on(&self, id: ServerId, former: &CheckResults) {
+    pub fn count_on(&self, id: ServerId, former: &Told) {
         if let Some(running) = self.running.get(&id) {
             running.tally.count_on(former);
         }

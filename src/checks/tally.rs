@@ -3,7 +3,6 @@
 use std::sync::{Mutex, MutexGuard};
 
 use crate::base::Millis;
-use crate::metrics::reading::CheckResults;
 
 /// Written by the checks, read by those who show them.
 #[derive(Debug, Default)]
@@ -69,7 +68,7 @@ impl Tally {
     }
 
     /// Adds what the checks of a predecessor came to.
-    pub(super) fn count_on(&self, former: &CheckResults) {
+    pub(super) fn count_on(&self, former: &Told) {
         let mut told = self.inside();
         told.passed += former.passed;
         told.failed += former.failed;

@@ -266,6 +266,9 @@ pub trait Moves {
     /// closed.
     fn lent(&mut self, conn: ConnIndex, side: Side) -> Option<Self::Socket>;
 
+    /// The addresses at both ends of a socket; `None`: they cannot be had.
+    fn four_tuple(&self, socket: &Self::Socket) -> Option<FourTuple>;
+
     /// Appends the bytes of a side that were received ahead of any request to `into`; they stay
     /// here as well. To be asked once the side is lent. An end of the stream that was received is
     /// nothing here, because it will be found on the socket again.

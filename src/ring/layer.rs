@@ -104,6 +104,7 @@ layer! {
         type Socket = SocketOf<Self>;
         fn lend(&mut self, conn: ConnIndex, generation: u32, side: Side);
         fn lent(&mut self, conn: ConnIndex, side: Side) -> Option<SocketOf<Self>>;
+        fn four_tuple(&self, socket: &SocketOf<Self>) -> Option<FourTuple>;
         fn ahead(&self, conn: ConnIndex, side: Side, into: &mut Vec<u8>) -> Result<(), Errno>;
         fn forget(&mut self, conn: ConnIndex, side: Side);
         fn adopt(&mut self, key: u32, sockets: BySide<Option<SocketOf<Self>>>);

@@ -97,6 +97,19 @@ impl Tables {
         if is_tracked { Answer::Within(word) } else { Answer::Untracked(word) }
     }
 
+    /// A connection of a listener comes from a predecessor, where it was within the limits: it is
+    /// counted, however many its source has.
+    pub fn resume(&self, listener: ListenerId, limits: &Limits, from: IpAddr) -> Option<Word> {
+        if limits.connections.is_none() || limits.exempt.find(from).is_some() {
+            return None;
+        }
+        let key = self.secret.key(listener, limits.prefixes.source(from));
+        match self.counts.enter(key, u32::MAX) {
+            Entering::Entered(word) => Some(word),
+            Entering::AtLimit | Entering::TableFull => None,
+        }
+    }
+
     /// A connection that was counted there has ended.
     pub fn leave(&self, word: Word) {
         self.counts.leave(word);

@@ -11,10 +11,10 @@ use std::time::Duration;
 
 use super::Worker;
 use crate::base::limits::COUNTED_BYTES;
-use crate::base::{Bar, ConnIndex, Millis, Sparse};
+use crate::base::{Bar, ConnIndex, Millis, RouteId, Sparse};
 use crate::config::SourceAction;
 use crate::conn::{Event, Phase, Reason};
-use crate::ring::{Accepts as _, Ring};
+use crate::ring::{Accepts as _, Moves as _, Ring};
 use crate::source::{Answer, Word};
 use crate::topology::Denial;
 
@@ -155,6 +155,25 @@ impl<R: Ring> Worker<R> {
             self.keep.counted.put(index, NonZeroU32::MIN.saturating_add(word));
         }
         None
+    }
+
+    /// The address of a client that comes from a predecessor, where somebody asks for it.
+    pub(super) fn peer_to_count(&self, route: RouteId, client: &R::Socket) -> Option<IpAddr> {
+        let keeper = self.routes.line(route).listener.keeper.as_ref()?;
+        keeper.limits.as_ref()?.connections?;
+        let peer = self.ring.four_tuple(client)?.peer?;
+        Some(peer.ip().to_canonical())
+    }
+
+    /// A client from this address has come from a predecessor: its source has one more here.
+    pub(super) fn resume_source(&mut self, index: ConnIndex, client: IpAddr) {
+        let line = self.routes.line(self.lives.entry(index).route);
+        let keeper = line.listener.keeper.as_ref();
+        let Some(limits) = keeper.and_then(|keeper| keeper.limits.as_ref()) else { return };
+        let listener = line.route.listener;
+        if let Some(Word(word)) = self.routes.sources().resume(listener, limits, client) {
+            self.keep.counted.put(index, NonZeroU32::MIN.saturating_add(word));
+        }
     }
 
     fn count_barred(&mut self, index: ConnIndex, bar: Bar, client: IpAddr) {

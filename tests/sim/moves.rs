@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use portcullis::base::{BySide, Errno, Side};
-use portcullis::ring::{AcceptMode, Accepts, Completion, ConnIndex, Moves};
+use portcullis::ring::{AcceptMode, Accepts, Completion, ConnIndex, FourTuple, Moves};
 use portcullis::worker::Order;
 
+use crate::border::address_of;
 use crate::random::Random;
 use crate::ring::{SimRing, Submitted};
 
@@ -71,6 +72,10 @@ impl Moves for SimRing {
 
     fn lent(&mut self, conn: ConnIndex, side: Side) -> Option<Reference> {
         self.moving.lent.get_mut(&(conn.0, side as usize))?.take()
+    }
+
+    fn four_tuple(&self, socket: &Reference) -> Option<FourTuple> {
+        Some(address_of(socket.link))
     }
 
     fn ahead(&self, conn: ConnIndex, side: Side, into: &mut Vec<u8>) -> Result<(), Errno> {

@@ -326,6 +326,10 @@ impl Moves for InstantRing {
         None
     }
 
+    fn four_tuple(&self, socket: &Infallible) -> Option<FourTuple> {
+        match *socket {}
+    }
+
     fn ahead(&self, _: ConnIndex, _: Side, _: &mut Vec<u8>) -> Result<(), Errno> {
         Ok(())
     }

@@ -8,8 +8,10 @@ use tokio::time::timeout;
 use crate::api::handover::{Legacy, ServerStanding};
 use crate::api::patience;
 use crate::base::{ServerId, UpstreamId};
+use crate::checks::Told;
 use crate::control::handle::answer_of;
 use crate::control::state::ControlState;
+use crate::metrics::reading::CheckResults;
 use crate::metrics::{Former, Reading};
 use crate::topology::{Server, Upstream};
 use crate::upstream::{AdminState, Observed};
@@ -110,8 +112,9 @@ async fn resume(state: &ControlState, reading: Reading) {
             let is_it =
                 |(_, one): &(ServerId, &Arc<Server>)| one.upstream == id && one.name == server.name;
             if let Some((id, _)) = topology.servers.iter().find(is_it) {
-                if let Some(check) = &server.check {
-                    sources.checks().count_on(id, check);
+                if let Some(CheckResults { passed, failed, unable, .. }) = server.check {
+                    let former = Told { passed, failed, unable, ..Told::default() };
+                    sources.checks().count_on(id, &former);
                 }
                 first.servers.push((id, server));
             }

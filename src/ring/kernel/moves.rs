@@ -7,14 +7,14 @@
 
 use std::cmp::Reverse;
 use std::collections::{HashMap, VecDeque};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd, OwnedFd};
 
 use super::layout::Place;
 use super::receives::Piece;
 use super::sqe::{self, Tag};
-use super::{KernelRing, descriptors};
+use super::{KernelRing, address, descriptors};
 use crate::base::{BySide, Chunk, ConnIndex, Errno, OpKind, Side};
-use crate::ring::contract::{Accepts, Buffers, Completion, Moves};
+use crate::ring::contract::{Accepts, Buffers, Completion, FourTuple, Moves};
 use crate::ring::token::Token;
 
 /// The sockets that are on their way, out of slots and into them.
@@ -90,6 +90,10 @@ impl Moves for KernelRing {
                 None
             }
         }
+    }
+
+    fn four_tuple(&self, socket: &OwnedFd) -> Option<FourTuple> {
+        address::four_tuple(socket.as_fd()).ok()
     }
 
     fn ahead(&self, conn: ConnIndex, side: Side, into: &mut Vec<u8>) -> Result<(), Errno> {

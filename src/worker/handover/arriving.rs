@@ -1,6 +1,7 @@
 //! Arrivals: connections that come from the workers of a predecessor.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -74,6 +75,8 @@ struct Coming {
     route: RouteId,
     server: Option<ServerId>,
     wiring: Wiring,
+    /// The client's address, where its source is to be counted.
+    peer: Option<IpAddr>,
 }
 
 /// Where a connection was, and what its flag says.
@@ -257,10 +260,12 @@ impl<R: Ring> Worker<R> {
             let Departure { record, extras, .. } = departure;
             let mut own = own.into_iter();
             let own = BySide([own.next(), own.next()]);
+            let client = own[Side::Client].as_ref();
+            let peer = client.and_then(|client| self.peer_to_count(route, client));
             let key = arriving.keys;
             arriving.keys = key.wrapping_add(1);
             let coming =
-                Coming { way, number, place, record, chunks, extras, route, server, wiring };
+                Coming { way, number, place, record, chunks, extras, route, server, wiring, peer };
             arriving.coming.insert(key, coming);
             self.ring.adopt(key, own);
         }
@@ -301,7 +306,7 @@ impl<R: Ring> Worker<R> {
 
     /// A connection goes on here.
     fn arrive(&mut self, arriving: &mut Arriving<R::Socket>, index: ConnIndex, coming: Coming) {
-        let Coming { way, record, chunks, extras, route, server, wiring, .. } = coming;
+        let Coming { way, record, chunks, extras, route, server, wiring, peer, .. } = coming;
         self.lives.begin();
         self.routes.arrive(route, server);
         self.admission.arrived(&self.routes.line(route).listener);
@@ -320,6 +325,11 @@ impl<R: Ring> Worker<R> {
         entry.has_unique_id = false;
         entry.again = None;
         self.keep_extras(index, &extras);
+        if let Some(peer) = peer {
+            // Who it comes for, where somebody has said so.
+            let client = self.named.of(index).map_or(peer, |named| named.ip().to_canonical());
+            self.resume_source(index, client);
+        }
         let passport = Passport {
             wiring,
             finished: BySide(Side::BOTH.map(|side| record.lanes & Record::finished(side) != 0)),
