@@ -22,6 +22,7 @@
 //! - `endpoints/` — the sockets: HTTP with everything bounded, the admin and the status server
 //! - `limits` — limits that are reached, and that are no longer
 //! - `farewell` — the drain of the process
+//! - `service` — what the service manager hears each second
 //! - `plane` — the loop
 
 mod asker;
@@ -42,6 +43,7 @@ mod plane;
 mod reopen;
 mod searching;
 mod secrets;
+mod service;
 mod spawner;
 mod state;
 mod underway;

@@ -20,6 +20,7 @@ use super::handle::{Ending, Exit};
 use super::limits::Limits;
 use super::networks::watch_networks;
 use super::searching::take_found;
+use super::service::{self, Service};
 use super::spawner::Spawner;
 use super::state::{ControlState, LOOK_EVERY, Preambles, Scene, Shortages, Sources, Stage};
 use super::upgrade::Succession;
@@ -229,6 +230,8 @@ struct Plane {
     running: usize,
     /// By worker: already reported as stalled.
     stalled: Vec<bool>,
+    /// What the service manager hears.
+    service: Service,
 }
 
 impl Plane {
@@ -251,6 +254,7 @@ impl Plane {
             user1: signal(SignalKind::user_defined1())?,
             user2: signal(SignalKind::user_defined2())?,
             last: None,
+            service: Service::new(),
         };
         signals::release();
         Ok(plane)
@@ -258,7 +262,7 @@ impl Plane {
 
     /// Until somebody asks for the end, or a worker is lost.
     async fn serve(&mut self) -> Event {
-        let mut second = tokio::time::interval(Duration::from_secs(1));
+        let mut second = tokio::time::interval(service::EVERY);
         loop {
             tokio::select! {
                 _ = self.terminate.recv() => {
@@ -289,6 +293,8 @@ impl Plane {
                 }
                 _ = second.tick() => {
                     self.watch();
+                    let turns = !self.stalled.contains(&true);
+                    self.service.look(&self.state, turns);
                     self.say_which_drains_are_over();
                 }
             }
@@ -357,7 +363,7 @@ impl Plane {
         } else {
             farewell.begin_drain();
         }
-        let mut second = tokio::time::interval(Duration::from_secs(1));
+        let mut second = tokio::time::interval(service::EVERY);
         let mut poll = tokio::time::interval(POLL_DRAINED);
         while self.running > 0 {
             tokio::select! {
@@ -395,6 +401,8 @@ impl Plane {
                 _ = second.tick() => {
                     let open: u64 = self.state.open();
                     tracing::info!(still_open = open, "draining");
+                    // Workers end one after the other.
+                    self.service.look(&self.state, true);
                 }
                 _ = poll.tick() => farewell.look(),
                 () = tokio::time::sleep(farewell.until_next()) => match farewell.is_in_grace() {

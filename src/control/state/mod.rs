@@ -45,8 +45,10 @@ use super::spawner::Spawner;
 use super::underway::{Handover, Underway};
 use crate::base::limits::STALLED_AFTER;
 use crate::base::{Millis, ServerId};
+use crate::doctor::{count, thousands};
 use crate::metrics::reading::{Identity, Severity, UpgradeProgress};
 use crate::metrics::{Format, Reading};
+use crate::summary::upgrade_words;
 use crate::topology::{Gone, Topology};
 use samples::Samples;
 use watch::Watch;
@@ -211,6 +213,18 @@ impl ControlState {
     /// Whether a successor has everything.
     pub(super) fn is_succeeded(&self) -> bool {
         matches!(*self.underway(), Underway::Committed)
+    }
+
+    /// What the gateway does, in a few words.
+    pub(super) fn stage_words(&self) -> String {
+        let stage = match (self.stage(), self.upgrade()) {
+            (Stage::Draining, _) => "draining".to_owned(),
+            (Stage::Starting, None) => "starting".to_owned(),
+            (Stage::Ready, None) => "ready".to_owned(),
+            (_, Some(upgrade)) => format!("upgrading, {}", upgrade_words(&upgrade)),
+        };
+        let limit = self.0.sources.budget.limit();
+        format!("{stage}; {} of {} open", count(self.open(), "connection"), thousands(limit.into()))
     }
 
     /// The view of the present topology. A caller that awaits in between asks again.

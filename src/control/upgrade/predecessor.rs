@@ -142,6 +142,8 @@ impl<'a> Handing<'a> {
             command.arg("--config").arg(config);
         }
         command.arg("--successor").stdin(Stdio::from(theirs.into_fd()));
+        // The watchdog that the service manager has for this process is its own in time.
+        command.env_remove("WATCHDOG_PID");
         let spawner = self.state.spawner().ok_or_else(|| "nothing starts processes".to_owned())?;
         let child = spawner.spawn(command).await;
         let child = child.map_err(|error| format!("{}: {error}", self.plan.binary.display()))?;

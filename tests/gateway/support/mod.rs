@@ -14,6 +14,7 @@ pub(crate) mod hello;
 pub(crate) mod http;
 pub(crate) mod lineage;
 pub(crate) mod log;
+pub(crate) mod manager;
 pub(crate) mod network;
 pub(crate) mod procfs;
 pub(crate) mod screen;

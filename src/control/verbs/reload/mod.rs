@@ -31,6 +31,7 @@ use crate::control::searching::learn;
 use crate::control::secrets::guard_secrets;
 use crate::control::state::{ControlState, View};
 use crate::doctor::count;
+use crate::host::service_manager::{say_ready, say_reloading};
 use crate::metrics::reading::{LastReload, Severity};
 use crate::tls::{LoadError, Loaded};
 use crate::worker::Order;
@@ -64,8 +65,12 @@ pub(in crate::control) fn by_signal(state: &ControlState) {
 }
 
 async fn carried_out(state: ControlState, request: Reload) -> Result<Reloaded, Refusal> {
+    if !request.dry_run {
+        say_reloading();
+    }
     let answer = attempt(&state, request).await;
     if !request.dry_run {
+        say_ready();
         let since_1970 = state.sources().clock.calendar().duration_since(SystemTime::UNIX_EPOCH);
         let successful = matches!(&answer, Ok(answer) if answer.applied && answer.failed.is_none());
         let at_seconds_since_1970 = since_1970.map_or(0.0, |time| time.as_secs_f64());
