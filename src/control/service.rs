@@ -33,7 +33,8 @@ impl Service {
 
     /// Says what there is to say. `turns`: all workers do.
     pub(super) fn look(&mut self, state: &ControlState, turns: bool) {
-        if self.is_there {
+        // A predecessor is no longer the service, and is not listened to.
+        if self.is_there && !state.is_succeeded() {
             let status = state.stage_words();
             say_news(self.news(&status, turns, state.stage() == Stage::Draining));
             self.status = status;

@@ -112,14 +112,23 @@ fn make(path: &Path) -> io::Result<()> {
 /// directory's owner as well where root has made it for that user, as a service manager does.
 pub fn trusted_users(directory: &Path) -> Vec<Uid> {
     let mut users = vec![Uid::from_raw(0), geteuid()];
-    let of_a_service = || -> io::Result<Option<Uid>> {
-        let found = std::fs::symlink_metadata(directory)?;
-        let parent = std::fs::metadata(parent_of(directory))?;
-        let is_given = parent.uid() == 0 && !others_write(&parent) && !others_write(&found);
-        Ok((is_given && found.is_dir()).then(|| Uid::from_raw(found.uid())))
-    };
-    users.extend(of_a_service().ok().flatten());
+    users.extend(user_of_service(directory).ok().flatten());
     users
+}
+
+/// The owner of a directory that root has made for it.
+fn user_of_service(directory: &Path) -> io::Result<Option<Uid>> {
+    let parent = std::fs::metadata(parent_of(directory))?;
+    if parent.uid() != 0 || others_write(&parent) {
+        return Ok(None);
+    }
+    let found = std::fs::symlink_metadata(directory)?;
+    if found.is_symlink() && found.uid() == 0 {
+        // Root's own link is one that systemd makes for DynamicUser=: it leads to no further one.
+        return user_of_service(&std::fs::canonicalize(directory)?);
+    }
+    let is_given = found.is_dir() && !others_write(&found);
+    Ok(is_given.then(|| Uid::from_raw(found.uid())))
 }
 
 /// Why a client does not look for gateways in `directory`: another user can put any socket there.
@@ -258,6 +267,12 @@ mod tests {
         chown(&path, Some(4711), None).expect("root may");
         assert!(trusted_users(&path).contains(&Uid::from_raw(4711)));
         assert_eq!(distrusted(&path), None);
+        // As systemd has it with DynamicUser=: a link to what lies in a directory of root's alone.
+        let link = home.path().join("link");
+        symlink("portcullis", &link).expect("a link");
+        assert_eq!(distrusted(&link), None);
+        lchown(&link, Some(4711), None).expect("root may");
+        assert!(distrusted(&link).is_some(), "a link that another user has made");
         // In a directory such as /tmp a user gives it to oneself.
         std::fs::set_permissions(home.path(), Permissions::from_mode(0o1777)).expect("ours");
         assert!(!trusted_users(&path).contains(&Uid::from_raw(4711)));
