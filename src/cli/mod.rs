@@ -60,6 +60,15 @@ pub enum Command {
         #[arg(long, hide = true)]
         successor: bool,
     },
+    /// Be the parent of a successor until it is committed
+    #[command(name = gateway::FOSTER, hide = true)]
+    Foster {
+        /// The successor's program
+        program: PathBuf,
+        /// Its arguments
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<OsString>,
+    },
     /// Say whether a config file is right, and every line that is not
     #[command(after_help = "What it names and this host lacks is a warning.")]
     Check {
@@ -115,6 +124,10 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 fn perform(command: Command) -> Outcome {
     match command {
         Command::Run { config, successor } => run(config, successor),
+        Command::Foster { program, arguments } => {
+            // Who waits for it has heard why it did not start.
+            Outcome::Logged(gateway::foster(&program, &arguments).unwrap_or(FAILED))
+        }
         Command::Doctor { config, connections, json } => match load(config) {
             Ok(config) => {
                 let diagnosis = gateway::diagnose(&config, connections);

@@ -59,4 +59,4 @@ pub use plane::{Outcome, Parts, run, runtime};
 pub use searching::{Searching, begin as begin_searches};
 pub use secrets::guard_secrets;
 pub use state::{Present, Sentry, Sets, Sources, View};
-pub use upgrade::{Broken, Channel, Succession};
+pub use upgrade::{Broken, Channel, FOSTER, Succession, foster};

@@ -263,6 +263,7 @@ impl Plane {
     /// Until somebody asks for the end, or a worker is lost.
     async fn serve(&mut self) -> Event {
         let mut second = tokio::time::interval(service::EVERY);
+        second.reset();
         loop {
             tokio::select! {
                 _ = self.terminate.recv() => {

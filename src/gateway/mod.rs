@@ -27,6 +27,7 @@ use std::time::Duration;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio_uring::Runtime;
 
+pub use crate::control::{FOSTER, foster};
 pub use error::{ClaimError, GatewayError, ListenError};
 pub use host::diagnose;
 pub use inherit::InheritError;
@@ -292,11 +293,15 @@ impl Gateway {
     fn serve(self) -> Result<(), GatewayError> {
         let Gateway { runtime, sources, endpoints, threads, exits, ground, found, succession } =
             self;
+        // A successor's service is ready already, and hears it from its predecessor yet.
+        let is_service = succession.is_none();
         let ready = || {
             let workers = count(sources.workers.len() as u64, "worker");
             let words = format!("ready with {workers}");
             sources.events.tell(Severity::Info, "gateway", &words);
-            say_ready();
+            if is_service {
+                say_ready();
+            }
         };
         let ground = Arc::new(Mutex::new(ground));
         let parts = Parts { ground: ground.clone(), exits, endpoints, found, succession };

@@ -97,6 +97,19 @@ impl Stat {
     }
 }
 
+/// A child of a process, if it has one.
+pub fn child_of(pid: u32) -> Option<u32> {
+    const PARENT: usize = 4;
+    let files = KernelFiles::of_this_host();
+    let all = std::fs::read_dir(files.path("proc")).ok()?.flatten();
+    let mut names = all.filter_map(|entry| entry.file_name().into_string().ok());
+    names.find_map(|name| {
+        let child = name.parse().ok()?;
+        let parent: u32 = Stat::read(files, &name)?.field(PARENT)?;
+        (parent == pid).then_some(child)
+    })
+}
+
 /// Where this program lies. The kernel marks a file that was replaced (proc_pid_exe(5)); the new
 /// one has the name without the mark.
 pub fn own_program() -> Option<PathBuf> {

@@ -6,6 +6,7 @@ use crate::support::config::OWN_ECHO;
 use crate::support::gateway::{Home, program};
 use crate::support::lineage::{Lineage, runs};
 use crate::support::manager::{Said, manager};
+use crate::support::procfs::parent_of;
 use crate::support::{PATIENCE, client, wait_until};
 
 #[test]
@@ -37,6 +38,11 @@ fn the_main_process_is_named_before_the_old_one_ends_and_only_at_the_commit() {
         };
         // Until the manager has taken what came before, the old process is there.
         assert!(runs(first), "{heard:?}");
+        // A main process that is not the manager's own child would be killed where it is to drain.
+        let named = heard.iter().find_map(|text| text.strip_prefix("MAINPID="));
+        let named = named.and_then(|pid| pid.parse().ok()).expect("it was named");
+        let parent = parent_of(named);
+        assert!(parent != first && (parent < 2 || parent_of(parent) != first), "{parent}");
         drop(barrier);
         let pid = upgrade.join().expect("it is committed");
         heard.retain(|text| text != "READY=1" && !text.starts_with("STATUS="));

@@ -1,13 +1,15 @@
 //! The side that hands over: the steps of an upgrade, and what takes everything back.
 
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::ffi::OsString;
+use std::process::ExitStatus;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use tokio::time::sleep;
 
-use super::channel::{Channel, DESCRIPTORS, POLL};
+use super::channel::{Broken, Channel, DESCRIPTORS, POLL};
+use super::foster::Successor;
 use super::legacy::legacy;
 use super::plan::{Failure, Plan};
 use super::things::Bundle;
@@ -46,7 +48,7 @@ pub(super) struct Handing<'a> {
     plan: Plan,
     /// As others see it.
     handover: Arc<Handover>,
-    child: Option<Child>,
+    successor: Option<Successor>,
     channel: Option<Channel>,
     /// Once it is ready.
     flags: Option<Arc<Flags>>,
@@ -70,7 +72,7 @@ impl<'a> Handing<'a> {
             state,
             plan,
             handover,
-            child: None,
+            successor: None,
             channel: None,
             flags: None,
             departures: Departing::default(),
@@ -136,20 +138,17 @@ impl<'a> Handing<'a> {
     async fn start(&mut self) -> Result<(), Failure> {
         let Plan { binary, config, .. } = &self.plan;
         let (ours, theirs) = Courier::pair().map_err(|error| format!("a socket pair: {error}"))?;
-        let mut command = Command::new(binary);
-        command.arg("run");
-        if let Some(config) = config {
-            command.arg("--config").arg(config);
-        }
-        command.arg("--successor").stdin(Stdio::from(theirs.into_fd()));
-        // The watchdog that the service manager has for this process is its own in time.
-        command.env_remove("WATCHDOG_PID");
+        let mut arguments = vec![OsString::from("run")];
+        arguments.extend(config.iter().flat_map(|path| [OsString::from("--config"), path.into()]));
+        arguments.push("--successor".into());
         let spawner = self.state.spawner().ok_or_else(|| "nothing starts processes".to_owned())?;
-        let child = spawner.spawn(command).await;
-        let child = child.map_err(|error| format!("{}: {error}", self.plan.binary.display()))?;
-        tracing::info!(pid = child.id(), "the successor starts");
-        self.handover.started(child.id());
-        self.child = Some(child);
+        let started = Successor::start(spawner, binary.clone(), arguments, theirs).await;
+        let mut successor = started.map_err(|error| format!("a process for it: {error}"))?;
+        if let Some(pid) = successor.pid() {
+            tracing::info!(pid, "the successor starts");
+            self.handover.started(pid);
+        }
+        self.successor = Some(successor);
         self.channel = Some(Channel::new(ours));
         Ok(())
     }
@@ -329,11 +328,13 @@ impl<'a> Handing<'a> {
     }
 
     /// The successor has everything.
-    fn committed(self) -> Upgraded {
+    fn committed(mut self) -> Upgraded {
         if let Some(open) = self.state.reopen() {
             open.leave();
         }
-        let successor = self.child.as_ref().map(Child::id);
+        let successor = self.successor.as_mut().and_then(Successor::pid);
+        // The service manager takes it for its own child when it hears of it.
+        self.successor.take().into_iter().for_each(Successor::release);
         successor.into_iter().for_each(say_main_pid);
         let (moved, ended) = (self.departures.moved(), self.ended);
         let seconds: f64 = self.steps.iter().map(|step| step.seconds).sum();
@@ -351,7 +352,7 @@ impl<'a> Handing<'a> {
     /// Ends the successor, and goes on as if it had never been.
     async fn take_back(mut self, failure: Failure) -> Upgraded {
         let Failure { words: mut because, wrong_config, is_gone } = failure;
-        let successor = self.child.as_ref().map(Child::id);
+        let successor = self.successor.as_mut().and_then(Successor::pid);
         if let Some(status) = self.end_successor(is_gone).await.filter(|_| is_gone) {
             because += &format!(" ({status}); its words are where this gateway logs");
         }
@@ -384,10 +385,8 @@ impl<'a> Handing<'a> {
         let words = format!("{because}; {touched}");
         self.say(Severity::Error, &format!("the upgrade is taken back: {words}"));
         let Handing { ended, steps, .. } = self;
-        let committed = false;
         Upgraded {
             back,
-            committed,
             ended,
             lost,
             moved,
@@ -403,13 +402,10 @@ impl<'a> Handing<'a> {
     /// closed its end is about to end by itself.
     async fn end_successor(&mut self, is_gone: bool) -> Option<ExitStatus> {
         let until = self.state.now().after(if is_gone { ANSWER } else { Duration::ZERO });
-        let child = self.child.as_mut()?;
+        let successor = self.successor.as_mut()?;
         loop {
-            match child.try_wait() {
-                Ok(None) if self.state.now() >= until => {
-                    // Gone already: there is nobody to signal.
-                    let _ = child.kill();
-                }
+            match successor.ended() {
+                Ok(None) if self.state.now() >= until => successor.kill(),
                 Ok(None) => {}
                 Ok(ended) => return ended,
                 Err(_) => return None,
@@ -426,9 +422,14 @@ impl<'a> Handing<'a> {
         u32::try_from(self.departures.left()).unwrap_or(u32::MAX)
     }
 
-    async fn tell(&self, message: &ToSuccessor) -> Result<(), Failure> {
+    async fn tell(&mut self, message: &ToSuccessor) -> Result<(), Failure> {
         let channel = self.channel.as_ref().expect("it has started");
-        Ok(channel.tell(message, &[]).await?)
+        let told = channel.tell(message, &[]).await;
+        if let Err(Broken::Gone) = told {
+            // It may have said why.
+            self.look()?;
+        }
+        Ok(told?)
     }
 
     /// Until every worker is so far.

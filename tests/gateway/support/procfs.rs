@@ -90,3 +90,10 @@ fn figure(text: &str, key: &str) -> u64 {
 fn read(path: &str) -> String {
     fs::read_to_string(path).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
+
+/// The parent of a process.
+pub(crate) fn parent_of(pid: u32) -> u32 {
+    let status = read(&format!("/proc/{pid}/status"));
+    let parent = status.lines().find_map(|line| line.strip_prefix("PPid:"));
+    parent.and_then(|parent| parent.trim().parse().ok()).expect("a process has a parent")
+}
