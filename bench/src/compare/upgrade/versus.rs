@@ -1,0 +1,247 @@
+//! `compare upgrade`: each proxy is upgraded in its own way, and what outlives its old process is
+//! counted.
+
+use std::io;
+use std::path::Path;
+use std::process::{Command, ExitCode, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::{Value, json};
+
+use super::super::rig::{Measured, Rig, Running, Stop, failed};
+use super::super::series::Series;
+use super::super::target::{Proxy, choose_upgrading};
+use super::super::work::{UPGRADE_CONNECTIONS, Work};
+use super::super::{Options, about, fitting, notes, usage};
+use super::crowd::{Crowd, Silence};
+use crate::flags;
+use crate::host::{group, runs};
+use crate::result::{SCHEMA, command, host};
+use crate::rivals::Way;
+
+/// Between two looks at processes.
+const GLANCE: Duration = Duration::from_millis(20);
+/// Nothing is done before and after it for so long.
+const PAUSE: Duration = Duration::from_secs(2);
+/// How much longer than its config says an old process may stay.
+const LATE: Duration = Duration::from_secs(20);
+/// How long a new one may take to run.
+const START: Duration = Duration::from_secs(20);
+
+#[derive(Args)]
+#[command(after_help = "Examples: all that are there; and two of them, three times:
+  portcullis-bench compare upgrade --out upgrade.jsonl
+  portcullis-bench compare upgrade --targets portcullis,haproxy --rounds 3
+
+Each is upgraded in its own way, while connections are held and others come: portcullis by
+`portcullis upgrade`, HAProxy by a reload of its master, nginx by a second master (USR2, then WINCH
+and QUIT to the old one), Envoy by a hot restart. The old process ends when it has no connection any
+more, or after --grace, as hard-stop-after, worker_shutdown_timeout and --parent-shutdown-time-s
+have it. Counted are held connections that are right after its end, newcomers that were refused or
+reset meanwhile, and the longest time in which none was served.")]
+pub(crate) struct Versus {
+    /// What to upgrade: portcullis, haproxy, nginx, envoy [default: all of these]
+    #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
+    targets: Vec<String>,
+    /// Connections that are held [default: 9000, or as many as all hold]
+    #[arg(long, value_parser = flags::connections)]
+    connections: Option<u64>,
+    /// New connections per second
+    #[arg(long, default_value_t = 200, value_parser = flags::count_to::<100_000>)]
+    churn: u64,
+    /// How long an old process may keep its connections
+    #[arg(long, default_value = "10s", value_parser = flags::whole_seconds::<3_600>)]
+    grace: u64,
+    #[command(flatten)]
+    options: Options,
+}
+
+impl Versus {
+    pub(crate) fn run(&self) -> io::Result<ExitCode> {
+        let chosen = choose_upgrading(&self.targets, &self.options.programs);
+        let (targets, mut skipped) = chosen.map_err(usage)?;
+        let room = self.options.room();
+        let mut notes = notes(&targets);
+        let connections = self.connections.unwrap_or(UPGRADE_CONNECTIONS);
+        let seconds = self.grace + (PAUSE * 2).as_secs();
+        let work = Work::upgrade(connections, self.churn, seconds);
+        let works = fitting(vec![work], &targets, room, &mut skipped, &mut notes);
+        let mut rig = self.options.rig(room, &mut notes)?;
+        rig.grace_seconds = self.grace;
+        for one in &skipped {
+            eprintln!("skipped: {}: {}: {}", one.name, one.because, one.install);
+        }
+        if targets.is_empty() || works.is_empty() {
+            return Err(usage("there is nothing to upgrade".to_owned()));
+        }
+        notes.iter().for_each(|note| eprintln!("note: {note}"));
+        let line = about::line("compare", &targets, &skipped, &notes);
+        Series::new(rig, &targets, &works, self.options.rounds, self.options.out()?).run(&line)
+    }
+}
+
+/// Measures one upgrade of a proxy.
+pub(crate) fn measure(rig: &mut Rig, proxy: &Proxy, work: &Work) -> Result<Measured, Stop> {
+    let (servers, _) = rig.backend(work)?;
+    let running = match rig.start(proxy, work.connections, work.backend, &servers)? {
+        Ok(running) => running,
+        Err(why) => return Ok(failed(work, "start", &why)),
+    };
+    let mut arguments = vec!["crowd".to_owned()];
+    arguments.extend(work.arguments.iter().cloned());
+    arguments.extend([format!("--target={}", running.listen), "--json".to_owned()]);
+    let lag = humantime::format_duration(rig.manner.max_lag).to_string();
+    arguments.push(format!("--max-lag={}", lag.replace(' ', "")));
+    arguments.extend(rig.manner.threads.map(|threads| format!("--threads={threads}")));
+    let interrupted = rig.interrupted.clone();
+    let mut crowd = Crowd::start(&arguments, false)?;
+    let changing = Changing { rig, proxy, running: &running, interrupted: &interrupted };
+    let took = match changing.carry_out(&mut crowd) {
+        Ok(took) => took,
+        Err(why) => {
+            if interrupted.load(Ordering::Relaxed) {
+                return Err(Stop::Interrupted);
+            }
+            return Ok(failed(
+                work,
+                "upgrade",
+                &format!("{why}: {}", running.process.complained()),
+            ));
+        }
+    };
+    let (result, status) = crowd.end()?;
+    Ok(match result {
+        Some(result) => Measured { line: line(&result, took), backend: None },
+        None => failed(work, "crowd", &format!("no result ({status})")),
+    })
+}
+
+/// The result: what is lost is what is measured, and no failure of the measurement.
+fn line(crowd: &Value, seconds: f64) -> Value {
+    let count = |what: &str| crowd["counts"][what].as_u64().unwrap_or(0);
+    let (opened, survived) = (count("held_opened"), count("held_checked"));
+    let percent = survived as f64 * 100.0 / opened.max(1) as f64;
+    let part = if crowd["valid"] == true { "measured" } else { "discarded" };
+    let mut line = json!({
+        "schema": SCHEMA, "scenario": "upgrade", "good": opened > 0, "valid": crowd["valid"],
+        "interrupted": crowd["interrupted"], "asked": crowd["asked"], "host": host(),
+        "command": command(), "counts": crowd["counts"], "lost_as": crowd["failures"],
+        "failures": {}, "own": crowd["own"],
+    });
+    line[part] = json!({
+        "survived": survived, "survived_percent": percent, "lost": opened - survived.min(opened),
+        "refused": count("new_lost"), "seconds_to_old_end": seconds,
+        "longest_accept_gap_ms": crowd[part]["longest_accept_gap_ms"],
+        "latency_us": crowd[part]["latency_us"],
+    });
+    if part == "discarded" {
+        line["invalid_because"] = crowd["invalid_because"].clone();
+    }
+    line
+}
+
+/// One that is being upgraded.
+struct Changing<'a> {
+    rig: &'a Rig,
+    proxy: &'a Proxy,
+    running: &'a Running,
+    interrupted: &'a AtomicBool,
+}
+
+impl Changing<'_> {
+    /// From the crowd's first word to the end of all old processes and a check of those held; the
+    /// seconds that the old ones took to their end.
+    fn carry_out(&self, crowd: &mut Crowd) -> Result<f64, String> {
+        let silent = |silence: Silence| format!("the crowd is silent ({silence:?})");
+        let lives = || !self.processes().is_empty();
+        crowd.hear(self.interrupted, lives).map_err(silent)?;
+        std::thread::sleep(PAUSE);
+        let old = self.processes();
+        crowd.tell("begin", self.interrupted, lives).map_err(silent)?;
+        let begun = Instant::now();
+        self.begin()?;
+        let bound = Duration::from_secs(self.rig.grace_seconds) + LATE;
+        // A master that starts new workers stays.
+        let stays = matches!(self.proxy.found.rival.way, Some(Way::Reload));
+        let master = self.running.process.id();
+        let ends = |pid: &u32| !(stays && *pid == master);
+        let old: Vec<u32> = old.into_iter().filter(ends).collect();
+        self.wait(bound, "its old process does not end", || !old.iter().any(|pid| runs(*pid)))?;
+        let seconds = begun.elapsed().as_secs_f64();
+        std::thread::sleep(PAUSE);
+        crowd.tell("end 0", self.interrupted, lives).map_err(silent)?;
+        Ok(seconds)
+    }
+
+    fn processes(&self) -> Vec<u32> {
+        group(self.running.process.id())
+    }
+
+    fn wait(&self, bound: Duration, what: &str, is_so: impl Fn() -> bool) -> Result<(), String> {
+        let begun = Instant::now();
+        while !is_so() {
+            if begun.elapsed() > bound || self.interrupted.load(Ordering::Relaxed) {
+                return Err(format!("{what} within {bound:?}"));
+            }
+            std::thread::sleep(GLANCE);
+        }
+        Ok(())
+    }
+
+    /// Has the new process take over, in the proxy's way.
+    fn begin(&self) -> Result<(), String> {
+        let (master, folder) = (self.running.process.id(), &self.running.folder);
+        let program = &self.proxy.found.program;
+        match self.proxy.found.rival.way {
+            Some(Way::Command) => {
+                let admin = folder.join("admin.sock").display().to_string();
+                run(program, &["upgrade", "--json", "--admin", &admin])
+            }
+            Some(Way::Reload) => signal(master, Signal::SIGUSR2),
+            Some(Way::Replace { running }) => {
+                signal(master, Signal::SIGUSR2)?;
+                self.wait(START, "no new master runs", || folder.join(running).exists())?;
+                let is_new = |pid: &u32| *pid != master;
+                self.wait(START, "no new worker runs", || {
+                    let new = self.processes().into_iter().filter(is_new);
+                    new.filter(|pid| crate::host::family(*pid).len() > 1).count() > 0
+                })?;
+                signal(master, Signal::SIGWINCH)?;
+                signal(master, Signal::SIGQUIT)
+            }
+            Some(Way::Second { arguments }) => self.start_second(program, arguments),
+            None => Err("it cannot be upgraded".to_owned()),
+        }
+    }
+
+    /// Starts a second process in the group of the first, so that it ends with it.
+    fn start_second(&self, program: &Path, arguments: &[&str]) -> Result<(), String> {
+        use std::os::unix::process::CommandExt;
+        let place = self.rig.place(self.running.listen, &[], &self.running.folder);
+        let arguments = self.proxy.arguments(arguments, 1, &place)?;
+        let log = self.running.folder.join("second.err");
+        let log = std::fs::File::create(log).map_err(|error| error.to_string())?;
+        let mut command = Command::new(program);
+        command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        command.process_group(self.running.process.id() as i32);
+        command.spawn().map(drop).map_err(|error| format!("{}: {error}", program.display()))
+    }
+}
+
+fn run(program: &Path, arguments: &[&str]) -> Result<(), String> {
+    let output = Command::new(program).args(arguments).stdin(Stdio::null()).output();
+    let output = output.map_err(|error| format!("{}: {error}", program.display()))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = [output.stdout, output.stderr].concat();
+    Err(String::from_utf8_lossy(&said).trim().to_owned())
+}
+
+fn signal(pid: u32, signal: Signal) -> Result<(), String> {
+    kill(Pid::from_raw(pid as i32), signal).map_err(|error| format!("{signal} to {pid}: {error}"))
+}
