@@ -20,7 +20,7 @@ use super::target::{Place, Proxy, Target};
 use super::upgrade;
 use super::work::{Backend, UPGRADE, Work};
 use crate::result::SCHEMA;
-use crate::rivals::Room;
+use crate::rivals::{Room, Way};
 
 /// Ports of a backend: each is known to the proxies as a server, and gives them another 28,000
 /// ports of their own.
@@ -37,6 +37,9 @@ const TRY: Duration = Duration::from_secs(1);
 const REST: Duration = Duration::from_millis(300);
 /// How long a measurement may take beyond the seconds that it was asked for.
 const MEASURE: Duration = Duration::from_secs(300);
+
+/// Starts a program whose parent ends when its file of a pid is there, and stays in its group.
+const ORPHANED: &str = "( \"$@\" & until [ -s \"$0\" ]; do sleep 0.05; done ); exec sleep 1000000";
 
 /// Why there is no measurement.
 pub(crate) enum Stop {
@@ -329,9 +332,15 @@ impl Rig {
         {
             return Ok(Err(why));
         }
-        let program = compiled.as_ref().unwrap_or(&proxy.found.program);
+        let mut program = compiled.as_ref().unwrap_or(&proxy.found.program).as_path();
         let arguments = proxy.arguments(rival.start, connections, &place);
-        let arguments = arguments.map_err(io::Error::other)?;
+        let mut arguments = arguments.map_err(io::Error::other)?;
+        if let Some(Way::Replace { pid_file }) = rival.way {
+            let path = |path: &Path| path.display().to_string();
+            let shell = ["-c".to_owned(), ORPHANED.to_owned(), path(&folder.join(pid_file))];
+            arguments = shell.into_iter().chain([path(program)]).chain(arguments).collect();
+            program = Path::new("/bin/sh");
+        }
         let cgroup = self.new_cgroup()?;
         let processes = cgroup.as_ref().map(Cgroup::processes);
         let files: (&Path, &str) = (&folder, "proxy");

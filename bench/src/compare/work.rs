@@ -181,8 +181,8 @@ impl Work {
             backend: Backend::Echo,
             figures: vec![
                 more("/measured/survived_percent", "survive the old process", "%"),
-                less("/measured/lost", "lost of the held", ""),
-                less("/measured/refused", "refused or reset meanwhile", ""),
+                less("/measured/lost", "held, lost", &format!("of {}", thousands(connections))),
+                less("/measured/refused", "newcomers refused or reset", "connections"),
                 less("/measured/longest_accept_gap_ms", "longest gap of accepts", "ms"),
                 less("/measured/seconds_to_old_end", "until the old one ended", "s"),
             ],

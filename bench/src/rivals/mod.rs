@@ -99,9 +99,10 @@ pub(crate) enum Way {
     /// A signal to the master, which starts new workers and tells the old ones to finish.
     Reload,
     /// A signal for a new master beside the old one, and when it runs, signals that end the old.
+    /// nginx takes the signal only where its first parent has ended, as when it is a daemon.
     Replace {
-        /// The file, in its folder, that is there when the new master runs.
-        running: &'static str,
+        /// The file, in its folder, with the process of the newest master.
+        pid_file: &'static str,
     },
     /// A second process, with these arguments, which ends the first.
     Second {

@@ -47,7 +47,7 @@ pub(super) const UPGRADING: Rival = Rival {
     config: "nginx-upgrade.conf",
     template: include_str!("../../rivals/nginx-upgrade.conf"),
     only: UPGRADE_ONLY,
-    way: Some(Way::Replace { running: "nginx.pid.oldbin" }),
+    way: Some(Way::Replace { pid_file: "nginx.pid" }),
     ..NGINX
 };
 

@@ -51,8 +51,9 @@ and of a gateway that runs, in front of an echo:
 
 It starts a server and a gateway, unless there is a --target. Every connection's bytes are checked
 before and after each upgrade, and whatever goes on beside. Nothing may be lost, refused or wrong:
-the exit code is 1 then, with words. Where a successor is killed, no held connection may be lost,
-what is lost beside them is counted, and an upgrade that must succeed follows.
+the exit code is 1 then, with words. Where a successor is killed, no held connection may be lost
+that was not asked meanwhile; others that are lost with it are counted, and an upgrade that must
+succeed follows.
 
 --beside: see `portcullis-bench crowd --help`. Latencies are of the messages of its pingpong, from
 when each was due: of those due from the request for an upgrade to its end (in the window), of those

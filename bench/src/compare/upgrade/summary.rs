@@ -84,15 +84,20 @@ fn lives(out: &mut String, counts: &Value) {
         count("half_closed_whole")
     );
     row(out, "streamed and right", &streams);
-    if counts["lost_with_a_successor"].as_u64().is_some_and(|count| count > 0) {
-        row(out, "lost with a killed one", &count("lost_with_a_successor"));
+    let with = ["held_lost_with_a_successor", "lost_with_a_successor"].map(&count);
+    if with.iter().any(|count| count != "0") {
+        let words = format!("{} held and asked meanwhile, {} others", with[0], with[1]);
+        row(out, "lost with a killed one", &words);
     }
 }
 
 fn upgrade(out: &mut String, one: &Value) {
-    let killed = if one["killed"].is_null() { "" } else { ", its successor killed" };
+    let killed = if one["killed"].is_null() { "" } else { ", killed" };
     let head = format!("upgrade {}{killed}", one["number"]);
     let answer = &one["answer"];
+    if answer.is_null() {
+        return row(out, &head, "no answer");
+    }
     let of =
         |value: &Value| value.as_f64().map_or("–".to_owned(), |value| format!("{value:.2} s"));
     let words = format!(

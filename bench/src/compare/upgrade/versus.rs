@@ -19,7 +19,7 @@ use super::super::work::{UPGRADE_CONNECTIONS, Work};
 use super::super::{Options, about, fitting, notes, usage};
 use super::crowd::{Crowd, Silence};
 use crate::flags;
-use crate::host::{group, runs};
+use crate::host::{family, group, runs};
 use crate::result::{SCHEMA, command, host};
 use crate::rivals::Way;
 
@@ -160,14 +160,14 @@ impl Changing<'_> {
         let lives = || !self.processes().is_empty();
         crowd.hear(self.interrupted, lives).map_err(silent)?;
         std::thread::sleep(PAUSE);
-        let old = self.processes();
+        let master = self.master()?;
+        let old = family(master);
         crowd.tell("begin", self.interrupted, lives).map_err(silent)?;
         let begun = Instant::now();
-        self.begin()?;
+        self.begin(master)?;
         let bound = Duration::from_secs(self.rig.grace_seconds) + LATE;
         // A master that starts new workers stays.
         let stays = matches!(self.proxy.found.rival.way, Some(Way::Reload));
-        let master = self.running.process.id();
         let ends = |pid: &u32| !(stays && *pid == master);
         let old: Vec<u32> = old.into_iter().filter(ends).collect();
         self.wait(bound, "its old process does not end", || !old.iter().any(|pid| runs(*pid)))?;
@@ -192,9 +192,19 @@ impl Changing<'_> {
         Ok(())
     }
 
+    /// The first of its processes, or the newest of them.
+    fn master(&self) -> Result<u32, String> {
+        let Some(Way::Replace { pid_file }) = self.proxy.found.rival.way else {
+            return Ok(self.running.process.id());
+        };
+        let text = std::fs::read_to_string(self.running.folder.join(pid_file));
+        let pid = text.ok().and_then(|text| text.trim().parse().ok());
+        pid.ok_or_else(|| format!("{pid_file} names no process"))
+    }
+
     /// Has the new process take over, in the proxy's way.
-    fn begin(&self) -> Result<(), String> {
-        let (master, folder) = (self.running.process.id(), &self.running.folder);
+    fn begin(&self, master: u32) -> Result<(), String> {
+        let folder = &self.running.folder;
         let program = &self.proxy.found.program;
         match self.proxy.found.rival.way {
             Some(Way::Command) => {
@@ -202,14 +212,11 @@ impl Changing<'_> {
                 run(program, &["upgrade", "--json", "--admin", &admin])
             }
             Some(Way::Reload) => signal(master, Signal::SIGUSR2),
-            Some(Way::Replace { running }) => {
+            Some(Way::Replace { .. }) => {
                 signal(master, Signal::SIGUSR2)?;
-                self.wait(START, "no new master runs", || folder.join(running).exists())?;
-                let is_new = |pid: &u32| *pid != master;
-                self.wait(START, "no new worker runs", || {
-                    let new = self.processes().into_iter().filter(is_new);
-                    new.filter(|pid| crate::host::family(*pid).len() > 1).count() > 0
-                })?;
+                // It runs when it has workers.
+                let has_workers = |new: u32| new != master && family(new).len() > 1;
+                self.wait(START, "no new master runs", || self.master().is_ok_and(has_workers))?;
                 signal(master, Signal::SIGWINCH)?;
                 signal(master, Signal::SIGQUIT)
             }

@@ -76,7 +76,7 @@ impl Ground {
 
     /// One that is not held was lost; whether it may be opened again.
     pub(super) fn lost(&mut self, kind: &str, what: &str) -> bool {
-        if self.phase == Phase::Run && self.marks.forgives() {
+        if self.phase == Phase::Run && self.marks.forgives_since().is_some() {
             self.tally.count("lost_with_a_successor", 1);
             return true;
         }
@@ -85,8 +85,12 @@ impl Ground {
         false
     }
 
-    /// A held one was lost.
-    pub(super) fn held_lost(&mut self, step: &str, what: &str) {
+    /// A held one was lost, which was asked last at that moment.
+    pub(super) fn held_lost(&mut self, step: &str, what: &str, asked: u64) {
+        if self.marks.forgives_since().is_some_and(|since| asked >= since) {
+            self.tally.count("held_lost_with_a_successor", 1);
+            return;
+        }
         self.marks.failed.fetch_add(1, SeqCst);
         self.marks.held_lost.fetch_add(1, SeqCst);
         self.tally.count("held_lost", 1);

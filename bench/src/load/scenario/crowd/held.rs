@@ -214,12 +214,13 @@ impl Held {
             Step::Leaving => "held, close",
         };
         let counted = !matches!(one.step, Step::Opening) && ground.phase != Phase::Open;
+        let asked = one.asked;
         self.under_way -= u64::from(one.step != Step::Idle);
         one.step = Step::Gone;
         if counted {
             ground.marks.held.fetch_sub(1, SeqCst);
         }
-        ground.held_lost(step, what);
+        ground.held_lost(step, what, asked);
         net.close(conn);
     }
 }

@@ -21,7 +21,7 @@ pub(super) struct Window {
     pub(super) ended: Option<u64>,
     /// Nanoseconds from its begin in which connections moved.
     pub(super) moving: u64,
-    /// What is lost beside the held ones is no failure.
+    /// What is lost is no failure, except for held ones that were not asked meanwhile.
     pub(super) forgiving: bool,
 }
 
@@ -80,14 +80,13 @@ impl Marks {
         windows.iter().rev().any(|window| window.holds(at))
     }
 
-    /// Whether what is lost now is no failure.
-    pub(super) fn forgives(&self) -> bool {
+    /// Since when what is lost now is no failure, if it is none.
+    pub(super) fn forgives_since(&self) -> Option<u64> {
         let now = self.now();
         let late = FORGIVEN_LATE.as_nanos() as u64;
         let windows = self.windows.read().unwrap_or_else(PoisonError::into_inner);
-        windows.iter().any(|one| {
-            one.forgiving && now >= one.begun && one.ended.is_none_or(|ended| now <= ended + late)
-        })
+        let is_late = |one: &Window| one.ended.is_some_and(|ended| now > ended + late);
+        windows.iter().find(|one| one.forgiving && !is_late(one)).map(|one| one.begun)
     }
 
     pub(super) fn checks_asked(&self) -> u64 {

@@ -42,7 +42,7 @@ ways), slow:CONNECTIONS (which send, and read 16 KiB four times a second), halfc
 
 With --told, lines on stdin are marks: `begin` and `end SECONDS` of a time in which something is
 done to the target, of which it moves connections for so long; `forgive` begins one in which only
-the held ones must not be lost; `check` asks each held one. Each is answered by a line of JSON, and
+held ones that are not asked meanwhile must not be lost; `check` asks each held one. Each is answered by a line of JSON, and
 the first line says that all are open."
 )]
 pub(crate) struct Crowd {
