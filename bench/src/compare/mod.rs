@@ -11,6 +11,7 @@ mod setting;
 mod sweep;
 mod target;
 mod upgrade;
+mod versus;
 mod work;
 
 use std::fs::File;
@@ -84,7 +85,7 @@ pub(crate) struct Compare {
 #[derive(Subcommand)]
 enum What {
     /// What outlives the old process when each is upgraded in its own way
-    Upgrade(upgrade::Versus),
+    Upgrade(versus::Versus),
 }
 
 /// What `compare` and `sweep` share.

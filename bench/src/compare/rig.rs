@@ -17,8 +17,7 @@ use super::cgroup::Cgroup;
 use super::port::{FreePorts, loopback};
 use super::process::Process;
 use super::target::{Place, Proxy, Target};
-use super::upgrade;
-use super::work::{Backend, UPGRADE, Work};
+use super::work::{Backend, Work};
 use crate::result::SCHEMA;
 use crate::rivals::{Room, Way};
 
@@ -176,9 +175,6 @@ impl Rig {
 
     /// Measures once. A target that cannot be started has failed, and that is the result.
     pub(crate) fn measure(&mut self, work: &Work, target: &Target) -> Result<Measured, Stop> {
-        if let (UPGRADE, Some(proxy)) = (work.family, &target.proxy) {
-            return upgrade::measure(self, proxy, work);
-        }
         let own = if work.asks_backend { Some(self.serve_work(work)?) } else { None };
         let (servers, row) = match &own {
             Some(serving) => (serving.servers(), serving.row()),

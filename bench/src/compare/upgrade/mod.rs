@@ -1,10 +1,10 @@
 //! Upgrades under load: of one gateway, looked at closely, and of rivals beside it.
 
+mod changing;
 mod crowd;
 mod gateway;
 mod handing;
 mod summary;
-mod versus;
 mod watch;
 
 use std::io::{self, IsTerminal};
@@ -31,7 +31,7 @@ use crowd::Crowd;
 use gateway::Gateway;
 use handing::Handing;
 
-pub(crate) use versus::{Versus, measure};
+pub(crate) use changing::{PAUSE, measure};
 
 /// Connections of a gateway to one port of a server: less than half of what a port has.
 const PER_PORT: u64 = 10_000;

@@ -153,13 +153,19 @@ mod tests {
 
     #[test]
     fn what_was_lost_and_what_it_took_are_there() {
-        let taken = |processes: u32| json!({"processes": processes, "pss_bytes": 1024, "rss_bytes": 2048, "descriptors": 7});
+        let taken = |processes: u32| {
+            json!({
+                "processes": processes, "pss_bytes": 1024, "rss_bytes": 2048, "descriptors": 7,
+            })
+        };
         let result = json!({
             "good": false, "valid": true, "failures": {"held, idle: reset (RST)": 3},
             "counts": {"held_opened": 10, "held_checked": 7, "held_lost": 3, "new_served": 5},
             "measured": {
                 "longest_accept_gap_ms": 12.5,
-                "latency_us": {"message_in_window": {"count": 4, "p50": 1.0, "p99": 2.0, "max": 3.0}},
+                "latency_us": {
+                    "message_in_window": {"count": 4, "p50": 1.0, "p99": 2.0, "max": 3.0},
+                },
                 "gateway_before": taken(1), "gateway_after": taken(1),
                 "upgrades": [{
                     "number": 1, "killed": null, "moving_seconds": 0.25,

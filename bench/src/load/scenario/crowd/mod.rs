@@ -26,7 +26,7 @@ use crate::load::verdict::Verdict;
 use marks::Marks;
 use script::{Members, newcomers};
 
-/// Connections that are held, checked before and after, with messages, newcomers and streams beside.
+/// Connections that are held and checked, with messages, newcomers and streams beside them.
 #[derive(Args)]
 #[command(
     after_help = "Examples: half a minute in which somebody may do something to the target; and \
@@ -42,8 +42,8 @@ ways), slow:CONNECTIONS (which send, and read 16 KiB four times a second), halfc
 
 With --told, lines on stdin are marks: `begin` and `end SECONDS` of a time in which something is
 done to the target, of which it moves connections for so long; `forgive` begins one in which only
-held ones that are not asked meanwhile must not be lost; `check` asks each held one. Each is answered by a line of JSON, and
-the first line says that all are open."
+held ones that are not asked meanwhile must not be lost; `check` asks each held one. Each is
+answered by a line of JSON, and the first line says that all are open."
 )]
 pub(crate) struct Crowd {
     #[command(flatten)]
