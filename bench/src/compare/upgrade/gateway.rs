@@ -10,6 +10,7 @@ use nix::unistd::Pid;
 use serde_json::Value;
 
 use super::super::rig::Running;
+use super::KillAt;
 use crate::host::{family, group, runs};
 
 /// Between two looks.
@@ -64,13 +65,17 @@ impl Gateway {
         command
     }
 
-    /// The process that answers now; the error is what the command says.
-    fn answers(&self) -> Result<u32, String> {
+    /// Its status; the error is what the command says.
+    fn status(&self) -> Result<Value, String> {
         let output = self.command(&["status", "--json"]).output();
         let output = output.map_err(|error| format!("{}: {error}", self.program.display()))?;
-        let status: Option<Value> = serde_json::from_slice(&output.stdout).ok();
-        let pid = status.and_then(|status| status["gateway"]["pid"].as_u64());
-        pid.map(|pid| pid as u32).ok_or_else(|| words(&output))
+        serde_json::from_slice(&output.stdout).map_err(|_| words(&output))
+    }
+
+    /// The process that answers now.
+    fn answers(&self) -> Result<u32, String> {
+        let pid = self.status()?["gateway"]["pid"].as_u64();
+        pid.map(|pid| pid as u32).ok_or_else(|| "its status names no process".to_owned())
     }
 
     /// Looks again who answers.
@@ -114,7 +119,7 @@ impl Gateway {
     pub(super) fn upgrade(
         &self,
         arguments: &[&str],
-        kills: bool,
+        kill_at: Option<KillAt>,
         interrupted: &AtomicBool,
     ) -> std::io::Result<Asked> {
         let begun = Instant::now();
@@ -122,9 +127,10 @@ impl Gateway {
         let mut command = self.command(&[&["upgrade", "--json"], arguments].concat());
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
         let mut killed = None;
-        if kills {
+        if let Some(kill_at) = kill_at {
             let over = || matches!(child.try_wait(), Ok(Some(_)) | Err(_));
-            killed = self.kill_successor(said_before, over, interrupted);
+            let is_reached = || self.is_reached(kill_at, said_before);
+            killed = self.kill_successor(is_reached, over, interrupted);
         }
         let output = child.wait_with_output()?;
         let seconds = begun.elapsed().as_secs_f64();
@@ -137,15 +143,28 @@ impl Gateway {
         log.map_or(0, |log| log.matches(ON_PROBATION).count())
     }
 
-    /// Kills the successor once it is at the point to be killed at, which is its probation.
+    /// Whether the upgrade under way is as far as this. The log says at once when a successor is on
+    /// probation; how many connections have moved is in the status, of which there is a new one
+    /// each 100 ms.
+    fn is_reached(&self, kill_at: KillAt, said_before: usize) -> bool {
+        let KillAt::Percent(percent) = kill_at else {
+            return self.times_on_probation() > said_before;
+        };
+        let status = self.status().unwrap_or_default();
+        let count = |what: &str| status["upgrade"][what].as_u64();
+        let (Some(moved), Some(left)) = (count("moved"), count("left")) else { return false };
+        moved > 0 && moved * 100 >= percent * (moved + left)
+    }
+
+    /// Kills the successor once it is at the point to be killed at.
     fn kill_successor(
         &self,
-        said_before: usize,
+        is_reached: impl Fn() -> bool,
         mut over: impl FnMut() -> bool,
         interrupted: &AtomicBool,
     ) -> Option<u32> {
         let begun = Instant::now();
-        while self.times_on_probation() == said_before {
+        while !is_reached() {
             let waited = begun.elapsed() > KILL_PATIENCE || interrupted.load(Ordering::Relaxed);
             if waited || over() {
                 return None;

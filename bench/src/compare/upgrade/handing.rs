@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use super::Upgrade;
 use super::crowd::{Crowd, Silence};
 use super::gateway::{Asked, Gateway};
 use super::watch::watched;
-use super::{KillAt, Upgrade};
 use crate::host::Footprint;
 use crate::result::command;
 
@@ -64,7 +64,7 @@ impl<'a> Handing<'a> {
             "beside": asked.beside.unwrap_or_default().to_string(),
             "probation_seconds": asked.probation.as_secs_f64(),
             "pause_seconds": asked.pause.as_secs_f64(),
-            "kill_at": asked.kill_at.map(|at| match at { KillAt::Probation => "probation" }),
+            "kill_at": asked.kill_at.map(|at| at.to_string()),
         });
         let interrupted = self.interrupted.load(Ordering::Relaxed);
         result["interrupted"] = json!(interrupted || result["interrupted"] == true);
@@ -169,7 +169,8 @@ impl<'a> Handing<'a> {
         if let Some(successor) = &successor {
             arguments.extend(["--binary", successor]);
         }
-        self.gateway.upgrade(&arguments, kill, self.interrupted)
+        let kill_at = self.asked.kill_at.filter(|_| kill);
+        self.gateway.upgrade(&arguments, kill_at, self.interrupted)
     }
 
     /// What is wrong with how it came out.

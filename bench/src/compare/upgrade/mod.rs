@@ -7,6 +7,7 @@ mod handing;
 mod summary;
 mod watch;
 
+use std::fmt;
 use std::io::{self, IsTerminal};
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
@@ -16,7 +17,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use nix::sys::signal::SigSet;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
@@ -57,7 +58,7 @@ succeed follows.
 
 --beside: see `portcullis-bench crowd --help`. Latencies are of the messages of its pingpong, from
 when each was due: of those due from the request for an upgrade to its end (in the window), of those
-of them due until all connections had moved, and of all others.")]
+of them due until all connections had moved, and of all others but those due in a check.")]
 pub(crate) struct Upgrade {
     /// Connections that are held
     #[arg(long, default_value_t = 10_000, value_parser = flags::connections)]
@@ -75,8 +76,10 @@ pub(crate) struct Upgrade {
     /// so long
     #[arg(long, default_value = "3s", value_parser = flags::duration)]
     pause: Duration,
-    /// Where each successor is killed before the upgrade that must succeed
-    #[arg(long, value_enum, conflicts_with = "target")]
+    /// Where each successor is killed before the upgrade that must succeed: when it has so many
+    /// percent of the connections, or on its probation
+    #[arg(long, value_name = "PERCENT|probation", value_parser = kill_at)]
+    #[arg(conflicts_with = "target")]
     kill_at: Option<KillAt>,
     /// The program of successors [default: that of the gateway]
     #[arg(long, value_name = "PATH")]
@@ -116,10 +119,30 @@ pub(crate) struct Upgrade {
 }
 
 /// Where a successor is killed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum KillAt {
-    /// When it has all connections and serves them, before the old process ends
+    /// When it has so many percent of the connections.
+    Percent(u64),
+    /// When it serves them, before the old process ends.
     Probation,
+}
+
+/// Reads `50` or `probation`.
+fn kill_at(text: &str) -> Result<KillAt, String> {
+    match (text, flags::count_to::<100>(text)) {
+        ("probation", _) => Ok(KillAt::Probation),
+        (_, Ok(percent)) => Ok(KillAt::Percent(percent)),
+        _ => Err(format!("{text:?}: write a percentage from 1 to 100, or probation")),
+    }
+}
+
+impl fmt::Display for KillAt {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            KillAt::Percent(percent) => write!(out, "{percent} %"),
+            KillAt::Probation => out.write_str("probation"),
+        }
+    }
 }
 
 impl Upgrade {

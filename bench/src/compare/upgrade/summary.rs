@@ -128,7 +128,7 @@ fn footprint(of: &Value) -> String {
 }
 
 fn latencies(out: &mut String, measured: &Value) {
-    let titles = PERCENTILES.map(|title| format!("{title:>10}")).concat();
+    let titles = PERCENTILES.map(|title| format!(" {title:>10}")).concat();
     row(out, "latency of messages, µs", &format!("{:>10}{titles}", "count"));
     for (of, words) in LATENCIES.into_iter().chain([("new_in_window", "newcomers, in the window")])
     {
@@ -140,7 +140,7 @@ fn latencies(out: &mut String, measured: &Value) {
             let value = one[key].as_f64();
             format!("{:>10}", value.map_or("–".to_owned(), |value| number::fixed(value, 0)))
         };
-        let figures = PERCENTILES.map(cell).concat();
+        let figures = PERCENTILES.map(cell).map(|cell| format!(" {cell}")).concat();
         row(out, &format!("  {words}"), &format!("{}{figures}", cell("count")));
     }
 }

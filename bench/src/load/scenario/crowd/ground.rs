@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering::SeqCst;
 
 use portcullis::ring::ServerId;
 
-use super::marks::{Asked, Marks};
+use super::marks::{Asked, Marks, Time};
 use crate::engine::{Phase, Tally};
 use crate::pattern::Pattern;
 
@@ -56,17 +56,21 @@ impl Ground {
     pub(super) fn answered(&mut self, due: u64) {
         let took = self.marks.now().saturating_sub(due);
         self.tally.count("messages", 1);
-        if self.marks.is_within(due) {
-            self.asked.push((due, took));
-        } else {
-            self.tally.latency("message", took);
+        match self.marks.time_of(due) {
+            Time::Window => self.asked.push((due, took)),
+            Time::Check => self.tally.latency("message_in_check", took),
+            Time::Usual => self.tally.latency("message", took),
         }
     }
 
     /// A newcomer was served.
     pub(super) fn served(&mut self, due: u64) {
         let now = self.marks.now();
-        let of = if self.marks.is_within(due) { "new_in_window" } else { "new" };
+        let of = match self.marks.time_of(due) {
+            Time::Window => "new_in_window",
+            Time::Check => "new_in_check",
+            Time::Usual => "new",
+        };
         self.tally.latency(of, now.saturating_sub(due));
         self.tally.count("new_served", 1);
         if self.phase == Phase::Run {

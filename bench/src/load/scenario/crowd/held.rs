@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering::SeqCst;
 use portcullis::ring::ConnIndex;
 
 use super::ground::Ground;
+use super::marks::Time;
 use crate::engine::{End, Event, Net, Phase, words};
 use crate::pattern::{self, Pattern};
 
@@ -189,7 +190,7 @@ impl Held {
         self.under_way -= 1;
         net.relax(conn);
         net.idle(conn);
-        let within = ground.marks.is_within(one.asked);
+        let within = ground.marks.time_of(one.asked) == Time::Window;
         let (of, count) = match ground.phase {
             Phase::Open => ("open_and_first_answer", "held_opened"),
             Phase::Run if self.is_checking => ("check", "held_checked_meanwhile"),

@@ -25,6 +25,16 @@ pub(super) struct Window {
     pub(super) forgiving: bool,
 }
 
+/// What goes on at a moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Time {
+    Usual,
+    /// Something is done to the target.
+    Window,
+    /// All held ones are checked, which is a load of its own.
+    Check,
+}
+
 /// A message and when it was due, how long its answer took.
 pub(super) type Asked = (u64, u64);
 
@@ -33,6 +43,8 @@ pub(super) struct Marks {
     epoch: Instant,
     threads: u64,
     windows: RwLock<Vec<Window>>,
+    /// When all held ones are checked while it runs, from when to when.
+    sweeps: RwLock<Vec<(u64, u64)>>,
     /// Threads that are in the phase that is measured.
     pub(super) running: AtomicU64,
     /// Checks of all held connections: those asked for, and those done, by each thread.
@@ -54,6 +66,7 @@ impl Marks {
             epoch: Instant::now(),
             threads: threads as u64,
             windows: RwLock::default(),
+            sweeps: RwLock::default(),
             running: AtomicU64::new(0),
             checks: AtomicU64::new(0),
             checked: AtomicU64::new(0),
@@ -74,10 +87,15 @@ impl Marks {
         self.windows.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Whether this moment lies in a window.
-    pub(super) fn is_within(&self, at: u64) -> bool {
+    /// What goes on at this moment.
+    pub(super) fn time_of(&self, at: u64) -> Time {
         let windows = self.windows.read().unwrap_or_else(PoisonError::into_inner);
-        windows.iter().rev().any(|window| window.holds(at))
+        if windows.iter().rev().any(|window| window.holds(at)) {
+            return Time::Window;
+        }
+        let sweeps = self.sweeps.read().unwrap_or_else(PoisonError::into_inner);
+        let is_swept = sweeps.iter().rev().any(|(begun, ended)| (*begun..=*ended).contains(&at));
+        if is_swept { Time::Check } else { Time::Usual }
     }
 
     /// Since when what is lost now is no failure, if it is none.
@@ -126,6 +144,13 @@ impl Marks {
         });
     }
 
+    /// A check of all, begun at that moment, ends at this one.
+    fn sweep(&self, begun: u64, ended: u64) {
+        let mut sweeps = self.sweeps.write().unwrap_or_else(PoisonError::into_inner);
+        sweeps.retain(|(at, _)| *at != begun);
+        sweeps.push((begun, ended));
+    }
+
     fn wait_for(&self, is_so: impl Fn() -> bool) {
         while !is_so() {
             std::thread::sleep(GLANCE);
@@ -150,8 +175,10 @@ impl Marks {
                 }
             }
             "check" => {
+                self.sweep(now, u64::MAX);
                 let wanted = (self.checks.fetch_add(1, SeqCst) + 1) * self.threads;
                 self.wait_for(|| self.checked.load(SeqCst) >= wanted);
+                self.sweep(now, self.now());
             }
             _ => return json!({"said": line, "unknown": true}),
         }
