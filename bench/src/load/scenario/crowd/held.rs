@@ -22,9 +22,18 @@ enum Step {
     Leaving,
 }
 
+/// Why one was asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Why {
+    First,
+    Probe,
+    Check,
+}
+
 struct One {
     next: Pattern,
     step: Step,
+    why: Why,
     missing_bytes: u32,
     asked: u64,
 }
@@ -34,6 +43,7 @@ pub(super) struct Held {
     all: Vec<One>,
     window: u64,
     /// Of the walk over all that is under way: those begun, and those of them that are not through.
+    /// Probes are none of it.
     begun: u64,
     under_way: u64,
     /// A walk that was asked for meanwhile is under way.
@@ -45,7 +55,13 @@ pub(super) struct Held {
 
 impl Held {
     pub(super) fn new(count: u32, window: u64, probe_nanos: Option<u64>) -> Held {
-        let one = |_| One { next: Pattern::new(0), step: Step::Gone, missing_bytes: 0, asked: 0 };
+        let one = |_| One {
+            next: Pattern::new(0),
+            step: Step::Gone,
+            why: Why::First,
+            missing_bytes: 0,
+            asked: 0,
+        };
         let all = (0..count).map(one).collect();
         let (begun, under_way, checks, is_checking, probes) = (0, 0, 0, false, 0);
         Held { all, window, begun, under_way, checks, is_checking, probe_nanos, probes }
@@ -98,7 +114,7 @@ impl Held {
             let conn = ConnIndex((self.probes % self.all.len() as u64) as u32);
             self.probes += 1;
             if self.all[conn.0 as usize].step == Step::Idle {
-                self.ask(conn, ground, net);
+                self.ask(conn, Why::Probe, ground, net);
             }
         }
         ground.began + self.probes * interval
@@ -122,11 +138,17 @@ impl Held {
         match (ground.phase, one.step) {
             (Phase::Open, Step::Gone) => {
                 let (next, server) = ground.next_life();
-                *one = One { next, step: Step::Opening, missing_bytes: 0, asked: ground.now };
+                let (step, why) = (Step::Opening, Why::First);
+                *one = One { next, step, why, missing_bytes: 0, asked: ground.now };
                 self.under_way += 1;
                 net.open(conn, server);
             }
-            (Phase::Run | Phase::Check, Step::Idle) => self.ask(conn, ground, net),
+            (Phase::Run | Phase::Check, Step::Idle) => self.ask(conn, Why::Check, ground, net),
+            // The answer to a probe will do.
+            (Phase::Run | Phase::Check, Step::Asking) if one.why == Why::Probe => {
+                one.why = Why::Check;
+                self.under_way += 1;
+            }
             (Phase::Close, Step::Idle) => {
                 one.step = Step::Leaving;
                 self.under_way += 1;
@@ -137,10 +159,11 @@ impl Held {
         }
     }
 
-    fn ask(&mut self, conn: ConnIndex, ground: &mut Ground, net: &mut Net) {
+    fn ask(&mut self, conn: ConnIndex, why: Why, ground: &mut Ground, net: &mut Net) {
         let one = &mut self.all[conn.0 as usize];
         (one.step, one.missing_bytes, one.asked) = (Step::Asking, MESSAGE_BYTES, ground.now);
-        self.under_way += 1;
+        one.why = why;
+        self.under_way += u64::from(why != Why::Probe);
         net.expect(conn);
         self.send(conn, net);
     }
@@ -156,7 +179,7 @@ impl Held {
             Event::Opened => {
                 let begun = one.asked;
                 self.under_way -= 1;
-                self.ask(conn, ground, net);
+                self.ask(conn, Why::First, ground, net);
                 self.all[conn.0 as usize].asked = begun;
                 net.receive(conn);
             }
@@ -187,18 +210,18 @@ impl Held {
             return net.receive(conn);
         }
         one.step = Step::Idle;
-        self.under_way -= 1;
+        self.under_way -= u64::from(one.why != Why::Probe);
         net.relax(conn);
         net.idle(conn);
         let within = ground.marks.time_of(one.asked) == Time::Window;
-        let (of, count) = match ground.phase {
-            Phase::Open => ("open_and_first_answer", "held_opened"),
-            Phase::Run if self.is_checking => ("check", "held_checked_meanwhile"),
-            Phase::Run if within => ("probe_in_window", "held_probed"),
-            Phase::Run => ("probe", "held_probed"),
-            _ => ("check", "held_checked"),
+        let (of, count) = match one.why {
+            Why::First => ("open_and_first_answer", "held_opened"),
+            Why::Probe if within => ("probe_in_window", "held_probed"),
+            Why::Probe => ("probe", "held_probed"),
+            Why::Check if ground.phase == Phase::Run => ("check", "held_checked_meanwhile"),
+            Why::Check => ("check", "held_checked"),
         };
-        if count == "held_opened" {
+        if one.why == Why::First {
             ground.marks.held.fetch_add(1, SeqCst);
         }
         ground.tally.latency(of, ground.marks.now().saturating_sub(one.asked));
@@ -216,7 +239,8 @@ impl Held {
         };
         let counted = !matches!(one.step, Step::Opening) && ground.phase != Phase::Open;
         let asked = one.asked;
-        self.under_way -= u64::from(one.step != Step::Idle);
+        let is_probed = one.step == Step::Asking && one.why == Why::Probe;
+        self.under_way -= u64::from(one.step != Step::Idle && !is_probed);
         one.step = Step::Gone;
         if counted {
             ground.marks.held.fetch_sub(1, SeqCst);

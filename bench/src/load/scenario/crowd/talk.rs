@@ -70,6 +70,13 @@ impl Talk {
             let conn = ConnIndex(self.first + index);
             match ground.phase {
                 Phase::Open => self.open(conn, ground, net),
+                Phase::Check => {
+                    // What the target was too slow for is not asked any more.
+                    let late = std::mem::take(&mut self.at(conn).late);
+                    if !late.is_empty() {
+                        ground.tally.count("messages_never_sent", late.len() as u64);
+                    }
+                }
                 Phase::Close => {
                     self.at(conn).step = Step::Gone;
                     net.close(conn);
