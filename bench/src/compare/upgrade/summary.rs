@@ -180,7 +180,7 @@ mod tests {
             "FAILED",
             "10 opened, 7 right afterwards, 3 lost",
             "committed: 10 moved, 1 ended, 0 lost; moving 0.25 s, request to commit 2.50 s",
-            "2 processes, 1.00 KiB PSS, 2.00 KiB RSS, 7 descriptors",
+            "2 processes, 1.0 KiB PSS, 2.0 KiB RSS, 7 descriptors",
             "3 × held, idle: reset (RST)",
             "12.5 ms",
         ] {
