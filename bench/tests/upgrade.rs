@@ -133,6 +133,37 @@ fn a_gateway_that_dies_is_a_failure_with_words() {
 }
 
 #[test]
+fn a_gateway_that_runs_is_upgraded() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (address, server) = (support::free_address(), server(echo));
+    let admin = folder.path().join("admin.sock");
+    let config = format!(
+        "[listener.edge]\nbind = [\"{address}\"]\nupstream = \"app\"\n\
+         [upstream.app]\nservers = [\"{server}\"]\n\
+         [admin]\nsocket = \"{}\"\n[status]\nbind = \"off\"\n",
+        admin.display()
+    );
+    let path = folder.path().join("gateway.toml");
+    std::fs::write(&path, config).expect("a file");
+    let program = portcullis();
+    let mut command = std::process::Command::new(&program);
+    command.arg("run").arg("--config").arg(&path);
+    let mut gateway = Load::begin(command);
+    gateway.wait_for("ready with");
+    let (program, admin) = (program.display().to_string(), admin.display().to_string());
+    let target = ["--target", &address, "--admin", &admin, "--probation", "300ms"];
+    let outcome = run(&upgrade(&program, &target));
+    let result = &outcome.lines[0];
+    let part = if result["valid"] == true { "measured" } else { "discarded" };
+    let one = &result[part]["upgrades"][0];
+    let last = one["to_pid"].as_i64().expect("it is there") as i32;
+    kill(Pid::from_raw(last), Signal::SIGKILL).expect("the successor runs");
+    assert!(matches!(outcome.code, Some(0 | 3)), "{:?}: {}", outcome.code, outcome.errors);
+    assert_eq!((&one["answer"]["committed"], count(result, "held_checked")), (&true.into(), 200));
+    assert_eq!(one["after"]["processes"], 1, "{one}");
+}
+
+#[test]
 fn portcullis_is_compared_with_those_that_are_there() {
     let program = portcullis();
     let outcome = run(&[

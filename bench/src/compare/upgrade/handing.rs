@@ -136,8 +136,8 @@ impl<'a> Handing<'a> {
         }
         let (asked, peak) = watched(|| self.gateway.processes(), || self.ask(kill));
         let asked = asked?;
-        let processes = self.gateway.settled();
         self.gateway.look();
+        let processes = self.gateway.settled();
         if let Err(silence) = self.tell(&format!("end {}", moving_seconds(&asked))) {
             self.judge(&format!("{name} {number}"), &asked, kill, processes);
             return Ok(Err(silence));
