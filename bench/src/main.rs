@@ -35,6 +35,8 @@ enum Command {
     Report(report::Report),
     /// Portcullis and other proxies at the same works, in turns.
     Compare(compare::Compare),
+    /// Upgrades of a gateway while connections are held and others come, talk and stream.
+    Upgrade(compare::Upgrade),
     /// Portcullis at one work, with one key of its config at many values.
     Sweep(compare::Sweep),
 }
@@ -46,6 +48,7 @@ fn main() -> ExitCode {
         Command::Load(scenario) => scenario.run(),
         Command::Report(report) => report.run(),
         Command::Compare(compare) => compare.run(),
+        Command::Upgrade(upgrade) => upgrade.run(),
         Command::Sweep(sweep) => sweep.run(),
     };
     outcome.unwrap_or_else(|error| {

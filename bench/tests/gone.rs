@@ -24,6 +24,7 @@ const RUNS: &[(&str, &[&str], bool)] = &[
     ("slow", &["--connections", "4", "--seconds", "1h"], true),
     ("restart", &["--connections", "4", "--seconds", "1h"], true),
     ("bulk", &["--connections", "2", "--seconds", "1h"], true),
+    ("crowd", &["--connections", "4", "--beside", "churn:50", "--seconds", "1h"], true),
 ];
 
 #[test]

@@ -23,10 +23,11 @@ const RUNS: &[(&str, &[&str], &str)] = &[
     ("slow", &["--connections", "4", "--seconds", "3600", "--who", "writer"], "Run "),
     ("restart", &["--connections", "4", "--seconds", "3600"], "Run "),
     ("bulk", &["--connections", "2", "--seconds", "3600"], "Run "),
+    ("crowd", &["--connections", "4", "--beside", "churn:20", "--seconds", "3600"], "Run "),
 ];
 
 /// What reads results or runs other programs, and the program's own help.
-const NO_RUNS: &[&str] = &["serve", "report", "compare", "sweep", "help"];
+const NO_RUNS: &[&str] = &["serve", "report", "compare", "upgrade", "sweep", "help"];
 
 /// The names in the program's own help.
 fn scenarios() -> Vec<String> {

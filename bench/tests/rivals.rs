@@ -72,3 +72,30 @@ fn portcullis_with_tls() {
     portcullis();
     serves("portcullis-tls", SECURED_WORKS);
 }
+
+/// Upgrades a rival in its own way, while few are held.
+#[track_caller]
+fn is_upgraded(rival: &str) {
+    let flags = ["--connections", "50", "--churn", "20", "--rounds", "1", "--grace", "2s"];
+    let outcome = run(&[&["compare", "upgrade", "--targets", rival], &flags[..]].concat());
+    let said = &outcome.errors;
+    assert!(matches!(outcome.code, Some(0 | 3)), "{rival}: {:?}: {said}", outcome.code);
+    let line = &outcome.lines[1];
+    assert_eq!((&line["good"], &line["run"]["target"]), (&true.into(), &rival.into()), "{line}");
+    assert_eq!(line["counts"]["held_opened"], 50, "{line}");
+}
+
+#[test]
+fn haproxy_is_upgraded() {
+    is_upgraded("haproxy");
+}
+
+#[test]
+fn nginx_is_upgraded() {
+    is_upgraded("nginx");
+}
+
+#[test]
+fn envoy_is_upgraded() {
+    is_upgraded("envoy");
+}

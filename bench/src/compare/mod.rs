@@ -10,6 +10,8 @@ mod series;
 mod setting;
 mod sweep;
 mod target;
+mod upgrade;
+mod versus;
 mod work;
 
 use std::fs::File;
@@ -21,7 +23,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, Subcommand};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::SigSet;
 use portcullis::doctor::thousands;
@@ -36,6 +38,7 @@ use target::{Skipped, Target};
 use work::Work;
 
 pub(crate) use sweep::Sweep;
+pub(crate) use upgrade::Upgrade;
 #[cfg(test)]
 pub(crate) use work::command_lines;
 
@@ -45,6 +48,7 @@ const DESCRIPTORS: u64 = 202_000;
 const WORKERS: u64 = 2;
 
 #[derive(Args)]
+#[command(args_conflicts_with_subcommands = true, flatten_help = false)]
 #[command(after_help = "Examples: everything, five times, into a file that `report` reads; and \
 two rivals at two works; and TLS
 beside plain connections:
@@ -61,6 +65,8 @@ as many connections here, is named with the command that changes it.
 Exit codes: 0 done, 1 a target failed or it was interrupted, 2 wrong usage, 3 some figures are
 invalid, because the generator was the bottleneck three times over.")]
 pub(crate) struct Compare {
+    #[command(subcommand)]
+    what: Option<What>,
     /// What to measure: portcullis, portcullis-batch, haproxy, haproxy-splice, nginx, envoy, direct
     /// (no proxy) [default: all of these]; portcullis-tls, haproxy-tls, nginx-tls, envoy-tls (the
     /// same where the clients' TLS ends, with one certificate); floor, floor-multi (the least that
@@ -73,6 +79,13 @@ pub(crate) struct Compare {
     works: Vec<String>,
     #[command(flatten)]
     options: Options,
+}
+
+/// What is compared beside works.
+#[derive(Subcommand)]
+enum What {
+    /// What outlives the old process when each is upgraded in its own way
+    Upgrade(versus::Versus),
 }
 
 /// What `compare` and `sweep` share.
@@ -107,6 +120,9 @@ struct Options {
 
 impl Compare {
     pub(crate) fn run(&self) -> io::Result<ExitCode> {
+        if let Some(What::Upgrade(versus)) = &self.what {
+            return versus.run();
+        }
         let names = target::default_names().into_iter().map(str::to_owned).collect();
         let names = if self.targets.is_empty() { names } else { self.targets.clone() };
         let (mut targets, mut skipped) =
@@ -154,16 +170,8 @@ impl Compare {
 }
 
 impl Options {
-    /// What proxies are given, raised as far as we may.
     fn room(&self) -> Room {
-        if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
-            && hard < DESCRIPTORS
-        {
-            // Without the right to raise it, it stays, and works are fitted to it.
-            let _ = setrlimit(Resource::RLIMIT_NOFILE, DESCRIPTORS, DESCRIPTORS);
-        }
-        let descriptors = getrlimit(Resource::RLIMIT_NOFILE).map_or(1_024, |(_, hard)| hard);
-        Room { descriptors, workers: self.workers.unwrap_or(WORKERS) }
+        room(self.workers.unwrap_or(WORKERS))
     }
 
     fn rig(&self, room: Room, notes: &mut Vec<String>) -> io::Result<Rig> {
@@ -193,6 +201,18 @@ impl Options {
         })?;
         Ok(Box::new(file))
     }
+}
+
+/// What proxies are given, raised as far as we may.
+fn room(workers: u64) -> Room {
+    if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
+        && hard < DESCRIPTORS
+    {
+        // Without the right to raise it, it stays, and works are fitted to it.
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, DESCRIPTORS, DESCRIPTORS);
+    }
+    let descriptors = getrlimit(Resource::RLIMIT_NOFILE).map_or(1_024, |(_, hard)| hard);
+    Room { descriptors, workers }
 }
 
 fn usage(words: String) -> io::Error {

@@ -90,9 +90,14 @@ impl Process {
         read_to_string(&self.out).unwrap_or_default()
     }
 
+    /// All that it wrote to stderr.
+    pub(crate) fn log(&self) -> String {
+        read_to_string(&self.errors).unwrap_or_default()
+    }
+
     /// The last lines that it wrote to stderr.
     pub(crate) fn complained(&self) -> String {
-        let text = read_to_string(&self.errors).unwrap_or_default();
+        let text = self.log();
         let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
         lines[lines.len().saturating_sub(TAIL_LINES)..].join("\n")
     }

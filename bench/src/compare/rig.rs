@@ -19,7 +19,7 @@ use super::process::Process;
 use super::target::{Place, Proxy, Target};
 use super::work::{Backend, Work};
 use crate::result::SCHEMA;
-use crate::rivals::Room;
+use crate::rivals::{Room, Way};
 
 /// Ports of a backend: each is known to the proxies as a server, and gives them another 28,000
 /// ports of their own.
@@ -36,6 +36,9 @@ const TRY: Duration = Duration::from_secs(1);
 const REST: Duration = Duration::from_millis(300);
 /// How long a measurement may take beyond the seconds that it was asked for.
 const MEASURE: Duration = Duration::from_secs(300);
+
+/// Starts a program whose parent ends when its file of a pid is there, and stays in its group.
+const ORPHANED: &str = "( \"$@\" & until [ -s \"$0\" ]; do sleep 0.05; done ); exec sleep 1000000";
 
 /// Why there is no measurement.
 pub(crate) enum Stop {
@@ -61,27 +64,32 @@ pub(crate) struct Manner {
 pub(crate) struct Rig {
     ports: FreePorts,
     pub(crate) room: Room,
-    manner: Manner,
-    interrupted: Arc<AtomicBool>,
+    pub(crate) manner: Manner,
+    pub(crate) interrupted: Arc<AtomicBool>,
     backends: Vec<(Backend, Serving)>,
     /// Programs started so far: each has files of its own.
     started: u32,
     cgroups: bool,
+    /// How long an old process may stay when a new one has taken its place.
+    pub(crate) grace_seconds: u64,
     certificate: Files,
     /// The last to go, when nobody writes into it any more.
     folder: TempDir,
 }
 
 /// A server of ours that runs.
-struct Serving {
-    process: Process,
+pub(crate) struct Serving {
+    pub(crate) process: Process,
     first: u16,
+    ports: u16,
 }
 
 /// A proxy that runs. It goes before its cgroup does.
-struct Running {
-    process: Process,
-    listen: SocketAddr,
+pub(crate) struct Running {
+    pub(crate) process: Process,
+    pub(crate) listen: SocketAddr,
+    /// Where its config and its files are.
+    pub(crate) folder: PathBuf,
     _cgroup: Option<Cgroup>,
 }
 
@@ -92,12 +100,12 @@ pub(crate) struct Measured {
 }
 
 impl Serving {
-    fn servers(&self) -> Vec<SocketAddr> {
-        (self.first..self.first + BACKEND_PORTS).map(loopback).collect()
+    pub(crate) fn servers(&self) -> Vec<SocketAddr> {
+        (self.first..self.first + self.ports).map(loopback).collect()
     }
 
     fn row(&self) -> String {
-        format!("127.0.0.1:{}-{}", self.first, self.first + BACKEND_PORTS - 1)
+        format!("127.0.0.1:{}-{}", self.first, self.first + self.ports - 1)
     }
 }
 
@@ -118,6 +126,7 @@ impl Rig {
             backends: Vec::new(),
             started: 0,
             cgroups: false,
+            grace_seconds: 0,
             folder,
         })
     }
@@ -131,7 +140,7 @@ impl Rig {
     }
 
     /// A folder of its own for a program's files.
-    fn new_folder(&mut self, name: &str) -> io::Result<PathBuf> {
+    pub(crate) fn new_folder(&mut self, name: &str) -> io::Result<PathBuf> {
         self.started += 1;
         let folder = self.folder.path().join(format!("{}-{name}", self.started));
         std::fs::create_dir(&folder)?;
@@ -148,25 +157,32 @@ impl Rig {
         checked(proxy, connections, &place)
     }
 
-    fn place<'a>(
+    pub(crate) fn place<'a>(
         &'a self,
         listen: SocketAddr,
         servers: &'a [SocketAddr],
         folder: &'a Path,
     ) -> Place<'a> {
-        Place { listen, servers, folder, certificate: &self.certificate, room: self.room }
+        Place {
+            listen,
+            servers,
+            folder,
+            certificate: &self.certificate,
+            room: self.room,
+            grace_seconds: self.grace_seconds,
+        }
     }
 
     /// Measures once. A target that cannot be started has failed, and that is the result.
     pub(crate) fn measure(&mut self, work: &Work, target: &Target) -> Result<Measured, Stop> {
-        let own = if work.asks_backend { Some(self.serve(work)?) } else { None };
+        let own = if work.asks_backend { Some(self.serve_work(work)?) } else { None };
         let (servers, row) = match &own {
             Some(serving) => (serving.servers(), serving.row()),
             None => self.backend(work)?,
         };
         let running = match &target.proxy {
             None => None,
-            Some(proxy) => match self.start(proxy, work, &servers)? {
+            Some(proxy) => match self.start(proxy, work.connections, work.backend, &servers)? {
                 Ok(running) => Some(running),
                 Err(why) => return Ok(failed(work, "start", &why)),
             },
@@ -249,9 +265,9 @@ impl Rig {
     }
 
     /// The backend for a work, started when it is first needed.
-    fn backend(&mut self, work: &Work) -> Result<(Vec<SocketAddr>, String), Stop> {
+    pub(crate) fn backend(&mut self, work: &Work) -> Result<(Vec<SocketAddr>, String), Stop> {
         if !self.backends.iter().any(|(backend, _)| *backend == work.backend) {
-            let serving = self.serve(work)?;
+            let serving = self.serve_work(work)?;
             self.backends.push((work.backend, serving));
         }
         let of_work = |(backend, _): &&mut (Backend, Serving)| *backend == work.backend;
@@ -264,56 +280,72 @@ impl Rig {
         Ok((serving.servers(), serving.row()))
     }
 
-    /// Starts a server of ours.
-    fn serve(&mut self, work: &Work) -> Result<Serving, Stop> {
-        let folder = self.new_folder("serve")?;
-        let first = self.ports.take(BACKEND_PORTS)?;
-        let last = first + BACKEND_PORTS - 1;
+    fn serve_work(&mut self, work: &Work) -> Result<Serving, Stop> {
         let connections = BACKEND_CONNECTIONS.max(work.connections * 4);
+        self.serve(work.backend, connections, BACKEND_PORTS)
+    }
+
+    /// Starts a server of ours, on so many ports.
+    pub(crate) fn serve(
+        &mut self,
+        backend: Backend,
+        connections: u64,
+        ports: u16,
+    ) -> Result<Serving, Stop> {
+        let folder = self.new_folder("serve")?;
+        let first = self.ports.take(ports)?;
+        let last = first + ports - 1;
         let arguments = [
             "serve".to_owned(),
             format!("--listen=127.0.0.1:{first}-{last}"),
-            format!("--mode={}", work.backend.mode()),
+            format!("--mode={}", backend.mode()),
             format!("--connections={connections}"),
         ];
         let program = std::env::current_exe()?;
         let mut process = Process::start(&program, &arguments, (&folder, "serve"), None)?;
-        self.await_answer(&mut process, loopback(first), |at| answers(at, work.backend))?
+        self.await_answer(&mut process, loopback(first), |at| answers(at, backend))?
             .map_err(|why| io::Error::other(format!("the backend does not serve: {why}")))?;
-        Ok(Serving { process, first })
+        Ok(Serving { process, first, ports })
     }
 
     /// Starts a proxy; the inner error says why it does not work.
-    fn start(
+    pub(crate) fn start(
         &mut self,
         proxy: &Proxy,
-        work: &Work,
+        connections: u64,
+        backend: Backend,
         servers: &[SocketAddr],
     ) -> Result<Result<Running, String>, Stop> {
         let rival = proxy.found.rival;
         let folder = self.new_folder(rival.name)?;
         let listen = loopback(self.ports.take(1)?);
         let place = self.place(listen, servers, &folder);
-        let config = proxy.config(work.connections, &place).map_err(io::Error::other)?;
+        let config = proxy.config(connections, &place).map_err(io::Error::other)?;
         std::fs::write(proxy.config_path(&folder), config)?;
         let compiled = proxy.compiled_path(&folder);
         if compiled.is_some()
-            && let Err(why) = checked(proxy, work.connections, &place)
+            && let Err(why) = checked(proxy, connections, &place)
         {
             return Ok(Err(why));
         }
-        let program = compiled.as_ref().unwrap_or(&proxy.found.program);
-        let arguments = proxy.arguments(rival.start, work.connections, &place);
-        let arguments = arguments.map_err(io::Error::other)?;
+        let mut program = compiled.as_ref().unwrap_or(&proxy.found.program).as_path();
+        let arguments = proxy.arguments(rival.start, connections, &place);
+        let mut arguments = arguments.map_err(io::Error::other)?;
+        if let Some(Way::Replace { pid_file }) = rival.way {
+            let path = |path: &Path| path.display().to_string();
+            let shell = ["-c".to_owned(), ORPHANED.to_owned(), path(&folder.join(pid_file))];
+            arguments = shell.into_iter().chain([path(program)]).chain(arguments).collect();
+            program = Path::new("/bin/sh");
+        }
         let cgroup = self.new_cgroup()?;
         let processes = cgroup.as_ref().map(Cgroup::processes);
         let files: (&Path, &str) = (&folder, "proxy");
         let mut process = Process::start(program, &arguments, files, processes.as_deref())?;
         let answer = self.await_answer(&mut process, listen, |at| match rival.tls {
             true => certificate::answers(at, TRY),
-            false => answers(at, work.backend),
+            false => answers(at, backend),
         })?;
-        Ok(answer.map(|()| Running { process, listen, _cgroup: cgroup }))
+        Ok(answer.map(|()| Running { process, listen, folder, _cgroup: cgroup }))
     }
 
     fn new_cgroup(&self) -> io::Result<Option<Cgroup>> {
@@ -379,7 +411,7 @@ fn answers(address: SocketAddr, backend: Backend) -> io::Result<()> {
 }
 
 /// The result of a measurement that did not come about.
-fn failed(work: &Work, step: &str, why: &str) -> Measured {
+pub(crate) fn failed(work: &Work, step: &str, why: &str) -> Measured {
     let failure = format!("{step}: {why}");
     let line = json!({
         "schema": SCHEMA, "scenario": work.scenario, "good": false, "valid": true,

@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 
 use super::rig::{Rig, Stop};
 use super::target::Target;
-use super::work::Work;
+use super::upgrade;
+use super::work::{UPGRADE, Work};
 use crate::number;
 use crate::report;
 use crate::result::{Input, Outcome};
@@ -104,7 +105,12 @@ impl<'a> Series<'a> {
     fn measure(&mut self, work: &Work, target: &Target, round: u32) -> Result<Value, Stop> {
         let mut attempt = 1;
         let measured = loop {
-            let measured = self.rig.measure(work, target)?;
+            let measured = match &target.proxy {
+                Some(proxy) if work.family == UPGRADE => {
+                    upgrade::measure(&mut self.rig, proxy, work)?
+                }
+                _ => self.rig.measure(work, target)?,
+            };
             let valid = measured.line["valid"] == true || measured.line["good"] == false;
             if valid || attempt == ATTEMPTS {
                 break measured;

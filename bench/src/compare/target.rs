@@ -11,7 +11,7 @@ use super::setting::Setting;
 use super::work::Work;
 use crate::result::DIRECT;
 use crate::rivals::{
-    BOUNDS, Found, Programs, RIVALS, Rival, Room, SECURED, Words, render, replace,
+    BOUNDS, Found, Programs, RIVALS, Rival, Room, SECURED, UPGRADING, Words, render, replace,
 };
 
 /// The limit that configs are given where the host allows it: many more than a work needs, as
@@ -58,6 +58,8 @@ pub(crate) struct Place<'a> {
     /// Where the certificate lies.
     pub(crate) certificate: &'a Files,
     pub(crate) room: Room,
+    /// How long an old process may stay when a new one has taken its place.
+    pub(crate) grace_seconds: u64,
 }
 
 /// What is measured when nobody says what.
@@ -77,29 +79,58 @@ pub(crate) fn choose(
     wanted: &[String],
     programs: &Programs,
 ) -> Result<(Vec<Target>, Vec<Skipped>), String> {
+    let known: Vec<&'static Rival> = RIVALS.into_iter().chain(SECURED).chain(BOUNDS).collect();
     let (mut targets, mut skipped) = (Vec::new(), Vec::new());
     for name in wanted {
-        let mut known = RIVALS.into_iter().chain(SECURED).chain(BOUNDS);
-        let rival: Option<&'static Rival> = known.find(|one| one.name == name);
+        let rival = known.iter().find(|one| one.name == name).copied();
         match rival {
             _ if targets.iter().any(|target: &Target| target.name == name) => {}
             None if name == DIRECT => {
                 targets.push(Target { name: DIRECT, proxy: None });
             }
             None => return Err(format!("there is no target {name:?}, but {}", names().join(", "))),
-            Some(rival) => match rival.find(programs) {
-                Ok(found) => targets.push(Target::of(found)),
-                Err(because) if programs.given(rival.program).is_some() => {
-                    return Err(format!("--{}: {because}", rival.program));
-                }
-                Err(because) => {
-                    let install = rival.install.to_owned();
-                    skipped.push(Skipped { name: name.clone(), because, install });
-                }
+            Some(rival) => match found(rival, programs)? {
+                Ok(target) => targets.push(target),
+                Err(one) => skipped.push(one),
             },
         }
     }
     Ok((targets, skipped))
+}
+
+/// The same of those that can be upgraded, by name; all where none is named.
+pub(crate) fn choose_upgrading(
+    wanted: &[String],
+    programs: &Programs,
+) -> Result<(Vec<Target>, Vec<Skipped>), String> {
+    let known = || UPGRADING.map(|rival| rival.name).join(", ");
+    if let Some(name) = wanted.iter().find(|name| UPGRADING.iter().all(|one| one.name != **name)) {
+        return Err(format!("there is no target {name:?} that is upgraded, but {}", known()));
+    }
+    let (mut targets, mut skipped) = (Vec::new(), Vec::new());
+    let is_wanted = |one: &&Rival| wanted.is_empty() || wanted.iter().any(|name| one.name == name);
+    for rival in UPGRADING.into_iter().filter(is_wanted) {
+        match found(rival, programs)? {
+            Ok(target) => targets.push(target),
+            Err(one) => skipped.push(one),
+        }
+    }
+    Ok((targets, skipped))
+}
+
+/// A rival as a target, or why it is none; the error is a program that is not where it was said to
+/// be.
+fn found(rival: &'static Rival, programs: &Programs) -> Result<Result<Target, Skipped>, String> {
+    match rival.find(programs) {
+        Ok(found) => Ok(Ok(Target::of(found))),
+        Err(because) if programs.given(rival.program).is_some() => {
+            Err(format!("--{}: {because}", rival.program))
+        }
+        Err(because) => {
+            let (name, install) = (rival.name.to_owned(), rival.install.to_owned());
+            Ok(Err(Skipped { name, because, install }))
+        }
+    }
 }
 
 impl Target {
@@ -193,6 +224,7 @@ impl Proxy {
             ("listen_address", place.listen.ip().to_string()),
             ("listen_port", place.listen.port().to_string()),
             ("workers", room.workers.to_string()),
+            ("grace_seconds", place.grace_seconds.to_string()),
             ("max_connections", max_connections.to_string()),
             ("descriptors", descriptors.to_string()),
             ("pin_threads", pin_threads(room.workers)),
@@ -252,7 +284,7 @@ mod tests {
 
     /// Every rival, as if its program were there.
     fn found() -> impl Iterator<Item = Proxy> {
-        RIVALS.into_iter().chain(SECURED).map(as_if_found)
+        RIVALS.into_iter().chain(SECURED).chain(UPGRADING).map(as_if_found)
     }
 
     fn place<'a>(
@@ -261,7 +293,7 @@ mod tests {
         certificate: &'a Files,
         room: Room,
     ) -> Place<'a> {
-        Place { listen, servers, folder: Path::new("/run/x"), certificate, room }
+        Place { listen, servers, folder: Path::new("/run/x"), certificate, room, grace_seconds: 10 }
     }
 
     #[test]
@@ -301,7 +333,7 @@ mod tests {
             limits,
             [
                 "100000", "100000", "9875", "9363", "15920", "9875", "100000", "9875", "15920",
-                "9875"
+                "9875", "100000", "9875", "15920", "9875"
             ]
         );
     }

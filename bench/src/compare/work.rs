@@ -156,6 +156,43 @@ impl Work {
     }
 }
 
+/// The family of the work that `compare upgrade` does.
+pub(crate) const UPGRADE: &str = "upgrade";
+/// How many connections it holds where nobody says.
+pub(crate) const UPGRADE_CONNECTIONS: u64 = 9_000;
+
+impl Work {
+    /// An upgrade while so many connections are held and so many come each second.
+    pub(crate) fn upgrade(connections: u64, churn: u64, seconds: u64) -> Work {
+        let each = connections.to_string();
+        let mut arguments = texts(&["--connections", &each, "--told"]);
+        arguments.push(format!("--beside=churn:{churn}"));
+        Work {
+            name: format!("{UPGRADE}-{connections}"),
+            title: format!(
+                "upgrade: {} held connections, {} new ones a second",
+                thousands(connections),
+                thousands(churn)
+            ),
+            scenario: "crowd",
+            arguments,
+            // Those that come are few at one time, and more while the target changes.
+            connections: connections + churn * 2,
+            backend: Backend::Echo,
+            figures: vec![
+                more("/measured/survived_percent", "survive the old process", "%"),
+                less("/measured/lost", "held, lost", &format!("of {}", thousands(connections))),
+                less("/measured/refused", "newcomers refused or reset", "connections"),
+                less("/measured/longest_accept_gap_ms", "longest gap of accepts", "ms"),
+                less("/measured/seconds_to_old_end", "until the old one ended", "s"),
+            ],
+            asks_backend: false,
+            family: UPGRADE,
+            seconds,
+        }
+    }
+}
+
 fn texts(words: &[&str]) -> Vec<String> {
     words.iter().map(|word| (*word).to_owned()).collect()
 }
@@ -357,10 +394,13 @@ fn every_name() -> impl Iterator<Item = String> {
 /// By work, the scenario with its arguments: the command line has the last word on them.
 #[cfg(test)]
 pub(crate) fn command_lines() -> impl Iterator<Item = (String, Vec<String>)> {
-    every_name().map(|name| {
+    let named = every_name().map(|name| {
         let work = Work::parse(&name, 3).unwrap_or_else(|error| panic!("{error}"));
-        (name, [vec![work.scenario.to_owned()], work.arguments].concat())
-    })
+        (name, work)
+    });
+    let upgrade = (UPGRADE.to_owned(), Work::upgrade(7, 3, 5));
+    let all = named.chain([upgrade]);
+    all.map(|(name, work)| (name, [vec![work.scenario.to_owned()], work.arguments].concat()))
 }
 
 #[cfg(test)]

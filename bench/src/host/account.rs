@@ -152,7 +152,7 @@ fn read(path: &str) -> String {
 }
 
 /// The processes and all who descend from them.
-fn with_children(roots: &[u32]) -> Vec<u32> {
+pub(super) fn with_children(roots: &[u32]) -> Vec<u32> {
     let mut found = roots.to_vec();
     if roots.is_empty() {
         return found;
@@ -172,7 +172,7 @@ fn with_children(roots: &[u32]) -> Vec<u32> {
 }
 
 /// The fields of /proc/PID/stat behind the name, which may hold blanks and parentheses.
-fn stat(pid: u32) -> Option<Vec<String>> {
+pub(super) fn stat(pid: u32) -> Option<Vec<String>> {
     let text = read_to_string(format!("/proc/{pid}/stat")).ok()?;
     Some(text.rsplit_once(") ")?.1.split_whitespace().map(str::to_owned).collect())
 }
@@ -190,7 +190,7 @@ fn cpu_nanos(pid: u32) -> Option<u64> {
 }
 
 /// A process's memory, shared pages counted by their share.
-fn pss_bytes(pid: u32) -> Option<u64> {
+pub(super) fn pss_bytes(pid: u32) -> Option<u64> {
     let rollup = read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
     let line = rollup.lines().find_map(|line| line.strip_prefix("Pss:"))?;
     Some(line.split_whitespace().next()?.parse::<u64>().ok()? * 1024)

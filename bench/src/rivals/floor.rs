@@ -38,6 +38,7 @@ pub(super) const SINGLE: Rival = Rival {
         "halfclose-server",
     ]),
     tls: false,
+    way: None,
 };
 
 /// It receives until it is told otherwise.

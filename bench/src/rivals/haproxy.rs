@@ -1,6 +1,6 @@
 //! HAProxy, as it copies and as it splices.
 
-use super::{Rival, Room, SECURED_ONLY, any_build};
+use super::{Rival, Room, SECURED_ONLY, UPGRADE_ONLY, Way, any_build};
 
 /// Descriptors for listeners, threads and whatever else is no connection.
 const OWN_DESCRIPTORS: u64 = 250;
@@ -24,6 +24,7 @@ pub(super) const COPYING: Rival = Rival {
     holds: |room: Room| room.descriptors.saturating_sub(OWN_DESCRIPTORS) / 2,
     only: None,
     tls: false,
+    way: None,
 };
 
 pub(super) const SPLICING: Rival = Rival {
@@ -41,5 +42,15 @@ pub(super) const SECURED: Rival = Rival {
     template: include_str!("../../rivals/haproxy-tls.cfg"),
     only: SECURED_ONLY,
     tls: true,
+    ..COPYING
+};
+
+/// With a master, which starts new workers when it is told.
+pub(super) const UPGRADING: Rival = Rival {
+    config: "haproxy-upgrade.cfg",
+    template: include_str!("../../rivals/haproxy-upgrade.cfg"),
+    start: &["-W", "-f", "@config@"],
+    only: UPGRADE_ONLY,
+    way: Some(Way::Reload),
     ..COPYING
 };

@@ -33,6 +33,13 @@ pub(crate) const BOUNDS: [&Rival; 2] = [&floor::SINGLE, &floor::MULTI];
 pub(crate) const SECURED: [&Rival; 4] =
     [&portcullis::SECURED, &haproxy::SECURED, &nginx::SECURED, &envoy::SECURED];
 
+/// Those that are upgraded while they serve, each in its own way.
+pub(crate) const UPGRADING: [&Rival; 4] =
+    [&portcullis::UPGRADING, &haproxy::UPGRADING, &nginx::UPGRADING, &envoy::UPGRADING];
+
+/// What those are measured at: an upgrade, by `compare upgrade`.
+const UPGRADE_ONLY: Option<&[&str]> = Some(&["upgrade"]);
+
 /// What they are measured at: how a connection ends is the business of the plain ones.
 const SECURED_ONLY: Option<&[&str]> = Some(&[
     "pingpong",
@@ -79,6 +86,29 @@ pub(crate) struct Rival {
     pub(crate) only: Option<&'static [&'static str]>,
     /// Its clients speak TLS.
     pub(crate) tls: bool,
+    /// How its program is replaced while it serves.
+    pub(crate) way: Option<Way>,
+}
+
+/// How a program is replaced while it serves. The old process is to be gone afterwards, by itself
+/// or after the time that its config gives its connections.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Way {
+    /// `portcullis upgrade`: it returns when it is done.
+    Command,
+    /// A signal to the master, which starts new workers and tells the old ones to finish.
+    Reload,
+    /// A signal for a new master beside the old one, and when it runs, signals that end the old.
+    /// nginx takes the signal only where its first parent has ended, as when it is a daemon.
+    Replace {
+        /// The file, in its folder, with the process of the newest master.
+        pid_file: &'static str,
+    },
+    /// A second process, with these arguments, which ends the first.
+    Second {
+        /// Words in @ as for its start.
+        arguments: &'static [&'static str],
+    },
 }
 
 /// Words for the template that depend on how a program was built, and what they stand for.

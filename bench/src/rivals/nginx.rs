@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use super::{Build, Rival, Room, SECURED_ONLY};
+use super::{Build, Rival, Room, SECURED_ONLY, UPGRADE_ONLY, Way};
 
 /// Descriptors of a worker that are no connection's.
 const OWN_DESCRIPTORS: u64 = 100;
@@ -30,6 +30,7 @@ pub(super) const NGINX: Rival = Rival {
     },
     only: None,
     tls: false,
+    way: None,
 };
 
 pub(super) const SECURED: Rival = Rival {
@@ -38,6 +39,15 @@ pub(super) const SECURED: Rival = Rival {
     template: include_str!("../../rivals/nginx-tls.conf"),
     only: SECURED_ONLY,
     tls: true,
+    ..NGINX
+};
+
+/// With an end for old workers whose connections do not end.
+pub(super) const UPGRADING: Rival = Rival {
+    config: "nginx-upgrade.conf",
+    template: include_str!("../../rivals/nginx-upgrade.conf"),
+    only: UPGRADE_ONLY,
+    way: Some(Way::Replace { pid_file: "nginx.pid" }),
     ..NGINX
 };
 

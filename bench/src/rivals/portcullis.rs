@@ -1,6 +1,6 @@
 //! Portcullis, the one that the others are rivals of, with its defaults and waiting for batches.
 
-use super::{Rival, SECURED_ONLY, any_build};
+use super::{Rival, SECURED_ONLY, UPGRADE_ONLY, Way, any_build};
 use crate::result::OURS;
 
 pub(super) const DEFAULT: Rival = Rival {
@@ -19,6 +19,7 @@ pub(super) const DEFAULT: Rival = Rival {
     holds: |_| u64::MAX,
     only: None,
     tls: false,
+    way: None,
 };
 
 pub(super) const BATCHING: Rival = Rival {
@@ -35,5 +36,14 @@ pub(super) const SECURED: Rival = Rival {
     template: include_str!("../../rivals/portcullis-tls.toml"),
     only: SECURED_ONLY,
     tls: true,
+    ..DEFAULT
+};
+
+/// With an admin socket, by which it is upgraded, and a log of what it does.
+pub(super) const UPGRADING: Rival = Rival {
+    config: "portcullis-upgrade.toml",
+    template: include_str!("../../rivals/portcullis-upgrade.toml"),
+    only: UPGRADE_ONLY,
+    way: Some(Way::Command),
     ..DEFAULT
 };

@@ -48,6 +48,11 @@ impl Run {
         std::fs::read_to_string(self.folder.path().join(name)).unwrap_or_default()
     }
 
+    /// What it wrote to stderr so far.
+    pub(crate) fn errors(&self) -> String {
+        self.text("err")
+    }
+
     /// Lines of results so far.
     pub(crate) fn count(&self) -> usize {
         self.text("out").lines().count()

@@ -5,6 +5,7 @@
 mod abort;
 mod bulk;
 mod churn;
+mod crowd;
 mod ends;
 mod halfclose;
 mod hold;
@@ -40,6 +41,7 @@ macro_rules! commands {
 // In the order of the help, whose sentence on each is the doc comment of its flags.
 commands! {
     Hold(hold::Hold),
+    Crowd(crowd::Crowd),
     Pingpong(pingpong::PingPong),
     Churn(churn::Churn),
     Storm(churn::Storm),
