@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 
 use super::Worker;
 use super::errands::{Account, DrainOrder, Farewell, Line, Reach, Whom};
-use super::handover::{Arrive, Arriving, Depart, Leaving};
+use super::handover::{Arrive, Depart, Leaving};
 use super::history::HistoryEntry;
 use super::question::Task;
 use super::settings::Settings;
@@ -148,12 +148,8 @@ impl<R: Ring> Worker<R> {
                         leaving.take_back();
                     }
                 }
-                Order::Arrive(order) => self.arriving = Some(Arriving::new(*order)),
-                Order::Keep => {
-                    if let Some(arriving) = &mut self.arriving {
-                        arriving.keep();
-                    }
-                }
+                Order::Arrive(order) => self.begin_arrivals(*order),
+                Order::Keep => self.keep_arrivals(),
                 Order::CountOn(former, done) => {
                     self.counters.resume(&former);
                     self.former = RingCounters::former(&former.worker).after(self.former);

@@ -57,11 +57,11 @@ impl<R: Ring> Worker<R> {
     /// Goes by other settings. Says whether connections that are there have to be visited for that.
     pub(super) fn adopt_settings(&mut self, settings: Settings) -> bool {
         let before = std::mem::replace(&mut self.plan.settings, settings);
+        self.lives.set_quiet_after(self.quiet_after());
         let now = &self.plan.settings;
         if now.batch_wait != before.batch_wait {
             self.ring.set_batch_wait(now.batch_wait);
         }
-        self.lives.set_quiet_after(now.quiet.after);
         if !now.asks_addresses() {
             self.notes.forget_departures();
         }

@@ -114,6 +114,19 @@ fn a_successor_that_dies_on_probation_loses_nobody_and_the_next_one_succeeds() {
 }
 
 #[test]
+fn who_was_answered_by_a_successor_that_dies_a_while_later_lives_on() {
+    let stage = Stage::new();
+    let upgrade = stage.begin();
+    let pid = stage.lineage.wait_for_probation(1);
+    stage.clients.iter().for_each(|stream| client::echo(stream, 5, 5_000));
+    // Ten times as long as a receive waits there.
+    std::thread::sleep(Duration::from_secs(1));
+    signal(pid, Signal::SIGKILL);
+    stage.taken_back(upgrade, "SIGKILL");
+    stage.is_as_it_was();
+}
+
+#[test]
 fn a_second_one_is_refused_and_an_abort_takes_the_first_back() {
     let stage = Stage::new();
     let said = stage.lineage.ask(&["upgrade", "--abort"]);

@@ -21,6 +21,9 @@ use crate::worker::table::{ConnectTime, CountedServer};
 
 /// Batches that are taken up in a turn.
 const BATCHES: usize = 2;
+/// How soon a receive that waits is cancelled while a predecessor could take its connection back:
+/// one that waits may have bytes in hand at any moment, and whose bytes are in hand is lost then.
+const QUIET_AFTER: Duration = Duration::from_millis(100);
 /// Between two looks for a message where nothing else wakes the worker.
 const LOOK_EVERY: Duration = Duration::from_millis(1);
 
@@ -91,7 +94,7 @@ struct Custody {
 }
 
 impl<S> Arriving<S> {
-    pub(in crate::worker) fn new(order: Arrive<S>) -> Arriving<S> {
+    fn new(order: Arrive<S>) -> Arriving<S> {
         let Arrive { links, record_bytes, numbers, arrivals } = order;
         let way = |(link, flags_at)| Way {
             link,
@@ -114,7 +117,7 @@ impl<S> Arriving<S> {
     }
 
     /// What has come is this worker's alone; what is on its way still comes.
-    pub(in crate::worker) fn keep(&mut self) {
+    fn keep(&mut self) {
         self.keeps = true;
         self.custody.clear();
     }
@@ -200,6 +203,27 @@ impl<S> Arriving<S> {
 }
 
 impl<R: Ring> Worker<R> {
+    /// Connections come from here on.
+    pub(in crate::worker) fn begin_arrivals(&mut self, order: Arrive<R::Socket>) {
+        self.arriving = Some(Arriving::new(order));
+        self.lives.set_quiet_after(self.quiet_after());
+    }
+
+    /// What has come is this worker's alone.
+    pub(in crate::worker) fn keep_arrivals(&mut self) {
+        if let Some(arriving) = &mut self.arriving {
+            arriving.keep();
+        }
+        self.lives.set_quiet_after(self.quiet_after());
+    }
+
+    /// For how long a receive may wait.
+    pub(in crate::worker) fn quiet_after(&self) -> Duration {
+        let asked = self.plan.settings.quiet.after;
+        let is_custody = self.arriving.as_ref().is_some_and(|arriving| !arriving.keeps);
+        if is_custody { asked.min(QUIET_AFTER) } else { asked }
+    }
+
     /// Carries arrivals on by one step.
     pub(in crate::worker) fn run_arrivals(&mut self) {
         let Some(mut arriving) = self.arriving.take() else { return };
