@@ -6,11 +6,12 @@
 //!
 //! `arriving` has the side that takes: it puts sockets into slots, makes connections of the
 //! records, and says by a flag of each whether it may have bytes of it in hand. `extras` is what
-//! else a successor learns of a connection.
+//! else a successor learns of a connection, `packing` all that goes with its sockets.
 
 mod arriving;
 mod extras;
 mod leaving;
+mod packing;
 
 use std::collections::HashMap;
 use std::sync::Arc;
