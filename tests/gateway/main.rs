@@ -87,6 +87,7 @@ mod top_keys;
 mod upgrade;
 mod upgrade_failed;
 mod upgrade_notify;
+mod upgrade_tls;
 mod upstream_down;
 mod user_limits;
 mod which;

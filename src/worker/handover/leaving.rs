@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
+use zeroize::Zeroize as _;
+
 use super::{Depart, Departures};
 use crate::base::{ConnIndex, Errno, Millis, Side, Tick};
 use crate::conn::{Event, Phase, Reason, Wiring};
@@ -265,7 +267,9 @@ impl<R: Ring> Worker<R> {
         }
         // From here on another process may read them.
         members.iter().for_each(|index| leaving.set_custody(*index, true));
-        match leaving.ways[way].link.send(&message, &sockets) {
+        let sent = leaving.ways[way].link.send(&message, &sockets);
+        message[..].zeroize();
+        match sent {
             Ok(()) => {
                 leaving.numbers = number.wrapping_add(1);
                 leaving.ways[way].unanswered.push_back((number, members));

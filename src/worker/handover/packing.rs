@@ -1,25 +1,33 @@
 //! What goes with the sockets of a connection that leaves: its record, bytes in hand, extras.
 
+use super::sink_of;
 use crate::base::{BySide, ConnIndex, Side};
 use crate::ring::{Buffers as _, Moves as _, Ring};
-use crate::wire::handover::{Departure, Record};
+use crate::wire::handover::{Departure, MESSAGE_MAX, Record};
 use crate::worker::Worker;
 
 /// The most bytes in hand that a connection takes along; others go on until they have fewer.
-const IN_HAND_MAX: usize = 96 << 10;
+/// A message has room for a record beside them.
+const IN_HAND_MAX: usize = 144 << 10;
+
+const _: () = assert!(IN_HAND_MAX + (1 << 10) < MESSAGE_MAX);
 
 impl<R: Ring> Worker<R> {
     /// What a successor learns of a connection; `None`: it cannot go as it is.
     pub(super) fn pack(&mut self, index: ConnIndex) -> Option<Departure> {
         let mut in_hand = BySide([Vec::new(), Vec::new()]);
+        let wiring = self.lives.entry(index).conn.passport().wiring;
         for source in Side::BOTH {
-            if let Some(chunk) = self.lives.entry(index).conn.in_hand(source) {
+            // Data that is sealed goes with the session.
+            let sealed_bytes = self.ring.waiting_data_bytes(index, sink_of(wiring, source));
+            let chunk = self.lives.entry(index).conn.in_hand(source);
+            if let Some(chunk) = chunk.and_then(|chunk| chunk.after(sealed_bytes)) {
                 in_hand[source].extend_from_slice(self.ring.bytes(chunk));
             }
             self.ring.ahead(index, source, &mut in_hand[source]).ok()?;
         }
         let extras = self.extras(index)?;
-        let extra_bytes: usize = extras.iter().map(|(_, bytes)| bytes.len()).sum();
+        let extra_bytes: usize = extras.iter().map(|extra| extra.bytes.len()).sum();
         if in_hand.0.iter().map(Vec::len).sum::<usize>() + extra_bytes > IN_HAND_MAX {
             return None;
         }
