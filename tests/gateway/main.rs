@@ -88,6 +88,7 @@ mod upgrade;
 mod upgrade_failed;
 mod upgrade_notify;
 mod upgrade_tls;
+mod upgrade_tls_states;
 mod upstream_down;
 mod user_limits;
 mod which;

@@ -16,6 +16,7 @@ pub(crate) mod log;
 pub(crate) mod network;
 pub(crate) mod procfs;
 pub(crate) mod screen;
+pub(crate) mod secured;
 pub(crate) mod server;
 pub(crate) mod socket;
 pub(crate) mod stalled;
