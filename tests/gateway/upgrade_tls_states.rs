@@ -100,7 +100,12 @@ fn clients<'a>(stage: &'a Stage, what: u8) -> impl Iterator<Item = End> + 'a {
 /// Sends until no more is taken for a while: how many bytes the session has taken.
 fn send_until_stalled(end: &mut End) -> usize {
     let (mut pattern, mut bytes) = (Pattern::new(1), 0);
-    end.socket().set_write_timeout(Some(WATCH)).expect("a timeout");
+    // In TLS a write also reads, where it has nothing left to send.
+    let wait = |end: &End, time| {
+        end.socket().set_write_timeout(Some(time)).expect("a timeout");
+        end.socket().set_read_timeout(Some(time)).expect("a timeout");
+    };
+    wait(end, WATCH);
     let mut piece = [0; 16_384];
     'full: loop {
         pattern.fill(&mut piece);
@@ -116,7 +121,7 @@ fn send_until_stalled(end: &mut End) -> usize {
             }
         }
     }
-    end.socket().set_write_timeout(Some(PATIENCE)).expect("a timeout");
+    wait(end, PATIENCE);
     bytes
 }
 
