@@ -5,6 +5,7 @@ use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use nix::sys::signal::Signal;
+use rustls::HandshakeKind;
 
 use crate::support::client;
 use crate::support::gateway::program;
@@ -128,4 +129,27 @@ fn sessions_of_which_no_record_has_passed_survive_a_successor_that_dies() {
     stage.lineage.upgrade(&[]);
     idle.iter_mut().for_each(|client| client.echo(2, 5_000));
     cut.echo(2, 10);
+}
+
+#[test]
+fn a_client_resumes_its_session_in_the_new_process() {
+    let (plain, secure) = (server::echo(), secure_echo());
+    let stage = Stage::new(plain.address, secure.address, "");
+    let address = stage.address(LISTENERS[0]);
+    let configs = VERSIONS.map(|version| stage.config(version));
+    let come = |expected: HandshakeKind| {
+        for config in &configs {
+            let mut client = tls::shaken(config, "a.example", address);
+            assert_eq!(client.conn.handshake_kind(), Some(expected));
+            // A ticket comes behind the handshake.
+            tls::echo(&mut client, 1, 100);
+        }
+    };
+    come(HandshakeKind::Full);
+    for _ in 0..2 {
+        let former = stage.lineage.pid();
+        stage.lineage.upgrade(&[]);
+        wait_until("the predecessor's end", || !runs(former));
+        come(HandshakeKind::Resumed);
+    }
 }
