@@ -10,7 +10,7 @@ use rustls::HandshakeKind;
 use crate::support::client;
 use crate::support::gateway::program;
 use crate::support::lineage::{runs, signal};
-use crate::support::secured::{At, End, LISTENERS, Stage, Version, serving};
+use crate::support::secured::{At, End, LISTENERS, OWN, Stage, Version, serving};
 use crate::support::server::{self, Server};
 use crate::support::tls::{self, Ended, VERSIONS};
 use crate::support::wait_until;
@@ -27,7 +27,8 @@ fn secure_echo() -> Server<Ended> {
 
 /// So many clients of each listener and version.
 fn clients(stage: &Stage, each: usize) -> Vec<End> {
-    let all = LISTENERS.into_iter().flat_map(|at| VERSIONS.map(|version| (at, version)));
+    let all =
+        LISTENERS.into_iter().chain([OWN]).flat_map(|at| VERSIONS.map(|version| (at, version)));
     let all = all.flat_map(|one| (0..each).map(move |_| one));
     let client = |(at, version): (At, Version)| {
         stage.client(at, version, client::connect(stage.address(at)))
@@ -78,7 +79,7 @@ fn idle_and_busy_clients_in_tls_do_not_notice_two_in_a_row() {
         assert_eq!(pids.len(), 3, "each is another process: {pids:?}");
     });
     idle.iter_mut().for_each(|client| client.echo(2, 50_000));
-    assert_eq!(stage.lineage.status()["budget"]["used"], 60);
+    assert_eq!(stage.lineage.status()["budget"]["used"], 80);
     for client in idle.iter_mut().chain(&mut busy) {
         client.finish();
         assert_eq!(client.read_all(0), 0);

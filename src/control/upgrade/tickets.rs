@@ -1,4 +1,4 @@
-//! Keys of session tickets that are in no file: clients resume their sessions in the successor, too.
+//! Keys of session tickets that are in no file: clients resume in the successor, too.
 
 use super::channel::{Broken, Channel};
 use crate::api::Secret;

@@ -23,12 +23,15 @@ pub(crate) struct At {
     pub(crate) begins: bool,
 }
 
-/// Those of a [`Stage`].
+/// Those of a [`Stage`] with servers.
 pub(crate) const LISTENERS: [At; 3] = [
     At { name: "edge", ends: true, begins: false },
     At { name: "inner", ends: false, begins: true },
     At { name: "both", ends: true, begins: true },
 ];
+
+/// The one to whose clients the gateway itself echoes.
+pub(crate) const OWN: At = At { name: "own", ends: true, begins: false };
 
 /// The version of a client or a server.
 pub(crate) type Version = &'static SupportedProtocolVersion;
@@ -45,16 +48,21 @@ impl Stage {
         let (home, authority) = (Home::new(), Authority::new());
         let pair = authority.issue(&["a.example"], 2090).write(&home, "edge");
         let listener = |at: At| {
-            let app = if at.begins { "secure" } else { "plain" };
+            let app = match at {
+                At { name: "own", .. } => "own",
+                At { begins: true, .. } => "secure",
+                _ => "plain",
+            };
             let pair = if at.ends { format!("{{ {pair} }}") } else { String::new() };
             let tls = if at.ends { format!("tls = {{ certificates = [{pair}] }}\n") } else { pair };
             let name = at.name;
             format!("[listener.{name}]\nbind = [\"127.0.0.1:0\"]\nupstream = \"{app}\"\n{tls}")
         };
         let config = format!(
-            "[gateway]\nworkers = 2\nmax_connections = 2000\n{}{}{}tls = {{ ca = \"off\" }}\n\
-             [status]\nbind = \"127.0.0.1:0\"\n{more}",
+            "[gateway]\nworkers = 2\nmax_connections = 2000\n{}{}{}{}tls = {{ ca = \"off\" }}\n\
+             [upstream.own]\nbuiltin = \"echo\"\n[status]\nbind = \"127.0.0.1:0\"\n{more}",
             LISTENERS.map(listener).concat(),
+            listener(OWN),
             upstream("plain", &[plain]),
             upstream("secure", &[secure]),
         );
