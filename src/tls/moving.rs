@@ -77,8 +77,8 @@ impl<R: Ring> Secured<R> {
     /// As [`crate::ring::Moves::ahead`].
     pub fn hand_over(&mut self, conn: ConnIndex, side: Side) -> Result<Option<SecuredSide>, Errno> {
         let Some(live) = self.sessions.get((conn, side)) else { return Ok(None) };
-        let mut handed = SecuredSide::default();
-        handed.session = Zeroizing::new(live.session.to_bytes().to_vec());
+        let session = Zeroizing::new(live.session.to_bytes().to_vec());
+        let mut handed = SecuredSide { session, ..SecuredSide::default() };
         if let Some(work) = live.working() {
             let (opened, received) = work.input.parts();
             handed.opened = Zeroizing::new(opened.to_vec());
