@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use rustls::HandshakeKind;
@@ -90,7 +91,7 @@ fn idle_and_busy_clients_in_tls_do_not_notice_two_in_a_row() {
 #[test]
 fn sessions_of_which_no_record_has_passed_survive_a_successor_that_dies() {
     let (plain, secure) = (server::echo(), secure_echo());
-    let stage = Stage::new(plain.address, secure.address, "");
+    let stage = Stage::new(plain.address, secure.address, "[ring]\nquiet_after = \"100ms\"\n");
     let mut idle = clients(&stage, 5);
     idle.iter_mut().for_each(|client| client.echo(1, 10));
     // One has sent half of a record, and another one sends a byte while the successor has it.
@@ -110,6 +111,8 @@ fn sessions_of_which_no_record_has_passed_survive_a_successor_that_dies() {
         let pid = stage.lineage.wait_for_probation(before + 1);
         let lost = stale.len();
         stale.iter_mut().for_each(|client| client.echo(3, 2_000));
+        // By then nothing of them is in the successor's hands; but their numbers are used.
+        std::thread::sleep(Duration::from_millis(500));
         signal(pid, how);
         let output = upgrade.wait_with_output().expect("it is our child");
         let said = String::from_utf8_lossy(&output.stdout);
