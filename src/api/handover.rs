@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::Secret;
 use super::history::History;
 
 /// The version of the protocol that this build speaks.
@@ -25,6 +26,9 @@ pub enum ToSuccessor {
     Descriptors,
     /// How the workers are joined. The descriptors are with it.
     Links(Links),
+    /// Keys of a listener's tickets, by which its clients resume sessions. For a successor that
+    /// takes them, before it accepts clients.
+    TicketKeys(TicketKeys),
     /// It accepts nobody any more; so many connections are left there.
     Switch {
         /// Connections.
@@ -100,6 +104,20 @@ pub struct Welcome {
     pub record_bytes: u16,
     /// Its version and commit.
     pub build: String,
+    /// It goes on with the keys of tickets that no file has.
+    pub takes_ticket_keys: bool,
+}
+
+/// Keys of a listener's tickets that no file has.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default)]
+pub struct TicketKeys {
+    /// The listener.
+    pub listener: String,
+    /// The keys, one behind the other; the first seals.
+    pub keys: Secret,
+    /// When that was made, in seconds since the epoch.
+    pub made_at: u64,
 }
 
 /// What is handed over. Descriptors come in the order of the fields: of each passive socket its
@@ -236,8 +254,25 @@ mod tests {
         assert_eq!((hello.max_version, hello.workers), (9, 0));
         let beat = serde_json::to_string(&ToPredecessor::Beat).expect("plain data");
         assert_eq!(beat, r#"{"say":"beat"}"#);
+        let welcome: ToPredecessor =
+            serde_json::from_str(r#"{"say":"welcome","version":1}"#).expect("a former version's");
+        let ToPredecessor::Welcome(welcome) = welcome else { panic!("it takes part") };
+        assert!(!welcome.takes_ticket_keys);
         let refuse: ToPredecessor =
             serde_json::from_str(r#"{"say":"refuse","words":"no"}"#).expect("a former version's");
         assert_eq!(refuse, ToPredecessor::Refuse { exit_code: 0, words: "no".to_owned() });
+    }
+    #[test]
+    fn keys_of_tickets_are_read_as_they_were_written_and_not_shown() {
+        let keys = Secret(b"secret".to_vec().into());
+        let said = ToSuccessor::TicketKeys(TicketKeys { keys, ..TicketKeys::default() });
+        let text = serde_json::to_string(&said).expect("plain data");
+        let expected = r#"{"say":"ticket-keys","listener":"","keys":"c2VjcmV0","made_at":0}"#;
+        assert_eq!(text, expected);
+        assert_eq!(serde_json::from_str::<ToSuccessor>(&text).ok().as_ref(), Some(&said));
+        let shown = format!("{said:?}");
+        assert!(shown.contains("Secret(6 bytes)") && !shown.contains("115, 101"), "{shown}");
+        let wrong = serde_json::from_str::<Secret>("\"c2VjcmV0!\"").expect_err("no Base64");
+        assert!(!wrong.to_string().contains("c2V"), "{wrong}");
     }
 }

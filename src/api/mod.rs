@@ -11,6 +11,7 @@ pub mod history;
 pub mod patience;
 pub mod reload;
 mod request;
+mod secret;
 pub mod servers;
 pub mod steer;
 pub mod upgrade;
@@ -18,3 +19,4 @@ pub mod upgrade;
 pub use request::{
     DUMP_PATH, IDENTITY_FIELD, IDENTITY_HEADER, Method, Request, SCHEMA, STATUS_PATH,
 };
+pub use secret::Secret;

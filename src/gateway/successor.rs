@@ -270,7 +270,8 @@ fn greet(channel: &Channel) -> Result<(Hello, u16), Broken> {
         channel.say(&ToPredecessor::Refuse { exit_code: 1, words: words.clone() }, &[])?;
         return Err(Broken::Other(words));
     }
-    let welcome = Welcome { version: VERSION, record_bytes: RECORD_BYTES as u16, build };
+    let record_bytes = RECORD_BYTES as u16;
+    let welcome = Welcome { version: VERSION, record_bytes, build, takes_ticket_keys: true };
     let record_bytes = hello.record_bytes;
     channel.say(&ToPredecessor::Welcome(welcome), &[])?;
     Ok((hello, record_bytes))

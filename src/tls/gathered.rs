@@ -67,6 +67,17 @@ pub(super) struct Gathered {
 }
 
 impl Gathered {
+    /// Data and the records behind it, as another process had them.
+    pub(super) fn of(data: &[u8], records: &[u8]) -> Gathered {
+        let from = data.len();
+        Gathered { bytes: [data, records].concat(), plain: 0..from, from }
+    }
+
+    /// The data, and the records behind it.
+    pub(super) fn parts(&self) -> (&[u8], &[u8]) {
+        (&self.bytes[self.plain.clone()], &self.bytes[self.from..])
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.bytes.is_empty()
     }

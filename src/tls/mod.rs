@@ -11,6 +11,7 @@ mod incoming;
 mod keyring;
 mod keys;
 mod loaded;
+mod moving;
 mod outgoing;
 mod pem;
 mod reasons;
@@ -33,6 +34,7 @@ pub use keys::Awake;
 pub use loaded::{
     ClientCa, ListenerMaterials, LoadError, Loaded, TicketKeys, TicketsMade, UpstreamMaterials,
 };
+pub use moving::Moved;
 pub use record::{ALERT_BYTES, HEAD_BYTES, Opened, PLAIN_MAX, RECORD_MAX, TAIL_BYTES, tail_bytes};
 pub use secured::Secured;
 pub use session::{Keys12, NoSession, SESSION_BYTES, Session};

@@ -4,7 +4,7 @@ use super::fault::Alert;
 use super::keyring::Whose;
 use super::record::{ALERT_BYTES, HEAD_BYTES, PLAIN_MAX, TAIL_BYTES, tail_bytes};
 use super::secured::{Secured, done, whose};
-use super::sessions::{BROKEN, END_CANCELLED, HUNGRY, Output, Then};
+use super::sessions::{AWAY, BROKEN, END_CANCELLED, HUNGRY, Output, Then};
 use crate::base::{BAD_RECORD, Chunk, Errno, OpKind, Operation};
 use crate::ring::{Done, Ring, Token};
 
@@ -220,7 +220,7 @@ impl<R: Ring> Secured<R> {
     fn can_say_close(&mut self, token: Token) -> bool {
         let live = self.sessions.at(whose(token));
         let is_whole = !live.has(BROKEN) && live.fault.is_none() && live.output().is_none();
-        is_whole && !live.session.is_closed()
+        is_whole && !live.has(AWAY) && !live.session.is_closed()
     }
 
     /// Says close_notify where that is true. `false`: it is not, or there is no memory for it.

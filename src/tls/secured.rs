@@ -4,7 +4,8 @@
 //! asks for them: a receive brings what whole records held, the end of the stream is close_notify,
 //! and a FIN without it is an error. Sides that are not secured pass through untouched.
 //!
-//! `incoming` has receives, `outgoing` sends and ends.
+//! `incoming` has receives, `outgoing` sends and ends, `moving` sides on their way to another
+//! process.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
@@ -35,6 +36,8 @@ pub struct Secured<R> {
     pub(super) full: Vec<Token>,
     /// By what the worker has for them: sides of which sealed bytes wait.
     pub(super) stalled: HashMap<Buffer, Whose>,
+    /// Another process may have sides of connections that are here.
+    pub(super) has_handed_over: bool,
 }
 
 pub(super) fn whose(token: Token) -> Whose {
@@ -51,6 +54,7 @@ impl<R: Ring> Secured<R> {
             hungry: Vec::new(),
             full: Vec::new(),
             stalled: HashMap::new(),
+            has_handed_over: false,
         }
     }
 
@@ -152,13 +156,18 @@ impl<R: Ring> Secured<R> {
 
     /// The slot is closed, and its session is over.
     pub(super) fn close(&mut self, token: Token) {
-        if let Some(output) = self.sessions.take(whose(token)) {
+        self.drop_session(whose(token));
+        self.below.start(token, Operation::Close);
+    }
+
+    /// A session is over, and nothing more is said in it.
+    pub(super) fn drop_session(&mut self, whose: Whose) {
+        if let Some(output) = self.sessions.take(whose) {
             self.stalled.remove(&output.from);
             if !output.is_given {
                 self.below.release(output.sealed.buffer);
             }
         }
-        self.below.start(token, Operation::Close);
     }
 }
 
@@ -190,6 +199,7 @@ impl<R: Ring> Layer for Secured<R> {
         if self.sessions.is_empty() || !self.sessions.has_any(token.conn) {
             return self.below.start(token, without_ends(operation));
         }
+        self.comes_back(token);
         match operation {
             // Bytes in a pipe cannot be sealed, nor opened.
             Operation::Splice => self.make(token, Err(Errno::EMFILE)),
@@ -263,6 +273,16 @@ impl<R: Ring> Layer for Secured<R> {
             self.give_up(whose);
         }
         self.below.release(buffer);
+    }
+
+    fn ahead(&self, conn: ConnIndex, side: Side, into: &mut Vec<u8>) -> Result<(), Errno> {
+        // Of a secured side that is no data yet, and goes with its session.
+        if self.sessions.has((conn, side)) { Ok(()) } else { self.below.ahead(conn, side, into) }
+    }
+
+    fn forget(&mut self, conn: ConnIndex, side: Side) {
+        self.drop_session((conn, side));
+        self.below.forget(conn, side);
     }
 
     fn trim(&mut self) {

@@ -25,6 +25,8 @@ pub(super) const END_CANCELLED: u8 = 1 << 2;
 pub(super) const AWAITED: u8 = 1 << 3;
 /// There was no memory for what it is to be sent.
 pub(super) const HUNGRY: u8 = 1 << 4;
+/// Another process may have it, and says what its peer hears.
+pub(super) const AWAY: u8 = 1 << 5;
 
 /// A session in use by a connection.
 #[derive(Debug)]
@@ -105,12 +107,17 @@ impl Live {
 
     /// What is being sent.
     pub(super) fn output(&self) -> Option<Output> {
-        self.work.as_ref()?.output
+        self.working()?.output
     }
 
     /// Nothing received waits here.
     pub(super) fn is_read(&self) -> bool {
         self.work.as_ref().is_none_or(|work| work.input.is_empty())
+    }
+
+    /// What is under way, if anything is.
+    pub(super) fn working(&self) -> Option<&Work> {
+        self.work.as_deref()
     }
 
     /// Takes note of how a pass over records ended.

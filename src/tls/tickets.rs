@@ -148,6 +148,27 @@ impl Tickets {
         self.made_at.as_ref().map(|made_at| made_at.load(Ordering::Relaxed))
     }
 
+    /// Random keys of this process, the first of which seals, for another process, and when that
+    /// was made; `None`: they are of a file, which the other one reads itself.
+    pub fn to_bytes(&self) -> Option<(Zeroizing<Vec<u8>>, u64)> {
+        let made_at = self.made_at()?;
+        let keys = self.keys.read().unwrap_or_else(|poisoned| poisoned.into_inner());
+        // A vector that grows leaves secrets behind.
+        let mut bytes = Zeroizing::new(Vec::with_capacity(keys.len() * KEY));
+        keys.iter().filter_map(|key| key.bytes.as_ref()).for_each(|key| bytes.extend(key.iter()));
+        Some((bytes, made_at))
+    }
+
+    /// Goes on with another process's random keys: its tickets open here, and its key seals for the
+    /// rest of its time. Keys of a file stay, and so do these where there are none in `bytes`.
+    pub fn go_on_with(&self, bytes: &[u8], first_made_at: u64) {
+        let (keys, _) = bytes.as_chunks::<KEY>();
+        let Some(made_at) = self.made_at.as_ref().filter(|_| !keys.is_empty()) else { return };
+        let keys = keys.iter().take(KEYS_MAX).map(|key| TicketKey::kept(Zeroizing::new(*key)));
+        *self.keys.write().unwrap_or_else(|poisoned| poisoned.into_inner()) = keys.collect();
+        made_at.store(first_made_at, Ordering::Relaxed);
+    }
+
     /// A ticket for `session`, which opens with the same `bound` only; `None` while a rotation is
     /// under way, or without random bytes.
     pub(super) fn seal(&self, bound: &[u8], session: &[u8]) -> Option<Vec<u8>> {
@@ -210,18 +231,26 @@ impl Head<'_> {
 struct TicketKey {
     name: [u8; NAME],
     secret: Prk,
+    /// The whole of it, where no file has it.
+    bytes: Option<Zeroizing<[u8; KEY]>>,
 }
 
 impl TicketKey {
     fn new(bytes: &[u8; KEY]) -> TicketKey {
         let (name, secret) = bytes.split_first_chunk::<NAME>().expect("a key begins with its name");
-        TicketKey { name: *name, secret: Salt::new(HKDF_SHA256, LABEL).extract(secret) }
+        let secret = Salt::new(HKDF_SHA256, LABEL).extract(secret);
+        TicketKey { name: *name, secret, bytes: None }
+    }
+
+    /// One that another process may get.
+    fn kept(bytes: Zeroizing<[u8; KEY]>) -> TicketKey {
+        TicketKey { bytes: Some(bytes.clone()), ..TicketKey::new(&bytes) }
     }
 
     fn random() -> Result<TicketKey, TicketKeysError> {
         let mut bytes = Zeroizing::new([0; KEY]);
         rand::fill(&mut bytes[..]).map_err(|_| TicketKeysError::NoRandomBytes)?;
-        Ok(TicketKey::new(&bytes))
+        Ok(TicketKey::kept(bytes))
     }
 
     fn of_ticket(&self, seed: &[u8]) -> Option<LessSafeKey> {
@@ -309,6 +338,31 @@ mod tests {
         let other = Tickets::random(HOUR).expect("random bytes");
         assert_eq!(other.open(BOUND, &other.seal(BOUND, b"").expect("a ticket")), Some(Vec::new()));
         assert_eq!(other.open(BOUND, &tickets.seal(BOUND, SESSION).expect("a ticket")), None);
+    }
+
+    #[test]
+    fn random_keys_go_on_in_another_process_and_those_of_a_file_stay_its_own() {
+        let before = Tickets::random(HOUR).expect("random bytes");
+        let first = before.seal(BOUND, SESSION).expect("a ticket");
+        before.rotate(8 * HOUR);
+        let second = before.seal(BOUND, SESSION).expect("a ticket");
+        let (bytes, made_at) = before.to_bytes().expect("they are random");
+        assert_eq!((bytes.len(), made_at), (2 * KEY, 8 * HOUR));
+        let after = Tickets::random(9 * HOUR).expect("random bytes");
+        after.go_on_with(&[], 0);
+        assert_eq!((after.made_at(), after.open(BOUND, &first)), (Some(9 * HOUR), None));
+        after.go_on_with(&bytes, made_at);
+        for ticket in [&first, &second] {
+            assert_eq!(after.open(BOUND, ticket).as_deref(), Some(SESSION));
+        }
+        let sealed = after.seal(BOUND, SESSION).expect("a ticket");
+        assert_eq!(before.open(BOUND, &sealed).as_deref(), Some(SESSION), "one key seals for both");
+        assert_eq!(after.to_bytes(), before.to_bytes(), "and goes on once more");
+        after.rotate(14 * HOUR);
+        assert_eq!(after.open(BOUND, &first), None, "it has its time");
+        let of_file = of_file(&[1]);
+        of_file.go_on_with(&bytes, made_at);
+        assert_eq!((of_file.to_bytes(), of_file.open(BOUND, &first)), (None, None));
     }
 
     #[test]

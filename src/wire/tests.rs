@@ -1,6 +1,7 @@
 //! What senders send, what they must not send, and every way to cut it.
 
 mod encode;
+mod extras;
 mod handover;
 mod hello;
 mod hellos;

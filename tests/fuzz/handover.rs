@@ -1,14 +1,18 @@
 //! The body for messages of workers in a handover.
 
-use portcullis::wire::handover::{Message, RECORD_BYTES};
+use portcullis::tls::Session;
+use portcullis::wire::handover::{Departure, Extra, Message, RECORD_BYTES, SecuredSide, TlsFacts};
 
 /// The shortest record that is read.
 const SHORTEST: usize = 12;
 
 /// How long the sender's records are, in a byte, and a message: it is refused in words, or what
-/// was read of it is the same when it is written and read once more.
+/// was read of it is the same when it is written and read once more. So are extras about TLS, and
+/// the message as one of them.
 pub(crate) fn handover(data: &[u8]) {
     let Some((&longer, message)) = data.split_first() else { return };
+    secured(message);
+    facts(message);
     match Message::decode(message, SHORTEST + usize::from(longer)) {
         Ok(read) => {
             let is_plain = match &read {
@@ -20,7 +24,37 @@ pub(crate) fn handover(data: &[u8]) {
             read.encode(RECORD_BYTES, &mut written);
             let again = Message::decode(&written, RECORD_BYTES);
             assert!(!is_plain || again.as_ref() == Ok(&read), "{read:?}, then {again:?}");
+            if let Message::Batch(batch) = &read {
+                batch.records.iter().flat_map(|it| &it.extras).for_each(extra);
+            }
         }
+        Err(bad) => assert!(bad.to_string().len() > 10, "{bad:?}"),
+    }
+}
+
+fn extra(extra: &Extra) {
+    match extra.kind {
+        Departure::CLIENT_SESSION | Departure::SERVER_SESSION => secured(&extra.bytes),
+        Departure::TLS_FACTS => facts(&extra.bytes),
+        _ => {}
+    }
+}
+
+fn secured(bytes: &[u8]) {
+    match SecuredSide::from_bytes(bytes) {
+        Ok(side) => {
+            assert_eq!(side.to_bytes()[..], *bytes);
+            if let Ok(session) = Session::from_bytes(&side.session) {
+                assert_eq!(session.to_bytes()[..], side.session[..], "another session");
+            }
+        }
+        Err(bad) => assert!(bad.to_string().len() > 10, "{bad:?}"),
+    }
+}
+
+fn facts(bytes: &[u8]) {
+    match TlsFacts::from_bytes(bytes) {
+        Ok(facts) => assert_eq!(facts.to_bytes(), bytes),
         Err(bad) => assert!(bad.to_string().len() > 10, "{bad:?}"),
     }
 }

@@ -87,6 +87,8 @@ mod top;
 mod top_keys;
 mod upgrade;
 mod upgrade_failed;
+mod upgrade_tls;
+mod upgrade_tls_states;
 mod upgrade_told;
 mod upstream_down;
 mod user_limits;

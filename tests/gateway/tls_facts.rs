@@ -13,8 +13,9 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use crate::support::client;
 use crate::support::command::{ask_json, rows};
 use crate::support::config::upstream;
-use crate::support::gateway::{Gateway, Home};
-use crate::support::server::Server;
+use crate::support::gateway::{Gateway, Home, program};
+use crate::support::lineage::Lineage;
+use crate::support::server::{self, Server};
 use crate::support::wait_until;
 
 fn pem(label: &str, der: &[u8]) -> String {
@@ -186,6 +187,37 @@ fn a_client_without_a_certificate_comes_in_where_it_may_and_none_was_verified() 
         assert!(each(&value[5..]).iter().all(|(kind, _)| *kind != 0x28), "nobody asked for it");
     }
     gateway.stop();
+}
+
+#[test]
+fn what_is_known_of_a_client_moves_with_it() {
+    let (stage, server) = (Stage::new(), server::echo());
+    let config = stage.config("", &upstream("app", &[server.address]));
+    let lineage = Lineage::start_with(stage.home.clone(), program(None), &config);
+    let mut client = connect(&stage.amy, &lineage.first);
+    let mut ask = || {
+        client.write_all(b"hello").expect("a session");
+        client.read_exact(&mut [0; 5]).expect("an echo");
+        let said = lineage.ask(&["conns", "--json"]);
+        let known: serde_json::Value = serde_json::from_str(&said.answer).expect("JSON");
+        rows(&known)[0]["tls"].clone()
+    };
+    let before = ask();
+    assert_eq!(
+        (&before["client_name"], &before["server_name"]),
+        (&"amy".into(), &"a.example".into())
+    );
+    for _ in 0..2 {
+        lineage.upgrade(&[]);
+        assert_eq!(ask(), before);
+    }
+    drop(client);
+    wait_until("the line in the access log", || {
+        let text = std::fs::read_to_string(stage.home.path().join("access.log"));
+        let named = " tls_name=a.example client_name=amy ";
+        let text = text.unwrap_or_default();
+        text.lines().any(|line| line.contains(named) && line.contains(" ended "))
+    });
 }
 
 fn dump_filter(gateway: &Gateway) -> String {

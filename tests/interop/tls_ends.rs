@@ -14,7 +14,8 @@ use crate::nginx::Nginx;
 use crate::program::{Daemon, folder, output, output_for, program};
 use crate::support::client::{self, Ending};
 use crate::support::config::upstream;
-use crate::support::gateway::{Gateway, Home};
+use crate::support::gateway::{Gateway, Home, program as own_program};
+use crate::support::lineage::Lineage;
 use crate::support::network::free_port;
 use crate::support::server;
 use crate::support::tls::{self, Authority};
@@ -278,6 +279,44 @@ fn servers_of_openssl_change_keys() {
         typed.hears("DONE");
         assert_eq!(client::ending(&stream), Ending::Fin);
         gateway.stop();
+    }
+}
+
+#[test]
+fn clients_and_servers_of_openssl_go_on_over_upgrades() {
+    for version in ["-tls1_2", "-tls1_3"] {
+        let (stage, port) = (Stage::new(), free_port());
+        stage.authority.issue(&[NAME], 2090).write(&stage.home, "server");
+        let mut command = program("openssl");
+        command.args(["s_server", version, "-accept", &port.to_string()]);
+        command.arg("-cert").arg(stage.file("server.pem"));
+        let mut server = Typed::start(command.arg("-key").arg(stage.file("server.key")));
+        server.hears("ACCEPT");
+        let pair = stage.authority.issue(&[NAME], 2090).write(&stage.home, "edge");
+        let app = upstream("app", &[(Ipv4Addr::LOCALHOST, port).into()]);
+        let config = tls::edge(&[pair], "", "", &(app + "tls = { ca = \"off\" }\n"));
+        let lineage = Lineage::start_with(stage.home.clone(), own_program(None), &config);
+        let mut command = program("openssl");
+        command.args(["s_client", version, "-verify_return_error", "-servername", NAME]);
+        command.arg("-connect").arg(lineage.first.address("edge").to_string());
+        let mut client = Typed::start(command.arg("-CAfile").arg(stage.file("ca.pem")));
+        client.hears("Verify return code: 0");
+        for turn in 0..6 {
+            if version == "-tls1_3" {
+                client.types(if turn % 2 == 0 { "K" } else { "k" });
+                client.hears("KEYUPDATE");
+            }
+            client.types(&format!("question {turn}"));
+            server.hears(&format!("question {turn}\n"));
+            server.types(&format!("answer {turn}"));
+            client.hears(&format!("answer {turn}\n"));
+            if turn % 2 == 0 {
+                lineage.upgrade(&[]);
+            }
+        }
+        // The end of its input is close_notify, which the server answers by the same.
+        client.types("Q");
+        server.hears("DONE");
     }
 }
 

@@ -24,6 +24,7 @@ mod hellos;
 mod keepers;
 mod kernel;
 mod link;
+mod moved;
 mod moves;
 mod mutant;
 mod mutation;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use zeroize::{Zeroize as _, Zeroizing};
 
 use crate::base::Errno;
 use crate::courier::{Courier, Parcel};
@@ -78,11 +79,7 @@ impl Channel {
             let all = [parcel.as_fd()].into_iter().chain(descriptors.iter().copied());
             self.courier.send(PARCEL, &all.collect::<Vec<_>>())
         };
-        match sent {
-            Ok(()) => Ok(true),
-            Err(Errno::EAGAIN | Errno::ENOBUFS | Errno::ETOOMANYREFS | Errno::EINTR) => Ok(false),
-            Err(errno) => Err(errno.into()),
-        }
+        went(sent)
     }
 
     /// The next message and its descriptors, if one is there.
@@ -104,8 +101,12 @@ impl Channel {
             Broken::Other(format!(
                 "the other process is of a version that says other things: {error}"
             ))
-        })?;
-        Ok(Some((message, descriptors)))
+        });
+        if text.len() <= TEXT_MAX {
+            // It may be secret.
+            text[..].zeroize();
+        }
+        Ok(Some((message?, descriptors)))
     }
 
     /// Says it, and waits while the line is full.
@@ -121,5 +122,31 @@ impl Channel {
             tokio::time::sleep(POLL).await;
         }
         Ok(())
+    }
+
+    /// Says what is secret: it goes in a message alone, and is wiped here after that.
+    ///
+    /// # Errors
+    /// As [`Channel::say`], and when it is too long for a message.
+    pub(super) async fn tell_secret(&self, message: &impl Serialize) -> Result<(), Broken> {
+        // A vector that grows leaves secrets behind.
+        let mut text = Zeroizing::new(vec![0; TEXT_MAX]);
+        let mut rest = &mut text[..];
+        serde_json::to_writer(&mut rest, message)
+            .map_err(|error| Broken::Other(error.to_string()))?;
+        let bytes = TEXT_MAX - rest.len();
+        while !went(self.courier.send(&text[..bytes], &[]))? {
+            tokio::time::sleep(POLL).await;
+        }
+        Ok(())
+    }
+}
+
+/// Whether a message went, or has to be said again.
+fn went(sent: Result<(), Errno>) -> Result<bool, Broken> {
+    match sent {
+        Ok(()) => Ok(true),
+        Err(Errno::EAGAIN | Errno::ENOBUFS | Errno::ETOOMANYREFS | Errno::EINTR) => Ok(false),
+        Err(errno) => Err(errno.into()),
     }
 }

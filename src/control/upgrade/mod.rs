@@ -2,6 +2,7 @@
 //!
 //! - `channel` — the line between the two control planes
 //! - `things` — what is handed over beside connections
+//! - `tickets` — keys by which clients resume their sessions
 //! - `legacy` — what a predecessor has counted, and how servers stand
 //! - `foster` — the process of a successor, and the one between it and its predecessor
 //! - `plan` — how it is to go, and why it fails
@@ -17,6 +18,7 @@ mod plan;
 mod predecessor;
 mod successor;
 mod things;
+mod tickets;
 
 pub use channel::{Broken, Channel};
 pub use foster::{FOSTER, foster};

@@ -13,6 +13,7 @@ use super::foster::Successor;
 use super::legacy::legacy;
 use super::plan::{Failure, Plan};
 use super::things::Bundle;
+use super::tickets::tell_ticket_keys;
 use crate::api::handover::{Hello, Links, ToPredecessor, ToSuccessor, VERSION};
 use crate::api::upgrade::{Step, Upgraded};
 use crate::base::{Millis, version};
@@ -55,6 +56,7 @@ pub(super) struct Handing<'a> {
     departures: Departing,
     /// The last beat, once there is one.
     beat: Option<Millis>,
+    takes_ticket_keys: bool,
     has_committed: bool,
     /// Connections that are still here, as the successor was told.
     told_left: u32,
@@ -77,6 +79,7 @@ impl<'a> Handing<'a> {
             flags: None,
             departures: Departing::default(),
             beat: None,
+            takes_ticket_keys: false,
             has_committed: false,
             told_left: 0,
             ended: 0,
@@ -175,6 +178,7 @@ impl<'a> Handing<'a> {
         });
         let welcome = welcome.await?;
         tracing::info!(build = welcome.build, version = welcome.version, "the successor answers");
+        self.takes_ticket_keys = welcome.takes_ticket_keys;
         let flags = self.flags().map_err(|error| format!("flags: {error}"))?;
         let bundle = Bundle::of(self.state).map_err(|error| format!("descriptors: {error}"))?;
         self.tell(&ToSuccessor::Things(bundle.things.clone())).await?;
@@ -250,6 +254,9 @@ impl<'a> Handing<'a> {
         let until = self.state.now().after(ANSWER);
         let is_shut = |departures: &Departures| departures.is_shut.load(Relaxed);
         self.wait_until(until, "a worker goes on accepting", is_shut).await?;
+        if let Some(channel) = self.channel.as_ref().filter(|_| self.takes_ticket_keys) {
+            tell_ticket_keys(self.state, channel).await?;
+        }
         self.told_left = self.left();
         self.tell(&ToSuccessor::Switch { left: self.told_left }).await?;
         let switched = self.wait_for(until, "does not accept", |said| match said {

@@ -9,6 +9,7 @@ use tokio::time::sleep;
 
 use super::channel::{Broken, Channel, POLL};
 use super::legacy::{take_legacy, take_standings};
+use super::tickets::take_ticket_keys;
 use crate::api::handover::{Legacy, Links, Things, ToPredecessor, ToSuccessor};
 use crate::base::Millis;
 use crate::config::Server;
@@ -91,6 +92,7 @@ impl Succession {
                 Ok(Some((ToSuccessor::Links(links), descriptors))) => {
                     taking.arrive(links, descriptors, record_bytes, &numbers, &flags)?;
                 }
+                Ok(Some((ToSuccessor::TicketKeys(keys), _))) => take_ticket_keys(state, &keys),
                 Ok(Some((ToSuccessor::Switch { left }, _))) => {
                     taking.open_doors(left);
                     taking.say(&ToPredecessor::Switched).await?;

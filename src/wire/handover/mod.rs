@@ -20,9 +20,11 @@
 //! hello how long its records are; an earlier one's are shorter, and what they lack is 0. What a
 //! reader must know to take a connection at all has a bit in the high byte of the flags.
 
+mod extra;
 mod reader;
 mod record;
 
+pub use extra::{Extra, SecuredSide, TlsFacts};
 pub use reader::Bad;
 pub use record::{RECORD_BYTES, Record};
 
@@ -58,7 +60,7 @@ pub struct Departure {
     /// Bytes of each side that were received and wait to be sent to the other.
     pub in_hand: BySide<Vec<u8>>,
     /// More about it, by kind. A process that does not know a kind does not take the connection.
-    pub extras: Vec<(u8, Vec<u8>)>,
+    pub extras: Vec<Extra>,
 }
 
 impl Departure {
@@ -88,7 +90,7 @@ impl Departure {
     }
 
     fn extra_bytes(&self) -> usize {
-        self.extras.iter().map(|(_, value)| EXTRA_HEAD + value.len()).sum()
+        self.extras.iter().map(|extra| EXTRA_HEAD + extra.bytes.len()).sum()
     }
 
     /// The record with all bits that follow from the rest.
@@ -122,10 +124,10 @@ impl Departure {
                 into.extend_from_slice(&self.in_hand[side]);
             }
         }
-        for (kind, value) in &self.extras {
+        for Extra { kind, bytes } in &self.extras {
             into.push(*kind);
-            into.extend_from_slice(&length(value.len()).to_le_bytes());
-            into.extend_from_slice(value);
+            into.extend_from_slice(&length(bytes.len()).to_le_bytes());
+            into.extend_from_slice(bytes);
         }
     }
 
@@ -147,8 +149,8 @@ impl Departure {
             while extras.left() > 0 {
                 let kind = extras.number::<1>("kind of an extra")?[0];
                 let bytes = u32::from_le_bytes(extras.number("length of an extra")?);
-                let value = extras.take(bytes as usize, "extra")?.to_vec();
-                departure.extras.push((kind, value));
+                let bytes = extras.take(bytes as usize, "extra")?.to_vec();
+                departure.extras.push(Extra::new(kind, bytes));
             }
         }
         Ok(departure)
@@ -202,6 +204,9 @@ impl Batch {
         assert!(self.records.len() <= MAX_RECORDS, "a batch has a bound");
         assert!((RECORD_MIN..=RECORD_MAX).contains(&record_bytes), "a record has bounds");
         let start = into.len();
+        // A vector that grows leaves secrets behind.
+        let bytes: usize = self.records.iter().map(Departure::bytes).sum();
+        into.reserve_exact(BATCH_HEAD + bytes);
         into.extend_from_slice(&[BATCH, self.records.len() as u8]);
         into.extend_from_slice(&self.number.to_le_bytes());
         for departure in &self.records {

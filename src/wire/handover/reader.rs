@@ -53,6 +53,16 @@ pub enum Bad {
         /// Where they begin.
         at: usize,
     },
+    /// Sealed records wait without data, or data without records, or too much of it.
+    Waits {
+        /// Where that is said.
+        at: usize,
+    },
+    /// A name is no text.
+    Name {
+        /// Where it begins.
+        at: usize,
+    },
 }
 
 impl fmt::Display for Bad {
@@ -70,6 +80,8 @@ impl fmt::Display for Bad {
                 write!(out, "the record at byte {at}: its wiring and its lanes disagree")
             }
             Bad::InHand { at } => write!(out, "bytes in hand at byte {at}: their lengths disagree"),
+            Bad::Waits { at } => write!(out, "what waits at byte {at}: it and its data disagree"),
+            Bad::Name { at } => write!(out, "the name at byte {at} is no text"),
         }
     }
 }

@@ -4,8 +4,8 @@ use proptest::prelude::*;
 
 use crate::base::{BySide, Side};
 use crate::wire::handover::{
-    Bad, Batch, Departure, ENDED_MAX, Ended, MAX_RECORDS, MESSAGE_MAX, Message, RECORD_BYTES,
-    Record, Taken,
+    Bad, Batch, Departure, ENDED_MAX, Ended, Extra, MAX_RECORDS, MESSAGE_MAX, Message,
+    RECORD_BYTES, Record, Taken,
 };
 
 /// Kinds of extras: no two are the same.
@@ -37,7 +37,10 @@ fn full() -> Record {
 
 fn full_departure() -> Departure {
     let in_hand = BySide([b"ask".to_vec(), Vec::new()]);
-    let extras = vec![(Departure::ADDRESSES, b"who".to_vec()), (Departure::SOURCE, Vec::new())];
+    let extras = vec![
+        Extra::new(Departure::ADDRESSES, b"who".to_vec()),
+        Extra::new(Departure::SOURCE, Vec::new()),
+    ];
     Departure { record: full(), in_hand, extras }
 }
 
@@ -278,7 +281,8 @@ fn any_record() -> impl Strategy<Value = Record> {
 
 fn any_departure() -> impl Strategy<Value = Departure> {
     let bytes = || prop::collection::vec(any::<u8>(), 0..40);
-    let extras = prop::collection::vec((any::<u8>(), bytes()), 0..4);
+    let extra = (any::<u8>(), bytes()).prop_map(|(kind, bytes)| Extra::new(kind, bytes));
+    let extras = prop::collection::vec(extra, 0..4);
     (any_record(), bytes(), bytes(), extras).prop_map(|(mut record, client, server, extras)| {
         let in_hand = BySide([client, server]);
         for side in Side::BOTH.into_iter().filter(|side| !in_hand[*side].is_empty()) {

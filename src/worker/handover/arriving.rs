@@ -6,14 +6,17 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use super::extras::{are_understood, wiring_of};
+use zeroize::Zeroize as _;
+
+use super::brought::Brought;
+use super::extras::wiring_of;
 use super::{Arrivals, Arrive, Numbers};
 use crate::base::{
-    BySide, Chunk, ConnIndex, Errno, Micros, Millis, OpKind, RouteId, ServerId, Side, Tick,
+    BySide, ConnIndex, Errno, Micros, Millis, OpKind, RouteId, ServerId, Side, Tick,
 };
 use crate::conn::{Connection, Passport, Wiring};
 use crate::courier::{Flag, Link};
-use crate::ring::{Buffers as _, Moves as _, Ring};
+use crate::ring::{Moves as _, Ring};
 use crate::upstream::Tried;
 use crate::wire::handover::{Batch, Departure, ENDED_MAX, Ended, Message, Record, Taken};
 use crate::worker::Worker;
@@ -72,9 +75,7 @@ struct Coming {
     number: u32,
     place: usize,
     record: Record,
-    /// What it has in hand, by source.
-    chunks: BySide<Option<Chunk>>,
-    extras: Vec<(u8, Vec<u8>)>,
+    brought: Brought,
     route: RouteId,
     server: Option<ServerId>,
     wiring: Wiring,
@@ -88,9 +89,10 @@ struct Custody {
     way: usize,
     slot: u32,
     flag: Flag,
-    /// It came with bytes in hand, of which the predecessor has a copy: one that went on from there
-    /// would send them again.
-    brought: bool,
+    /// The predecessor cannot go on with what it has, once something of it was in hand here. It
+    /// came with bytes in hand, which would be sent again; or with a session, whose keys would seal
+    /// two records with one number.
+    is_final: bool,
 }
 
 impl<S> Arriving<S> {
@@ -146,7 +148,7 @@ impl<S> Arriving<S> {
     /// Whether a connection has come from the predecessor, and it may hold something of it.
     pub(in crate::worker) fn may_hold(&self, index: ConnIndex) -> bool {
         let held = self.custody.get(&index);
-        held.is_some_and(|custody| custody.flag == Flag::InHand && !custody.brought)
+        held.is_some_and(|custody| custody.flag == Flag::InHand && !custody.is_final)
     }
 
     /// A connection is over.
@@ -242,8 +244,11 @@ impl<R: Ring> Worker<R> {
                 }
             }
         }
-        for (way, bytes, sockets) in heard {
-            match Message::decode(&bytes, arriving.record_bytes) {
+        for (way, mut bytes, sockets) in heard {
+            let message = Message::decode(&bytes, arriving.record_bytes);
+            // It may have had secrets.
+            bytes[..].zeroize();
+            match message {
                 Ok(Message::Batch(batch)) => self.take_batch(&mut arriving, way, batch, sockets),
                 other => {
                     tracing::error!(?other, "a predecessor's message is no batch");
@@ -273,15 +278,14 @@ impl<R: Ring> Worker<R> {
             let whole = own.len() == count;
             let known = wiring.filter(|_| whole && departure.record.is_understood());
             let parties = known.and_then(|_| self.parties_of(&arriving.numbers, &departure.record));
-            let understood = are_understood(&departure.extras);
-            let parties = parties.filter(|_| understood);
-            let chunks = parties.and_then(|_| self.chunks_of(&departure.in_hand));
-            let (Some(wiring), Some((route, server)), Some(chunks)) = (known, parties, chunks)
+            let Departure { record, in_hand, extras } = departure;
+            let brought = known.filter(|_| parties.is_some());
+            let brought = brought.and_then(|wiring| self.unpack(wiring, in_hand, &extras));
+            let (Some(wiring), Some((route, server)), Some(brought)) = (known, parties, brought)
             else {
                 arriving.answer(way, number, place, false);
                 continue;
             };
-            let Departure { record, extras, .. } = departure;
             let mut own = own.into_iter();
             let own = BySide([own.next(), own.next()]);
             let client = own[Side::Client].as_ref();
@@ -289,7 +293,7 @@ impl<R: Ring> Worker<R> {
             let key = arriving.keys;
             arriving.keys = key.wrapping_add(1);
             let coming =
-                Coming { way, number, place, record, chunks, extras, route, server, wiring, peer };
+                Coming { way, number, place, record, brought, route, server, wiring, peer };
             arriving.coming.insert(key, coming);
             self.ring.adopt(key, own);
         }
@@ -318,10 +322,7 @@ impl<R: Ring> Worker<R> {
             let Coming { way, number, place, .. } = coming;
             match result {
                 Ok(index) => self.arrive(&mut arriving, index, coming),
-                Err(_) => {
-                    let chunks = coming.chunks.0.into_iter().flatten();
-                    chunks.for_each(|chunk| self.ring.release(chunk.buffer));
-                }
+                Err(_) => self.put_down(coming.brought),
             }
             arriving.answer(way, number, place, result.is_ok());
         }
@@ -330,7 +331,7 @@ impl<R: Ring> Worker<R> {
 
     /// A connection goes on here.
     fn arrive(&mut self, arriving: &mut Arriving<R::Socket>, index: ConnIndex, coming: Coming) {
-        let Coming { way, record, chunks, extras, route, server, wiring, peer, .. } = coming;
+        let Coming { way, record, brought, route, server, wiring, peer, .. } = coming;
         self.lives.begin();
         self.routes.arrive(route, server);
         self.admission.arrived(&self.routes.line(route).listener);
@@ -348,7 +349,8 @@ impl<R: Ring> Worker<R> {
         entry.had_no_port = false;
         entry.has_unique_id = false;
         entry.again = None;
-        self.keep_extras(index, &extras);
+        let is_secured = brought.is_secured();
+        let chunks = self.keep_brought(index, wiring, brought);
         if let Some(peer) = peer {
             // Who it comes for, where somebody has said so.
             let client = self.named.of(index).map_or(peer, |named| named.ip().to_canonical());
@@ -362,12 +364,13 @@ impl<R: Ring> Worker<R> {
             probed: record.flags & Record::PROBED != 0,
             server_first: record.flags & Record::SERVER_ENDED_FIRST != 0,
         };
-        let brought = chunks.0.iter().any(Option::is_some);
-        let custody = Custody { way, slot: record.slot, flag: Flag::Idle, brought };
+        let has_in_hand = chunks.0.iter().any(Option::is_some);
+        let is_final = has_in_hand || is_secured;
+        let custody = Custody { way, slot: record.slot, flag: Flag::Idle, is_final };
         if !arriving.keeps {
             arriving.custody.insert(index, custody);
         }
-        if brought {
+        if has_in_hand {
             arriving.flag(index, Flag::InHand);
         }
         let asks_addresses = self.plan.settings.asks_addresses();
@@ -380,10 +383,13 @@ impl<R: Ring> Worker<R> {
     }
 
     /// Before it asks for bytes of a connection that another process could take back, the worker
-    /// says so.
+    /// says so; of one that speaks TLS also before it may seal a record.
     pub(in crate::worker) fn flag_before(&mut self, index: ConnIndex, kind: OpKind) {
+        let takes = matches!(kind, OpKind::Receive | OpKind::Splice);
+        let may_seal = matches!(kind, OpKind::Send | OpKind::Shutdown | OpKind::Close);
+        let is_secured = may_seal && self.ring.is_secured(index);
         if let Some(arriving) = &mut self.arriving
-            && matches!(kind, OpKind::Receive | OpKind::Splice)
+            && (takes || is_secured)
         {
             arriving.flag(index, Flag::InHand);
         }
@@ -404,24 +410,5 @@ impl<R: Ring> Worker<R> {
         {
             arriving.flag(index, Flag::Idle);
         }
-    }
-
-    /// Bytes that came along, in buffers of this ring; `None`: there is no memory for them.
-    fn chunks_of(&mut self, in_hand: &BySide<Vec<u8>>) -> Option<BySide<Option<Chunk>>> {
-        let mut chunks = BySide([None; 2]);
-        for side in Side::BOTH {
-            if in_hand[side].is_empty() {
-                continue;
-            }
-            match self.ring.place(&in_hand[side]) {
-                Some(chunk) => chunks[side] = Some(chunk),
-                None => {
-                    let other: Option<Chunk> = chunks[side.other()];
-                    other.into_iter().for_each(|chunk| self.ring.release(chunk.buffer));
-                    return None;
-                }
-            }
-        }
-        Some(chunks)
     }
 }

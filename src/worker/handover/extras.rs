@@ -4,10 +4,11 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use crate::base::{ConnIndex, Side, UniqueId};
+use crate::base::{BySide, ConnIndex, Side, UniqueId};
 use crate::conn::Wiring;
 use crate::ring::Ring;
-use crate::wire::handover::{Departure, Record};
+use crate::tls::Moved;
+use crate::wire::handover::{Departure, Extra, Record, SecuredSide, TlsFacts};
 use crate::worker::Worker;
 
 /// The number of a wiring in a record.
@@ -26,58 +27,78 @@ pub(super) fn wiring_of(number: u8) -> Option<Wiring> {
     all.into_iter().find(|wiring| number_of(*wiring) == number)
 }
 
+/// The kind of the extra that has the session of a side.
+fn session_of(side: Side) -> u8 {
+    match side {
+        Side::Client => Departure::CLIENT_SESSION,
+        Side::Upstream => Departure::SERVER_SESSION,
+    }
+}
+
 impl<R: Ring> Worker<R> {
     /// Whether a successor can learn all of a connection.
     pub(super) fn may_depart(&self, index: ConnIndex) -> bool {
-        // A session's secrets stay with their process.
-        Side::BOTH.iter().all(|side| self.ring.session(index, *side).is_none())
+        self.ring.can_move(index)
     }
 
     /// What else a successor learns of a connection; `None`: something of it cannot go now.
-    pub(super) fn extras(&mut self, index: ConnIndex) -> Option<Vec<(u8, Vec<u8>)>> {
+    pub(super) fn extras(&mut self, index: ConnIndex) -> Option<Vec<Extra>> {
         if !self.may_depart(index) {
             return None;
         }
         let mut extras = Vec::new();
         if let Some(named) = self.named.of(index) {
-            extras.push((Departure::ADDRESSES, address_bytes(named)));
+            extras.push(Extra::new(Departure::ADDRESSES, address_bytes(named)));
         }
         if let Some(UniqueId(id)) = self.unique_id(index) {
-            extras.push((Departure::UNIQUE_ID, id.to_vec()));
+            extras.push(Extra::new(Departure::UNIQUE_ID, id.to_vec()));
+        }
+        for side in Side::BOTH {
+            let secured = self.ring.hand_over(index, side).ok()?;
+            let bytes = secured.map(|secured| secured.to_bytes());
+            extras.extend(bytes.map(|bytes| Extra { kind: session_of(side), bytes }));
+        }
+        if let Some(client) = self.tls_clients.get(index) {
+            let (server_name, common_name) =
+                (client.server_name.clone(), client.common_name.clone());
+            let facts = TlsFacts { server_name, common_name };
+            extras.push(Extra::new(Departure::TLS_FACTS, facts.to_bytes()));
         }
         Some(extras)
     }
+}
 
-    /// Takes over what it learns, all of which is understood.
-    pub(super) fn keep_extras(&mut self, index: ConnIndex, extras: &[(u8, Vec<u8>)]) {
-        for extra in extras.iter().filter_map(|(kind, bytes)| Extra::of(*kind, bytes)) {
-            match extra {
-                Extra::Named(named) => self.named.put(index, named),
-                Extra::UniqueId(id) => self.headers.keep_id(index, id),
+/// What extras say, all of which is understood.
+#[derive(Debug, Default)]
+pub(super) struct Extras {
+    pub(super) named: Option<SocketAddr>,
+    pub(super) unique_id: Option<UniqueId>,
+    pub(super) tls_facts: Option<TlsFacts>,
+    /// Sides that speak TLS, and the records that wait to be sent to each.
+    pub(super) secured: BySide<Option<(Moved, Vec<u8>)>>,
+}
+
+impl Extras {
+    /// What these say of a connection of this wiring; `None`: this process cannot take it over.
+    pub(super) fn of(extras: &[Extra], wiring: Wiring) -> Option<Extras> {
+        let mut all = Extras::default();
+        let secured = |bytes| Moved::of(SecuredSide::from_bytes(bytes).ok()?).ok();
+        for Extra { kind, bytes } in extras {
+            match *kind {
+                Departure::ADDRESSES => all.named = Some(address_of(bytes)?),
+                Departure::UNIQUE_ID => {
+                    all.unique_id = Some(UniqueId(bytes[..].try_into().ok()?));
+                }
+                Departure::TLS_FACTS => all.tls_facts = Some(TlsFacts::from_bytes(bytes).ok()?),
+                Departure::CLIENT_SESSION => all.secured[Side::Client] = Some(secured(bytes)?),
+                Departure::SERVER_SESSION if wiring == Wiring::Pair => {
+                    all.secured[Side::Upstream] = Some(secured(bytes)?);
+                }
+                _ => return None,
             }
         }
+        Some(all)
     }
-}
-
-/// One of them.
-enum Extra {
-    Named(SocketAddr),
-    UniqueId(UniqueId),
-}
-
-impl Extra {
-    fn of(kind: u8, bytes: &[u8]) -> Option<Extra> {
-        match kind {
-            Departure::ADDRESSES => address_of(bytes).map(Extra::Named),
-            Departure::UNIQUE_ID => Some(Extra::UniqueId(UniqueId(bytes.try_into().ok()?))),
-            _ => None,
-        }
-    }
-}
-
-/// Whether this process can take all of them over.
-pub(super) fn are_understood(extras: &[(u8, Vec<u8>)]) -> bool {
-    extras.iter().all(|(kind, bytes)| Extra::of(*kind, bytes).is_some())
 }
 
 /// 4 or 16 bytes of the address, and the port behind them, in network order.

@@ -5,12 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
+use zeroize::Zeroize as _;
+
 use super::{Depart, Departures};
-use crate::base::{BySide, ConnIndex, Errno, Millis, Side, Tick};
+use crate::base::{ConnIndex, Errno, Millis, Side, Tick};
 use crate::conn::{Event, Phase, Reason, Wiring};
 use crate::courier::{Flag, Link};
-use crate::ring::{Accepts as _, Buffers as _, Moves as _, Ring};
-use crate::wire::handover::{Batch, Departure, MAX_RECORDS, Message, RECORD_BYTES, Record, Taken};
+use crate::ring::{Accepts as _, Moves as _, Ring};
+use crate::wire::handover::{Batch, Departure, MAX_RECORDS, Message, RECORD_BYTES, Taken};
 use crate::worker::Worker;
 
 /// Connections that may be on their way out at once: what is out of service for a moment.
@@ -27,8 +29,6 @@ const PATIENCE: Duration = Duration::from_millis(500);
 const PASS_EVERY: Duration = Duration::from_millis(50);
 /// Between two looks for answers where nothing else wakes the worker.
 const LOOK_EVERY: Duration = Duration::from_millis(2);
-/// The most bytes in hand that a connection takes along; others go on until they have fewer.
-const IN_HAND_MAX: usize = 96 << 10;
 
 /// The connections that leave a worker.
 #[derive(Debug)]
@@ -227,42 +227,6 @@ impl<R: Ring> Worker<R> {
         }
     }
 
-    /// What a successor learns of a connection; `None`: it cannot go as it is.
-    fn pack(&mut self, index: ConnIndex) -> Option<Departure> {
-        let mut in_hand = BySide([Vec::new(), Vec::new()]);
-        for source in Side::BOTH {
-            if let Some(chunk) = self.lives.entry(index).conn.in_hand(source) {
-                in_hand[source].extend_from_slice(self.ring.bytes(chunk));
-            }
-            self.ring.ahead(index, source, &mut in_hand[source]).ok()?;
-        }
-        let extras = self.extras(index)?;
-        let extra_bytes: usize = extras.iter().map(|(_, bytes)| bytes.len()).sum();
-        if in_hand.0.iter().map(Vec::len).sum::<usize>() + extra_bytes > IN_HAND_MAX {
-            return None;
-        }
-        let entry = self.lives.entry(index);
-        let passport = entry.conn.passport();
-        let bit = |is: bool, bit: u16| if is { bit } else { 0 };
-        let lanes = Side::BOTH.into_iter().filter(|side| passport.finished[*side]);
-        let record = Record {
-            flags: bit(passport.probed, Record::PROBED)
-                | bit(passport.spoke, Record::SPOKE)
-                | bit(passport.server_first, Record::SERVER_ENDED_FIRST),
-            wiring: super::extras::number_of(passport.wiring),
-            lanes: lanes.map(Record::finished).sum(),
-            route: entry.route.0,
-            server: entry.server.map_or(Record::NO_SERVER, |server| server.id().0),
-            slot: index.0,
-            opened_us: entry.opened.0,
-            active_ms: entry.active.begins().0,
-            waits_since_ms: entry.waits_since.begins().0,
-            moved_bytes: passport.moved_bytes,
-            connect_us: entry.connect.took().map_or(0, |took| took.as_micros() as u32),
-        };
-        Some(Departure { record, in_hand, extras })
-    }
-
     /// Sends what is packed, while the successor answers.
     fn send_batches(&mut self, leaving: &mut Leaving<R::Socket>) {
         let is_pass_over = leaving.asked.is_empty() && leaving.lending.is_empty();
@@ -303,7 +267,9 @@ impl<R: Ring> Worker<R> {
         }
         // From here on another process may read them.
         members.iter().for_each(|index| leaving.set_custody(*index, true));
-        match leaving.ways[way].link.send(&message, &sockets) {
+        let sent = leaving.ways[way].link.send(&message, &sockets);
+        message[..].zeroize();
+        match sent {
             Ok(()) => {
                 leaving.numbers = number.wrapping_add(1);
                 leaving.ways[way].unanswered.push_back((number, members));

@@ -6,17 +6,21 @@
 //!
 //! `arriving` has the side that takes: it puts sockets into slots, makes connections of the
 //! records, and says by a flag of each whether it may have bytes of it in hand. `extras` is what
-//! else a successor learns of a connection.
+//! else a successor learns of a connection, `packing` all that goes with its sockets, `brought`
+//! what becomes of that.
 
 mod arriving;
+mod brought;
 mod extras;
 mod leaving;
+mod packing;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32};
 
-use crate::base::{RouteId, ServerId};
+use crate::base::{RouteId, ServerId, Side};
+use crate::conn::Wiring;
 use crate::courier::Link;
 
 pub(super) use arriving::Arriving;
@@ -91,4 +95,9 @@ pub struct Numbers {
     pub routes: HashMap<u16, RouteId>,
     /// Its servers.
     pub servers: HashMap<u16, ServerId>,
+}
+
+/// The side that gets the bytes of another, and the other way round.
+fn sink_of(wiring: Wiring, source: Side) -> Side {
+    if wiring == Wiring::Pair { source.other() } else { source }
 }

@@ -18,6 +18,7 @@ pub(crate) mod manager;
 pub(crate) mod network;
 pub(crate) mod procfs;
 pub(crate) mod screen;
+pub(crate) mod secured;
 pub(crate) mod server;
 pub(crate) mod socket;
 pub(crate) mod stalled;

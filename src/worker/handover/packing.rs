@@ -1,0 +1,55 @@
+//! What goes with the sockets of a connection that leaves: its record, bytes in hand, extras.
+
+use super::sink_of;
+use crate::base::{BySide, ConnIndex, Side};
+use crate::ring::{Buffers as _, Moves as _, Ring};
+use crate::wire::handover::{Departure, MESSAGE_MAX, Record};
+use crate::worker::Worker;
+
+/// The most bytes in hand that a connection takes along; others go on until they have fewer.
+/// A message has room for a record beside them.
+const IN_HAND_MAX: usize = 144 << 10;
+
+const _: () = assert!(IN_HAND_MAX + (1 << 10) < MESSAGE_MAX);
+
+impl<R: Ring> Worker<R> {
+    /// What a successor learns of a connection; `None`: it cannot go as it is.
+    pub(super) fn pack(&mut self, index: ConnIndex) -> Option<Departure> {
+        let mut in_hand = BySide([Vec::new(), Vec::new()]);
+        let wiring = self.lives.entry(index).conn.passport().wiring;
+        for source in Side::BOTH {
+            // Data that is sealed goes with the session.
+            let sealed_bytes = self.ring.waiting_data_bytes(index, sink_of(wiring, source));
+            let chunk = self.lives.entry(index).conn.in_hand(source);
+            if let Some(chunk) = chunk.and_then(|chunk| chunk.after(sealed_bytes)) {
+                in_hand[source].extend_from_slice(self.ring.bytes(chunk));
+            }
+            self.ring.ahead(index, source, &mut in_hand[source]).ok()?;
+        }
+        let extras = self.extras(index)?;
+        let extra_bytes: usize = extras.iter().map(|extra| extra.bytes.len()).sum();
+        if in_hand.0.iter().map(Vec::len).sum::<usize>() + extra_bytes > IN_HAND_MAX {
+            return None;
+        }
+        let entry = self.lives.entry(index);
+        let passport = entry.conn.passport();
+        let bit = |is: bool, bit: u16| if is { bit } else { 0 };
+        let lanes = Side::BOTH.into_iter().filter(|side| passport.finished[*side]);
+        let record = Record {
+            flags: bit(passport.probed, Record::PROBED)
+                | bit(passport.spoke, Record::SPOKE)
+                | bit(passport.server_first, Record::SERVER_ENDED_FIRST),
+            wiring: super::extras::number_of(passport.wiring),
+            lanes: lanes.map(Record::finished).sum(),
+            route: entry.route.0,
+            server: entry.server.map_or(Record::NO_SERVER, |server| server.id().0),
+            slot: index.0,
+            opened_us: entry.opened.0,
+            active_ms: entry.active.begins().0,
+            waits_since_ms: entry.waits_since.begins().0,
+            moved_bytes: passport.moved_bytes,
+            connect_us: entry.connect.took().map_or(0, |took| took.as_micros() as u32),
+        };
+        Some(Departure { record, in_hand, extras })
+    }
+}
