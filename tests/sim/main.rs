@@ -18,6 +18,7 @@ mod fault;
 mod forwarding;
 mod gates;
 mod guards;
+mod handover;
 mod heading;
 mod held;
 mod hellos;
@@ -77,6 +78,12 @@ fn failure(seed: u64, message: &str) -> String {
 #[test]
 fn one_seed_with_a_trace_when_asked_for() {
     let Some(seed) = from_environment("SIM_SEED") else { return };
+    if handover::are_drawn(seed) {
+        match handover::run(seed, Mutation::None, true) {
+            Ok(report) => return println!("seed {seed} holds: {report:?}"),
+            Err(message) => panic!("{}", failure(seed, &message)),
+        }
+    }
     match run(seed, Mutation::None, true) {
         Ok(report) => println!("seed {seed} holds: {report:?}"),
         Err(message) => panic!("{}", failure(seed, &message)),
@@ -85,6 +92,14 @@ fn one_seed_with_a_trace_when_asked_for() {
 
 /// Runs these seeds on all cores, and says how long that took. A run that fails fails all.
 fn sweep(seeds: Range<u64>, note: impl Fn(Report) + Sync) -> Duration {
+    sweep_by(seeds, |seed| run(seed, Mutation::None, false), note)
+}
+
+fn sweep_by<R>(
+    seeds: Range<u64>,
+    run: impl Fn(u64) -> Result<R, String> + Sync,
+    note: impl Fn(R) + Sync,
+) -> Duration {
     let next = AtomicU64::new(seeds.start);
     let failures = Mutex::new(Vec::new());
     let began = Instant::now();
@@ -97,7 +112,7 @@ fn sweep(seeds: Range<u64>, note: impl Fn(Report) + Sync) -> Duration {
                     if seed >= seeds.end || failures.lock().unwrap().len() >= 20 {
                         return;
                     }
-                    match run(seed, Mutation::None, false) {
+                    match run(seed) {
                         Ok(report) => note(report),
                         Err(message) => failures.lock().unwrap().push((seed, message)),
                     }
@@ -166,6 +181,15 @@ fn every_seed_of_tls_keeps_the_books_and_everything_happens() {
     let seeds = from_environment("SIM_TLS_SEEDS").unwrap_or(TLS_SEEDS);
     let seeds = secure::SEEDS..secure::SEEDS + seeds;
     sweep_until_seen(seeds, &Seen::ALL, |report| report.seen);
+}
+
+/// Seeds of runs in which connections go to another process, where all run.
+const HANDOVER_SEEDS: u64 = 1000;
+
+#[test]
+fn every_seed_of_a_handover_keeps_the_books_and_everything_happens() {
+    let seeds = from_environment("SIM_HANDOVER_SEEDS").unwrap_or(HANDOVER_SEEDS);
+    handover::sweep(handover::SEEDS..handover::SEEDS + seeds);
 }
 
 /// Seeds of runs in which clients speak PostgreSQL, where all run.

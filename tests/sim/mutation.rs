@@ -150,6 +150,30 @@ pub enum Mutation {
     LeaksPermit,
     /// Connections per server come home (broken by the run, not here).
     LeaksServer,
+    /// A successor says that bytes may be in hand before it asks for any.
+    FlagsNever,
+    /// A takeback ends whom the successor had bytes of.
+    ResumesInHand,
+    /// A slot's flag is its connection's own, not an earlier one's.
+    KeepsFlag,
+    /// A predecessor lets go of whom has ended in the successor.
+    HidesEnded,
+    /// Whom a successor refuses stays where it is.
+    TakesAll,
+    /// References to sockets come home.
+    LeaksSocket,
+    /// One process at a time reads a socket: the successor lives on at a takeback.
+    TwoReaders,
+    /// A connection has one permit: one of the predecessor's is counted twice.
+    CountsTwice,
+    /// What was received ahead goes along.
+    LosesAhead,
+    /// A lent socket's completion is not lost.
+    DropsLent,
+    /// What a departed connection's slot is closed by is no end for its peer.
+    ForgetShuts,
+    /// A ring takes nothing more of a socket that it has lent.
+    ReadsOn,
 }
 
 impl Mutation {
@@ -302,6 +326,17 @@ impl Mutation {
             Mutation::DropsCloseNotify => "without close_notify",
             Mutation::LeaksPermit => "permits did not come home",
             Mutation::LeaksServer => "connections did not come home",
+            Mutation::FlagsNever => "says idle",
+            Mutation::ResumesInHand | Mutation::LosesAhead => "is not byte",
+            Mutation::KeepsFlag => "connection",
+            Mutation::HidesEnded => "connection",
+            Mutation::TakesAll => "connections end with the predecessor",
+            Mutation::LeaksSocket => "it leaks",
+            Mutation::TwoReaders => "two processes use",
+            Mutation::CountsTwice => "permits",
+            Mutation::DropsLent => "still",
+            Mutation::ForgetShuts => "clean end",
+            Mutation::ReadsOn => "is not byte",
         }
     }
 }
