@@ -145,7 +145,7 @@ impl Connection {
     pub(super) fn gone(&mut self, actions: &mut Actions) {
         if self.phase == Phase::Departed {
             self.marks.set(Mark::AsksAddresses, false);
-            self.end(self.reason, BySide([false; 2]), actions);
+            self.end(Reason::EndedWithSuccessor, BySide([false; 2]), actions);
         }
     }
 

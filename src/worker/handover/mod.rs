@@ -2,7 +2,7 @@
 //!
 //! `leaving` has the side that gives: it asks connections to depart, lends both their sockets, and
 //! sends them in batches with a record each. It keeps its slots until the successor stands on its
-//! own (custody), so that at any failure it takes back what nobody else has in hand.
+//! own (custody), so that at any failure it takes back what nobody else has in hand (`takeback`).
 //!
 //! `arriving` has the side that takes: it puts sockets into slots, makes connections of the
 //! records, and says by a flag of each whether it may have bytes of it in hand. `extras` is what
@@ -11,6 +11,7 @@
 mod arriving;
 mod extras;
 mod leaving;
+mod takeback;
 
 use std::collections::HashMap;
 use std::sync::Arc;
