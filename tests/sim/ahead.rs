@@ -48,7 +48,6 @@ impl Ahead {
         (self.armed, self.pieces) = (armed, pieces);
     }
 
-
     /// What poll(2) would have said before the first piece was taken, if there is one.
     pub fn bits(&self) -> Option<u32> {
         let (result, _) = self.pieces.front()?;

@@ -98,7 +98,12 @@ impl Run {
                 held + elsewhere[number] <= leased,
                 "{held} clients and credits of process {number} on {leased} permits"
             );
-            all.extend(ring.slots[Side::Client as usize].iter().flatten());
+            let is_over = |slot: usize| {
+                let handing = self.handing.as_ref().filter(|one| one.predecessor == *number);
+                handing.is_some_and(|one| one.flags.of(slot as u32) == Flag::Ended)
+            };
+            let slots = ring.slots[Side::Client as usize].iter().enumerate();
+            all.extend(slots.filter(|(slot, _)| !is_over(*slot)).filter_map(|(_, client)| *client));
         }
         assert!(all.len() as u32 <= limit, "{} connections, {limit} may be", all.len());
     }

@@ -57,6 +57,7 @@ enum ToSuccessor {
 enum ToPredecessor {
     Switched,
     Committed,
+    Refuse,
 }
 
 /// A handover under way.
@@ -151,6 +152,7 @@ impl Run {
         let numbers = Arc::new(self.numbers(successor, upgrade.lacks));
         let owner = &self.processes[&self.owner];
         if matches!(upgrade.fate, Fate::Drains) {
+            self.is_stopped_early = true;
             self.drain();
         }
         self.processes[&successor].order(Order::Arrive(Box::new(Arrive {
@@ -257,7 +259,7 @@ impl Run {
     }
 
     fn stop(&mut self) {
-        self.stopped = true;
+        (self.stopped, self.is_stopped_early) = (true, true);
         self.processes[&self.owner].order(Order::Stop);
     }
 
@@ -268,6 +270,11 @@ impl Run {
             self.take_back(handing, "it died");
         }
         let departures = handing.departures.clone();
+        let is_cut = departures.is_cut_off.load(Relaxed);
+        let refuses = handing.to_predecessor.contains(&ToPredecessor::Refuse);
+        if handing.step != Step::TakingBack && (is_cut || refuses) {
+            self.take_back(handing, "a way is cut");
+        }
         let Upgrade { rest, probation, .. } = handing.upgrade;
         match handing.step {
             Step::Moving if departures.passes.load(Relaxed) >= PASSES => {
@@ -290,14 +297,13 @@ impl Run {
                 handing.tell_left();
                 self.enter(handing, Step::Proving);
             }
-            Step::Resting if for_millis > rest && handing.left() > 0 => {
+            Step::Resting if for_millis > rest => {
                 self.seen.note(Sight::RestEnded);
                 self.processes[&self.owner].order(Order::EndRest(END_REST));
                 self.enter(handing, Step::Ending);
             }
-            Step::Resting if for_millis > rest => self.enter(handing, Step::Proving),
             Step::Ending if for_millis > 2 * END_REST.as_millis() as u64 => {
-                self.enter(handing, Step::Proving);
+                self.take_back(handing, "connections neither move nor end");
             }
             Step::Resting | Step::Ending => handing.tell_left(),
             Step::Proving if for_millis > probation => {
@@ -357,6 +363,9 @@ impl Run {
         let process = &self.processes[&handing.successor];
         if self.random.percent(50) || process.paused_until > self.now() {
             return;
+        }
+        if handing.arrivals.is_cut_off.load(Relaxed) && handing.step != Step::Orphaned {
+            handing.to_predecessor.push_back(ToPredecessor::Refuse);
         }
         match handing.to_successor.pop_front() {
             Some(ToSuccessor::Switch(left)) => {

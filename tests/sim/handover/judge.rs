@@ -5,6 +5,7 @@ use portcullis::conn::{Reason, Wiring};
 use super::run::Run;
 use super::seen::{Report, Sight};
 use crate::ends::End;
+use crate::link::Link;
 use crate::oracle::{self, Cut};
 
 impl Run {
@@ -57,17 +58,27 @@ impl Run {
         self.past.values().filter_map(|past| past.ends.of(client)).collect()
     }
 
+    /// The last bytes before a reset may have been cut off by an end from outside.
+    fn ends_early(&self) -> bool {
+        let timeouts = &self.plan.scenario.timeouts;
+        let is_timed = timeouts.idle.or(timeouts.half_close).or(timeouts.max_lifetime).is_some();
+        is_timed || self.is_stopped_early || self.seen.has(Sight::RestEnded)
+    }
+
     fn judge_client(&self, client: usize, listener: usize) {
         let link = &self.shared.links[client];
         let name = format!("client {client}");
         assert!(link.closed, "{name} was accepted and neither served nor reset");
         let ends = self.ends_of(client);
         let outside = self.books.touched.contains(&client)
-            || ends.iter().any(|end| {
-                end.is_from_outside() || end.reason == Reason::LostWithSuccessor
-            });
+            || ends.iter().any(|end| end.is_from_outside());
         if self.books.cut.contains(&client) {
             return;
+        }
+        if ends.iter().any(|end| end.reason == Reason::LostWithSuccessor) {
+            let server = self.shared.joined.get(&client).copied();
+            let links = [Some(client), server].into_iter().flatten();
+            return links.for_each(|link| judge_lost(&name, &self.shared.links[link]));
         }
         assert!(!ends.is_empty(), "{name} has no end in its slot");
         let is_before_join = ends.iter().any(|end| end.is_before_join());
@@ -78,7 +89,7 @@ impl Run {
                 Some(&server) => {
                     let name = format!("{name} with server link {server}");
                     let server = &self.shared.links[server];
-                    let given_up = link.given_up || server.given_up;
+                    let given_up = link.given_up || server.given_up || self.ends_early();
                     let cut = if given_up && !outside { Cut::LastBytes } else { cut };
                     oracle::judge_direction(&format!("{name}, up"), link, server, cut);
                     oracle::judge_direction(&format!("{name}, down"), server, link, cut);
@@ -93,4 +104,10 @@ impl Run {
             Wiring::Hold => oracle::judge_told(&name, link),
         }
     }
+}
+
+/// Both streams of what was lost are cut, unless they had ended before.
+fn judge_lost(name: &str, link: &Link) {
+    let had_ended = link.is_shut() || link.peer_aborted;
+    assert!(had_ended || link.was_reset, "{name} was lost, and that looks like a FIN");
 }

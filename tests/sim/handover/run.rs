@@ -86,6 +86,8 @@ pub struct Run {
     pub seen: Seen,
     calm: bool,
     pub stopped: bool,
+    /// And not because all had left.
+    pub is_stopped_early: bool,
     pub turns: u64,
 }
 
@@ -119,6 +121,7 @@ impl Run {
             seen: Seen::default(),
             calm: false,
             stopped: false,
+            is_stopped_early: false,
             turns: 0,
             plan,
         };
