@@ -1,6 +1,6 @@
 //! Departures: connections go to the workers of a successor, a batch at a time.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -43,7 +43,7 @@ pub(in crate::worker) struct Leaving<S> {
     cursor: u32,
     next_pass: Millis,
     /// Asked, and not departed: until when they may take.
-    pub(super) asked: HashMap<ConnIndex, Millis>,
+    pub(super) asked: BTreeMap<ConnIndex, Millis>,
     /// Sockets that are being lent, so many of each.
     pub(super) lending: HashMap<ConnIndex, u8>,
     /// Lent, and not sent.
@@ -93,7 +93,7 @@ impl<S> Leaving<S> {
             departures,
             cursor: 0,
             next_pass: now,
-            asked: HashMap::new(),
+            asked: BTreeMap::new(),
             lending: HashMap::new(),
             packed: VecDeque::new(),
             custody: vec![0; slots.div_ceil(64) as usize],

@@ -15,6 +15,7 @@ mod takeback;
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, AtomicU32};
 
 use crate::base::{RouteId, ServerId};
@@ -32,6 +33,14 @@ pub struct Depart<S> {
     pub flags_at: u64,
     /// Where the worker says how far it is.
     pub departures: Arc<Departures>,
+}
+
+impl<S> Depart<S> {
+    /// The worker leaves already: nothing goes, and nothing is to be taken back.
+    pub(super) fn refuse(self) {
+        self.departures.is_cut_off.store(true, Relaxed);
+        self.departures.is_taken_back.store(true, Relaxed);
+    }
 }
 
 /// How far the departures of a worker are. The worker writes, the control plane reads.
