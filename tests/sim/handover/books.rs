@@ -39,6 +39,18 @@ impl Run {
         self.processes.iter_mut().map(|(number, process)| (*number, &*process.ring()))
     }
 
+    fn two(&mut self, one: usize, other: usize) -> [&mut Process; 2] {
+        let mut both = [None, None];
+        for (number, process) in &mut self.processes {
+            if *number == one {
+                both[0] = Some(process);
+            } else if *number == other {
+                both[1] = Some(process);
+            }
+        }
+        both.map(|process| process.expect("both live"))
+    }
+
     /// One process at most has anything in flight on a socket, but to empty its slot.
     fn check_readers(&mut self) {
         let mut users: BTreeMap<usize, (usize, OpKind)> = BTreeMap::new();
@@ -165,10 +177,12 @@ impl Run {
     /// The predecessor is about to leave: whatever it has lives on, or has ended, in the successor.
     pub fn check_left(&mut self, handing: &Handing) {
         let (predecessor, successor) = (handing.predecessor, handing.successor);
-        let successors = self.processes.get_mut(&successor).expect("it lives").ring();
+        let [successors, _] = self.two(successor, predecessor);
+        let successors = successors.ring();
         let clients: BTreeSet<usize> =
             successors.slots[Side::Client as usize].iter().flatten().copied().collect();
-        let process = self.processes.get_mut(&predecessor).expect("it lives");
+        let [successors, process] = self.two(successor, predecessor);
+        let successors = successors.ring();
         let (mut moved, mut left) = (0, Vec::new());
         for (slot, client) in process.ring().slots[Side::Client as usize].clone().iter().enumerate()
         {
@@ -177,6 +191,8 @@ impl Run {
             match handing.flags.of(slot as u32) {
                 _ if clients.contains(client) => moved += 1,
                 Flag::Ended => {}
+                // It empties its slots just now.
+                _ if successors.ends.of(*client).is_some() => {}
                 _ => left.push((slot, *client, phase)),
             }
         }
@@ -200,6 +216,7 @@ fn slot_of(ring: &SimRing, client: usize) -> Option<ConnIndex> {
 /// Adoptions that the worker has not heard of.
 fn unseen(ring: &SimRing) -> u32 {
     let posted = ring.posted.iter().chain(&ring.out);
-    let is_one = |completion: &Completion| matches!(completion, Completion::Adopted { result: Ok(_), .. });
+    let is_one =
+        |completion: &Completion| matches!(completion, Completion::Adopted { result: Ok(_), .. });
     posted.filter(|posted| is_one(&posted.completion)).count() as u32
 }

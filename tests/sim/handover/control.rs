@@ -331,8 +331,7 @@ impl Run {
 
     fn take_back(&mut self, handing: &mut Handing, because: &str) {
         self.say(|| format!("taken back: {because}"));
-        if self.processes.contains_key(&handing.successor)
-            && self.mutation != Mutation::TwoReaders
+        if self.processes.contains_key(&handing.successor) && self.mutation != Mutation::TwoReaders
         {
             self.take_snapshot(handing);
             self.end(handing.successor, true);

@@ -29,6 +29,8 @@ impl Run {
             assert_eq!(count, 0, "link {index} is held by {count}: it leaks");
         }
         self.judge_counts();
+        // What a lane has starved of is not known any more once it was asked to depart.
+        self.shared.links.iter_mut().for_each(|link| link.waits = false);
         for (client, listener) in self.shared.origin.clone() {
             self.judge_client(client, listener);
         }
@@ -70,8 +72,8 @@ impl Run {
         let name = format!("client {client}");
         assert!(link.closed, "{name} was accepted and neither served nor reset");
         let ends = self.ends_of(client);
-        let outside = self.books.touched.contains(&client)
-            || ends.iter().any(|end| end.is_from_outside());
+        let outside =
+            self.books.touched.contains(&client) || ends.iter().any(|end| end.is_from_outside());
         if self.books.cut.contains(&client) {
             return;
         }

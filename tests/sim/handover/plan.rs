@@ -133,7 +133,12 @@ fn scenario(seed: u64) -> Scenario {
     timeouts.queue = Duration::from_secs(10);
     let places = scenario.wirings.len();
     Scenario {
-        shape: Shape { slots, holders: 0, parts: scenario.shape.parts.min(slots), ..scenario.shape },
+        shape: Shape {
+            slots,
+            holders: 0,
+            parts: scenario.shape.parts.min(slots),
+            ..scenario.shape
+        },
         workers: 1,
         quotas: vec![None; places],
         at_limit: if random.percent(15) { AtLimit::Reset } else { AtLimit::Queue },
