@@ -10,7 +10,7 @@ use super::{Arrivals, Arrive, Numbers};
 use crate::base::{
     BySide, Chunk, ConnIndex, Errno, Micros, Millis, OpKind, RouteId, ServerId, Side, Tick,
 };
-use crate::conn::{Connection, Passport, Wiring};
+use crate::conn::{Connection, Passport, Phase, Wiring};
 use crate::courier::{Flag, Link};
 use crate::ring::{Buffers as _, Moves as _, Ring};
 use crate::upstream::Tried;
@@ -34,6 +34,8 @@ pub(in crate::worker) struct Arriving<S> {
     /// By key: what is being put into slots.
     coming: HashMap<u32, Coming>,
     keys: u32,
+    /// What is in slots whose last connection has not been heard of to be gone: rare.
+    behind: HashMap<ConnIndex, Coming>,
     /// What has come, and where it was.
     custody: HashMap<ConnIndex, Custody>,
     /// Nobody can take anything back any more.
@@ -105,6 +107,7 @@ impl<S> Arriving<S> {
             arrivals,
             coming: HashMap::new(),
             keys: 0,
+            behind: HashMap::new(),
             custody: HashMap::new(),
             keeps: false,
         }
@@ -118,7 +121,8 @@ impl<S> Arriving<S> {
 
     /// Nothing comes any more.
     fn is_over(&self) -> bool {
-        self.keeps && self.coming.is_empty() && self.ways.iter().all(|way| way.is_cut)
+        let is_empty = self.coming.is_empty() && self.behind.is_empty();
+        self.keeps && is_empty && self.ways.iter().all(|way| way.is_cut)
     }
 
     /// When it is to go on even if nothing completes.
@@ -288,20 +292,35 @@ impl<R: Ring> Worker<R> {
         if let Some(coming) = arriving.coming.remove(&key) {
             let Coming { way, number, place, .. } = coming;
             match result {
+                // The slot's close was carried out, but this overtook its completion.
+                Ok(index) if self.lives.entry(index).conn.phase() != Phase::Vacant => {
+                    let other = arriving.behind.insert(index, coming);
+                    assert!(other.is_none(), "two connections in slot {}", index.0);
+                }
                 Ok(index) => self.arrive(&mut arriving, index, coming),
                 Err(_) => {
                     let chunks = coming.chunks.0.into_iter().flatten();
                     chunks.for_each(|chunk| self.ring.release(chunk.buffer));
+                    arriving.answer(way, number, place, false);
                 }
             }
-            arriving.answer(way, number, place, result.is_ok());
+        }
+        self.arriving = Some(arriving);
+    }
+
+    /// A slot's connection is gone: one that has come for it already goes on there.
+    pub(in crate::worker) fn arrive_behind(&mut self, index: ConnIndex) {
+        let Some(mut arriving) = self.arriving.take() else { return };
+        if let Some(coming) = arriving.behind.remove(&index) {
+            self.arrive(&mut arriving, index, coming);
         }
         self.arriving = Some(arriving);
     }
 
     /// A connection goes on here.
     fn arrive(&mut self, arriving: &mut Arriving<R::Socket>, index: ConnIndex, coming: Coming) {
-        let Coming { way, record, chunks, extras, route, server, wiring, .. } = coming;
+        let Coming { way, number, place, record, chunks, extras, route, server, wiring } = coming;
+        arriving.answer(way, number, place, true);
         self.lives.begin();
         self.routes.arrive(route, server);
         self.admission.arrived(&self.routes.line(route).listener);
