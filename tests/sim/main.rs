@@ -206,6 +206,8 @@ fn every_seed_of_postgresql_keeps_the_books_and_everything_happens() {
 fn a_seed_means_the_same_run_every_time() {
     for seed in 0..20 {
         assert_eq!(run(seed, Mutation::None, false), run(seed, Mutation::None, false));
+        let again = || handover::run(handover::SEEDS | seed, Mutation::None, false);
+        assert_eq!(again(), again());
         for apart in [secure::SEEDS, postgres::SEEDS] {
             let seed = apart | seed;
             assert_eq!(run(seed, Mutation::None, false), run(seed, Mutation::None, false));
@@ -225,12 +227,27 @@ fn the_oracle_notices_every_mutant_of_tls() {
     assert!(escaped.is_empty(), "mutants that nobody noticed: {escaped:?}");
 }
 
+#[test]
+fn the_oracle_notices_every_mutant_of_handovers() {
+    let run = |seed, mutation| handover::run(seed, mutation, false);
+    let escaped = escaped_by(run, &Mutation::OF_HANDOVERS, handover::SEEDS, HANDOVER_SEEDS);
+    assert!(escaped.is_empty(), "mutants that nobody noticed: {escaped:?}");
+}
+
 /// Those of these mutants that no seed from this one on shows.
 fn escaped(mutants: &[Mutation], first: u64) -> Vec<Mutation> {
+    escaped_by(|seed, mutation| run(seed, mutation, false), mutants, first, SEEDS)
+}
+
+fn escaped_by<R>(
+    run: impl Fn(u64, Mutation) -> Result<R, String>,
+    mutants: &[Mutation],
+    first: u64,
+    seeds: u64,
+) -> Vec<Mutation> {
     let is_escaped = |mutation: &Mutation| {
-        let caught = (first..first + SEEDS).find(|&seed| {
-            run(seed, *mutation, false).is_err_and(|message| message.contains(mutation.symptom()))
-        });
+        let is_its = |message: String| message.contains(mutation.symptom());
+        let caught = (first..first + seeds).find(|&seed| run(seed, *mutation).is_err_and(is_its));
         println!("{mutation:?}: {caught:?}");
         caught.is_none()
     };

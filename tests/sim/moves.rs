@@ -66,6 +66,8 @@ pub struct Moving {
     /// Adoptions, in the order of their calls, and clients' slots that were kept for one.
     adoptions: BTreeMap<u64, Adoption>,
     kept: BTreeMap<u32, u32>,
+    /// Receives that go on do so on a socket that is lent: a mutant's.
+    pub reads_on: bool,
     /// In how many of a hundred the kernel refuses.
     pub refuses: u64,
     /// Chance of its own, so that a run without any of this means what it meant before.
@@ -78,6 +80,7 @@ impl Moving {
             lent: BTreeMap::new(),
             adoptions: BTreeMap::new(),
             kept: BTreeMap::new(),
+            reads_on: false,
             refuses: 0,
             random: Random::new(0),
         }
@@ -144,7 +147,9 @@ impl SimRing {
 
     /// Carries a lend out: receives that go on end first.
     pub fn run_lend(&mut self, conn: ConnIndex, side: Side) {
-        self.stop_ahead(conn, side);
+        if !self.moving.reads_on {
+            self.stop_ahead(conn, side);
+        }
         let link = self.link_at(conn, side).expect("nothing closes what is being lent");
         let result = if self.refuses() { Err(Errno::EMFILE) } else { Ok(()) };
         let reference = Reference { link, held: self.links[link].holds.held.clone() };

@@ -170,8 +170,10 @@ pub enum Mutation {
     LosesAhead,
     /// A lent socket's completion is not lost.
     DropsLent,
-    /// What a departed connection's slot is closed by is no end for its peer.
-    ForgetShuts,
+    /// A lent socket goes on: its ring sends no end.
+    ShutsLent,
+    /// A peer is not reset for what its connection's other process has.
+    SkipsForget,
     /// A ring takes nothing more of a socket that it has lent.
     ReadsOn,
 }
@@ -183,6 +185,23 @@ impl Mutation {
         Mutation::ForgetsTlsOut,
         Mutation::DropsCloseNotify,
         Mutation::ForgetsGathered,
+    ];
+
+    /// What the runs with handovers must show.
+    pub const OF_HANDOVERS: [Mutation; 13] = [
+        Mutation::FlagsNever,
+        Mutation::ResumesInHand,
+        Mutation::KeepsFlag,
+        Mutation::HidesEnded,
+        Mutation::TakesAll,
+        Mutation::LeaksSocket,
+        Mutation::TwoReaders,
+        Mutation::CountsTwice,
+        Mutation::LosesAhead,
+        Mutation::DropsLent,
+        Mutation::ShutsLent,
+        Mutation::SkipsForget,
+        Mutation::ReadsOn,
     ];
 
     /// Everything that the oracle must notice.
@@ -328,14 +347,15 @@ impl Mutation {
             Mutation::LeaksServer => "connections did not come home",
             Mutation::FlagsNever => "says idle",
             Mutation::ResumesInHand | Mutation::LosesAhead => "is not byte",
-            Mutation::KeepsFlag => "connection",
-            Mutation::HidesEnded => "connection",
+            Mutation::KeepsFlag => "says ended",
+            Mutation::HidesEnded => "is kept for who ended",
             Mutation::TakesAll => "connections end with the predecessor",
             Mutation::LeaksSocket => "it leaks",
             Mutation::TwoReaders => "two processes use",
             Mutation::CountsTwice => "permits",
-            Mutation::DropsLent => "still",
-            Mutation::ForgetShuts => "clean end",
+            Mutation::DropsLent => "not taken back",
+            Mutation::ShutsLent => "clean end",
+            Mutation::SkipsForget => "from nowhere",
             Mutation::ReadsOn => "is not byte",
         }
     }

@@ -8,9 +8,13 @@ use portcullis::courier::Flag;
 use portcullis::ring::Completion;
 
 use super::control::Handing;
+use super::plan::Step;
 use super::run::{Process, Run};
 use super::seen::Sight;
 use crate::ring::SimRing;
+
+/// Turns of the successor until its predecessor has let go of whom has ended there.
+const MOST_ENDED_TURNS: u64 = 100;
 
 /// What is known of connections that moved.
 #[derive(Debug, Default)]
@@ -24,13 +28,16 @@ pub struct Books {
 }
 
 impl Run {
-    /// A worker has turned.
-    pub fn check(&mut self) {
+    /// The worker of a process has turned.
+    pub fn check(&mut self, turned: usize) {
         self.check_readers();
         self.check_slots();
         self.check_permits();
-        if let Some(handing) = self.handing.take() {
+        if let Some(mut handing) = self.handing.take() {
             self.check_flags(&handing);
+            if turned == handing.successor {
+                self.check_ended(&mut handing);
+            }
             self.handing = Some(handing);
         }
     }
@@ -131,7 +138,11 @@ impl Run {
         let lent = lent_by(process, handing);
         let ring = self.processes.get_mut(&successor).expect("it lives").ring();
         for (client, (slot, flag)) in lent {
-            let Some(conn) = slot_of(ring, client).filter(|_| flag == Flag::Idle) else { continue };
+            let Some(conn) = slot_of(ring, client) else { continue };
+            assert!(flag != Flag::Ended, "the flag of slot {slot} says ended, and it lives");
+            if flag != Flag::Idle {
+                continue;
+            }
             let brings = |kind| matches!(kind, OpKind::Receive | OpKind::Splice | OpKind::Send);
             let busy = ring.ops.iter().find(|op| op.token.conn == conn && brings(op.token.kind));
             assert!(busy.is_none(), "the flag of slot {slot} says idle, and in flight is {busy:?}");
@@ -143,6 +154,25 @@ impl Run {
         }
     }
 
+    /// The predecessor lets go of whom has ended in the successor.
+    fn check_ended(&mut self, handing: &mut Handing) {
+        let Some(process) = self.processes.get_mut(&handing.predecessor) else { return };
+        if handing.step == Step::TakingBack {
+            return;
+        }
+        let mut lent = lent_by(process, handing);
+        let ends = &self.processes.get_mut(&handing.successor).expect("it turned").ring().ends;
+        lent.retain(|client, _| ends.of(*client).is_some());
+        handing.turned += 1;
+        let turned = handing.turned;
+        handing.ended.retain(|client, _| lent.contains_key(client));
+        for (client, (slot, _)) in lent.iter().filter(|(_, (_, flag))| *flag == Flag::Ended) {
+            let since = *handing.ended.entry(*client).or_insert(turned);
+            let is_late = turned > since + MOST_ENDED_TURNS;
+            assert!(!is_late, "slot {slot} is kept for who ended {MOST_ENDED_TURNS} turns ago");
+        }
+    }
+
     /// The successor is about to be ended: who may be lost with it, and who is cut.
     pub fn take_snapshot(&mut self, handing: &Handing) {
         let (predecessor, successor) = (handing.predecessor, handing.successor);
@@ -150,9 +180,12 @@ impl Run {
         let lent = lent_by(process, handing);
         let ring = self.processes.get_mut(&successor).expect("it lives").ring();
         for (client, (_, flag)) in &lent {
+            if *flag == Flag::InHand {
+                self.books.may_be_lost.insert(*client);
+            }
             let Some(conn) = slot_of(ring, *client) else { continue };
             match flag {
-                Flag::InHand => _ = self.books.may_be_lost.insert(*client),
+                Flag::InHand => {}
                 Flag::Idle => self.seen.note(Sight::TakenBack),
                 Flag::Ended => {}
             }

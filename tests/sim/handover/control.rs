@@ -1,6 +1,6 @@
 //! What the control planes of both processes tell their workers, and each other.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -81,6 +81,9 @@ pub struct Handing {
     /// What the successor has heard of that, once its doors are open.
     pub elsewhere: u32,
     pub is_open: bool,
+    /// How often the successor has turned; by client: since which turn the flag says ended.
+    pub turned: u64,
+    pub ended: BTreeMap<usize, u64>,
     /// The fate has come.
     is_fated: bool,
     /// The gateway is to end when all is taken back.
@@ -179,6 +182,8 @@ impl Run {
             told_left: 0,
             elsewhere: 0,
             is_open: false,
+            turned: 0,
+            ended: BTreeMap::new(),
             is_fated: false,
             stops: false,
             upgrade,
@@ -277,11 +282,16 @@ impl Run {
         }
         let Upgrade { rest, probation, .. } = handing.upgrade;
         match handing.step {
-            Step::Moving if departures.passes.load(Relaxed) >= PASSES => {
+            Step::Moving
+                if departures.passes.load(Relaxed) >= PASSES
+                    && for_millis >= handing.upgrade.passes =>
+            {
                 self.processes[&self.owner].order(Order::ShutDoors);
                 self.enter(handing, Step::Shutting);
             }
-            Step::Moving if for_millis > rest => self.take_back(handing, "not all asked in time"),
+            Step::Moving if for_millis > rest + handing.upgrade.passes => {
+                self.take_back(handing, "not all asked in time")
+            }
             Step::Shutting if departures.is_shut.load(Relaxed) => {
                 handing.told_left = handing.left();
                 handing.to_successor.push_back(ToSuccessor::Switch(handing.told_left));

@@ -76,6 +76,8 @@ pub enum Fate {
 pub struct Upgrade {
     /// How long after the last one it begins.
     pub after: u64,
+    /// How long passes over many connections would take, at least.
+    pub passes: u64,
     /// How long what cannot go is tried again, and how long the successor is on probation.
     pub rest: u64,
     pub probation: u64,
@@ -195,6 +197,7 @@ fn upgrade(random: &mut Random, own: &Shape) -> Upgrade {
     let lacks = [some(&[0, 0, 1]) > 0, some(&[0, 0, 1]) > 0];
     Upgrade {
         after: random.pick(&[0, 20, 100, 400, 1500]),
+        passes: random.pick(&[0, 0, 0, 500, 2000]),
         rest: random.pick(&[300, 2000, 8000]),
         probation: random.pick(&[0, 50, 600]),
         fate,

@@ -221,7 +221,7 @@ impl Run {
                 continue;
             };
             self.turn(number);
-            self.check();
+            self.check(number);
         }
     }
 
