@@ -347,7 +347,7 @@ impl<R: Ring> Worker<R> {
             probed: record.flags & Record::PROBED != 0,
             server_first: record.flags & Record::SERVER_ENDED_FIRST != 0,
         };
-        let brought = chunks.0.iter().any(Option::is_some);
+        let brought = wiring != Wiring::Discard && chunks.0.iter().any(Option::is_some);
         let custody = Custody { way, slot: record.slot, flag: Flag::Idle, brought };
         if !arriving.keeps {
             arriving.custody.insert(index, custody);
@@ -358,6 +358,10 @@ impl<R: Ring> Worker<R> {
         let asks_addresses = self.plan.settings.asks_addresses();
         let (conn, actions) = Connection::arrived(passport, chunks, asks_addresses);
         self.lives.entry(index).conn = conn;
+        if actions.moved {
+            let server = self.lives.entry(index).server;
+            self.count_bytes(route, server, actions.delivered_bytes);
+        }
         for action in actions.list {
             self.perform(index, action);
         }
