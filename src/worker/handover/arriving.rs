@@ -366,6 +366,7 @@ impl<R: Ring> Worker<R> {
             self.perform(index, action);
         }
         self.set_timer(index);
+        self.errands.arrived(index);
     }
 
     /// Before it asks for bytes of a connection that another process could take back, the worker

@@ -227,7 +227,7 @@ impl<R: Ring> Worker<R> {
             (Some(departure), Some(leaving)) => {
                 leaving.packed.push_back(Packed { index, departure, sockets });
             }
-            _ => self.apply(index, Event::Stay),
+            _ => self.stay(index),
         }
     }
 
@@ -382,7 +382,7 @@ impl<R: Ring> Worker<R> {
             }
             leaving.departures.refused.fetch_add(1, Relaxed);
             leaving.set_custody(index, false);
-            self.apply(index, Event::Stay);
+            self.stay(index);
         }
     }
 

@@ -26,6 +26,13 @@ impl EndedThere {
 }
 
 impl<R: Ring> Worker<R> {
+    /// A connection that was departed goes on here.
+    pub(super) fn stay(&mut self, index: ConnIndex) {
+        self.apply(index, Event::Stay);
+        // A stop or a drain that came meanwhile has passed it by.
+        self.errands.arrived(index);
+    }
+
     /// A connection that was asked to depart has ended, or goes on.
     pub(in crate::worker) fn forget_departure(&mut self, index: ConnIndex) -> bool {
         let Some(leaving) = &mut self.leaving else { return false };
@@ -70,7 +77,7 @@ impl<R: Ring> Worker<R> {
                     // Bytes may have moved in the successor until now.
                     let now = Tick::not_before(self.time.now());
                     self.lives.entry(index).active = now;
-                    self.apply(index, Event::Stay);
+                    self.stay(index);
                 }
             }
         }
