@@ -42,6 +42,11 @@ impl Before {
     pub fn new(since: u64) -> Before {
         Before { since }
     }
+
+    /// When the last handover was over.
+    pub fn since(&self) -> u64 {
+        self.since
+    }
 }
 
 /// What the predecessor says to the successor.

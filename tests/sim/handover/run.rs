@@ -17,6 +17,7 @@ use super::seen::{Report, Seen};
 use super::shared::Shared;
 use crate::accepts::Listener;
 use crate::ends::Ends;
+use crate::fault::Fault;
 use crate::moves::SimOrder;
 use crate::mutant::Mutant;
 use crate::mutation::Mutation;
@@ -33,6 +34,8 @@ use crate::world::World;
 const MOST_TURNS: u64 = 60_000;
 /// How long a worker sleeps at most: the other one is to turn as well.
 const LONGEST_NAP: u64 = 10;
+/// How long a stop may take, however peers behave.
+const STOP_MILLIS: u64 = 10_000;
 
 /// A process with one worker.
 pub struct Process {
@@ -240,7 +243,12 @@ impl Run {
         if self.handing.is_some() || !self.plan.upgrades.is_empty() {
             return;
         }
-        if !self.calm {
+        let is_stopping = self.is_stopped_early && self.stopped && self.is_steady();
+        if is_stopping {
+            let for_millis = self.now() - self.before.since();
+            assert!(for_millis < STOP_MILLIS, "still stopping after {for_millis} ms");
+        }
+        if !self.calm && !is_stopping {
             self.calm = true;
             let owner = self.owner;
             self.with(owner, |process| process.ring().calm_down());
@@ -250,6 +258,12 @@ impl Run {
             self.stopped = true;
             self.processes[&owner].order(Order::Stop);
         }
+    }
+
+    /// No clock jumps, and nobody sleeps for long.
+    fn is_steady(&self) -> bool {
+        let jumps = [Fault::ClockJump, Fault::TurnLate, Fault::Paused];
+        !jumps.into_iter().any(|fault| self.plan.scenario.faults.may(fault))
     }
 
     /// A process is no more: its slots, and whatever it held, are gone.
