@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use super::takeback::EndedThere;
+use super::ended::EndedThere;
 use super::{Depart, Departures};
 use crate::base::{BySide, ConnIndex, Errno, Millis, Side};
 use crate::conn::{Event, Phase, Reason, Wiring};

@@ -9,6 +9,7 @@
 //! else a successor learns of a connection.
 
 mod arriving;
+mod ended;
 mod extras;
 mod leaving;
 mod takeback;

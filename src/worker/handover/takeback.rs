@@ -1,29 +1,14 @@
 //! A takeback: the successor is no more, and whom it had nothing of in hand goes on here.
 
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Duration;
 
+use super::ended::EndedThere;
 use super::leaving::{Leaving, VISITS};
 use crate::base::{ConnIndex, Tick};
-use crate::conn::{Event, Phase, Reason};
+use crate::conn::{Event, Phase};
 use crate::courier::Flag;
-use crate::metrics::{Kept, ListenerCounters};
 use crate::ring::{Accepts as _, Ring};
 use crate::worker::Worker;
-
-/// A connection that has ended in the successor, whose count of that goes with it.
-#[derive(Debug)]
-pub(super) struct EndedThere {
-    counters: Kept<ListenerCounters>,
-    lifetime: Duration,
-}
-
-impl EndedThere {
-    fn count(self) {
-        self.counters.closed[Reason::EndedWithSuccessor as usize].add(1);
-        self.counters.lifetime.observe(self.lifetime);
-    }
-}
 
 impl<R: Ring> Worker<R> {
     /// A connection that was departed goes on here.
