@@ -184,7 +184,7 @@ fn every_seed_of_tls_keeps_the_books_and_everything_happens() {
 }
 
 /// Seeds of runs in which connections go to another process, where all run.
-const HANDOVER_SEEDS: u64 = 1000;
+const HANDOVER_SEEDS: u64 = 400;
 
 #[test]
 fn every_seed_of_a_handover_keeps_the_books_and_everything_happens() {

@@ -281,7 +281,7 @@ impl Mutation {
         match self {
             Mutation::None => "nothing",
             Mutation::KeepsBuffer => "did not come home",
-            Mutation::LosesData => "clean end",
+            Mutation::LosesData | Mutation::DropsBeaten => "clean end",
             Mutation::ReleasesTwice => "released",
             Mutation::ReleasesEarly => "was released while a send uses it",
             Mutation::UsesOldChunk => "released",
@@ -310,7 +310,6 @@ impl Mutation {
             Mutation::Spins | Mutation::SpinsOnFin => "turns for nothing",
             Mutation::StaysAlert => "a receive waits on a quiet connection",
             Mutation::SkipsGuard => "a silent server is not probed",
-            Mutation::DropsBeaten => "clean end",
             Mutation::KeepsPipe => "while a pipe holds bytes",
             Mutation::DropsPipe => "a clean end after",
             Mutation::MiscountsPipe => "the pipe holds",
@@ -345,6 +344,12 @@ impl Mutation {
             Mutation::DropsCloseNotify => "without close_notify",
             Mutation::LeaksPermit => "permits did not come home",
             Mutation::LeaksServer => "connections did not come home",
+            of_handovers => of_handovers.symptom_of_handovers(),
+        }
+    }
+
+    fn symptom_of_handovers(self) -> &'static str {
+        match self {
             Mutation::FlagsNever => "says idle",
             Mutation::ResumesInHand | Mutation::LosesAhead => "is not byte",
             Mutation::KeepsFlag => "says ended",
@@ -357,6 +362,7 @@ impl Mutation {
             Mutation::ShutsLent => "clean end",
             Mutation::SkipsForget => "from nowhere",
             Mutation::ReadsOn => "is not byte",
+            other => panic!("{other:?} is of no handover"),
         }
     }
 }
