@@ -189,7 +189,8 @@ const HANDOVER_SEEDS: u64 = 400;
 #[test]
 fn every_seed_of_a_handover_keeps_the_books_and_everything_happens() {
     let seeds = from_environment("SIM_HANDOVER_SEEDS").unwrap_or(HANDOVER_SEEDS);
-    handover::sweep(handover::SEEDS..handover::SEEDS + seeds);
+    let first = handover::SEEDS + from_environment("SIM_HANDOVER_FROM").unwrap_or(0);
+    handover::sweep(first..first + seeds);
 }
 
 /// Seeds of runs in which clients speak PostgreSQL, where all run.

@@ -5,7 +5,8 @@
 //! of both processes say, in their order and with all that may go wrong, and `courier` is the way
 //! between them. `books` has what must hold meanwhile, `judge` what must have come of everybody.
 //!
-//! They have seeds of their own: `SIM_SEED=$((1 << 42 | 7))` is the seventh.
+//! They have seeds of their own: `SIM_SEED=$((1 << 42 | 7))` is the seventh. `SIM_HANDOVER_SEEDS`
+//! runs more of them, from `SIM_HANDOVER_FROM` on.
 
 mod books;
 mod control;
