@@ -125,7 +125,7 @@ fn scenario(seed: u64) -> Scenario {
     if random.percent(50) {
         scenario.faults = scenario.faults.with(Fault::TakenAhead, random.pick(&[20, 60, 100]));
     }
-    let slots = scenario.shape.slots.min(60).max(4);
+    let slots = scenario.shape.slots.clamp(4, 60);
     let is_timed = random.percent(25);
     let timeouts = &mut scenario.timeouts;
     if !is_timed {
