@@ -48,11 +48,13 @@ pub enum Reason {
     BadTls,
     /// Bytes of it were in the hands of a successor that failed.
     LostWithSuccessor,
+    /// It ended in a successor that failed afterwards, which alone knew why.
+    EndedWithSuccessor,
 }
 
 impl Reason {
     /// Every reason, in the order of its number.
-    pub const ALL: [Reason; 22] = [
+    pub const ALL: [Reason; 23] = [
         Reason::ClosedByClient,
         Reason::ClosedByServer,
         Reason::ClientReset,
@@ -75,6 +77,7 @@ impl Reason {
         Reason::SourceLimit,
         Reason::BadTls,
         Reason::LostWithSuccessor,
+        Reason::EndedWithSuccessor,
     ];
 
     /// The word that stands in logs and metrics.
@@ -102,6 +105,7 @@ impl Reason {
             Reason::SourceLimit => "source-limit",
             Reason::BadTls => "bad-tls",
             Reason::LostWithSuccessor => "lost-with-successor",
+            Reason::EndedWithSuccessor => "ended-with-successor",
         }
     }
 }

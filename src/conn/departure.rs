@@ -145,7 +145,7 @@ impl Connection {
     pub(super) fn gone(&mut self, actions: &mut Actions) {
         if self.phase == Phase::Departed {
             self.marks.set(Mark::AsksAddresses, false);
-            self.end(self.reason, BySide([false; 2]), actions);
+            self.end(Reason::EndedWithSuccessor, BySide([false; 2]), actions);
         }
     }
 
@@ -188,6 +188,7 @@ impl Connection {
             .with(Mark::Spoke, spoke)
             .with(Mark::Probed, probed)
             .with(Mark::ServerFirst, server_first);
+        let mut actions = Actions::default();
         let mut conn =
             Connection { phase: Phase::Joined, wiring, marks, moved_bytes, ..Connection::VACANT };
         for source in Side::BOTH {
@@ -195,10 +196,16 @@ impl Connection {
                 conn.input[source] = Input::Ended;
                 conn.lanes[source] = Lane::Finished;
             } else if let Some(chunk) = in_hand[source] {
-                conn.lanes[source] = Lane::Stalled(chunk);
+                match wiring {
+                    // Nobody is to have them.
+                    Wiring::Discard => {
+                        conn.delivered(source, chunk.length_bytes, &mut actions);
+                        actions.list.push(Action::Release(chunk.buffer));
+                    }
+                    _ => conn.lanes[source] = Lane::Stalled(chunk),
+                }
             }
         }
-        let mut actions = Actions::default();
         conn.go_on(&mut actions);
         (conn, actions)
     }

@@ -130,7 +130,7 @@ impl<R: Ring> Worker<R> {
                 Order::Adopt(adoption) => self.adopt(adoption),
                 Order::EndLeft(_) if !stays => {}
                 Order::EndLeft(order) => self.end_left(order),
-                Order::Depart(_) if !stays => {}
+                Order::Depart(order) if !stays => order.refuse(),
                 Order::Depart(order) => {
                     let (slots, now) = (self.ring.slots(), self.time.now());
                     self.leaving = Some(Leaving::new(*order, slots, now));

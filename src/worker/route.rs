@@ -354,6 +354,7 @@ impl<R: Ring> Worker<R> {
         if let Some((route, verdict)) = self.lives.end(index) {
             self.begin(route, index, verdict);
         }
+        self.arrive_behind(index);
     }
 
     /// The addresses of a side were found, or could not be: for a line about its opening or its

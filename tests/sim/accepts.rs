@@ -205,6 +205,7 @@ impl SimRing {
             panic!("an accept was armed without a slot for its client: {mode:?}")
         });
         self.slots[0][slot as usize] = Some(link);
+        self.links[link].holds.fill();
         self.live += 1;
         self.origin.insert(link, listener);
         let ended = mode == AcceptMode::Multishot

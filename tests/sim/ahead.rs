@@ -11,6 +11,9 @@ use crate::link::{ERR, HUP, IN, Link, RDHUP};
 use crate::random::{Random, mix};
 use crate::ring::SimRing;
 
+/// What a receive took that goes on, in its order.
+pub type Pieces = VecDeque<Outcome>;
+
 /// Pieces that wait for somebody to ask before the receive ends.
 const AHEAD_MAX: usize = 2;
 
@@ -20,7 +23,7 @@ pub struct Ahead {
     /// The last receive goes on.
     armed: bool,
     /// What it took, in its order: each is what the next receive or splice comes to.
-    pieces: VecDeque<Outcome>,
+    pieces: Pieces,
     /// Bytes that it took and that nobody was told of.
     discarded_bytes: u64,
     /// Chance of its own, so that a run without any of this means what it meant before.
@@ -31,7 +34,18 @@ impl Ahead {
     /// Of the link with this key.
     pub fn new(key: u64) -> Ahead {
         let random = Random::new(mix(key));
-        Ahead { armed: false, pieces: VecDeque::new(), discarded_bytes: 0, random }
+        Ahead { armed: false, pieces: Pieces::new(), discarded_bytes: 0, random }
+    }
+
+    /// What is a ring's own of it, for as long as another ring turns; nothing is left.
+    pub fn set_aside(&mut self) -> Option<(bool, Pieces)> {
+        let (armed, pieces) = (std::mem::take(&mut self.armed), std::mem::take(&mut self.pieces));
+        (armed || !pieces.is_empty()).then_some((armed, pieces))
+    }
+
+    /// It turns again.
+    pub fn put_back(&mut self, (armed, pieces): (bool, Pieces)) {
+        (self.armed, self.pieces) = (armed, pieces);
     }
 
     /// What poll(2) would have said before the first piece was taken, if there is one.

@@ -114,6 +114,11 @@ impl Ends {
         self.over.get(&client).copied()
     }
 
+    /// How all did that have ended.
+    pub fn all(&self) -> impl Iterator<Item = (usize, End)> {
+        self.over.iter().map(|(client, end)| (*client, *end))
+    }
+
     /// The topology changes.
     pub fn note_change(&mut self, change: Change, now: u64) {
         if let Change::Close(listener) = change {

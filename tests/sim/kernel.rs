@@ -447,6 +447,7 @@ impl SimRing {
         let mut link = Link::new(key, peer, &mut self.random, now);
         link.server = true;
         link.widen(self.width());
+        link.holds.fill();
         self.slots[Side::Upstream as usize][conn.0 as usize] = Some(self.links.len());
         self.links.push(link);
         Ok(0)

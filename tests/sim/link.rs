@@ -1,7 +1,6 @@
 //! One TCP connection of the simulated network, from the gateway's socket to the peer.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 
 use portcullis::base::Errno;
 
@@ -9,6 +8,7 @@ use crate::ahead::Ahead;
 use crate::ends::LAST_BYTES_MILLIS;
 use crate::fault::{Fault, Faults};
 use crate::heading::Heading;
+use crate::moves::Holds;
 use crate::peer::{Peer, Reading};
 use crate::random::{Random, pattern};
 use crate::secure;
@@ -85,10 +85,8 @@ pub struct Link {
     error: Option<Errno>,
     /// What the gateway took before anybody asked.
     pub ahead: Ahead,
-    /// One of its references; see `moves`.
-    pub held: Arc<()>,
-    /// It was in a slot that was emptied, and may be in another, or held by a reference alone.
-    pub leaves_slots: bool,
+    /// Slots and references that it is in.
+    pub holds: Holds,
 
     /// What the gateway's sends put into the queue.
     pub taken_bytes: u64,
@@ -164,8 +162,7 @@ impl Link {
             rst_in: false,
             error: None,
             ahead: Ahead::new(key),
-            held: Arc::default(),
-            leaves_slots: false,
+            holds: Holds::default(),
             taken_bytes: 0,
             queue: VecDeque::new(),
             queue_bytes: random.pick(&[4, 16, 50, 150]),

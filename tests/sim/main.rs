@@ -18,6 +18,7 @@ mod fault;
 mod forwarding;
 mod gates;
 mod guards;
+mod handover;
 mod heading;
 mod held;
 mod hellos;
@@ -78,6 +79,12 @@ fn failure(seed: u64, message: &str) -> String {
 #[test]
 fn one_seed_with_a_trace_when_asked_for() {
     let Some(seed) = from_environment("SIM_SEED") else { return };
+    if handover::are_drawn(seed) {
+        match handover::run(seed, Mutation::None, true) {
+            Ok(report) => return println!("seed {seed} holds: {report:?}"),
+            Err(message) => panic!("{}", failure(seed, &message)),
+        }
+    }
     match run(seed, Mutation::None, true) {
         Ok(report) => println!("seed {seed} holds: {report:?}"),
         Err(message) => panic!("{}", failure(seed, &message)),
@@ -86,6 +93,14 @@ fn one_seed_with_a_trace_when_asked_for() {
 
 /// Runs these seeds on all cores, and says how long that took. A run that fails fails all.
 fn sweep(seeds: Range<u64>, note: impl Fn(Report) + Sync) -> Duration {
+    sweep_by(seeds, |seed| run(seed, Mutation::None, false), note)
+}
+
+fn sweep_by<R>(
+    seeds: Range<u64>,
+    run: impl Fn(u64) -> Result<R, String> + Sync,
+    note: impl Fn(R) + Sync,
+) -> Duration {
     let next = AtomicU64::new(seeds.start);
     let failures = Mutex::new(Vec::new());
     let began = Instant::now();
@@ -98,7 +113,7 @@ fn sweep(seeds: Range<u64>, note: impl Fn(Report) + Sync) -> Duration {
                     if seed >= seeds.end || failures.lock().unwrap().len() >= 20 {
                         return;
                     }
-                    match run(seed, Mutation::None, false) {
+                    match run(seed) {
                         Ok(report) => note(report),
                         Err(message) => failures.lock().unwrap().push((seed, message)),
                     }
@@ -169,6 +184,16 @@ fn every_seed_of_tls_keeps_the_books_and_everything_happens() {
     sweep_until_seen(seeds, &Seen::ALL, |report| report.seen);
 }
 
+/// Seeds of runs in which connections go to another process, where all run.
+const HANDOVER_SEEDS: u64 = 400;
+
+#[test]
+fn every_seed_of_a_handover_keeps_the_books_and_everything_happens() {
+    let seeds = from_environment("SIM_HANDOVER_SEEDS").unwrap_or(HANDOVER_SEEDS);
+    let first = handover::SEEDS + from_environment("SIM_HANDOVER_FROM").unwrap_or(0);
+    handover::sweep(first..first + seeds);
+}
+
 /// Seeds of runs in which clients speak PostgreSQL, where all run.
 const POSTGRES_SEEDS: u64 = 600;
 
@@ -183,6 +208,8 @@ fn every_seed_of_postgresql_keeps_the_books_and_everything_happens() {
 fn a_seed_means_the_same_run_every_time() {
     for seed in 0..20 {
         assert_eq!(run(seed, Mutation::None, false), run(seed, Mutation::None, false));
+        let again = || handover::run(handover::SEEDS | seed, Mutation::None, false);
+        assert_eq!(again(), again());
         for apart in [secure::SEEDS, postgres::SEEDS] {
             let seed = apart | seed;
             assert_eq!(run(seed, Mutation::None, false), run(seed, Mutation::None, false));
@@ -202,12 +229,27 @@ fn the_oracle_notices_every_mutant_of_tls() {
     assert!(escaped.is_empty(), "mutants that nobody noticed: {escaped:?}");
 }
 
+#[test]
+fn the_oracle_notices_every_mutant_of_handovers() {
+    let run = |seed, mutation| handover::run(seed, mutation, false);
+    let escaped = escaped_by(run, &Mutation::OF_HANDOVERS, handover::SEEDS, HANDOVER_SEEDS);
+    assert!(escaped.is_empty(), "mutants that nobody noticed: {escaped:?}");
+}
+
 /// Those of these mutants that no seed from this one on shows.
 fn escaped(mutants: &[Mutation], first: u64) -> Vec<Mutation> {
+    escaped_by(|seed, mutation| run(seed, mutation, false), mutants, first, SEEDS)
+}
+
+fn escaped_by<R>(
+    run: impl Fn(u64, Mutation) -> Result<R, String>,
+    mutants: &[Mutation],
+    first: u64,
+    seeds: u64,
+) -> Vec<Mutation> {
     let is_escaped = |mutation: &Mutation| {
-        let caught = (first..first + SEEDS).find(|&seed| {
-            run(seed, *mutation, false).is_err_and(|message| message.contains(mutation.symptom()))
-        });
+        let is_its = |message: String| message.contains(mutation.symptom());
+        let caught = (first..first + seeds).find(|&seed| run(seed, *mutation).is_err_and(is_its));
         println!("{mutation:?}: {caught:?}");
         caught.is_none()
     };

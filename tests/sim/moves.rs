@@ -16,11 +16,39 @@ use crate::ring::{SimRing, Submitted};
 pub type SimOrder = Order<Reference>;
 
 /// A reference to a simulated socket.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Reference {
     link: usize,
     /// As many as there are references, and the link's own.
     held: Arc<()>,
+}
+
+/// What keeps a socket open: slots of any ring, and references.
+#[derive(Debug, Default)]
+pub struct Holds {
+    /// One of the references.
+    held: Arc<()>,
+    slots: u32,
+    /// One of the slots was emptied.
+    leaves_slots: bool,
+}
+
+impl Holds {
+    /// It is in one more slot.
+    pub fn fill(&mut self) {
+        self.slots += 1;
+    }
+
+    /// A slot of it is emptied.
+    pub fn empty(&mut self) {
+        self.slots -= 1;
+        self.leaves_slots = true;
+    }
+
+    /// How many slots and references it is in.
+    pub fn count(&self) -> usize {
+        self.slots as usize + Arc::strong_count(&self.held) - 1
+    }
 }
 
 /// An adoption that the kernel has not seen.
@@ -39,6 +67,8 @@ pub struct Moving {
     /// Adoptions, in the order of their calls, and clients' slots that were kept for one.
     adoptions: BTreeMap<u64, Adoption>,
     kept: BTreeMap<u32, u32>,
+    /// Receives that go on do so on a socket that is lent: a mutant's.
+    pub reads_on: bool,
     /// In how many of a hundred the kernel refuses.
     pub refuses: u64,
     /// Chance of its own, so that a run without any of this means what it meant before.
@@ -51,6 +81,7 @@ impl Moving {
             lent: BTreeMap::new(),
             adoptions: BTreeMap::new(),
             kept: BTreeMap::new(),
+            reads_on: false,
             refuses: 0,
             random: Random::new(0),
         }
@@ -121,10 +152,12 @@ impl SimRing {
 
     /// Carries a lend out: receives that go on end first.
     pub fn run_lend(&mut self, conn: ConnIndex, side: Side) {
-        self.stop_ahead(conn, side);
+        if !self.moving.reads_on {
+            self.stop_ahead(conn, side);
+        }
         let link = self.link_at(conn, side).expect("nothing closes what is being lent");
         let result = if self.refuses() { Err(Errno::EMFILE) } else { Ok(()) };
-        let reference = Reference { link, held: self.links[link].held.clone() };
+        let reference = Reference { link, held: self.links[link].holds.held.clone() };
         self.moving.lent.insert((conn.0, side as usize), result.is_ok().then_some(reference));
         let key = self.key();
         self.post(key, Completion::Lent { conn, side, result }, true);
@@ -141,10 +174,11 @@ impl SimRing {
         if let Ok(conn) = result {
             for side in Side::BOTH {
                 let Some(Reference { link, held }) = &sockets[side] else { continue };
-                let is_ours = Arc::ptr_eq(&self.links[*link].held, held);
+                let is_ours = Arc::ptr_eq(&self.links[*link].holds.held, held);
                 assert!(is_ours, "a socket of another kernel is adopted");
                 let before = self.slots[side as usize][conn.0 as usize].replace(*link);
                 assert!(before.is_none(), "{side:?} of {conn:?} was filled");
+                self.links[*link].holds.fill();
             }
             self.live += 1;
         }
@@ -172,25 +206,23 @@ impl SimRing {
     /// A slot is emptied: the socket that was in it is closed, if nothing else holds it.
     pub fn let_go(&mut self, conn: ConnIndex, side: Side, link: usize) {
         self.moving.lent.remove(&(conn.0, side as usize));
-        self.links[link].leaves_slots = true;
+        self.links[link].holds.empty();
         self.close_unheld(link);
     }
 
     /// Closes the sockets whose last reference went.
     pub fn step_moves(&mut self) {
         for link in 0..self.links.len() {
-            if self.links[link].leaves_slots {
+            if self.links[link].holds.leaves_slots {
                 self.close_unheld(link);
             }
         }
     }
 
     fn close_unheld(&mut self, link: usize) {
-        let is_held = Arc::strong_count(&self.links[link].held) > 1
-            || self.slots.iter().flatten().any(|one| *one == Some(link));
-        if !is_held {
+        if self.links[link].holds.count() == 0 {
             let now = self.now();
-            self.links[link].leaves_slots = false;
+            self.links[link].holds.leaves_slots = false;
             self.links[link].close(now);
         }
     }
@@ -221,6 +253,7 @@ mod tests {
         link.peer.calm_down(false);
         link.peer.script.clear();
         link.established = true;
+        link.holds.fill();
         ring.links.push(link);
         ring.slots[0][0] = Some(0);
         ring.live = 1;

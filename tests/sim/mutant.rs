@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use portcullis::base::{Buffer, Chunk, Errno, OpKind, Side};
 use portcullis::ring::{
-    AcceptMode, Accepts, Buffers, Completion, ConnIndex, Done, FourTuple, GateId, Layer, Operation,
-    Operations, Ring, ServerId, Token,
+    AcceptMode, Accepts, Buffers, Completion, ConnIndex, Done, FourTuple, GateId, Layer, Moves,
+    Operation, Operations, Ring, ServerId, Token,
 };
 
 use crate::link::{OUT, RDHUP};
+use crate::moves::Reference;
 use crate::mutation::Mutation;
 use crate::pipes::is_pipe;
 use crate::random::Random;
@@ -146,6 +147,9 @@ impl Mutant {
 
     /// The completion as the worker sees it; `None` hides it.
     fn seen(&mut self, completion: Completion) -> Option<Completion> {
+        if matches!(completion, Completion::Lent { .. }) && self.breaks(Mutation::DropsLent) {
+            return None;
+        }
         let Completion::Done(mut done) = completion else {
             let accepted = matches!(completion, Completion::Accepted { more: true, .. });
             return (!accepted || !self.breaks(Mutation::LosesClient)).then_some(completion);
@@ -326,6 +330,34 @@ impl Layer for Mutant {
     fn end_splices(&mut self, conn: ConnIndex) {
         if self.mutation != Mutation::KeepsDescriptors {
             self.inner.end_splices(conn);
+        }
+    }
+
+    fn lend(&mut self, conn: ConnIndex, generation: u32, side: Side) {
+        self.inner.moving.reads_on = self.mutation == Mutation::ReadsOn;
+        self.inner.lend(conn, generation, side);
+    }
+
+    fn lent(&mut self, conn: ConnIndex, side: Side) -> Option<Reference> {
+        if self.breaks(Mutation::ShutsLent)
+            && let Some(link) = self.inner.link_at(conn, side)
+        {
+            let now = self.inner.now();
+            let _ = self.inner.links[link].shut_down(now);
+        }
+        self.inner.lent(conn, side)
+    }
+
+    fn ahead(&self, conn: ConnIndex, side: Side, into: &mut Vec<u8>) -> Result<(), Errno> {
+        match self.mutation {
+            Mutation::LosesAhead => Ok(()),
+            _ => self.inner.ahead(conn, side, into),
+        }
+    }
+
+    fn forget(&mut self, conn: ConnIndex, side: Side) {
+        if self.mutation != Mutation::SkipsForget {
+            self.inner.forget(conn, side);
         }
     }
 

@@ -150,6 +150,32 @@ pub enum Mutation {
     LeaksPermit,
     /// Connections per server come home (broken by the run, not here).
     LeaksServer,
+    /// A successor says that bytes may be in hand before it asks for any.
+    FlagsNever,
+    /// A takeback ends whom the successor had bytes of.
+    ResumesInHand,
+    /// A slot's flag is its connection's own, not an earlier one's.
+    KeepsFlag,
+    /// A predecessor lets go of whom has ended in the successor.
+    HidesEnded,
+    /// Whom a successor refuses stays where it is.
+    TakesAll,
+    /// References to sockets come home.
+    LeaksSocket,
+    /// One process at a time reads a socket: the successor lives on at a takeback.
+    TwoReaders,
+    /// A connection has one permit: one of the predecessor's is counted twice.
+    CountsTwice,
+    /// What was received ahead goes along.
+    LosesAhead,
+    /// A lent socket's completion is not lost.
+    DropsLent,
+    /// A lent socket goes on: its ring sends no end.
+    ShutsLent,
+    /// A peer is not reset for what its connection's other process has.
+    SkipsForget,
+    /// A ring takes nothing more of a socket that it has lent.
+    ReadsOn,
 }
 
 impl Mutation {
@@ -159,6 +185,23 @@ impl Mutation {
         Mutation::ForgetsTlsOut,
         Mutation::DropsCloseNotify,
         Mutation::ForgetsGathered,
+    ];
+
+    /// What the runs with handovers must show.
+    pub const OF_HANDOVERS: [Mutation; 13] = [
+        Mutation::FlagsNever,
+        Mutation::ResumesInHand,
+        Mutation::KeepsFlag,
+        Mutation::HidesEnded,
+        Mutation::TakesAll,
+        Mutation::LeaksSocket,
+        Mutation::TwoReaders,
+        Mutation::CountsTwice,
+        Mutation::LosesAhead,
+        Mutation::DropsLent,
+        Mutation::ShutsLent,
+        Mutation::SkipsForget,
+        Mutation::ReadsOn,
     ];
 
     /// Everything that the oracle must notice.
@@ -238,7 +281,7 @@ impl Mutation {
         match self {
             Mutation::None => "nothing",
             Mutation::KeepsBuffer => "did not come home",
-            Mutation::LosesData => "clean end",
+            Mutation::LosesData | Mutation::DropsBeaten => "clean end",
             Mutation::ReleasesTwice => "released",
             Mutation::ReleasesEarly => "was released while a send uses it",
             Mutation::UsesOldChunk => "released",
@@ -267,7 +310,6 @@ impl Mutation {
             Mutation::Spins | Mutation::SpinsOnFin => "turns for nothing",
             Mutation::StaysAlert => "a receive waits on a quiet connection",
             Mutation::SkipsGuard => "a silent server is not probed",
-            Mutation::DropsBeaten => "clean end",
             Mutation::KeepsPipe => "while a pipe holds bytes",
             Mutation::DropsPipe => "a clean end after",
             Mutation::MiscountsPipe => "the pipe holds",
@@ -302,6 +344,25 @@ impl Mutation {
             Mutation::DropsCloseNotify => "without close_notify",
             Mutation::LeaksPermit => "permits did not come home",
             Mutation::LeaksServer => "connections did not come home",
+            of_handovers => of_handovers.symptom_of_handovers(),
+        }
+    }
+
+    fn symptom_of_handovers(self) -> &'static str {
+        match self {
+            Mutation::FlagsNever => "says idle",
+            Mutation::ResumesInHand | Mutation::LosesAhead => "is not byte",
+            Mutation::KeepsFlag => "says ended",
+            Mutation::HidesEnded => "is kept for who ended",
+            Mutation::TakesAll => "connections end with the predecessor",
+            Mutation::LeaksSocket => "it leaks",
+            Mutation::TwoReaders => "two processes use",
+            Mutation::CountsTwice => "permits",
+            Mutation::DropsLent => "not taken back",
+            Mutation::ShutsLent => "clean end",
+            Mutation::SkipsForget => "from nowhere",
+            Mutation::ReadsOn => "is not byte",
+            other => panic!("{other:?} is of no handover"),
         }
     }
 }

@@ -185,11 +185,11 @@ fn judge_our_end(name: &str, end: Ended, source: &Link, sink: &Link) {
     }
 }
 
-fn judge_told(name: &str, link: &Link) {
+pub fn judge_told(name: &str, link: &Link) {
     assert!(link.end.is_some() || link.peer_aborted, "{name} never learnt of its end");
 }
 
-fn judge_unjoined(name: &str, client: &Link, outside: bool) {
+pub fn judge_unjoined(name: &str, client: &Link, outside: bool) {
     judge_told(name, client);
     let own_bytes = client.heading.own_bytes();
     assert!(client.delivered_bytes <= own_bytes, "{name} got bytes from nowhere");
@@ -197,7 +197,7 @@ fn judge_unjoined(name: &str, client: &Link, outside: bool) {
     assert!(refused, "{name} had no server and was not reset");
 }
 
-fn judge_discarded(name: &str, client: &Link, outside: bool) {
+pub fn judge_discarded(name: &str, client: &Link, outside: bool) {
     judge_told(name, client);
     if client.end == Some(End::Fin) && !client.peer_aborted && !outside {
         assert!(client.fin_in, "{name} was ended for no reason");
@@ -207,7 +207,7 @@ fn judge_discarded(name: &str, client: &Link, outside: bool) {
 
 /// What an end that the gateway made may have cut off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Cut {
+pub enum Cut {
     /// Nothing: only the peers ended it.
     Nowhere,
     /// What a peer had sent before its reset, which is passed on all the same.
@@ -218,7 +218,7 @@ enum Cut {
 
 /// The bytes from `source` to `sink` and their ending. That they are a prefix is checked byte by
 /// byte as they arrive.
-fn judge_direction(name: &str, source: &Link, sink: &Link, cut: Cut) {
+pub fn judge_direction(name: &str, source: &Link, sink: &Link, cut: Cut) {
     let [_, delivered] = sink.passed_bytes();
     assert!(delivered <= source.told_bytes(), "{name}: {delivered} bytes from nowhere");
     if sink.peer_aborted {

@@ -1,6 +1,7 @@
 //! Seeds that once broke something, each named for what broke. A change of the scenarios gives
 //! their numbers another meaning; then the sweep still looks for what they found.
 
+use crate::handover;
 use crate::mutation::Mutation;
 use crate::postgres;
 use crate::run::run;
@@ -8,6 +9,13 @@ use crate::secure;
 
 fn holds(seed: u64) {
     if let Err(message) = run(seed, Mutation::None, false) {
+        panic!("{}", crate::failure(seed, &message));
+    }
+}
+
+fn hands_over(nth: u64) {
+    let seed = handover::SEEDS | nth;
+    if let Err(message) = handover::run(seed, Mutation::None, false) {
         panic!("{}", crate::failure(seed, &message));
     }
 }
@@ -176,4 +184,38 @@ fn a_handshake_does_not_begin_when_its_client_is_being_ended() {
 fn a_close_waits_until_there_is_memory_for_close_notify() {
     holds(secure::SEEDS | 25);
     holds(secure::SEEDS | 366);
+}
+
+#[test]
+fn who_is_on_the_way_to_a_successor_counts_until_it_is_there() {
+    hands_over(2);
+    hands_over(4);
+}
+
+#[test]
+fn what_ended_in_a_successor_that_failed_is_counted_once() {
+    hands_over(44);
+    hands_over(50);
+}
+
+#[test]
+fn a_handover_that_a_drain_came_before_is_taken_back() {
+    hands_over(64);
+    hands_over(163);
+}
+
+#[test]
+fn who_arrives_in_a_slot_waits_until_its_last_connection_has_ended() {
+    hands_over(37);
+}
+
+#[test]
+fn what_a_client_sent_to_nobody_does_not_come_back_from_a_successor() {
+    hands_over(297);
+}
+
+#[test]
+fn a_stop_ends_whom_a_takeback_brings() {
+    hands_over(148);
+    hands_over(248);
 }

@@ -14,7 +14,7 @@ use super::{Arrivals, Arrive, Numbers};
 use crate::base::{
     BySide, ConnIndex, Errno, Micros, Millis, OpKind, RouteId, ServerId, Side, Tick,
 };
-use crate::conn::{Connection, Passport, Wiring};
+use crate::conn::{Connection, Passport, Phase, Wiring};
 use crate::courier::{Flag, Link};
 use crate::ring::{Moves as _, Ring};
 use crate::upstream::Tried;
@@ -41,6 +41,8 @@ pub(in crate::worker) struct Arriving<S> {
     /// By key: what is being put into slots.
     coming: HashMap<u32, Coming>,
     keys: u32,
+    /// What is in slots whose last connection has not been heard of to be gone: rare.
+    behind: HashMap<ConnIndex, Coming>,
     /// What has come, and where it was.
     custody: HashMap<ConnIndex, Custody>,
     /// Nobody can take anything back any more.
@@ -113,6 +115,7 @@ impl<S> Arriving<S> {
             arrivals,
             coming: HashMap::new(),
             keys: 0,
+            behind: HashMap::new(),
             custody: HashMap::new(),
             keeps: false,
         }
@@ -126,7 +129,8 @@ impl<S> Arriving<S> {
 
     /// Nothing comes any more.
     fn is_over(&self) -> bool {
-        self.keeps && self.coming.is_empty() && self.ways.iter().all(|way| way.is_cut)
+        let is_empty = self.coming.is_empty() && self.behind.is_empty();
+        self.keeps && is_empty && self.ways.iter().all(|way| way.is_cut)
     }
 
     /// When it is to go on even if nothing completes.
@@ -321,17 +325,34 @@ impl<R: Ring> Worker<R> {
         if let Some(coming) = arriving.coming.remove(&key) {
             let Coming { way, number, place, .. } = coming;
             match result {
+                // The slot's close was carried out, but this overtook its completion.
+                Ok(index) if self.lives.entry(index).conn.phase() != Phase::Vacant => {
+                    let other = arriving.behind.insert(index, coming);
+                    assert!(other.is_none(), "two connections in slot {}", index.0);
+                }
                 Ok(index) => self.arrive(&mut arriving, index, coming),
-                Err(_) => self.put_down(coming.brought),
+                Err(_) => {
+                    self.put_down(coming.brought);
+                    arriving.answer(way, number, place, false);
+                }
             }
-            arriving.answer(way, number, place, result.is_ok());
+        }
+        self.arriving = Some(arriving);
+    }
+
+    /// A slot's connection is gone: one that has come for it already goes on there.
+    pub(in crate::worker) fn arrive_behind(&mut self, index: ConnIndex) {
+        let Some(mut arriving) = self.arriving.take() else { return };
+        if let Some(coming) = arriving.behind.remove(&index) {
+            self.arrive(&mut arriving, index, coming);
         }
         self.arriving = Some(arriving);
     }
 
     /// A connection goes on here.
     fn arrive(&mut self, arriving: &mut Arriving<R::Socket>, index: ConnIndex, coming: Coming) {
-        let Coming { way, record, brought, route, server, wiring, peer, .. } = coming;
+        let Coming { way, number, place, record, brought, route, server, wiring, peer } = coming;
+        arriving.answer(way, number, place, true);
         self.lives.begin();
         self.routes.arrive(route, server);
         self.admission.arrived(&self.routes.line(route).listener);
@@ -364,7 +385,7 @@ impl<R: Ring> Worker<R> {
             probed: record.flags & Record::PROBED != 0,
             server_first: record.flags & Record::SERVER_ENDED_FIRST != 0,
         };
-        let has_in_hand = chunks.0.iter().any(Option::is_some);
+        let has_in_hand = wiring != Wiring::Discard && chunks.0.iter().any(Option::is_some);
         let is_final = has_in_hand || is_secured;
         let custody = Custody { way, slot: record.slot, flag: Flag::Idle, is_final };
         if !arriving.keeps {
@@ -376,10 +397,15 @@ impl<R: Ring> Worker<R> {
         let asks_addresses = self.plan.settings.asks_addresses();
         let (conn, actions) = Connection::arrived(passport, chunks, asks_addresses);
         self.lives.entry(index).conn = conn;
+        if actions.moved {
+            let server = self.lives.entry(index).server;
+            self.count_bytes(route, server, actions.delivered_bytes);
+        }
         for action in actions.list {
             self.perform(index, action);
         }
         self.set_timer(index);
+        self.errands.arrived(index);
     }
 
     /// Before it asks for bytes of a connection that another process could take back, the worker

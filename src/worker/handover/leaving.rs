@@ -1,14 +1,15 @@
 //! Departures: connections go to the workers of a successor, a batch at a time.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use zeroize::Zeroize as _;
 
+use super::ended::EndedThere;
 use super::{Depart, Departures};
-use crate::base::{ConnIndex, Errno, Millis, Side, Tick};
+use crate::base::{ConnIndex, Errno, Millis, Side};
 use crate::conn::{Event, Phase, Reason, Wiring};
 use crate::courier::{Flag, Link};
 use crate::ring::{Accepts as _, Moves as _, Ring};
@@ -20,7 +21,7 @@ const UNDERWAY_MAX: usize = 4 * MAX_RECORDS;
 /// Batches that a link has not answered.
 const UNANSWERED_MAX: usize = 4;
 /// Slots that a turn looks at. Most are vacant or have departed.
-const VISITS: u32 = 4096;
+pub(super) const VISITS: u32 = 4096;
 /// Connections that a turn asks to depart.
 const ASKED: usize = MAX_RECORDS;
 /// How long a connection may take to depart until it goes on here, to be asked again later.
@@ -33,18 +34,18 @@ const LOOK_EVERY: Duration = Duration::from_millis(2);
 /// The connections that leave a worker.
 #[derive(Debug)]
 pub(in crate::worker) struct Leaving<S> {
-    ways: Vec<Way<S>>,
+    pub(super) ways: Vec<Way<S>>,
     /// The way that the next batch takes.
     next_way: usize,
-    flags_at: u64,
-    departures: Arc<Departures>,
+    pub(super) flags_at: u64,
+    pub(super) departures: Arc<Departures>,
     /// The next slot to be looked at, and when: a pass is over at the end of the table.
     cursor: u32,
     next_pass: Millis,
     /// Asked, and not departed: until when they may take.
-    asked: HashMap<ConnIndex, Millis>,
+    pub(super) asked: BTreeMap<ConnIndex, Millis>,
     /// Sockets that are being lent, so many of each.
-    lending: HashMap<ConnIndex, u8>,
+    pub(super) lending: HashMap<ConnIndex, u8>,
     /// Lent, and not sent.
     packed: VecDeque<Packed<S>>,
     /// By slot: another process has it, or may have.
@@ -53,13 +54,15 @@ pub(in crate::worker) struct Leaving<S> {
     /// Those that cannot go are ended at this pace: when the next one's turn is.
     rest: Option<Rest>,
     /// It takes back: the next slot.
-    reclaim: Option<u32>,
+    pub(super) reclaim: Option<u32>,
+    /// What has ended in the successor is counted there, and here if that fails.
+    pub(super) ended: Vec<EndedThere>,
 }
 
 /// A way to a worker of the successor, and the batches that it has not answered.
 #[derive(Debug)]
-struct Way<S> {
-    link: Box<dyn Link<S>>,
+pub(super) struct Way<S> {
+    pub(super) link: Box<dyn Link<S>>,
     unanswered: VecDeque<(u32, Vec<ConnIndex>)>,
     is_cut: bool,
 }
@@ -90,13 +93,14 @@ impl<S> Leaving<S> {
             departures,
             cursor: 0,
             next_pass: now,
-            asked: HashMap::new(),
+            asked: BTreeMap::new(),
             lending: HashMap::new(),
             packed: VecDeque::new(),
             custody: vec![0; slots.div_ceil(64) as usize],
             numbers: 0,
             rest: None,
             reclaim: None,
+            ended: Vec::new(),
         }
     }
 
@@ -105,7 +109,7 @@ impl<S> Leaving<S> {
         self.custody[index.0 as usize / 64] & 1 << (index.0 % 64) != 0
     }
 
-    fn set_custody(&mut self, index: ConnIndex, is: bool) {
+    pub(super) fn set_custody(&mut self, index: ConnIndex, is: bool) {
         let (word, bit) = (&mut self.custody[index.0 as usize / 64], 1 << (index.0 % 64));
         *word = if is { *word | bit } else { *word & !bit };
     }
@@ -223,7 +227,7 @@ impl<R: Ring> Worker<R> {
             (Some(departure), Some(leaving)) => {
                 leaving.packed.push_back(Packed { index, departure, sockets });
             }
-            _ => self.apply(index, Event::Stay),
+            _ => self.stay(index),
         }
     }
 
@@ -344,13 +348,13 @@ impl<R: Ring> Worker<R> {
             }
             leaving.departures.refused.fetch_add(1, Relaxed);
             leaving.set_custody(index, false);
-            self.apply(index, Event::Stay);
+            self.stay(index);
         }
     }
 
     /// A connection has ended in the successor: its slots here are emptied, and the kernel sends
     /// what the successor's close had to leave to the last that has the socket.
-    fn let_go(&mut self, leaving: &mut Leaving<R::Socket>, index: ConnIndex) {
+    pub(super) fn let_go(&mut self, leaving: &mut Leaving<R::Socket>, index: ConnIndex) {
         let is_lent = index.0 < self.ring.slots() && leaving.has_custody(index);
         if !is_lent || self.lives.entry(index).conn.phase() != Phase::Departed {
             return;
@@ -369,57 +373,6 @@ impl<R: Ring> Worker<R> {
             leaving.asked.remove(&index);
             self.apply(index, Event::Stay);
         }
-    }
-
-    /// A connection that was asked to depart has ended, or goes on.
-    pub(in crate::worker) fn forget_departure(&mut self, index: ConnIndex) -> bool {
-        let Some(leaving) = &mut self.leaving else { return false };
-        leaving.asked.remove(&index);
-        let was_lent = leaving.has_custody(index);
-        leaving.set_custody(index, false);
-        was_lent
-    }
-
-    /// Goes on with what no other process has in hand, some slots a turn. Says whether all is done.
-    fn reclaim(&mut self, leaving: &mut Leaving<R::Socket>) -> bool {
-        let from = leaving.reclaim.unwrap_or_default();
-        let slots = self.ring.slots();
-        let count = VISITS.min(slots - from);
-        let flags = leaving.ways[0].link.flags(leaving.flags_at + u64::from(from), count);
-        for (nth, flag) in flags.into_iter().enumerate() {
-            let index = ConnIndex(from + nth as u32);
-            if self.lives.used_from(index.0) != Some(index) {
-                continue;
-            }
-            let was_lent = leaving.has_custody(index);
-            let is_away =
-                matches!(self.lives.entry(index).conn.phase(), Phase::Departed | Phase::Departing);
-            if !is_away || leaving.lending.contains_key(&index) {
-                continue;
-            }
-            match flag {
-                Flag::Ended if was_lent => self.let_go(leaving, index),
-                Flag::InHand if was_lent => {
-                    leaving.set_custody(index, false);
-                    leaving.departures.lost.fetch_add(1, Relaxed);
-                    self.apply(index, Event::Lost);
-                }
-                _ => {
-                    leaving.set_custody(index, false);
-                    // Bytes may have moved in the successor until now.
-                    let now = Tick::not_before(self.time.now());
-                    self.lives.entry(index).active = now;
-                    self.apply(index, Event::Stay);
-                }
-            }
-        }
-        leaving.asked.clear();
-        leaving.reclaim = Some(from + count);
-        let is_over = from + count >= slots && leaving.lending.is_empty();
-        if is_over {
-            leaving.departures.is_taken_back.store(true, Relaxed);
-        }
-        is_over
     }
 
     /// Ends those that could not go, one after the other.
@@ -455,10 +408,12 @@ impl<R: Ring> Worker<R> {
         let is_shut = self.admission.is_over();
         let Some(leaving) = &self.leaving else { return };
         let lent: u32 = leaving.custody.iter().map(|word| word.count_ones()).sum();
+        // The successor counts whom it has taken; until it has, they count here.
+        let unanswered = leaving.ways.iter().flat_map(|way| &way.unanswered);
+        let unanswered: u32 = unanswered.map(|(_, members)| members.len() as u32).sum();
         let departures = &leaving.departures;
-        departures.left.store(open.saturating_sub(lent), Relaxed);
-        let unanswered = leaving.ways.iter().any(|way| !way.unanswered.is_empty());
-        departures.is_still.store(leaving.underway() == 0 && !unanswered, Relaxed);
+        departures.left.store(open.saturating_sub(lent) + unanswered, Relaxed);
+        departures.is_still.store(leaving.underway() == 0 && unanswered == 0, Relaxed);
         departures.is_shut.store(is_shut, Relaxed);
         departures.is_cut_off.fetch_or(leaving.ways.iter().any(|way| way.is_cut), Relaxed);
     }

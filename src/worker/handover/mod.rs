@@ -2,7 +2,7 @@
 //!
 //! `leaving` has the side that gives: it asks connections to depart, lends both their sockets, and
 //! sends them in batches with a record each. It keeps its slots until the successor stands on its
-//! own (custody), so that at any failure it takes back what nobody else has in hand.
+//! own (custody), so that at any failure it takes back what nobody else has in hand (`takeback`).
 //!
 //! `arriving` has the side that takes: it puts sockets into slots, makes connections of the
 //! records, and says by a flag of each whether it may have bytes of it in hand. `extras` is what
@@ -11,12 +11,15 @@
 
 mod arriving;
 mod brought;
+mod ended;
 mod extras;
 mod leaving;
 mod packing;
+mod takeback;
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, AtomicU32};
 
 use crate::base::{RouteId, ServerId, Side};
@@ -35,6 +38,14 @@ pub struct Depart<S> {
     pub flags_at: u64,
     /// Where the worker says how far it is.
     pub departures: Arc<Departures>,
+}
+
+impl<S> Depart<S> {
+    /// The worker leaves already: nothing goes, and nothing is to be taken back.
+    pub(super) fn refuse(self) {
+        self.departures.is_cut_off.store(true, Relaxed);
+        self.departures.is_taken_back.store(true, Relaxed);
+    }
 }
 
 /// How far the departures of a worker are. The worker writes, the control plane reads.

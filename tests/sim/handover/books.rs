@@ -1,0 +1,255 @@
+//! What must hold while connections are between two processes.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use portcullis::base::{ConnIndex, OpKind, Side};
+use portcullis::config::AtLimit;
+use portcullis::courier::Flag;
+use portcullis::ring::Completion;
+
+use super::control::Handing;
+use super::plan::Step;
+use super::run::{Process, Run};
+use super::seen::Sight;
+use crate::ring::SimRing;
+
+/// Turns of the successor until its predecessor has let go of whom has ended there.
+const MOST_ENDED_TURNS: u64 = 100;
+
+/// What is known of connections that moved.
+#[derive(Debug, Default)]
+pub struct Books {
+    /// Clients that only a process had which was ended: what they had is cut.
+    pub cut: BTreeSet<usize>,
+    /// Clients whose end another process had begun when it was ended.
+    pub touched: BTreeSet<usize>,
+    /// Clients that may be lost with a successor: it said that it may have bytes of theirs.
+    pub may_be_lost: BTreeSet<usize>,
+}
+
+impl Run {
+    /// The worker of a process has turned.
+    pub fn check(&mut self, turned: usize) {
+        self.check_readers();
+        self.check_slots();
+        self.check_permits();
+        if let Some(mut handing) = self.handing.take() {
+            self.check_flags(&handing);
+            if turned == handing.successor {
+                self.check_ended(&mut handing);
+            }
+            self.handing = Some(handing);
+        }
+    }
+
+    fn rings(&mut self) -> impl Iterator<Item = (usize, &SimRing)> {
+        self.processes.iter_mut().map(|(number, process)| (*number, &*process.ring()))
+    }
+
+    fn two(&mut self, one: usize, other: usize) -> [&mut Process; 2] {
+        let mut both = [None, None];
+        for (number, process) in &mut self.processes {
+            if *number == one {
+                both[0] = Some(process);
+            } else if *number == other {
+                both[1] = Some(process);
+            }
+        }
+        both.map(|process| process.expect("both live"))
+    }
+
+    /// One process at most has anything in flight on a socket, but to empty its slot.
+    fn check_readers(&mut self) {
+        let mut users: BTreeMap<usize, (usize, OpKind)> = BTreeMap::new();
+        for (number, ring) in self.rings() {
+            for op in ring.ops.iter().filter(|op| op.token.kind != OpKind::Close) {
+                let Some(link) = ring.link_at(op.token.conn, op.token.side) else { continue };
+                let (other, kind) = *users.entry(link).or_insert((number, op.token.kind));
+                assert!(
+                    other == number,
+                    "two processes use link {link}: {kind:?} in {other}, {:?} in {number}",
+                    op.token
+                );
+            }
+        }
+    }
+
+    /// A socket is in as many slots as have it.
+    fn check_slots(&mut self) {
+        let mut filled: BTreeMap<usize, usize> = BTreeMap::new();
+        for (_, ring) in self.rings() {
+            for link in ring.slots.iter().flatten().flatten() {
+                *filled.entry(*link).or_default() += 1;
+            }
+        }
+        for (link, slots) in filled {
+            let link = &self.shared.links[link];
+            assert!(link.holds.count() >= slots, "slots were miscounted: {link:?}");
+            assert!(!link.closed, "a socket was closed in {slots} slots: {link:?}");
+        }
+    }
+
+    /// Every connection has a permit, in each process that has it, and no more are used.
+    fn check_permits(&mut self) {
+        if self.plan.scenario.at_limit == AtLimit::Reset {
+            return;
+        }
+        let elsewhere = |number: usize| match &self.handing {
+            Some(handing) if handing.successor == number => handing.elsewhere,
+            _ => 0,
+        };
+        let elsewhere: BTreeMap<usize, u32> =
+            self.processes.keys().map(|number| (*number, elsewhere(*number))).collect();
+        let mut all: BTreeSet<usize> = BTreeSet::new();
+        let limit = self.plan.scenario.budget;
+        for (number, process) in &mut self.processes {
+            let (used, leased) = (process.budget.used(), process.budget.leased());
+            let open = process.tally.open.get() as u32 + elsewhere[number];
+            let ring = process.ring();
+            // Clients that came into a slot whose last one has not been heard of to be gone.
+            let between = ring.unheard_closes.len() as u32;
+            assert!(
+                used >= open && used <= open + between,
+                "permits of process {number} were miscounted: {used} used, {open} open"
+            );
+            let held = ring.live_clients() - unseen(ring) + ring.armed_credits();
+            assert!(
+                held + elsewhere[number] <= leased,
+                "{held} clients and credits of process {number} on {leased} permits"
+            );
+            let is_over = |slot: usize| {
+                let handing = self.handing.as_ref().filter(|one| one.predecessor == *number);
+                handing.is_some_and(|one| one.flags.of(slot as u32) == Flag::Ended)
+            };
+            let slots = ring.slots[Side::Client as usize].iter().enumerate();
+            all.extend(slots.filter(|(slot, _)| !is_over(*slot)).filter_map(|(_, client)| *client));
+        }
+        assert!(all.len() as u32 <= limit, "{} connections, {limit} may be", all.len());
+    }
+
+    /// A connection whose flag says that nothing of it is in hand has nothing in the successor that
+    /// a receive has brought or could bring.
+    fn check_flags(&mut self, handing: &Handing) {
+        let (predecessor, successor) = (handing.predecessor, handing.successor);
+        if !self.processes.contains_key(&successor) || handing.is_kept() {
+            return;
+        }
+        let Some(process) = self.processes.get_mut(&predecessor) else { return };
+        let lent = lent_by(process, handing);
+        let ring = self.processes.get_mut(&successor).expect("it lives").ring();
+        for (client, (slot, flag)) in lent {
+            let Some(conn) = slot_of(ring, client) else { continue };
+            assert!(flag != Flag::Ended, "the flag of slot {slot} says ended, and it lives");
+            if flag != Flag::Idle {
+                continue;
+            }
+            let brings = |kind| matches!(kind, OpKind::Receive | OpKind::Splice | OpKind::Send);
+            let busy = ring.ops.iter().find(|op| op.token.conn == conn && brings(op.token.kind));
+            assert!(busy.is_none(), "the flag of slot {slot} says idle, and in flight is {busy:?}");
+            for side in Side::BOTH {
+                let Some(link) = ring.link_at(conn, side) else { continue };
+                let has_ahead = self.shared.has_ahead(successor, link);
+                assert!(!has_ahead, "the flag of slot {slot} says idle with bytes ahead");
+            }
+        }
+    }
+
+    /// The predecessor lets go of whom has ended in the successor.
+    fn check_ended(&mut self, handing: &mut Handing) {
+        let Some(process) = self.processes.get_mut(&handing.predecessor) else { return };
+        if handing.step == Step::TakingBack {
+            return;
+        }
+        let mut lent = lent_by(process, handing);
+        let ends = &self.processes.get_mut(&handing.successor).expect("it turned").ring().ends;
+        lent.retain(|client, _| ends.of(*client).is_some());
+        handing.turned += 1;
+        let turned = handing.turned;
+        handing.ended.retain(|client, _| lent.contains_key(client));
+        for (client, (slot, _)) in lent.iter().filter(|(_, (_, flag))| *flag == Flag::Ended) {
+            let since = *handing.ended.entry(*client).or_insert(turned);
+            let is_late = turned > since + MOST_ENDED_TURNS;
+            assert!(!is_late, "slot {slot} is kept for who ended {MOST_ENDED_TURNS} turns ago");
+        }
+    }
+
+    /// The successor is about to be ended: who may be lost with it, and who is cut.
+    pub fn take_snapshot(&mut self, handing: &Handing) {
+        let (predecessor, successor) = (handing.predecessor, handing.successor);
+        let Some(process) = self.processes.get_mut(&predecessor) else { return };
+        let lent = lent_by(process, handing);
+        let ring = self.processes.get_mut(&successor).expect("it lives").ring();
+        for (client, (_, flag)) in &lent {
+            if *flag == Flag::InHand {
+                self.books.may_be_lost.insert(*client);
+            }
+            let Some(conn) = slot_of(ring, *client) else { continue };
+            match flag {
+                Flag::InHand => {}
+                Flag::Idle => self.seen.note(Sight::TakenBack),
+                Flag::Ended => {}
+            }
+            if ring.is_ending(conn) {
+                self.books.touched.insert(*client);
+            }
+        }
+    }
+
+    /// A process ends: whom no other has is cut.
+    pub fn note_cut(&mut self, number: usize, process: &mut Process) {
+        let own = process.ring().slots[Side::Client as usize].clone();
+        let others: BTreeSet<usize> = self
+            .rings()
+            .filter(|(other, _)| *other != number)
+            .flat_map(|(_, ring)| ring.slots[Side::Client as usize].iter().flatten().copied())
+            .collect();
+        let own = own.into_iter().flatten();
+        self.books.cut.extend(own.filter(|client| !others.contains(client)));
+    }
+
+    /// The predecessor is about to leave: whatever it has lives on, or has ended, in the successor.
+    pub fn check_left(&mut self, handing: &Handing) {
+        let (predecessor, successor) = (handing.predecessor, handing.successor);
+        let [successors, _] = self.two(successor, predecessor);
+        let successors = successors.ring();
+        let clients: BTreeSet<usize> =
+            successors.slots[Side::Client as usize].iter().flatten().copied().collect();
+        let [successors, process] = self.two(successor, predecessor);
+        let successors = successors.ring();
+        let (mut moved, mut left) = (0, Vec::new());
+        for (slot, client) in process.ring().slots[Side::Client as usize].clone().iter().enumerate()
+        {
+            let Some(client) = client else { continue };
+            let phase = process.worker.phase(ConnIndex(slot as u32));
+            match handing.flags.of(slot as u32) {
+                _ if clients.contains(client) => moved += 1,
+                Flag::Ended => {}
+                // It empties its slots just now.
+                _ if successors.ends.of(*client).is_some() => {}
+                _ => left.push((slot, *client, phase)),
+            }
+        }
+        self.seen.add(Sight::Moved, moved);
+        assert!(left.is_empty(), "connections end with the predecessor: {left:?}");
+    }
+}
+
+/// By client: the slot of the predecessor, and its flag.
+fn lent_by(process: &mut Process, handing: &Handing) -> BTreeMap<usize, (u32, Flag)> {
+    let slots = process.ring().slots[Side::Client as usize].iter().enumerate();
+    let lent = slots.filter_map(|(slot, client)| Some(((*client)?, slot as u32)));
+    lent.map(|(client, slot)| (client, (slot, handing.flags.of(slot)))).collect()
+}
+
+fn slot_of(ring: &SimRing, client: usize) -> Option<ConnIndex> {
+    let slots = &ring.slots[Side::Client as usize];
+    slots.iter().position(|one| *one == Some(client)).map(|slot| ConnIndex(slot as u32))
+}
+
+/// Adoptions that the worker has not heard of.
+fn unseen(ring: &SimRing) -> u32 {
+    let posted = ring.posted.iter().chain(&ring.out);
+    let is_one =
+        |completion: &Completion| matches!(completion, Completion::Adopted { result: Ok(_), .. });
+    posted.filter(|posted| is_one(&posted.completion)).count() as u32
+}
