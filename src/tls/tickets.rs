@@ -355,6 +355,7 @@ mod tests {
         for ticket in [&first, &second] {
             assert_eq!(after.open(BOUND, ticket).as_deref(), Some(SESSION));
         }
+        before.rotate(9 * HOUR);
         let sealed = after.seal(BOUND, SESSION).expect("a ticket");
         assert_eq!(before.open(BOUND, &sealed).as_deref(), Some(SESSION), "one key seals for both");
         assert_eq!(after.to_bytes(), before.to_bytes(), "and goes on once more");

@@ -120,3 +120,50 @@ fn address_of(bytes: &[u8]) -> Option<SocketAddr> {
     };
     Some(SocketAddr::new(ip, u16::from_be_bytes(*port)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tls::{Session, Suite};
+
+    fn secured(kind: u8, session: &[u8]) -> Extra {
+        let side = SecuredSide { session: session.to_vec().into(), ..SecuredSide::default() };
+        Extra { kind, bytes: side.to_bytes() }
+    }
+
+    #[test]
+    fn a_connection_is_taken_over_only_where_all_of_it_is_understood() {
+        let secret = [7; 32];
+        let session = Session::tls13(Suite::Aes128GcmSha256, (&secret, 0), (&secret, 0)).to_bytes();
+        let named = "192.0.2.7:80".parse().expect("an address");
+        let facts = TlsFacts { common_name: Some("amy".into()), ..TlsFacts::default() };
+        let all = [
+            Extra::new(Departure::ADDRESSES, address_bytes(named)),
+            Extra::new(Departure::UNIQUE_ID, vec![5; 16]),
+            Extra::new(Departure::TLS_FACTS, facts.to_bytes()),
+            secured(Departure::CLIENT_SESSION, &session),
+            secured(Departure::SERVER_SESSION, &session),
+        ];
+        let read = Extras::of(&all, Wiring::Pair).expect("all is known");
+        assert_eq!((read.named, read.unique_id), (Some(named), Some(UniqueId([5; 16]))));
+        assert_eq!(read.tls_facts, Some(facts));
+        assert!(read.secured.0.iter().all(Option::is_some));
+        assert!(Extras::of(&all[..4], Wiring::Echo).is_some());
+        assert!(Extras::of(&all, Wiring::Echo).is_none(), "it has no server");
+        for strange in [
+            Extra::new(Departure::SOURCE, Vec::new()),
+            Extra::new(200, Vec::new()),
+            Extra::new(Departure::ADDRESSES, vec![0; 5]),
+            Extra::new(Departure::UNIQUE_ID, vec![0; 15]),
+            Extra::new(Departure::TLS_FACTS, vec![0]),
+            Extra::new(Departure::CLIENT_SESSION, vec![0]),
+            secured(Departure::CLIENT_SESSION, &session[1..]),
+            secured(Departure::SERVER_SESSION, &[]),
+        ] {
+            assert!(
+                Extras::of(std::slice::from_ref(&strange), Wiring::Pair).is_none(),
+                "{strange:?}"
+            );
+        }
+    }
+}
