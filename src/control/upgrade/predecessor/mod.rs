@@ -1,7 +1,8 @@
-//! The side that hands over: the steps of an upgrade, and what takes everything back.
+//! The side that hands over: the steps of an upgrade. `takeback` takes everything back.
+
+mod takeback;
 
 use std::ffi::OsString;
-use std::process::ExitStatus;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -36,8 +37,6 @@ const BEAT: Duration = Duration::from_secs(2);
 const END_REST: Duration = Duration::from_secs(2);
 /// For the successor to stand on its own: it takes counters and sockets over.
 const COMMIT: Duration = Duration::from_secs(10);
-/// For the workers to take connections back.
-const TAKE_BACK: Duration = Duration::from_secs(30);
 /// Passes over all connections before new clients are the successor's.
 const PASSES: u32 = 2;
 /// The successor starts, and makes everything ready.
@@ -354,71 +353,6 @@ impl<'a> Handing<'a> {
         self.say(Severity::Info, &format!("the upgrade is committed: {words}"));
         let Handing { steps, .. } = self;
         Upgraded { committed: true, ended, moved, steps, successor, words, ..Upgraded::default() }
-    }
-
-    /// Ends the successor, and goes on as if it had never been.
-    async fn take_back(mut self, failure: Failure) -> Upgraded {
-        let Failure { words: mut because, wrong_config, is_gone } = failure;
-        let successor = self.successor.as_mut().and_then(Successor::pid);
-        if let Some(status) = self.end_successor(is_gone).await.filter(|_| is_gone) {
-            because += &format!(" ({status}); its words are where this gateway logs");
-        }
-        self.channel = None;
-        self.enter_step("taken back");
-        if self.has_committed
-            && let Some(open) = self.state.reopen()
-        {
-            open.stay();
-            self.state.ground().sign_locks();
-        }
-        if self.departures.has_begun() {
-            self.order_all(|| Order::TakeBack);
-            self.order_all(|| Order::OpenDoors);
-            let until = self.state.now().after(TAKE_BACK);
-            let is_back = |one: &Departures| one.is_taken_back.load(Relaxed);
-            while !self.departures.all(is_back) && self.state.now() < until {
-                sleep(POLL).await;
-            }
-        }
-        self.leave_step();
-        let (moved, lost) = (self.departures.moved(), self.departures.sum(|one| &one.lost));
-        let over = lost + self.departures.sum(|one| &one.ended);
-        let back = moved.saturating_sub(over);
-        let touched = match (self.departures.has_begun(), lost) {
-            (false, _) => "nothing was touched".to_owned(),
-            (true, 0) => format!("{} are back, nobody was lost", count(back, "connection")),
-            (true, lost) => format!("{} are back, {lost} lost", count(back, "connection")),
-        };
-        let words = format!("{because}; {touched}");
-        self.say(Severity::Error, &format!("the upgrade is taken back: {words}"));
-        let Handing { ended, steps, .. } = self;
-        Upgraded {
-            back,
-            ended,
-            lost,
-            moved,
-            steps,
-            successor,
-            wrong_config,
-            words,
-            ..Upgraded::default()
-        }
-    }
-
-    /// It must not wake up as a second reader: it is waited for until it is gone. One that has
-    /// closed its end is about to end by itself.
-    async fn end_successor(&mut self, is_gone: bool) -> Option<ExitStatus> {
-        let until = self.state.now().after(if is_gone { ANSWER } else { Duration::ZERO });
-        let successor = self.successor.as_mut()?;
-        loop {
-            match successor.ended() {
-                Ok(None) if self.state.now() >= until => successor.kill(),
-                Ok(None) => {}
-                Ok(ended) => return ended,
-                Err(_) => return None,
-            }
-            sleep(POLL).await;
-        }
     }
 
     fn order_all(&self, order: impl Fn() -> Order) {
