@@ -271,6 +271,10 @@ impl Run {
         self.say(|| format!("process {number} ends"));
         let mut process = self.processes.remove(&number).expect("it lives");
         self.note_cut(number, &mut process);
+        if is_killed {
+            // Why they ended, nobody will say.
+            self.books.cut.extend(process.ring().ends.unheard());
+        }
         self.shared.bury(number, process.ring());
         let tally = &process.tally;
         let accepted = tally.over_listeners(|one| one.accepted.get());
