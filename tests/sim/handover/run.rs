@@ -31,7 +31,7 @@ use crate::tally::Tally;
 use crate::world::World;
 
 /// How many turns everything may take, and how many at rest before a run is over.
-const MOST_TURNS: u64 = 60_000;
+const MOST_TURNS: u64 = 300_000;
 /// How long a worker sleeps at most: the other one is to turn as well.
 const LONGEST_NAP: u64 = 10;
 /// How long a stop may take, however peers behave.
