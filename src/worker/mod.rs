@@ -268,6 +268,7 @@ impl<R: Ring> Worker<R> {
     fn is_drained(&mut self) -> bool {
         self.errands.farewell() != Farewell::No
             && self.lives.open() == 0
+            && self.arriving.as_ref().is_none_or(Arriving::is_still)
             && self.admission.is_over()
     }
 

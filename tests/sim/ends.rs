@@ -114,6 +114,11 @@ impl Ends {
         self.over.get(&client).copied()
     }
 
+    /// Clients of whose close the worker has not heard, nor counted why.
+    pub fn unheard(&self) -> impl Iterator<Item = usize> {
+        self.closing.values().copied()
+    }
+
     /// How all did that have ended.
     pub fn all(&self) -> impl Iterator<Item = (usize, End)> {
         self.over.iter().map(|(client, end)| (*client, *end))

@@ -215,6 +215,11 @@ fn what_a_client_sent_to_nobody_does_not_come_back_from_a_successor() {
 }
 
 #[test]
+fn a_stop_waits_for_whom_the_kernel_is_putting_into_slots() {
+    hands_over(2318);
+}
+
+#[test]
 fn a_stop_ends_whom_a_takeback_brings() {
     hands_over(148);
     hands_over(248);

@@ -127,10 +127,14 @@ impl<S> Arriving<S> {
         self.custody.clear();
     }
 
+    /// Nothing is on its way into slots.
+    pub(in crate::worker) fn is_still(&self) -> bool {
+        self.coming.is_empty() && self.behind.is_empty()
+    }
+
     /// Nothing comes any more.
     fn is_over(&self) -> bool {
-        let is_empty = self.coming.is_empty() && self.behind.is_empty();
-        self.keeps && is_empty && self.ways.iter().all(|way| way.is_cut)
+        self.keeps && self.is_still() && self.ways.iter().all(|way| way.is_cut)
     }
 
     /// When it is to go on even if nothing completes.

@@ -31,7 +31,7 @@ use crate::tally::Tally;
 use crate::world::World;
 
 /// How many turns everything may take, and how many at rest before a run is over.
-const MOST_TURNS: u64 = 60_000;
+const MOST_TURNS: u64 = 300_000;
 /// How long a worker sleeps at most: the other one is to turn as well.
 const LONGEST_NAP: u64 = 10;
 /// How long a stop may take, however peers behave.
@@ -271,6 +271,10 @@ impl Run {
         self.say(|| format!("process {number} ends"));
         let mut process = self.processes.remove(&number).expect("it lives");
         self.note_cut(number, &mut process);
+        if is_killed {
+            // Why they ended, nobody will say.
+            self.books.cut.extend(process.ring().ends.unheard());
+        }
         self.shared.bury(number, process.ring());
         let tally = &process.tally;
         let accepted = tally.over_listeners(|one| one.accepted.get());
