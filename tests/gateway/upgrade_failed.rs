@@ -114,6 +114,32 @@ fn a_successor_that_dies_on_probation_loses_nobody_and_the_next_one_succeeds() {
 }
 
 #[test]
+fn connections_whose_descriptors_do_not_arrive_stay() {
+    let server = server::echo();
+    let one = relay(&[server.address]).replace("workers = 2", "workers = 1");
+    let lineage = Lineage::start(&one);
+    let address = lineage.first.address("edge");
+    let clients: Vec<_> = (0..40).map(|_| client::connect(address)).collect();
+    clients.iter().for_each(|stream| client::echo(stream, 1, 100));
+    // Room for its own descriptors, and not for the 64 of a full batch on its way.
+    let wrapped = format!(
+        "#!/bin/sh\nulimit -n 80\nexec '{}' \"$@\"\n",
+        program(None).get_program().display()
+    );
+    let path = lineage.first.home().write("few", &wrapped);
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(&path, mode).expect("it is ours");
+    let fewer = lineage.write("fewer.toml", &one.replace("= 4000", "= 50")).display().to_string();
+    let program = path.display().to_string();
+    let said = lineage.ask(&["upgrade", "--binary", &program, "--successor-config", &fewer]);
+    assert_eq!(said.code, Some(1), "{said:?}");
+    assert!(said.answer.contains(" is cut") && said.answer.contains("nobody was lost"), "{said:?}");
+    clients.iter().for_each(|stream| client::echo(stream, 2, 5_000));
+    lineage.upgrade(&[]);
+    clients.iter().for_each(|stream| client::echo(stream, 3, 5_000));
+}
+
+#[test]
 fn who_was_answered_by_a_successor_that_dies_a_while_later_lives_on() {
     let stage = Stage::new();
     let upgrade = stage.begin();

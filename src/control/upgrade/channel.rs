@@ -8,11 +8,13 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use zeroize::{Zeroize as _, Zeroizing};
 
-use crate::base::Errno;
+use crate::base::{Errno, Millis};
 use crate::courier::{Courier, Parcel};
 
 /// Between two looks for a message.
 pub(super) const POLL: Duration = Duration::from_millis(2);
+/// From the end of a process's first descriptor to that of its last, and to spare.
+const END: Duration = Duration::from_millis(500);
 /// A longer text goes as a parcel.
 const TEXT_MAX: usize = 16 << 10;
 /// The longest one: a history of ten minutes and the counters of thousands of servers are shorter.
@@ -148,5 +150,17 @@ fn went(sent: Result<(), Errno>) -> Result<bool, Broken> {
         Ok(()) => Ok(true),
         Err(Errno::EAGAIN | Errno::ENOBUFS | Errno::ETOOMANYREFS | Errno::EINTR) => Ok(false),
         Err(errno) => Err(errno.into()),
+    }
+}
+
+/// A way between workers that is cut, while the line between their control planes is not: its other
+/// end has lost a message, or has not understood one. A process that ends loses all of them.
+#[derive(Debug, Default)]
+pub(super) struct Cut(Option<Millis>);
+
+impl Cut {
+    /// Whether one has been cut for longer than the end of a process takes.
+    pub(super) fn is_broken(&mut self, is_cut: bool, now: Millis) -> bool {
+        is_cut && now.since(*self.0.get_or_insert(now)) > END
     }
 }

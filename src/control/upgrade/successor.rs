@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
-use super::channel::{Broken, Channel, POLL};
+use super::channel::{Broken, Channel, Cut, POLL};
 use super::legacy::{take_legacy, take_standings};
 use super::tickets::take_ticket_keys;
 use crate::api::handover::{Legacy, Links, Things, ToPredecessor, ToSuccessor};
@@ -61,6 +61,7 @@ struct Taking<'a> {
     /// Connections that are left in the predecessor, and count here.
     elsewhere: u32,
     is_open: bool,
+    cut: Cut,
     next_beat: Millis,
 }
 
@@ -82,6 +83,7 @@ impl Succession {
             arrivals: Vec::new(),
             elsewhere: 0,
             is_open: false,
+            cut: Cut::default(),
             next_beat: state.now(),
         };
         let workers = state.workers().len() as u32;
@@ -192,6 +194,14 @@ impl Taking<'_> {
             return Ok(());
         }
         self.next_beat = now.after(BEAT);
+        let is_cut = self.arrivals.iter().any(|one| one.is_cut_off.load(Relaxed));
+        if self.cut.is_broken(is_cut, now) {
+            let words = "a way from a worker of the predecessor is cut".to_owned();
+            let refuse = ToPredecessor::Refuse { exit_code: 1, words: words.clone() };
+            // It finds out by our end, otherwise.
+            let _ = self.channel.say(&refuse, &[]);
+            return Err(words);
+        }
         let view = self.state.view();
         let mut beats = view.counters.iter().map(|counters| Millis(counters.beat_millis.get()));
         if beats.all(|beat| now.since(beat) < TURN) {

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
-use super::channel::{Broken, Channel, DESCRIPTORS, POLL};
+use super::channel::{Broken, Channel, Cut, DESCRIPTORS, POLL};
 use super::foster::Successor;
 use super::legacy::legacy;
 use super::plan::{Failure, Plan};
@@ -53,6 +53,7 @@ pub(super) struct Handing<'a> {
     /// Once it is ready.
     flags: Option<Arc<Flags>>,
     departures: Departing,
+    cut: Cut,
     /// The last beat, once there is one.
     beat: Option<Millis>,
     takes_ticket_keys: bool,
@@ -77,6 +78,7 @@ impl<'a> Handing<'a> {
             channel: None,
             flags: None,
             departures: Departing::default(),
+            cut: Cut::default(),
             beat: None,
             takes_ticket_keys: false,
             has_committed: false,
@@ -278,6 +280,10 @@ impl<'a> Handing<'a> {
             let until = self.state.now().after(2 * END_REST);
             self.wait_for_rest(until).await?;
         }
+        if !self.is_all_moved() {
+            let left = count(self.left().into(), "connection");
+            return Err(format!("{left} neither moved nor ended in time").into());
+        }
         self.tell_left().await
     }
 
@@ -393,7 +399,11 @@ impl<'a> Handing<'a> {
     /// Looks whether the successor is still well.
     fn look(&mut self) -> Result<(), Failure> {
         while self.hear()?.is_some() {}
-        Ok(())
+        let is_cut = !self.departures.all(|one| !one.is_cut_off.load(Relaxed));
+        match self.cut.is_broken(is_cut && !self.has_committed, self.state.now()) {
+            true => Err("a way to a worker of the successor is cut".to_owned().into()),
+            false => Ok(()),
+        }
     }
 
     /// Until the successor says what is waited for.
