@@ -16,7 +16,7 @@ use rustix::cmsg_space;
 use rustix::io::{FdFlags, fcntl_setfd, ioctl_fionbio};
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
+    SendAncillaryMessage, SendFlags, recv, recvmsg, sendmsg,
 };
 
 use crate::base::Errno;
@@ -119,6 +119,11 @@ impl Courier {
     }
 
     fn receive_once(&self, into: &mut Vec<u8>) -> Result<Vec<OwnedFd>, Errno> {
+        // Most looks find nothing: they are not to cost the room for a message.
+        if let Err(error) = recv(&self.socket, &mut [0; 1], RecvFlags::PEEK) {
+            into.clear();
+            return Err(errno(error));
+        }
         into.resize(MESSAGE_MAX, 0);
         let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(DESCRIPTORS_MAX))];
         let mut control = RecvAncillaryBuffer::new(&mut space);

@@ -3,10 +3,11 @@
 use serde::Serialize;
 
 use super::lacks::Lack;
-use super::limits::{Scope, pairs};
+use super::limits::{Scope, buffers_bytes, connection_bytes, pairs};
 use super::remedy::{Remedy, reserve_ports};
 use super::shape::{Means, Shape};
 use super::words::{count, size, thousands};
+use crate::base::limits;
 use crate::config::{Auto, Config, Listener};
 use crate::host::facts::Facts;
 
@@ -108,9 +109,15 @@ pub fn effective_backlog(facts: &Facts, listener: &Listener) -> u32 {
 }
 
 /// Every check that applies, in one fixed order.
-pub(super) fn checks(facts: &Facts, config: &Config, means: &Means, shape: Shape) -> Vec<Check> {
+pub(super) fn checks(
+    facts: &Facts,
+    config: &Config,
+    means: &Means,
+    (held, shape): (u64, Shape),
+) -> Vec<Check> {
     let mut checks = kernel(facts);
     checks.extend(descriptors(facts));
+    checks.push(upgrade(facts, config, means, held));
     checks.push(cores(facts, means));
     checks.extend(threads(facts, means));
     checks.extend(pipes(facts, config, means, shape));
@@ -173,6 +180,27 @@ fn descriptors(facts: &Facts) -> Vec<Check> {
         Check::new("RLIMIT_NOFILE", value, Verdict::Good, says),
         Check::new("RLIMIT_MEMLOCK", locked.0, Verdict::Good, locked.1),
     ]
+}
+
+/// What a successor needs beside this process, with so many connections held.
+fn upgrade(facts: &Facts, config: &Config, means: &Means, held: u64) -> Check {
+    let memory = buffers_bytes(config, means) + held * limits::UPGRADE_BYTES as u64;
+    let locked = means.locked_bytes(held);
+    let (name, value) = ("an upgrade", format!("{} more, {} locked", size(memory), size(locked)));
+    let ours = buffers_bytes(config, means) + held * connection_bytes(means);
+    let free = facts.host.memory_available_bytes.map(|free| free.saturating_sub(ours));
+    if let Some(free) = free.filter(|free| *free < memory) {
+        let says = format!("{} are free beside this process: it may be refused", size(free));
+        return Check::new(name, value, Verdict::Note, says);
+    }
+    let both = 2 * locked;
+    match facts.process.memlock_bytes {
+        Some(bytes) if bytes < both => {
+            let says = format!("it needs RLIMIT_MEMLOCK of {}, and is refused here", size(both));
+            Check::new(name, value, Verdict::Note, says)
+        }
+        _ => Check::new(name, value, Verdict::Good, "there is room for a successor beside this"),
+    }
 }
 
 /// Where less is spliced than the config asks for.

@@ -65,7 +65,7 @@ impl Diagnosis {
         let held = asked.unwrap_or(fits);
         let shape = means.shape(held.min(fits));
         let locked_bytes = means.locked_bytes(held.min(fits));
-        let checks = checks::checks(&facts, config, &means, shape);
+        let checks = checks::checks(&facts, config, &means, (held.min(fits), shape));
         let rules = (&limits[..], &checks[..]);
         let prescription = Prescription::new((target, held), &facts, config, &means, rules);
         Diagnosis {

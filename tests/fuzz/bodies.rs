@@ -4,7 +4,7 @@
 //! file by its path, and `main.rs` runs the same bodies over the corpus.
 
 #[path = "handover.rs"]
-mod handover;
+pub(crate) mod handover;
 #[path = "other_reader.rs"]
 mod other_reader;
 #[path = "records.rs"]
