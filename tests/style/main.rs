@@ -265,6 +265,25 @@ fn every_dependency_is_argued_beside_it() {
     assert!(findings.is_empty(), "\n{}", findings.join("\n"));
 }
 
+#[test]
+fn every_dependency_is_used() {
+    let mut findings = Vec::new();
+    for (path, text) in &*ALL_FILES {
+        let Some(folder) = path.strip_suffix("Cargo.toml") else { continue };
+        let texts = ALL_FILES.iter().filter(|(path, _)| path.ends_with(".rs"));
+        // The fuzz targets share files with the tests around them.
+        let below: &[&str] = match folder.split_once('/') {
+            None => &["src/", "tests/", "build.rs"],
+            Some((top, _)) => &[top],
+        };
+        let texts = texts.filter(|(path, _)| below.iter().any(|folder| path.starts_with(folder)));
+        let texts: Vec<&str> = texts.map(|(_, text)| text.as_str()).collect();
+        let found = manifest::unused_dependencies(text, &texts);
+        findings.extend(found.into_iter().map(|finding| format!("{path}:{finding}")));
+    }
+    assert!(findings.is_empty(), "\n{}", findings.join("\n"));
+}
+
 /// What cargo says of every crate that this host's build takes. It needs no network where all of
 /// them are there, as they are after a build of the workspace.
 fn packages() -> Vec<crates::Package> {
