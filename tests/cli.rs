@@ -152,8 +152,11 @@ fn completions_and_man_pages_know_every_command() {
     }
     let (code, page, _) = portcullis(&["man"]);
     assert!(code == 0 && page.contains(".TH portcullis 1"), "{page}");
-    let (code, page, _) = portcullis(&["man", "--config"]);
-    assert!(code == 0 && page.contains(".TH portcullis.toml 5"), "{page}");
+    for title in ["EXIT STATUS", "SIGNALS", "ENVIRONMENT", "FILES", "SEE ALSO"] {
+        assert!(page.contains(&format!("\n.SH {title}\n")), "{title}: {page}");
+    }
+    let (code, of_config, _) = portcullis(&["man", "--config"]);
+    assert!(code == 0 && of_config.contains(".TH portcullis.toml 5"), "{of_config}");
     let directory = tempfile::tempdir().expect("a directory");
     let (code, _, stderr) =
         portcullis(&["man", "--directory", &directory.path().display().to_string()]);
@@ -162,6 +165,8 @@ fn completions_and_man_pages_know_every_command() {
         let page = directory.path().join(format!("portcullis-{command}.1"));
         assert!(std::fs::read_to_string(page).expect("a page").contains(".SH SYNOPSIS"));
     }
+    let whole = std::fs::read_to_string(directory.path().join("portcullis.1")).expect("a page");
+    assert_eq!(whole.trim_end(), page.trim_end(), "the same as without a directory");
     let (code, _, stderr) = portcullis(&["man", "--directory", "/nowhere/at/all"]);
     assert!(code == 1 && stderr.contains("/nowhere/at/all"), "{stderr}");
 }

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use clap::Parser;
 use portcullis::config::{Config, SECTIONS};
 
 /// What the gateway may take for its last words after the drain: the access log's lines, the exit.
@@ -53,4 +54,42 @@ fn the_readme_names_what_is_missing() {
         };
         assert!(missing.contains(words), "{key}: {words}: {missing}");
     }
+}
+
+/// Code spans of the last cell of each row of a table: this program's side of a translation.
+fn own_side(document: &str) -> impl Iterator<Item = &str> {
+    let rows = document.lines().filter_map(|line| line.strip_prefix('|')?.strip_suffix('|'));
+    let cells = rows.filter_map(|row| row.rsplit('|').next());
+    cells.flat_map(|cell| cell.split('`').skip(1).step_by(2))
+}
+
+/// What the page on other proxies calls a key or a command is one.
+#[test]
+fn translations_name_keys_and_commands_that_are_there() {
+    let page =
+        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/config/coming-from.md"));
+    let page = page.expect("it is there");
+    let keys: Vec<&str> =
+        SECTIONS.iter().flat_map(|section| section.keys().map(|key| key.name)).collect();
+    let (mut commands, mut named) = (0, 0);
+    for span in own_side(&page) {
+        if span.starts_with("portcullis ") {
+            // Words in capitals stand for what one has.
+            let words = span.split_whitespace().map(|word| match word {
+                "ID" => "0-17-2",
+                "ADDRESS" => "10.0.0.3:9000",
+                word => word,
+            });
+            let parsed = portcullis::cli::Cli::try_parse_from(words);
+            parsed.unwrap_or_else(|error| panic!("{span}: {error}"));
+            commands += 1;
+            continue;
+        }
+        let is_of_word = |c: char| c.is_ascii_lowercase() || c == '_';
+        for word in span.split(|c| !is_of_word(c)).filter(|word| word.contains('_')) {
+            assert!(keys.contains(&word), "{span}: {word} is no key");
+            named += 1;
+        }
+    }
+    assert!(commands > 15 && named > 50, "{commands} commands and {named} keys");
 }

@@ -3,6 +3,7 @@
 mod admin;
 mod drain;
 mod instance;
+mod man;
 mod outcome;
 mod servers;
 mod upgrade;
@@ -147,7 +148,7 @@ fn perform(command: Command) -> Outcome {
             Outcome::Verbatim(String::from_utf8_lossy(&script).trim_end().to_owned(), DONE)
         }
         Command::Man { config: true, .. } => Outcome::Verbatim(config::man_page(), DONE),
-        Command::Man { directory, .. } => man(directory.as_deref()),
+        Command::Man { directory, .. } => write_man_pages(directory.as_deref()),
     }
 }
 
@@ -179,15 +180,14 @@ fn run(path: Option<PathBuf>, successor: bool) -> Outcome {
     }
 }
 
-fn man(directory: Option<&Path>) -> Outcome {
+fn write_man_pages(directory: Option<&Path>) -> Outcome {
     let Some(directory) = directory else {
-        let mut page = Vec::new();
-        return match clap_mangen::Man::new(Cli::command()).render(&mut page) {
-            Ok(()) => Outcome::Verbatim(String::from_utf8_lossy(&page).trim_end().to_owned(), DONE),
+        return match man::page() {
+            Ok(page) => Outcome::Verbatim(String::from_utf8_lossy(&page).trim_end().into(), DONE),
             Err(error) => Outcome::Failed(error.to_string()),
         };
     };
-    match clap_mangen::generate_to(Cli::command(), directory) {
+    match man::write_all(directory) {
         Ok(()) => Outcome::Done,
         Err(error) => {
             let place = directory.display();

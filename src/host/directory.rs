@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 
 use nix::unistd::{AccessFlags, Uid, access, getegid, geteuid};
 
+use super::facts::FIRST_PID_NAMESPACE;
+
 /// Where a service without a service manager keeps its runtime files.
 const OF_THE_SYSTEM: &str = "/run/portcullis";
 /// The mode's bit that keeps users from renaming each other's files.
@@ -159,20 +161,34 @@ pub fn distrust(directory: &Path) -> io::Result<Option<String>> {
         let us = geteuid();
         return Ok(Some(format!("it belongs to uid {}, not to uid {us} or root", found.uid())));
     }
-    if others_write(&found) {
+    let parent = parent_of(directory);
+    let above = std::fs::metadata(parent)?;
+    if others_write(&found) && !(is_volume(&found, &above) && in_pid_namespace()) {
         let mode = found.mode() & 0o7777;
         return Ok(Some(format!(
             "other users can write there (mode {mode:04o}); `chmod go-w` takes that away"
         )));
     }
-    let parent = parent_of(directory);
-    let above = std::fs::metadata(parent)?;
     // In a sticky directory, as /tmp is, only its owner renames a file.
     if others_write(&above) && above.mode() & STICKY == 0 {
         let parent = parent.display();
         return Ok(Some(format!("other users can replace it: they can write to {parent}")));
     }
     Ok(None)
+}
+
+/// Whether it may be a volume that a container's runtime has mounted: Kubernetes makes an emptyDir
+/// root's, with the mode 0777, and has no other writable place for a container whose root file
+/// system is read-only. Which containers share it is up to the pod.
+fn is_volume(found: &Metadata, above: &Metadata) -> bool {
+    found.uid() == 0 && found.dev() != above.dev()
+}
+
+/// Whether this process is in another PID namespace than the host's, as in a container: the users
+/// there are those that its image and its pod have given it.
+fn in_pid_namespace() -> bool {
+    let own = std::fs::read_link("/proc/self/ns/pid");
+    own.is_ok_and(|own| own != Path::new(FIRST_PID_NAMESPACE))
 }
 
 /// Whether users other than the owner can write: its group too, unless that is this process's own

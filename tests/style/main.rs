@@ -29,7 +29,7 @@ const CRATES: [&str; 2] = ["src", "bench/src"];
 /// Files that may be longer than [`size::MAX_FILE_LINES`], each with the reason.
 const LONG_FILES: [(&str, &str); 0] = [];
 /// What the top level holds besides dotfiles and the build's output.
-const TOP_LEVEL: [&str; 9] = [
+const TOP_LEVEL: [&str; 11] = [
     "Cargo.toml",
     "Cargo.lock",
     "README.md",
@@ -39,13 +39,17 @@ const TOP_LEVEL: [&str; 9] = [
     "bench",
     "tests",
     "config",
+    "packaging",
+    "deploy",
 ];
 /// Hidden folders that are the repository's own.
 const HIDDEN_FOLDERS: [&str; 3] = [".ci", ".cargo", ".github"];
 /// Documents for people.
-const DOCUMENTS: [&str; 7] = [
+const DOCUMENTS: [&str; 9] = [
     "README.md",
     "config/manual.md",
+    "config/install.md",
+    "config/coming-from.md",
     "bench/README.md",
     "src/architecture.md",
     ".github/CONTRIBUTING.md",
@@ -261,6 +265,25 @@ fn every_dependency_is_argued_beside_it() {
             let found = manifest::unargued_dependencies(text);
             findings.extend(found.into_iter().map(|finding| format!("{path}:{finding}")));
         }
+    }
+    assert!(findings.is_empty(), "\n{}", findings.join("\n"));
+}
+
+#[test]
+fn every_dependency_is_used() {
+    let mut findings = Vec::new();
+    for (path, text) in &*ALL_FILES {
+        let Some(folder) = path.strip_suffix("Cargo.toml") else { continue };
+        let texts = ALL_FILES.iter().filter(|(path, _)| path.ends_with(".rs"));
+        // The fuzz targets share files with the tests around them.
+        let below: &[&str] = match folder.split_once('/') {
+            None => &["src/", "tests/", "build.rs"],
+            Some((top, _)) => &[top],
+        };
+        let texts = texts.filter(|(path, _)| below.iter().any(|folder| path.starts_with(folder)));
+        let texts: Vec<&str> = texts.map(|(_, text)| text.as_str()).collect();
+        let found = manifest::unused_dependencies(text, &texts);
+        findings.extend(found.into_iter().map(|finding| format!("{path}:{finding}")));
     }
     assert!(findings.is_empty(), "\n{}", findings.join("\n"));
 }

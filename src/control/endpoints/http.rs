@@ -12,12 +12,12 @@ use axum::response::Response;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
-use hyper::service::service_fn;
+use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{Semaphore, oneshot};
 use tokio::time::{MissedTickBehavior, interval, timeout};
-use tower::ServiceExt;
 
 use super::places::{Asking, Place, Places};
 use crate::control::asker::{self, Asker};
@@ -122,9 +122,10 @@ async fn converse<S>(
 ) where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
+    let routes = TowerToHyperService::new(router);
     let service = service_fn(|request: hyper::Request<Incoming>| {
         let asking = place.ask();
-        let answer = router.clone().oneshot(request.map(Body::new));
+        let answer = routes.call(request.map(Body::new));
         let answer = asker::with(asker.clone(), answer);
         async { answer.await.map(|answer| until_sent(answer, asking)) }
     });
