@@ -14,7 +14,7 @@ static DEB: LazyLock<(TempDir, PathBuf)> = LazyLock::new(|| build(&[]));
 
 fn build(variables: &[(&str, &str)]) -> (TempDir, PathBuf) {
     let folder = tempfile::tempdir().expect("a folder");
-    let mut build = script("packaging/deb");
+    let mut build = script("config/packaging/deb");
     said(build.args([PROGRAM.as_path(), folder.path()]).envs(variables.iter().copied()));
     let files = fs::read_dir(folder.path()).expect("it is there");
     let files: Vec<PathBuf> = files.map(|file| file.expect("a file").path()).collect();

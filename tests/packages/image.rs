@@ -27,7 +27,7 @@ static IMAGE: LazyLock<TempDir> = LazyLock::new(built);
 
 fn built() -> TempDir {
     let folder = tempfile::tempdir().expect("a folder");
-    said(script("packaging/image").args([PROGRAM.as_path(), folder.path()]));
+    said(script("config/packaging/image").args([PROGRAM.as_path(), folder.path()]));
     folder
 }
 

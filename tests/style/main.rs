@@ -29,7 +29,7 @@ const CRATES: [&str; 2] = ["src", "bench/src"];
 /// Files that may be longer than [`size::MAX_FILE_LINES`], each with the reason.
 const LONG_FILES: [(&str, &str); 0] = [];
 /// What the top level holds besides dotfiles and the build's output.
-const TOP_LEVEL: [&str; 11] = [
+const TOP_LEVEL: [&str; 9] = [
     "Cargo.toml",
     "Cargo.lock",
     "README.md",
@@ -39,8 +39,6 @@ const TOP_LEVEL: [&str; 11] = [
     "bench",
     "tests",
     "config",
-    "packaging",
-    "deploy",
 ];
 /// Hidden folders that are the repository's own.
 const HIDDEN_FOLDERS: [&str; 3] = [".ci", ".cargo", ".github"];
