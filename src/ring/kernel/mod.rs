@@ -41,19 +41,19 @@ use crate::metrics::RingCounters;
 use crate::ring::contract::Done;
 
 mod accepts;
-mod address;
-mod addresses;
+pub(super) mod address;
+pub(super) mod addresses;
 mod buffers;
 mod closes;
 mod cqe;
-mod descriptors;
-mod gates;
+pub(super) mod descriptors;
+pub(super) mod gates;
 mod guards;
 mod layout;
 pub mod lifecycle;
 pub mod locked;
 mod mapping;
-mod memory;
+pub(super) mod memory;
 mod moves;
 mod numbers;
 mod opens;
@@ -66,20 +66,17 @@ mod queue;
 mod receive_ahead;
 mod receives;
 mod rest;
-mod self_connect;
+pub(super) mod self_connect;
 mod servers;
-mod setup;
-mod splices;
+pub(super) mod setup;
+pub(super) mod splices;
 mod sqe;
-mod supplier;
+pub(super) mod supplier;
 mod tables;
 #[cfg(test)]
 mod tests;
 mod turn;
-mod waker;
-
-/// The bit of a `Buffer` that tells a parked remainder from a pool buffer.
-const PARKED_BIT: u32 = 1 << 31;
+pub(super) mod waker;
 
 /// io-wq threads of each kind that a ring may use, so that ends handed to them (shutdown) never
 /// become a thread each.
