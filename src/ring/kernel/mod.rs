@@ -15,8 +15,8 @@
 //! `options` ask sockets for what the ring cannot; `mapping` is memory, `waker` an eventfd.
 //!
 //! Begin and end: `setup` does arithmetic, `lifecycle` makes and ends the set, `rest` gives memory
-//! back, `probe` and `closes` try what this kernel does, `locked` waits for memory that processes
-//! on their way out still hold.
+//! back, `probe` and `closes` try what this kernel does, `refusal` has the words for what it does
+//! not, `locked` waits for memory that processes on their way out still hold.
 #![allow(unsafe_code)]
 
 use std::collections::VecDeque;
@@ -65,6 +65,7 @@ pub mod probe;
 mod queue;
 mod receive_ahead;
 mod receives;
+mod refusal;
 mod rest;
 pub(super) mod self_connect;
 mod servers;
