@@ -105,7 +105,7 @@ fn it_says_so_reloads_and_drains() {
     client::echo(&stream, 3, 10_000);
 
     gateway.signal(Signal::SIGTERM);
-    assert_eq!(client::ending(&stream), Ending::Fin);
+    assert_eq!(client::ending(&stream), Ending::Reset, "a drain ends it");
     gateway.stop_has_begun().expect(&[("drained", 1)]);
 }
 

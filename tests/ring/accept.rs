@@ -137,6 +137,26 @@ fn a_non_blocking_listener_is_waited_for_as_any_other() {
 }
 
 #[test]
+fn an_accept_never_waits_for_a_client_whom_another_has_taken() {
+    let (listener, address) = passive(V4, 128);
+    let another = TcpListener::from(listener.try_clone().expect("a descriptor"));
+    let mut rig = Rig::v4(2);
+    rig.ring =
+        TestRing::new(RingSetup { gates: vec![(LISTENER, listener)], ..setup(2) }).expect("a ring");
+    rig.ring.watch_queue(LISTENER);
+    let _first = TcpStream::connect(address).expect("a client");
+    rig.wait(|completion| matches!(completion, Completion::QueueReady { .. }).then_some(()));
+    // Who shares the socket takes the client, and has accepts wait.
+    another.accept().expect("the client");
+    another.set_nonblocking(false).expect("a flag");
+    rig.ring.accept(LISTENER, AcceptMode::Single);
+    rig.turn(Duration::from_millis(10));
+    assert_eq!(rig.unseen(), []);
+    let _second = TcpStream::connect(address).expect("a client");
+    rig.accepted();
+}
+
+#[test]
 fn a_closed_slot_takes_the_next_client_on_any_ring() {
     let mut rig = Rig::new(small_tables(), &[V4]);
     let mut conns = Vec::new();

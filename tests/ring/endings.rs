@@ -7,7 +7,7 @@ use std::os::fd::AsFd;
 use nix::libc::{POLLHUP, POLLIN, POLLRDHUP};
 use nix::sys::socket::{setsockopt, sockopt};
 use portcullis::base::{Errno, InFlight, Side};
-use portcullis::ring::{Accepts, Buffers, Operation};
+use portcullis::ring::{Accepts, Buffers, Completion, Operation};
 
 use crate::harness::Rig;
 
@@ -67,6 +67,18 @@ fn a_watch_tells_a_fin_from_a_reset() {
     reset_by(client);
     let reset = rig.done(watch);
     assert_ne!(bits(reset.result) & i32::from(POLLHUP), 0, "{reset:?}");
+}
+
+#[test]
+fn a_watch_of_a_client_that_has_gone_tells_so_in_the_next_turn() {
+    let mut rig = Rig::v4(1);
+    let (client, conn) = rig.client();
+    reset_by(client);
+    let watch = rig.start(conn, Side::Client, Operation::WatchHangup);
+    rig.turn(std::time::Duration::ZERO);
+    let told = rig.unseen();
+    let is_told = |one: &Completion| matches!(one, Completion::Done(done) if done.token == watch);
+    assert!(told.iter().any(is_told), "{told:?}");
 }
 
 #[test]

@@ -86,6 +86,10 @@ impl EpollRing {
     pub(super) fn accept_clients(&mut self) {
         let mut left = self.accept_burst();
         for gate in self.doors.due() {
+            if let Err(errno) = self.doors.prepare(gate) {
+                tracing::error!(%errno, "a listener cannot be asked without a wait");
+                continue;
+            }
             while left > 0
                 && let Some(mode) = self.doors.armed(gate)
                 && self.accept_client(gate, mode)

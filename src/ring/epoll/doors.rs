@@ -80,6 +80,11 @@ impl Doors {
         self.visited.iter().copied().filter(|gate| self.gates[*gate].is_armed()).collect()
     }
 
+    /// Accepts of a gate are about to begin.
+    pub(super) fn prepare(&self, gate: GateId) -> Result<(), Errno> {
+        let_not_wait(&self.gates[gate].socket)
+    }
+
     /// There are any such.
     pub(super) fn are_due(&self) -> bool {
         self.visited.iter().any(|gate| self.gates[*gate].is_armed())
@@ -101,9 +106,16 @@ impl Doors {
 }
 
 fn open(poller: &Poller, gate: GateId, socket: &PassiveSocket) -> Result<(), Errno> {
+    let_not_wait(socket)?;
+    poller.watch_gate(socket, gate)
+}
+
+/// Has accepts of a passive socket not wait. The flag is of all processes that have the socket, and
+/// one that starts, as a successor, may take it away.
+fn let_not_wait(socket: &PassiveSocket) -> Result<(), Errno> {
     let flags = OFlag::from_bits_retain(fcntl(socket, FcntlArg::F_GETFL)?);
     if !flags.contains(OFlag::O_NONBLOCK) {
         fcntl(socket, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK))?;
     }
-    poller.watch_gate(socket, gate)
+    Ok(())
 }

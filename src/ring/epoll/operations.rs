@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use nix::sys::socket::{Shutdown, shutdown};
 
 use super::EpollRing;
-use super::slots::{READABLE, Slot, WRITABLE};
+use super::slots::{HANGUP, READABLE, Slot, WRITABLE};
 use super::sockets;
 use crate::base::{ConnIndex, Errno, OpKind, Operation, ServerId, Side, Source, errno_of};
 use crate::ring::contract::{Completion, FourTuple, Operations};
@@ -154,7 +154,7 @@ impl EpollRing {
         }
         let slot = self.slots.at(conn, side);
         slot.wait(token);
-        slot.begin_watch();
+        slot.begin_watch(|socket| sockets::bits_now(socket, HANGUP) & HANGUP);
         self.tell_hangup(conn, side);
     }
 

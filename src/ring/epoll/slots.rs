@@ -83,9 +83,13 @@ impl Slot {
         is_news.then_some(bits)
     }
 
-    /// A watch for a hang-up begins: it tells of what holds already.
-    pub(super) fn begin_watch(&mut self) {
+    /// A watch for a hang-up begins: it tells of what holds already, which before the first edge
+    /// only `bits_now` says.
+    pub(super) fn begin_watch(&mut self, bits_now: impl FnOnce(&OwnedFd) -> u32) {
         self.told = 0;
+        if let (0, Some(socket)) = (self.bits, &self.socket) {
+            self.bits = bits_now(socket);
+        }
     }
 }
 
@@ -223,14 +227,14 @@ mod tests {
     #[test]
     fn a_watch_tells_of_each_bit_once_and_a_new_one_of_all_again() {
         let mut slot = Slot::default();
-        slot.begin_watch();
+        slot.begin_watch(|_| 0);
         assert_eq!(slot.news(), None);
         let fin = libc::POLLRDHUP as u32;
         slot.edge(fin);
         assert_eq!((slot.news(), slot.news()), (Some(fin), None));
         slot.edge(fin | libc::POLLHUP as u32);
         assert_eq!(slot.news(), Some(fin | libc::POLLHUP as u32));
-        slot.begin_watch();
+        slot.begin_watch(|_| 0);
         assert!(slot.news().is_some());
     }
 }
