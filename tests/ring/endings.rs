@@ -6,8 +6,8 @@ use std::os::fd::AsFd;
 
 use nix::libc::{POLLHUP, POLLIN, POLLRDHUP};
 use nix::sys::socket::{setsockopt, sockopt};
-use portcullis::base::{Errno, InFlight, Side};
-use portcullis::ring::{Accepts, Buffers, Completion, Operation};
+use portcullis::base::{Errno, InFlight, Side, Source};
+use portcullis::ring::{Accepts, Buffers, Completion, Operation, ServerId};
 
 use crate::harness::Rig;
 
@@ -70,15 +70,19 @@ fn a_watch_tells_a_fin_from_a_reset() {
 }
 
 #[test]
-fn a_watch_of_a_client_that_has_gone_tells_so_in_the_next_turn() {
+fn a_client_that_has_gone_is_known_before_its_server_is_connected_to() {
     let mut rig = Rig::v4(1);
     let (client, conn) = rig.client();
     reset_by(client);
-    let watch = rig.start(conn, Side::Client, Operation::WatchHangup);
+    let wait = rig.start(conn, Side::Client, Operation::WaitReadable);
+    let open = Operation::Open(ServerId(0), Source::default());
+    let open = rig.start(conn, Side::Upstream, open);
     rig.turn(std::time::Duration::ZERO);
-    let told = rig.unseen();
-    let is_told = |one: &Completion| matches!(one, Completion::Done(done) if done.token == watch);
-    assert!(told.iter().any(is_told), "{told:?}");
+    let told = rig.unseen().into_iter().map(|completion| match completion {
+        Completion::Done(done) => done.token,
+        other => panic!("{other:?}"),
+    });
+    assert_eq!(told.collect::<Vec<_>>(), [wait, open]);
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! Gates, and those at which clients wait.
 
+use std::os::fd::AsRawFd;
+
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 
 use super::poller::Poller;
@@ -50,9 +52,14 @@ impl Doors {
     /// # Panics
     /// When there is none, or an accept of it is armed.
     pub(super) fn remove(&mut self, gate: GateId, poller: &Poller) {
-        poller.forget(&self.gates[gate].socket);
+        let socket = self.gates[gate].socket.clone();
         self.gates[gate].watches = 0;
         self.gates.remove(gate);
+        // A listener under another name has a gate of its own for the same socket.
+        let heir = self.gates.with_socket(socket.as_raw_fd());
+        if heir.is_none_or(|heir| poller.watch_gate(&socket, heir).is_err()) {
+            poller.forget(&socket);
+        }
         self.has_nobody(gate);
     }
 

@@ -134,7 +134,8 @@ impl EpollRing {
         };
         let Some(socket) = &slot.socket else { return self.complete(token, Err(Errno::EBADF)) };
         let reads = token.kind == OpKind::WaitReadable;
-        if !reads || slot.is_readable() {
+        // Before the first edge, a client that has gone already is found before its server is asked.
+        if !reads || slot.is_readable() || slot.is_new() {
             // The bits that end a wait for room leave out the peer's FIN, which poll(2) would tell.
             let bits = sockets::bits_now(socket, wanted) & wanted;
             if bits != 0 {

@@ -65,9 +65,16 @@ impl Poller {
         Ok(poller)
     }
 
-    /// Watches a passive socket for clients.
+    /// Watches a passive socket for clients of a gate, no longer of another that had it.
     pub(super) fn watch_gate(&self, socket: impl AsFd, gate: GateId) -> Result<(), Errno> {
-        self.watch(socket, EpollFlags::EPOLLIN, For::Gate(gate))
+        match self.watch(&socket, EpollFlags::EPOLLIN, For::Gate(gate)) {
+            Err(Errno::EEXIST) => {
+                let flags = EpollFlags::EPOLLIN | EpollFlags::EPOLLET;
+                let mut event = EpollEvent::new(flags, For::Gate(gate).data());
+                self.epoll.modify(&socket, &mut event)
+            }
+            watched => watched,
+        }
     }
 
     /// Watches a connected or connecting socket for all that may happen to it. The first

@@ -60,6 +60,11 @@ impl Slot {
         self.is_readable |= bits & (READABLE | NOT_ALL) != 0;
     }
 
+    /// No edge has come yet.
+    pub(super) fn is_new(&self) -> bool {
+        self.bits == 0
+    }
+
     /// A receive may bring something.
     pub(super) fn is_readable(&self) -> bool {
         self.is_readable

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::ops::{Index, IndexMut};
+use std::os::fd::{AsRawFd, RawFd};
 
 use super::setup::PassiveSocket;
 use crate::base::{GateId, IdMap};
@@ -74,6 +75,12 @@ impl Gates {
     /// The gate of this id, if there is one.
     pub(in crate::ring) fn get_mut(&mut self, id: GateId) -> Option<&mut Gate> {
         self.present.get_mut(id)
+    }
+
+    /// A gate that has the passive socket of this descriptor.
+    pub(in crate::ring) fn with_socket(&self, fd: RawFd) -> Option<GateId> {
+        let mut all = self.present.iter();
+        all.find(|(_, gate)| gate.socket.as_raw_fd() == fd).map(|(id, _)| id)
     }
 
     /// Takes a gate in.
