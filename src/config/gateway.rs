@@ -9,7 +9,7 @@ use crate::config::file::Section;
 use crate::config::form::{AS_IT_STANDS, Choice, Number, OrAuto, Size, Span, Switch, Word};
 use crate::config::key::SectionKeys;
 use crate::config::keys::keys;
-use crate::config::{Auto, OnRemoval, StateDirectory};
+use crate::config::{Auto, Io, OnRemoval, StateDirectory};
 
 /// The longest grace: after an hour no balancer is late.
 const GRACE_MAX: Duration = Duration::from_secs(3600);
@@ -47,6 +47,16 @@ keys! {
     "workers" workers: Auto<u16> = "auto", Restart,
         OrAuto(Number(1..=WORKERS_MAX as u64)),
         "write how many threads to run, one per core to use";
+
+    /// How the gateway reaches the kernel. "io_uring": by rings, or it does not start. "epoll": by
+    /// a system call for each step, which costs more for each byte and connection, and
+    /// RLIMIT_NOFILE bounds the sockets of all connections together. "auto": io_uring, or epoll
+    /// where the host refuses it (a seccomp filter, kernel.io_uring_disabled) or the kernel is too
+    /// old; a warning says so then.
+    ///
+    /// Write "io_uring" when a gateway that is slower than it was planned is worse than none.
+    "io" io: Io = "auto", Restart,
+        IOS, AS_IT_STANDS;
 
     /// Keep each worker on a core of its own. auto: yes, unless a CPU quota or another gateway on
     /// the host makes that harmful.
@@ -88,6 +98,11 @@ keys! {
     "state_directory" state_directory: StateDirectory = "auto", Live,
         STATE_DIRECTORIES, "write \"/var/lib/portcullis\"";
 }
+
+const IOS: Choice<Io> = Choice {
+    words: &[("auto", Io::Auto), ("io_uring", Io::IoUring), ("epoll", Io::Epoll)],
+    later: &[],
+};
 
 const ON_REMOVALS: Choice<OnRemoval> =
     Choice { words: &[("drain", OnRemoval::Drain), ("keep", OnRemoval::Keep)], later: &[] };

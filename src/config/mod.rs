@@ -108,6 +108,17 @@ pub enum Auto<T> {
     Fixed(T),
 }
 
+/// How the gateway reaches the kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Io {
+    /// By io_uring where the host lets it, by epoll elsewhere.
+    Auto,
+    /// By io_uring.
+    IoUring,
+    /// By epoll.
+    Epoll,
+}
+
 /// What becomes of connections whose listener or server is taken away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnRemoval {

@@ -110,7 +110,7 @@ fn end_gone(state: &ControlState, before: &View, after: &View, gone: Gone, drain
         if time.is_zero() {
             state.sources().end_left(&gone);
         } else {
-            tokio_uring::spawn(async move {
+            tokio::task::spawn_local(async move {
                 sleep(time).await;
                 let is_removed = |server: &ServerId| state.is_removed(*server, generation);
                 let servers = gone.servers.into_iter().filter(|(id, _)| is_removed(id)).collect();

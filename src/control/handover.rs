@@ -42,7 +42,7 @@ impl Handover {
     pub(super) fn begin(state: &ControlState, serving: &Arc<Serving>) -> Handover {
         let hold = Arc::new(Hold::default());
         let task = hand_over(state.clone(), serving.clone(), hold.clone());
-        Handover { task: tokio_uring::spawn(task), hold }
+        Handover { task: tokio::task::spawn_local(task), hold }
     }
 
     /// Lets nothing go until it goes on or is called off. Says whether that is possible still.

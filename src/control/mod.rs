@@ -41,6 +41,7 @@ pub mod log;
 mod networks;
 mod plane;
 mod reopen;
+mod runtime;
 mod searching;
 mod secrets;
 mod service;
@@ -55,7 +56,8 @@ pub use endpoints::{AdminEndpoint, AdminError, Endpoints, Hosts, StatusEndpoint,
 pub use events::Events;
 pub use ground::{Ground, Passive, Unread};
 pub use handle::{Ending, Exit, WorkerHandle};
-pub use plane::{Outcome, Parts, run, runtime};
+pub use plane::{Outcome, Parts, run};
+pub use runtime::Runtime;
 pub use searching::{Searching, begin as begin_searches};
 pub use secrets::guard_secrets;
 pub use state::{Present, Sentry, Sets, Sources, View};

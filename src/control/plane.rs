@@ -7,7 +7,6 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::sync::oneshot;
 use tokio::time::MissedTickBehavior;
-use tokio_uring::Runtime;
 
 use super::asker::{self, Asker};
 use super::closing::Closing;
@@ -19,19 +18,19 @@ use super::ground::Ground;
 use super::handle::{Ending, Exit};
 use super::limits::Limits;
 use super::networks::watch_networks;
+use super::runtime::Runtime;
 use super::searching::take_found;
 use super::service::{self, Service};
 use super::spawner::Spawner;
 use super::state::{ControlState, LOOK_EVERY, Preambles, Scene, Shortages, Sources, Stage};
 use super::upgrade::Succession;
 use super::verbs::{by_signal, upgrade_by_signal};
-use crate::base::{Errno, Millis};
+use crate::base::Millis;
 use crate::discovery::Found;
 use crate::doctor::count;
 use crate::host::service_manager::{say_ready, say_stopping};
 use crate::host::signals;
 use crate::metrics::reading::Severity;
-use crate::ring::patient;
 use crate::worker::Order;
 
 /// How the gateway's run ended.
@@ -83,17 +82,6 @@ pub struct Parts {
     pub succession: Option<Succession>,
 }
 
-/// Makes the control plane's runtime for the calling thread. It takes a ring, so it is made before
-/// a client is served.
-///
-/// # Errors
-/// When its ring or a descriptor is refused; memory is waited for, a bounded time.
-pub fn runtime() -> std::io::Result<Runtime> {
-    let make = || Runtime::new(&tokio_uring::builder());
-    let errno = |error: std::io::Error| Errno::from_raw(error.raw_os_error().unwrap_or(0));
-    Ok(patient(|| make().map_err(errno))?)
-}
-
 /// Handles signals and requests and watches the workers until the gateway is to end, then ends it.
 /// `ready` is called once signals and requests are handled.
 ///
@@ -114,12 +102,12 @@ pub fn run(
         state.set_spawner(spawner);
         let serving = endpoints.serve(&state);
         let mut plane = Plane::new(state.clone(), exits, asks, serving)?;
-        tokio_uring::spawn(take_found(state.clone(), found));
+        tokio::task::spawn_local(take_found(state.clone(), found));
         state.sources().follow_checks();
-        tokio_uring::spawn(keep_watch(state.clone()));
-        tokio_uring::spawn(look_each_second(state.clone()));
-        tokio_uring::spawn(watch_crowds(state.clone()));
-        tokio_uring::spawn(watch_networks(state.clone()));
+        tokio::task::spawn_local(keep_watch(state.clone()));
+        tokio::task::spawn_local(look_each_second(state.clone()));
+        tokio::task::spawn_local(watch_crowds(state.clone()));
+        tokio::task::spawn_local(watch_networks(state.clone()));
         if let Some(succession) = succession
             && !plane.succeed(succession).await
         {

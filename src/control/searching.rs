@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::{sleep, timeout};
-use tokio_uring::Runtime;
 
 use super::change::take_sets;
 use super::events::Events;
+use super::runtime::Runtime;
 use super::state::{ControlState, Sets, Stage};
 use crate::config::{Config, Server};
 use crate::discovery::{Found, Observer, Outcome, Search, Searches, kept};

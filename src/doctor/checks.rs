@@ -136,11 +136,14 @@ pub(super) fn checks(
 
 fn kernel(facts: &Facts) -> Vec<Check> {
     let (verdict, says) = match (&facts.kernel.refused, facts.kernel.addresses) {
+        (Some(_), _) if facts.kernel.epoll => (Verdict::Note, "io_uring cannot be used"),
         (Some(_), _) => (Verdict::Warning, "io_uring cannot be used: see the limit of that name"),
+        (None, true) if facts.kernel.epoll => (Verdict::Good, "epoll has what the gateway needs"),
         (None, true) => (Verdict::Good, "io_uring has what the gateway needs"),
         (None, false) => (Verdict::Note, "logs name a connection's addresses from Linux 6.8 on"),
     };
     let mut checks = vec![Check::new("kernel", facts.release.clone(), verdict, says)];
+    checks.extend(over_epoll(facts));
     if let Some(value @ 1..) = facts.host.io_uring_disabled {
         checks.push(Check::good_or(
             facts.kernel.refused.is_none(),
@@ -158,6 +161,25 @@ fn kernel(facts: &Facts) -> Vec<Check> {
         checks.push(Check::new("seccomp", "2".into(), Verdict::Note, says));
     }
     checks
+}
+
+/// The second choice, and what it costs.
+fn over_epoll(facts: &Facts) -> Option<Check> {
+    let check = |verdict, says: &str| Check::new("gateway.io", "epoll".to_owned(), verdict, says);
+    match &facts.kernel.refused {
+        _ if !facts.kernel.epoll => None,
+        None => {
+            let says = "the config asks for it: each socket takes a descriptor, so RLIMIT_NOFILE \
+                        bounds all connections together";
+            Some(check(Verdict::Note, says))
+        }
+        Some(why) => {
+            let says = "io_uring cannot be used, so connections go over epoll: each costs more, \
+                        and RLIMIT_NOFILE bounds all of them together";
+            let remedies = vec![Remedy::Words(why.clone())];
+            Some(Check { remedies, ..check(Verdict::Warning, says) })
+        }
+    }
 }
 
 fn descriptors(facts: &Facts) -> Vec<Check> {
@@ -215,7 +237,7 @@ fn pipes(facts: &Facts, config: &Config, means: &Means, shape: Shape) -> Option<
         return Some(note("bulk is copied before Linux 6.8"));
     }
     if u64::from(had) < means.splice_pipes {
-        let files = means.descriptors_for_pipes(shape.rings_per_worker);
+        let files = means.descriptors_for_pipes(shape);
         let says = format!(
             "the bulk of other connections is copied, for want of descriptors: raise RLIMIT_NOFILE \
              to {}",

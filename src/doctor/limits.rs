@@ -140,7 +140,8 @@ pub(super) fn limits(
     means: &Means,
     ports_bind: bool,
 ) -> Vec<Limit> {
-    let mut limits = vec![workers(means), descriptors(means), buffers(means)];
+    let mut limits = vec![workers(means), descriptors(means)];
+    limits.extend(buffers(means));
     limits.extend(kernel(facts, config));
     limits.extend(memlock(facts, means));
     limits.extend(files(facts, means));
@@ -160,12 +161,12 @@ fn hard(kind: Kind, name: &'static str, scope: Scope, connections: u64, because:
 fn kernel(facts: &Facts, config: &Config) -> Option<Limit> {
     let has_source = config.upstreams.iter().any(|upstream| !upstream.sources.is_empty());
     let why = match &facts.kernel.refused {
-        Some(why) => why.clone(),
-        None if has_source && !facts.kernel.source_addresses => format!(
+        Some(why) if !facts.kernel.epoll => why.clone(),
+        _ if has_source && !facts.kernel.source_addresses => format!(
             "source_addresses needs Linux 6.11, this is {}: remove it, or run a newer kernel",
             facts.release
         ),
-        None => return None,
+        _ => return None,
     };
     Some(hard(Kind::Kernel, "io_uring", Scope::Host, 0, why))
 }
@@ -182,6 +183,9 @@ fn workers(means: &Means) -> Limit {
 }
 
 fn descriptors(means: &Means) -> Limit {
+    if means.epoll {
+        return sockets(means);
+    }
     let rings = means.rings_by_descriptors();
     let because = format!(
         "{} × {} ({} descriptors − {} reserved − {} to be woken by − {} \
@@ -201,7 +205,28 @@ fn descriptors(means: &Means) -> Limit {
     hard(Kind::Descriptors, "RLIMIT_NOFILE", Scope::Process, means.held_by(rings), because)
 }
 
-fn buffers(means: &Means) -> Limit {
+/// Over epoll each socket is a descriptor of the process.
+fn sockets(means: &Means) -> Limit {
+    let because = format!(
+        "({} descriptors − {} reserved − {} to be woken by − {} of epoll − {} listening − {} to \
+         drain with − {} of locks) / {} a connection, over epoll",
+        thousands(means.descriptors),
+        means.reserved(),
+        means.workers,
+        means.workers,
+        thousands(means.listening()),
+        thousands(means.listening()),
+        thousands(means.locks()),
+        count(means.sides.into(), "socket")
+    );
+    let held = means.held_by_descriptors();
+    hard(Kind::Descriptors, "RLIMIT_NOFILE", Scope::Process, held, because)
+}
+
+fn buffers(means: &Means) -> Option<Limit> {
+    if means.epoll {
+        return None;
+    }
     let rings = means.rings_by_buffers();
     let because = format!(
         "{} × {} ({} buffers / 2 each) × {} each",
@@ -210,11 +235,12 @@ fn buffers(means: &Means) -> Limit {
         thousands(means.buffer_count),
         thousands(means.per_ring())
     );
-    hard(Kind::Buffers, "ring.buffer_count", Scope::Config, means.held_by(rings), because)
+    let held = means.held_by(rings);
+    Some(hard(Kind::Buffers, "ring.buffer_count", Scope::Config, held, because))
 }
 
 fn memlock(facts: &Facts, means: &Means) -> Option<Limit> {
-    let bytes = facts.process.memlock_bytes?;
+    let bytes = facts.process.memlock_bytes.filter(|_| !means.epoll)?;
     let elsewhere = facts.process.locked_elsewhere_bytes;
     let held = means.held_by_locked(bytes.saturating_sub(elsewhere));
     let rings = means.shape(held).rings_per_worker;

@@ -177,7 +177,7 @@ impl Case<'_> {
         let larger = sizes.filter(|&files| files > self.facts.files_limit());
         let holds = |descriptors: &u64| {
             let means = self.means.with_descriptors(*descriptors);
-            means.held_by(means.rings_by_descriptors()) >= self.connections
+            means.held_by_descriptors() >= self.connections
         };
         let few = |descriptors: &u64| {
             let means = self.means.with_descriptors(*descriptors);
@@ -200,7 +200,7 @@ impl Case<'_> {
     fn more_buffers(&self) -> Vec<Remedy> {
         let means = self.means;
         // Larger tables need fewer rings, and fewer rings fewer buffers.
-        let short = means.held_by(means.rings_by_descriptors()) < self.connections;
+        let short = means.held_by_descriptors() < self.connections;
         let files = self.enough_descriptors().filter(|_| short);
         let means = files.map_or_else(|| means.clone(), |files| means.with_descriptors(files));
         if means.held_by(means.rings_by_buffers()) >= self.connections {

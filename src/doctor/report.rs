@@ -112,6 +112,14 @@ impl Diagnosis {
             writeln!(out, "Beyond {} mind {name}, above.", thousands(*connections))?;
         }
         let Shape { workers, rings_per_worker, table_entries, slots_per_worker, .. } = self.shape;
+        if self.facts.kernel.epoll {
+            return writeln!(
+                out,
+                "{} held by {workers} × 1 epoll instance, slots of {} a worker.",
+                thousands(self.max_connections().into()),
+                count(slots_per_worker.into(), "connection")
+            );
+        }
         writeln!(
             out,
             "{} held by {workers} × {}, tables of {}, slots of {} a worker.",

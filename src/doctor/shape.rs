@@ -36,6 +36,8 @@ pub struct Means {
     pub sides: u32,
     /// Most files in one kernel ring's table.
     pub table_entries: u32,
+    /// Sockets are ordinary descriptors, and there are no kernel rings.
+    pub(super) epoll: bool,
     /// Memory of a connection beside its entry: what is kept of clients that headers name, and of
     /// those that count for their sources.
     pub(super) beside_bytes: u64,
@@ -105,6 +107,7 @@ impl Means {
         Means {
             workers,
             sides: if paired { 2 } else { 1 },
+            epoll: facts.kernel.epoll,
             beside_bytes: beside_bytes(config),
             table_entries: descriptors.min(TABLE_ENTRIES_MAX) as u32,
             descriptors,
@@ -144,6 +147,16 @@ impl Means {
         self.descriptors.saturating_sub(taken) / u64::from(self.workers)
     }
 
+    /// Connections that the descriptors suffice for, over all workers.
+    pub(super) fn held_by_descriptors(&self) -> u64 {
+        if self.epoll {
+            // Each worker has an epoll instance where it would have a ring.
+            let free = self.descriptors.saturating_sub(self.descriptors_without(1));
+            return free / u64::from(self.sides);
+        }
+        self.held_by(self.rings_by_descriptors())
+    }
+
     /// Ordinary descriptors of the process as a whole and of its control plane, for checks among
     /// others.
     pub(super) fn reserved(&self) -> u64 {
@@ -179,9 +192,12 @@ impl Means {
         DESCRIPTORS_PER_PIPE * self.splice_pipes + DESCRIPTORS_BRIEF
     }
 
-    /// Ordinary descriptors with which each worker, of so many rings, has all the pipes it may.
-    pub(super) fn descriptors_for_pipes(&self, rings: u32) -> u64 {
-        let taken = self.descriptors_without(rings.into()) + DESCRIPTORS_OF_SERVERS;
+    /// Ordinary descriptors with which each worker of such a shape has all the pipes it may.
+    pub(super) fn descriptors_for_pipes(&self, shape: Shape) -> u64 {
+        let rings = u64::from(shape.rings_per_worker).max(1);
+        let slots = u64::from(shape.slots_per_worker) * u64::from(self.workers);
+        let sockets = if self.epoll { slots * u64::from(self.sides) } else { 0 };
+        let taken = self.descriptors_without(rings) + DESCRIPTORS_OF_SERVERS + sockets;
         taken + u64::from(self.workers) * self.descriptors_wanted()
     }
 
@@ -212,6 +228,9 @@ impl Means {
 
     /// Bytes that count against RLIMIT_MEMLOCK when so many connections are divided.
     pub(super) fn locked_bytes(&self, connections: u64) -> u64 {
+        if self.epoll {
+            return 0;
+        }
         let shape = self.shape(connections);
         let rings = u64::from(shape.rings_per_worker).max(1);
         let clients = u64::from(shape.slots_per_worker).div_ceil(rings);
@@ -249,6 +268,9 @@ impl Means {
     /// worker has slots for an eighth and a few more than its share, as far as they go. One that is
     /// full all the same has its clients served by the others.
     pub fn shape(&self, connections: u64) -> Shape {
+        if self.epoll {
+            return self.shape_over_epoll(connections);
+        }
         let per_ring = self.per_ring().max(1);
         let rings_max = self.rings_by_descriptors().min(self.rings_by_buffers());
         let slots_max = (rings_max * per_ring).min(WORKER_CONNECTIONS_MAX);
@@ -256,7 +278,22 @@ impl Means {
         let wanted = (share + share / 8 + 32).min(connections);
         let slots = wanted.min(slots_max.max(share));
         let rings = slots.div_ceil(per_ring);
-        let descriptors = self.descriptors_beside(rings);
+        self.shape_of(rings, slots, self.descriptors_beside(rings))
+    }
+
+    /// The same over epoll, where the descriptors of all workers are one stock.
+    fn shape_over_epoll(&self, connections: u64) -> Shape {
+        let share = connections.div_ceil(u64::from(self.workers));
+        let wanted = (share + share / 8 + 32).min(connections);
+        let slots = wanted.min(WORKER_CONNECTIONS_MAX.max(share));
+        let sockets = connections * u64::from(self.sides);
+        let taken = self.descriptors_without(1) + DESCRIPTORS_OF_SERVERS + sockets;
+        let free = self.descriptors.saturating_sub(taken);
+        let descriptors = self.descriptors_wanted().min(free / u64::from(self.workers));
+        self.shape_of(0, slots, descriptors)
+    }
+
+    fn shape_of(&self, rings: u64, slots: u64, descriptors: u64) -> Shape {
         // One is never a pipe's.
         let pipes = self.splice_pipes.min(descriptors.saturating_sub(1) / DESCRIPTORS_PER_PIPE);
         let narrow = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
@@ -288,6 +325,7 @@ mod tests {
             sides,
             table_entries: descriptors.min(TABLE_ENTRIES_MAX) as u32,
             descriptors,
+            epoll: false,
             beside_bytes: 0,
             tls_sides: 0,
             handshakes: 0,

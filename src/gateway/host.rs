@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use super::GatewayError;
 use crate::base::Clock;
-use crate::config::{Auto, Config};
+use crate::config::{Auto, Config, Io};
 use crate::doctor::{
     Certificate, Diagnosis, Lack, Shape, Verdict, lacks, lacks_beside_binds, thousands,
 };
@@ -37,7 +37,8 @@ pub(super) struct Host {
 /// config says. And what the host lacks for it. Changes nothing.
 pub fn diagnose(config: &Config, connections: Option<u64>) -> Diagnosis {
     let (files, memlock_bytes) = (limits::files(), limits::locked_memory());
-    let kernel = kernel(probe(&host_says()));
+    let kernel = kernel(config.gateway.io)
+        .unwrap_or_else(|error| Kernel { refused: Some(error.to_string()), ..Kernel::default() });
     let given =
         Given { files, memlock_bytes, locked_elsewhere_bytes: 0, leaving_connections: 0, kernel };
     let diagnosis = diagnosis(config, connections, given).lacking(lacks(config));
@@ -73,7 +74,8 @@ fn lack(error: LoadError) -> Lack {
 fn diagnosis(config: &Config, connections: Option<u64>, mut given: Given) -> Diagnosis {
     let diagnose = |given| Diagnosis::new(Facts::read(Path::new("/"), given), config, connections);
     let alone = diagnose(given.clone());
-    let limit = alone.facts.process.memlock_bytes.filter(|_| given.kernel.refused.is_none());
+    let has_rings = given.kernel.refused.is_none() && !given.kernel.epoll;
+    let limit = alone.facts.process.memlock_bytes.filter(|_| has_rings);
     let wanted = alone.locked_bytes;
     let lockable = limit.and_then(|limit| Some((limit, lockable_bytes(wanted.min(limit))?)));
     match lockable {
@@ -95,14 +97,19 @@ fn host_says() -> HostSays {
     }
 }
 
-fn kernel(probed: Result<Features, ProbeError>) -> Kernel {
-    match probed {
+/// What connections go over on this host.
+fn kernel(io: Io) -> Result<Kernel, ProbeError> {
+    if io == Io::Epoll {
+        return Ok(Kernel::over_epoll(None));
+    }
+    match probe(&host_says()) {
         Ok(Features { addresses, source_addresses, .. }) => {
-            Kernel { refused: None, addresses, source_addresses }
+            Ok(Kernel { refused: None, epoll: false, addresses, source_addresses })
         }
-        Err(error) => {
-            Kernel { refused: Some(error.to_string()), addresses: false, source_addresses: false }
+        Err(error) if io == Io::Auto && error.is_lasting() => {
+            Ok(Kernel::over_epoll(Some(error.to_string())))
         }
+        Err(error) => Err(error),
     }
 }
 
@@ -110,7 +117,7 @@ impl Host {
     /// Raises the limits of this process, and refuses what the host lacks or cannot hold. What
     /// `leaving` connections of others take will be free.
     pub(super) fn prepare(config: &Config, leaving: u64) -> Result<Host, GatewayError> {
-        let features = probe(&host_says()).map_err(GatewayError::IoUring)?;
+        let kernel = kernel(config.gateway.io).map_err(GatewayError::IoUring)?;
         let lacks = lacks_beside_binds(config);
         if !lacks.is_empty() {
             return Err(GatewayError::Lacks(lacks));
@@ -120,7 +127,7 @@ impl Host {
             memlock_bytes: limits::raise_locked_memory(),
             locked_elsewhere_bytes: 0,
             leaving_connections: leaving,
-            kernel: kernel(Ok(features)),
+            kernel,
         };
         let diagnosis = diagnosis(config, None, given);
         if !diagnosis.holds() {
@@ -141,6 +148,11 @@ impl Host {
         Ok(host)
     }
 
+    /// Connections go over epoll.
+    pub(super) fn is_over_epoll(&self) -> bool {
+        self.facts.kernel.epoll
+    }
+
     pub(super) fn workers(&self) -> usize {
         self.shape.workers as usize
     }
@@ -156,6 +168,7 @@ impl Host {
             descriptors_per_worker: _,
         } = self.shape;
         tracing::info!(
+            io = if self.is_over_epoll() { "epoll" } else { "io_uring" },
             workers,
             pinned = self.cores.is_some(),
             rings_per_worker,

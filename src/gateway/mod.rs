@@ -25,7 +25,6 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
-use tokio_uring::Runtime;
 
 pub use crate::control::{FOSTER, foster};
 pub use error::{ClaimError, GatewayError, ListenError};
@@ -42,8 +41,8 @@ use crate::config::{AtLimit, Config, ConfigErrors, Log, LogFormat};
 use crate::conn::Reason;
 use crate::control::log::LogSettings;
 use crate::control::{
-    AdminEndpoint, Ending, Endpoints, Events, Exit, Outcome, Parts, Present, Searching, Sources,
-    StatusEndpoint, Succession, View, WorkerHandle, begin_searches,
+    AdminEndpoint, Ending, Endpoints, Events, Exit, Outcome, Parts, Present, Runtime, Searching,
+    Sources, StatusEndpoint, Succession, View, WorkerHandle, begin_searches,
 };
 use crate::discovery::Found;
 use crate::doctor::count;
@@ -53,7 +52,10 @@ use crate::metrics::reading::Severity;
 use crate::metrics::{
     ListenerCounters, Refusal, ServerCounters, WorkerCounters, WorkerOwnCounters,
 };
-use crate::ring::{KernelRing, PassiveSocket, RingError, RingSetup, ServerSocket, Supplier, Waker};
+use crate::ring::{
+    EpollRing, HostRing, KernelRing, PassiveSocket, RingError, RingSetup, ServerSocket, Supplier,
+    Waker,
+};
 use crate::tls::Loaded;
 use crate::topology::Topology;
 use crate::worker::{Mailbox, Plan, Worker, mailbox};
@@ -194,7 +196,7 @@ impl Gateway {
         crate::host::signals::hold_ends();
         let writing = Writing::open(&config.access_log, host.workers(), &clock);
         let writing = writing.map_err(GatewayError::AccessLog)?;
-        let runtime = crate::control::runtime().map_err(GatewayError::Control)?;
+        let runtime = Runtime::new(host.is_over_epoll()).map_err(GatewayError::Control)?;
         let events = Arc::new(Events::new(clock.clone()));
         let mut searching = begin_searches(&runtime, config, &events);
         if let Some(handed) = &mut handed {
@@ -258,6 +260,7 @@ impl Gateway {
                 counters: counters.clone(),
             };
             let (ready_sender, exit_sender) = (ready_sender.clone(), exit_sender.clone());
+            let work = work_over(host.is_over_epoll());
             let thread = std::thread::Builder::new()
                 .name(format!("worker-{index}"))
                 .spawn(move || work(parts, &ready_sender, &exit_sender))
@@ -353,8 +356,20 @@ fn wake_worker(handle: &WorkerHandle) -> WakeWorker {
     Box::new(move || waker.wake())
 }
 
+/// Says how a worker's thread is made; the start waits for both ends of its ring.
+type Work = fn(
+    WorkerParts,
+    &std::sync::mpsc::Sender<Result<(Waker, Supplier), RingError>>,
+    &UnboundedSender<Exit>,
+);
+
+/// Each kind of ring has a worker of its own: what differs is decided here alone.
+fn work_over(epoll: bool) -> Work {
+    if epoll { work::<EpollRing> } else { work::<KernelRing> }
+}
+
 /// A worker's thread: its ring is made here, because only one thread may ever use it.
-fn work(
+fn work<R: HostRing>(
     parts: WorkerParts,
     ready: &std::sync::mpsc::Sender<Result<(Waker, Supplier), RingError>>,
     exits: &UnboundedSender<Exit>,
@@ -364,7 +379,7 @@ fn work(
         core_affinity::set_for_current(core);
     }
     let run = std::panic::catch_unwind(AssertUnwindSafe(|| {
-        let ring = match KernelRing::new(setup) {
+        let ring = match R::of(setup) {
             Ok(ring) => ring,
             Err(error) => {
                 // The starting thread waits for this; if it is gone, nothing needs the error.
@@ -372,7 +387,7 @@ fn work(
                 return Ok(());
             }
         };
-        let ends = (ring.waker(), ring.supplier());
+        let ends = (ring.waker_of(), ring.supplier_of());
         let mut worker = Worker::new(ring, clock, mailbox, plan, budget, counters);
         let _ = ready.send(Ok(ends));
         match gate.recv() {

@@ -132,7 +132,7 @@ impl Ground for Grounds {
         if let Some(lack) = lacks.first() {
             return Err(lack.to_string());
         }
-        if config.ring.batch_wait.is_some() {
+        if config.ring.batch_wait.is_some() && !self.host.is_over_epoll() {
             require_batches().map_err(|error| error.to_string())?;
         }
         let leaving = self.leaving(config);

@@ -61,7 +61,7 @@ fn a_worker_that_panics_is_reported_and_ends_the_gateway() {
     let parts = broken_parts(&mut address);
     let (ready_sender, ready) = std::sync::mpsc::channel();
     let (exit_sender, exits) = unbounded_channel();
-    let thread = std::thread::spawn(move || work(parts, &ready_sender, &exit_sender));
+    let thread = std::thread::spawn(move || work::<KernelRing>(parts, &ready_sender, &exit_sender));
     ready.recv().expect("a word").expect("a ring");
     let mut client = TcpStream::connect(address).expect("it listens");
     client.set_read_timeout(Some(Duration::from_secs(60))).expect("an option");
@@ -83,7 +83,7 @@ fn a_worker_that_panics_is_reported_and_ends_the_gateway() {
         Vec::new(),
         present,
     ));
-    let runtime = crate::control::runtime().expect("a runtime");
+    let runtime = crate::control::Runtime::new(false).expect("a runtime");
     let ground = Grounds::new(None, host(), Clock::system(), Vec::new());
     let ground = Arc::new(Mutex::new(ground));
     let found = Searching::nothing(&sources.events).found;
@@ -148,7 +148,8 @@ impl Rig {
         };
         let (ready_sender, ready) = std::sync::mpsc::channel();
         let (exit_sender, _exits) = unbounded_channel();
-        let thread = std::thread::spawn(move || work(parts, &ready_sender, &exit_sender));
+        let thread =
+            std::thread::spawn(move || work::<KernelRing>(parts, &ready_sender, &exit_sender));
         let (waker, supplier) = ready.recv().expect("a word").expect("a ring");
         let workers = vec![WorkerHandle { orders, waker, supplier }];
         let view = View::new(topology, config, sockets, vec![counters]);

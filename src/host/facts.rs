@@ -32,14 +32,23 @@ pub struct Given {
 }
 
 /// The features of the kernel's io_uring, as a trial found.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Kernel {
-    /// Why it cannot be used, and what to do; `None` when it can.
+    /// Why it cannot be used, and what to do; `None` when it can, or nobody asked.
     pub refused: Option<String>,
+    /// Connections go over epoll in its place.
+    pub epoll: bool,
     /// Addresses of a connection can be told (Linux 6.8).
     pub addresses: bool,
     /// Upstream sockets can have a source address (Linux 6.11).
     pub source_addresses: bool,
+}
+
+impl Kernel {
+    /// What connections go over has all that the gateway needs.
+    pub fn over_epoll(refused: Option<String>) -> Kernel {
+        Kernel { refused, epoll: true, addresses: true, source_addresses: true }
+    }
 }
 
 /// Everything that bounds connections. `None`: the host does not say.

@@ -38,7 +38,7 @@ pub mod reading {
     pub use super::histogram::Durations;
     pub use super::told::{
         AcceptQueue, AccessLog, Budget, Build, Certificate, CheckResults, ConfigText, Drain,
-        DrainProgress, Event, Failing, Host, Identity, LastReload, Leaving, Process, RefusedSource,
-        SCHEMA, SearchState, Severity, Sources, Trouble, UpgradeProgress,
+        DrainProgress, Event, Failing, Host, Identity, Io, LastReload, Leaving, Process,
+        RefusedSource, SCHEMA, SearchState, Severity, Sources, Trouble, UpgradeProgress,
     };
 }

@@ -21,6 +21,15 @@ pub struct Build {
     pub commit: Option<String>,
 }
 
+/// How the gateway reaches the kernel.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Io {
+    /// `io_uring` or `epoll`; empty: a former version does not say.
+    pub by: String,
+    /// Why that is not io_uring, and what to do.
+    pub refused: Option<String>,
+}
+
 /// A certificate that clients of a listener get.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Certificate {

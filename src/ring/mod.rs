@@ -5,6 +5,8 @@
 //! hands over, beside it, what a ring is to take in while it runs.
 
 pub mod contract;
+mod epoll;
+mod host;
 pub mod kernel;
 pub mod layer;
 pub mod token;
@@ -12,6 +14,8 @@ pub mod token;
 pub use contract::{
     AcceptMode, Accepts, Buffers, Completion, Done, FourTuple, Moves, Operations, Ring,
 };
+pub use epoll::EpollRing;
+pub use host::HostRing;
 pub use kernel::lifecycle::require_batches;
 pub use kernel::locked::{lockable_bytes, patient};
 pub use kernel::options::{spread_clients, steer_clients, take_no_hops};

@@ -32,6 +32,7 @@ pub(crate) fn reading() -> Reading {
     let document = json!({
         "schema": 1, "access_log": null, "at_seconds": 11_520.5,
         "build": { "version": "0.1.0", "commit": null },
+        "io": { "by": "io_uring", "refused": null },
         "config": { "generation": 1, "sha256": null },
         "process": {
             "cpu_seconds": 1234.5, "resident_memory_bytes": 73_400_320, "open_fds": 40,

@@ -2,6 +2,7 @@
 
 use portcullis::config::{Check, Config};
 use portcullis::doctor::{Diagnosis, Force};
+use portcullis::host::facts::Kernel;
 
 use crate::host::{Host, echo, limit, parsed, relay};
 
@@ -386,4 +387,18 @@ fn an_empty_host_is_bounded_by_what_is_assumed() {
     let diagnosis = Diagnosis::new(facts, &echo(""), None);
     assert_eq!(diagnosis.binding().name, "memory", "{diagnosis}");
     assert!(diagnosis.binding().arithmetic.contains("1,024 MiB assumed"), "{diagnosis}");
+}
+
+#[test]
+fn over_epoll_descriptors_bound_all_connections_together() {
+    let mut host = Host::plain();
+    host.given.files = (20_000, 20_000);
+    host.given.kernel = Kernel::over_epoll(Some("a filter refuses io_uring: allow it".into()));
+    let diagnosis = host.diagnose(&relay(100, ""), None);
+    let limit = limit(&diagnosis, "RLIMIT_NOFILE");
+    assert!((9_800..10_000).contains(&limit.connections), "{limit:?}");
+    assert!(limit.arithmetic.ends_with("/ 2 sockets a connection, over epoll"), "{limit:?}");
+    for other in ["RLIMIT_MEMLOCK", "ring.buffer_count", "io_uring"] {
+        assert!(diagnosis.limits.iter().all(|one| one.name != other), "{other}");
+    }
 }

@@ -148,8 +148,9 @@ fn a_connection_that_has_spliced_goes_on_in_small_pieces() {
 fn a_quiet_connection_gives_back_what_its_bulk_took() {
     let server = server::echo();
     let gateway = splicing(8, "100ms", server.address);
-    let before = descriptors(gateway.pid());
     let stream = client::connect(gateway.address("edge"));
+    client::echo(&stream, 0, 1);
+    let before = descriptors(gateway.pid());
     bulk_echo(&stream, 1, 5_000_003);
     wait_until("its descriptors to be as before", || descriptors(gateway.pid()) == before);
     client::echo(&stream, 2, 1);

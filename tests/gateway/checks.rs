@@ -185,8 +185,7 @@ fn a_server_that_is_checked_no_more_is_up_again() {
     let gateway = Gateway::start(&format!("{config}eject_after = \"off\"\n{SOON}"));
     wait_for_state(&gateway, 0, "down");
     gateway.wait_for_line("is down: ");
-    let path = gateway.home().path().join("portcullis.toml");
-    std::fs::write(&path, format!("{config}eject_after = \"off\"\n")).expect("ours");
+    gateway.home().write("portcullis.toml", &format!("{config}eject_after = \"off\"\n"));
     let answer = ask_json(&gateway, &["reload"]);
     assert_eq!(answer["applied"], true, "{answer}");
     let is_live =

@@ -184,8 +184,8 @@ fn what_a_reload_takes_away_shows_as_a_drain_and_replaces_an_operators() {
     let config = config(&servers, "1h");
     let from = config.find("[listener.side]").expect("a listener");
     let to = config.find("[listener.other]").expect("a listener");
-    let config = format!("{}{}[log]\nlevel = \"debug\"\n", &config[..from], &config[to..]);
-    std::fs::write(gateway.home().path().join("portcullis.toml"), config).expect("written");
+    let config = format!("{}{}", &config[..from], &config[to..]);
+    gateway.home().write("portcullis.toml", &config);
     tell(&gateway, &["reload"]);
     let names: Vec<_> = drains(&gateway).into_iter().map(|one| one["name"].clone()).collect();
     assert_eq!(names, ["removed"]);

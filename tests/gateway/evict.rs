@@ -171,8 +171,7 @@ fn a_reload_that_asks_for_it_lets_the_waiting_in() {
     assert!(served.iter().all(is_served));
     let waiting: Vec<_> = (0..3).map(|_| client::connect(gateway.address("edge"))).collect();
     assert!(waiting.iter().all(client::is_silent));
-    let path = gateway.home().path().join("portcullis.toml");
-    std::fs::write(path, text + "[log]\nlevel = \"debug\"\n").expect("it is written");
+    gateway.home().write("portcullis.toml", &text);
     let answer = ask_json(&gateway, &["reload"]);
     assert_eq!(answer["changes"][0]["key"], "listener.edge.at_limit", "{answer}");
     assert!(waiting.iter().all(is_served));

@@ -46,7 +46,7 @@ impl Rig {
     }
 
     fn write(&self, rest: &str) {
-        std::fs::write(self.path("portcullis.toml"), format!("{}{rest}", self.text)).expect("ours");
+        self.gateway.home().write("portcullis.toml", &format!("{}{rest}", self.text));
     }
 
     /// Writes another end of the file, and has it read: each change is made at once.

@@ -23,6 +23,7 @@ mod drain_parts;
 mod dump;
 mod ejection;
 mod ends;
+mod epoll;
 mod events;
 mod evict;
 mod families;

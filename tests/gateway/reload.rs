@@ -26,8 +26,7 @@ impl Rig {
     }
 
     fn write(&self, text: &str) {
-        let path = self.gateway.home().path().join("portcullis.toml");
-        std::fs::write(path, format!("{text}\n[log]\nlevel = \"debug\"\n")).expect("it is written");
+        self.gateway.home().write("portcullis.toml", text);
     }
 
     /// Writes another file, and has it read.

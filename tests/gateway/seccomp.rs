@@ -1,4 +1,5 @@
-//! A seccomp filter that refuses any of io_uring's calls is told as one, with what lifts it.
+//! A seccomp filter that refuses any of io_uring's calls is named as one, with what lifts it, and
+//! leaves epoll.
 
 use std::collections::BTreeMap;
 use std::process::Output;
@@ -6,7 +7,10 @@ use std::process::Output;
 use nix::libc;
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
 
-use crate::support::gateway::program;
+use crate::support::client;
+use crate::support::command::ask_json;
+use crate::support::config::OWN_ECHO;
+use crate::support::gateway::{Gateway, Home, program};
 
 const CALLS: [(&str, i64); 3] = [
     ("io_uring_setup", libc::SYS_io_uring_setup),
@@ -14,9 +18,13 @@ const CALLS: [(&str, i64); 3] = [
     ("io_uring_register", libc::SYS_io_uring_register),
 ];
 
-/// The program under a filter that answers `call` with `errno`. The filter is the thread's that
-/// starts it, and nobody else's.
-fn under_filter(call: i64, errno: i32, argument: &'static str) -> Output {
+/// What `act` does under a filter that answers `call` with `errno`. The filter is its thread's and
+/// that of the programs that it starts, and nobody else's.
+fn under_filter<T: Send + 'static>(
+    call: i64,
+    errno: i32,
+    act: impl FnOnce() -> T + Send + 'static,
+) -> T {
     let started = std::thread::spawn(move || {
         let filter = SeccompFilter::new(
             BTreeMap::from([(call, Vec::new())]),
@@ -26,17 +34,24 @@ fn under_filter(call: i64, errno: i32, argument: &'static str) -> Output {
         );
         let filter = BpfProgram::try_from(filter.expect("a filter")).expect("a program");
         seccompiler::apply_filter(&filter).expect("a filter needs no privilege");
-        program(None).arg(argument).output().expect("the program runs")
+        act()
     });
     started.join().expect("the thread ends")
 }
 
 #[test]
 fn each_call_that_a_filter_refuses_is_named_by_start_and_doctor() {
+    let home = Home::new();
+    let config = home.write("fixed.toml", &format!("[gateway]\nio = \"io_uring\"\n{OWN_ECHO}"));
     for (name, call) in CALLS {
         for errno in [libc::EPERM, libc::ENOSYS] {
             for argument in ["run", "doctor"] {
-                let Output { status, stdout, stderr } = under_filter(call, errno, argument);
+                let config = config.clone();
+                let Output { status, stdout, stderr } = under_filter(call, errno, move || {
+                    let mut program = program(None);
+                    program.arg(argument).arg("--config").arg(config);
+                    program.output().expect("the program runs")
+                });
                 let words = [stdout, stderr].concat();
                 let words = String::from_utf8_lossy(&words);
                 assert_eq!(status.code(), Some(1), "{argument}: {words}");
@@ -46,6 +61,38 @@ fn each_call_that_a_filter_refuses_is_named_by_start_and_doctor() {
             }
         }
     }
+}
+
+#[test]
+fn a_gateway_that_is_refused_io_uring_serves_over_epoll_and_says_so_once() {
+    for (name, call) in CALLS {
+        let config = OWN_ECHO;
+        let gateway = under_filter(call, libc::EPERM, move || Gateway::start(config));
+        let stream = client::connect(gateway.address("edge"));
+        client::echo(&stream, 1, 100_000);
+        let says = format!("a seccomp filter refuses {name}");
+        let warnings: Vec<String> =
+            gateway.lines().into_iter().filter(|line| line.contains(&says)).collect();
+        assert_eq!(warnings.len(), 1, "{warnings:?}");
+        let warning = &warnings[0];
+        assert!(warning.contains("WARN") && warning.contains("over epoll"), "{warning}");
+        let status = ask_json(&gateway, &["status"]);
+        assert_eq!(status["io"]["by"], "epoll");
+        assert!(status["io"]["refused"].as_str().is_some_and(|why| why.contains(&says)));
+        drop(stream);
+        gateway.stop();
+    }
+}
+
+#[test]
+fn doctor_says_what_bounds_a_gateway_over_epoll() {
+    let said = under_filter(libc::SYS_io_uring_setup, libc::ENOSYS, || {
+        program(None).arg("doctor").output().expect("the program runs")
+    });
+    let words = String::from_utf8_lossy(&said.stdout).into_owned();
+    assert_eq!(said.status.code(), Some(0), "{words}");
+    assert!(words.contains("over epoll") && words.contains("a seccomp filter refuses"), "{words}");
+    assert!(words.contains("a connection, over epoll"), "{words}");
 }
 
 #[test]

@@ -88,9 +88,8 @@ fn an_operators_list_stays_over_a_reload_until_the_files_word_is_asked_for() {
     let text = config(&[&one], "");
     let gateway = Gateway::start(&text);
     tell(&gateway, &["servers", "app", "add", &two.address.to_string(), "--name", "b"]);
-    let path = gateway.home().path().join("portcullis.toml");
     let text = text.replace("drain_timeout = \"2s\"", "drain_timeout = \"1s\"");
-    std::fs::write(&path, format!("{text}\n[log]\nlevel = \"debug\"\n")).expect("it is written");
+    gateway.home().write("portcullis.toml", &text);
     tell(&gateway, &["reload"]);
     assert_eq!(names(&ask_json(&gateway, &["servers", "app"])), ["s0", "b"]);
     let said = tell(&gateway, &["reload"]);

@@ -2,7 +2,7 @@
 
 use portcullis::metrics::reading::{
     AccessLog, Budget, Build, Certificate, CheckResults, ConfigText, Counts, Drain, DrainProgress,
-    Durations, Host, LastReload, Leaving, Listener, Process, Reading, RefusedSource, SCHEMA,
+    Durations, Host, Io, LastReload, Leaving, Listener, Process, Reading, RefusedSource, SCHEMA,
     SearchState, Server, Sources, UpgradeProgress, Upstream, Worker,
 };
 use serde::Serialize;
@@ -135,6 +135,7 @@ pub(crate) fn reading() -> Reading {
         at_seconds: 12.5,
         at_seconds_since_1970: Some(1.5e9),
         build: Build { version: "9.9.9".to_owned(), commit: Some("abc".to_owned()) },
+        io: Io { by: "epoll".to_owned(), refused: Some("no".to_owned()) },
         gateway: None,
         config: ConfigText {
             sha256: Some("00ff".to_owned()),

@@ -5,15 +5,14 @@ use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
 
 use portcullis::base::{Errno, Side};
-use portcullis::ring::{
-    AcceptMode, Accepts, Completion, GateId, KernelRing, Operation, Ring, RingSetup,
-};
+use portcullis::ring::{AcceptMode, Accepts, Completion, GateId, Operation, Ring, RingSetup};
 
 use crate::harness::{Rig, V4, passive, setup};
+use crate::{IS_EPOLL, TestRing};
 
 const LISTENER: GateId = GateId(0);
 
-fn clients(rig: &Rig, count: usize) -> Vec<TcpStream> {
+pub(crate) fn clients(rig: &Rig, count: usize) -> Vec<TcpStream> {
     (0..count).map(|_| TcpStream::connect(rig.listeners[0]).expect("a client")).collect()
 }
 
@@ -82,53 +81,8 @@ fn armed_accepts_cannot_be_retargeted() {
 }
 
 /// 64 slots a ring: 32 pairs, so 100 connections take four rings of 25.
-fn small_tables() -> RingSetup {
+pub(crate) fn small_tables() -> RingSetup {
     RingSetup { table_entries: 64, ..setup(100) }
-}
-
-#[test]
-fn several_small_tables_are_filled_one_after_the_other() {
-    let mut rig = Rig::new(small_tables(), &[V4]);
-    assert_eq!((rig.ring.counters().rings, rig.ring.slots()), (4, 100));
-    let _streams = clients(&rig, 110);
-    let mut slots = HashSet::new();
-    for _ in 0..4 {
-        rig.ring.retarget_accepts();
-        let room = rig.ring.accept_room();
-        assert_eq!(room, 25);
-        for _ in 0..room {
-            rig.ring.accept(LISTENER, AcceptMode::Single);
-        }
-        for _ in 0..room {
-            slots.insert(rig.accepted().1);
-        }
-        assert_eq!(rig.ring.accept_room(), 0);
-    }
-    assert_eq!(slots.len(), 100);
-    assert!(slots.iter().all(|conn| conn.0 < 100));
-    assert_eq!(rig.ring.accept_queue(LISTENER), Ok(10));
-}
-
-#[test]
-fn a_multishot_moves_from_ring_to_ring() {
-    let mut rig = Rig::new(small_tables(), &[V4]);
-    let mut slots = HashSet::new();
-    let mut streams = Vec::new();
-    for _ in 0..4 {
-        rig.ring.retarget_accepts();
-        rig.ring.accept(LISTENER, AcceptMode::Multishot);
-        for _ in 0..20 {
-            streams.extend(clients(&rig, 1));
-            slots.insert(rig.accepted().1.0 / 25);
-        }
-        rig.ring.cancel_accepts(LISTENER);
-        let error = rig.wait(|completion| match completion {
-            Completion::AcceptEnded { error, .. } => Some(*error),
-            _ => None,
-        });
-        assert_eq!((error, rig.ring.accept_room()), (Errno::ECANCELED, 5));
-    }
-    assert_eq!(slots.len(), 4, "twenty clients on each of the rings");
 }
 
 #[test]
@@ -137,7 +91,7 @@ fn no_turn_accepts_more_than_the_burst() {
     let wide = RingSetup { with_upstream: false, table_entries: 9_000, ..setup(9_000) };
     let mut rig = Rig::new(wide, &[V4, V4, V4]);
     let burst = rig.ring.accept_burst() as usize;
-    assert_eq!(burst, 8_192 + 3);
+    assert!(IS_EPOLL || burst == 8_192 + 3, "{burst}");
     let streams: Vec<_> = (0..9_000)
         .map(|index| TcpStream::connect(rig.listeners[index % 3]).expect("a client"))
         .collect();
@@ -173,12 +127,32 @@ fn a_non_blocking_listener_is_waited_for_as_any_other() {
     listener.set_nonblocking(true).expect("an option");
     let inherited = std::sync::Arc::new(listener.into());
     let mut rig = Rig::v4(2);
-    rig.ring = KernelRing::new(RingSetup { gates: vec![(LISTENER, inherited)], ..setup(2) })
+    rig.ring = TestRing::new(RingSetup { gates: vec![(LISTENER, inherited)], ..setup(2) })
         .expect("a ring");
     rig.ring.accept(LISTENER, AcceptMode::Single);
     rig.turn(Duration::from_millis(10));
     assert_eq!(rig.unseen(), []);
     let _client = TcpStream::connect(address).expect("a client");
+    rig.accepted();
+}
+
+#[test]
+fn an_accept_never_waits_for_a_client_whom_another_has_taken() {
+    let (listener, address) = passive(V4, 128);
+    let another = TcpListener::from(listener.try_clone().expect("a descriptor"));
+    let mut rig = Rig::v4(2);
+    rig.ring =
+        TestRing::new(RingSetup { gates: vec![(LISTENER, listener)], ..setup(2) }).expect("a ring");
+    rig.ring.watch_queue(LISTENER);
+    let _first = TcpStream::connect(address).expect("a client");
+    rig.wait(|completion| matches!(completion, Completion::QueueReady { .. }).then_some(()));
+    // Who shares the socket takes the client, and has accepts wait.
+    another.accept().expect("the client");
+    another.set_nonblocking(false).expect("a flag");
+    rig.ring.accept(LISTENER, AcceptMode::Single);
+    rig.turn(Duration::from_millis(10));
+    assert_eq!(rig.unseen(), []);
+    let _second = TcpStream::connect(address).expect("a client");
     rig.accepted();
 }
 
@@ -223,7 +197,8 @@ fn a_full_table_ends_an_accept_with_its_error() {
 fn without_upstreams_a_table_holds_twice_as_many_clients() {
     let one_ring = RingSetup { with_upstream: false, table_entries: 100, ..setup(100) };
     let mut rig = Rig::new(one_ring, &[V4]);
-    assert_eq!((rig.ring.counters().rings, rig.ring.accept_room()), (1, 100));
+    assert_eq!(rig.ring.accept_room(), 100);
+    assert!(IS_EPOLL || rig.ring.counters().rings == 1);
     rig.client();
     assert_eq!(rig.ring.accept_room(), 99);
 }

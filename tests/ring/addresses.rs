@@ -6,9 +6,10 @@ use std::os::fd::AsFd;
 use nix::sys::socket::{setsockopt, sockopt};
 use portcullis::base::{Errno, Side, Source};
 use portcullis::ring::{
-    FourTuple, GateId, KernelRing, Operation, Operations, RingSetup, ServerId, ServerSocket,
+    FourTuple, GateId, Operation, Operations, RingSetup, ServerId, ServerSocket,
 };
 
+use crate::TestRing;
 use crate::harness::{Newer, Rig, V4, V6, does, setup};
 
 fn ask(rig: &mut Rig, conn: portcullis::ring::ConnIndex, side: Side) -> FourTuple {
@@ -79,7 +80,7 @@ fn an_upstream_socket_connects_from_its_source_address() {
     }
     let source = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 42));
     let (mut rig, setup) = with_source(source);
-    rig.ring = KernelRing::new(setup).expect("a ring");
+    rig.ring = TestRing::new(setup).expect("a ring");
     let conn = portcullis::ring::ConnIndex(0);
     let server = rig.upstream(conn, 0);
     assert_eq!(server.peer_addr().map(|peer| peer.ip()).ok(), Some(source));
@@ -91,7 +92,7 @@ fn a_source_that_is_not_ours_fails_the_open_and_leaves_the_slot_empty() {
         return;
     }
     let (mut rig, setup) = with_source(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)));
-    rig.ring = KernelRing::new(setup).expect("a ring");
+    rig.ring = TestRing::new(setup).expect("a ring");
     let conn = portcullis::ring::ConnIndex(0);
     let opened = rig.run(conn, Side::Upstream, Operation::Open(ServerId(0), Source::default()));
     assert_eq!(opened, Err(Errno::EADDRNOTAVAIL));
@@ -102,7 +103,7 @@ fn a_source_that_is_not_ours_fails_the_open_and_leaves_the_slot_empty() {
 fn a_source_of_the_other_family_is_refused_at_setup() {
     let address: SocketAddr = "[::1]:80".parse().expect("an address");
     let server = ServerSocket { address, sources: vec![IpAddr::V4(Ipv4Addr::LOCALHOST)] };
-    let refused = KernelRing::new(RingSetup { servers: vec![(ServerId(0), server)], ..setup(1) });
+    let refused = TestRing::new(RingSetup { servers: vec![(ServerId(0), server)], ..setup(1) });
     let error = refused.err().expect("a refusal").to_string();
     assert!(error.contains("[::1]:80") && error.contains("family"), "{error}");
 }

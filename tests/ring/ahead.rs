@@ -4,15 +4,15 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
-use nix::libc::{POLLERR, POLLIN, POLLRDHUP};
+use nix::libc::{POLLIN, POLLRDHUP};
 use portcullis::base::{Chunk, Errno, InFlight, OpKind, Side};
-use portcullis::ring::{Accepts, Buffers, ConnIndex, Done, Operation, Ring, RingSetup};
+use portcullis::ring::{Accepts, Buffers, ConnIndex, Done, Operation, Ring};
 
 use crate::endings::reset_by;
-use crate::harness::{Newer, Rig, V4, does, setup};
+use crate::harness::Rig;
 
 /// A client whose first receive is over, so that the next may come by itself.
-fn begun(rig: &mut Rig) -> (TcpStream, ConnIndex) {
+pub(crate) fn begun(rig: &mut Rig) -> (TcpStream, ConnIndex) {
     let (mut client, conn) = rig.client();
     client.write_all(b"!").expect("a write");
     assert_eq!(received(rig, conn), b"!");
@@ -20,13 +20,13 @@ fn begun(rig: &mut Rig) -> (TcpStream, ConnIndex) {
 }
 
 /// Has the client write, and the ring see it while nobody asks.
-fn write_unasked(rig: &mut Rig, client: &mut TcpStream, bytes: &[u8]) {
+pub(crate) fn write_unasked(rig: &mut Rig, client: &mut TcpStream, bytes: &[u8]) {
     client.write_all(bytes).expect("a write");
     rig.turn(Duration::ZERO);
 }
 
 /// The bytes of a receive or splice, whose buffer goes back.
-fn bytes_of(rig: &mut Rig, done: Done) -> Vec<u8> {
+pub(crate) fn bytes_of(rig: &mut Rig, done: Done) -> Vec<u8> {
     let length_bytes = done.result.expect("bytes or an end");
     let Some(buffer) = done.buffer else {
         assert_eq!(length_bytes, 0);
@@ -38,7 +38,7 @@ fn bytes_of(rig: &mut Rig, done: Done) -> Vec<u8> {
 }
 
 /// What one receive of the client's side brings; empty at the end.
-fn received(rig: &mut Rig, conn: ConnIndex) -> Vec<u8> {
+pub(crate) fn received(rig: &mut Rig, conn: ConnIndex) -> Vec<u8> {
     let token = rig.start(conn, Side::Client, Operation::Receive);
     let done = rig.done(token);
     bytes_of(rig, done)
@@ -118,41 +118,6 @@ fn a_wait_for_the_other_side_lets_the_source_rest() {
 }
 
 #[test]
-fn a_splice_comes_after_what_was_received() {
-    if !does(Newer::Descriptors) || !does(Newer::ReceivesAhead) {
-        return;
-    }
-    let mut rig = Rig::v4(1);
-    let (mut client, conn) = begun(&mut rig);
-    let server = rig.upstream(conn, 0);
-    for pieces in [&["one", "two"][..], &[]] {
-        for piece in pieces {
-            write_unasked(&mut rig, &mut client, piece.as_bytes());
-        }
-        let mut spliced = 0;
-        let expected = pieces.concat();
-        let mut copied = Vec::new();
-        // A receive may still be armed here: what it brings meanwhile is told in its turn.
-        for _ in 0..3 {
-            let token = rig.start(conn, Side::Client, Operation::Splice);
-            let done = rig.done(token);
-            match done.result {
-                Ok(_) => copied.extend(bytes_of(&mut rig, done)),
-                Err(error) => {
-                    assert_eq!(error, Errno::EAGAIN);
-                    spliced += 1;
-                }
-            }
-        }
-        assert_eq!(String::from_utf8(copied), Ok(expected));
-        assert!(spliced > 0, "the socket itself was never read");
-        write_unasked(&mut rig, &mut client, b"!");
-        assert_eq!(received(&mut rig, conn), b"!");
-    }
-    drop(server);
-}
-
-#[test]
 fn a_wait_for_bytes_sees_those_that_came_and_those_that_come() {
     let mut rig = Rig::v4(1);
     let (mut client, conn) = begun(&mut rig);
@@ -200,23 +165,6 @@ fn a_close_waits_for_no_bytes_and_frees_the_slot() {
 }
 
 #[test]
-fn an_error_that_was_taken_is_told_to_the_receive() {
-    if !does(Newer::ReceivesAhead) {
-        return;
-    }
-    let mut rig = Rig::v4(1);
-    let (mut client, conn) = begun(&mut rig);
-    write_unasked(&mut rig, &mut client, b"last words");
-    reset_by(client);
-    rig.turn(Duration::ZERO);
-    assert_eq!(received(&mut rig, conn), b"last words");
-    let token = rig.start(conn, Side::Client, Operation::WaitReadable);
-    assert_eq!(rig.done(token).result.expect("bits") as i16 & POLLERR, POLLERR);
-    let token = rig.start(conn, Side::Client, Operation::Receive);
-    assert_eq!(rig.done(token).result, Err(Errno::ECONNRESET));
-}
-
-#[test]
 fn bytes_with_an_end_at_their_heels_hide_neither_a_fin_nor_a_reset() {
     let mut rig = Rig::v4(2);
     for is_reset in [false, true] {
@@ -253,24 +201,4 @@ fn a_cancel_that_meets_the_rings_own_ends_the_receive_or_comes_too_late() {
         client.write_all(b"!").expect("a write");
         assert_eq!(received(&mut rig, conn), b"!");
     }
-}
-
-#[test]
-fn where_buffers_are_scarce_those_who_wait_keep_none() {
-    if !does(Newer::ReceivesAhead) {
-        return;
-    }
-    let few = RingSetup { buffer_count: 8, ..setup(8) };
-    let mut rig = Rig::new(few, &[V4]);
-    let mut held: Vec<_> = (0..8).map(|_| begun(&mut rig)).collect();
-    for (number, (client, _)) in held.iter_mut().enumerate() {
-        write_unasked(&mut rig, client, &[number as u8; 7]);
-    }
-    assert!(!rig.ring.is_scarce(), "{} of 8 buffers are free", rig.ring.free_buffers());
-    for (number, (_, conn)) in held.iter().enumerate() {
-        assert_eq!(received(&mut rig, *conn), [number as u8; 7]);
-    }
-    rig.turn(Duration::ZERO);
-    assert_eq!((rig.ring.free_buffers(), rig.ring.counters().parked_bytes), (8, 0));
-    assert!(rig.ring.counters().chunks_parked > 0);
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use portcullis::base::{Chunk, Errno, InFlight, Side};
 use portcullis::ring::{Accepts, Buffers, Completion, Operation, Operations, Ring, RingSetup};
 
+use crate::IS_EPOLL;
 use crate::harness::{Rig, V4, setup};
 
 #[test]
@@ -68,7 +69,8 @@ fn a_burst_beyond_the_stock_is_served_without_the_worker_hearing_of_it() {
         assert_eq!(done.result, Ok(1));
     }
     assert_eq!(rig.ring.free_buffers(), 56);
-    assert!(rig.ring.counters().receive_retries > 0, "the stock began smaller than the burst");
+    let retries = rig.ring.counters().receive_retries;
+    assert!(IS_EPOLL || retries > 0, "the stock began smaller than the burst");
 }
 
 #[test]

@@ -4,10 +4,9 @@ use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, TcpListener, TcpStream};
 
 use portcullis::base::{Chunk, Errno, Side, Source};
-use portcullis::ring::{
-    Accepts, Buffers, ConnIndex, KernelRing, Operation, RingSetup, ServerId, ServerSocket,
-};
+use portcullis::ring::{Accepts, Buffers, ConnIndex, Operation, RingSetup, ServerId, ServerSocket};
 
+use crate::TestRing;
 use crate::harness::{Newer, Rig, V4, does, setup};
 
 /// A ring without listeners whose servers are one address, reached from each of these sources.
@@ -92,7 +91,7 @@ fn a_source_that_the_host_lacks_fails_the_open_and_frees_the_slot() {
 
 #[test]
 fn a_pool_without_a_free_buffer_says_so() {
-    let ring = KernelRing::new(RingSetup { buffer_count: 2, ..setup(1) });
+    let ring = TestRing::new(RingSetup { buffer_count: 2, ..setup(1) });
     let mut ring = ring.expect("a ring");
     let first = ring.fill(4096, |bytes| bytes.fill(1)).expect("a free buffer");
     let second = ring.fill(1, |bytes| bytes.fill(2)).expect("a free buffer");
@@ -105,7 +104,7 @@ fn a_pool_without_a_free_buffer_says_so() {
 #[test]
 #[should_panic(expected = "byte 4097 of buffer")]
 fn more_than_a_buffer_is_refused() {
-    let mut ring = KernelRing::new(setup(1)).expect("a ring");
+    let mut ring = TestRing::new(setup(1)).expect("a ring");
     ring.fill(4097, |_| ());
 }
 
@@ -118,7 +117,7 @@ fn a_slot_that_accepts_use_cannot_be_opened() {
 
 #[test]
 fn bytes_are_changed_in_place_wherever_they_lie() {
-    let mut ring = KernelRing::new(setup(1)).expect("a ring");
+    let mut ring = TestRing::new(setup(1)).expect("a ring");
     let chunk = ring.fill(8, |bytes| bytes.copy_from_slice(b"plain...")).expect("a free buffer");
     let part = Chunk { start_bytes: 5, length_bytes: 3, ..chunk };
     ring.bytes_mut(part).copy_from_slice(b"!?!");
@@ -134,7 +133,7 @@ fn bytes_are_changed_in_place_wherever_they_lie() {
 #[test]
 #[should_panic(expected = "use of buffer")]
 fn bytes_of_a_buffer_that_nobody_holds_are_refused() {
-    let mut ring = KernelRing::new(setup(1)).expect("a ring");
+    let mut ring = TestRing::new(setup(1)).expect("a ring");
     let chunk = ring.fill(1, |_| ()).expect("a free buffer");
     ring.release(chunk.buffer);
     ring.bytes_mut(chunk);

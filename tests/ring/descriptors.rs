@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use nix::sys::socket::{SockaddrStorage, getpeername, getsockname};
 
-use portcullis::base::{Errno, Side};
+use portcullis::base::Side;
 use portcullis::ring::{Operation, Operations, Ring, RingSetup};
 
 use crate::harness::{Newer, Rig, V4, does, setup};
@@ -55,25 +55,6 @@ fn names_of_many_at_once_are_told_by_one_descriptor() {
         assert_eq!(rig.done(token).result, Ok(0));
         let found = rig.ring.addresses(token).expect("both addresses");
         assert_eq!(found.peer, client.local_addr().ok());
-    }
-}
-
-#[test]
-fn splices_leave_a_descriptor_to_others_and_are_refused_without_any() {
-    if !does(Newer::Descriptors) {
-        return;
-    }
-    // A connection takes two, a pipe two, and one is kept.
-    for (descriptors, result) in [(1, Errno::EMFILE), (4, Errno::EMFILE), (5, Errno::EAGAIN)] {
-        let mut rig = Rig::new(RingSetup { descriptors, ..setup(1) }, &[V4]);
-        let (mut client, conn) = rig.client();
-        let mut server = rig.upstream(conn, 0);
-        assert_eq!(rig.run(conn, Side::Client, Operation::Splice), Err(result));
-        assert_eq!(rig.run(conn, Side::Client, Operation::Addresses), Ok(0));
-        assert_eq!(rig.run(conn, Side::Upstream, Operation::Shutdown), Ok(0));
-        assert_eq!(server.read(&mut [0]).expect("a FIN"), 0);
-        assert_eq!(rig.run(conn, Side::Client, Operation::Shutdown), Ok(0));
-        assert_eq!(client.read(&mut [0]).expect("a FIN"), 0);
     }
 }
 

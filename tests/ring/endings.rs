@@ -6,8 +6,8 @@ use std::os::fd::AsFd;
 
 use nix::libc::{POLLHUP, POLLIN, POLLRDHUP};
 use nix::sys::socket::{setsockopt, sockopt};
-use portcullis::base::{Errno, InFlight, Side};
-use portcullis::ring::{Accepts, Buffers, Operation};
+use portcullis::base::{Errno, InFlight, Side, Source};
+use portcullis::ring::{Accepts, Buffers, Completion, Operation, ServerId};
 
 use crate::harness::Rig;
 
@@ -67,6 +67,22 @@ fn a_watch_tells_a_fin_from_a_reset() {
     reset_by(client);
     let reset = rig.done(watch);
     assert_ne!(bits(reset.result) & i32::from(POLLHUP), 0, "{reset:?}");
+}
+
+#[test]
+fn a_client_that_has_gone_is_known_before_its_server_is_connected_to() {
+    let mut rig = Rig::v4(1);
+    let (client, conn) = rig.client();
+    reset_by(client);
+    let wait = rig.start(conn, Side::Client, Operation::WaitReadable);
+    let open = Operation::Open(ServerId(0), Source::default());
+    let open = rig.start(conn, Side::Upstream, open);
+    rig.turn(std::time::Duration::ZERO);
+    let told = rig.unseen().into_iter().map(|completion| match completion {
+        Completion::Done(done) => done.token,
+        other => panic!("{other:?}"),
+    });
+    assert_eq!(told.collect::<Vec<_>>(), [wait, open]);
 }
 
 #[test]

@@ -197,6 +197,30 @@ fn an_id_that_is_used_again_means_the_new_socket_alone() {
 }
 
 #[test]
+fn a_socket_goes_from_one_gate_to_another() {
+    for removed_first in [true, false] {
+        let mut rig = Rig::v4(4);
+        let (socket, address) = passive(V4, 128);
+        for gate in [GateId(1), GateId(2)] {
+            rig.ring.supplier().gate(gate, socket.clone());
+        }
+        rig.ring.add_gate(GateId(1));
+        if removed_first {
+            rig.ring.remove_gate(GateId(1));
+            rig.ring.add_gate(GateId(2));
+        } else {
+            rig.ring.add_gate(GateId(2));
+            rig.ring.remove_gate(GateId(1));
+        }
+        assert_eq!(wait_removed(&mut rig), GateId(1));
+        rig.ring.accept(GateId(2), AcceptMode::Single);
+        rig.turn(Duration::ZERO);
+        let _client = TcpStream::connect(address).expect("a client");
+        assert_eq!(rig.accepted().0, GateId(2));
+    }
+}
+
+#[test]
 fn accepts_of_other_gates_outlive_a_removal() {
     let mut rig = Rig::new(setup(4), &[V4, V4]);
     rig.ring.accept(GateId(1), AcceptMode::Multishot);

@@ -15,9 +15,11 @@ use nix::sys::socket::{
 use portcullis::base::{Errno, Id, Side, Source};
 use portcullis::host::kernel_files::KernelFiles;
 use portcullis::ring::{
-    AcceptMode, Accepts, Completion, ConnIndex, Done, GateId, HostSays, KernelRing, Operation,
-    Operations, PassiveSocket, Ring, RingSetup, ServerId, ServerSocket, Token, probe,
+    AcceptMode, Accepts, Completion, ConnIndex, Done, GateId, HostSays, Operation, Operations,
+    PassiveSocket, Ring, RingSetup, ServerId, ServerSocket, Token, probe,
 };
+
+use crate::{IS_EPOLL, TestRing};
 
 /// Turns after which a wait has failed; each lasts at most [`PATIENCE`]: 60 s.
 const TURNS_MAX: usize = 600;
@@ -55,6 +57,7 @@ pub(crate) enum Newer {
     /// BIND.
     SourceAddresses,
     /// A minimum wait.
+    #[allow(dead_code, reason = "a ring over epoll knows no batches")]
     Batches,
     /// A bound for receives that go on.
     ReceivesAhead,
@@ -63,6 +66,9 @@ pub(crate) enum Newer {
 /// Whether this kernel does it. If not, the test that asks says so and checks nothing; past what
 /// captures the words of tests that pass.
 pub(crate) fn does(newer: Newer) -> bool {
+    if IS_EPOLL {
+        return matches!(newer, Newer::Descriptors | Newer::SourceAddresses);
+    }
     let release = KernelFiles::of_this_host().text("proc/sys/kernel/osrelease");
     let release = release.unwrap_or_default();
     let host = HostSays { release, io_uring_disabled: None, seccomp_mode: None };
@@ -84,7 +90,7 @@ pub(crate) fn does(newer: Newer) -> bool {
 
 fn waits_for_batches() -> bool {
     let batch_wait = Duration::from_micros(100);
-    match KernelRing::new(RingSetup { batch_wait, ..setup(1) }) {
+    match TestRing::new(RingSetup { batch_wait, ..setup(1) }) {
         Ok(_) => true,
         Err(error) => {
             assert!(error.to_string().contains("(Linux 6.12)"), "{error}");
@@ -106,7 +112,7 @@ pub(crate) fn passive(address: SocketAddr, backlog: u32) -> (PassiveSocket, Sock
 
 /// A ring and what it did not tell yet.
 pub(crate) struct Rig {
-    pub(crate) ring: KernelRing,
+    pub(crate) ring: TestRing,
     /// Where its listeners are.
     pub(crate) listeners: Vec<SocketAddr>,
     /// Where its servers are, and the passive sockets of those.
@@ -130,7 +136,7 @@ impl Rig {
             setup.servers.push((id, ServerSocket { address, sources: Vec::new() }));
             servers.push(server);
         }
-        let ring = KernelRing::new(setup).expect("a ring");
+        let ring = TestRing::new(setup).expect("a ring");
         Rig { ring, listeners, servers, unseen: VecDeque::new() }
     }
 

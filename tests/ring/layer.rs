@@ -5,17 +5,17 @@ use std::time::Duration;
 
 use portcullis::base::{Chunk, OpKind, Side};
 use portcullis::ring::{
-    Accepts, Buffers, Completion, ConnIndex, Done, KernelRing, Operation, Operations, Ring,
-    ServerId, Token,
+    Accepts, Buffers, Completion, ConnIndex, Done, Operation, Operations, Ring, ServerId, Token,
 };
 
+use crate::TestRing;
 use crate::harness::Rig;
 
 /// Every byte between a client and the ring's user goes through this.
 const KEY: u8 = 0x2A;
 
 /// Opens what clients send and seals what they get, in the buffers of the ring below.
-struct Sealed(KernelRing);
+struct Sealed(TestRing);
 
 impl Sealed {
     fn turn_bytes(&mut self, chunk: Chunk) {
@@ -24,13 +24,13 @@ impl Sealed {
 }
 
 impl portcullis::ring::Layer for Sealed {
-    type Below = KernelRing;
+    type Below = TestRing;
 
-    fn below(&self) -> &KernelRing {
+    fn below(&self) -> &TestRing {
         &self.0
     }
 
-    fn below_mut(&mut self) -> &mut KernelRing {
+    fn below_mut(&mut self) -> &mut TestRing {
         &mut self.0
     }
 

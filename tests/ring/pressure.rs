@@ -11,6 +11,7 @@ use portcullis::ring::{
     Token,
 };
 
+use crate::IS_EPOLL;
 use crate::harness::{Rig, V4, setup, token};
 
 const CONNECTIONS: u32 = 2_000;
@@ -90,5 +91,6 @@ fn ten_thousand_operations_start_between_two_turns() {
     assert_eq!(count(&mut rig, 10_000), started);
     let counters = rig.ring.counters();
     assert_eq!((counters.lost_completions, counters.unknown_completions), (0, 0));
-    assert!(counters.queue_overflows > 0, "256 entries held 10,000 completions");
+    let overflows = counters.queue_overflows;
+    assert!(IS_EPOLL || overflows > 0, "256 entries held 10,000 completions");
 }

@@ -248,3 +248,22 @@ fn a_ring_can_go_with_bytes_in_its_pipes() {
     drop(rig);
     let _end_or_reset = server.read(&mut [0]);
 }
+
+#[test]
+fn splices_leave_a_descriptor_to_others_and_are_refused_without_any() {
+    if !does(Newer::Descriptors) {
+        return;
+    }
+    // A connection takes two, a pipe two, and one is kept.
+    for (descriptors, result) in [(1, Errno::EMFILE), (4, Errno::EMFILE), (5, Errno::EAGAIN)] {
+        let mut rig = Rig::new(RingSetup { descriptors, ..setup(1) }, &[V4]);
+        let (mut client, conn) = rig.client();
+        let mut server = rig.upstream(conn, 0);
+        assert_eq!(rig.run(conn, Side::Client, Operation::Splice), Err(result));
+        assert_eq!(rig.run(conn, Side::Client, Operation::Addresses), Ok(0));
+        assert_eq!(rig.run(conn, Side::Upstream, Operation::Shutdown), Ok(0));
+        assert_eq!(server.read(&mut [0]).expect("a FIN"), 0);
+        assert_eq!(rig.run(conn, Side::Client, Operation::Shutdown), Ok(0));
+        assert_eq!(client.read(&mut [0]).expect("a FIN"), 0);
+    }
+}

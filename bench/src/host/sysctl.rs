@@ -40,7 +40,7 @@ impl Need {
 /// What this host says about itself.
 pub(crate) fn facts() -> Facts {
     // Only the gateway needs the rest, and only it asks.
-    let kernel = Kernel { refused: None, addresses: true, source_addresses: true };
+    let kernel = Kernel { refused: None, epoll: false, addresses: true, source_addresses: true };
     let given = Given {
         files: (0, 0),
         memlock_bytes: (0, 0),

@@ -117,7 +117,7 @@ impl AdminEndpoint {
             http::serve(accept, verbs::routes(state), bounds).await;
             Ok(())
         };
-        (tokio_uring::spawn(answers), files)
+        (tokio::task::spawn_local(answers), files)
     }
 }
 

@@ -38,7 +38,7 @@ pub(super) async fn stream(State(state): State<ControlState>, places: Arc<Semaph
     };
     // One frame waits at most: who reads slowly gets fewer readings, not old ones.
     let (sender, body) = Channel::<Bytes>::new(1);
-    tokio_uring::spawn(send(state, sender, place));
+    tokio::task::spawn_local(send(state, sender, place));
     let headers = [
         (header::CONTENT_TYPE, "text/event-stream"),
         (header::CACHE_CONTROL, "no-store"),

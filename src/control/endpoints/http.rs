@@ -51,7 +51,7 @@ impl Pace {
     async fn turn(self: Arc<Pace>) {
         self.permits.acquire().await.expect("it is never closed").forget();
         if !self.refills.swap(true, Ordering::Relaxed) {
-            tokio_uring::spawn(self.refill());
+            tokio::task::spawn_local(self.refill());
         }
     }
 
@@ -100,7 +100,7 @@ pub(super) async fn serve<S, A>(
         match accept().await {
             Ok(Some(client)) => {
                 let (place, leaves) = places.take().await;
-                tokio_uring::spawn(converse(client, router.clone(), (place, life), leaves));
+                tokio::task::spawn_local(converse(client, router.clone(), (place, life), leaves));
                 // The connections that are there read what they have before the next one comes.
                 tokio::task::yield_now().await;
             }

@@ -135,7 +135,7 @@ impl Serving {
     fn put_status(&self, endpoint: Option<StatusEndpoint>) {
         let serve = |endpoint: StatusEndpoint| {
             let socket = endpoint.socket().ok();
-            (Running(tokio_uring::spawn(endpoint.serve(self.state.clone()))), socket)
+            (Running(tokio::task::spawn_local(endpoint.serve(self.state.clone()))), socket)
         };
         *self.status.lock().expect(UNPOISONED) = endpoint.map(serve);
     }

@@ -16,6 +16,7 @@ use crate::checks::{Checks, Told};
 use crate::config::{Auto, Config};
 use crate::control::drains;
 use crate::discovery::{Health, Outcome};
+use crate::host::facts::Kernel;
 use crate::host::usage::{OpenFiles, ProcessUsage};
 use crate::metrics::reading::{self, ConfigText, Drain, Leaving, Reading};
 use crate::metrics::{Kept, ListenerCounters, WorkerCounters};
@@ -65,6 +66,7 @@ impl Sources {
                 version: version::VERSION.to_owned(),
                 commit: version::COMMIT.map(str::to_owned),
             },
+            io: io(&self.given.kernel),
             gateway: None,
             upgrade: None,
             config: ConfigText {
@@ -318,4 +320,9 @@ fn worker(counters: &WorkerCounters, now: Millis) -> reading::Worker {
         silent_seconds: if is_over { 0.0 } else { silence.as_secs_f64() },
         ..counted
     }
+}
+
+fn io(kernel: &Kernel) -> reading::Io {
+    let by = if kernel.epoll { "epoll" } else { "io_uring" };
+    reading::Io { by: by.to_owned(), refused: kernel.refused.clone() }
 }

@@ -45,7 +45,7 @@ pub(in crate::control) async fn carried_out(
     state.end_upgrade(outcome.committed);
     drop(change);
     if outcome.committed {
-        tokio_uring::spawn(async move {
+        tokio::task::spawn_local(async move {
             tokio::time::sleep(LAST_ANSWERS).await;
             state.ask(Ask::Succeeded);
         });

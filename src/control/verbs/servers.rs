@@ -52,7 +52,7 @@ async fn set(
     State(state): State<ControlState>,
     Json(request): Json<SetServers>,
 ) -> Answer<SetServers> {
-    let task = tokio_uring::spawn(asker::carry(carried_out(state, request)));
+    let task = tokio::task::spawn_local(asker::carry(carried_out(state, request)));
     task.await.map_err(conflict)?.map(Json)
 }
 

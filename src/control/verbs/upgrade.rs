@@ -27,7 +27,7 @@ async fn upgrade(
     if let Some(millis) = times.into_iter().flatten().find(|millis| *millis > MOST_MILLIS) {
         return Err(wrong(format!("{millis} ms: must be {MOST_MILLIS} at most")));
     }
-    let task = tokio_uring::spawn(asker::carry(carried_out(state, request)));
+    let task = tokio::task::spawn_local(asker::carry(carried_out(state, request)));
     task.await.map_err(conflict)?.map(Json).map_err(conflict)
 }
 
@@ -52,5 +52,5 @@ pub(in crate::control) fn by_signal(state: &ControlState) {
             tracing::error!(because, "no upgrade");
         }
     };
-    tokio_uring::spawn(asker::with(Some(Asker::Signal("SIGUSR2")), upgrade));
+    tokio::task::spawn_local(asker::with(Some(Asker::Signal("SIGUSR2")), upgrade));
 }

@@ -16,6 +16,13 @@ pub(super) const FAMILIES: &[Family] = &[
     ),
     Family::new(
         Kind::Info,
+        "portcullis_io",
+        &["by"],
+        "How the gateway reaches the kernel: io_uring, or epoll where config or host say so",
+        |reading, out| out(&[&reading.io.by], Value::Count(1)),
+    ),
+    Family::new(
+        Kind::Info,
         "portcullis_config",
         &["sha256"],
         "The config file as it was read; empty where it runs without one",

@@ -16,7 +16,7 @@ use super::counter::Counts;
 use super::histogram::Durations;
 use super::told::{
     AccessLog, Budget, Build, Certificate, ConfigText, Drain, DrainProgress, Event, Host, Identity,
-    Process, Sources, Trouble, UpgradeProgress,
+    Io, Process, Sources, Trouble, UpgradeProgress,
 };
 use listener::Listener;
 use upstream::Upstream;
@@ -38,6 +38,9 @@ pub struct Reading {
     pub at_seconds_since_1970: Option<f64>,
     /// Version and commit of the program.
     pub build: Build,
+    /// How it reaches the kernel.
+    #[serde(default)]
+    pub io: Io,
     /// Which gateway it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gateway: Option<Identity>,

@@ -18,7 +18,7 @@ const SK_MEMINFO_VARS: usize = 9;
 const SK_MEMINFO_DROPS: usize = 8;
 
 /// The addresses at both ends of `socket`.
-pub(super) fn four_tuple(socket: BorrowedFd<'_>) -> Result<FourTuple, Errno> {
+pub(in crate::ring) fn four_tuple(socket: BorrowedFd<'_>) -> Result<FourTuple, Errno> {
     let local = getsockname::<SockaddrStorage>(socket.as_raw_fd())?;
     let family_bytes = if local.as_sockaddr_in().is_some() {
         size_of::<libc::sockaddr_in>()
@@ -90,7 +90,7 @@ impl AcceptQueue {
 }
 
 /// Completed handshakes that wait on a passive socket.
-pub(super) fn accept_queue(listener: impl AsFd) -> Result<u32, Errno> {
+pub(in crate::ring) fn accept_queue(listener: impl AsFd) -> Result<u32, Errno> {
     info(&listener).map(|info| info.tcpi_unacked)
 }
 

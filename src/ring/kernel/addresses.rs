@@ -7,27 +7,27 @@ use crate::ring::contract::FourTuple;
 use crate::ring::token::Token;
 
 /// Answers by the token of their question. A slot that is closed leaves none behind.
-pub(super) struct Addresses(VecDeque<(Token, FourTuple)>);
+pub(in crate::ring) struct Addresses(VecDeque<(Token, FourTuple)>);
 
 impl Addresses {
     /// None.
-    pub(super) fn new() -> Addresses {
+    pub(in crate::ring) fn new() -> Addresses {
         Addresses(VecDeque::new())
     }
 
     /// Keeps an answer.
-    pub(super) fn keep(&mut self, token: Token, found: FourTuple) {
+    pub(in crate::ring) fn keep(&mut self, token: Token, found: FourTuple) {
         self.0.push_back((token, found));
     }
 
     /// Takes an answer, once.
-    pub(super) fn take(&mut self, token: Token) -> Option<FourTuple> {
+    pub(in crate::ring) fn take(&mut self, token: Token) -> Option<FourTuple> {
         let place = self.0.iter().position(|(one, _)| *one == token)?;
         self.0.remove(place).map(|(_, found)| found)
     }
 
     /// A slot is about to be closed: nobody will take the answers about its socket.
-    pub(super) fn forget(&mut self, conn: ConnIndex, side: Side) {
+    pub(in crate::ring) fn forget(&mut self, conn: ConnIndex, side: Side) {
         if !self.0.is_empty() {
             self.0.retain(|(one, _)| (one.conn, one.side) != (conn, side));
         }

@@ -24,7 +24,7 @@ use crate::ring::token::Token;
 ///
 /// When none is left, a FIN is sent by an io-wq thread, bulk is copied, and requests for addresses
 /// wait.
-pub(super) struct Descriptors {
+pub(in crate::ring) struct Descriptors {
     most: u32,
     /// Brief descriptors: made to ask for addresses, to verify a connect, or to send a FIN, and
     /// closed at once.
@@ -36,12 +36,12 @@ pub(super) struct Descriptors {
 
 impl Descriptors {
     /// At least one, so that questions for addresses are answered.
-    pub(super) fn new(most: u32, splices: Splices) -> Descriptors {
+    pub(in crate::ring) fn new(most: u32, splices: Splices) -> Descriptors {
         Descriptors { most: most.max(1), brief: 0, waiting: VecDeque::new(), splices }
     }
 
     /// The splices, to be read.
-    pub(super) fn splices(&self) -> &Splices {
+    pub(in crate::ring) fn splices(&self) -> &Splices {
         &self.splices
     }
 
@@ -74,38 +74,43 @@ impl Descriptors {
     }
 
     /// Starts a splice. True when descriptors of both sockets must be made first.
-    fn splice(&mut self, token: Token) -> bool {
+    pub(in crate::ring) fn splice(&mut self, token: Token) -> bool {
         let room = self.left_for_splices();
         self.splices.start(token, room)
     }
 
+    /// A descriptor that a splice waits for was made, or could not be.
+    pub(in crate::ring) fn made(&mut self, token: Token, fd: Result<OwnedFd, Errno>) {
+        self.splices.made(token.conn, token.side, fd);
+    }
+
     /// Moves what fits out of a pipe.
-    pub(super) fn send_pipe(&mut self, token: Token, chunk: Chunk) {
+    pub(in crate::ring) fn send_pipe(&mut self, token: Token, chunk: Chunk) {
         self.splices.send(token, chunk);
     }
 
     /// Takes a pipe back.
-    pub(super) fn release_pipe(&mut self, buffer: Buffer) {
+    pub(in crate::ring) fn release_pipe(&mut self, buffer: Buffer) {
         self.splices.release(buffer);
     }
 
     /// Gives back what the splices of a connection took: questions may have their place.
-    pub(super) fn end_splices(&mut self, conn: ConnIndex) {
+    pub(in crate::ring) fn end_splices(&mut self, conn: ConnIndex) {
         self.splices.end(conn);
     }
 
     /// A slot is about to be closed. Its descriptor is closed: a question may have its place.
-    pub(super) fn close(&mut self, conn: ConnIndex, side: Side) {
+    pub(in crate::ring) fn close(&mut self, conn: ConnIndex, side: Side) {
         self.splices.close(conn, side);
     }
 
     /// Begins a turn.
-    pub(super) fn open_turn(&mut self) {
+    pub(in crate::ring) fn open_turn(&mut self) {
         self.splices.open_turn();
     }
 
     /// The next completion of a splice.
-    pub(super) fn next_splice(&mut self) -> Option<Done> {
+    pub(in crate::ring) fn next_splice(&mut self) -> Option<Done> {
         let room = self.left_for_splices();
         self.splices.next(room)
     }
@@ -164,7 +169,7 @@ impl KernelRing {
         let socket = result.map(|fd| unsafe { take(fd) });
         match token.kind {
             OpKind::Splice => {
-                self.descriptors.splices.made(token.conn, token.side, socket);
+                self.descriptors.made(token, socket);
                 None
             }
             OpKind::Shutdown => {

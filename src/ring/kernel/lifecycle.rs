@@ -9,17 +9,13 @@ use io_uring::IoUring;
 use super::addresses::Addresses;
 use super::descriptors::{self, Descriptors};
 use super::gates::Gates;
-use super::guards::Values;
 use super::locked::patient;
 use super::memory::Memory;
 use super::moves::Moving;
-use super::numbers::Numbers;
-use super::parked::Parked;
-use super::pool::{Group, Pool};
+use super::pool::Group;
 use super::queue::Queue;
 use super::receives::{RECEIVE_BUFFERS, Receives};
 use super::self_connect::SelfConnects;
-use super::servers::Servers;
 use super::setup::{Plan, RingError, RingSetup};
 use super::splices::Splices;
 use super::sqe::{self, Tag};
@@ -57,20 +53,10 @@ impl KernelRing {
         let rings = layout.tables();
         let groups = (0..rings as usize)
             .map(|table| Group::new(setup.buffer_count, rings, layout.slots(table)));
-        let memory = Memory {
-            pool: Pool::new(setup.buffer_count, setup.buffer_bytes).map_err(|errno| {
-                let (count, bytes) = (setup.buffer_count, setup.buffer_bytes);
-                RingError::refused(format!("a pool of {count} × {bytes} bytes"), errno)
-            })?,
-            groups: groups
-                .collect::<Result<_, _>>()
-                .map_err(|errno| RingError::refused(format!("{rings} buffer groups"), errno))?,
-            parked: Parked::new(setup.parked_bytes_max),
-            servers: Servers::new(&setup.servers),
-            values: Values::new(),
-            numbers: Numbers::new(),
-            wake_count: Box::default(),
-        };
+        let mut memory = Memory::new(&setup)?;
+        memory.groups = groups
+            .collect::<Result<_, _>>()
+            .map_err(|errno| RingError::refused(format!("{rings} buffer groups"), errno))?;
         let splices = Splices::new(setup.splice_pipes, setup.buffer_bytes);
         let receive_bytes = (setup.receive_ahead && probe::receives_go_on())
             .then_some(RECEIVE_BUFFERS * setup.buffer_bytes);

@@ -2,22 +2,25 @@
 
 use std::cell::UnsafeCell;
 
-use super::PARKED_BIT;
 use super::guards::Values;
 use super::numbers::Numbers;
 use super::parked::Parked;
 use super::pool::{Group, Pool};
 use super::servers::Servers;
+use super::setup::{RingError, RingSetup};
 use crate::base::{Buffer, Chunk};
+
+/// The bit of a `Buffer` that tells a parked remainder from a pool buffer.
+const PARKED_BIT: u32 = 1 << 31;
 
 /// Memory that requests name. It outlives them: `Drop` of the set gives it back, or leaks it, when
 /// the rings are closed.
-pub(super) struct Memory {
-    pub(super) pool: Pool,
+pub(in crate::ring) struct Memory {
+    pub(in crate::ring) pool: Pool,
     /// By table: what the kernel may pick from there.
     pub(super) groups: Vec<Group>,
-    pub(super) parked: Parked,
-    pub(super) servers: Servers,
+    pub(in crate::ring) parked: Parked,
+    pub(in crate::ring) servers: Servers,
     /// Of options that guards set.
     pub(super) values: Values,
     /// Of descriptors that go into slots.
@@ -27,6 +30,22 @@ pub(super) struct Memory {
 }
 
 impl Memory {
+    /// The memory of a setup. No kernel ring can pick from it yet.
+    pub(in crate::ring) fn new(setup: &RingSetup) -> Result<Memory, RingError> {
+        let (count, bytes) = (setup.buffer_count, setup.buffer_bytes);
+        let pool = Pool::new(count, bytes).map_err(|errno| {
+            RingError::refused(format!("a pool of {count} × {bytes} bytes"), errno)
+        })?;
+        Ok(Memory {
+            pool,
+            groups: Vec::new(),
+            parked: Parked::new(setup.parked_bytes_max),
+            servers: Servers::new(&setup.servers),
+            values: Values::new(),
+            numbers: Numbers::new(),
+            wake_count: Box::default(),
+        })
+    }
     /// Lends the group of a table buffers for so many receives.
     pub(super) fn restock(&mut self, table: usize, receives: u32) {
         self.groups[table].restock(&mut self.pool, receives);
@@ -41,7 +60,7 @@ impl Memory {
 
     /// Frees what was released or removed since this was last called, once every entry that named
     /// any of it was submitted.
-    pub(super) fn forget(&mut self) {
+    pub(in crate::ring) fn forget(&mut self) {
         self.parked.forget();
         self.servers.forget();
     }
@@ -50,7 +69,7 @@ impl Memory {
     ///
     /// # Panics
     /// When nobody holds its buffer, or the buffer is shorter than the chunk says.
-    pub(super) fn bytes(&self, chunk: Chunk) -> &[u8] {
+    pub(in crate::ring) fn bytes(&self, chunk: Chunk) -> &[u8] {
         let Chunk { buffer: Buffer(id), start_bytes, length_bytes } = chunk;
         if id & PARKED_BIT == 0 {
             self.pool.bytes(id, start_bytes, length_bytes)
@@ -63,12 +82,73 @@ impl Memory {
     ///
     /// # Panics
     /// As [`Memory::bytes`].
-    pub(super) fn bytes_mut(&mut self, chunk: Chunk) -> &mut [u8] {
+    pub(in crate::ring) fn bytes_mut(&mut self, chunk: Chunk) -> &mut [u8] {
         let Chunk { buffer: Buffer(id), start_bytes, length_bytes } = chunk;
         if id & PARKED_BIT == 0 {
             self.pool.bytes_mut(id, start_bytes, length_bytes)
         } else {
             self.parked.bytes_mut(id & !PARKED_BIT, start_bytes, length_bytes)
         }
+    }
+
+    /// As [`Buffers::fill`](crate::ring::Buffers::fill).
+    pub(in crate::ring) fn fill(
+        &mut self,
+        length_bytes: u32,
+        write: impl FnOnce(&mut [u8]),
+    ) -> Option<Chunk> {
+        assert!(length_bytes > 0, "a chunk has bytes");
+        let id = u32::from(self.pool.take()?);
+        write(self.pool.bytes_mut(id, 0, length_bytes));
+        Some(Chunk { buffer: Buffer(id), start_bytes: 0, length_bytes })
+    }
+
+    /// As [`Buffers::park`](crate::ring::Buffers::park), of a chunk that lies in no pipe.
+    pub(in crate::ring) fn park(&mut self, chunk: Chunk) -> Option<Chunk> {
+        let Chunk { buffer: Buffer(id), start_bytes, length_bytes } = chunk;
+        if id & PARKED_BIT != 0 {
+            return Some(chunk);
+        }
+        let mut copy = self.parked.reserve(length_bytes as usize)?;
+        copy.extend_from_slice(self.pool.bytes(id, start_bytes, length_bytes));
+        self.pool.release(id);
+        Some(self.keep(copy))
+    }
+
+    /// As [`Buffers::widen`](crate::ring::Buffers::widen).
+    pub(in crate::ring) fn widen(
+        &mut self,
+        chunk: Chunk,
+        before_bytes: u32,
+        after_bytes: u32,
+    ) -> Option<Chunk> {
+        let length_bytes = before_bytes + chunk.length_bytes + after_bytes;
+        let mut wide = self.parked.reserve(length_bytes as usize)?;
+        wide.resize(before_bytes as usize, 0);
+        wide.extend_from_slice(self.bytes(chunk));
+        wide.resize(length_bytes as usize, 0);
+        Some(self.keep(wide))
+    }
+
+    /// As [`Buffers::place`](crate::ring::Buffers::place).
+    pub(in crate::ring) fn place(&mut self, bytes: &[u8]) -> Option<Chunk> {
+        let mut placed = self.parked.reserve(bytes.len())?;
+        placed.extend_from_slice(bytes);
+        Some(self.keep(placed))
+    }
+
+    /// Takes a buffer back that is no pipe. A parked one's memory lives until [`Memory::forget`].
+    pub(in crate::ring) fn release(&mut self, Buffer(id): Buffer) {
+        if id & PARKED_BIT == 0 {
+            self.pool.release(id);
+        } else {
+            self.parked.release(id & !PARKED_BIT);
+        }
+    }
+
+    fn keep(&mut self, copy: Vec<u8>) -> Chunk {
+        let length_bytes = copy.len() as u32;
+        let buffer = Buffer(self.parked.keep(copy) | PARKED_BIT);
+        Chunk { buffer, start_bytes: 0, length_bytes }
     }
 }

@@ -15,8 +15,8 @@
 //! `options` ask sockets for what the ring cannot; `mapping` is memory, `waker` an eventfd.
 //!
 //! Begin and end: `setup` does arithmetic, `lifecycle` makes and ends the set, `rest` gives memory
-//! back, `probe` and `closes` try what this kernel does, `locked` waits for memory that processes
-//! on their way out still hold.
+//! back, `probe` and `closes` try what this kernel does, `refusal` has the words for what it does
+//! not, `locked` waits for memory that processes on their way out still hold.
 #![allow(unsafe_code)]
 
 use std::collections::VecDeque;
@@ -41,19 +41,19 @@ use crate::metrics::RingCounters;
 use crate::ring::contract::Done;
 
 mod accepts;
-mod address;
-mod addresses;
+pub(super) mod address;
+pub(super) mod addresses;
 mod buffers;
 mod closes;
 mod cqe;
-mod descriptors;
-mod gates;
+pub(super) mod descriptors;
+pub(super) mod gates;
 mod guards;
 mod layout;
 pub mod lifecycle;
 pub mod locked;
 mod mapping;
-mod memory;
+pub(super) mod memory;
 mod moves;
 mod numbers;
 mod opens;
@@ -65,21 +65,19 @@ pub mod probe;
 mod queue;
 mod receive_ahead;
 mod receives;
+mod refusal;
 mod rest;
-mod self_connect;
+pub(super) mod self_connect;
 mod servers;
-mod setup;
-mod splices;
+pub(super) mod setup;
+pub(super) mod splices;
 mod sqe;
-mod supplier;
+pub(super) mod supplier;
 mod tables;
 #[cfg(test)]
 mod tests;
 mod turn;
-mod waker;
-
-/// The bit of a `Buffer` that tells a parked remainder from a pool buffer.
-const PARKED_BIT: u32 = 1 << 31;
+pub(super) mod waker;
 
 /// io-wq threads of each kind that a ring may use, so that ends handed to them (shutdown) never
 /// become a thread each.

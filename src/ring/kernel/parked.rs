@@ -1,7 +1,7 @@
 //! Memory of exactly their size for bytes that a slow peer has not read.
 
 /// Remainders moved out of the pool, by index, with a bound on their bytes.
-pub(super) struct Parked {
+pub(in crate::ring) struct Parked {
     slots: Vec<Option<Box<[u8]>>>,
     free: Vec<u32>,
     /// Released, but an entry not submitted yet may still name them.
@@ -12,17 +12,17 @@ pub(super) struct Parked {
 
 impl Parked {
     /// Room for `bytes_max`.
-    pub(super) fn new(bytes_max: usize) -> Parked {
+    pub(in crate::ring) fn new(bytes_max: usize) -> Parked {
         Parked { slots: Vec::new(), free: Vec::new(), leaving: Vec::new(), bytes: 0, bytes_max }
     }
 
     /// Memory that is taken.
-    pub(super) fn held_bytes(&self) -> usize {
+    pub(in crate::ring) fn held_bytes(&self) -> usize {
         self.bytes
     }
 
     /// Memory for a copy of `length_bytes`; `None` when that exceeds the bound or cannot be had.
-    pub(super) fn reserve(&self, length_bytes: usize) -> Option<Vec<u8>> {
+    pub(in crate::ring) fn reserve(&self, length_bytes: usize) -> Option<Vec<u8>> {
         if self.bytes.checked_add(length_bytes)? > self.bytes_max {
             return None;
         }
@@ -32,7 +32,7 @@ impl Parked {
     }
 
     /// Keeps `copy` and names it.
-    pub(super) fn keep(&mut self, copy: Vec<u8>) -> u32 {
+    pub(in crate::ring) fn keep(&mut self, copy: Vec<u8>) -> u32 {
         self.bytes += copy.len();
         let index = self.free.pop().unwrap_or_else(|| {
             self.slots.push(None);
@@ -46,7 +46,7 @@ impl Parked {
     ///
     /// # Panics
     /// When nothing is kept there.
-    pub(super) fn release(&mut self, index: u32) {
+    pub(in crate::ring) fn release(&mut self, index: u32) {
         let kept = self.slots[index as usize].take().expect("release of a parked remainder");
         self.leaving.push(kept);
         self.free.push(index);
@@ -54,7 +54,7 @@ impl Parked {
 
     /// Frees what was released. Every send that named it must have been submitted: with
     /// MSG_DONTWAIT a send runs to its end while it is submitted.
-    pub(super) fn forget(&mut self) {
+    pub(in crate::ring) fn forget(&mut self) {
         for kept in self.leaving.drain(..) {
             self.bytes -= kept.len();
         }
@@ -64,7 +64,7 @@ impl Parked {
     ///
     /// # Panics
     /// When nothing is kept there, or it is shorter than that.
-    pub(super) fn bytes(&self, index: u32, start_bytes: u32, length_bytes: u32) -> &[u8] {
+    pub(in crate::ring) fn bytes(&self, index: u32, start_bytes: u32, length_bytes: u32) -> &[u8] {
         let kept = self.slots[index as usize].as_ref().expect("use of a parked remainder");
         &kept[start_bytes as usize..][..length_bytes as usize]
     }
@@ -73,7 +73,7 @@ impl Parked {
     ///
     /// # Panics
     /// As [`Parked::bytes`].
-    pub(super) fn bytes_mut(
+    pub(in crate::ring) fn bytes_mut(
         &mut self,
         index: u32,
         start_bytes: u32,

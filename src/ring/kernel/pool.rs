@@ -28,7 +28,7 @@ enum Holder {
 
 /// All buffers of a worker, in one mapping. Those not in use are a stack, so that light load keeps
 /// touching the same few pages.
-pub(super) struct Pool {
+pub(in crate::ring) struct Pool {
     memory: Mapping,
     buffer_bytes: u32,
     holders: Box<[Holder]>,
@@ -49,7 +49,7 @@ impl Pool {
     ///
     /// # Panics
     /// When `count` exceeds [`BUFFERS_MAX`].
-    pub(super) fn new(count: u32, buffer_bytes: u32) -> Result<Pool, Errno> {
+    pub(in crate::ring) fn new(count: u32, buffer_bytes: u32) -> Result<Pool, Errno> {
         assert!(count <= BUFFERS_MAX);
         let memory = Mapping::new(count as usize * buffer_bytes as usize)?;
         let holders = vec![Holder::Pool; count as usize].into_boxed_slice();
@@ -70,22 +70,22 @@ impl Pool {
     }
 
     /// Buffers in all.
-    pub(super) fn count(&self) -> u32 {
+    pub(in crate::ring) fn count(&self) -> u32 {
         self.holders.len() as u32
     }
 
     /// Bytes of a buffer.
-    pub(super) fn buffer_bytes(&self) -> u32 {
+    pub(in crate::ring) fn buffer_bytes(&self) -> u32 {
         self.buffer_bytes
     }
 
     /// Buffers that no connection holds.
-    pub(super) fn free(&self) -> u32 {
+    pub(in crate::ring) fn free(&self) -> u32 {
         self.count() - self.held
     }
 
     /// Hands a buffer that the kernel took out of a group to a connection.
-    pub(super) fn hold(&mut self, id: u16) {
+    pub(in crate::ring) fn hold(&mut self, id: u16) {
         let holder = &mut self.holders[usize::from(id)];
         assert_eq!(*holder, Holder::Group, "the kernel filled buffer {id}");
         *holder = Holder::Connection;
@@ -94,7 +94,7 @@ impl Pool {
     }
 
     /// Takes a free buffer for a connection to write to.
-    pub(super) fn take(&mut self) -> Option<u16> {
+    pub(in crate::ring) fn take(&mut self) -> Option<u16> {
         let id = self.pop(Holder::Connection)?;
         self.held += 1;
         Some(id)
@@ -104,7 +104,7 @@ impl Pool {
     ///
     /// # Panics
     /// When no connection holds it.
-    pub(super) fn release(&mut self, id: u32) {
+    pub(in crate::ring) fn release(&mut self, id: u32) {
         let holder = &mut self.holders[id as usize];
         assert_eq!(*holder, Holder::Connection, "release of buffer {id}");
         *holder = Holder::Pool;
@@ -113,8 +113,17 @@ impl Pool {
         self.returned += 1;
     }
 
+    /// Takes a buffer back that was taken for bytes which did not come: nobody waits for it.
+    ///
+    /// # Panics
+    /// As [`Pool::release`].
+    pub(in crate::ring) fn put_back(&mut self, id: u32) {
+        self.release(id);
+        self.returned -= 1;
+    }
+
     /// How many buffers connections gave back since this was last called.
-    pub(super) fn take_returned(&mut self) -> u32 {
+    pub(in crate::ring) fn take_returned(&mut self) -> u32 {
         std::mem::take(&mut self.returned)
     }
 
@@ -122,7 +131,7 @@ impl Pool {
     ///
     /// # Panics
     /// When no connection holds it, or it is shorter than that.
-    pub(super) fn bytes(&self, id: u32, start_bytes: u32, length_bytes: u32) -> &[u8] {
+    pub(in crate::ring) fn bytes(&self, id: u32, start_bytes: u32, length_bytes: u32) -> &[u8] {
         let bytes = self.held(id, start_bytes, length_bytes);
         // SAFETY: `held` asserts that the range lies within one buffer that a connection holds. The
         // kernel writes only buffers of a group, and to lend, write or discard one takes
@@ -134,7 +143,12 @@ impl Pool {
     ///
     /// # Panics
     /// As [`Pool::bytes`].
-    pub(super) fn bytes_mut(&mut self, id: u32, start_bytes: u32, length_bytes: u32) -> &mut [u8] {
+    pub(in crate::ring) fn bytes_mut(
+        &mut self,
+        id: u32,
+        start_bytes: u32,
+        length_bytes: u32,
+    ) -> &mut [u8] {
         let bytes = self.held(id, start_bytes, length_bytes);
         // SAFETY: as in `bytes`; `&mut self` leaves no other reference. A send that names the
         // buffer is read by the kernel only inside this thread's io_uring_enter (MSG_DONTWAIT in
@@ -152,7 +166,7 @@ impl Pool {
 
     /// Gives the system back the memory of buffers that nobody needed since this was last called,
     /// 8 MiB of it at most, so that a burst of bytes does not stay resident for ever.
-    pub(super) fn trim(&mut self) {
+    pub(in crate::ring) fn trim(&mut self) {
         let idle = self.free[..self.fewest_free].iter().copied();
         let mut ids: Vec<u16> = idle.filter(|id| self.touched[usize::from(*id)]).collect();
         self.fewest_free = self.free.len();

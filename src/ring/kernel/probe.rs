@@ -1,7 +1,6 @@
 //! Whether this host lets the gateway use io_uring as it must, and the words for when it does not.
 #![allow(unsafe_code)]
 
-use std::fmt;
 use std::io::Write;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
@@ -19,11 +18,9 @@ use super::closes::closes_close;
 use super::locked::patient;
 use super::pool::{Group, Pool};
 use super::queue::{Queue, Wait};
+pub use super::refusal::{Missing, ProbeError};
 use super::{RingError, sqe};
 use crate::base::{Errno, errno_of};
-
-/// The first Linux on which a close of a direct descriptor waits for nothing.
-const FLOOR: &str = "6.13";
 
 /// The contents of the kernel's files, read by the caller: for the words of a refusal.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,56 +44,6 @@ pub struct Features {
     pub receives_ahead: bool,
 }
 
-/// A feature that the kernel lacks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Missing {
-    /// Its name.
-    pub feature: &'static str,
-    /// The first Linux that has it.
-    pub since: &'static str,
-}
-
-/// Why io_uring cannot be used.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ProbeError {
-    /// There is no io_uring at all: too old, or built without it.
-    Absent {
-        /// The kernel's release.
-        release: String,
-    },
-    /// There is, but it lacks something.
-    TooOld {
-        /// The kernel's release.
-        release: String,
-        /// Everything it lacks.
-        missing: Vec<Missing>,
-    },
-    /// A close of a direct descriptor waits for the older operations of its ring.
-    ClosesWait {
-        /// The kernel's release.
-        release: String,
-    },
-    /// `kernel.io_uring_disabled` forbids it.
-    Disabled {
-        /// Its value: 1 lets the group `kernel.io_uring_group` and CAP_SYS_ADMIN, 2 nobody.
-        sysctl: u8,
-    },
-    /// A seccomp filter refuses a system call.
-    Seccomp {
-        /// Which one.
-        call: &'static str,
-    },
-    /// Memory for a ring was refused.
-    Memory,
-    /// Something else refused it.
-    Refused {
-        /// The system call.
-        call: &'static str,
-        /// The kernel's error.
-        errno: Errno,
-    },
-}
-
 /// The system calls of io_uring. A filter may allow some and refuse the others.
 const SETUP: &str = "io_uring_setup";
 const REGISTER: &str = "io_uring_register";
@@ -106,69 +53,6 @@ const OPERATION: &str = "a socket's command by io_uring";
 
 /// A call that was refused, and how.
 type Refusal = (&'static str, Errno);
-
-impl fmt::Display for ProbeError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            ProbeError::Absent { release } => write!(
-                f,
-                "Linux {release} has no io_uring: run Linux {FLOOR} or newer, built with \
-                 CONFIG_IO_URING"
-            ),
-            ProbeError::TooOld { release, missing } => {
-                write!(f, "Linux {release} lacks")?;
-                for (index, one) in missing.iter().enumerate() {
-                    let comma = if index == 0 { "" } else { "," };
-                    write!(f, "{comma} {} (Linux {})", one.feature, one.since)?;
-                }
-                write!(f, ": run Linux {FLOOR} or newer")
-            }
-            ProbeError::ClosesWait { release } => write!(
-                f,
-                "Linux {release} does not close a socket of io_uring while an older operation of \
-                 its ring waits, as a trial found: clients would not see the end of their \
-                 connections; run Linux {FLOOR} or newer"
-            ),
-            ProbeError::Disabled { sysctl: 1 } => write!(
-                f,
-                "kernel.io_uring_disabled is 1 and this user is not in its group: run `sysctl -w \
-                 kernel.io_uring_disabled=0`, or add the user to the group of \
-                 kernel.io_uring_group"
-            ),
-            ProbeError::Disabled { sysctl } => write!(
-                f,
-                "kernel.io_uring_disabled is {sysctl}, which refuses io_uring to everybody: run \
-                 `sysctl -w kernel.io_uring_disabled=0`"
-            ),
-            ProbeError::Seccomp { call } => write!(
-                f,
-                "a seccomp filter refuses {call}, as those of container runtimes do by default: \
-                 allow io_uring_setup, io_uring_enter and io_uring_register (Docker, Podman: \
-                 --security-opt seccomp=FILE, as config/host/seccomp.json; systemd: \
-                 SystemCallFilter=@aio)"
-            ),
-            ProbeError::Memory => write!(
-                f,
-                "no memory for a ring (ENOMEM): raise `ulimit -l` (LimitMEMLOCK=), which bounds \
-                 all processes of a user together, or the cgroup's memory"
-            ),
-            ProbeError::Refused { call, errno: errno @ (Errno::EPERM | Errno::EACCES) } => write!(
-                f,
-                "a security module refuses {call} ({errno}, though neither sysctl nor seccomp \
-                 does): allow it in the SELinux or AppArmor policy of this service"
-            ),
-            ProbeError::Refused { errno: Errno::EMFILE | Errno::ENFILE, .. } => write!(
-                f,
-                "no descriptor left for a ring: raise `ulimit -n` (LimitNOFILE=) or fs.file-max"
-            ),
-            ProbeError::Refused { call, errno } => {
-                write!(f, "{call} failed: {errno}; please report this with `uname -a`")
-            }
-        }
-    }
-}
-
-impl std::error::Error for ProbeError {}
 
 /// Makes a small ring and tries whatever the gateway needs.
 ///
@@ -476,6 +360,23 @@ mod tests {
             let host = says("4.19.0", None, Some(mode));
             assert_eq!(classify((SETUP, Errno::ENOSYS), &host), absent);
         }
+    }
+
+    #[test]
+    fn what_may_come_free_is_no_lasting_refusal() {
+        let host = says("6.8.0", Some(0), Some(0));
+        for (errno, is_lasting) in [
+            (Errno::EPERM, true),
+            (Errno::ENOSYS, true),
+            (Errno::EOPNOTSUPP, true),
+            (Errno::ENOMEM, false),
+            (Errno::EMFILE, false),
+            (Errno::ENFILE, false),
+            (Errno::EINVAL, false),
+        ] {
+            assert_eq!(classify((SETUP, errno), &host).is_lasting(), is_lasting, "{errno}");
+        }
+        assert!(ProbeError::ClosesWait { release: "6.12".into() }.is_lasting());
     }
 
     #[test]

@@ -23,7 +23,7 @@ use crate::ring::contract::FourTuple;
 use crate::ring::token::Token;
 
 /// Which connects are verified.
-pub(super) struct SelfConnects {
+pub(in crate::ring) struct SelfConnects {
     servers: IdMap<ServerId, Reached>,
     /// Source ports that the kernel chose from at the start; `None`: any.
     ports: Option<(u16, u16)>,
@@ -43,7 +43,7 @@ struct Reached {
 }
 
 impl SelfConnects {
-    pub(super) fn new(
+    pub(in crate::ring) fn new(
         servers: &[(ServerId, ServerSocket)],
         ports: Option<(u16, u16)>,
     ) -> SelfConnects {
@@ -61,19 +61,19 @@ impl SelfConnects {
     }
 
     /// A server is there.
-    pub(super) fn add(&mut self, id: ServerId, server: &ServerSocket) {
+    pub(in crate::ring) fn add(&mut self, id: ServerId, server: &ServerSocket) {
         let sources = server.sources.iter().copied().filter(|source| !source.is_unspecified());
         let (address, sources) = (server.address, sources.collect());
         self.servers.insert(id, Reached { address, sources, known: None });
     }
 
     /// A server is gone, and no connect to it is under way.
-    pub(super) fn remove(&mut self, id: ServerId) {
+    pub(in crate::ring) fn remove(&mut self, id: ServerId) {
         self.servers.remove(id);
     }
 
     /// A connect begins.
-    pub(super) fn begun(&mut self, token: Token, server: ServerId) {
+    pub(in crate::ring) fn begun(&mut self, token: Token, server: ServerId) {
         let server = &mut self.servers[server];
         let is_chosen = |(first, last)| (first..=last).contains(&server.address.port());
         let may_be_source = self.age > 0 || self.ports.is_none_or(is_chosen);
@@ -83,14 +83,14 @@ impl SelfConnects {
     }
 
     /// A connect is over for the kernel; says whether its end must be verified.
-    pub(super) fn over(&mut self, token: Token, result: Result<u32, Errno>) -> bool {
+    pub(in crate::ring) fn over(&mut self, token: Token, result: Result<u32, Errno>) -> bool {
         self.refused |= result == Err(Errno::ECONNREFUSED);
         !self.suspects.is_empty() && self.suspects.remove(&token) && result.is_ok()
     }
 
     /// Once a second. An address may have moved to this host. A connect is refused there before
     /// one can reach itself, but for one in thousands, so a refusal is the time to ask again.
-    pub(super) fn age(&mut self) {
+    pub(in crate::ring) fn age(&mut self) {
         self.age += u64::from(std::mem::take(&mut self.refused));
     }
 }
@@ -114,16 +114,13 @@ impl Reached {
 impl KernelRing {
     /// What a verified connect is reported as. A socket that reached itself is reset at once, so
     /// that no TIME_WAIT keeps the server from its port.
-    pub(super) fn verified(
+    pub(in crate::ring) fn verified(
         &mut self,
         token: Token,
         socket: Result<OwnedFd, Errno>,
     ) -> Result<u32, Errno> {
-        let same = |one: SocketAddr, other: SocketAddr| {
-            (one.ip(), one.port()) == (other.ip(), other.port())
-        };
         match socket.and_then(|socket| address::four_tuple(socket.as_fd())) {
-            Ok(FourTuple { local, peer: Some(peer), .. }) if same(local, peer) => {
+            Ok(ends) if is_its_own(&ends) => {
                 let Place { table, slot } = self.tables.place(token.conn, token.side);
                 self.push(table, sqe::reset(slot), Tag::Swallowed.with(0));
                 Err(SELF_CONNECT)
@@ -132,6 +129,12 @@ impl KernelRing {
             _ => Ok(0),
         }
     }
+}
+
+/// Both ends are one socket.
+pub(in crate::ring) fn is_its_own(ends: &FourTuple) -> bool {
+    let port_of = |end: SocketAddr| (end.ip(), end.port());
+    ends.peer.is_some_and(|peer| port_of(peer) == port_of(ends.local))
 }
 
 /// Whether the kernel may choose `address`'s own host as the source of a connect to it. A UDP

@@ -10,28 +10,28 @@ use crate::base::{IdMap, ServerId, Source};
 
 /// Servers by id. An address neither moves nor changes from [`Servers::add`] until
 /// [`Servers::forget`], for which it is behind an `Rc` whose clones nobody has.
-pub(super) struct Servers {
+pub(in crate::ring) struct Servers {
     present: IdMap<ServerId, Rc<Server>>,
     /// Removed, but an entry not submitted yet may still name them.
     leaving: Vec<Rc<Server>>,
 }
 
 /// Where a server listens, and the addresses that its sockets are bound to.
-pub(super) struct Server {
-    pub(super) address: SockaddrStorage,
+pub(in crate::ring) struct Server {
+    pub(in crate::ring) address: SockaddrStorage,
     sources: Box<[SockaddrStorage]>,
 }
 
 impl Server {
     /// This one of its source addresses, if it has any.
-    pub(super) fn source(&self, Source(number): Source) -> Option<&SockaddrStorage> {
+    pub(in crate::ring) fn source(&self, Source(number): Source) -> Option<&SockaddrStorage> {
         self.sources.get(usize::from(number) % self.sources.len().max(1))
     }
 }
 
 impl Servers {
     /// These, of which each has an id of its own.
-    pub(super) fn new(servers: &[(ServerId, ServerSocket)]) -> Servers {
+    pub(in crate::ring) fn new(servers: &[(ServerId, ServerSocket)]) -> Servers {
         let mut known = Servers { present: IdMap::new(), leaving: Vec::new() };
         for (id, server) in servers {
             known.add(*id, server);
@@ -40,7 +40,7 @@ impl Servers {
     }
 
     /// Takes a server in, in place of the one that has its id.
-    pub(super) fn add(&mut self, id: ServerId, server: &ServerSocket) {
+    pub(in crate::ring) fn add(&mut self, id: ServerId, server: &ServerSocket) {
         let sources = server.sources.iter().map(|source| SocketAddr::new(*source, 0).into());
         let server = Server { address: server.address.into(), sources: sources.collect() };
         self.leaving.extend(self.present.insert(id, Rc::new(server)));
@@ -50,14 +50,14 @@ impl Servers {
     ///
     /// # Panics
     /// When there is none.
-    pub(super) fn remove(&mut self, id: ServerId) {
+    pub(in crate::ring) fn remove(&mut self, id: ServerId) {
         let server = self.present.remove(id).unwrap_or_else(|| panic!("there is no {id:?}"));
         self.leaving.push(server);
     }
 
     /// Frees what was removed. Every entry that named it must have been submitted: the kernel
     /// copies an address when it takes the entry (io_connect_prep, io_bind_prep).
-    pub(super) fn forget(&mut self) {
+    pub(in crate::ring) fn forget(&mut self) {
         self.leaving.clear();
     }
 
@@ -65,7 +65,7 @@ impl Servers {
     ///
     /// # Panics
     /// When there is none.
-    pub(super) fn get(&self, id: ServerId) -> &Server {
+    pub(in crate::ring) fn get(&self, id: ServerId) -> &Server {
         &self.present[id]
     }
 }

@@ -79,7 +79,7 @@ pub struct RingError {
 }
 
 impl RingError {
-    pub(super) fn refused(tried: String, errno: Errno) -> RingError {
+    pub(in crate::ring) fn refused(tried: String, errno: Errno) -> RingError {
         let (rule, remedy) = match errno {
             Errno::ENOMEM => (
                 "without CAP_IPC_LOCK RLIMIT_MEMLOCK bounds the rings of all of a user's processes",
@@ -139,6 +139,12 @@ impl Plan {
             .clamp(*SUBMISSION_ENTRIES.start(), *SUBMISSION_ENTRIES.end());
         Ok(Plan { layout, submission_entries, completion_entries })
     }
+}
+
+/// Refuses counts that no ring of the kernel or of epoll has ids for.
+pub(in crate::ring) fn check(setup: &RingSetup) -> Result<(), RingError> {
+    check_counts(setup, TABLE_ENTRIES_MAX)?;
+    check_buffers(setup, 1)
 }
 
 fn check_counts(setup: &RingSetup, clients_max: u32) -> Result<(), RingError> {

@@ -18,7 +18,7 @@ use crate::ring::contract::Done;
 use crate::ring::token::Token;
 
 /// The bit of a [`Buffer`] that tells a pipe from everything else.
-pub(super) const PIPE_BIT: u32 = 1 << 30;
+pub(in crate::ring) const PIPE_BIT: u32 = 1 << 30;
 
 /// The least size with which a pipe is of use.
 const PIPE_BYTES_MIN: usize = 64 << 10;
@@ -34,7 +34,7 @@ const SPLICE_BYTES_MIN: usize = 64 << 10;
 const UNSENT_BYTES: u32 = 1 << 20;
 
 /// A worker's pipes, and the descriptors of connections that use them.
-pub(super) struct Splices {
+pub(in crate::ring) struct Splices {
     /// Pipes, and connections with descriptors, at most; 0 refuses every splice.
     most: usize,
     pipes: Vec<Place>,
@@ -86,7 +86,7 @@ struct Descriptor {
 
 impl Splices {
     /// At most `most` pipes. What brings `full_bytes` counts as full.
-    pub(super) fn new(most: u32, full_bytes: u32) -> Splices {
+    pub(in crate::ring) fn new(most: u32, full_bytes: u32) -> Splices {
         Splices {
             most: most as usize,
             pipes: Vec::new(),
@@ -101,23 +101,23 @@ impl Splices {
     }
 
     /// Connections that have descriptors, or wait for them.
-    pub(super) fn connections(&self) -> u32 {
+    pub(in crate::ring) fn connections(&self) -> u32 {
         self.sockets.len() as u32
     }
 
     /// Bytes that splices took out of sockets.
-    pub(super) fn moved_bytes(&self) -> u64 {
+    pub(in crate::ring) fn moved_bytes(&self) -> u64 {
         self.moved_bytes
     }
 
     /// Descriptors that this holds, or that are being made for it.
-    pub(super) fn descriptors(&self) -> u32 {
+    pub(in crate::ring) fn descriptors(&self) -> u32 {
         2 * (self.sockets.len() + self.pipes.len()) as u32
     }
 
     /// Starts a splice out of a socket, where `room` descriptors may still be made. True when those
     /// of both sockets of the connection must be made first and told by [`Splices::made`].
-    pub(super) fn start(&mut self, token: Token, room: u32) -> bool {
+    pub(in crate::ring) fn start(&mut self, token: Token, room: u32) -> bool {
         let room = room >= 2 && self.sockets.len() < self.most;
         match self.sockets.get_mut(&token.conn) {
             Some(Sockets::Made(sockets)) => {
@@ -144,7 +144,12 @@ impl Splices {
     ///
     /// # Panics
     /// When the connection does not wait for any.
-    pub(super) fn made(&mut self, conn: ConnIndex, side: Side, fd: Result<OwnedFd, Errno>) {
+    pub(in crate::ring) fn made(
+        &mut self,
+        conn: ConnIndex,
+        side: Side,
+        fd: Result<OwnedFd, Errno>,
+    ) {
         let Some(Sockets::Awaited { left, made, splices }) = self.sockets.get_mut(&conn) else {
             panic!("a descriptor for {conn:?}, which waits for none");
         };
@@ -169,7 +174,7 @@ impl Splices {
     ///
     /// # Panics
     /// When one is in flight.
-    pub(super) fn end(&mut self, conn: ConnIndex) {
+    pub(in crate::ring) fn end(&mut self, conn: ConnIndex) {
         match self.sockets.get(&conn) {
             None => {}
             Some(Sockets::Awaited { .. }) => panic!("a splice of {conn:?} is in flight"),
@@ -181,7 +186,7 @@ impl Splices {
     }
 
     /// A slot is about to be closed: a descriptor would keep its socket open.
-    pub(super) fn close(&mut self, conn: ConnIndex, side: Side) {
+    pub(in crate::ring) fn close(&mut self, conn: ConnIndex, side: Side) {
         if let Some(Sockets::Made(sockets)) = self.sockets.get_mut(&conn) {
             sockets[side] = None;
             if sockets.0.iter().all(Option::is_none) {
@@ -201,19 +206,19 @@ impl Splices {
     }
 
     /// Begins a turn.
-    pub(super) fn open_turn(&mut self) {
+    pub(in crate::ring) fn open_turn(&mut self) {
         self.left_bytes = TURN_BYTES;
     }
 
     /// Whether the next turn must not sleep.
-    pub(super) fn is_busy(&self) -> bool {
+    pub(in crate::ring) fn is_busy(&self) -> bool {
         !self.queued.is_empty() || !self.done.is_empty()
     }
 
     /// The next completion; `room` as for [`Splices::start`]. A splice runs only when it is asked
     /// for, so that what it brought is sent on before the next one: what the kernel knows of those
     /// bytes is still in the cache.
-    pub(super) fn next(&mut self, room: u32) -> Option<Done> {
+    pub(in crate::ring) fn next(&mut self, room: u32) -> Option<Done> {
         if self.done.is_empty() && self.left_bytes > 0 {
             let token = self.queued.pop_front()?;
             let (result, buffer) = match self.fill(token, room) {
@@ -251,7 +256,7 @@ impl Splices {
     }
 
     /// Moves what fits out of a pipe.
-    pub(super) fn send(&mut self, token: Token, chunk: Chunk) {
+    pub(in crate::ring) fn send(&mut self, token: Token, chunk: Chunk) {
         let socket = &descriptor_of(&mut self.sockets, token).fd;
         let pipe = self.pipes[(chunk.buffer.0 & !PIPE_BIT) as usize].held();
         assert_eq!(pipe.held_bytes, chunk.length_bytes, "bytes of {chunk:?}");
@@ -268,7 +273,7 @@ impl Splices {
     ///
     /// # Panics
     /// When no connection holds it.
-    pub(super) fn release(&mut self, buffer: Buffer) {
+    pub(in crate::ring) fn release(&mut self, buffer: Buffer) {
         let index = buffer.0 & !PIPE_BIT;
         let place = &mut self.pipes[index as usize];
         if place.held().held_bytes > 0 {

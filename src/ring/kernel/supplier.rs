@@ -40,7 +40,7 @@ impl Supplier {
 }
 
 /// The ring's end: gates that were handed over and not added yet, and every server.
-pub(super) struct Supplies {
+pub(in crate::ring) struct Supplies {
     supplier: Supplier,
     /// Without a bound of its own, because it is emptied at each addition and only the control
     /// plane writes. To read it takes no lock.
@@ -51,14 +51,14 @@ pub(super) struct Supplies {
 
 impl Supplies {
     /// Nothing.
-    pub(super) fn new() -> Supplies {
+    pub(in crate::ring) fn new() -> Supplies {
         let (sender, incoming) = unbounded();
         let (gates, servers) = (IdMap::new(), IdMap::new());
         Supplies { supplier: Supplier(sender), incoming, gates, servers }
     }
 
     /// A handle that passes gates and servers to this ring.
-    pub(super) fn supplier(&self) -> Supplier {
+    pub(in crate::ring) fn supplier(&self) -> Supplier {
         self.supplier.clone()
     }
 
@@ -66,7 +66,7 @@ impl Supplies {
     ///
     /// # Panics
     /// When there is none.
-    pub(super) fn gate(&mut self, id: GateId) -> PassiveSocket {
+    pub(in crate::ring) fn gate(&mut self, id: GateId) -> PassiveSocket {
         self.collect();
         self.gates.remove(id).unwrap_or_else(|| panic!("nothing was handed over under {id:?}"))
     }
@@ -75,7 +75,7 @@ impl Supplies {
     ///
     /// # Panics
     /// When there is none.
-    pub(super) fn server(&mut self, id: ServerId) -> ServerSocket {
+    pub(in crate::ring) fn server(&mut self, id: ServerId) -> ServerSocket {
         self.collect();
         let server = self.servers.get(id).cloned();
         server.unwrap_or_else(|| panic!("nothing was handed over under {id:?}"))

@@ -16,7 +16,7 @@ pub struct Waker {
 impl Waker {
     /// A waker of its own. The eventfd blocks: a ring's read on a non-blocking one would end with
     /// EAGAIN instead of waiting.
-    pub(super) fn new() -> Result<Waker, Errno> {
+    pub(in crate::ring) fn new() -> Result<Waker, Errno> {
         let event = EventFd::from_flags(EfdFlags::EFD_CLOEXEC)?;
         Ok(Waker { event: Arc::new(event) })
     }
@@ -28,7 +28,12 @@ impl Waker {
         debug_assert_eq!(written, Ok(size_of::<u64>()));
     }
 
-    pub(super) fn fd(&self) -> RawFd {
+    /// The eventfd, to be watched.
+    pub(in crate::ring) fn event(&self) -> &EventFd {
+        &self.event
+    }
+
+    pub(in crate::ring) fn fd(&self) -> RawFd {
         self.event.as_fd().as_raw_fd()
     }
 }

@@ -305,15 +305,30 @@ pub(crate) struct Home {
     path: PathBuf,
 }
 
+/// The same config, and what connections go over.
+fn with_io(config: &str, io: &str) -> String {
+    let key = format!("io = \"{io}\"\n");
+    match config.find("[gateway]\n") {
+        Some(place) => {
+            let (before, after) = config.split_at(place + "[gateway]\n".len());
+            format!("{before}{key}{after}")
+        }
+        None => format!("{config}\n[gateway]\n{key}"),
+    }
+}
+
 impl Home {
     /// Where it is.
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Writes a config file there; unless it says otherwise, the log has each connection's end.
+    /// Writes a config file there; unless it says otherwise, the log has each connection's end, and
+    /// connections go over what `PORTCULLIS_TEST_IO` says: the whole suite runs over epoll so.
     pub(crate) fn write(&self, name: &str, config: &str) -> PathBuf {
         let path = self.path.join(name);
+        let io = std::env::var("PORTCULLIS_TEST_IO").ok().filter(|_| !config.contains("\nio = "));
+        let config = io.map_or_else(|| config.to_owned(), |io| with_io(config, &io));
         let level = if config.contains("[log]") { "" } else { "\n[log]\nlevel = \"debug\"\n" };
         std::fs::write(&path, format!("{config}{level}")).expect("the config is written");
         path

@@ -53,7 +53,7 @@ pub(super) fn routes() -> Router<ControlState> {
 
 /// A reload ends what it has begun, though the asker leaves.
 async fn reload(State(state): State<ControlState>, Json(request): Json<Reload>) -> Answer<Reload> {
-    let task = tokio_uring::spawn(asker::carry(carried_out(state, request)));
+    let task = tokio::task::spawn_local(asker::carry(carried_out(state, request)));
     task.await.map_err(conflict)?.map(Json)
 }
 
@@ -61,7 +61,7 @@ async fn reload(State(state): State<ControlState>, Json(request): Json<Reload>) 
 pub(in crate::control) fn by_signal(state: &ControlState) {
     let reload = carried_out(state.clone(), Reload::default());
     // The log has the answer.
-    tokio_uring::spawn(asker::with(Some(Asker::Signal("SIGHUP")), reload));
+    tokio::task::spawn_local(asker::with(Some(Asker::Signal("SIGHUP")), reload));
 }
 
 async fn carried_out(state: ControlState, request: Reload) -> Result<Reloaded, Refusal> {

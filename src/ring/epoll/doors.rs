@@ -1,0 +1,128 @@
+//! Gates, and those at which clients wait.
+
+use std::os::fd::AsRawFd;
+
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+
+use super::poller::Poller;
+use crate::base::{Errno, GateId};
+use crate::ring::contract::{AcceptMode, Completion};
+use crate::ring::kernel::address::accept_queue;
+use crate::ring::kernel::gates::{Gate, Gates};
+use crate::ring::kernel::setup::PassiveSocket;
+
+/// The gates of a ring. Passive sockets do not wait: another worker may have taken the client that
+/// an edge told of.
+pub(super) struct Doors {
+    pub(super) gates: Gates,
+    /// An edge told of clients, and nobody has found the queue empty since.
+    visited: Vec<GateId>,
+}
+
+impl Doors {
+    /// # Panics
+    /// When two gates have the same id.
+    pub(super) fn new(
+        sockets: Vec<(GateId, PassiveSocket)>,
+        poller: &Poller,
+    ) -> Result<Doors, Errno> {
+        for (gate, socket) in &sockets {
+            open(poller, *gate, socket)?;
+        }
+        Ok(Doors { gates: Gates::new(sockets), visited: Vec::new() })
+    }
+
+    /// Takes a gate in.
+    ///
+    /// # Panics
+    /// When its id is in use.
+    pub(super) fn add(
+        &mut self,
+        gate: GateId,
+        socket: PassiveSocket,
+        poller: &Poller,
+    ) -> Result<(), Errno> {
+        let opened = open(poller, gate, &socket);
+        self.gates.add(gate, socket);
+        opened
+    }
+
+    /// Gives a gate up: nothing of it waits, so its removal is the next to be told.
+    ///
+    /// # Panics
+    /// When there is none, or an accept of it is armed.
+    pub(super) fn remove(&mut self, gate: GateId, poller: &Poller) {
+        let socket = self.gates[gate].socket.clone();
+        self.gates[gate].watches = 0;
+        self.gates.remove(gate);
+        // A listener under another name has a gate of its own for the same socket.
+        let heir = self.gates.with_socket(socket.as_raw_fd());
+        if heir.is_none_or(|heir| poller.watch_gate(&socket, heir).is_err()) {
+            poller.forget(&socket);
+        }
+        self.has_nobody(gate);
+    }
+
+    /// Somebody has come to a gate. An edge of one that is gone is late.
+    pub(super) fn visit(&mut self, gate: GateId) -> Option<&mut Gate> {
+        let present = self.gates.get_mut(gate)?;
+        if !self.visited.contains(&gate) {
+            self.visited.push(gate);
+        }
+        Some(present)
+    }
+
+    /// Nobody waits at a gate.
+    pub(super) fn has_nobody(&mut self, gate: GateId) {
+        self.visited.retain(|one| *one != gate);
+    }
+
+    /// Gates at which somebody waits for an accept that is armed; the first is another one each
+    /// time.
+    pub(super) fn due(&mut self) -> Vec<GateId> {
+        if self.visited.is_empty() {
+            return Vec::new();
+        }
+        self.visited.rotate_left(1);
+        self.visited.iter().copied().filter(|gate| self.gates[*gate].is_armed()).collect()
+    }
+
+    /// Accepts of a gate are about to begin.
+    pub(super) fn prepare(&self, gate: GateId) -> Result<(), Errno> {
+        let_not_wait(&self.gates[gate].socket)
+    }
+
+    /// There are any such.
+    pub(super) fn are_due(&self) -> bool {
+        self.visited.iter().any(|gate| self.gates[*gate].is_armed())
+    }
+
+    /// Begins to watch a gate's queue. Says what completes of that at once.
+    pub(super) fn watch(&mut self, gate: GateId) -> Option<Completion> {
+        self.gates[gate].watches += 1;
+        let waits = accept_queue(&self.gates[gate].socket).is_ok_and(|waiting| waiting > 0);
+        if waits { self.gates.watch_ended(gate) } else { None }
+    }
+
+    /// An accept that a client is to be taken for: one of those for a single client, or the one
+    /// that goes on.
+    pub(super) fn armed(&mut self, gate: GateId) -> Option<AcceptMode> {
+        let modes = [AcceptMode::Single, AcceptMode::Multishot];
+        modes.into_iter().find(|mode| *self.gates[gate].armed(*mode) > 0)
+    }
+}
+
+fn open(poller: &Poller, gate: GateId, socket: &PassiveSocket) -> Result<(), Errno> {
+    let_not_wait(socket)?;
+    poller.watch_gate(socket, gate)
+}
+
+/// Has accepts of a passive socket not wait. The flag is of all processes that have the socket, and
+/// one that starts, as a successor, may take it away.
+fn let_not_wait(socket: &PassiveSocket) -> Result<(), Errno> {
+    let flags = OFlag::from_bits_retain(fcntl(socket, FcntlArg::F_GETFL)?);
+    if !flags.contains(OFlag::O_NONBLOCK) {
+        fcntl(socket, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK))?;
+    }
+    Ok(())
+}
