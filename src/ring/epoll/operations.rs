@@ -136,7 +136,7 @@ impl EpollRing {
         let reads = token.kind == OpKind::WaitReadable;
         // Before the first edge, a client that has gone already is found before its server is asked.
         if !reads || slot.is_readable() || slot.is_new() {
-            // The bits that end a wait for room leave out the peer's FIN, which poll(2) would tell.
+            // The bits that end a wait for room leave out the peer's FIN, as poll(2) tells it.
             let bits = sockets::bits_now(socket, wanted) & wanted;
             if bits != 0 {
                 return self.complete(token, Ok(bits));
