@@ -178,8 +178,8 @@ fn under_the_shipped_profile_it_serves_over_io_uring() {
     assert!(!log.contains("epoll"), "{log}");
 }
 
-/// It starts, echoes, says that it is well, and drains, in a network of this thread's own, which the
-/// container's processes come to share. Returns its log up to the start.
+/// It starts, echoes, says that it is well, and drains, in a network of this thread's own, which
+/// the container's processes come to share. Returns its log up to the start.
 fn serves(name: &'static str, profile: &Path) -> String {
     unshare(CloneFlags::CLONE_NEWNET).expect("a network of our own: run it as root");
     said(installed("ip").args(["link", "set", "lo", "up"]));

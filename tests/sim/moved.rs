@@ -31,6 +31,7 @@ fn ring() -> Secured<SimRing> {
     link.peer.script.clear();
     link.peer.room_bytes = 0;
     (link.established, link.joined) = (true, true);
+    link.holds.fill();
     ring.links.push(link);
     ring.slots[0][0] = Some(0);
     ring.live = 1;

@@ -200,6 +200,7 @@ impl ControlState {
     /// It is over; where it was committed, for good.
     pub(super) fn end_upgrade(&self, is_committed: bool) {
         *self.underway() = if is_committed { Underway::Committed } else { Underway::No };
+        self.forget_reading();
     }
 
     /// Has the upgrade under way taken back; says whether there is one.

@@ -134,9 +134,9 @@ impl EpollRing {
         };
         let Some(socket) = &slot.socket else { return self.complete(token, Err(Errno::EBADF)) };
         let reads = token.kind == OpKind::WaitReadable;
-        // Before the first edge, a client that has gone already is found before its server is asked.
+        // Before the first edge too: no server is to hear of a client that has gone.
         if !reads || slot.is_readable() || slot.is_new() {
-            // The bits that end a wait for room leave out the peer's FIN, as poll(2) tells it.
+            // The bits that end a wait for room leave out the peer's FIN, which poll(2) would tell.
             let bits = sockets::bits_now(socket, wanted) & wanted;
             if bits != 0 {
                 return self.complete(token, Ok(bits));
