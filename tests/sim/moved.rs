@@ -18,8 +18,8 @@ use crate::scenario::Scenario;
 
 const CONN: ConnIndex = ConnIndex(0);
 
-/// A ring in which nothing goes wrong, with a client in slot 0 whose socket takes a little.
-fn ring() -> Secured<SimRing> {
+/// A ring in which nothing goes wrong, with a client in slot 0.
+pub fn quiet_ring() -> SimRing {
     let scenario = Scenario::new(7);
     let mut ring = SimRing::new(scenario.shape, Random::new(7), scenario.faults, Arc::default());
     ring.shape.parts = 1;
@@ -29,12 +29,19 @@ fn ring() -> Secured<SimRing> {
     let mut link = Link::new(1, peer, &mut ring.random, 0);
     link.peer.calm_down(false);
     link.peer.script.clear();
-    link.peer.room_bytes = 0;
-    (link.established, link.joined) = (true, true);
+    link.established = true;
     link.holds.fill();
     ring.links.push(link);
     ring.slots[0][0] = Some(0);
     ring.live = 1;
+    ring
+}
+
+/// The same with a joined client, whose socket takes a little.
+fn ring() -> Secured<SimRing> {
+    let mut ring = quiet_ring();
+    ring.links[0].peer.room_bytes = 0;
+    ring.links[0].joined = true;
     Secured::new(ring)
 }
 

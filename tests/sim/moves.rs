@@ -234,31 +234,10 @@ mod tests {
 
     use portcullis::ring::{Operation, Operations as _, Ring, Token};
 
-    use crate::link::{End, Link};
-    use crate::peer::Peer;
-    use crate::scenario::Scenario;
+    use crate::link::End;
+    use crate::moved::quiet_ring;
 
     use super::*;
-
-    /// A ring in which nothing goes wrong, with a client in slot 0.
-    fn ring() -> SimRing {
-        let scenario = Scenario::new(7);
-        let mut ring =
-            SimRing::new(scenario.shape, Random::new(7), scenario.faults, Arc::default());
-        ring.shape.parts = 1;
-        ring.seen_clients = vec![1];
-        ring.faults.calm = true;
-        let peer = Peer::new(&mut ring.random, 10, 0, false);
-        let mut link = Link::new(1, peer, &mut ring.random, 0);
-        link.peer.calm_down(false);
-        link.peer.script.clear();
-        link.established = true;
-        link.holds.fill();
-        ring.links.push(link);
-        ring.slots[0][0] = Some(0);
-        ring.live = 1;
-        ring
-    }
 
     fn told(ring: &mut SimRing) -> Vec<Completion> {
         ring.turn(Some(std::time::Duration::from_secs(1))).expect("a turn");
@@ -289,7 +268,7 @@ mod tests {
 
     #[test]
     fn a_socket_ends_when_its_last_slot_and_reference_are_gone() {
-        let mut ring = ring();
+        let mut ring = quiet_ring();
         let (_, socket) = lend(&mut ring);
         let conn = adopt(&mut ring, socket.expect("it was lent")).expect("a slot");
         assert_ne!(conn, ConnIndex(0));
@@ -305,7 +284,7 @@ mod tests {
 
     #[test]
     fn the_kernel_may_refuse_both_and_the_slot_stays_as_it_was() {
-        let mut ring = ring();
+        let mut ring = quiet_ring();
         let socket = lend(&mut ring).1.expect("it was lent");
         (ring.faults.calm, ring.moving.refuses) = (false, 100);
         assert!(matches!(lend(&mut ring), (Err(Errno::EMFILE), None)));
@@ -316,7 +295,7 @@ mod tests {
 
     #[test]
     fn a_full_ring_adopts_nobody_and_no_slot_is_filled_twice() {
-        let mut ring = ring();
+        let mut ring = quiet_ring();
         let mut slots = BTreeSet::from([0]);
         for _ in 1..ring.slots() {
             let socket = lend(&mut ring).1.expect("it was lent");

@@ -3,16 +3,14 @@
 use super::EpollRing;
 use crate::base::{Buffer, Chunk};
 use crate::ring::contract::Buffers;
-use crate::ring::kernel::splices::PIPE_BIT;
+use crate::ring::kernel::splices::is_pipe;
 
 impl Buffers for EpollRing {
     fn bytes(&self, chunk: Chunk) -> &[u8] {
-        assert!(chunk.buffer.0 & PIPE_BIT == 0, "{chunk:?} lies in a pipe");
         self.memory.bytes(chunk)
     }
 
     fn bytes_mut(&mut self, chunk: Chunk) -> &mut [u8] {
-        assert!(chunk.buffer.0 & PIPE_BIT == 0, "{chunk:?} lies in a pipe");
         self.memory.bytes_mut(chunk)
     }
 
@@ -21,7 +19,7 @@ impl Buffers for EpollRing {
     }
 
     fn park(&mut self, chunk: Chunk) -> Option<Chunk> {
-        if chunk.buffer.0 & PIPE_BIT != 0 {
+        if is_pipe(chunk.buffer) {
             return Some(chunk);
         }
         let parked = self.memory.park(chunk)?;
@@ -30,7 +28,6 @@ impl Buffers for EpollRing {
     }
 
     fn widen(&mut self, chunk: Chunk, before_bytes: u32, after_bytes: u32) -> Option<Chunk> {
-        assert!(chunk.buffer.0 & PIPE_BIT == 0, "{chunk:?} lies in a pipe");
         self.memory.widen(chunk, before_bytes, after_bytes)
     }
 
@@ -39,7 +36,7 @@ impl Buffers for EpollRing {
     }
 
     fn release(&mut self, buffer: Buffer) {
-        if buffer.0 & PIPE_BIT != 0 {
+        if is_pipe(buffer) {
             return self.descriptors.release_pipe(buffer);
         }
         self.memory.release(buffer);

@@ -8,7 +8,9 @@ use super::parked::Parked;
 use super::pool::{Group, Pool};
 use super::servers::Servers;
 use super::setup::{RingError, RingSetup};
+use super::splices::is_pipe;
 use crate::base::{Buffer, Chunk};
+use crate::metrics::RingCounters;
 
 /// The bit of a `Buffer` that tells a parked remainder from a pool buffer.
 const PARKED_BIT: u32 = 1 << 31;
@@ -65,11 +67,17 @@ impl Memory {
         self.servers.forget();
     }
 
+    /// Counters of a ring with what is parked here.
+    pub(in crate::ring) fn counted(&self, counters: RingCounters) -> RingCounters {
+        RingCounters { parked_bytes: self.parked.held_bytes() as u64, ..counters }
+    }
+
     /// The bytes of a chunk, in the pool or parked.
     ///
     /// # Panics
-    /// When nobody holds its buffer, or the buffer is shorter than the chunk says.
+    /// When nobody holds its buffer, the buffer is shorter than the chunk says, or it is a pipe.
     pub(in crate::ring) fn bytes(&self, chunk: Chunk) -> &[u8] {
+        assert!(!is_pipe(chunk.buffer), "{chunk:?} lies in a pipe");
         let Chunk { buffer: Buffer(id), start_bytes, length_bytes } = chunk;
         if id & PARKED_BIT == 0 {
             self.pool.bytes(id, start_bytes, length_bytes)
@@ -83,6 +91,7 @@ impl Memory {
     /// # Panics
     /// As [`Memory::bytes`].
     pub(in crate::ring) fn bytes_mut(&mut self, chunk: Chunk) -> &mut [u8] {
+        assert!(!is_pipe(chunk.buffer), "{chunk:?} lies in a pipe");
         let Chunk { buffer: Buffer(id), start_bytes, length_bytes } = chunk;
         if id & PARKED_BIT == 0 {
             self.pool.bytes_mut(id, start_bytes, length_bytes)

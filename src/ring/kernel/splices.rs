@@ -14,11 +14,17 @@ use nix::unistd::pipe2;
 use socket2::SockRef;
 
 use crate::base::{Buffer, BySide, Chunk, ConnIndex, Errno, PIPE_BYTES, Side, errno_of};
+use crate::metrics::RingCounters;
 use crate::ring::contract::Done;
 use crate::ring::token::Token;
 
 /// The bit of a [`Buffer`] that tells a pipe from everything else.
-pub(in crate::ring) const PIPE_BIT: u32 = 1 << 30;
+pub(super) const PIPE_BIT: u32 = 1 << 30;
+
+/// Whether a buffer is a pipe.
+pub(in crate::ring) fn is_pipe(buffer: Buffer) -> bool {
+    buffer.0 & PIPE_BIT != 0
+}
 
 /// The least size with which a pipe is of use.
 const PIPE_BYTES_MIN: usize = 64 << 10;
@@ -101,13 +107,14 @@ impl Splices {
     }
 
     /// Connections that have descriptors, or wait for them.
-    pub(in crate::ring) fn connections(&self) -> u32 {
+    pub(super) fn connections(&self) -> u32 {
         self.sockets.len() as u32
     }
 
-    /// Bytes that splices took out of sockets.
-    pub(in crate::ring) fn moved_bytes(&self) -> u64 {
-        self.moved_bytes
+    /// Counters of a ring with those of splices.
+    pub(in crate::ring) fn counted(&self, counters: RingCounters) -> RingCounters {
+        let splicing = self.connections().into();
+        RingCounters { splicing, spliced_bytes: self.moved_bytes, ..counters }
     }
 
     /// Descriptors that this holds, or that are being made for it.

@@ -50,12 +50,8 @@ impl Ring for KernelRing {
     }
 
     fn counters(&self) -> RingCounters {
-        RingCounters {
-            parked_bytes: self.memory.parked.held_bytes() as u64,
-            splicing: self.descriptors.splices().connections().into(),
-            spliced_bytes: self.descriptors.splices().moved_bytes(),
-            ..self.counters
-        }
+        let counters = self.memory.counted(self.counters);
+        self.descriptors.splices().counted(counters)
     }
 }
 

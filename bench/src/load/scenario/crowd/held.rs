@@ -4,10 +4,11 @@ use std::sync::atomic::Ordering::SeqCst;
 
 use portcullis::ring::ConnIndex;
 
+use super::exchange::Exchange;
 use super::ground::Ground;
 use super::marks::Time;
 use crate::engine::{End, Event, Net, Phase, words};
-use crate::pattern::{self, Pattern};
+use crate::pattern::Pattern;
 
 /// What each says when it is asked.
 const MESSAGE_BYTES: u32 = 32;
@@ -31,10 +32,9 @@ enum Why {
 }
 
 struct One {
-    next: Pattern,
+    exchange: Exchange,
     step: Step,
     why: Why,
-    missing_bytes: u32,
     asked: u64,
 }
 
@@ -56,10 +56,9 @@ pub(super) struct Held {
 impl Held {
     pub(super) fn new(count: u32, window: u64, probe_nanos: Option<u64>) -> Held {
         let one = |_| One {
-            next: Pattern::new(0),
+            exchange: Exchange::new(Pattern::new(0)),
             step: Step::Gone,
             why: Why::First,
-            missing_bytes: 0,
             asked: 0,
         };
         let all = (0..count).map(one).collect();
@@ -139,7 +138,7 @@ impl Held {
             (Phase::Open, Step::Gone) => {
                 let (next, server) = ground.next_life();
                 let (step, why) = (Step::Opening, Why::First);
-                *one = One { next, step, why, missing_bytes: 0, asked: ground.now };
+                *one = One { exchange: Exchange::new(next), step, why, asked: ground.now };
                 self.under_way += 1;
                 net.open(conn, server);
             }
@@ -161,16 +160,9 @@ impl Held {
 
     fn ask(&mut self, conn: ConnIndex, why: Why, ground: &mut Ground, net: &mut Net) {
         let one = &mut self.all[conn.0 as usize];
-        (one.step, one.missing_bytes, one.asked) = (Step::Asking, MESSAGE_BYTES, ground.now);
-        one.why = why;
+        (one.step, one.why, one.asked) = (Step::Asking, why, ground.now);
+        one.exchange.ask(MESSAGE_BYTES, conn, net);
         self.under_way += u64::from(why != Why::Probe);
-        net.expect(conn);
-        self.send(conn, net);
-    }
-
-    fn send(&mut self, conn: ConnIndex, net: &mut Net) {
-        let one = &self.all[conn.0 as usize];
-        net.send(conn, MESSAGE_BYTES, |bytes| one.next.clone().fill(bytes));
     }
 
     pub(super) fn on(&mut self, conn: ConnIndex, event: Event, ground: &mut Ground, net: &mut Net) {
@@ -183,14 +175,12 @@ impl Held {
                 self.all[conn.0 as usize].asked = begun;
                 net.receive(conn);
             }
-            Event::MaySend if one.step == Step::Asking => self.send(conn, net),
-            Event::Received(chunk) => {
-                let asked = if one.step == Step::Asking { one.missing_bytes } else { 0 };
-                match pattern::take(&mut one.next, asked.into(), net.bytes(chunk)) {
-                    Ok(()) => self.received(conn, chunk.length_bytes, ground, net),
-                    Err(what) => self.lose(conn, &what, ground, net),
-                }
-            }
+            Event::MaySend if one.step == Step::Asking => one.exchange.send(conn, net),
+            Event::Received(chunk) => match one.exchange.take(net.bytes(chunk)) {
+                Ok(true) => self.answered(conn, ground, net),
+                Ok(false) => net.receive(conn),
+                Err(what) => self.lose(conn, &what, ground, net),
+            },
             Event::Ended(End::Fin | End::CutOff) if one.step == Step::Leaving => {
                 one.step = Step::Gone;
                 self.under_way -= 1;
@@ -203,12 +193,8 @@ impl Held {
         }
     }
 
-    fn received(&mut self, conn: ConnIndex, bytes: u32, ground: &mut Ground, net: &mut Net) {
+    fn answered(&mut self, conn: ConnIndex, ground: &mut Ground, net: &mut Net) {
         let one = &mut self.all[conn.0 as usize];
-        one.missing_bytes -= bytes;
-        if one.missing_bytes > 0 {
-            return net.receive(conn);
-        }
         one.step = Step::Idle;
         self.under_way -= u64::from(one.why != Why::Probe);
         net.relax(conn);
@@ -237,6 +223,7 @@ impl Held {
             Step::Idle => "held, idle",
             Step::Leaving => "held, close",
         };
+        one.exchange.give_up();
         let counted = !matches!(one.step, Step::Opening) && ground.phase != Phase::Open;
         let asked = one.asked;
         let is_probed = one.step == Step::Asking && one.why == Why::Probe;

@@ -1,6 +1,7 @@
 //! Connections that are held, with other loads beside them, until somebody has done something to
 //! the target.
 
+mod exchange;
 mod figures;
 mod flows;
 mod ground;

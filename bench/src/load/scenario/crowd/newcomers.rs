@@ -2,9 +2,10 @@
 
 use portcullis::ring::ConnIndex;
 
+use super::exchange::Exchange;
 use super::ground::Ground;
 use crate::engine::{Event, Net, Phase, words};
-use crate::pattern::{self, Pattern};
+use crate::pattern::Pattern;
 
 const MESSAGE_BYTES: u32 = 64;
 
@@ -16,9 +17,8 @@ enum Step {
 }
 
 struct Newcomer {
-    next: Pattern,
+    exchange: Exchange,
     step: Step,
-    missing_bytes: u32,
     due: u64,
 }
 
@@ -34,8 +34,8 @@ pub(super) struct Newcomers {
 
 impl Newcomers {
     pub(super) fn new(first: u32, most: u32, interval: Option<u64>) -> Newcomers {
-        let gone =
-            |_| Newcomer { next: Pattern::new(0), step: Step::Gone, missing_bytes: 0, due: 0 };
+        let exchange = || Exchange::new(Pattern::new(0));
+        let gone = |_| Newcomer { exchange: exchange(), step: Step::Gone, due: 0 };
         let all = (0..most).map(gone).collect();
         let free = (first..first + most).rev().map(ConnIndex).collect();
         Newcomers { first, all, free, interval, due: 0, under_way: 0 }
@@ -78,34 +78,27 @@ impl Newcomers {
 
     fn open(&mut self, conn: ConnIndex, due: u64, ground: &mut Ground, net: &mut Net) {
         let (next, server) = ground.next_life();
-        *self.at(conn) = Newcomer { next, step: Step::Opening, missing_bytes: 0, due };
+        *self.at(conn) = Newcomer { exchange: Exchange::new(next), step: Step::Opening, due };
         self.under_way += 1;
         net.open(conn, server);
-    }
-
-    fn send(&mut self, conn: ConnIndex, net: &mut Net) {
-        let next = self.at(conn).next.clone();
-        net.send(conn, MESSAGE_BYTES, |bytes| next.clone().fill(bytes));
     }
 
     pub(super) fn on(&mut self, conn: ConnIndex, event: Event, ground: &mut Ground, net: &mut Net) {
         match event {
             Event::Opened => {
                 let one = self.at(conn);
-                (one.step, one.missing_bytes) = (Step::Asking, MESSAGE_BYTES);
-                net.expect(conn);
-                self.send(conn, net);
+                one.step = Step::Asking;
+                one.exchange.ask(MESSAGE_BYTES, conn, net);
                 net.receive(conn);
             }
-            Event::MaySend if self.at(conn).step == Step::Asking => self.send(conn, net),
-            Event::Received(chunk) => {
-                let one = self.at(conn);
-                let asked = if one.step == Step::Asking { one.missing_bytes } else { 0 };
-                match pattern::take(&mut one.next, asked.into(), net.bytes(chunk)) {
-                    Ok(()) => self.received(conn, chunk.length_bytes, ground, net),
-                    Err(what) => self.lose(conn, &what, ground, net),
-                }
+            Event::MaySend if self.at(conn).step == Step::Asking => {
+                self.at(conn).exchange.send(conn, net);
             }
+            Event::Received(chunk) => match self.at(conn).exchange.take(net.bytes(chunk)) {
+                Ok(true) => self.answered(conn, ground, net),
+                Ok(false) => net.receive(conn),
+                Err(what) => self.lose(conn, &what, ground, net),
+            },
             Event::Ended(end) => self.lose(conn, &words(end), ground, net),
             Event::Overdue => self.lose(conn, "no answer in time (hung)", ground, net),
             Event::Closed => self.free.push(conn),
@@ -113,12 +106,8 @@ impl Newcomers {
         }
     }
 
-    fn received(&mut self, conn: ConnIndex, bytes: u32, ground: &mut Ground, net: &mut Net) {
+    fn answered(&mut self, conn: ConnIndex, ground: &mut Ground, net: &mut Net) {
         let one = self.at(conn);
-        one.missing_bytes -= bytes;
-        if one.missing_bytes > 0 {
-            return net.receive(conn);
-        }
         one.step = Step::Gone;
         let due = one.due;
         self.under_way -= 1;
@@ -133,6 +122,7 @@ impl Newcomers {
             Step::Opening => "churn, connecting",
             Step::Asking => "churn, after its handshake",
         };
+        one.exchange.give_up();
         one.step = Step::Gone;
         self.under_way -= 1;
         ground.tally.count("new_lost", 1);

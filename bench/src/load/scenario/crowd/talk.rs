@@ -5,9 +5,10 @@ use std::collections::VecDeque;
 
 use portcullis::ring::ConnIndex;
 
+use super::exchange::Exchange;
 use super::ground::Ground;
 use crate::engine::{Event, Net, Phase, words};
-use crate::pattern::{self, Pattern};
+use crate::pattern::Pattern;
 
 const MESSAGE_BYTES: u32 = 64;
 
@@ -22,9 +23,8 @@ enum Step {
 }
 
 struct Talker {
-    next: Pattern,
+    exchange: Exchange,
     step: Step,
-    missing_bytes: u32,
     due: u64,
     /// Messages that became due while another was in flight.
     late: VecDeque<u64>,
@@ -43,9 +43,8 @@ pub(super) struct Talk {
 impl Talk {
     pub(super) fn new(first: u32, count: u32, interval: Option<u64>) -> Talk {
         let one = |_| Talker {
-            next: Pattern::new(0),
+            exchange: Exchange::new(Pattern::new(0)),
             step: Step::Gone,
-            missing_bytes: 0,
             due: 0,
             late: VecDeque::new(),
         };
@@ -89,7 +88,7 @@ impl Talk {
     fn open(&mut self, conn: ConnIndex, ground: &mut Ground, net: &mut Net) {
         let (next, server) = ground.next_life();
         let one = self.at(conn);
-        (one.next, one.step) = (next, Step::Opening);
+        (one.exchange, one.step) = (Exchange::new(next), Step::Opening);
         one.late.clear();
         self.under_way += 1;
         net.open(conn, server);
@@ -121,16 +120,10 @@ impl Talk {
             Step::Asking => return one.late.push_back(due),
             Step::Opening | Step::Gone | Step::Returning => return,
         }
-        (one.step, one.due, one.missing_bytes) = (Step::Asking, due, MESSAGE_BYTES);
+        (one.step, one.due) = (Step::Asking, due);
+        one.exchange.ask(MESSAGE_BYTES, conn, net);
         self.under_way += 1;
-        net.expect(conn);
-        self.send(conn, net);
         net.receive(conn);
-    }
-
-    fn send(&mut self, conn: ConnIndex, net: &mut Net) {
-        let next = self.at(conn).next.clone();
-        net.send(conn, MESSAGE_BYTES, |bytes| next.clone().fill(bytes));
     }
 
     pub(super) fn on(&mut self, conn: ConnIndex, event: Event, ground: &mut Ground, net: &mut Net) {
@@ -141,15 +134,14 @@ impl Talk {
                 net.relax(conn);
                 net.receive(conn);
             }
-            Event::MaySend if self.at(conn).step == Step::Asking => self.send(conn, net),
-            Event::Received(chunk) => {
-                let one = self.at(conn);
-                let asked = if one.step == Step::Asking { one.missing_bytes } else { 0 };
-                match pattern::take(&mut one.next, asked.into(), net.bytes(chunk)) {
-                    Ok(()) => self.received(conn, chunk.length_bytes, ground, net),
-                    Err(what) => self.lose(conn, &what, ground, net),
-                }
+            Event::MaySend if self.at(conn).step == Step::Asking => {
+                self.at(conn).exchange.send(conn, net);
             }
+            Event::Received(chunk) => match self.at(conn).exchange.take(net.bytes(chunk)) {
+                Ok(true) => self.answered(conn, ground, net),
+                Ok(false) => net.receive(conn),
+                Err(what) => self.lose(conn, &what, ground, net),
+            },
             Event::Ended(end) => self.lose(conn, &words(end), ground, net),
             Event::Overdue => self.lose(conn, "no answer in time (hung)", ground, net),
             Event::Closed if self.at(conn).step == Step::Returning => self.open(conn, ground, net),
@@ -157,12 +149,8 @@ impl Talk {
         }
     }
 
-    fn received(&mut self, conn: ConnIndex, bytes: u32, ground: &mut Ground, net: &mut Net) {
+    fn answered(&mut self, conn: ConnIndex, ground: &mut Ground, net: &mut Net) {
         let one = self.at(conn);
-        one.missing_bytes -= bytes;
-        if one.missing_bytes > 0 {
-            return net.receive(conn);
-        }
         one.step = Step::Idle;
         let (due, next) = (one.due, one.late.pop_front());
         self.under_way -= 1;
@@ -184,6 +172,7 @@ impl Talk {
             Step::Idle => "pingpong, between messages",
             Step::Gone | Step::Returning => return net.close(conn),
         };
+        one.exchange.give_up();
         let was_still = one.step == Step::Idle;
         self.under_way -= u64::from(!was_still);
         let returns = ground.lost(step, what);
