@@ -146,11 +146,7 @@ pub fn adopt(
 ) -> Result<Vec<Bound>, BindError> {
     let failed = |tried| failed(address, tried);
     for socket in &inherited {
-        let socket = SockRef::from(socket);
-        // systemd's sockets can come non-blocking; on such a one an accept of the ring does not
-        // wait but fails with EAGAIN (io_uring: REQ_F_NOWAIT).
-        socket.set_nonblocking(false).map_err(failed("O_NONBLOCK"))?;
-        set_options(&*socket, options, address)?;
+        set_options(socket, options, address)?;
     }
     let rows = inherited.chunks(workers).map(|row| {
         let queues = row.len();
@@ -160,6 +156,16 @@ pub fn adopt(
         Ok(Bound { address, sockets, inherited: true, queues })
     });
     rows.collect()
+}
+
+/// Has accepts of a service manager's sockets wait. systemd's can come non-blocking; on such a one
+/// an accept of io_uring does not wait but fails with EAGAIN (REQ_F_NOWAIT).
+///
+/// # Errors
+/// When the kernel refuses it.
+pub fn have_wait(address: SocketAddr, sockets: &[TcpListener]) -> Result<(), BindError> {
+    let waits = sockets.iter().try_for_each(|socket| socket.set_nonblocking(false));
+    waits.map_err(failed(address, "O_NONBLOCK"))
 }
 
 /// A bind with SO_REUSEPORT to a busy port of the same user succeeds in silence and takes half of
@@ -380,7 +386,8 @@ mod tests {
             let one = TcpListener::bind("127.0.0.1:0").expect("a free port");
             one.set_nonblocking(true).expect("an option");
             let address = one.local_addr().expect("it is bound");
-            let all = (0..handed).map(|_| one.try_clone().expect("a descriptor")).collect();
+            let all: Vec<_> = (0..handed).map(|_| one.try_clone().expect("a descriptor")).collect();
+            have_wait(address, &all).expect("they are ours");
             let bound = adopt(address, all, workers, &few()).expect("they listen");
             assert_eq!(bound.len(), rows, "{handed} for {workers}");
             for row in bound {

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use super::state::{ControlState, Stage};
+use crate::base::limits::STALLED_AFTER;
 use crate::host::service_manager::{self, News, say_news};
 
 /// Between two looks.
@@ -23,9 +24,12 @@ impl Service {
     /// Nothing yet.
     pub(super) fn new() -> Service {
         let watchdog = service_manager::watchdog();
-        if let Some(time) = watchdog.filter(|time| *time < 2 * EVERY) {
-            let millis = time.as_millis();
-            tracing::warn!(millis, "WatchdogSec= is too short: signs of life come each second");
+        if let Some(time) = watchdog.filter(|time| *time < 2 * STALLED_AFTER) {
+            let (millis, least) = (time.as_millis(), (2 * STALLED_AFTER).as_secs());
+            tracing::warn!(
+                millis,
+                "WatchdogSec= is too short for a stall to be seen: set it to {least} s or more"
+            );
         }
         let (is_there, has_watchdog) = (service_manager::is_there(), watchdog.is_some());
         Service { is_there, has_watchdog, status: String::new() }

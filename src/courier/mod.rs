@@ -19,6 +19,8 @@ use rustix::net::{
     SendAncillaryMessage, SendFlags, recv, recvmsg, sendmsg,
 };
 
+use zeroize::Zeroize as _;
+
 use crate::base::Errno;
 use crate::wire::handover::MESSAGE_MAX;
 
@@ -143,10 +145,11 @@ impl Courier {
                 descriptors.extend(rights);
             }
         }
-        if flags.contains(ReturnFlags::CTRUNC) {
-            Err(Errno::EMFILE)
-        } else if flags.contains(ReturnFlags::TRUNC) {
-            Err(Errno::EMSGSIZE)
+        let lost = [(ReturnFlags::CTRUNC, Errno::EMFILE), (ReturnFlags::TRUNC, Errno::EMSGSIZE)];
+        if let Some((_, errno)) = lost.into_iter().find(|(flag, _)| flags.contains(*flag)) {
+            // It may have secrets, and nobody has a use for it.
+            into[..].zeroize();
+            Err(errno)
         } else if bytes == 0 {
             Err(Errno::ECONNRESET)
         } else {
@@ -163,6 +166,12 @@ impl AsFd for Courier {
 
 fn errno(error: rustix::io::Errno) -> Errno {
     Errno::from_raw(error.raw_os_error())
+}
+
+/// Whether a message that [`Courier::send`] could not send may go later.
+pub fn may_go_later(errno: Errno) -> bool {
+    use Errno::{EAGAIN, EINTR, ENOBUFS, ENOMEM, ETOOMANYREFS};
+    matches!(errno, EAGAIN | EINTR | ENOBUFS | ENOMEM | ETOOMANYREFS)
 }
 
 /// A worker's way to a worker of the other process, with sockets of a kind.

@@ -144,6 +144,10 @@ fn kernel(facts: &Facts) -> Vec<Check> {
     };
     let mut checks = vec![Check::new("kernel", facts.release.clone(), verdict, says)];
     checks.extend(over_epoll(facts));
+    if facts.kernel.epoll && facts.kernel.refused.is_none() {
+        // The config asks for epoll: nobody has tried io_uring.
+        return checks;
+    }
     if let Some(value @ 1..) = facts.host.io_uring_disabled {
         checks.push(Check::good_or(
             facts.kernel.refused.is_none(),
@@ -215,7 +219,7 @@ fn upgrade(facts: &Facts, config: &Config, means: &Means, held: u64) -> Check {
         let says = format!("{} are free beside this process: it may be refused", size(free));
         return Check::new(name, value, Verdict::Note, says);
     }
-    let both = 2 * locked;
+    let both = 2 * locked + facts.process.locked_elsewhere_bytes;
     match facts.process.memlock_bytes {
         Some(bytes) if bytes < both => {
             let says = format!("it needs RLIMIT_MEMLOCK of {}, and is refused here", size(both));

@@ -19,7 +19,7 @@ use crate::config::{Config, Listener};
 use crate::doctor::effective_backlog;
 use crate::host::directory::runtime_directory;
 use crate::host::holders::{Listening, listening_on};
-use crate::listener::{BindError, Bound, adopt, listen_beside, listen_on};
+use crate::listener::{BindError, Bound, adopt, have_wait, listen_beside, listen_on};
 
 /// That the config asks for every inherited socket.
 pub(super) fn check_inherited(config: &Config, inherited: &Inherited) -> Result<(), GatewayError> {
@@ -186,6 +186,7 @@ fn take_over(
         others.check(found, None)?;
     }
     others.say_gone();
+    have_wait(address, &handed).map_err(ListenError::Bind)?;
     adopt(address, handed, workers, &listener.sockets).map_err(ListenError::Bind)
 }
 

@@ -9,9 +9,9 @@ use zeroize::Zeroizing;
 use super::gathered::Gathered;
 use super::secured::Secured;
 use super::session::{NoSession, Session};
-use super::sessions::{AWAY, BROKEN, Live, Output, Then};
-use crate::base::{Buffer, Chunk, ConnIndex, Errno, OpKind, Side};
-use crate::ring::{Ring, Token};
+use super::sessions::{BROKEN, Live, Output, Then};
+use crate::base::{Buffer, Chunk, ConnIndex, Errno, Side};
+use crate::ring::Ring;
 use crate::wire::handover::SecuredSide;
 
 /// A secured side that comes from another process.
@@ -38,12 +38,6 @@ impl Moved {
     pub fn waiting_data_bytes(&self) -> u32 {
         self.waiting_data_bytes
     }
-}
-
-/// Whether an operation moves a connection on, here.
-fn goes_on(kind: OpKind) -> bool {
-    use OpKind::{Receive, Send, Splice, WaitReadable, WaitWritable, WatchHangup};
-    matches!(kind, Receive | Send | Splice | WaitReadable | WaitWritable | WatchHangup)
 }
 
 impl<R: Ring> Secured<R> {
@@ -89,8 +83,7 @@ impl<R: Ring> Secured<R> {
             }
         }
         self.below.ahead(conn, side, &mut handed.received)?;
-        self.sessions.at((conn, side)).set(AWAY, true);
-        self.has_handed_over = true;
+        self.sessions.go_away((conn, side));
         Ok(Some(handed))
     }
 
@@ -121,14 +114,9 @@ impl<R: Ring> Secured<R> {
     }
 
     /// A connection goes on here: its sides are this process's, if they were away.
-    pub(super) fn comes_back(&mut self, token: Token) {
-        if !self.has_handed_over || !goes_on(token.kind) {
-            return;
-        }
+    pub fn comes_back(&mut self, conn: ConnIndex) {
         for side in Side::BOTH {
-            if self.sessions.has((token.conn, side)) {
-                self.sessions.at((token.conn, side)).set(AWAY, false);
-            }
+            self.sessions.come_back((conn, side));
         }
     }
 }

@@ -36,8 +36,6 @@ pub struct Secured<R> {
     pub(super) full: Vec<Token>,
     /// By what the worker has for them: sides of which sealed bytes wait.
     pub(super) stalled: HashMap<Buffer, Whose>,
-    /// Another process may have sides of connections that are here.
-    pub(super) has_handed_over: bool,
 }
 
 pub(super) fn whose(token: Token) -> Whose {
@@ -54,7 +52,6 @@ impl<R: Ring> Secured<R> {
             hungry: Vec::new(),
             full: Vec::new(),
             stalled: HashMap::new(),
-            has_handed_over: false,
         }
     }
 
@@ -199,7 +196,6 @@ impl<R: Ring> Layer for Secured<R> {
         if self.sessions.is_empty() || !self.sessions.has_any(token.conn) {
             return self.below.start(token, without_ends(operation));
         }
-        self.comes_back(token);
         match operation {
             // Bytes in a pipe cannot be sealed, nor opened.
             Operation::Splice => self.make(token, Err(Errno::EMFILE)),

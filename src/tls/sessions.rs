@@ -204,9 +204,29 @@ impl Sessions {
         let live = self.by_side[whose.1].take(whose.0)?;
         self.keys.sleep(whose, live.place);
         let work = live.work?;
-        self.gathered_bytes -= work.input.held_bytes();
+        if live.marks & AWAY == 0 {
+            self.gathered_bytes -= work.input.held_bytes();
+        }
         work.number.and_then(|number| self.cut.remove(&number));
         work.output
+    }
+
+    /// Another process has a side: what it has gathered waits there.
+    pub(super) fn go_away(&mut self, whose: Whose) {
+        let held_bytes = self.gathered_by(whose);
+        let live = self.at(whose);
+        live.set(AWAY, true);
+        let number = live.work.as_mut().and_then(|work| work.number.take());
+        number.and_then(|number| self.cut.remove(&number));
+        self.gathered_bytes -= held_bytes;
+    }
+
+    /// A side is this process's again, if it was away.
+    pub(super) fn come_back(&mut self, whose: Whose) {
+        if self.get(whose).is_some_and(|live| live.has(AWAY)) {
+            self.at(whose).set(AWAY, false);
+            self.count_gathered(whose, 0, true);
+        }
     }
 
     /// Nothing more is expected of a side soon: its keys are wiped.

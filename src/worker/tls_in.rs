@@ -171,10 +171,6 @@ impl<R: Ring> Worker<R> {
     /// Connections that wait for the rest of a record for too long are ended.
     pub(super) fn end_overdue(&mut self) {
         while let Some(index) = self.ring.overdue() {
-            // Another process waits for it.
-            if self.lives.entry(index).conn.phase() == Phase::Departed {
-                continue;
-            }
             self.count_tls_fault(index, TlsFault::LateRecord);
             // Half a record is owed, however long nothing came: it is cut, and looks so.
             self.apply(index, Event::Ended { reason: Reason::BadTls, at_rest: false });

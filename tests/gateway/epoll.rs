@@ -1,6 +1,8 @@
 //! A gateway over epoll does what one over io_uring does; connections go from each to the other.
 
 use std::net::{SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
@@ -120,10 +122,54 @@ fn connections_go_from_epoll_to_io_uring_and_back() {
     for (round, io) in ["io_uring", "epoll", "epoll"].into_iter().enumerate() {
         let before = lineage.pid();
         let next = lineage.write(&format!("{round}.toml"), &config(io, "5s", &servers));
-        lineage.upgrade(&["--successor-config", &next.display().to_string()]);
+        let over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| come(address, &over));
+            lineage.upgrade(&["--successor-config", &next.display().to_string()]);
+            over.store(true, Ordering::SeqCst);
+        });
         assert_eq!(lineage.status()["io"]["by"], io);
         wait_until("the predecessor's end", || !runs(before));
         idle.iter().for_each(|stream| client::echo(stream, 2 + round as u64, 3_000));
         client::echo(&client::connect(address), 7, 100);
+        // An accept that does not wait would be armed again and again.
+        assert!(rearmed(&lineage) < 1_000, "{}", rearmed(&lineage));
     }
+}
+
+/// Clients that come one after the other, each served.
+fn come(address: SocketAddr, over: &AtomicBool) {
+    while !over.load(Ordering::SeqCst) {
+        client::echo(&client::connect(address), 7, 100);
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// How often workers have armed accepts again.
+fn rearmed(lineage: &Lineage) -> u64 {
+    let status = lineage.status();
+    let workers = status["workers"].as_array().expect("a list").iter();
+    workers.filter_map(|worker| worker["accepts_rearmed"].as_u64()).sum()
+}
+
+#[test]
+fn one_over_io_uring_serves_on_when_a_successor_over_epoll_is_taken_back() {
+    let server = server::echo();
+    let servers = [server.address];
+    let lineage = &Lineage::start(&config("io_uring", "5s", &servers));
+    let address = lineage.first.address("edge");
+    let idle: Vec<TcpStream> = (0..40).map(|_| client::connect(address)).collect();
+    idle.iter().for_each(|stream| client::echo(stream, 1, 3_000));
+    let next = lineage.write("epoll.toml", &config("epoll", "5s", &servers)).display().to_string();
+    std::thread::scope(|scope| {
+        let words = ["upgrade", "--probation", "10m", "--successor-config", &next];
+        let upgrade = scope.spawn(move || lineage.ask(&words));
+        lineage.wait_for_probation(1);
+        assert_eq!(lineage.ask(&["upgrade", "--abort"]).code, Some(0));
+        let said = upgrade.join().expect("it answers");
+        assert!(said.answer.contains("40 connections are back, nobody was lost"), "{said:?}");
+    });
+    idle.iter().for_each(|stream| client::echo(stream, 2, 3_000));
+    (0..20).for_each(|_| client::echo(&client::connect(address), 7, 100));
+    assert!(rearmed(&lineage) < 1_000, "{}", rearmed(&lineage));
 }

@@ -15,6 +15,7 @@ use crate::support::gateway::program;
 use crate::support::http::get;
 use crate::support::lineage::{Lineage, runs, signal};
 use crate::support::pattern::Pattern;
+use crate::support::procfs::parent_of;
 use crate::support::server::{self, Server};
 use crate::support::wait_until;
 
@@ -149,6 +150,28 @@ fn who_was_answered_by_a_successor_that_dies_a_while_later_lives_on() {
     std::thread::sleep(Duration::from_secs(1));
     signal(pid, Signal::SIGKILL);
     stage.taken_back(upgrade, "SIGKILL");
+    stage.is_as_it_was();
+}
+
+#[test]
+fn a_successor_whose_parent_has_died_is_ended_before_anybody_is_taken_back() {
+    let stage = Stage::new();
+    let upgrade = stage.begin();
+    let pid = stage.lineage.wait_for_probation(1);
+    let foster = parent_of(pid);
+    assert_eq!(parent_of(foster), stage.lineage.first.pid());
+    // As for a whole process group: who waits is not meant.
+    signal(foster, Signal::SIGINT);
+    signal(foster, Signal::SIGTERM);
+    stage.clients.iter().for_each(|stream| client::echo(stream, 5, 100));
+    assert_eq!(parent_of(pid), foster, "it waits on");
+    signal(foster, Signal::SIGKILL);
+    wait_until("the parent's end", || parent_of(pid) != foster);
+    // Long enough for receives there to have ended.
+    std::thread::sleep(Duration::from_secs(1));
+    assert_eq!(stage.lineage.ask(&["upgrade", "--abort"]).code, Some(0));
+    stage.taken_back(upgrade, "an operator aborted it");
+    assert!(!runs(pid), "two would read");
     stage.is_as_it_was();
 }
 

@@ -150,8 +150,7 @@ fn a_side_that_was_handed_over_says_nothing_at_its_close() {
     // One that goes on where it was says so again.
     let mut back = wide();
     handed(&mut back);
-    start(&mut back, Operation::WaitWritable);
-    done(&mut back, OpKind::WaitWritable);
+    back.comes_back(CONN);
     start(&mut back, Operation::Close);
     done(&mut back, OpKind::Close);
     assert!(sent_bytes(&mut back) > 0, "close_notify");
@@ -168,6 +167,19 @@ fn a_side_that_is_forgotten_has_no_session_and_its_buffers_are_free() {
     start(&mut away, Operation::Close);
     done(&mut away, OpKind::Close);
     assert_eq!(sent_bytes(&mut away), 0);
+}
+
+#[test]
+fn half_a_record_counts_where_its_connection_is_and_is_late_there() {
+    let whole = record(&mut sessions().1, b"whole");
+    let mut here = secured(&whole[..whole.len() - 1]);
+    let held_bytes = here.gathered_bytes();
+    assert!(held_bytes > 0);
+    let side = handed(&mut here);
+    assert_eq!((here.gathered_bytes(), here.overdue()), (0, None));
+    assert_eq!(taken_over(side).gathered_bytes(), held_bytes);
+    here.comes_back(CONN);
+    assert_eq!(here.gathered_bytes(), held_bytes);
 }
 
 #[test]

@@ -9,12 +9,14 @@ use serde::de::DeserializeOwned;
 use zeroize::{Zeroize as _, Zeroizing};
 
 use crate::base::{Errno, Millis};
-use crate::courier::{Courier, Parcel};
+use crate::courier::{Courier, Parcel, may_go_later};
 
 /// Between two looks for a message.
 pub(super) const POLL: Duration = Duration::from_millis(2);
 /// From the end of a process's first descriptor to that of its last, and to spare.
 const END: Duration = Duration::from_millis(500);
+/// For the other end of a full line to hear something.
+const FULL: Duration = Duration::from_secs(5);
 /// A longer text goes as a parcel.
 const TEXT_MAX: usize = 16 << 10;
 /// The longest one: a history of ten minutes and the counters of thousands of servers are shorter.
@@ -120,10 +122,7 @@ impl Channel {
         message: &impl Serialize,
         descriptors: &[BorrowedFd<'_>],
     ) -> Result<(), Broken> {
-        while !self.say(message, descriptors)? {
-            tokio::time::sleep(POLL).await;
-        }
-        Ok(())
+        until_it_went(|| self.say(message, descriptors)).await
     }
 
     /// Says what is secret: it goes in a message alone, and is wiped here after that.
@@ -137,10 +136,7 @@ impl Channel {
         serde_json::to_writer(&mut rest, message)
             .map_err(|error| Broken::Other(error.to_string()))?;
         let bytes = TEXT_MAX - rest.len();
-        while !went(self.courier.send(&text[..bytes], &[]))? {
-            tokio::time::sleep(POLL).await;
-        }
-        Ok(())
+        until_it_went(|| went(self.courier.send(&text[..bytes], &[]))).await
     }
 }
 
@@ -148,9 +144,22 @@ impl Channel {
 fn went(sent: Result<(), Errno>) -> Result<bool, Broken> {
     match sent {
         Ok(()) => Ok(true),
-        Err(Errno::EAGAIN | Errno::ENOBUFS | Errno::ETOOMANYREFS | Errno::EINTR) => Ok(false),
+        Err(errno) if may_go_later(errno) => Ok(false),
         Err(errno) => Err(errno.into()),
     }
+}
+
+/// Says it again and again, for a bounded time.
+async fn until_it_went(say: impl Fn() -> Result<bool, Broken>) -> Result<(), Broken> {
+    let mut waited = Duration::ZERO;
+    while !say()? {
+        if waited > FULL {
+            return Err(Broken::Other("the other process hears nothing".to_owned()));
+        }
+        tokio::time::sleep(POLL).await;
+        waited += POLL;
+    }
+    Ok(())
 }
 
 /// A way between workers that is cut, while the line between their control planes is not: its other

@@ -8,14 +8,17 @@
 use std::ffi::OsString;
 use std::fs::File;
 use std::io;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::{Pid, getpid};
-use rustix::process::{Signal as ParentDeath, set_parent_process_death_signal};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use rustix::process::{
+    Pid, PidfdFlags, Signal, getpid, kill_process, pidfd_open, pidfd_send_signal,
+    set_parent_process_death_signal,
+};
 use rustix::stdio::dup2_stdin;
 use tokio::time::sleep;
 
@@ -24,6 +27,7 @@ use crate::api::handover::ToPredecessor;
 use crate::control::spawner::Spawner;
 use crate::courier::Courier;
 use crate::host::kernel_files::child_of;
+use crate::host::signals::{hold_ends, hold_requests, release};
 
 /// The hidden command by which this program is such a process.
 pub const FOSTER: &str = "foster";
@@ -36,14 +40,17 @@ const STARTED: Duration = Duration::from_secs(10);
 /// # Errors
 /// When it cannot be started. Who waits at the other end of standard input has heard so.
 pub fn foster(program: &Path, arguments: &[OsString]) -> io::Result<u8> {
+    // A signal for the gateway's whole group is not for who waits; a child's mask is empty.
+    hold_requests();
+    hold_ends();
     // Without a predecessor nobody has to wait.
-    set_parent_process_death_signal(Some(ParentDeath::KILL))?;
+    set_parent_process_death_signal(Some(Signal::KILL))?;
     let mut successor = match Command::new(program).args(arguments).spawn() {
         Ok(successor) => successor,
         Err(error) => {
             let words = format!("{}: {error}", program.display());
             let line = io::stdin().lock();
-            let line = std::os::fd::AsFd::as_fd(&line).try_clone_to_owned()?;
+            let line = line.as_fd().try_clone_to_owned()?;
             let refuse = ToPredecessor::Refuse { exit_code: 1, words };
             // One that is gone needs no words.
             let _ = Channel::new(Courier::from_fd(line)?).say(&refuse, &[]);
@@ -53,18 +60,41 @@ pub fn foster(program: &Path, arguments: &[OsString]) -> io::Result<u8> {
     // The line is the successor's alone: by its end it is known to be gone.
     dup2_stdin(File::open("/dev/null")?)?;
     let status = successor.wait()?;
-    if let Some(signal) = status.signal().and_then(|signal| Signal::try_from(signal).ok()) {
-        kill(getpid(), signal)?;
+    if let Some(signal) = status.signal().and_then(Signal::from_named_raw) {
+        release();
+        kill_process(getpid(), signal)?;
     }
     Ok(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1))
 }
 
-/// A successor's process.
+/// A successor's process, and its parent.
 #[derive(Debug)]
 pub(super) struct Successor {
     foster: Child,
     /// Once it runs.
-    pid: Option<u32>,
+    process: Option<Process>,
+}
+
+/// A process that is known by more than a number, which another one may come to have.
+#[derive(Debug)]
+struct Process {
+    pid: u32,
+    descriptor: OwnedFd,
+}
+
+impl Process {
+    /// The child of a process, if it has one.
+    fn of(parent: u32) -> Option<Process> {
+        let pid = child_of(parent)?;
+        let descriptor = pidfd_open(Pid::from_raw(pid as i32)?, PidfdFlags::empty()).ok()?;
+        // Until now it might have been another one's.
+        (child_of(parent) == Some(pid)).then_some(Process { pid, descriptor })
+    }
+
+    fn is_over(&self) -> bool {
+        let mut polled = [PollFd::new(self.descriptor.as_fd(), PollFlags::POLLIN)];
+        poll(&mut polled, PollTimeout::ZERO).is_ok_and(|over| over > 0)
+    }
 }
 
 impl Successor {
@@ -83,38 +113,45 @@ impl Successor {
         command.arg(FOSTER).arg(program).args(arguments).stdin(Stdio::from(line.into_fd()));
         // The watchdog that the service manager has for this process is its own in time.
         command.env_remove("WATCHDOG_PID");
-        let mut successor = Successor { foster: spawner.spawn(command).await?, pid: None };
+        let mut successor = Successor { foster: spawner.spawn(command).await?, process: None };
         let mut waited = Duration::ZERO;
-        while successor.pid().is_none() && waited < STARTED && successor.ended()?.is_none() {
+        while successor.pid().is_none() && waited < STARTED && !successor.is_over() {
             sleep(POLL).await;
             waited += POLL;
         }
         Ok(successor)
     }
 
-    /// Its number, while it has one that is known.
+    /// Its number, once it runs.
     pub(super) fn pid(&mut self) -> Option<u32> {
-        self.pid = self.pid.or_else(|| child_of(self.foster.id()));
-        self.pid
-    }
-
-    /// How it ended, if it has.
-    ///
-    /// # Errors
-    /// When that was asked before.
-    pub(super) fn ended(&mut self) -> io::Result<Option<ExitStatus>> {
-        self.foster.try_wait()
-    }
-
-    /// Ends it, if it has not ended.
-    pub(super) fn kill(&mut self) {
-        if !matches!(self.ended(), Ok(None)) {
-            return;
+        if self.process.is_none() {
+            self.process = Process::of(self.foster.id());
         }
-        // Its parent has not waited for it, or is about to end. Gone already: nobody to signal.
-        let _ = match self.pid() {
-            Some(pid) => kill(Pid::from_raw(pid as i32), Signal::SIGKILL).map_err(io::Error::from),
-            None => self.foster.kill(),
+        self.process.as_ref().map(|process| process.pid)
+    }
+
+    /// Whether it has ended. Its parent may have been ended before it.
+    pub(super) fn is_over(&mut self) -> bool {
+        match &self.process {
+            Some(process) => process.is_over(),
+            None => !matches!(self.foster.try_wait(), Ok(None)),
+        }
+    }
+
+    /// How it ended, as its parent says; `None`: that does not say yet.
+    pub(super) fn status(&mut self) -> Option<ExitStatus> {
+        self.foster.try_wait().ok().flatten()
+    }
+
+    /// Ends it.
+    pub(super) fn kill(&mut self) {
+        // What is gone already needs no signal.
+        let _ = match (self.pid(), &self.process) {
+            (Some(_), Some(process)) => {
+                pidfd_send_signal(&process.descriptor, Signal::KILL).map_err(io::Error::from)
+            }
+            // Nothing was handed over to one that its parent has yet to start.
+            _ => self.foster.kill(),
         };
     }
 

@@ -60,7 +60,11 @@ impl Accepts for EpollRing {
     fn add_gate(&mut self, gate: GateId) {
         let socket = self.supplies.gate(gate);
         if let Err(errno) = self.doors.add(gate, socket, &self.poller) {
-            tracing::error!(%errno, "a listener cannot be watched: its clients wait for good");
+            tracing::error!(
+                %errno,
+                "a listener cannot be watched, and its clients wait: raise \
+                 fs.epoll.max_user_watches, and reload"
+            );
         }
     }
 
@@ -136,7 +140,7 @@ impl EpollRing {
             self.slots.give_back(conn);
             return Err(errno);
         }
-        *self.slots.at(conn, Side::Client) = Slot::with(socket, false);
+        *self.slots.at(conn, Side::Client) = Slot::with(socket);
         Ok(conn)
     }
 }

@@ -2,10 +2,10 @@
 
 use std::os::fd::AsRawFd;
 
-use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use socket2::SockRef;
 
 use super::poller::Poller;
-use crate::base::{Errno, GateId};
+use crate::base::{Errno, GateId, errno_of};
 use crate::ring::contract::{AcceptMode, Completion};
 use crate::ring::kernel::address::accept_queue;
 use crate::ring::kernel::gates::{Gate, Gates};
@@ -120,9 +120,5 @@ fn open(poller: &Poller, gate: GateId, socket: &PassiveSocket) -> Result<(), Err
 /// Has accepts of a passive socket not wait. The flag is of all processes that have the socket, and
 /// one that starts, as a successor, may take it away.
 fn let_not_wait(socket: &PassiveSocket) -> Result<(), Errno> {
-    let flags = OFlag::from_bits_retain(fcntl(socket, FcntlArg::F_GETFL)?);
-    if !flags.contains(OFlag::O_NONBLOCK) {
-        fcntl(socket, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK))?;
-    }
-    Ok(())
+    SockRef::from(socket).set_nonblocking(true).map_err(|error| errno_of(&error))
 }

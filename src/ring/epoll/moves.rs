@@ -14,10 +14,7 @@ impl Moves for EpollRing {
 
     fn lend(&mut self, conn: ConnIndex, _generation: u32, side: Side) {
         let result = match self.slots.get_mut(conn, side) {
-            Some(Slot { socket: Some(socket), is_shared, .. }) => {
-                *is_shared = true;
-                sockets::another(socket)
-            }
+            Some(Slot { socket: Some(socket), .. }) => sockets::another(socket),
             _ => Err(Errno::EBADF),
         };
         let result = result.map(|socket| drop(self.lends.insert((conn, side), socket)));
@@ -65,7 +62,7 @@ impl EpollRing {
         }
         for (side, socket) in Side::BOTH.into_iter().zip(sockets.0) {
             if let Some(socket) = socket {
-                *self.slots.at(conn, side) = Slot::with(socket, true);
+                *self.slots.at(conn, side) = Slot::with(socket);
             }
         }
         Ok(conn)

@@ -102,7 +102,7 @@ impl EpollRing {
         let opened = sockets::opened(&server.address, server.source(from));
         let opened = opened.and_then(|socket| {
             let slot = self.slots.get_mut(conn, side).ok_or(Errno::EBADF)?;
-            *slot = Slot::with(socket, false);
+            *slot = Slot::with(socket);
             Ok(0)
         });
         if is_client && opened.is_ok() {
@@ -175,8 +175,7 @@ impl EpollRing {
         }
         for side in Side::BOTH {
             let descriptor = match self.slots.get_mut(token.conn, side) {
-                Some(Slot { socket: Some(socket), is_shared, .. }) => {
-                    *is_shared = true;
+                Some(Slot { socket: Some(socket), .. }) => {
                     socket.try_clone().map_err(|error| errno_of(&error))
                 }
                 _ => Err(Errno::EBADF),
@@ -203,9 +202,9 @@ impl EpollRing {
         let slot = self.slots.get_mut(conn, side).map(std::mem::take).unwrap_or_default();
         debug_assert!(slot.waiting.is_empty(), "{:?} waits at a close", slot.waiting);
         let Some(socket) = slot.socket else { return self.complete(token, Err(Errno::EBADF)) };
-        if slot.is_shared {
-            self.poller.forget(&socket);
-        }
+        // A close alone does not end the watch where the socket has another descriptor: a splice's,
+        // a lent one, or for a moment that of a child before its exec.
+        self.poller.forget(&socket);
         drop(socket);
         self.complete(token, Ok(0));
     }

@@ -93,7 +93,10 @@ impl Poller {
     }
 
     fn watch(&self, fd: impl AsFd, flags: EpollFlags, whose: For) -> Result<(), Errno> {
-        self.epoll.add(fd, EpollEvent::new(flags | EpollFlags::EPOLLET, whose.data()))
+        // fs.epoll.max_user_watches is one more limit of descriptors.
+        let full = |errno| if errno == Errno::ENOSPC { Errno::ENFILE } else { errno };
+        let watched = EpollEvent::new(flags | EpollFlags::EPOLLET, whose.data());
+        self.epoll.add(fd, watched).map_err(full)
     }
 
     /// Ends the watch of a descriptor whose file may live on.

@@ -33,14 +33,12 @@ pub(super) struct Slot {
     /// An edge said so, and no receive has found the socket empty since. When this is false,
     /// nothing is there, or the edge that tells of it is still to be read.
     is_readable: bool,
-    /// The socket has other descriptors, or had: a close alone would not end the watch of it.
-    pub(super) is_shared: bool,
 }
 
 impl Slot {
     /// A socket that nothing is known of.
-    pub(super) fn with(socket: OwnedFd, is_shared: bool) -> Slot {
-        Slot { socket: Some(socket), is_shared, ..Slot::default() }
+    pub(super) fn with(socket: OwnedFd) -> Slot {
+        Slot { socket: Some(socket), ..Slot::default() }
     }
 
     /// An operation waits from here on.

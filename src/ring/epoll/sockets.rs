@@ -4,7 +4,6 @@
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::Duration;
 
-use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::libc;
 use nix::sys::socket::{
     AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrLike, SockaddrStorage, bind,
@@ -105,9 +104,6 @@ pub(super) fn bits_now(socket: &OwnedFd, wanted: u32) -> u32 {
 
 /// Another descriptor of a socket, which from here on waits, as every ring expects it to.
 pub(super) fn another(socket: &OwnedFd) -> Result<OwnedFd, Errno> {
-    let flags = OFlag::from_bits_retain(fcntl(socket, FcntlArg::F_GETFL)?);
-    if flags.contains(OFlag::O_NONBLOCK) {
-        fcntl(socket, FcntlArg::F_SETFL(flags - OFlag::O_NONBLOCK))?;
-    }
-    socket.try_clone().map_err(|error| errno_of(&error))
+    let waits = SockRef::from(socket).set_nonblocking(false);
+    waits.and_then(|()| socket.try_clone()).map_err(|error| errno_of(&error))
 }

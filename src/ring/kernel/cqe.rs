@@ -2,6 +2,7 @@
 
 use io_uring::cqueue;
 use nix::libc;
+use socket2::SockRef;
 
 use super::KernelRing;
 use super::sqe::{self, Tag};
@@ -140,7 +141,14 @@ impl KernelRing {
                 let conn = self.tables.client_came(table, slot);
                 Completion::Accepted { gate, conn, more }
             }
-            Err(error) => Completion::AcceptEnded { gate, error },
+            Err(error) => {
+                // A parent, or a gateway over epoll that has the socket too, has it not wait
+                // (io_uring: REQ_F_NOWAIT); the next accept does.
+                if error == Errno::EAGAIN {
+                    let _ = SockRef::from(&self.gates[gate].socket).set_nonblocking(false);
+                }
+                Completion::AcceptEnded { gate, error }
+            }
         }
     }
 

@@ -15,7 +15,7 @@ use crate::base::{
     BySide, ConnIndex, Errno, Micros, Millis, OpKind, RouteId, ServerId, Side, Tick,
 };
 use crate::conn::{Connection, Passport, Phase, Wiring};
-use crate::courier::{Flag, Link};
+use crate::courier::{Flag, Link, may_go_later};
 use crate::ring::{Moves as _, Ring};
 use crate::upstream::Tried;
 use crate::wire::handover::{Batch, Departure, ENDED_MAX, Ended, Message, Record, Taken};
@@ -197,9 +197,11 @@ impl<S> Arriving<S> {
             for bytes in &way.unsent {
                 match way.link.send(bytes, &[]) {
                     Ok(()) => sent += 1,
-                    Err(Errno::EAGAIN | Errno::ENOBUFS) => break,
+                    Err(errno) if may_go_later(errno) => break,
                     Err(_) => {
-                        way.is_cut = true;
+                        // What has come before its end is received still: nobody else has it.
+                        sent = way.unsent.len();
+                        self.arrivals.is_cut_off.store(true, Relaxed);
                         break;
                     }
                 }
@@ -243,8 +245,8 @@ impl<R: Ring> Worker<R> {
                 let mut bytes = Vec::new();
                 match way.link.receive(&mut bytes) {
                     Ok(sockets) => heard.push((nth, bytes, sockets)),
-                    // Without descriptors the batch is lost, and the predecessor still has all.
                     Err(Errno::EAGAIN | Errno::EINTR) => break,
+                    // A batch that is lost, without its descriptors, the predecessor still has.
                     Err(_) => {
                         way.is_cut = true;
                         break;

@@ -11,7 +11,7 @@ use super::ended::EndedThere;
 use super::{Depart, Departures};
 use crate::base::{ConnIndex, Errno, Millis, Side};
 use crate::conn::{Event, Phase, Reason, Wiring};
-use crate::courier::{Flag, Link};
+use crate::courier::{Flag, Link, may_go_later};
 use crate::ring::{Accepts as _, Moves as _, Ring};
 use crate::wire::handover::{Batch, Departure, MAX_RECORDS, Message, RECORD_BYTES, Taken};
 use crate::worker::Worker;
@@ -281,8 +281,7 @@ impl<R: Ring> Worker<R> {
             }
             Err(error) => {
                 members.iter().for_each(|index| leaving.set_custody(*index, false));
-                let is_full = matches!(error, Errno::EAGAIN | Errno::ETOOMANYREFS | Errno::ENOBUFS);
-                leaving.ways[way].is_cut |= !is_full;
+                leaving.ways[way].is_cut |= !may_go_later(error);
                 let mut sockets = sockets.into_iter();
                 let again = members.into_iter().zip(batch.records).zip(counts);
                 let again = again.map(|((index, departure), count)| Packed {

@@ -67,6 +67,8 @@ pub struct Departures {
     pub is_cut_off: AtomicBool,
     /// Connections that were lost with the successor, at a takeback.
     pub lost: AtomicU32,
+    /// Connections that the successor had, or might have had, and that go on here.
+    pub back: AtomicU32,
     /// Connections that ended in the successor.
     pub ended: AtomicU32,
     /// Everything that can go on here does.

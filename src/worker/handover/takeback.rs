@@ -13,6 +13,7 @@ use crate::worker::Worker;
 impl<R: Ring> Worker<R> {
     /// A connection that was departed goes on here.
     pub(super) fn stay(&mut self, index: ConnIndex) {
+        self.ring.comes_back(index);
         self.apply(index, Event::Stay);
         // A stop or a drain that came meanwhile has passed it by.
         self.errands.arrived(index);
@@ -59,6 +60,7 @@ impl<R: Ring> Worker<R> {
                 }
                 _ => {
                     leaving.set_custody(index, false);
+                    leaving.departures.back.fetch_add(u32::from(was_lent), Relaxed);
                     // Bytes may have moved in the successor until now.
                     let now = Tick::not_before(self.time.now());
                     self.lives.entry(index).active = now;

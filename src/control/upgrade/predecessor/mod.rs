@@ -213,7 +213,11 @@ impl<'a> Handing<'a> {
         let own = self.state.workers().len();
         let pairs = own.max(workers as usize);
         if pairs > DESCRIPTORS {
-            return Err(format!("{pairs} workers: an upgrade takes {DESCRIPTORS} at most").into());
+            return Err(format!(
+                "{pairs} workers: an upgrade takes {DESCRIPTORS} at most: write fewer \
+                 gateway.workers"
+            )
+            .into());
         }
         let (stride, flags) = (self.stride(), self.flags.clone().expect("it is ready"));
         let mut links: Vec<Vec<Box<dyn Link<_>>>> = (0..own).map(|_| Vec::new()).collect();
@@ -243,9 +247,11 @@ impl<'a> Handing<'a> {
     /// Every connection has been asked.
     async fn first_passes(&mut self) -> Result<(), Failure> {
         let until = self.state.now().after(self.plan.timeout);
-        self.wait_until(until, "connections were not all asked in time", |departures| {
-            departures.passes.load(Relaxed) >= PASSES
-        })
+        self.wait_until(
+            until,
+            "connections were not all asked in time: a longer --timeout gives it more",
+            |departures| departures.passes.load(Relaxed) >= PASSES,
+        )
         .await
     }
 

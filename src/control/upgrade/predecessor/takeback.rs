@@ -17,6 +17,8 @@ use crate::worker::{Departures, Order};
 
 /// For the workers to take connections back.
 const TAKE_BACK: Duration = Duration::from_secs(30);
+/// For the parent of a successor that has ended to say how.
+const STATUS: Duration = Duration::from_secs(1);
 
 impl Handing<'_> {
     /// Ends the successor, and goes on as if it had never been.
@@ -45,8 +47,7 @@ impl Handing<'_> {
         }
         self.leave_step();
         let (moved, lost) = (self.departures.moved(), self.departures.sum(|one| &one.lost));
-        let over = lost + self.departures.sum(|one| &one.ended);
-        let back = moved.saturating_sub(over);
+        let back = self.departures.sum(|one| &one.back);
         let touched = match (self.departures.has_begun(), lost) {
             (false, _) => "nothing was touched".to_owned(),
             (true, 0) => format!("{} are back, nobody was lost", count(back, "connection")),
@@ -73,14 +74,19 @@ impl Handing<'_> {
     async fn end_successor(&mut self, is_gone: bool) -> Option<ExitStatus> {
         let until = self.state.now().after(if is_gone { ANSWER } else { Duration::ZERO });
         let successor = self.successor.as_mut()?;
-        loop {
-            match successor.ended() {
-                Ok(None) if self.state.now() >= until => successor.kill(),
-                Ok(None) => {}
-                Ok(ended) => return ended,
-                Err(_) => return None,
+        while !successor.is_over() {
+            if self.state.now() >= until {
+                successor.kill();
             }
             sleep(POLL).await;
         }
+        let until = self.state.now().after(STATUS);
+        while self.state.now() < until {
+            if let Some(status) = successor.status() {
+                return Some(status);
+            }
+            sleep(POLL).await;
+        }
+        None
     }
 }
