@@ -171,5 +171,5 @@ fn one_over_io_uring_serves_on_when_a_successor_over_epoll_is_taken_back() {
     });
     idle.iter().for_each(|stream| client::echo(stream, 2, 3_000));
     (0..20).for_each(|_| client::echo(&client::connect(address), 7, 100));
-    assert!(rearmed(&lineage) < 1_000, "{}", rearmed(&lineage));
+    assert!(rearmed(lineage) < 1_000, "{}", rearmed(lineage));
 }
