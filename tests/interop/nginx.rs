@@ -18,6 +18,7 @@ impl Nginx {
     /// Starts one with these servers of HTTP and of streams.
     pub(crate) fn start(http: &str, stream: &str) -> Nginx {
         // A port of its own says that it is ready: a connect to the others could be complained of.
+        // It is the last of the config, as nginx listens in the order of that.
         let (folder, ready) = (folder("nginx"), free_port());
         let path = folder.display();
         let load = match Path::new(STREAM_MODULE).exists() {
@@ -27,11 +28,12 @@ impl Nginx {
         let config = format!(
             "{load}daemon off; master_process off; pid {path}/pid; error_log {path}/log info;\n\
              events {{ worker_connections 200; }}\n\
+             stream {{ access_log off;\n{stream} }}\n\
              http {{ access_log off; root {path};\n\
              client_body_temp_path {path}/body; proxy_temp_path {path}/proxy;\n\
              fastcgi_temp_path {path}/fastcgi; uwsgi_temp_path {path}/uwsgi;\n\
-             scgi_temp_path {path}/scgi; server {{ listen 127.0.0.1:{ready}; }}\n{http} }}\n\
-             stream {{ access_log off;\n{stream} }}\n"
+             scgi_temp_path {path}/scgi;\n{http}\n\
+             server {{ listen 127.0.0.1:{ready}; }} }}\n"
         );
         std::fs::write(folder.join("config"), config).expect("a config");
         let mut command = program("nginx");
