@@ -1,10 +1,10 @@
 //! HAProxy in the foreground, with its log in a file and its statistics at a socket.
 
 use std::fs::File;
-use std::io::{Read as _, Write as _};
+use std::io::Write as _;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::program::{Daemon, folder, program};
 
@@ -28,7 +28,8 @@ impl HaProxy {
         let mut command = program("haproxy");
         command.arg("-db").arg("-f").arg(folder.join("config"));
         command.stderr(File::create(folder.join("log")).expect("a log"));
-        let is_ready = || UnixStream::connect(&statistics).is_ok();
+        // It answers when it listens everywhere; the socket alone may be there before the others.
+        let is_ready = || ask(&statistics, "show info").is_ok();
         let daemon = Daemon::start_until(&mut command, folder.clone(), is_ready);
         HaProxy { _daemon: daemon, folder }
     }
@@ -45,10 +46,13 @@ impl HaProxy {
 
     /// A line of values for each of its proxies and servers.
     pub(crate) fn statistics(&self) -> String {
-        let mut socket = UnixStream::connect(self.folder.join("statistics")).expect("it listens");
-        socket.write_all(b"show stat\n").expect("it takes commands");
-        let mut text = String::new();
-        socket.read_to_string(&mut text).expect("an answer");
-        text
+        ask(&self.folder.join("statistics"), "show stat").expect("an answer")
     }
+}
+
+/// What it answers to a command.
+fn ask(socket: &Path, command: &str) -> std::io::Result<String> {
+    let mut socket = UnixStream::connect(socket)?;
+    writeln!(socket, "{command}")?;
+    std::io::read_to_string(socket)
 }
