@@ -108,6 +108,9 @@ impl Connection {
         if !matches!(self.phase, Phase::Departing | Phase::Departed) {
             return;
         }
+        if self.phase == Phase::Departed {
+            self.marks.set(Mark::WAS_ELSEWHERE, true);
+        }
         self.phase = Phase::Joined;
         self.go_on(actions);
     }
@@ -184,7 +187,7 @@ impl Connection {
         let marks = Marks::NONE
             .with(Mark::AsksAddresses, asks_addresses)
             .with(Mark::UpstreamOpen, wiring == Wiring::Pair)
-            .with(Mark::ConnectBegun, wiring == Wiring::Pair)
+            .with(Mark::WAS_ELSEWHERE, true)
             .with(Mark::Spoke, spoke)
             .with(Mark::Probed, probed)
             .with(Mark::ServerFirst, server_first);

@@ -14,7 +14,7 @@ pub(super) enum Mark {
     AsksAddresses = 1,
     /// The upstream slot holds a socket.
     UpstreamOpen = 1 << 1,
-    /// A server may have heard of this client.
+    /// A server may have heard of this client, which has not joined one yet.
     ConnectBegun = 1 << 2,
     /// The client gets RST at the end.
     ResetsClient = 1 << 3,
@@ -26,6 +26,12 @@ pub(super) enum Mark {
     Probed = 1 << 6,
     /// The server ended its direction while the client's went on.
     ServerFirst = 1 << 7,
+}
+
+impl Mark {
+    /// It was in another process, which may have passed a FIN on that is read here once more. Has
+    /// the bit of a mark that ends with the join, so that a connection stays small.
+    pub(super) const WAS_ELSEWHERE: Mark = Mark::ConnectBegun;
 }
 
 impl Marks {

@@ -129,6 +129,7 @@ impl Connection {
 
     pub(super) fn join(&mut self, actions: &mut Actions) {
         self.phase = Phase::Joined;
+        self.marks.set(Mark::ConnectBegun, false);
         if self.lanes[Side::Client] == Lane::Unarmed {
             self.receive(Side::Client, actions);
         } else if self.wants_header() {

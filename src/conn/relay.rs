@@ -396,7 +396,9 @@ impl Connection {
         if self.lanes[source] == Lane::Finishing {
             self.lanes[source] = Lane::Finished;
         }
-        if result.is_err() {
+        // It was shut down in another process, and its peer has ended, too.
+        let was_shut = self.marks.has(Mark::WAS_ELSEWHERE) && result == Err(Errno::ENOTCONN);
+        if result.is_err() && !was_shut {
             self.mark_reset(sink, actions);
         }
     }
@@ -433,10 +435,10 @@ impl Connection {
 
     /// The poll(2) bits that tell of a reset. A socket that both ends have shut down hangs up
     /// without any: tcp_poll says POLLHUP as soon as both directions are closed. Only an error is a
-    /// reset then.
+    /// reset then. Another process may have shut down one that was there.
     fn dead_bits(&self, side: Side) -> u32 {
         let shut = matches!(self.lanes[self.source_of(side)], Lane::Finishing | Lane::Finished);
-        if shut { POLL_ERROR } else { POLL_DEAD }
+        if shut || self.marks.has(Mark::WAS_ELSEWHERE) { POLL_ERROR } else { POLL_DEAD }
     }
 
     /// Some operation of `side` failed: whatever its receives say, it was reset. What it sent

@@ -136,6 +136,8 @@ impl<R: Ring> Worker<R> {
                     self.leaving = Some(Leaving::new(*order, slots, now));
                 }
                 Order::ShutDoors => self.admission.stop(&mut self.ring),
+                // The successor is gone, but this worker ends, too.
+                Order::OpenDoors if !stays => {}
                 Order::OpenDoors => self.admission.end_drain(),
                 Order::EndRest(within) => {
                     let (open, now) = (self.lives.open(), self.time.now());

@@ -179,7 +179,7 @@ impl SimRing {
 
     /// Clients that accepts brought and the worker has not seen: what a full completion queue
     /// bounds.
-    fn accepted_unseen(&self) -> usize {
+    pub fn accepted_unseen(&self) -> usize {
         let accepted = |c: &Completion| matches!(c, Completion::Accepted { .. });
         self.posted.iter().filter(|posted| accepted(&posted.completion)).count()
             + self.out.iter().filter(|shown| accepted(&shown.completion)).count()

@@ -139,10 +139,11 @@ impl Moves for SimRing {
 }
 
 impl SimRing {
-    /// Slots that armed accepts may need.
+    /// Slots that accepts may need, or have filled without the worker's having seen it.
     fn promised(&self) -> u32 {
         let goes_on = self.accepts.iter().any(|one| one.mode == AcceptMode::Multishot && !one.over);
-        self.armed_credits() + if goes_on { self.accept_burst() } else { 0 }
+        let burst = if goes_on { self.accept_burst() } else { 0 };
+        self.armed_credits() + self.accepted_unseen() as u32 + burst
     }
 
     fn refuses(&mut self) -> bool {

@@ -224,3 +224,25 @@ fn a_stop_ends_whom_a_takeback_brings() {
     hands_over(148);
     hands_over(248);
 }
+
+#[test]
+fn what_a_dead_predecessor_sent_comes_before_its_permits_are_free() {
+    hands_over(4062);
+    hands_over(5708);
+}
+
+#[test]
+fn a_takeback_opens_no_door_of_a_worker_that_leaves() {
+    hands_over(10_152);
+}
+
+#[test]
+fn who_was_shut_in_a_successor_and_hangs_up_was_not_reset() {
+    hands_over(4327);
+    hands_over(13_034);
+}
+
+#[test]
+fn who_was_reset_by_a_successor_does_not_go_on() {
+    hands_over(49_073);
+}

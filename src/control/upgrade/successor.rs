@@ -26,6 +26,10 @@ const BEAT: Duration = Duration::from_millis(100);
 /// A worker that has begun no turn for so long does not turn.
 const TURN: Duration = Duration::from_secs(1);
 
+/// How long it may take to take in what a predecessor sent before it ended: no more than fits into
+/// the buffers of its sockets.
+const LAST_IN: Duration = Duration::from_secs(2);
+
 /// A way from a worker of the predecessor, and where the flags of that worker begin.
 type Way = (Box<dyn Link<OwnedFd>>, u64);
 
@@ -217,6 +221,10 @@ impl Taking<'_> {
     /// From here on this process stands on its own; without a legacy its predecessor is gone.
     async fn stand_alone(mut self, pid: u32, legacy: Option<Legacy>, handed: Handed) {
         let state = self.state;
+        let is_orphan = legacy.is_none();
+        if is_orphan {
+            self.take_last_in().await;
+        }
         let arrived: u32 = self.arrivals.iter().map(|one| one.taken.load(Relaxed)).sum();
         let arrived = count(arrived.into(), "connection");
         match legacy {
@@ -244,6 +252,24 @@ impl Taking<'_> {
         state.ground().sign_locks();
         // Until it has heard this, it could take everything back.
         let _ = self.say(&ToPredecessor::Committed).await;
-        state.workers().iter().for_each(|worker| worker.order(Order::Keep));
+        if !is_orphan {
+            self.keep();
+        }
+    }
+
+    /// What has come is the workers' alone.
+    fn keep(&self) {
+        self.state.workers().iter().for_each(|worker| worker.order(Order::Keep));
+    }
+
+    /// Has the workers take in what a predecessor that is gone has sent. Those connections count as
+    /// being elsewhere until then, so that nobody else gets their permits.
+    async fn take_last_in(&self) {
+        self.keep();
+        let until = self.state.now().after(LAST_IN);
+        let all_came = || self.arrivals.iter().all(|one| one.is_over.load(Relaxed));
+        while !all_came() && self.state.now() < until {
+            sleep(POLL).await;
+        }
     }
 }

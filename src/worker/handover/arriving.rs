@@ -267,7 +267,9 @@ impl<R: Ring> Worker<R> {
             }
         }
         arriving.tell();
-        self.arriving = Some(arriving).filter(|arriving| !arriving.is_over());
+        let is_over = arriving.is_over();
+        arriving.arrivals.is_over.store(is_over, Relaxed);
+        self.arriving = Some(arriving).filter(|_| !is_over);
     }
 
     fn take_batch(
@@ -414,10 +416,10 @@ impl<R: Ring> Worker<R> {
         self.errands.arrived(index);
     }
 
-    /// Before it asks for bytes of a connection that another process could take back, the worker
-    /// says so; of one that speaks TLS also before it may seal a record.
+    /// Before it asks for bytes of a connection that another process could take back, or resets a
+    /// peer of it, the worker says so; of one that speaks TLS also before it may seal a record.
     pub(in crate::worker) fn flag_before(&mut self, index: ConnIndex, kind: OpKind) {
-        let takes = matches!(kind, OpKind::Receive | OpKind::Splice);
+        let takes = matches!(kind, OpKind::Receive | OpKind::Splice | OpKind::Reset);
         let may_seal = matches!(kind, OpKind::Send | OpKind::Shutdown | OpKind::Close);
         let is_secured = may_seal && self.ring.is_secured(index);
         if let Some(arriving) = &mut self.arriving

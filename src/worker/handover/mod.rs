@@ -99,6 +99,8 @@ pub struct Arrivals {
     pub ended: AtomicU32,
     /// The predecessor has closed a link, or is gone.
     pub is_cut_off: AtomicBool,
+    /// All that was on its way has come, since what comes is the worker's to keep.
+    pub is_over: AtomicBool,
 }
 
 /// What a predecessor's numbers mean in this process; what is not here, this process lacks.

@@ -28,6 +28,8 @@ const END_REST: Duration = Duration::from_secs(2);
 const COMMIT_MILLIS: u64 = 10_000;
 /// A takeback takes a few turns, beside what takes back late.
 const TAKE_BACK_TURNS: u64 = 2_000;
+/// So does what a predecessor had sent before it died.
+const TAKE_IN_TURNS: u64 = 2_000;
 /// Over which a worker is drained.
 const DRAIN: Duration = Duration::from_secs(3);
 
@@ -388,19 +390,28 @@ impl Run {
             }
             Some(ToSuccessor::Left(left)) => count_elsewhere(handing, process, left),
             Some(ToSuccessor::Commit) => {
-                stand_alone(handing, process);
+                count_elsewhere(handing, process, 0);
+                process.order(Order::Keep);
                 handing.to_predecessor.push_back(ToPredecessor::Committed);
             }
             None => {}
         }
     }
 
-    /// The predecessor is gone.
+    /// The predecessor is gone. What it had sent is taken in before its permits are free.
     fn stand_alone(&mut self, handing: &mut Handing) -> bool {
-        if !handing.is_open {
-            open_doors(handing, &self.processes[&handing.successor], 0, self.mutation);
+        let process = &self.processes[&handing.successor];
+        process.order(Order::Keep);
+        let has_all = handing.arrivals.is_over.load(Relaxed);
+        let turns = self.turns - handing.since_turn;
+        assert!(has_all || turns < TAKE_IN_TURNS, "not all taken in after {turns} turns");
+        if !has_all {
+            return false;
         }
-        stand_alone(handing, &self.processes[&handing.successor]);
+        if !handing.is_open {
+            open_doors(handing, process, 0, self.mutation);
+        }
+        count_elsewhere(handing, process, 0);
         self.owner = handing.successor;
         true
     }
@@ -419,9 +430,4 @@ fn count_elsewhere(handing: &mut Handing, process: &Process, left: u32) {
     handing.elsewhere -= gone;
     (0..gone).for_each(|_| process.budget.leave());
     process.budget.give_back(gone);
-}
-
-fn stand_alone(handing: &mut Handing, process: &Process) {
-    count_elsewhere(handing, process, 0);
-    process.order(Order::Keep);
 }
