@@ -337,8 +337,9 @@ impl Plane {
         let state = self.state.clone();
         state.enter(Stage::Draining);
         state.abort_upgrade("the gateway is to end");
-        // A reload that is under way comes first, and no other change begins.
-        drop(state.begin_change().await);
+        if !self.outlast_change(&state).await {
+            return Some(Outcome::Forced);
+        }
         if state.is_succeeded() {
             return Some(Outcome::Succeeded);
         }
@@ -401,6 +402,22 @@ impl Plane {
             }
         }
         Some(Outcome::Done)
+    }
+
+    /// A change that is under way comes before a drain, and no other begins. `false`: a second
+    /// signal came first.
+    async fn outlast_change(&mut self, state: &ControlState) -> bool {
+        let mut look = tokio::time::interval(service::EVERY);
+        let change = state.begin_change();
+        tokio::pin!(change);
+        loop {
+            tokio::select! {
+                _ = &mut change => return true,
+                _ = self.terminate.recv() => if self.is_second("SIGTERM") { return false; },
+                _ = self.interrupt.recv() => if self.is_second("SIGINT") { return false; },
+                _ = look.tick() => self.service.look(state, true),
+            }
+        }
     }
 
     /// Drains of parts end by themselves, and the log says so.
