@@ -12,6 +12,7 @@ mod by_name;
 mod by_source;
 mod certificates;
 mod checks;
+mod config_sources;
 mod conns;
 mod control_characters;
 mod control_plane;
