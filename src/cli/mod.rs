@@ -1,6 +1,7 @@
 //! The command line: flags become a command, and its outcome an exit code.
 
 mod admin;
+mod check;
 mod drain;
 mod instance;
 mod man;
@@ -23,11 +24,10 @@ pub use instance::Instance;
 pub use place::ConfigArguments;
 pub use upgrade::UpgradeArguments;
 
-use crate::base::{Clock, version};
+use crate::base::version;
 use crate::config::{self, Config, ConfigErrors, ConfigSource, DEFAULT_FILE, LogFormat, Place};
-use crate::doctor::count;
-use crate::tls::Loaded;
-use crate::{doctor, gateway};
+use crate::gateway;
+use check::check;
 use outcome::{DONE, FAILED, Outcome, USAGE, warn};
 
 /// The whole command line; `clap::CommandFactory` makes help, completions and a man page of it.
@@ -74,8 +74,12 @@ pub enum Command {
         arguments: Vec<OsString>,
     },
     /// Say whether a config file is right, and every line that is not
-    #[command(after_help = "What it names and this host lacks is a warning.")]
+    #[command(after_help = "What it names and this host lacks is a warning, or with --host an \
+        error (exit code 1).\nExample: portcullis check --host /etc/portcullis/portcullis.toml")]
     Check {
+        /// Try what a start on this host would: addresses and ports, files, groups, limits
+        #[arg(long)]
+        host: bool,
         /// Where its config comes from.
         #[command(flatten)]
         config: ConfigArguments,
@@ -143,9 +147,9 @@ fn perform(command: Command) -> Outcome {
             }
             Err(errors) => Outcome::Config(errors),
         },
-        Command::Check { config } => match loaded(config) {
+        Command::Check { config, host } => match loaded(config) {
             Ok((ConfigSource { place: Place::Embedded, .. }, _)) => no_file(),
-            Ok((source, config)) => check(&source.name(), &config),
+            Ok((source, config)) => check(&source.name(), &config, host),
             Err(errors) => Outcome::Config(errors),
         },
         Command::Admin(command) => admin::perform(command),
@@ -226,42 +230,6 @@ fn no_file() -> Outcome {
     Outcome::Usage(check.error(ErrorKind::MissingRequiredArgument, words))
 }
 
-/// What a right file names: what this host lacks is a warning, and so is a file that this user
-/// cannot read. One that is read and wrong is an error.
-fn check(place: &str, config: &Config) -> Outcome {
-    for lack in doctor::lacks(config) {
-        warn(&format!("{place}: warning: a start on this host fails: {lack}\n"));
-    }
-    let mut wrong = Vec::new();
-    match Loaded::load(config, Clock::system().calendar()) {
-        Ok(loaded) => {
-            for warning in loaded.warnings {
-                warn(&format!("{place}: warning: {warning}\n"));
-            }
-        }
-        Err(errors) => {
-            let (unreadable, others): (Vec<_>, Vec<_>) =
-                errors.into_iter().partition(|error| error.is_unreadable);
-            for error in unreadable {
-                warn(&format!("{place}: warning: a start on this host fails: {error}\n"));
-            }
-            wrong = others;
-        }
-    }
-    if wrong.is_empty() {
-        return Outcome::Answer(summary(place, config));
-    }
-    let lines: Vec<String> = wrong.iter().map(|error| format!("{place}: {error}")).collect();
-    Outcome::Files(lines.join("\n"))
-}
-
-/// What `check` answers about a right file.
-fn summary(place: &str, config: &Config) -> String {
-    let listeners = count(config.listeners.len() as u64, "listener");
-    let upstreams = count(config.upstreams.len() as u64, "upstream");
-    format!("{place}: ok: {listeners}, {upstreams}")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -284,11 +252,5 @@ mod tests {
             let line = [&["portcullis"], command, &["-c", "f"]].concat();
             assert!(Cli::try_parse_from(&line).is_ok(), "{line:?}");
         }
-    }
-
-    #[test]
-    fn one_is_not_plural() {
-        let text = summary("f.toml", &Config::embedded());
-        assert_eq!(text, "f.toml: ok: 1 listener, 1 upstream");
     }
 }

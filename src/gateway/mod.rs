@@ -15,6 +15,7 @@ mod sources;
 mod successor;
 #[cfg(test)]
 mod tests;
+mod trial;
 mod wait;
 
 use std::panic::AssertUnwindSafe;
@@ -28,10 +29,11 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 pub use crate::control::{FOSTER, foster};
 pub use error::{ClaimError, GatewayError, ListenError};
-pub use host::diagnose;
+pub use host::{diagnose, refused};
 pub use inherit::InheritError;
 pub use lock::LockError;
 pub use successor::Handed;
+pub use trial::{Trial, tried};
 
 use crate::access_log::{AccessLogs, LAST_LINES, Writing};
 use crate::api::handover::ToPredecessor;

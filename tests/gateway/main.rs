@@ -11,6 +11,7 @@ mod busy_port;
 mod by_name;
 mod by_source;
 mod certificates;
+mod check_host;
 mod checks;
 mod config_sources;
 mod conns;

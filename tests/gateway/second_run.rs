@@ -6,7 +6,7 @@ use std::os::fd::AsRawFd;
 use nix::sys::socket::{setsockopt, sockopt};
 
 use crate::support::client;
-use crate::support::gateway::{Gateway, program};
+use crate::support::gateway::{Gateway, Home, program};
 use crate::support::network::free_port;
 use crate::support::socket;
 

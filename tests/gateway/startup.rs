@@ -6,13 +6,13 @@ use nix::sys::signal::Signal;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use crate::support::client;
+use crate::support::client::{self, Ending};
 use crate::support::config::relay;
 use crate::support::crowd::crowd;
 use crate::support::gateway::{Gateway, program};
 use crate::support::log::field;
 use crate::support::procfs::is_stopped;
-use crate::support::server;
+use crate::support::server::{self, finish};
 use crate::support::socket::reset;
 use crate::support::wait_until;
 
