@@ -16,7 +16,8 @@ Durations are written \"30s\", \"5m\", \"1h\", \"1500ms\"; sizes \"16KiB\", \"1M
 where a key says so. ${VAR} in quotes is replaced from the environment, and \"${VAR}\" by
 itself is a number or a truth value where the key is one; $${ stands for the two characters
 ${. Errors never show what the environment says. A key that is not here is an error.
-`portcullis check --config F` says what is wrong with a file.
+`portcullis check F` says what is wrong with a file, and `--set KEY=VALUE` of a command line
+puts a key over the file's.
 
 The last line on a key says what its values are, and what `portcullis reload` makes of a
 change of it while the gateway runs. \"live\": it holds at once; \"new connections\": open

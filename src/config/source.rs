@@ -223,12 +223,12 @@ impl Texts<'_> {
             }
         }
         let part = if others.is_empty() { Part::Whole } else { Part::First };
-        let mut sources = vec![first.as_part(part)];
+        let mut sources = vec![first.with_part(part)];
         for Included { name, text } in &others {
-            sources.push(Source::new(text, name).as_part(Part::Included));
+            sources.push(Source::new(text, name).with_part(Part::Included));
         }
         for line in &lines {
-            sources.push(Source::new(line, SETTING_NAME).as_part(Part::Setting));
+            sources.push(Source::new(line, SETTING_NAME).with_part(Part::Setting));
         }
         let config = file::read(&sources, &ROOT, env, &mut problems)
             .map(|root| check::config(&root, &mut problems));

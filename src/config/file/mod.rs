@@ -61,7 +61,7 @@ impl<'a> Source<'a> {
     }
 
     /// The same as a part of a config.
-    pub(super) fn as_part(self, part: Part) -> Source<'a> {
+    pub(super) fn with_part(self, part: Part) -> Source<'a> {
         Source { part, ..self }
     }
 
