@@ -54,8 +54,8 @@ pub enum Command {
     /// Run the gateway until SIGTERM or SIGINT
     #[command(after_help = "SIGTERM or SIGINT drains, a second one ends at once. The same signal \
         within half a second of the first repeats it: timeout(1) sends two.\n\
-        --set takes the value as the file would, and a word without quotes: --set log.level=debug. A \
-        reload and an upgrade keep it.\n\
+        --set takes the value as the file would, and a word without quotes, as in log.level=debug. \
+        A reload and an upgrade keep it.\n\
         On addresses of a gateway that drains it waits until that one has served its queues, and \
         takes over: clients that come between the two wait and are served.")]
     Run {

@@ -75,8 +75,8 @@ impl Trial {
     }
 }
 
-/// Whether a start, or a gateway that runs, copes with the address in use; what it is in use by, and
-/// the remedy.
+/// Whether a start, or a gateway that runs, copes with the address in use; by what it is in use,
+/// and the remedy.
 fn in_use(address: SocketAddr) -> (bool, String, String) {
     let found = listening_on(address);
     if found.is_empty() {

@@ -133,8 +133,8 @@ fn what_cannot_be_included_is_refused() {
     }
     let main = format!("include = [\"b.toml\"]\n{}{APP}", listener("a", 1));
     let message = refused(&[&[("main.toml", &*main)], deep].concat());
-    let expected = "b.toml:1: include = [\"c.toml\"]: stands in a file that is included, and such a \
-                    file includes none; name those files in the first one";
+    let expected = "b.toml:1: include = [\"c.toml\"]: stands in a file that is included, and such \
+                    a file includes none; name those files in the first one";
     assert_eq!(message, expected);
 }
 
