@@ -105,7 +105,7 @@ pub fn listen_on(
     workers: usize,
     options: &SocketOptions,
 ) -> Result<Bound, BindError> {
-    refuse_if_taken(address, options)?;
+    try_bind(address, options)?;
     listen_beside(address, workers, options)
 }
 
@@ -168,9 +168,12 @@ pub fn have_wait(address: SocketAddr, sockets: &[TcpListener]) -> Result<(), Bin
     waits.map_err(failed(address, "O_NONBLOCK"))
 }
 
-/// A bind with SO_REUSEPORT to a busy port of the same user succeeds in silence and takes half of
-/// the clients. One without it fails while anybody listens there.
-fn refuse_if_taken(address: SocketAddr, options: &SocketOptions) -> Result<(), BindError> {
+/// Binds a socket and closes it: one with SO_REUSEPORT on a busy port of the same user succeeds in
+/// silence and takes half of the clients; one without it fails while anybody listens there.
+///
+/// # Errors
+/// When the address is taken or not ours.
+pub fn try_bind(address: SocketAddr, options: &SocketOptions) -> Result<(), BindError> {
     tcp_socket(address, options.freebind)?.bind(&address.into()).map_err(failed(address, "bind"))
 }
 

@@ -43,6 +43,50 @@ fn a_right_file_is_answered_on_stdout_with_0() {
 }
 
 #[test]
+fn a_file_is_named_in_several_ways_and_may_come_over_standard_input() {
+    let file = example("minimal.toml");
+    for arguments in [&["check", &*file][..], &["check", "-c", &file]] {
+        let (code, stdout, _) = portcullis(arguments);
+        assert_eq!((code, stdout), (0, format!("{file}: ok: 1 listener, 1 upstream\n")));
+    }
+    for (text, set, code, answer, complaint) in [
+        (
+            "[listener.a]\nbind = [\"127.0.0.1:1\"]\nupstream = \"b\"\n[upstream.b]\n",
+            "upstream.b.builtin=echo",
+            0,
+            "stdin: ok: 1 listener, 1 upstream\n",
+            "",
+        ),
+        (
+            "[gateway]\nworkers = 0\n",
+            "log.level=debug",
+            2,
+            "",
+            "stdin:2: gateway.workers = 0: must be 1 to 1024",
+        ),
+        ("", "log.level=loud", 2, "", "--set: log.level = \"loud\": must be \"error\""),
+        (
+            "include = [\"a.toml\"]\n",
+            "log.level=debug",
+            2,
+            "",
+            "stdin:1: include = \"a.toml\": must be an absolute path: standard input has no",
+        ),
+        ("\u{ff}workers ==", "log.level=debug", 2, "", "stdin:1: is not TOML: "),
+    ] {
+        let given = Written::new("cli-input.toml", text);
+        let mut command = Command::new(env!("CARGO_BIN_EXE_portcullis"));
+        command.args(["check", "-", "--set", set]);
+        command.stdin(std::fs::File::open(&given.0).expect("it was written"));
+        let output = command.output().expect("the program runs");
+        let said = String::from_utf8(output.stderr).expect("it speaks UTF-8");
+        assert_eq!(output.status.code(), Some(code), "{said}");
+        assert_eq!(String::from_utf8(output.stdout).expect("it speaks UTF-8"), answer);
+        assert!(said.contains(complaint), "{said}");
+    }
+}
+
+#[test]
 fn what_this_host_lacks_is_a_warning_of_check_and_a_no_of_doctor() {
     let text = "[listener.edge]\nbind = [\"192.0.2.77:7000\"]\nupstream = \"app\"\n\
         [upstream.app]\nservers = [\"10.0.0.1:9\", \"[fd00::1]:9\"]\n\
@@ -90,7 +134,7 @@ fn a_wrong_file_is_explained_on_stderr_with_2() {
 
 #[test]
 fn wrong_usage_is_explained_on_stderr_with_2() {
-    for arguments in [&[][..], &["walk"], &["check"], &["run", "--confg", "x"]] {
+    for arguments in [&[][..], &["walk"], &["check", "f", "-c", "f"], &["run", "--confg", "x"]] {
         let (code, stdout, stderr) = portcullis(arguments);
         assert_eq!((code, stdout), (2, String::new()), "{arguments:?}");
         assert!(stderr.contains("Usage: portcullis"), "{stderr}");
@@ -110,11 +154,12 @@ fn help_and_version_are_answers() {
 
 #[test]
 fn a_reader_that_has_had_enough_is_no_failure_and_a_full_disk_is() {
+    let minimal = example("minimal.toml");
     for (arguments, answer) in [
         (&["completions", "bash"][..], 0),
         (&["man"], 0),
         (&["--help"], 0),
-        (&["doctor", "--connections", "100000000000"], 1),
+        (&["doctor", &minimal, "--connections", "100000000000"], 1),
     ] {
         let code = |stdout: Stdio| {
             let mut command = Command::new(env!("CARGO_BIN_EXE_portcullis"));

@@ -143,6 +143,8 @@ pub struct Things {
     pub paused: Vec<String>,
     /// The servers of upstreams whose set the config file does not say.
     pub sets: Vec<FoundSet>,
+    /// The text of a config that came over standard input.
+    pub config_text: Option<String>,
 }
 
 /// A route.

@@ -15,7 +15,7 @@ pub struct Instance {
     #[arg(long, value_name = "PATH", conflicts_with = "config", global = true)]
     pub admin: Option<PathBuf>,
     /// By the config file that it runs
-    #[arg(long, value_name = "FILE", global = true)]
+    #[arg(short, long, value_name = "FILE", global = true)]
     pub config: Option<PathBuf>,
 }
 

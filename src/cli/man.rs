@@ -21,8 +21,8 @@ const EXIT_STATUS: [(&str, &str); 3] = [
     ("0", "Done. Of run: drained, including a drain that reached its deadline."),
     (
         "1",
-        "Failed. Of doctor: what is asked for does not fit, or the host lacks what the config \
-         names. Of run: it could not start, lost a worker, or was forced to end.",
+        "Failed. Of doctor and check --host: what is asked for does not fit, or the host lacks \
+         what the config names. Of run: it could not start, lost a worker, or was forced to end.",
     ),
     (
         "2",
@@ -64,7 +64,8 @@ const ENVIRONMENT: [(&str, &str); 8] = [
 const FILES: [(&str, &str); 4] = [
     (
         "/etc/portcullis/portcullis.toml",
-        "The config file of the packages and of the unit: see portcullis.toml(5).",
+        "The config file where none is named, if it is there: see portcullis.toml(5). The packages \
+         and the unit name it.",
     ),
     ("RUNTIME_DIRECTORY/admin-PID.sock", "The admin socket of the gateway with this pid."),
     ("RUNTIME_DIRECTORY/*.lock", "A lock for each address: an address has one gateway."),
@@ -84,7 +85,7 @@ pub(super) fn page() -> io::Result<Vec<u8>> {
     write!(
         out,
         ".PP\nLogs go to stderr, what a command answers goes to stdout.\nWithout a config file, \
-         127.0.0.1:7000 answers with an echo.\n"
+         and with none in /etc/portcullis, 127.0.0.1:7000 answers with an echo.\n"
     )?;
     for (title, entries) in SECTIONS {
         writeln!(out, ".SH {title}")?;

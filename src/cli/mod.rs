@@ -1,10 +1,12 @@
 //! The command line: flags become a command, and its outcome an exit code.
 
 mod admin;
+mod check;
 mod drain;
 mod instance;
 mod man;
 mod outcome;
+mod place;
 mod servers;
 mod upgrade;
 
@@ -12,19 +14,20 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 
 pub use admin::{AdminCommand, ListenerAction, ServerAction};
 pub use drain::DrainArguments;
 pub use instance::Instance;
+pub use place::ConfigArguments;
 pub use upgrade::UpgradeArguments;
 
-use crate::base::{Clock, version};
-use crate::config::{self, Config, ConfigErrors, LogFormat};
-use crate::doctor::count;
-use crate::tls::Loaded;
-use crate::{doctor, gateway};
+use crate::base::version;
+use crate::config::{self, Config, ConfigErrors, ConfigSource, DEFAULT_FILE, LogFormat, Place};
+use crate::gateway;
+use check::check;
 use outcome::{DONE, FAILED, Outcome, USAGE, warn};
 
 /// The whole command line; `clap::CommandFactory` makes help, completions and a man page of it.
@@ -51,12 +54,14 @@ pub enum Command {
     /// Run the gateway until SIGTERM or SIGINT
     #[command(after_help = "SIGTERM or SIGINT drains, a second one ends at once. The same signal \
         within half a second of the first repeats it: timeout(1) sends two.\n\
+        --set takes the value as the file would, and a word without quotes, as in log.level=debug. \
+        A reload and an upgrade keep it.\n\
         On addresses of a gateway that drains it waits until that one has served its queues, and \
         takes over: clients that come between the two wait and are served.")]
     Run {
-        /// The config file [default: none: 127.0.0.1:7000 answers with an echo]
-        #[arg(long, value_name = "FILE")]
-        config: Option<PathBuf>,
+        /// Where its config comes from.
+        #[command(flatten)]
+        config: ConfigArguments,
         /// A gateway hands over to this process, over standard input
         #[arg(long, hide = true)]
         successor: bool,
@@ -71,19 +76,23 @@ pub enum Command {
         arguments: Vec<OsString>,
     },
     /// Say whether a config file is right, and every line that is not
-    #[command(after_help = "What it names and this host lacks is a warning.")]
+    #[command(after_help = "What it names and this host lacks is a warning, or with --host an \
+        error (exit code 1).\nExample: portcullis check --host /etc/portcullis/portcullis.toml")]
     Check {
-        /// The config file
-        #[arg(long, value_name = "FILE")]
-        config: PathBuf,
+        /// Try what a start on this host would: addresses and ports, files, groups, limits
+        #[arg(long)]
+        host: bool,
+        /// Where its config comes from.
+        #[command(flatten)]
+        config: ConfigArguments,
     },
     /// Say how many connections this host can hold, what binds, and what to change
     #[command(after_help = "Changes nothing. Exits with 1 when what is asked for does not fit,\n\
         or when the host lacks what the config names.")]
     Doctor {
-        /// The config file [default: none: 127.0.0.1:7000 answers with an echo]
-        #[arg(long, value_name = "FILE")]
-        config: Option<PathBuf>,
+        /// Where its config comes from.
+        #[command(flatten)]
+        config: ConfigArguments,
         /// How many connections to hold [default: gateway.max_connections]
         #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
         connections: Option<u64>,
@@ -129,16 +138,20 @@ fn perform(command: Command) -> Outcome {
             // Who waits for it has heard why it did not start.
             Outcome::Logged(gateway::foster(&program, &arguments).unwrap_or(FAILED))
         }
-        Command::Doctor { config, connections, json } => match load(config) {
-            Ok(config) => {
+        Command::Doctor { config, connections, json } => match loaded(config) {
+            Ok((source, config)) => {
+                if source.place == Place::Default {
+                    warn(&format!("portcullis: no config is named: {DEFAULT_FILE} is taken\n"));
+                }
                 let diagnosis = gateway::diagnose(&config, connections);
                 let text = if json { diagnosis.json() } else { diagnosis.to_string() };
                 Outcome::of(text.trim_end().to_owned(), json, diagnosis.starts())
             }
             Err(errors) => Outcome::Config(errors),
         },
-        Command::Check { config: path } => match Config::load(&path) {
-            Ok(config) => check(&path, &config),
+        Command::Check { config, host } => match loaded(config) {
+            Ok((ConfigSource { place: Place::Embedded, .. }, _)) => no_file(),
+            Ok((source, config)) => check(&source.name(), &config, host),
             Err(errors) => Outcome::Config(errors),
         },
         Command::Admin(command) => admin::perform(command),
@@ -153,27 +166,33 @@ fn perform(command: Command) -> Outcome {
 }
 
 /// The gateway, until its end. Where its log is for programs, so is what ends it at once.
-fn run(path: Option<PathBuf>, successor: bool) -> Outcome {
+fn run(arguments: ConfigArguments, successor: bool) -> Outcome {
     let handed = match successor.then(gateway::Handed::receive).transpose() {
         Ok(handed) => handed,
         Err(error) => return Outcome::Failed(error.to_string()),
     };
-    let config = match load(path.clone()) {
-        Ok(config) => config,
-        Err(errors) => {
-            if let Some(handed) = &handed {
-                handed.refuse(USAGE, &errors.to_string());
-            }
-            let format = path.map_or(LogFormat::Text, |path| Config::log_format(&path));
-            if format == LogFormat::Text {
-                return Outcome::Config(errors);
-            }
-            gateway::log_config_errors(format, &errors);
-            return Outcome::Logged(USAGE);
+    let refused = |format: LogFormat, errors: ConfigErrors| {
+        if let Some(handed) = &handed {
+            handed.refuse(USAGE, &errors.to_string());
         }
+        if format == LogFormat::Text {
+            return Outcome::Config(errors);
+        }
+        gateway::log_config_errors(format, &errors);
+        Outcome::Logged(USAGE)
+    };
+    // A successor's standard input is its predecessor, which hands the text over.
+    let input = handed.as_ref().map(|handed| handed.config_text().unwrap_or_default());
+    let source = match arguments.source(input) {
+        Ok(source) => source,
+        Err(errors) => return refused(LogFormat::Text, errors),
+    };
+    let config = match source.load() {
+        Ok(config) => config,
+        Err(errors) => return refused(source.log_format(), errors),
     };
     let format = config.log.format;
-    match gateway::run(config, path.as_deref(), handed) {
+    match gateway::run(config, source, handed) {
         Ok(()) => Outcome::Done,
         Err(error) if format == LogFormat::Text => Outcome::Failed(error.to_string()),
         Err(_) => Outcome::Logged(FAILED),
@@ -196,46 +215,21 @@ fn write_man_pages(directory: Option<&Path>) -> Outcome {
     }
 }
 
-/// The file's config, or the embedded one.
-fn load(path: Option<PathBuf>) -> Result<Config, ConfigErrors> {
-    path.map_or_else(|| Ok(Config::embedded()), |path| Config::load(&path))
+/// The config that the command line means, and where it comes from.
+fn loaded(arguments: ConfigArguments) -> Result<(ConfigSource, Config), ConfigErrors> {
+    let source = arguments.source(None)?;
+    let config = source.load()?;
+    Ok((source, config))
 }
 
-/// What a right file names: what this host lacks is a warning, and so is a file that this user
-/// cannot read. One that is read and wrong is an error.
-fn check(path: &Path, config: &Config) -> Outcome {
-    let place = path.display();
-    for lack in doctor::lacks(config) {
-        warn(&format!("{place}: warning: a start on this host fails: {lack}\n"));
-    }
-    let mut wrong = Vec::new();
-    match Loaded::load(config, Clock::system().calendar()) {
-        Ok(loaded) => {
-            for warning in loaded.warnings {
-                warn(&format!("{place}: warning: {warning}\n"));
-            }
-        }
-        Err(errors) => {
-            let (unreadable, others): (Vec<_>, Vec<_>) =
-                errors.into_iter().partition(|error| error.is_unreadable);
-            for error in unreadable {
-                warn(&format!("{place}: warning: a start on this host fails: {error}\n"));
-            }
-            wrong = others;
-        }
-    }
-    if wrong.is_empty() {
-        return Outcome::Answer(summary(path, config));
-    }
-    let lines: Vec<String> = wrong.iter().map(|error| format!("{place}: {error}")).collect();
-    Outcome::Files(lines.join("\n"))
-}
-
-/// What `check` answers about a right file.
-fn summary(path: &Path, config: &Config) -> String {
-    let listeners = count(config.listeners.len() as u64, "listener");
-    let upstreams = count(config.upstreams.len() as u64, "upstream");
-    format!("{}: ok: {listeners}, {upstreams}", path.display())
+/// There is nothing to check.
+fn no_file() -> Outcome {
+    let words =
+        format!("name a config file, or - for standard input: there is no {DEFAULT_FILE}\n");
+    let mut command = Cli::command();
+    command.build();
+    let check = command.find_subcommand_mut("check").expect("a command");
+    Outcome::Usage(check.error(ErrorKind::MissingRequiredArgument, words))
 }
 
 #[cfg(test)]
@@ -248,15 +242,17 @@ mod tests {
     }
 
     #[test]
-    fn run_needs_no_file_and_check_does() {
-        assert!(Cli::try_parse_from(["portcullis", "run"]).is_ok());
-        assert!(Cli::try_parse_from(["portcullis", "run", "--config", "f"]).is_ok());
-        assert!(Cli::try_parse_from(["portcullis", "check"]).is_err());
-    }
-
-    #[test]
-    fn one_is_not_plural() {
-        let text = summary(Path::new("f.toml"), &Config::embedded());
-        assert_eq!(text, "f.toml: ok: 1 listener, 1 upstream");
+    fn a_file_is_named_in_three_ways_and_once() {
+        for command in ["run", "check", "doctor"] {
+            for file in [&[][..], &["--config", "f"], &["-c", "f"], &["f"], &["-"], &["-c", "-"]] {
+                let line = [&["portcullis", command], file].concat();
+                assert!(Cli::try_parse_from(&line).is_ok(), "{line:?}");
+            }
+            assert!(Cli::try_parse_from(["portcullis", command, "f", "-c", "f"]).is_err());
+        }
+        for command in [&["status"][..], &["reload"], &["drain"], &["servers", "app"]] {
+            let line = [&["portcullis"], command, &["-c", "f"]].concat();
+            assert!(Cli::try_parse_from(&line).is_ok(), "{line:?}");
+        }
     }
 }

@@ -28,6 +28,8 @@ pub(super) enum Outcome {
     Config(ConfigErrors),
     /// Files that the config names are wrong.
     Files(String),
+    /// This host lacks what a start takes.
+    Lacking(String),
     /// The gateway finds the command line wrong.
     Wrong(String),
     Failed(String),
@@ -65,6 +67,7 @@ impl Outcome {
             Outcome::Usage(error) => answered(error.print(), DONE),
             Outcome::Config(errors) => complain(&format!("{errors}\n"), USAGE),
             Outcome::Files(lines) => complain(&format!("{lines}\n"), USAGE),
+            Outcome::Lacking(lines) => complain(&format!("{lines}\n"), FAILED),
             Outcome::Wrong(words) => complain(&format!("portcullis: {words}\n"), USAGE),
             Outcome::Logged(code) => ExitCode::from(code),
             Outcome::Failed(reason) => complain(&format!("portcullis: {reason}\n"), FAILED),

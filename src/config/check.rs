@@ -2,7 +2,7 @@
 
 use crate::config::admin::ADMIN;
 use crate::config::error::ConfigError;
-use crate::config::file::Section;
+use crate::config::file::{Part, Section, Value};
 use crate::config::gateway::GATEWAY;
 use crate::config::key::{Key, SectionKeys};
 use crate::config::keys::keys_by_hand;
@@ -48,6 +48,14 @@ pub(super) const ROOT: SectionKeys =
     SectionKeys { section: "", about: "", keys: &[OF_ROOT], later: &[] };
 
 const OF_ROOT: &[Key] = keys_by_hand! {
+    /// Files that are read as parts of this one: a path is relative to the file that has it, and
+    /// its last part may have * and ?, which takes files in the order of their names and may take
+    /// none. A section stands in one file; a [listener.NAME] or an [upstream.NAME] may stand in
+    /// any. An included file includes none. The key stands above the first section.
+    ///
+    /// Write it when different people or programs look after different listeners.
+    "include" as ["conf.d/*.toml"], Live, "a list of files";
+
     /// What concerns the process as a whole.
     "gateway" = {}, Live, "a section";
     /// The sizes of each worker's ring.
@@ -68,9 +76,23 @@ const OF_ROOT: &[Key] = keys_by_hand! {
     "access_log" = {}, Live, "a section";
 };
 
+/// `include` in a file that is included, or on the command line.
+fn include_elsewhere(value: &Value<'_>) -> Option<ConfigError> {
+    match value.part() {
+        _ if value.name != "include" => None,
+        Part::Whole | Part::First => None,
+        Part::Included => Some(value.error(
+            "stands in a file that is included, and such a file includes none",
+            "name those files in the first one",
+        )),
+        Part::Setting => Some(value.error("is read from the file alone", "write it there")),
+    }
+}
+
 /// The config that the sections make; worthless when it adds a problem.
 pub(super) fn config(root: &Section<'_>, problems: &mut Vec<ConfigError>) -> Config {
     root.check_keys(problems);
+    problems.extend(root.values().iter().filter_map(include_elsewhere));
     let gateway = gateway::gateway(&root.section(&GATEWAY, problems), problems);
     let ring = ring::ring(&root.section(&RING, problems), problems);
     let resolver = Resolver::read(&root.section(&RESOLVER, problems), problems);
@@ -94,5 +116,6 @@ pub(super) fn config(root: &Section<'_>, problems: &mut Vec<ConfigError>) -> Con
         log,
         access_log,
         file_sha256: None,
+        files: Vec::new(),
     }
 }

@@ -50,13 +50,14 @@ impl std::error::Error for ConfigError {}
 pub struct ConfigErrors(Vec<ConfigError>);
 
 impl ConfigErrors {
-    /// Puts `errors` into the order of their lines.
+    /// Puts `errors` into the order of these files and their lines.
     ///
     /// # Panics
     /// When there are none: a config without errors is a config.
-    pub(super) fn new(mut errors: Vec<ConfigError>) -> ConfigErrors {
+    pub(super) fn new(mut errors: Vec<ConfigError>, files: &[String]) -> ConfigErrors {
         assert!(!errors.is_empty(), "a config was refused without an error");
-        errors.sort_by_key(|error| error.line);
+        let nth = |file: &String| files.iter().position(|one| one == file);
+        errors.sort_by_key(|error| (nth(&error.file).unwrap_or(files.len()), error.line));
         ConfigErrors(errors)
     }
 

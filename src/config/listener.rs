@@ -347,6 +347,6 @@ fn conflict(
         return Some(element.error(rule, "bind a wildcard address instead of single ones"));
     }
     let key = format!("listener.{name}");
-    let (rule, remedy) = taken.take(address, &key, element.line()).err()?;
+    let (rule, remedy) = taken.take(address, &key, element.spot()).err()?;
     Some(element.error(rule, remedy))
 }

@@ -16,7 +16,8 @@ Durations are written \"30s\", \"5m\", \"1h\", \"1500ms\"; sizes \"16KiB\", \"1M
 where a key says so. ${VAR} in quotes is replaced from the environment, and \"${VAR}\" by
 itself is a number or a truth value where the key is one; $${ stands for the two characters
 ${. Errors never show what the environment says. A key that is not here is an error.
-`portcullis check --config F` says what is wrong with a file.
+`portcullis check F` says what is wrong with a file, and `--set KEY=VALUE` of a command line
+puts a key over the file's.
 
 The last line on a key says what its values are, and what `portcullis reload` makes of a
 change of it while the gateway runs. \"live\": it holds at once; \"new connections\": open
@@ -26,6 +27,11 @@ refuses the change without --allow-partial.";
 /// The text of config/portcullis.toml: every key with its manual, set to its default.
 pub fn documented() -> String {
     let mut out = paragraphs(HEAD).map(|part| comment(&part)).collect::<Vec<_>>().join("#\n");
+    for key in of_the_top() {
+        let example = key.example.expect("it has no default");
+        out +=
+            &format!("\n{}{}#{} = {example}\n", comment(key.text), comment(&facts(key)), key.name);
+    }
     for section in documented_sections() {
         // One that is there makes a difference, whatever is in it.
         let mark = if OPTIONAL.contains(&section.section) { "#" } else { "" };
@@ -55,6 +61,11 @@ pub fn documented() -> String {
 /// Sections that the documented file shows and does not have.
 const OPTIONAL: [&str; 4] =
     ["listener.NAME.per_source", "listener.NAME.tls", "upstream.NAME.check", "upstream.NAME.tls"];
+
+/// Keys that stand above the first section.
+fn of_the_top() -> impl Iterator<Item = &'static Key> {
+    SECTIONS[0].keys().filter(|key| key.default.is_none())
+}
 
 /// Sections that stand in a file under a header of their own.
 fn documented_sections() -> impl Iterator<Item = &'static SectionKeys> {
@@ -107,24 +118,29 @@ pub fn man_page() -> String {
         out += if index > 0 { ".PP\n" } else { "" };
         out += &line(&paragraph);
     }
+    out += ".SH ABOVE THE SECTIONS\n";
+    out += &of_the_top().map(entry).collect::<String>();
     for section in SECTIONS.into_iter().filter(|section| !section.section.is_empty()) {
         out += &format!(".SH [{}]\n", section.section.to_uppercase());
         out += &paragraphs(section.about).map(|about| line(&about)).collect::<String>();
-        for key in section.keys() {
-            let default = key.default.map(|default| format!(" = {default}")).unwrap_or_default();
-            out += &format!(".TP\n\\fB{}\\fR{}\n", escaped(key.name), escaped(&default));
-            for (index, paragraph) in paragraphs(key.text).enumerate() {
-                out += if index > 0 { "\n" } else { "" };
-                out += &line(&paragraph);
-            }
-            out += &format!(".br\n{}", line(&facts(key)));
-        }
+        out += &section.keys().map(entry).collect::<String>();
     }
     out += ".SH CLASSES\n";
     out += &Class::ALL
         .map(|class| format!(".TP\n{}\n{}", class.words(), line(class.meaning())))
         .concat();
     out.trim_end().to_owned()
+}
+
+/// A key of the page.
+fn entry(key: &Key) -> String {
+    let default = key.default.map(|default| format!(" = {default}")).unwrap_or_default();
+    let mut out = format!(".TP\n\\fB{}\\fR{}\n", escaped(key.name), escaped(&default));
+    for (index, paragraph) in paragraphs(key.text).enumerate() {
+        out += if index > 0 { "\n" } else { "" };
+        out += &line(&paragraph);
+    }
+    out + &format!(".br\n{}", line(&facts(key)))
 }
 
 /// A line of text, which roff fills.

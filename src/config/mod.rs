@@ -28,19 +28,18 @@ mod ring;
 mod server_check;
 mod server_set;
 mod sniffing;
+mod source;
 mod status;
 mod syntax;
 mod taken;
 mod text;
+mod texts;
 mod tls;
 mod upstream;
 mod written;
 
-use std::io::Read;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-
-use sha2::{Digest, Sha256};
 
 pub use access::Access;
 pub use admin::Admin;
@@ -65,6 +64,7 @@ pub use ring::RingConfig;
 pub use server_check::{ANSWER_MAX_BYTES, Check, CheckKind};
 pub use server_set::{Named, ServerSet};
 pub use sniffing::{NamedRoute, Sniffing};
+pub use source::{ConfigSource, DEFAULT_FILE, Place};
 pub use status::Status;
 pub use tls::{
     CertificatePair, ClientCertificate, ListenerTls, ServerCa, TlsVersion, UnknownName, UpstreamTls,
@@ -95,8 +95,11 @@ pub struct Config {
     pub log: Log,
     /// Where a line goes for every connection.
     pub access_log: AccessLog,
-    /// SHA-256 of the file that was loaded, in hexadecimal; `None`: there was none.
+    /// SHA-256 of the files that were read, one behind the other, in hexadecimal; `None`: there was
+    /// none.
     pub file_sha256: Option<String>,
+    /// These files, as errors call them.
+    pub files: Vec<String>,
 }
 
 /// A value that the gateway works out by itself unless somebody fixed it.
@@ -361,6 +364,7 @@ impl Config {
             log: Log::default(),
             access_log: AccessLog::default(),
             file_sha256: None,
+            files: Vec::new(),
         }
     }
 
@@ -374,40 +378,14 @@ impl Config {
         self.listeners.iter().find(|one| one.name == name)
     }
 
-    /// Reads and checks the file at `path`, with the process's environment.
+    /// Reads and checks the file at `path` and those that it includes, with the process's
+    /// environment.
     ///
     /// # Errors
-    /// Everything that is wrong with the file, in the order of its lines.
+    /// Everything that is wrong, in the order of files and their lines.
     pub fn load(path: &Path) -> Result<Config, ConfigErrors> {
-        let file_name = path.display().to_string();
-        let unreadable = |rule: String, remedy: &str| {
-            ConfigErrors::from(ConfigError {
-                file: file_name.clone(),
-                line: None,
-                key: None,
-                value: None,
-                rule,
-                remedy: remedy.to_owned(),
-                excerpt: None,
-            })
-        };
-        let mut bytes = Vec::new();
-        std::fs::File::open(path)
-            .and_then(|file| file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes))
-            .map_err(|error| {
-                let rule = format!("cannot be read: {error}");
-                unreadable(rule, "name a file that this user can read")
-            })?;
-        if bytes.len() as u64 > MAX_FILE_BYTES {
-            let rule = format!("is larger than {MAX_FILE_BYTES} bytes");
-            return Err(unreadable(rule, "name a config file"));
-        }
-        let text = String::from_utf8(bytes)
-            .map_err(|error| unreadable(error.to_string(), "save the file as UTF-8"))?;
-        let config = Config::parse(&text, &file_name, &|name| std::env::var(name).ok())?;
-        let digest = Sha256::digest(&text);
-        let hexadecimal = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-        Ok(Config { file_sha256: Some(hexadecimal), ..config })
+        let place = Place::File(path.to_owned());
+        ConfigSource { place, settings: Vec::new() }.load()
     }
 
     /// Whether a connection to `server` comes to the socket that is bound to `bound`.
@@ -415,19 +393,9 @@ impl Config {
         address::reaches(server, bound)
     }
 
-    /// The log's format that the file at `path` asks for, whatever else is wrong with it.
-    pub fn log_format(path: &Path) -> LogFormat {
-        let mut text = String::new();
-        let read = std::fs::File::open(path)
-            .and_then(|file| file.take(MAX_FILE_BYTES).read_to_string(&mut text));
-        match read.ok().and_then(|_| file::word(&text, "log", "format")).as_deref() {
-            Some("json") => LogFormat::Json,
-            _ => LogFormat::Text,
-        }
-    }
-
-    /// Checks `text`, and reads the files of networks that it names. `file_name` is what errors
-    /// call it, `env` what `${VAR}` stands for.
+    /// Checks `text`, and reads the files that it includes and those of networks that it names.
+    /// `file_name` is what errors call it, and the place from which it includes; `env` is what
+    /// `${VAR}` stands for.
     ///
     /// # Errors
     /// Everything that is wrong with the text, in the order of its lines.
@@ -436,13 +404,21 @@ impl Config {
         file_name: &str,
         env: &dyn Fn(&str) -> Option<String>,
     ) -> Result<Config, ConfigErrors> {
-        let source = file::Source::new(text, file_name);
-        let mut problems = Vec::new();
-        let config = file::read(&source, &check::ROOT, env, &mut problems)
-            .map(|root| check::config(&root, &mut problems));
-        match config {
-            Some(config) if problems.is_empty() => Ok(config),
-            _ => Err(ConfigErrors::new(problems)),
-        }
+        Config::parse_with(text, file_name, &[], env)
+    }
+
+    /// The same with keys that are set over the text, each as `KEY=VALUE`.
+    ///
+    /// # Errors
+    /// As [`Config::parse`].
+    pub fn parse_with(
+        text: &str,
+        file_name: &str,
+        settings: &[String],
+        env: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<Config, ConfigErrors> {
+        let path = Some(Path::new(file_name));
+        let texts = source::Texts { text, name: file_name, path };
+        texts.checked(settings, env).map(|read| read.config)
     }
 }

@@ -1,5 +1,7 @@
 //! Reads the contents of a section: keys, sections within it, typed values, lists.
 
+use std::collections::HashMap;
+
 use crate::config::error::{ConfigError, LATER_RULE};
 use crate::config::file::{Section, Value};
 use crate::config::form::Form;
@@ -20,6 +22,7 @@ impl<'a> Section<'a> {
         let later = self.keys().later;
         let known: Vec<&str> = self.keys().known().collect();
         for value in self.values() {
+            problems.extend(value.parts_set());
             let name = value.name.as_str();
             if later.contains(&name) {
                 problems.push(value.error(LATER_RULE, "remove it"));
@@ -60,23 +63,30 @@ impl<'a> Section<'a> {
         problems: &mut Vec<ConfigError>,
     ) -> Vec<(String, Section<'a>)> {
         let remedy = format!("write [{}] with a name of your choice above it", keys.section);
-        let Some(value) = self.get(name) else { return Vec::new() };
-        let Some(all) = value.section(keys) else {
-            problems.push(value.error("must be sections with names", &remedy));
-            return Vec::new();
-        };
         let mut sections = Vec::new();
-        for child in all.values() {
-            if !is_name(&child.name) {
-                let error = child.error(NAME_RULE, "choose a name of these characters");
-                problems.push(error);
-            }
-            match child.section(keys) {
-                Some(section) => {
-                    section.check_keys(problems);
-                    sections.push((child.name.clone(), section));
+        let mut once: HashMap<String, String> = HashMap::new();
+        // Several files may have some.
+        for value in self.values().iter().filter(|value| value.name == name) {
+            let Some(all) = value.section(keys) else {
+                problems.push(value.error("must be sections with names", &remedy));
+                continue;
+            };
+            for child in all.values() {
+                if let Some(earlier) = once.get(&child.name) {
+                    problems.push(child.again(earlier));
+                    continue;
                 }
-                None => problems.push(child.error("must be a section with a name", &remedy)),
+                once.insert(child.name.clone(), child.spot());
+                if !is_name(&child.name) {
+                    problems.push(child.error(NAME_RULE, "choose a name of these characters"));
+                }
+                match child.section(keys) {
+                    Some(section) => {
+                        section.check_keys(problems);
+                        sections.push((child.name.clone(), section));
+                    }
+                    None => problems.push(child.error("must be a section with a name", &remedy)),
+                }
             }
         }
         sections

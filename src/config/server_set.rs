@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
+use std::slice;
 
 use crate::base::limits::{CONNECTIONS_MAX, NAMED_MAX, WEIGHT_MAX};
 use crate::config::address::{self, ServerAt};
@@ -175,24 +176,25 @@ impl ServerSet {
     pub fn parse(text: &str, file_name: &str) -> Result<(ServerSet, Option<u64>), ConfigErrors> {
         let source = Source::new(text, file_name);
         let mut problems = Vec::new();
-        let read = file::read(&source, &OF_FILE, &|_| None, &mut problems).map(|root| {
-            root.check_keys(&mut problems);
-            let remedy = "write the number that `portcullis servers UPSTREAM` shows";
-            let revisions = Number(0..=i64::MAX as u64);
-            let revision = root.value("revision", &revisions, remedy, &mut problems);
-            if root.get("servers").is_none() {
-                problems.push(root.error("there are no servers", SERVERS_RULE.remedy));
-            }
-            let set = server_set(&root, &mut |_| {}, &mut problems);
-            if set.servers.len() > NAMED_MAX {
-                let rule = format!("has more than {NAMED_MAX} servers");
-                problems.push(root.error(rule, "remove servers"));
-            }
-            (set, revision)
-        });
+        let read =
+            file::read(slice::from_ref(&source), &OF_FILE, &|_| None, &mut problems).map(|root| {
+                root.check_keys(&mut problems);
+                let remedy = "write the number that `portcullis servers UPSTREAM` shows";
+                let revisions = Number(0..=i64::MAX as u64);
+                let revision = root.value("revision", &revisions, remedy, &mut problems);
+                if root.get("servers").is_none() {
+                    problems.push(root.error("there are no servers", SERVERS_RULE.remedy));
+                }
+                let set = server_set(&root, &mut |_| {}, &mut problems);
+                if set.servers.len() > NAMED_MAX {
+                    let rule = format!("has more than {NAMED_MAX} servers");
+                    problems.push(root.error(rule, "remove servers"));
+                }
+                (set, revision)
+            });
         match read {
             Some(read) if problems.is_empty() => Ok(read),
-            _ => Err(ConfigErrors::new(problems)),
+            _ => Err(ConfigErrors::new(problems, &[])),
         }
     }
 
@@ -229,8 +231,8 @@ pub(super) fn server_set<'a>(
     let mut set = ServerSet::default();
     for element in &section.filled_list(problems, "servers", SERVERS_RULE) {
         let Some((name, terms, at)) = server(element, places, problems) else { continue };
-        if let Some(line) = names.insert(name.clone(), element.line()) {
-            let rule = format!("a server of this upstream has this name already, on line {line}");
+        if let Some(spot) = names.insert(name.clone(), element.spot()) {
+            let rule = format!("a server of this upstream has this name already, on {spot}");
             problems.push(element.error(rule, "remove it, or give it a name of its own"));
         }
         set.add(name, at, terms);

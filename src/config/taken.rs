@@ -1,4 +1,4 @@
-//! Addresses that a file has bound so far, and by which key and line.
+//! Addresses that a file has bound so far, and by which key and where.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -17,7 +17,7 @@ pub(super) struct Taken {
 #[derive(Clone, Debug)]
 struct Holder {
     key: String,
-    line: usize,
+    spot: String,
 }
 
 impl Taken {
@@ -34,26 +34,26 @@ impl Taken {
         &mut self,
         address: SocketAddr,
         key: &str,
-        line: usize,
+        spot: String,
     ) -> Result<(), (String, &'static str)> {
         if address.port() == 0 {
             return Ok(());
         }
-        if let Some(Holder { key, line }) = self.by_address.get(&address) {
-            return Err((format!("{key} binds it already, on line {line}"), "write it once"));
+        if let Some(Holder { key, spot }) = self.by_address.get(&address) {
+            return Err((format!("{key} binds it already, on {spot}"), "write it once"));
         }
-        if let Some(Holder { key, line }) = self.by_address.get(&wildcard_of(address)) {
-            let rule = format!("{key} binds every address with this port, on line {line}");
+        if let Some(Holder { key, spot }) = self.by_address.get(&wildcard_of(address)) {
+            let rule = format!("{key} binds every address with this port, on {spot}");
             return Err((rule, OVERLAP_REMEDY));
         }
         let port = (address.port(), address.is_ipv4());
-        if let Some(Holder { key, line }) = self.first_of_port.get(&port)
+        if let Some(Holder { key, spot }) = self.first_of_port.get(&port)
             && address.ip().is_unspecified()
         {
-            let rule = format!("covers what {key} binds on line {line}");
+            let rule = format!("covers what {key} binds on {spot}");
             return Err((rule, OVERLAP_REMEDY));
         }
-        let holder = Holder { key: key.to_owned(), line };
+        let holder = Holder { key: key.to_owned(), spot };
         self.by_address.insert(address, holder.clone());
         self.first_of_port.entry(port).or_insert(holder);
         Ok(())

@@ -25,6 +25,7 @@ impl Config {
             log,
             access_log,
             file_sha256: _,
+            files: _,
         } = self;
         let mut sections = vec![
             Written::new("gateway").with(|out| gateway.write(out)),

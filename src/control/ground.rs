@@ -7,15 +7,15 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::config::{Config, ConfigErrors};
+use crate::config::{Config, ConfigErrors, ConfigSource};
 use crate::ring::PassiveSocket;
 use crate::topology::GateSpec;
 
 /// The file and the sockets of a gateway. A change goes through [`Ground::prepare`], then
 /// [`Ground::commit`] or [`Ground::abandon`]; one at a time.
 pub trait Ground: fmt::Debug + Send {
-    /// The absolute path of the config file; `None`: the gateway runs without one.
-    fn path(&self) -> Option<PathBuf>;
+    /// Where the config came from, with the absolute path of its file.
+    fn source(&self) -> ConfigSource;
 
     /// What errors and answers call the config file.
     fn file(&self) -> String;
@@ -104,6 +104,8 @@ pub struct Passive {
 pub enum Unread {
     /// The gateway runs without a file.
     NoFile,
+    /// It came over standard input.
+    Input,
     /// What is wrong with it.
     Wrong(ConfigErrors),
 }
@@ -114,6 +116,11 @@ impl fmt::Display for Unread {
             Unread::NoFile => write!(
                 out,
                 "this gateway runs without a config file; start it with run --config FILE"
+            ),
+            Unread::Input => write!(
+                out,
+                "the config came over standard input, which has nothing more to read; `portcullis \
+                 upgrade --successor-config FILE` goes over to a file, and disconnects nobody"
             ),
             Unread::Wrong(errors) => write!(out, "{errors}"),
         }

@@ -76,6 +76,11 @@ impl Check {
         Check { remedies, ..Check::new(&key, value, Verdict::Warning, says) }
     }
 
+    /// A start copes with it.
+    pub(super) fn of_note(note: &Lack) -> Check {
+        Check { verdict: Verdict::Note, ..Check::of_lack(note) }
+    }
+
     /// A certificate that expires ends the service of its listener's clients, not the gateway.
     pub(super) fn of_certificate(certificate: &Certificate) -> Check {
         let Certificate { key, title, left_seconds } = certificate;

@@ -93,6 +93,12 @@ impl Diagnosis {
         self
     }
 
+    /// The same with what a start copes with, and says.
+    pub fn noting(mut self, notes: &[Lack]) -> Diagnosis {
+        self.checks.extend(notes.iter().map(Check::of_note));
+        self
+    }
+
     /// The same with the days of certificates.
     pub fn certified(mut self, certificates: &[Certificate]) -> Diagnosis {
         self.checks.extend(certificates.iter().map(Check::of_certificate));

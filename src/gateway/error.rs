@@ -9,7 +9,7 @@ use crate::access_log::AccessLogError;
 use crate::control::{AdminError, StatusError};
 use crate::doctor::{Lack, count};
 use crate::host::directory::DirectoryError;
-use crate::host::holders::{Holder, Use};
+use crate::host::holders::{Holder, TIME_WAIT, Use};
 use crate::listener::BindError;
 use crate::ring::{ProbeError, RingError};
 use crate::tls::LoadError;
@@ -227,10 +227,10 @@ fn busy(out: &mut fmt::Formatter<'_>, address: SocketAddr, by: Option<&Use>) -> 
             "a socket that neither listens nor is connected has the port; stop its program, or \
              bind another port"
         ),
-        Some(Use { peer, state: "TIME-WAIT", .. }) => write!(
+        Some(Use { peer, state: TIME_WAIT, .. }) => write!(
             out,
-            "a connection to {peer} that has ended keeps the port (TIME-WAIT), for 60 seconds at \
-             most; start again then, and reserve the port against outgoing connections: \
+            "a connection to {peer} that has ended keeps the port (TIME-WAIT), and did for longer \
+             than the kernel says; start again, and reserve the port against outgoing connections: \
              sysctl -w net.ipv4.ip_local_reserved_ports={port}"
         ),
         Some(Use { peer, state, holder }) => {

@@ -5,11 +5,10 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::GatewayError;
+use super::trial::{Trial, tried};
 use crate::base::Clock;
 use crate::config::{Auto, Config, Io};
-use crate::doctor::{
-    Certificate, Diagnosis, Lack, Shape, Verdict, lacks, lacks_beside_binds, thousands,
-};
+use crate::doctor::{Certificate, Diagnosis, Lack, Shape, Verdict, lacks_beside_binds, thousands};
 use crate::host::facts::{Facts, Given, Kernel};
 use crate::host::kernel_files::KernelFiles;
 use crate::host::limits;
@@ -36,17 +35,35 @@ pub(super) struct Host {
 /// What this process on this host can hold with `config`: as many as `connections`, or as the
 /// config says. And what the host lacks for it. Changes nothing.
 pub fn diagnose(config: &Config, connections: Option<u64>) -> Diagnosis {
-    let (files, memlock_bytes) = (limits::files(), limits::locked_memory());
-    let kernel = kernel(config.gateway.io)
-        .unwrap_or_else(|error| Kernel { refused: Some(error.to_string()), ..Kernel::default() });
-    let given =
-        Given { files, memlock_bytes, locked_elsewhere_bytes: 0, leaving_connections: 0, kernel };
-    let diagnosis = diagnosis(config, connections, given).lacking(lacks(config));
+    let Trial { lacks, notes } = tried(config);
+    let diagnosis =
+        diagnosis(config, connections, given(config.gateway.io)).lacking(lacks).noting(&notes);
     let now = Clock::system().calendar();
     match Loaded::load(config, now) {
         Ok(loaded) => diagnosis.certified(&certificates(&loaded, now)),
         Err(errors) => diagnosis.lacking(errors.into_iter().map(lack).collect()),
     }
+}
+
+/// Why a start with this config would be refused for what this host can hold.
+pub fn refused(config: &Config) -> Option<String> {
+    let given = given(config.gateway.io);
+    if let Some(refused) = given.kernel.refused.clone() {
+        return Some(refused);
+    }
+    let diagnosis = diagnosis(config, None, given);
+    (!diagnosis.holds()).then(|| {
+        let (asked, because) = (diagnosis.asked, diagnosis.refusal());
+        GatewayError::DoesNotFit { asked, because }.to_string()
+    })
+}
+
+/// What this process may have, as it is.
+fn given(io: Io) -> Given {
+    let (files, memlock_bytes) = (limits::files(), limits::locked_memory());
+    let kernel = kernel(io)
+        .unwrap_or_else(|error| Kernel { refused: Some(error.to_string()), ..Kernel::default() });
+    Given { files, memlock_bytes, locked_elsewhere_bytes: 0, leaving_connections: 0, kernel }
 }
 
 /// Certificates with their days.

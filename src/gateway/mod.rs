@@ -15,10 +15,11 @@ mod sources;
 mod successor;
 #[cfg(test)]
 mod tests;
+mod trial;
 mod wait;
 
 use std::panic::AssertUnwindSafe;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -28,16 +29,17 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 pub use crate::control::{FOSTER, foster};
 pub use error::{ClaimError, GatewayError, ListenError};
-pub use host::diagnose;
+pub use host::{diagnose, refused};
 pub use inherit::InheritError;
 pub use lock::LockError;
 pub use successor::Handed;
+pub use trial::{Trial, tried};
 
 use crate::access_log::{AccessLogs, LAST_LINES, Writing};
 use crate::api::handover::ToPredecessor;
 use crate::base::{Clock, GateId, IdMap, version};
 use crate::budget::{Budget, WakeWorker};
-use crate::config::{AtLimit, Config, ConfigErrors, Log, LogFormat};
+use crate::config::{AtLimit, Config, ConfigErrors, ConfigSource, Log, LogFormat, Place};
 use crate::conn::Reason;
 use crate::control::log::LogSettings;
 use crate::control::{
@@ -66,14 +68,14 @@ use inherit::Inherited;
 use predecessors::Predecessors;
 use reload::Grounds;
 
-/// Runs until a stop is asked for and everything has ended. `path` is the config's, for the log.
+/// Runs until a stop is asked for and everything has ended. `source` is where the config came from.
 /// Where the log is JSON an error is logged, too, as its last line. A predecessor may hand over.
 ///
 /// # Errors
 /// When the gateway could not start, or broke.
 pub fn run(
     config: Config,
-    path: Option<&Path>,
+    source: ConfigSource,
     handed: Option<Handed>,
 ) -> Result<(), GatewayError> {
     crate::host::signals::hold_requests();
@@ -83,10 +85,10 @@ pub fn run(
     let trial = std::thread::Builder::new().spawn(|| {}).map_err(GatewayError::Thread)?;
     trial.join().map_err(|_| GatewayError::WorkerLost)?;
     let log = crate::control::log::start(&config.log);
-    announce(&config, path);
+    announce(&config, &source);
     let channel = handed.as_ref().map(Handed::channel);
     let started = inherited.and_then(|inherited| {
-        Gateway::start(&config, path, (inherited, handed), log.settings.clone())
+        Gateway::start(&config, source, (inherited, handed), log.settings.clone())
     });
     if let (Err(error), Some(channel)) = (&started, channel) {
         // One that is gone needs no words.
@@ -111,13 +113,17 @@ pub fn log_config_errors(format: LogFormat, errors: &ConfigErrors) {
 }
 
 /// The log's first line: what starts, as whom, from which file.
-fn announce(config: &Config, path: Option<&Path>) {
-    let path = path.map_or_else(|| "embedded".into(), |path| path.display().to_string());
+fn announce(config: &Config, source: &ConfigSource) {
+    let ConfigSource { place, settings } = source;
+    let files = config.files.get(1..).filter(|included| !included.is_empty());
     tracing::info!(
         version = %version::VERSION,
         commit = version::COMMIT.map(display),
         pid = std::process::id(),
-        config = %path,
+        config = %source.name(),
+        by_default = (*place == Place::Default).then_some(true),
+        included = files.map(|included| included.join(", ")),
+        set = (!settings.is_empty()).then(|| settings.join(", ")),
         config_sha256 = config.file_sha256.as_deref().map(display),
         "starting"
     );
@@ -175,7 +181,7 @@ struct WorkerParts {
 impl Gateway {
     fn start(
         config: &Config,
-        path: Option<&Path>,
+        source: ConfigSource,
         (inherited, mut handed): (Inherited, Option<Handed>),
         log: LogSettings,
     ) -> Result<Gateway, GatewayError> {
@@ -215,7 +221,7 @@ impl Gateway {
         crate::host::signals::hold_ends();
         let parts =
             Ready { host, loaded, held, clock, log, writing, runtime, events, searching, handed };
-        let gateway = Gateway::start_workers(config, path, parts)?;
+        let gateway = Gateway::start_workers(config, source, parts)?;
         takeover.finish(gateway.ground.held());
         Ok(Gateway { endpoints, ..gateway })
     }
@@ -223,7 +229,7 @@ impl Gateway {
     /// Starts every worker, and lets all accept once each has its ring and nothing else can fail.
     fn start_workers(
         config: &Config,
-        path: Option<&Path>,
+        source: ConfigSource,
         ready: Ready,
     ) -> Result<Gateway, GatewayError> {
         let Ready { host, loaded, held, clock, log, writing, runtime, events, searching, handed } =
@@ -277,7 +283,7 @@ impl Gateway {
         let with_upstream = topology.joins_servers();
         let view = View::new(topology, config.clone(), sockets, all_counters);
         let present = Present::new(view, sets, register);
-        let ground = Grounds::new(path.map(absolute), host, clock.clone(), held);
+        let ground = Grounds::new(source.absolute(), host, clock.clone(), held);
         let sources = Arc::new(Sources {
             log: Some(log),
             access_log: AccessLogs::new(writing),
@@ -344,11 +350,6 @@ fn open_endpoints(config: &Config, directory: &Path) -> Result<Endpoints, Gatewa
         admin: AdminEndpoint::open(&config.admin, directory).map_err(GatewayError::Admin)?,
         status: StatusEndpoint::open(&config.status).map_err(GatewayError::Status)?,
     })
-}
-
-/// A command that names the file may come from another directory.
-fn absolute(path: &Path) -> PathBuf {
-    std::path::absolute(path).unwrap_or(path.to_owned())
 }
 
 fn wake_worker(handle: &WorkerHandle) -> WakeWorker {

@@ -2,11 +2,14 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
+use std::time::Duration;
 
 use super::ListenError;
 use super::lock::{Lock, LockError};
 use super::wait::{BETWEEN_CHECKS, Wait};
-use crate::host::holders::{Holder, Listening, holder_of, is_ending, is_living, use_of};
+use crate::host::holders::{
+    Holder, Listening, TIME_WAIT, Use, holder_of, is_ending, is_living, use_of,
+};
 use crate::listener::BindError;
 
 /// Consecutive checks that must find a living holder of a lock before that is an error: a process
@@ -51,6 +54,12 @@ fn outlives_a_check(pid: i32) -> bool {
     is_living(pid)
 }
 
+/// How long a connection that has ended is waited for: it keeps its port for 60 seconds
+/// (TCP_TIMEWAIT_LEN), and the kernel's timer may be an eighth late.
+pub(super) const TIME_WAIT_LONGEST: Duration = Duration::from_secs(75);
+/// Between two looks at all connections.
+const TIME_WAIT_EVERY: Duration = Duration::from_millis(500);
+
 /// Sockets of other processes that listen on an address of ours.
 pub(super) struct Others<'a> {
     /// By its name in the config.
@@ -60,11 +69,13 @@ pub(super) struct Others<'a> {
     /// Inodes of listeners that no process has open.
     dead: Vec<u64>,
     empty_checks: u32,
+    waits_for_ended: bool,
 }
 
 impl Others<'_> {
     pub(super) fn new(listener: &str, address: SocketAddr) -> Others<'_> {
-        Others { listener, address, wait: Wait::new(), dead: Vec::new(), empty_checks: 0 }
+        let (wait, dead) = (Wait::new(), Vec::new());
+        Others { listener, address, wait, dead, empty_checks: 0, waits_for_ended: false }
     }
 
     /// Judges the sockets found, and sleeps until the next check if their processes are dead.
@@ -91,13 +102,42 @@ impl Others<'_> {
             Holder::Nobody => {}
         }
         self.empty_checks = if found.is_empty() { self.empty_checks + 1 } else { 0 };
-        if refused.is_some() && self.empty_checks == EMPTY_CHECKS {
-            return Err(ListenError::Busy { address, by: use_of(address).map(Box::new) });
+        if refused.is_some() && self.empty_checks >= EMPTY_CHECKS {
+            return self.wait_for_ended(use_of(address));
         }
         if self.wait.goes_on() {
             return Ok(());
         }
         Err(ListenError::Haunted { address, listeners: found.len() })
+    }
+
+    /// A connection that has ended goes by itself, and is waited for; another use is an error.
+    fn wait_for_ended(&mut self, by: Option<Use>) -> Result<(), ListenError> {
+        let address = self.address;
+        match by {
+            Some(Use { peer, state: TIME_WAIT, .. }) if self.wait.so_far() < TIME_WAIT_LONGEST => {
+                if !self.waits_for_ended {
+                    let at_most_seconds = TIME_WAIT_LONGEST.as_secs();
+                    tracing::warn!(
+                        listener = %self.listener,
+                        %address,
+                        %peer,
+                        at_most_seconds,
+                        "a connection that has ended keeps the port (TIME-WAIT); waiting for its \
+                         end"
+                    );
+                    self.waits_for_ended = true;
+                }
+                std::thread::sleep(TIME_WAIT_EVERY);
+                Ok(())
+            }
+            // It went since the bind.
+            None if self.waits_for_ended && self.wait.so_far() < TIME_WAIT_LONGEST => {
+                std::thread::sleep(BETWEEN_CHECKS);
+                Ok(())
+            }
+            by => Err(ListenError::Busy { address, by: by.map(Box::new) }),
+        }
     }
 
     /// The holder of these sockets. A first sign that they have none is logged at once: to be sure

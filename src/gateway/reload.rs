@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +12,7 @@ use super::held::Held;
 use super::host::Host;
 use super::sockets;
 use crate::base::Clock;
-use crate::config::{Config, Listener, SocketOptions};
+use crate::config::{Config, ConfigSource, Listener, Place, SocketOptions};
 use crate::control::{Ground, Passive, Unread};
 use crate::doctor::lacks_beside_binds;
 use crate::listener::{Decoys, stop_syns};
@@ -23,8 +22,8 @@ use crate::topology::GateSpec;
 /// The file and the sockets of a gateway that runs.
 #[derive(Debug)]
 pub(super) struct Grounds {
-    /// `None`: it runs without a file.
-    path: Option<PathBuf>,
+    /// With the absolute path of its file.
+    source: ConfigSource,
     pub(super) host: Host,
     clock: Clock,
     held: Vec<Held>,
@@ -67,9 +66,9 @@ impl Going {
 }
 
 impl Grounds {
-    pub(super) fn new(path: Option<PathBuf>, host: Host, clock: Clock, held: Vec<Held>) -> Grounds {
+    pub(super) fn new(source: ConfigSource, host: Host, clock: Clock, held: Vec<Held>) -> Grounds {
         Grounds {
-            path,
+            source,
             host,
             clock,
             held,
@@ -114,17 +113,20 @@ impl Grounds {
 }
 
 impl Ground for Grounds {
-    fn path(&self) -> Option<PathBuf> {
-        self.path.clone()
+    fn source(&self) -> ConfigSource {
+        self.source.clone()
     }
 
     fn file(&self) -> String {
-        self.path.as_ref().map_or_else(|| "no file".to_owned(), |path| path.display().to_string())
+        self.source.path().map_or_else(|| "no file".to_owned(), |path| path.display().to_string())
     }
 
     fn read(&self) -> Result<Config, Unread> {
-        let path = self.path.as_ref().ok_or(Unread::NoFile)?;
-        Config::load(path).map_err(Unread::Wrong)
+        match self.source.place {
+            Place::Embedded => Err(Unread::NoFile),
+            Place::Input(_) => Err(Unread::Input),
+            Place::Default | Place::File(_) => self.source.load().map_err(Unread::Wrong),
+        }
     }
 
     fn prepare(&mut self, config: &Config) -> Result<Vec<(GateSpec, PassiveSocket)>, String> {

@@ -104,6 +104,11 @@ impl Handed {
         let _ = self.channel.say(&ToPredecessor::Refuse { exit_code, words }, &[]);
     }
 
+    /// The text of the predecessor's config, if that came over standard input.
+    pub fn config_text(&self) -> Option<String> {
+        self.things.config_text.clone()
+    }
+
     /// A way to say so later.
     pub(super) fn channel(&self) -> Arc<Channel> {
         self.channel.clone()

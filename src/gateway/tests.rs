@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpStream};
 
 use super::*;
 use crate::base::WorkerId;
-use crate::config::{AccessLog, AccessPath, SocketOptions};
+use crate::config::{AccessLog, AccessPath, ConfigSource, Place, SocketOptions};
 use crate::control::Sets;
 use crate::doctor::Shape;
 use crate::listener::listen_on;
@@ -84,7 +84,8 @@ fn a_worker_that_panics_is_reported_and_ends_the_gateway() {
         present,
     ));
     let runtime = crate::control::Runtime::new(false).expect("a runtime");
-    let ground = Grounds::new(None, host(), Clock::system(), Vec::new());
+    let source = ConfigSource { place: Place::Embedded, settings: Vec::new() };
+    let ground = Grounds::new(source, host(), Clock::system(), Vec::new());
     let ground = Arc::new(Mutex::new(ground));
     let found = Searching::nothing(&sources.events).found;
     let (endpoints, succession) = (Endpoints::default(), None);

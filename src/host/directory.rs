@@ -47,12 +47,23 @@ impl std::error::Error for DirectoryError {}
 /// # Errors
 /// When it cannot be made, or another user can change what lies there.
 pub fn runtime_directory() -> Result<PathBuf, DirectoryError> {
-    let path =
-        choose(|name| std::env::var_os(name), Path::is_dir, geteuid(), can_write(OF_THE_SYSTEM));
+    let path = chosen();
     match make(&path) {
         Ok(()) => Ok(path),
         Err(error) => Err(DirectoryError { path, error }),
     }
+}
+
+/// Why [`runtime_directory`] would fail, as far as that shows without making the directory.
+pub fn refused() -> Option<DirectoryError> {
+    let path = chosen();
+    let there = path.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/"));
+    let looked = if there == path { may_use(&path) } else { may_write(there) };
+    looked.err().map(|error| DirectoryError { path, error })
+}
+
+fn chosen() -> PathBuf {
+    choose(|name| std::env::var_os(name), Path::is_dir, geteuid(), can_write(OF_THE_SYSTEM))
 }
 
 /// Every place where a gateway's files may be, for any user, the likeliest first. None is made.
@@ -104,9 +115,17 @@ fn can_write(path: &str) -> bool {
 /// Makes the directory for this user alone. One that another user can change is not taken.
 fn make(path: &Path) -> io::Result<()> {
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+    may_use(path)
+}
+
+fn may_use(path: &Path) -> io::Result<()> {
     if let Some(because) = distrust(path)? {
         return Err(io::Error::other(because));
     }
+    may_write(path)
+}
+
+fn may_write(path: &Path) -> io::Result<()> {
     access(path, AccessFlags::W_OK | AccessFlags::X_OK).map_err(io::Error::from)
 }
 

@@ -15,7 +15,8 @@ use crate::base::plain_word;
 const NAMED_MAX: usize = 3;
 /// Connections of the host that are looked through for one with a port: two million take seconds.
 const ROWS_MAX: usize = 2_000_000;
-const TIME_WAIT: &str = "TIME-WAIT";
+/// The state of a connection that has ended and keeps its port.
+pub const TIME_WAIT: &str = "TIME-WAIT";
 const LISTEN: &str = "LISTEN";
 /// From 1 on (include/net/tcp_states.h).
 const STATES: [&str; 12] = [

@@ -5,6 +5,7 @@ pub mod cgroup;
 pub mod core_dumps;
 pub mod directory;
 pub mod facts;
+pub mod group;
 pub mod holders;
 pub mod kernel_files;
 pub mod limits;

@@ -2,6 +2,9 @@
 
 use std::process::{Command, Output};
 
+/// A config that is there, whatever this host has in /etc.
+const MINIMAL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/config/examples/minimal.toml");
+
 fn portcullis(arguments: &[&str]) -> (i32, String, String) {
     let program = env!("CARGO_BIN_EXE_portcullis");
     let Output { status, stdout, stderr } =
@@ -12,10 +15,10 @@ fn portcullis(arguments: &[&str]) -> (i32, String, String) {
 
 #[test]
 fn what_fits_exits_with_0_and_what_does_not_with_1() {
-    let (code, stdout, stderr) = portcullis(&["doctor", "--connections", "10"]);
+    let (code, stdout, stderr) = portcullis(&["doctor", MINIMAL, "--connections", "10"]);
     assert_eq!((code, stderr.as_str()), (0, ""), "{stdout}");
     assert!(stdout.contains("10 fit.") && stdout.contains(" = min("), "{stdout}");
-    let (code, stdout, stderr) = portcullis(&["doctor", "--connections", "4000000000"]);
+    let (code, stdout, stderr) = portcullis(&["doctor", MINIMAL, "--connections", "4000000000"]);
     assert_eq!((code, stderr.as_str()), (1, ""), "{stdout}");
     assert!(stdout.contains("4,000,000,000 do not fit."), "{stdout}");
     assert!(stdout.contains("To hold 4,000,000,000, change:"), "{stdout}");
@@ -23,14 +26,14 @@ fn what_fits_exits_with_0_and_what_does_not_with_1() {
 
 #[test]
 fn without_a_number_it_says_what_fits() {
-    let (code, stdout, _) = portcullis(&["doctor"]);
+    let (code, stdout, _) = portcullis(&["doctor", MINIMAL]);
     assert!(code == 0 && stdout.contains("What binds: "), "{stdout}");
 }
 
 #[test]
 fn json_is_one_object_with_a_schema() {
     for (connections, code) in [("10", 0), ("4000000000", 1)] {
-        let answer = portcullis(&["doctor", "--json", "--connections", connections]);
+        let answer = portcullis(&["doctor", MINIMAL, "--json", "--connections", connections]);
         assert_eq!((answer.0, answer.2.as_str()), (code, ""));
         let json: serde_json::Value = serde_json::from_str(&answer.1).expect("JSON");
         assert_eq!(json["schema"], 1);
@@ -41,8 +44,8 @@ fn json_is_one_object_with_a_schema() {
 #[test]
 fn no_number_and_a_missing_file_are_wrong_usage() {
     for arguments in [
-        &["doctor", "--connections", "0"][..],
-        &["doctor", "--connections", "many"],
+        &["doctor", MINIMAL, "--connections", "0"][..],
+        &["doctor", MINIMAL, "--connections", "many"],
         &["doctor", "--config", "/nowhere/p.toml"],
     ] {
         let (code, stdout, _) = portcullis(arguments);

@@ -91,7 +91,9 @@ fn a_socket_that_no_bind_asks_for_is_named() {
 fn a_descriptor_that_does_not_listen_is_named() {
     let fd = socket::bound(([127, 0, 0, 1], 0).into()).expect("a free port");
     let mut program = activated_program(&[&TcpListener::from(fd)]);
-    let output = program.arg("run").output().expect("the program runs");
+    let home = Home::new();
+    let config = home.write("p.toml", &echoes(1, &["\"127.0.0.1:0\""]));
+    let output = program.arg("run").arg(config).output().expect("the program runs");
     assert_eq!(output.status.code(), Some(1));
     let words = String::from_utf8_lossy(&output.stderr);
     assert!(words.contains("descriptor 3") && words.contains("does not listen"), "{words}");

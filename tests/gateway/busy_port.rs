@@ -1,18 +1,23 @@
-//! A port that no server listens on and that a connection has is told as what it is.
+//! A port that no server listens on and that a connection has: an error that names it, or a wait
+//! where the connection has ended.
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
 
 use socket2::{Domain, Socket, Type};
 
+use crate::support::client;
 use crate::support::gateway::Gateway;
 use crate::support::server::finish;
 
-fn refused(address: SocketAddr) -> String {
-    let config = format!(
+fn echo_on(address: SocketAddr) -> String {
+    format!(
         "[listener.edge]\nbind = [\"{address}\"]\nupstream = \"app\"\n\
          [upstream.app]\nbuiltin = \"echo\"\n"
-    );
-    let (status, lines) = Gateway::launch(Some(&config), None).ended_by_itself();
+    )
+}
+
+fn refused(address: SocketAddr) -> String {
+    let (status, lines) = Gateway::launch(Some(&echo_on(address)), None).ended_by_itself();
     assert_eq!(status.code(), Some(1), "{lines:?}");
     let told: Vec<&String> =
         lines.iter().filter(|line| line.contains(&format!("{address}: "))).collect();
@@ -39,17 +44,38 @@ fn an_outgoing_connection_is_named_with_its_peer_and_its_process() {
     assert!(told.contains(&format!("ip_local_reserved_ports={}", own.port())), "{told}");
 }
 
-#[test]
-fn a_connection_that_has_ended_is_told_with_how_long_it_keeps_the_port() {
+/// A port that a connection which has ended keeps, and its peer.
+fn ended() -> (SocketAddr, SocketAddr) {
     let (client, server) = connection();
-    let own = client.local_addr().expect("connected");
+    let (own, peer) = (client.local_addr(), client.peer_addr());
     finish(&client);
     assert_eq!(std::io::Read::read(&mut &server, &mut [0]).expect("an end"), 0);
     drop(server);
     assert_eq!(std::io::Read::read(&mut &client, &mut [0]).expect("an end"), 0);
     drop(client);
-    let told = refused(own);
-    assert!(told.contains("TIME-WAIT") && told.contains("60 seconds at most"), "{told}");
+    (own.expect("connected"), peer.expect("connected"))
+}
+
+#[test]
+fn a_connection_that_has_ended_is_waited_for() {
+    let (own, peer) = ended();
+    let gateway = Gateway::launch(Some(&echo_on(own)), None);
+    gateway.wait_for_line("a connection that has ended keeps the port (TIME-WAIT)");
+    let said = gateway.lines();
+    let line = said.iter().find(|line| line.contains("TIME-WAIT")).expect("it was waited for");
+    assert!(line.contains(&peer.to_string()) && line.contains(&own.to_string()), "{line}");
+    assert!(!said.iter().any(|line| line.contains("listens there")), "{said:?}");
+    // A SYN from there is answered with an ACK of what has ended, and that with a reset, which ends
+    // the wait before its time (RFC 1337): tcp_rfc1337 is 0.
+    let again = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+    again.set_reuse_address(true).expect("an option");
+    again.bind(&peer.into()).expect("nobody has it any more");
+    // It is served, or refused where it comes again before the gateway listens.
+    let _ = again.connect(&own.into());
+    drop(again);
+    gateway.wait_for_line(" ready ");
+    client::echo(&client::connect(own), 1, 100);
+    gateway.stop();
 }
 
 #[test]

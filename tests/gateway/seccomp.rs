@@ -86,8 +86,10 @@ fn a_gateway_that_is_refused_io_uring_serves_over_epoll_and_says_so_once() {
 
 #[test]
 fn doctor_says_what_bounds_a_gateway_over_epoll() {
-    let said = under_filter(libc::SYS_io_uring_setup, libc::ENOSYS, || {
-        program(None).arg("doctor").output().expect("the program runs")
+    let home = Home::new();
+    let config = home.write("p.toml", OWN_ECHO);
+    let said = under_filter(libc::SYS_io_uring_setup, libc::ENOSYS, move || {
+        program(None).arg("doctor").arg(config).output().expect("the program runs")
     });
     let words = String::from_utf8_lossy(&said.stdout).into_owned();
     assert_eq!(said.status.code(), Some(0), "{words}");

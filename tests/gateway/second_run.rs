@@ -6,7 +6,7 @@ use std::os::fd::AsRawFd;
 use nix::sys::socket::{setsockopt, sockopt};
 
 use crate::support::client;
-use crate::support::gateway::{Gateway, program};
+use crate::support::gateway::{Gateway, Home, program};
 use crate::support::network::free_port;
 use crate::support::socket;
 
@@ -95,7 +95,9 @@ fn a_stranger_that_shares_ports_is_named() {
 #[test]
 fn a_directory_that_cannot_be_written_is_one_clear_error() {
     let mut command = program(None);
-    command.arg("run").env("RUNTIME_DIRECTORY", "/dev/null/portcullis");
+    let home = Home::new();
+    let config = home.write("p.toml", &echo_on("\"127.0.0.1:0\""));
+    command.arg("run").arg(config).env("RUNTIME_DIRECTORY", "/dev/null/portcullis");
     let output = command.output().expect("the program runs");
     assert_eq!(output.status.code(), Some(1));
     let words = String::from_utf8_lossy(&output.stderr);

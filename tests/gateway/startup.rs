@@ -11,7 +11,6 @@ use crate::support::config::relay;
 use crate::support::crowd::crowd;
 use crate::support::gateway::{Gateway, program};
 use crate::support::log::field;
-use crate::support::network::in_own_network;
 use crate::support::procfs::is_stopped;
 use crate::support::server::{self, finish};
 use crate::support::socket::reset;
@@ -170,21 +169,6 @@ fn a_gateway_that_ends_counts_what_it_held() {
         client::echo(stream, seed, 100);
     }
     gateway.stop().expect(&[("drained", OPEN)]);
-}
-
-#[test]
-fn without_a_config_it_echoes_on_port_7000() {
-    in_own_network(|own| {
-        if !own && TcpListener::bind("127.0.0.1:7000").is_err() {
-            return eprintln!("port 7000 is taken here: not checked");
-        }
-        let gateway = Gateway::start_without_config();
-        let stream = client::connect(([127, 0, 0, 1], 7000).into());
-        client::echo(&stream, 1, 10_000);
-        finish(&stream);
-        assert_eq!(client::ending(&stream), Ending::Fin);
-        gateway.stop();
-    });
 }
 
 #[test]

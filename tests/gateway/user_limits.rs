@@ -46,8 +46,9 @@ fn a_second_gateway_of_a_user_is_refused_with_what_the_first_holds() {
     let homes = [Home::new(), Home::new()];
     let first = launch(USER, &homes[0]);
     first.wait_for_line(" ready ");
-    let doctor =
-        program_as_user(USER, LOCKED, homes[1].path()).arg("doctor").output().expect("it runs");
+    let config = homes[1].write("p.toml", ECHO);
+    let mut doctor = program_as_user(USER, LOCKED, homes[1].path());
+    let doctor = doctor.arg("doctor").arg(config).output().expect("it runs");
     let words = String::from_utf8_lossy(&doctor.stdout);
     assert_eq!(doctor.status.code(), Some(1), "{words}");
     assert!(words.contains("of this user's other processes"), "{words}");

@@ -6,7 +6,6 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener as StdListener;
 use std::path::{Path, PathBuf};
 
-use nix::unistd::Group;
 use tokio::net::{UnixListener, UnixStream};
 
 use super::{Task, http};
@@ -15,6 +14,7 @@ use crate::config::{Admin, AdminSocket};
 use crate::control::asker::Asker;
 use crate::control::state::ControlState;
 use crate::control::verbs;
+use crate::host::group::group_id;
 use crate::host::socket_file::{
     SocketError, SocketFile, SocketLink, auto_path, clear, listen_at, listen_over,
 };
@@ -205,13 +205,6 @@ fn refused(error: SocketError, admin: &Admin, path: &Path) -> AdminError {
             ),
         },
     }
-}
-
-fn group_id(group: &str) -> Option<u32> {
-    if let Ok(id) = group.parse() {
-        return Some(id);
-    }
-    Group::from_name(group).ok().flatten().map(|group| group.gid.as_raw())
 }
 
 #[cfg(test)]

@@ -112,9 +112,9 @@ impl ControlState {
     ) -> ControlState {
         let stage = AtomicU8::new(Stage::Starting as u8);
         let watch = Mutex::new(Watch::new(sources.workers.len(), sources.clock.now()));
-        let path = ground.lock().expect("nobody holds it yet").path();
+        let source = ground.lock().expect("nobody holds it yet").source();
         let identity = Identity {
-            config: path.map(|path| path.to_string_lossy().into_owned()),
+            config: source.path().map(|path| path.to_string_lossy().into_owned()),
             host: uname().nodename().to_string_lossy().into_owned(),
             pid: std::process::id(),
         };

@@ -7,6 +7,7 @@ use super::plan::Plan;
 use super::predecessor::{FIRST_STEP, Handing};
 use crate::api::SCHEMA;
 use crate::api::upgrade::{Upgrade, Upgraded};
+use crate::config::Place;
 use crate::control::drains::Ask;
 use crate::control::state::{ControlState, Stage};
 use crate::host::kernel_files::own_program;
@@ -60,7 +61,10 @@ fn plan(state: &ControlState, request: &Upgrade) -> Result<Plan, String> {
             own_program().ok_or("/proc/self/exe cannot be read: name the program by --binary")?
         }
     };
-    let config = request.config.as_ref().map(PathBuf::from).or_else(|| state.ground().path());
+    let mut config = state.ground().source();
+    if let Some(path) = &request.config {
+        config.place = Place::File(PathBuf::from(path));
+    }
     let time = |millis: Option<u64>, usual| millis.map_or(usual, Duration::from_millis);
     let probation = time(request.probation_millis, PROBATION);
     Ok(Plan { binary, config, probation, timeout: time(request.timeout_millis, TIMEOUT) })

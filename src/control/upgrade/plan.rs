@@ -4,12 +4,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::channel::Broken;
+use crate::config::ConfigSource;
 
 /// How an upgrade is to go.
 #[derive(Debug)]
 pub(super) struct Plan {
     pub(super) binary: PathBuf,
-    pub(super) config: Option<PathBuf>,
+    pub(super) config: ConfigSource,
     pub(super) probation: Duration,
     pub(super) timeout: Duration,
 }

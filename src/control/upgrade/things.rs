@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 use super::legacy::standings;
 use crate::api::handover::{self, FoundSet, RouteName, ServerName, Things};
-use crate::config::ServerSet;
+use crate::config::{ConfigSource, Place, ServerSet};
 use crate::control::ground::Passive;
 use crate::control::reopen::Handed;
 use crate::control::state::{ControlState, View};
@@ -19,11 +19,11 @@ pub(super) struct Bundle {
 }
 
 impl Bundle {
-    /// What this gateway has.
+    /// What this gateway has, for a successor with this config.
     ///
     /// # Errors
     /// When there are no descriptors left.
-    pub(super) fn of(state: &ControlState) -> io::Result<Bundle> {
+    pub(super) fn of(state: &ControlState, config: &ConfigSource) -> io::Result<Bundle> {
         let passive = state.ground().passive()?;
         let endpoints = state.reopen().map(|open| open.share()).transpose()?.unwrap_or_default();
         let view = state.view();
@@ -46,6 +46,10 @@ impl Bundle {
             standing: standings(state),
             paused: paused.collect(),
             sets: sets(state),
+            config_text: match &config.place {
+                Place::Input(text) => Some(text.to_string()),
+                Place::Embedded | Place::Default | Place::File(_) => None,
+            },
             ..Things::default()
         };
         let mut bundle = Bundle { things, passive, endpoints };

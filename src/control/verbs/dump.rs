@@ -93,6 +93,13 @@ fn write(out: &mut String, state: &ControlState, histories: &[History]) -> fmt::
         "# As a file of its own: give each ip4-N and ip6-N an address. Defaults are written."
     )?;
     writeln!(out, "# SHA-256 of the file that was read: {sha256}")?;
+    if view.config.files.len() > 1 {
+        let files = view.config.files.join(", ");
+        writeln!(out, "# It is that of these, one behind the other: {files}")?;
+    }
+    for setting in &state.ground().source().settings {
+        writeln!(out, "# Set by the command line: {setting:?}")?;
+    }
     writeln!(out, "{}", view.config.written())?;
     writeln!(out, "\n## metrics\n\n{}", plain_text(&reading))?;
     for (worker, history) in histories.iter().enumerate() {

@@ -71,13 +71,6 @@ impl Gateway {
         gateway
     }
 
-    /// Starts a gateway with no config file and waits until it accepts.
-    pub(crate) fn start_without_config() -> Self {
-        let gateway = Self::launch(None, None);
-        gateway.log.wait_for("ready", 1);
-        gateway
-    }
-
     /// Starts a gateway and waits for nothing.
     pub(crate) fn launch(config: Option<&str>, open_files: Option<u64>) -> Self {
         // Each gateway has a runtime directory of its own: many run at once.
@@ -278,6 +271,30 @@ pub(crate) fn program_as_user(user: u32, first: &str, home: &Path) -> Command {
         command.uid(user).gid(user);
     }
     command
+}
+
+/// The program in a mount namespace of its own, where /etc has this default config alone, or is
+/// empty; `None`: making one needs a privilege, or unshare(1), that this host does not have.
+pub(crate) fn program_with_etc(config: Option<&Path>) -> Option<Command> {
+    let unshare = || {
+        let mut command = Command::new("unshare");
+        command.arg(if geteuid().is_root() { "-m" } else { "-rm" });
+        command
+    };
+    let possible = unshare().args(["mount", "-t", "tmpfs", "none", "/etc"]).status();
+    if !possible.is_ok_and(|status| status.success()) {
+        eprintln!("no privilege or no unshare(1) for an /etc of its own: not checked");
+        return None;
+    }
+    let copy = config.map_or_else(String::new, |path| {
+        format!("cp {} /etc/portcullis/portcullis.toml && ", path.display())
+    });
+    let mut command = unshare();
+    command.args(["sh", "-c"]).arg(format!(
+        "mount -t tmpfs none /etc && mkdir /etc/portcullis && {copy}exec \"$0\" \"$@\""
+    ));
+    command.arg(program(None).get_program());
+    Some(command)
 }
 
 /// The same as [`program`], handed one or two passive sockets the way a service manager does. The

@@ -143,7 +143,7 @@ impl<'a> Handing<'a> {
         let Plan { binary, config, .. } = &self.plan;
         let (ours, theirs) = Courier::pair().map_err(|error| format!("a socket pair: {error}"))?;
         let mut arguments = vec![OsString::from("run")];
-        arguments.extend(config.iter().flat_map(|path| [OsString::from("--config"), path.into()]));
+        arguments.extend(config.arguments());
         arguments.push("--successor".into());
         let spawner = self.state.spawner().ok_or_else(|| "nothing starts processes".to_owned())?;
         let started = Successor::start(spawner, binary.clone(), arguments, theirs).await;
@@ -181,7 +181,8 @@ impl<'a> Handing<'a> {
         tracing::info!(build = welcome.build, version = welcome.version, "the successor answers");
         self.takes_ticket_keys = welcome.takes_ticket_keys;
         let flags = self.flags().map_err(|error| format!("flags: {error}"))?;
-        let bundle = Bundle::of(self.state).map_err(|error| format!("descriptors: {error}"))?;
+        let bundle = Bundle::of(self.state, &self.plan.config)
+            .map_err(|error| format!("descriptors: {error}"))?;
         self.tell(&ToSuccessor::Things(bundle.things.clone())).await?;
         let channel = self.channel.as_ref().expect("it has started");
         for some in bundle.descriptors(&flags).chunks(DESCRIPTORS) {

@@ -1,4 +1,7 @@
-//! The only place that knows TOML: text becomes sections of values that know where they stand.
+//! The only place that knows TOML: texts become sections of values that know where they stand.
+
+mod expansion;
+mod overlay;
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -8,19 +11,40 @@ use serde::de::DeserializeOwned;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue, ValueDeserializer};
 
+pub(super) use overlay::line_of;
+
 use crate::config::address::Fault;
 use crate::config::error::ConfigError;
 use crate::config::key::SectionKeys;
 use crate::config::syntax::{self, Complaint, First};
+use expansion::{Expansion, expand_table};
+use overlay::Overlay;
 
 /// Longer values are cut in messages.
 const MAX_SHOWN_CHARS: usize = 80;
+
+/// Sections with names of which each may stand in any of several files.
+const IN_ANY_FILE: [&str; 2] = ["listener", "upstream"];
 
 /// The text of a config file and where its lines begin.
 pub(super) struct Source<'a> {
     text: &'a str,
     file_name: &'a str,
     line_starts: Vec<usize>,
+    part: Part,
+}
+
+/// What a text is of a config.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Part {
+    /// All of it.
+    Whole,
+    /// The file that includes others.
+    First,
+    /// A file that is included.
+    Included,
+    /// A key that the command line sets.
+    Setting,
 }
 
 impl<'a> Source<'a> {
@@ -28,7 +52,17 @@ impl<'a> Source<'a> {
         let after_ends = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n');
         let line_starts =
             std::iter::once(0).chain(after_ends.map(|(index, _)| index + 1)).collect();
-        Source { text, file_name, line_starts }
+        Source { text, file_name, line_starts, part: Part::Whole }
+    }
+
+    /// Whether this word stands anywhere in it.
+    pub(super) fn holds(&self, word: &str) -> bool {
+        self.text.contains(word)
+    }
+
+    /// The same as a part of a config.
+    pub(super) fn with_part(self, part: Part) -> Source<'a> {
+        Source { part, ..self }
     }
 
     fn line(&self, offset: usize) -> usize {
@@ -38,7 +72,7 @@ impl<'a> Source<'a> {
     fn error(&self, place: Option<&Range<usize>>, rule: String, remedy: &str) -> ConfigError {
         ConfigError {
             file: self.file_name.to_owned(),
-            line: place.map(|span| self.line(span.start)),
+            line: place.filter(|_| self.part != Part::Setting).map(|span| self.line(span.start)),
             key: None,
             value: None,
             rule,
@@ -86,6 +120,8 @@ pub(super) struct Value<'a> {
     /// Where the key stands, or the element itself.
     place: Range<usize>,
     data: Spanned<DeValue<'a>>,
+    /// Keys below it that the command line sets.
+    over: Vec<Overlay<'a>>,
 }
 
 /// A value that is neither a list nor a table.
@@ -97,14 +133,39 @@ pub(super) enum Scalar {
     Text(String),
 }
 
-/// The file's top section, with every `${VAR}` expanded; `None` when the text is not TOML or
-/// names a variable that is not set.
+/// The top section of all texts, the first file's first, with every `${VAR}` expanded and every
+/// setting in its place; `None` when a text is not TOML or names a variable that is not set.
+///
+/// # Panics
+/// When there is no text.
 pub(super) fn read<'a>(
-    source: &'a Source<'a>,
+    sources: &'a [Source<'a>],
     root: &'static SectionKeys,
     env: &dyn Fn(&str) -> Option<String>,
     problems: &mut Vec<ConfigError>,
 ) -> Option<Section<'a>> {
+    let (mut values, mut over): (Vec<Value<'a>>, Vec<Overlay<'a>>) = (Vec::new(), Vec::new());
+    for source in sources {
+        let Some(table) = table(source, env, problems) else { continue };
+        match source.part {
+            Part::Setting => over.extend(Overlay::of(source, table)),
+            _ => values.extend(values_of(source, "", table)),
+        }
+    }
+    if !problems.is_empty() {
+        return None;
+    }
+    values = each_once(values, problems);
+    over.into_iter().for_each(|one| one.lay("", &mut values));
+    Some(Section { source: &sources[0], path: String::new(), place: None, keys: root, values })
+}
+
+/// A text's table, with every `${VAR}` expanded.
+fn table<'a>(
+    source: &'a Source<'a>,
+    env: &dyn Fn(&str) -> Option<String>,
+    problems: &mut Vec<ConfigError>,
+) -> Option<DeTable<'a>> {
     let (mut table, errors) = DeTable::parse_recoverable(source.text);
     let complaint = |error: &toml::de::Error| Complaint {
         span: error.span().unwrap_or_default(),
@@ -116,10 +177,34 @@ pub(super) fn read<'a>(
         return None;
     }
     expand_table(table.get_mut(), "", &Expansion { source, env }, problems);
-    if !problems.is_empty() {
-        return None;
+    Some(table.into_inner())
+}
+
+/// The values without those that another file has already.
+fn each_once<'a>(values: Vec<Value<'a>>, problems: &mut Vec<ConfigError>) -> Vec<Value<'a>> {
+    let mut once: Vec<Value<'a>> = Vec::new();
+    for value in values {
+        let earlier = once.iter().find(|one| one.name == value.name);
+        match earlier.filter(|_| !IN_ANY_FILE.contains(&&*value.name) && value.name != "include") {
+            Some(earlier) => problems.push(value.again(&earlier.spot())),
+            None => once.push(value),
+        }
     }
-    Some(Section::new(source, String::new(), None, root, table.into_inner()))
+    once
+}
+
+fn values_of<'a>(source: &'a Source<'a>, path: &str, table: DeTable<'a>) -> Vec<Value<'a>> {
+    let value = |(key, data): (Spanned<Cow<'a, str>>, Spanned<DeValue<'a>>)| Value {
+        source,
+        path: joined(path, key.get_ref()),
+        place: key.span(),
+        name: key.into_inner().into_owned(),
+        data,
+        over: Vec::new(),
+    };
+    let mut values: Vec<Value<'a>> = table.into_iter().map(value).collect();
+    values.sort_by_key(|value| value.place.start);
+    values
 }
 
 /// What `read` takes from a section in which each key is set to its default.
@@ -221,17 +306,7 @@ impl<'a> Section<'a> {
         keys: &'static SectionKeys,
         table: DeTable<'a>,
     ) -> Section<'a> {
-        let mut values: Vec<Value<'a>> = table
-            .into_iter()
-            .map(|(key, data)| Value {
-                source,
-                path: joined(&path, key.get_ref()),
-                place: key.span(),
-                name: key.into_inner().into_owned(),
-                data,
-            })
-            .collect();
-        values.sort_by_key(|value| value.place.start);
+        let values = values_of(source, &path, table);
         Section { source, path, place, keys, values }
     }
 
@@ -282,6 +357,7 @@ impl<'a> Value<'a> {
             path: self.path.clone(),
             place: data.span(),
             data: data.clone(),
+            over: Vec::new(),
         };
         Some(array.iter().map(element).collect())
     }
@@ -290,12 +366,49 @@ impl<'a> Value<'a> {
     pub(super) fn section(&self, keys: &'static SectionKeys) -> Option<Section<'a>> {
         let DeValue::Table(table) = self.data.get_ref() else { return None };
         let place = Some(self.place.clone());
-        Some(Section::new(self.source, self.path.clone(), place, keys, table.clone()))
+        let mut section = Section::new(self.source, self.path.clone(), place, keys, table.clone());
+        self.over.iter().for_each(|one| one.clone().lay(&self.path, &mut section.values));
+        Some(section)
     }
 
-    /// The line that it stands on.
-    pub(super) fn line(&self) -> usize {
-        self.source.line(self.place.start)
+    /// Whether it is a section that has this key.
+    fn has(&self, name: &str) -> bool {
+        matches!(self.data.get_ref(), DeValue::Table(table) if table.contains_key(name))
+    }
+
+    /// Where it stands, in words that follow "on".
+    pub(super) fn spot(&self) -> String {
+        let Source { file_name, part, .. } = self.source;
+        let line = self.source.line(self.place.start);
+        match part {
+            Part::Whole => format!("line {line}"),
+            Part::First | Part::Included => format!("line {line} of {file_name}"),
+            Part::Setting => "the command line".to_owned(),
+        }
+    }
+
+    /// The part of the config that it stands in.
+    pub(super) fn part(&self) -> Part {
+        self.source.part
+    }
+
+    /// Another file has it already, at this spot.
+    pub(super) fn again(&self, earlier: &str) -> ConfigError {
+        let rule = format!("stands here for the second time, after {earlier}");
+        let error = self.error(rule, "join the two, or give this one another name");
+        ConfigError { value: None, ..error }
+    }
+
+    /// Settings of parts of a value that is no section.
+    pub(super) fn parts_set(&self) -> Vec<ConfigError> {
+        let is_table = matches!(self.data.get_ref(), DeValue::Table(_));
+        let parts = self.over.iter().filter(|_| !is_table);
+        let error = |part: &Overlay<'_>| {
+            let key = format!("{}.{}", self.path, part.key());
+            let rule = format!("stands within the value on {}, which has no keys", self.spot());
+            part.error(key, rule, &format!("set {} as a whole", self.path))
+        };
+        parts.map(error).collect()
     }
 
     /// A text as it is, and anything else as the file has it.
@@ -365,112 +478,15 @@ pub(super) fn read_as<T: DeserializeOwned>(written: &str) -> Option<T> {
 
 /// `path.key`, the key in quotes where TOML needs them.
 fn joined(path: &str, key: &str) -> String {
-    let bare = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
-    let plain = !key.is_empty() && key.chars().all(bare);
-    let key = if plain { Cow::Borrowed(key) } else { Cow::Owned(cut(format!("{key:?}"))) };
+    let key = match is_bare(key) {
+        true => Cow::Borrowed(key),
+        false => Cow::Owned(cut(format!("{key:?}"))),
+    };
     if path.is_empty() { key.into_owned() } else { format!("{path}.{key}") }
 }
 
-struct Expansion<'a> {
-    source: &'a Source<'a>,
-    env: &'a dyn Fn(&str) -> Option<String>,
-}
-
-fn expand_table(
-    table: &mut DeTable<'_>,
-    path: &str,
-    with: &Expansion<'_>,
-    problems: &mut Vec<ConfigError>,
-) {
-    for (key, value) in table.iter_mut() {
-        expand_value(value, &joined(path, key.get_ref()), with, problems);
-    }
-}
-
-fn expand_value(
-    value: &mut Spanned<DeValue<'_>>,
-    path: &str,
-    with: &Expansion<'_>,
-    problems: &mut Vec<ConfigError>,
-) {
-    let span = value.span();
-    match value.get_mut() {
-        DeValue::Table(table) => expand_table(table, path, with, problems),
-        DeValue::Array(array) => {
-            for element in array.iter_mut() {
-                expand_value(element, path, with, problems);
-            }
-        }
-        DeValue::String(text) if text.contains("${") => match expanded(text, with.env) {
-            Ok(result) => *text = Cow::Owned(result),
-            Err((rule, remedy)) => {
-                let mut error = with.source.error(Some(&span), rule, remedy);
-                error.key = Some(path.to_owned());
-                error.value = Some(with.source.shown(&span));
-                problems.push(error);
-            }
-        },
-        _ => {}
-    }
-}
-
-/// `text` with `${VAR}` replaced and `$${` as `${`; or the rule it breaks and the remedy.
-fn expanded(
-    text: &str,
-    env: &dyn Fn(&str) -> Option<String>,
-) -> Result<String, (String, &'static str)> {
-    let mut result = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(start) = rest.find("${") {
-        let (before, from) = rest.split_at(start);
-        if let Some(escaped) = before.strip_suffix('$') {
-            result.push_str(escaped);
-            result.push_str("${");
-            rest = &from[2..];
-            continue;
-        }
-        let (name, after) = from[2..].split_once('}').ok_or_else(|| {
-            ("has a ${ without its }".to_owned(), "close it, or write $${ for the two characters")
-        })?;
-        let set = env(name).ok_or_else(|| {
-            let rule = format!(
-                "the environment variable {} is not set",
-                cut(name.escape_debug().collect())
-            );
-            (rule, "set it, or write $${ for the two characters")
-        })?;
-        result.push_str(before);
-        result.push_str(&set);
-        rest = after;
-    }
-    result.push_str(rest);
-    Ok(result)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn env(name: &str) -> Option<String> {
-        match name {
-            "HOST" => Some("127.0.0.1".to_owned()),
-            "NESTED" => Some("${HOST}".to_owned()),
-            _ => None,
-        }
-    }
-
-    #[test]
-    fn variables_are_replaced_once_and_can_be_escaped() {
-        for (text, result) in [
-            ("${HOST}:70", "127.0.0.1:70"),
-            ("a${HOST}${HOST}", "a127.0.0.1127.0.0.1"),
-            ("${NESTED}", "${HOST}"),
-            ("$${HOST}", "${HOST}"),
-            ("$HOST $ }", "$HOST $ }"),
-        ] {
-            assert_eq!(expanded(text, &env).as_deref(), Ok(result), "{text}");
-        }
-        assert!(expanded("${HOST", &env).is_err());
-        assert!(expanded("${}", &env).is_err());
-    }
+/// Whether TOML needs no quotes around this key.
+fn is_bare(key: &str) -> bool {
+    let bare = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    !key.is_empty() && key.chars().all(bare)
 }
