@@ -2,7 +2,7 @@
 
 use crate::Release;
 
-/// The checks that each guest must have run. One that is not here fails as a line that nobody knows.
+/// The checks that each guest must have run.
 pub(crate) const CHECKS: [&str; 14] = [
     "check",
     "doctor",

@@ -38,7 +38,8 @@ fn check(name: &str, run: impl FnOnce() -> Outcome) -> bool {
 fn main() {
     let io = std::env::args().nth(1).unwrap_or_default();
     let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    println!("RELEASE {}", release.trim());
+    // What the firmware has printed ends no line.
+    println!("\nRELEASE {}", release.trim());
     let mut ends = match Ends::new() {
         Ok(ends) => ends,
         Err(error) => return println!("CHECK server | FAILED | 0.0 | {error}"),

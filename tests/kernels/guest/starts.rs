@@ -32,7 +32,7 @@ pub(crate) fn doctor(io: &str) -> Outcome {
     }
 }
 
-/// `io = "io_uring"` on a kernel that has too little is refused with the reason; on others it serves.
+/// `io = "io_uring"` on a kernel that has too little is refused with the reason.
 pub(crate) fn asked_for_rings(io: &str, ends: &mut Ends) -> Outcome {
     configure("io_uring", "")?;
     if io == "epoll" {

@@ -60,7 +60,7 @@ pub(crate) fn upgrade(io: &str, ends: &mut Ends) -> Outcome {
     terminate(after)?;
     wait_for(|| Ok(!runs(after)))?;
     let said = said.lines().find(|line| line.contains("moved")).unwrap_or_default();
-    Ok(said.split("; it took").next().unwrap_or_default().to_owned())
+    Ok(said.to_owned())
 }
 
 /// SIGTERM: what does not end by itself is reset by the deadline, for both peers.
