@@ -58,10 +58,16 @@ impl Console {
         self.lines.iter().find(|line| line.name == name)
     }
 
+    /// The first two numbers of its release.
+    pub(crate) fn numbers(&self) -> Option<Release> {
+        let mut numbers = self.release.split(['.', '-', '+']);
+        Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
+    }
+
     /// All that is wrong with it.
     pub(crate) fn faults(&self, belongs: fn(Release) -> bool) -> Vec<String> {
         let mut faults = Vec::new();
-        if !numbers(&self.release).is_some_and(belongs) {
+        if !self.numbers().is_some_and(belongs) {
             faults.push(format!("the kernel is {}", self.release));
         }
         for name in CHECKS {
@@ -82,18 +88,13 @@ impl Console {
     }
 }
 
-fn numbers(release: &str) -> Option<Release> {
-    let mut numbers = release.split(['.', '-', '+']);
-    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
-}
-
 const FULL: &str = "RELEASE 6.12.117+deb13\nCHECK check | ok | 0.1 | fine\n\
     CHECK held | FAILED | 20.0 | 3 open | of 4\nEND\n";
 
 #[test]
 fn a_console_is_read() {
     let console = Console::read(FULL);
-    assert_eq!(numbers(&console.release), Some((6, 12)));
+    assert_eq!(console.numbers(), Some((6, 12)));
     let held = console.line("held").expect("it is there");
     assert_eq!((held.is_ok, held.says.as_str()), (false, "3 open | of 4"));
     let faults = console.faults(|release| release == (6, 12));

@@ -68,6 +68,7 @@ fn serves(name: &str, belongs: fn(Release) -> bool, io: &'static str) {
     print(&table::list(&console));
     ran.push(Ran { console, io, took });
     if ran.len() == KERNELS {
+        ran.sort_by_key(|one| one.console.numbers());
         let matrix = table::matrix(&ran);
         std::fs::write(folder().join("matrix.md"), &matrix).expect("the folder is ours");
         print(&matrix);
