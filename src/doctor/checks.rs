@@ -9,7 +9,7 @@ use super::shape::{Means, Shape};
 use super::words::{count, size, thousands};
 use crate::base::limits;
 use crate::config::{Auto, Config, Listener};
-use crate::host::facts::Facts;
+use crate::host::facts::{Facts, Kernel};
 
 /// Threads beside the workers: the control plane, the log, and the kernel's own for each worker.
 const OTHER_THREADS: u64 = 16;
@@ -157,6 +157,7 @@ fn kernel(facts: &Facts) -> Vec<Check> {
             Remedy::sysctl("kernel.io_uring_disabled", "0", Scope::Host),
         ));
     }
+    checks.extend(restrictions(facts));
     if facts.process.seccomp == 2 {
         let says = match facts.kernel.refused {
             Some(_) => "a filter is active: it must allow io_uring_setup, _enter and _register",
@@ -165,6 +166,28 @@ fn kernel(facts: &Facts) -> Vec<Check> {
         checks.push(Check::new("seccomp", "2".into(), Verdict::Note, says));
     }
     checks
+}
+
+/// What code that gained control of a worker could do through its ring.
+fn restrictions(facts: &Facts) -> Option<Check> {
+    let Kernel { refused, epoll, unrestricted, .. } = &facts.kernel;
+    if *epoll || refused.is_some() {
+        return None;
+    }
+    let check = |value: &str, verdict, says| {
+        Check::new("operations of rings", value.to_owned(), verdict, says)
+    };
+    let Some(why) = unrestricted else {
+        let says = "a worker's ring can do nothing that the gateway does not do with it";
+        return Some(check("restricted", Verdict::Good, says));
+    };
+    let says = "a worker's ring can do all that io_uring can, also what a seccomp filter refuses";
+    let remedy = format!(
+        "io_uring_register refuses IORING_REGISTER_RESTRICTIONS or IORING_REGISTER_ENABLE_RINGS \
+         ({why}): allow both (config/host/seccomp.json does)"
+    );
+    let remedies = vec![Remedy::Words(remedy)];
+    Some(Check { remedies, ..check("any", Verdict::Warning, says) })
 }
 
 /// The second choice, and what it costs.

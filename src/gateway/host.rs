@@ -103,8 +103,9 @@ fn kernel(io: Io) -> Result<Kernel, ProbeError> {
         return Ok(Kernel::over_epoll(None));
     }
     match probe(&host_says()) {
-        Ok(Features { addresses, source_addresses, .. }) => {
-            Ok(Kernel { refused: None, epoll: false, addresses, source_addresses })
+        Ok(Features { addresses, source_addresses, unrestricted, .. }) => {
+            let unrestricted = unrestricted.map(|errno| errno.to_string());
+            Ok(Kernel { addresses, source_addresses, unrestricted, ..Kernel::default() })
         }
         Err(error) if io == Io::Auto && error.is_lasting() => {
             Ok(Kernel::over_epoll(Some(error.to_string())))
