@@ -118,7 +118,7 @@ pub(super) fn checks(
     let mut checks = kernel(facts);
     checks.extend(descriptors(facts));
     checks.push(upgrade(facts, config, means, held));
-    checks.push(cores(facts, means));
+    checks.push(cores(facts, config, means));
     checks.extend(threads(facts, means));
     checks.extend(pipes(facts, config, means, shape));
     checks.extend(config.listeners.iter().map(|listener| backlog(facts, listener, means)));
@@ -175,11 +175,11 @@ fn restrictions(facts: &Facts) -> Option<Check> {
         return None;
     }
     let check = |value: &str, verdict, says| {
-        Check::new("operations of rings", value.to_owned(), verdict, says)
+        Some(Check::new("operations of rings", value.to_owned(), verdict, says))
     };
     let Some(why) = unrestricted else {
         let says = "a worker's ring can do nothing that the gateway does not do with it";
-        return Some(check("restricted", Verdict::Good, says));
+        return check("restricted", Verdict::Good, says);
     };
     let says = "a worker's ring can do all that io_uring can, also what a seccomp filter refuses";
     let remedy = format!(
@@ -187,7 +187,7 @@ fn restrictions(facts: &Facts) -> Option<Check> {
          ({why}): allow both (config/host/seccomp.json does)"
     );
     let remedies = vec![Remedy::Words(remedy)];
-    Some(Check { remedies, ..check("any", Verdict::Warning, says) })
+    Some(Check { remedies, ..check("any", Verdict::Warning, says)? })
 }
 
 /// The second choice, and what it costs.
@@ -263,6 +263,9 @@ fn pipes(facts: &Facts, config: &Config, means: &Means, shape: Shape) -> Option<
     if facts.kernel.refused.is_none() && !facts.kernel.addresses {
         return Some(note("bulk is copied before Linux 6.8"));
     }
+    if means.splice_pipes < u64::from(asked) && facts.kernel.addresses {
+        return Some(note("the bulk of other connections is copied, for want of memory"));
+    }
     if u64::from(had) < means.splice_pipes {
         let files = means.descriptors_for_pipes(shape);
         let says = format!(
@@ -286,13 +289,16 @@ fn pipes(facts: &Facts, config: &Config, means: &Means, shape: Shape) -> Option<
     Some(Check { remedies: vec![remedy], ..note(&says) })
 }
 
-fn cores(facts: &Facts, means: &Means) -> Check {
+fn cores(facts: &Facts, config: &Config, means: &Means) -> Check {
     let value = count(facts.process.cores.into(), "core");
     let workers = count(means.workers.into(), "worker");
     let (verdict, says) = match facts.cgroup.cpu_quota_thousandths {
         Some(quota) if quota < u64::from(facts.process.cores) * 1000 => {
             let (whole, tenths) = (quota / 1000, quota % 1000 / 100);
             (Verdict::Note, format!("the cgroup's quota is {whole}.{tenths} of them: {workers}"))
+        }
+        _ if means.workers < facts.cores() && config.gateway.workers == Auto::Auto => {
+            (Verdict::Note, format!("the memory has buffers for {workers}"))
         }
         _ if means.workers > facts.process.cores => {
             (Verdict::Note, format!("{workers} take turns on them"))
