@@ -40,6 +40,16 @@ fn an_examples_drain_fits_the_unit_or_says_what_the_unit_needs() {
     assert!(beyond > 0, "an example with a longer drain shows what else to set");
 }
 
+/// The gateway needs no capability; one may be added for a bind below port 1024.
+#[test]
+fn the_unit_has_no_capability() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/config/host/portcullis.service");
+    let unit = std::fs::read_to_string(path).expect("it is there");
+    let settings = unit.lines().filter(|line| line.contains("Capabilit") && !line.starts_with('#'));
+    assert_eq!(settings.collect::<Vec<_>>(), ["CapabilityBoundingSet=CAP_NET_BIND_SERVICE"]);
+    assert!(unit.lines().any(|line| line == "NoNewPrivileges=yes"));
+}
+
 /// Every key that is refused as not built yet belongs to something that the README names.
 #[test]
 fn the_readme_names_what_is_missing() {

@@ -49,6 +49,8 @@ mod spawner;
 mod state;
 mod underway;
 mod upgrade;
+#[cfg(feature = "control-uring")]
+mod uring;
 mod verbs;
 
 pub use drains::Drains;

@@ -9,7 +9,7 @@ use super::shape::{Means, Shape};
 use super::words::{count, size, thousands};
 use crate::base::limits;
 use crate::config::{Auto, Config, Listener};
-use crate::host::facts::Facts;
+use crate::host::facts::{Facts, Kernel};
 
 /// Threads beside the workers: the control plane, the log, and the kernel's own for each worker.
 const OTHER_THREADS: u64 = 16;
@@ -123,7 +123,7 @@ pub(super) fn checks(
     let mut checks = kernel(facts);
     checks.extend(descriptors(facts));
     checks.push(upgrade(facts, config, means, held));
-    checks.push(cores(facts, means));
+    checks.push(cores(facts, config, means));
     checks.extend(threads(facts, means));
     checks.extend(pipes(facts, config, means, shape));
     checks.extend(config.listeners.iter().map(|listener| backlog(facts, listener, means)));
@@ -162,6 +162,7 @@ fn kernel(facts: &Facts) -> Vec<Check> {
             Remedy::sysctl("kernel.io_uring_disabled", "0", Scope::Host),
         ));
     }
+    checks.extend(restrictions(facts));
     if facts.process.seccomp == 2 {
         let says = match facts.kernel.refused {
             Some(_) => "a filter is active: it must allow io_uring_setup, _enter and _register",
@@ -170,6 +171,28 @@ fn kernel(facts: &Facts) -> Vec<Check> {
         checks.push(Check::new("seccomp", "2".into(), Verdict::Note, says));
     }
     checks
+}
+
+/// What code that gained control of a worker could do through its ring.
+fn restrictions(facts: &Facts) -> Option<Check> {
+    let Kernel { refused, epoll, unrestricted, .. } = &facts.kernel;
+    if *epoll || refused.is_some() {
+        return None;
+    }
+    let check = |value: &str, verdict, says| {
+        Some(Check::new("operations of rings", value.to_owned(), verdict, says))
+    };
+    let Some(why) = unrestricted else {
+        let says = "a worker's ring can do nothing that the gateway does not do with it";
+        return check("restricted", Verdict::Good, says);
+    };
+    let says = "a worker's ring can do all that io_uring can, also what a seccomp filter refuses";
+    let remedy = format!(
+        "io_uring_register refuses IORING_REGISTER_RESTRICTIONS or IORING_REGISTER_ENABLE_RINGS \
+         ({why}): allow both (config/host/seccomp.json does)"
+    );
+    let remedies = vec![Remedy::Words(remedy)];
+    Some(Check { remedies, ..check("any", Verdict::Warning, says)? })
 }
 
 /// The second choice, and what it costs.
@@ -245,6 +268,9 @@ fn pipes(facts: &Facts, config: &Config, means: &Means, shape: Shape) -> Option<
     if facts.kernel.refused.is_none() && !facts.kernel.addresses {
         return Some(note("bulk is copied before Linux 6.8"));
     }
+    if means.splice_pipes < u64::from(asked) && facts.kernel.addresses {
+        return Some(note("the bulk of other connections is copied, for want of memory"));
+    }
     if u64::from(had) < means.splice_pipes {
         let files = means.descriptors_for_pipes(shape);
         let says = format!(
@@ -268,13 +294,16 @@ fn pipes(facts: &Facts, config: &Config, means: &Means, shape: Shape) -> Option<
     Some(Check { remedies: vec![remedy], ..note(&says) })
 }
 
-fn cores(facts: &Facts, means: &Means) -> Check {
+fn cores(facts: &Facts, config: &Config, means: &Means) -> Check {
     let value = count(facts.process.cores.into(), "core");
     let workers = count(means.workers.into(), "worker");
     let (verdict, says) = match facts.cgroup.cpu_quota_thousandths {
         Some(quota) if quota < u64::from(facts.process.cores) * 1000 => {
             let (whole, tenths) = (quota / 1000, quota % 1000 / 100);
             (Verdict::Note, format!("the cgroup's quota is {whole}.{tenths} of them: {workers}"))
+        }
+        _ if means.workers < facts.cores() && config.gateway.workers == Auto::Auto => {
+            (Verdict::Note, format!("the memory has buffers for {workers}"))
         }
         _ if means.workers > facts.process.cores => {
             (Verdict::Note, format!("{workers} take turns on them"))

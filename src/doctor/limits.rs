@@ -313,6 +313,24 @@ fn given_back(amount: u64, words: String) -> String {
     if amount == 0 { String::new() } else { format!(" + {words} of a gateway that drains") }
 }
 
+/// Memory that buffers, pipes and connections may take together.
+pub(super) fn memory_bytes(facts: &Facts, config: &Config, means: &Means) -> u64 {
+    let (percent, leaving) = memory_share(facts, config, means);
+    let of_host = facts.host.memory_available_bytes.unwrap_or(MEMORY_ASSUMED_BYTES);
+    let of_cgroup = facts.cgroup.memory_bytes.as_ref().map_or(u64::MAX, |room| room.free());
+    of_host.min(of_cgroup).saturating_add(leaving) / 100 * percent
+}
+
+/// Of the free memory so many percent, and bytes that gateways that drain give back.
+fn memory_share(facts: &Facts, config: &Config, means: &Means) -> (u64, u64) {
+    // A fixed limit replaces the share of what is free that "auto" takes, not what is there.
+    let percent = match config.gateway.memory_limit {
+        Auto::Auto => MEMORY_PERCENT,
+        Auto::Fixed(_) => 100,
+    };
+    (percent, facts.leaving_connections * connection_bytes(means))
+}
+
 fn memory(facts: &Facts, config: &Config, means: &Means) -> Vec<Limit> {
     let each = connection_bytes(means);
     let buffers = buffers_bytes(config, means);
@@ -328,13 +346,11 @@ fn memory(facts: &Facts, config: &Config, means: &Means) -> Vec<Limit> {
         (false, true, true) => "buffers, access log and TLS",
         (true, true, true) => "buffers, pipes, access log and TLS",
     };
-    // A fixed limit replaces the share of what is free that "auto" takes, not what is there.
     let fixed = match config.gateway.memory_limit {
         Auto::Auto => None,
         Auto::Fixed(bytes) => Some(bytes),
     };
-    let percent = if fixed.is_some() { 100 } else { MEMORY_PERCENT };
-    let leaving = facts.leaving_connections * each;
+    let (percent, leaving) = memory_share(facts, config, means);
     let held = |free: u64| ((free + leaving) / 100 * percent).saturating_sub(buffers) / each;
     let because = |free: u64, what: String| {
         let (free, buffers) = (size(free), size(buffers));

@@ -11,6 +11,7 @@ mod limits;
 mod prescription;
 mod remedy;
 mod report;
+mod scarce;
 mod shape;
 mod words;
 
@@ -56,7 +57,7 @@ impl Diagnosis {
             Auto::Auto => None,
             Auto::Fixed(fixed) => Some(fixed.into()),
         });
-        let means = Means::new(&facts, config);
+        let means = scarce::fitted(Means::new(&facts, config), &facts, config, asked);
         let written = matches!(config.gateway.max_connections, Auto::Fixed(_));
         let ports_bind = connections.is_some() || !written;
         let limits = limits::limits(&facts, config, &means, ports_bind);

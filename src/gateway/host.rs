@@ -6,13 +6,13 @@ use std::time::SystemTime;
 
 use super::GatewayError;
 use super::trial::{Trial, tried};
-use crate::base::Clock;
+use crate::base::{Clock, Errno};
 use crate::config::{Auto, Config, Io};
 use crate::doctor::{Certificate, Diagnosis, Lack, Shape, Verdict, lacks_beside_binds, thousands};
 use crate::host::facts::{Facts, Given, Kernel};
 use crate::host::kernel_files::KernelFiles;
 use crate::host::limits;
-use crate::ring::{Features, HostSays, ProbeError, lockable_bytes, probe};
+use crate::ring::{Features, HostSays, ProbeError, RingError, lockable_bytes, probe};
 use crate::tls::{ListenerMaterials, LoadError, Loaded};
 
 /// Memory for parked bytes per worker: what thousands of peers that do not read may take of ours.
@@ -120,8 +120,9 @@ fn kernel(io: Io) -> Result<Kernel, ProbeError> {
         return Ok(Kernel::over_epoll(None));
     }
     match probe(&host_says()) {
-        Ok(Features { addresses, source_addresses, .. }) => {
-            Ok(Kernel { refused: None, epoll: false, addresses, source_addresses })
+        Ok(Features { addresses, source_addresses, unrestricted, .. }) => {
+            let unrestricted = unrestricted.map(|errno| errno.to_string());
+            Ok(Kernel { addresses, source_addresses, unrestricted, ..Kernel::default() })
         }
         Err(error) if io == Io::Auto && error.is_lasting() => {
             Ok(Kernel::over_epoll(Some(error.to_string())))
@@ -217,6 +218,24 @@ impl Host {
             tracing::warn!(of = check.name, value = check.value, remedy, "{}", check.says);
         }
     }
+}
+
+/// The same error, or the arithmetic behind it: where rings found no memory although it was there a
+/// moment before, another process of this user has locked it meanwhile.
+pub(super) fn explained(error: GatewayError, config: &Config, facts: &Facts) -> GatewayError {
+    let GatewayError::Ring(RingError { errno: Some(Errno::ENOMEM), .. }) = &error else {
+        return error;
+    };
+    let memlock_bytes = limits::locked_memory();
+    let Facts { kernel, leaving_connections, .. } = facts.clone();
+    let files = limits::files();
+    let given =
+        Given { files, memlock_bytes, locked_elsewhere_bytes: 0, leaving_connections, kernel };
+    let diagnosis = diagnosis(config, None, given);
+    if diagnosis.holds() {
+        return error;
+    }
+    GatewayError::DoesNotFit { asked: diagnosis.asked, because: diagnosis.refusal() }
 }
 
 /// The cores to pin to: none where a quota below the cores, or more workers than cores, makes

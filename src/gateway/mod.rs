@@ -219,9 +219,11 @@ impl Gateway {
             None => open_endpoints(config, &directory)?,
         };
         crate::host::signals::hold_ends();
+        let facts = host.facts.clone();
         let parts =
             Ready { host, loaded, held, clock, log, writing, runtime, events, searching, handed };
-        let gateway = Gateway::start_workers(config, source, parts)?;
+        let gateway = Gateway::start_workers(config, source, parts)
+            .map_err(|error| host::explained(error, config, &facts))?;
         takeover.finish(gateway.ground.held());
         Ok(Gateway { endpoints, ..gateway })
     }

@@ -42,12 +42,20 @@ pub struct Kernel {
     pub addresses: bool,
     /// Upstream sockets can have a source address (Linux 6.11).
     pub source_addresses: bool,
+    /// Why a worker's rings are not held to the operations that the gateway uses; `None` when they
+    /// are, or there are none.
+    pub unrestricted: Option<String>,
 }
 
 impl Kernel {
+    /// Its io_uring has all that the gateway uses.
+    pub fn complete() -> Kernel {
+        Kernel { addresses: true, source_addresses: true, ..Kernel::default() }
+    }
+
     /// What connections go over has all that the gateway needs.
     pub fn over_epoll(refused: Option<String>) -> Kernel {
-        Kernel { refused, epoll: true, addresses: true, source_addresses: true }
+        Kernel { refused, epoll: true, ..Kernel::complete() }
     }
 }
 

@@ -1,6 +1,6 @@
 //! Control groups of both versions: memory, CPU quota, tasks.
 
-use crate::host::{Host, echo, limit};
+use crate::host::{Host, echo, limit, relay};
 
 const V2: &str = "30 25 0:26 / /sys/fs/cgroup rw,nosuid - cgroup2 cgroup2 rw,nsdelegate\n";
 const V1: &str = "31 25 0:31 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n\
@@ -122,4 +122,33 @@ fn tasks_of_a_group_are_read_in_both_versions() {
     host.set("sys/fs/cgroup/a/pids.max", "100\n");
     host.set("sys/fs/cgroup/a/pids.current", "90\n");
     assert_eq!(host.facts().cgroup.tasks.expect("a limit").free(), 10);
+}
+
+/// Buffers of all cores and pipes for them would take more than such containers have.
+#[test]
+fn a_small_container_has_fewer_workers_and_pipes_and_holds_connections() {
+    const MIB: u64 = 1 << 20;
+    for (mebibytes, workers) in [(48, 1), (64, 2), (96, 3), (256, 4), (4096, 4)] {
+        let host = host_v2("/a");
+        host.set("sys/fs/cgroup/a/memory.max", &format!("{}\n", mebibytes * MIB));
+        host.set("sys/fs/cgroup/a/memory.current", "0\n");
+        let diagnosis = host.diagnose(&relay(100, ""), None);
+        assert!(diagnosis.fits > 1_000, "{mebibytes}: {diagnosis}");
+        assert_eq!(diagnosis.shape.workers, workers, "{mebibytes}: {diagnosis}");
+        let says = |name: &str| {
+            let check = diagnosis.checks.iter().find(|check| check.name == name);
+            check.map(|check| check.says.clone()).unwrap_or_default()
+        };
+        assert_eq!(says("cores").contains("memory"), workers < 4, "{diagnosis}");
+        let pipes = diagnosis.shape.pipes_per_worker;
+        assert!(pipes > 0 && (pipes == 64) == (mebibytes == 4096), "{mebibytes}: {diagnosis}");
+        assert_eq!(says("ring.splice_pipes").contains("memory"), pipes < 64, "{diagnosis}");
+        // A number that is asked for comes before pipes, and pipes have all that it leaves.
+        let few = host.diagnose(&relay(100, "max_connections = 10"), None).shape.pipes_per_worker;
+        assert!(few >= pipes, "{mebibytes}: {few}");
+        assert!(host.diagnose(&relay(100, ""), Some(diagnosis.fits)).holds());
+        // A number of workers is somebody's will.
+        let fixed = host.diagnose(&relay(100, "workers = 4"), None);
+        assert_eq!((fixed.shape.workers, fixed.holds()), (4, mebibytes >= 96), "{fixed}");
+    }
 }

@@ -1,6 +1,7 @@
 //! What does not bound connections: each check, well and not well.
 
 use portcullis::doctor::{Diagnosis, Verdict, effective_backlog};
+use portcullis::host::facts::Kernel;
 
 use crate::host::{Host, echo, parsed, relay};
 
@@ -69,6 +70,21 @@ fn one_warning_names_all_listeners_whose_chosen_backlog_is_cut() {
     assert_eq!(commands, ["sysctl -w net.core.somaxconn=65535"]);
     let (verdict, says) = check(&diagnosis, "backlog of one");
     assert!(verdict == Verdict::Note && says.ends_with("cuts it from 5,000"), "{says}");
+}
+
+#[test]
+fn a_ring_that_can_do_more_than_it_is_used_for_is_warned_of() {
+    let name = "operations of rings";
+    let mut host = Host::plain();
+    assert_eq!(check(&host.diagnose(&echo(""), None), name).0, Verdict::Good);
+    host.given.kernel.unrestricted = Some("EPERM".into());
+    let diagnosis = host.diagnose(&echo(""), None);
+    assert_eq!(check(&diagnosis, name).0, Verdict::Warning);
+    let words = commands(&diagnosis, name).concat();
+    assert!(words.contains("EPERM") && words.contains("RESTRICTIONS"), "{words}");
+    host.given.kernel = Kernel::over_epoll(None);
+    let diagnosis = host.diagnose(&echo(""), None);
+    assert!(diagnosis.checks.iter().all(|one| one.name != name), "no ring: {diagnosis}");
 }
 
 #[test]

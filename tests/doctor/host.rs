@@ -42,14 +42,12 @@ impl Host {
     /// [`PLAIN`], with RLIMIT_NOFILE 20,000.
     pub(crate) fn plain() -> Host {
         let root = tempfile::tempdir().expect("a directory");
-        let kernel =
-            Kernel { refused: None, epoll: false, addresses: true, source_addresses: true };
         let given = Given {
             files: (1024, 20_000),
             memlock_bytes: (8 << 20, 8 << 20),
             locked_elsewhere_bytes: 0,
             leaving_connections: 0,
-            kernel,
+            kernel: Kernel::complete(),
         };
         let host = Host { root, given };
         for (path, text) in PLAIN {

@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 use std::process::Output;
 
 use nix::libc;
-use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
+use seccompiler::{
+    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
+    SeccompRule,
+};
 
 use crate::support::client;
 use crate::support::command::ask_json;
@@ -18,16 +21,26 @@ const CALLS: [(&str, i64); 3] = [
     ("io_uring_register", libc::SYS_io_uring_register),
 ];
 
-/// What `act` does under a filter that answers `call` with `errno`. The filter is its thread's and
-/// that of the programs that it starts, and nobody else's.
+/// What `act` does under a filter that answers `call` with `errno`.
 fn under_filter<T: Send + 'static>(
     call: i64,
     errno: i32,
     act: impl FnOnce() -> T + Send + 'static,
 ) -> T {
+    under_rules(call, Vec::new(), errno, act)
+}
+
+/// The same where one of `rules` holds, or there is none. The filter is its thread's and that of
+/// the programs that it starts, and nobody else's.
+fn under_rules<T: Send + 'static>(
+    call: i64,
+    rules: Vec<SeccompRule>,
+    errno: i32,
+    act: impl FnOnce() -> T + Send + 'static,
+) -> T {
     let started = std::thread::spawn(move || {
         let filter = SeccompFilter::new(
-            BTreeMap::from([(call, Vec::new())]),
+            BTreeMap::from([(call, rules)]),
             SeccompAction::Allow,
             SeccompAction::Errno(errno as u32),
             std::env::consts::ARCH.try_into().expect("an architecture that has filters"),
@@ -79,6 +92,26 @@ fn a_gateway_that_is_refused_io_uring_serves_over_epoll_and_says_so_once() {
         let status = ask_json(&gateway, &["status"]);
         assert_eq!(status["io"]["by"], "epoll");
         assert!(status["io"]["refused"].as_str().is_some_and(|why| why.contains(&says)));
+        drop(stream);
+        gateway.stop();
+    }
+}
+
+#[test]
+fn a_filter_that_refuses_restrictions_alone_is_warned_of_once_and_costs_nothing_else() {
+    // IORING_REGISTER_RESTRICTIONS and _ENABLE_RINGS (linux/io_uring.h).
+    for registration in [11, 12] {
+        let (length, equal) = (SeccompCmpArgLen::Dword, SeccompCmpOp::Eq);
+        let condition = SeccompCondition::new(1, length, equal, registration);
+        let rule = SeccompRule::new(vec![condition.expect("a condition")]).expect("a rule");
+        let call = libc::SYS_io_uring_register;
+        let gateway = under_rules(call, vec![rule], libc::EPERM, || Gateway::start(OWN_ECHO));
+        let stream = client::connect(gateway.address("edge"));
+        client::echo(&stream, 1, 100_000);
+        assert_eq!(ask_json(&gateway, &["status"])["io"]["by"], "io_uring");
+        let warned = |line: &String| line.contains("WARN") && line.contains("operations of rings");
+        let lines: Vec<String> = gateway.lines().into_iter().filter(warned).collect();
+        assert!(matches!(&lines[..], [line] if line.contains("EPERM")), "{lines:?}");
         drop(stream);
         gateway.stop();
     }

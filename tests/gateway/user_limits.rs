@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::support::client;
 use crate::support::gateway::{Gateway, Home, program_as_user};
+use crate::support::wait_until;
 
 const ECHO: &str = "[gateway]\nworkers = 1\n[listener.edge]\nbind = [\"127.0.0.1:0\"]\n\
     upstream = \"app\"\n[upstream.app]\nbuiltin = \"echo\"\n[status]\nbind = \"off\"\n";
@@ -59,4 +60,23 @@ fn a_second_gateway_of_a_user_is_refused_with_what_the_first_holds() {
     client::echo(&client::connect(first.address("edge")), 1, 100);
     first.wait_for_ended(1);
     first.stop().expect(&[("closed-by-client", 1)]);
+}
+
+/// Both find the memory free, and only one can have it.
+#[test]
+fn of_two_that_start_at_once_one_serves_and_the_other_says_the_arithmetic() {
+    const USER: u32 = 61_009;
+    let homes = [Home::new(), Home::new()];
+    let both = homes.each_ref().map(|home| launch(USER, home));
+    let serves = |one: &Gateway| one.lines().iter().any(|line| line.contains(" ready "));
+    wait_until("one of them serves", || both.iter().any(serves));
+    let (mut served, mut refused): (Vec<_>, Vec<_>) = both.into_iter().partition(serves);
+    let one = served.pop().expect("one serves");
+    let other = refused.pop().expect("the memory is enough for one");
+    let (status, lines) = other.ended_by_itself();
+    let words = lines.join("\n");
+    assert_eq!(status.code(), Some(1), "{words}");
+    assert!(words.contains("of this user's other processes"), "{words}");
+    assert!(!words.contains("panicked"), "{words}");
+    client::echo(&client::connect(one.address("edge")), 1, 100);
 }

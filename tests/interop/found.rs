@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use portcullis::base::Clock;
 use portcullis::config::{Config, Server};
-use portcullis::control::Events;
+use portcullis::control::{Events, Runtime};
 use portcullis::discovery::{Found, Health, Outcome, Search, Searches};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::{sleep, timeout};
@@ -47,7 +47,8 @@ pub(crate) fn search_after(
         servers.join(", ")
     );
     let config = Config::parse(&config, "test", &|_| None).expect("a right config");
-    tokio_uring::start(async {
+    let runtime = Runtime::new(false).expect("a runtime");
+    runtime.block_on(async {
         let (mut searches, found) = Searches::new(Arc::new(Events::new(Clock::system())));
         searches.follow(Search::of(&config), |_| before.clone());
         let health = searches.health()["app"].clone();

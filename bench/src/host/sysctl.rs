@@ -40,13 +40,12 @@ impl Need {
 /// What this host says about itself.
 pub(crate) fn facts() -> Facts {
     // Only the gateway needs the rest, and only it asks.
-    let kernel = Kernel { refused: None, epoll: false, addresses: true, source_addresses: true };
     let given = Given {
         files: (0, 0),
         memlock_bytes: (0, 0),
         locked_elsewhere_bytes: 0,
         leaving_connections: 0,
-        kernel,
+        kernel: Kernel::complete(),
     };
     Facts::read(Path::new("/"), given)
 }

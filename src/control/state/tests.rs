@@ -83,7 +83,7 @@ fn sources_at(config: Config, clock: Clock, tls: Option<&Loaded>) -> Sources {
             memlock_bytes: (u64::MAX, u64::MAX),
             locked_elsewhere_bytes: 0,
             leaving_connections: 0,
-            kernel: Kernel { refused: None, epoll: false, addresses: true, source_addresses: true },
+            kernel: Kernel::complete(),
         },
         with_upstream,
         log: None,

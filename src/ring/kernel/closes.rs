@@ -34,6 +34,7 @@ pub(super) fn closes_close() -> Result<bool, Errno> {
     let mut queue = Queue::new(4, 16)?;
     let files = [idle.fd(), ours.as_raw_fd()];
     queue.ring().submitter().register_files(&files).map_err(|error| errno_of(&error))?;
+    queue.enable()?;
     // The table's is the last reference.
     drop(ours);
     let heard = hears_end(&peer, LONGEST_WAIT, || {

@@ -77,7 +77,7 @@ impl KernelRing {
             ring.add_table(&plan, table, receive_bytes)?;
         }
         if setup.servers.iter().any(|(_, server)| !server.sources.is_empty()) {
-            probe::require_bind(ring.tables[0].queue.ring())?;
+            probe::require_bind()?;
         }
         if !setup.batch_wait.is_zero() {
             probe::require_min_wait(ring.tables[0].queue.ring())?;
@@ -103,7 +103,7 @@ impl KernelRing {
         let io = |what, result: std::io::Result<()>| {
             result.map_err(|error| refused(what, errno_of(&error)))
         };
-        let queue = Queue::new(plan.submission_entries, plan.completion_entries)
+        let mut queue = Queue::new(plan.submission_entries, plan.completion_entries)
             .map_err(|errno| refused("the queues", errno))?;
         let submitter = queue.ring().submitter();
         io("the table", submitter.register_files_sparse(slots))?;
@@ -124,6 +124,7 @@ impl KernelRing {
             registered.map_err(|error| errno_of(&error))
         });
         registered.map_err(|errno| refused("the buffer group", errno))?;
+        queue.enable().map_err(|errno| refused("the start", errno))?;
         self.tables.add(queue, Receives::new(slots, receive_bytes));
         Ok(())
     }

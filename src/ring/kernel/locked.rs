@@ -12,8 +12,10 @@ use io_uring::IoUring;
 use super::mapping::{Mapping, page_bytes};
 use crate::base::{Errno, errno_of};
 
-/// How often, and how long apart, an allocation is tried again: for 5 s in all.
+/// How often, and how long apart, an allocation is tried again: for 5 to 7 s in all. Processes that
+/// start at once give up one after another, so that the last gets what the others held.
 const TRIES: u32 = 100;
+const MORE_TRIES: u32 = 40;
 const BETWEEN_TRIES: Duration = Duration::from_millis(50);
 /// The kernel registers at most 1 GiB as one buffer.
 const BUFFER_BYTES_MAX: u64 = 1 << 30;
@@ -23,7 +25,9 @@ const BUFFER_BYTES_MAX: u64 = 1 << 30;
 /// # Errors
 /// The last error of `make`.
 pub fn patient<T>(mut make: impl FnMut() -> Result<T, Errno>) -> Result<T, Errno> {
-    for _ in 1..TRIES {
+    // Consecutive processes are 350 ms apart.
+    let more = std::process::id() % MORE_TRIES * 7 % MORE_TRIES;
+    for _ in 1..TRIES + more {
         match make() {
             Err(Errno::ENOMEM) => std::thread::sleep(BETWEEN_TRIES),
             outcome => return outcome,

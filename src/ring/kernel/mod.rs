@@ -14,9 +14,10 @@
 //! The kernel's side: `sqe` makes submission entries, `cqe` reads completion entries; `address` and
 //! `options` ask sockets for what the ring cannot; `mapping` is memory, `waker` an eventfd.
 //!
-//! Begin and end: `setup` does arithmetic, `lifecycle` makes and ends the set, `rest` gives memory
-//! back, `probe` and `closes` try what this kernel does, `refusal` has the words for what it does
-//! not, `locked` waits for memory that processes on their way out still hold.
+//! Begin and end: `setup` does arithmetic, `lifecycle` makes and ends the set, `allowed` lists what
+//! its rings can do, `rest` gives memory back, `probe` and `closes` try what this kernel does,
+//! `refusal` has the words for what it does not, `locked` waits for memory that processes
+//! on their way out still hold.
 #![allow(unsafe_code)]
 
 use std::collections::VecDeque;
@@ -43,6 +44,7 @@ use crate::ring::contract::Done;
 mod accepts;
 pub(super) mod address;
 pub(super) mod addresses;
+mod allowed;
 mod buffers;
 mod closes;
 mod cqe;
@@ -67,6 +69,8 @@ mod receive_ahead;
 mod receives;
 mod refusal;
 mod rest;
+#[cfg(test)]
+mod restricted;
 pub(super) mod self_connect;
 mod servers;
 pub(super) mod setup;

@@ -14,6 +14,7 @@ use nix::libc;
 use nix::sys::socket::SockaddrStorage;
 use socket2::SockRef;
 
+use super::allowed::OPERATIONS;
 use super::closes::closes_close;
 use super::locked::patient;
 use super::pool::{Group, Pool};
@@ -42,6 +43,8 @@ pub struct Features {
     pub source_addresses: bool,
     /// Receives can go on by themselves, and be bounded (Linux 6.17).
     pub receives_ahead: bool,
+    /// Why rings can do more than the gateway asks of them; `None`: they cannot.
+    pub unrestricted: Option<Errno>,
 }
 
 /// The system calls of io_uring. A filter may allow some and refuse the others.
@@ -64,10 +67,10 @@ pub fn probe(host: &HostSays) -> Result<Features, ProbeError> {
     let plain = patient(|| IoUring::new(4).map_err(|error| errno_of(&error)));
     let plain = plain.map_err(|errno| refused(SETUP, errno))?;
     let ops = operations(&plain).map_err(|errno| refused(REGISTER, errno))?;
-    let mut missing: Vec<Missing> = NEEDED
+    let mut missing: Vec<Missing> = OPERATIONS
         .iter()
-        .filter(|(code, _, _)| !ops.is_supported(*code))
-        .map(|(_, feature, since)| Missing { feature, since })
+        .filter(|one| !one.is_optional && !ops.is_supported(one.code))
+        .map(|one| Missing { feature: one.name, since: one.since })
         .collect();
     match Queue::new(4, 16) {
         Ok(queue) => {
@@ -86,29 +89,16 @@ pub fn probe(host: &HostSays) -> Result<Features, ProbeError> {
     }
     let addresses = ops.is_supported(opcode::FixedFdInstall::CODE);
     let source_addresses = ops.is_supported(opcode::Bind::CODE);
-    Ok(Features { addresses, source_addresses, receives_ahead: receives_go_on() })
+    let unrestricted = Queue::refusal();
+    let receives_ahead = receives_go_on();
+    Ok(Features { addresses, source_addresses, receives_ahead, unrestricted })
 }
 
-/// The operations that the gateway needs. Multishot accept (5.19), its direct slots and cancel by
-/// slot (6.0) have no flag to ask for; they are older than socket commands, which are tried.
-const NEEDED: [(u8, &str, &str); 11] = [
-    (opcode::Accept::CODE, "ACCEPT", "5.5"),
-    (opcode::AsyncCancel2::CODE, "ASYNC_CANCEL", "5.5"),
-    (opcode::Connect::CODE, "CONNECT", "5.5"),
-    (opcode::Close::CODE, "CLOSE", "5.6"),
-    (opcode::Read::CODE, "READ", "5.6"),
-    (opcode::Send::CODE, "SEND", "5.6"),
-    (opcode::Recv::CODE, "RECV", "5.6"),
-    (opcode::PollAdd::CODE, "POLL_ADD", "5.1"),
-    (opcode::Shutdown::CODE, "SHUTDOWN", "5.11"),
-    (opcode::Socket::CODE, "SOCKET", "5.19"),
-    (opcode::UringCmd16::CODE, "URING_CMD", "5.19"),
-];
-
-/// Refuses source addresses where `ring`'s kernel cannot bind to them.
-pub(super) fn require_bind(ring: &IoUring) -> Result<(), RingError> {
-    let tried = "a question about BIND";
-    let ops = operations(ring).map_err(|errno| RingError::refused(tried.into(), errno))?;
+/// Refuses source addresses where the kernel cannot bind to them.
+pub(super) fn require_bind() -> Result<(), RingError> {
+    let refused = |errno| RingError::refused("a question about BIND".into(), errno);
+    let plain = patient(|| IoUring::new(1).map_err(|error| errno_of(&error)));
+    let ops = plain.and_then(|ring| operations(&ring)).map_err(refused)?;
     if ops.is_supported(opcode::Bind::CODE) {
         return Ok(());
     }
@@ -172,6 +162,7 @@ fn receive_byte_and_reset(queue: &mut Queue) -> Option<ArrayVec<i32, 4>> {
     let mut client = TcpStream::connect(listener.local_addr().ok()?).ok()?;
     let (server, _) = listener.accept().ok()?;
     queue.ring().submitter().register_files(&[server.as_raw_fd()]).ok()?;
+    queue.enable().ok()?;
     // SAFETY: the entry names no memory but the group's buffers, which the caller keeps until no
     // request is left.
     unsafe { queue.push(sqe::receive(0, Some(4096))) };
@@ -227,6 +218,7 @@ fn try_registrations(mut queue: Queue, missing: &mut Vec<Missing>) -> Result<(),
     let cancelled = cancelled.or_else(|error| if none(&error) { Ok(()) } else { Err(error) });
     need(is_known(cancelled)?, "SYNC_CANCEL", "6.0");
     need(try_group(&queue)?, "provided-buffer rings", "5.19");
+    queue.enable().map_err(|errno| (REGISTER, errno))?;
     need(try_socket_command(&mut queue)?, "socket options as commands", "6.7");
     Ok(())
 }

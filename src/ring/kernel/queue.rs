@@ -3,18 +3,19 @@
 
 use std::collections::VecDeque;
 use std::os::fd::{AsRawFd, RawFd};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use io_uring::types::{CancelBuilder, Timespec};
 use io_uring::{EnterFlags, IoUring, cqueue, squeue};
 
+use super::allowed::{self, UNREGISTER_RING_FDS};
 use super::locked::patient;
 use crate::base::{Errno, errno_of};
 
-/// `IORING_REGISTER_RING_FDS` and its opposite; the crate keeps what it registers in a borrowed
+/// `IORING_REGISTER_RING_FDS`; the crate keeps what it registers in a borrowed
 /// `Submitter`, which cannot be stored beside its ring.
 const REGISTER_RING_FDS: u32 = 20;
-const UNREGISTER_RING_FDS: u32 = 21;
 const REGISTER_FILE_ALLOC_RANGE: u32 = 25;
 
 /// The longest wait: 34 years, and no overflow of the kernel's signed seconds.
@@ -79,6 +80,8 @@ pub(super) enum Wait {
 /// A kernel ring and what is in flight on it.
 pub(super) struct Queue {
     ring: IoUring,
+    /// It takes entries. Until then it takes any registration, and later those that are allowed.
+    is_enabled: bool,
     /// Index of the ring among the thread's registered rings, which spares the enter a look-up.
     registered: Option<u32>,
     /// Entries that found the submission queue full and the kernel unable to empty it.
@@ -94,10 +97,49 @@ pub(super) struct Queue {
 }
 
 impl Queue {
-    /// A ring for the calling thread alone. Memory that is refused is waited for, a bounded time.
+    /// A ring for the calling thread alone, to be enabled once everything is registered. Memory
+    /// that is refused is waited for, a bounded time.
     pub(super) fn new(submission_entries: u32, completion_entries: u32) -> Result<Queue, Errno> {
+        match Queue::refusal() {
+            None => Queue::restricted(submission_entries, completion_entries),
+            Some(_) => Queue::unrestricted(submission_entries, completion_entries),
+        }
+    }
+
+    /// Why rings here cannot be held to what is allowed; `None` when they are. A trial finds out,
+    /// once: Linux can since 5.10, but a seccomp filter may refuse a step of it.
+    pub(super) fn refusal() -> Option<Errno> {
+        static REFUSAL: OnceLock<Option<Errno>> = OnceLock::new();
+        let enabled = || Queue::restricted(4, 16).and_then(|mut queue| queue.enable());
+        *REFUSAL.get_or_init(|| enabled().err())
+    }
+
+    /// A ring that can do nothing but what is allowed, whatever this host says to that.
+    pub(super) fn restricted(
+        submission_entries: u32,
+        completion_entries: u32,
+    ) -> Result<Queue, Errno> {
+        let queue = Queue::make(submission_entries, completion_entries, false)?;
+        allowed::restrict(&queue.ring)?;
+        Ok(queue)
+    }
+
+    /// A ring that can do all that io_uring can; it is enabled.
+    pub(super) fn unrestricted(
+        submission_entries: u32,
+        completion_entries: u32,
+    ) -> Result<Queue, Errno> {
+        Queue::make(submission_entries, completion_entries, true)
+    }
+
+    fn make(
+        submission_entries: u32,
+        completion_entries: u32,
+        is_enabled: bool,
+    ) -> Result<Queue, Errno> {
         let make = || {
-            IoUring::builder()
+            let mut builder = IoUring::builder();
+            builder
                 .setup_single_issuer()
                 .setup_defer_taskrun()
                 .setup_taskrun_flag()
@@ -105,13 +147,16 @@ impl Queue {
                 .setup_no_sqarray()
                 .setup_clamp()
                 .setup_cqsize(completion_entries)
-                .dontfork()
-                .build(submission_entries)
-                .map_err(|error| errno_of(&error))
+                .dontfork();
+            if !is_enabled {
+                builder.setup_r_disabled();
+            }
+            builder.build(submission_entries).map_err(|error| errno_of(&error))
         };
         let ring = patient(make)?;
         let mut queue = Queue {
             ring,
+            is_enabled,
             registered: None,
             waiting: VecDeque::new(),
             in_flight: 0,
@@ -121,6 +166,15 @@ impl Queue {
         };
         queue.register_ring_fd();
         Ok(queue)
+    }
+
+    /// Lets the ring take entries, of the calling thread alone.
+    pub(super) fn enable(&mut self) -> Result<(), Errno> {
+        if !self.is_enabled {
+            self.ring.submitter().register_enable_rings().map_err(|error| errno_of(&error))?;
+            self.is_enabled = true;
+        }
+        Ok(())
     }
 
     /// The crate's view of the ring, to register things.
