@@ -5,6 +5,7 @@
 //! says which changes lift the limits, `report` is text and JSON. The gateway's start and
 //! `portcullis doctor` ask the same questions here.
 
+mod check;
 mod checks;
 mod lacks;
 mod limits;
@@ -15,7 +16,8 @@ mod scarce;
 mod shape;
 mod words;
 
-pub use checks::{Certificate, Check, Verdict, effective_backlog};
+pub use check::{Certificate, Check, Verdict};
+pub use checks::effective_backlog;
 pub use lacks::{Lack, lacking_sources, lacks, lacks_beside_binds};
 pub use limits::{CLIENT_PORTS, CONNECTIONS_MAX, FILES_RESERVED, Force, Kind, Limit, Scope};
 pub use prescription::Prescription;

@@ -5,7 +5,8 @@ use std::fmt::Write;
 
 use serde::Serialize;
 
-use super::checks::{Check, Verdict, ports_of};
+use super::check::{Check, Verdict};
+use super::checks::ports_of;
 use super::limits::{
     CONNECTIONS_MAX, Force, Kind, Limit, MEMORY_PERCENT, Scope, buffers_bytes, connection_bytes,
     pairs,

@@ -5,7 +5,7 @@ use std::fmt::{self, Write};
 use serde::Serialize;
 
 use super::Diagnosis;
-use super::checks::{Check, Verdict};
+use super::check::{Check, Verdict};
 use super::lacks::Lack;
 use super::limits::{Force, Limit};
 use super::remedy::Remedy;
