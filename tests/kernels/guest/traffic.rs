@@ -14,12 +14,12 @@ const HELD: usize = 2_000;
 const HOLD: Duration = Duration::from_secs(2);
 const HALF_CLOSES: usize = 1_000;
 const RESETS: usize = 2_000;
-const CHURNED: usize = 1_000;
+const CHURNED: usize = 400;
 /// More than a pipe holds, in each direction of each connection.
 const BULK_BYTES: usize = 4 << 20;
 const BULK_CONNECTIONS: usize = 4;
 const TALKING: usize = 100;
-const ROUNDS: usize = 30;
+const ROUNDS: usize = 10;
 
 /// Many at once, idle, and then closed by either side.
 pub(crate) fn held(gateway: &Gateway, ends: &mut Ends) -> Outcome {

@@ -87,7 +87,7 @@ pub(crate) struct Upgrade {
     /// A gateway that runs, in front of an echo, instead of one that is started
     #[arg(long, value_name = "HOST:PORT", value_parser = flags::parse_address, requires = "admin")]
     target: Option<SocketAddr>,
-    /// Its admin socket
+    /// Its admin socket, which must not be the "auto" one: that has the name of a process
     #[arg(long, value_name = "PATH", requires = "target")]
     admin: Option<PathBuf>,
     /// The gateway's program [default: beside this one]
