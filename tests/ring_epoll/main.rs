@@ -29,6 +29,7 @@ mod harness;
 mod layer;
 #[path = "../ring/moves.rs"]
 mod moves;
+mod passive;
 #[path = "../ring/pressure.rs"]
 mod pressure;
 #[path = "../ring/self_connect.rs"]

@@ -254,7 +254,7 @@ impl Admission {
         }
     }
 
-    /// The kernel has no file or memory for one more socket: accepting rests, longer each time.
+    /// The kernel has no file, memory or watch for one more socket: accepting rests, longer each time.
     /// Armed accepts stay armed: without a file an accept leaves the client in its queue.
     pub fn press(&mut self, error: Errno, now: Millis) {
         self.counters.accepts_pressed.add(1);
@@ -262,8 +262,8 @@ impl Admission {
             None => {
                 tracing::warn!(
                     %error,
-                    "the kernel has no file or memory for another socket; accepting rests and \
-                     resumes by itself"
+                    "the kernel has no {} for another socket; accepting rests and resumes by itself",
+                    if error == Errno::ENOSPC { "watch (fs.epoll.max_user_watches)" } else { "file or memory" }
                 );
                 FIRST_REST
             }
