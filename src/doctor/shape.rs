@@ -175,9 +175,10 @@ impl Means {
         self.descriptors.saturating_sub(self.descriptors_without(1))
     }
 
-    /// Slots of all workers beyond so many connections.
+    /// Slots of all workers beyond so many connections, where clients are reset at the limit.
     fn slots_to_spare(&self, connections: u64) -> u64 {
-        u64::from(self.workers) * self.slots_over_epoll(connections) - connections
+        let each = self.slots_over_epoll(connections) + u64::from(limits::SPARE_SLOTS_OVER_EPOLL);
+        u64::from(self.workers) * each - connections
     }
 
     /// Ordinary descriptors of the process as a whole and of its control plane, for checks among
@@ -416,7 +417,8 @@ mod tests {
             let means = Means { resets: true, ..other.clone() };
             let held = means.held_by_descriptors();
             assert!(0 < held && held <= other.held_by_descriptors(), "{means:?}");
-            let clients = u64::from(workers) * u64::from(means.shape(held).slots_per_worker);
+            let slots = means.shape(held).slots_per_worker + limits::SPARE_SLOTS_OVER_EPOLL;
+            let clients = u64::from(workers) * u64::from(slots);
             let sockets = clients + held * u64::from(sides - 1);
             assert!(sockets + means.descriptors_without(1) <= descriptors, "{sockets}: {means:?}");
         }

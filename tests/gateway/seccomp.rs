@@ -2,22 +2,15 @@
 //! leaves epoll.
 
 use std::collections::BTreeMap;
-use std::io::{ErrorKind, Read, Write};
-use std::net::TcpStream;
 use std::process::Output;
 
 use nix::libc;
-use seccompiler::{
-    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
-    SeccompRule,
-};
+use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
 
 use crate::support::client;
 use crate::support::command::ask_json;
-use crate::support::config::{OWN_ECHO, over, relay};
+use crate::support::config::{OWN_ECHO, over};
 use crate::support::gateway::{Gateway, Home, program};
-use crate::support::server;
-use crate::support::wait_until;
 
 const CALLS: [(&str, i64); 3] = [
     ("io_uring_setup", libc::SYS_io_uring_setup),
@@ -32,18 +25,9 @@ fn under_filter<T: Send + 'static>(
     errno: i32,
     act: impl FnOnce() -> T + Send + 'static,
 ) -> T {
-    under_rules((call, Vec::new()), errno, act)
-}
-
-/// The same where the call is refused by rules about its arguments.
-fn under_rules<T: Send + 'static>(
-    refused: (i64, Vec<SeccompRule>),
-    errno: i32,
-    act: impl FnOnce() -> T + Send + 'static,
-) -> T {
     let started = std::thread::spawn(move || {
         let filter = SeccompFilter::new(
-            BTreeMap::from([refused]),
+            BTreeMap::from([(call, Vec::new())]),
             SeccompAction::Allow,
             SeccompAction::Errno(errno as u32),
             std::env::consts::ARCH.try_into().expect("an architecture that has filters"),
@@ -97,51 +81,6 @@ fn a_gateway_that_is_refused_io_uring_serves_over_epoll_and_says_so_once() {
         assert!(status["io"]["refused"].as_str().is_some_and(|why| why.contains(&says)));
         drop(stream);
         gateway.stop();
-    }
-}
-
-/// A filter stands for a user who has as many watches as fs.epoll.max_user_watches allows: it
-/// refuses those of descriptors from this one on, and descriptors are given out from below.
-const FIRST_UNWATCHED: u64 = 200;
-/// They have descriptors below that, and their servers' do not.
-const CLIENTS: usize = 150;
-
-#[test]
-fn for_want_of_watches_clients_wait_and_no_server_is_blamed() {
-    let server = server::echo();
-    let config = over("epoll", &relay(&[server.address]));
-    let condition = |argument, is, value| {
-        SeccompCondition::new(argument, SeccompCmpArgLen::Dword, is, value).expect("a condition")
-    };
-    let adds = condition(1, SeccompCmpOp::Eq, libc::EPOLL_CTL_ADD as u64);
-    let beyond = condition(2, SeccompCmpOp::Ge, FIRST_UNWATCHED);
-    let rule = SeccompRule::new(vec![adds, beyond]).expect("a rule");
-    let refused = (libc::SYS_epoll_ctl, vec![rule]);
-    let gateway = under_rules(refused, libc::ENOSPC, move || Gateway::start(&config));
-    let address = gateway.address("edge");
-    let mut waiting: Vec<_> = (0..CLIENTS).map(|_| client::connect(address)).collect();
-    waiting.iter_mut().for_each(|stream| stream.write_all(b"?").expect("it may ask"));
-    gateway.wait_for_line("no watch (fs.epoll.max_user_watches) for another socket");
-    wait_until("all to be served", || {
-        waiting.retain(|stream| !has_answer(stream));
-        waiting.is_empty()
-    });
-    gateway.wait_for_ended(CLIENTS);
-    assert_eq!(server.accepted(), CLIENTS as u64);
-    gateway.stop().expect(&[("closed-by-client", CLIENTS as u64)]);
-}
-
-fn has_answer(mut stream: &TcpStream) -> bool {
-    stream.set_nonblocking(true).expect("a flag");
-    match stream.read(&mut [0]) {
-        Ok(read) => {
-            assert_eq!(read, 1, "the connection was ended");
-            true
-        }
-        Err(error) => {
-            assert_eq!(error.kind(), ErrorKind::WouldBlock, "{error}");
-            false
-        }
     }
 }
 

@@ -1,4 +1,5 @@
-//! Passive sockets, on which an accept must neither wait nor lose the client that it brings.
+//! An accept neither waits nor loses the client that it brings, and a lack of watches is no
+//! server's fault.
 
 use std::collections::BTreeMap;
 use std::io::{ErrorKind, Read};
@@ -8,7 +9,9 @@ use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use nix::libc;
-use portcullis::base::{Errno, GateId};
+use portcullis::base::{ConnIndex, Errno, GateId, Operation, ServerId, Side, Source};
+use portcullis::conn::is_pressure;
+use portcullis::metrics::ConnectFailure;
 use portcullis::ring::{AcceptMode, Accepts, Completion, RingSetup};
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
 use socket2::SockRef;
@@ -26,7 +29,7 @@ fn no_accept_waits_for_a_client_when_another_process_has_the_socket_wait() {
     let gates = vec![(GATE, listener.clone())];
     let mut rig = Rig::new(RingSetup { gates, ..setup(1_000) }, &[]);
     rig.ring.accept(GATE, AcceptMode::Multishot);
-    let over = AtomicBool::new(false);
+    let over = &AtomicBool::new(false);
     let (says, hears) = channel();
     std::thread::scope(|scope| {
         scope.spawn(|| {
@@ -34,7 +37,7 @@ fn no_accept_waits_for_a_client_when_another_process_has_the_socket_wait() {
                 SockRef::from(&*listener).set_nonblocking(false).expect("a flag");
             }
         });
-        let clients = scope.spawn(|| {
+        let clients = scope.spawn(move || {
             let mut streams = Vec::new();
             for _ in 0..CLIENTS {
                 streams.push(TcpStream::connect(address).expect("a client"));
@@ -82,6 +85,22 @@ fn a_client_who_cannot_be_watched_waits_as_in_the_queue() {
         assert!(matches!(client.read(&mut [0]), Ok(0) | Err(_)), "it ends with the ring");
     });
     test.join().expect("a client is kept");
+}
+
+#[test]
+fn for_want_of_watches_an_open_fails_and_no_connect() {
+    let test = std::thread::spawn(|| {
+        let mut rig = Rig::v4(100);
+        let conn = ConnIndex(0);
+        refuse_watches();
+        let opened = rig.run(conn, Side::Upstream, Operation::Open(ServerId(0), Source(0)));
+        assert_eq!(opened, Err(Errno::ENOSPC));
+        assert!(is_pressure(Errno::ENOSPC), "so that a worker tries again");
+        assert_eq!(ConnectFailure::of(Errno::ENOSPC), ConnectFailure::Pressure);
+        // Nothing is left of it.
+        assert_eq!(rig.run(conn, Side::Upstream, Operation::Close), Err(Errno::EBADF));
+    });
+    test.join().expect("an open fails");
 }
 
 /// As if the user had as many watches as fs.epoll.max_user_watches allows.
