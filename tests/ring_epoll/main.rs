@@ -17,6 +17,7 @@ mod buffers;
 mod bytes;
 #[path = "../ring/data.rs"]
 mod data;
+mod ended;
 #[path = "../ring/endings.rs"]
 mod endings;
 #[path = "../ring/gates.rs"]

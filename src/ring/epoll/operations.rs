@@ -138,6 +138,7 @@ impl EpollRing {
         if !reads || slot.is_readable() || slot.is_new() {
             // The bits that end a wait for room leave out the peer's FIN, which poll(2) would tell.
             let bits = sockets::bits_now(socket, wanted) & wanted;
+            let bits = if reads { sockets::with_end(socket, bits, wanted) } else { bits };
             if bits != 0 {
                 return self.complete(token, Ok(bits));
             }
