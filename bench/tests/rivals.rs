@@ -40,6 +40,12 @@ fn portcullis_that_batches() {
 }
 
 #[test]
+fn portcullis_over_epoll() {
+    portcullis();
+    serves("portcullis-epoll", WORKS);
+}
+
+#[test]
 fn nginx() {
     serves("nginx", WORKS);
 }

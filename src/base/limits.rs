@@ -11,6 +11,10 @@ pub const CONN_BITS: u32 = 24;
 pub const WORKER_CONNECTIONS_MAX: u32 = 1 << CONN_BITS;
 /// The most clients that a config file may ask for; memory ends long before.
 pub const CONNECTIONS_MAX: u32 = 100_000_000;
+/// Slots of a worker beyond those for connections, for clients that are accepted only to be reset.
+pub const SPARE_SLOTS: u32 = 256;
+/// The same over epoll, where the socket of each is one of the process's descriptors.
+pub const SPARE_SLOTS_OVER_EPOLL: u32 = 16;
 /// Worker threads.
 pub const WORKERS_MAX: u16 = 1024;
 /// Passive sockets of a worker, and servers over all upstreams: both are named by 16 bits.

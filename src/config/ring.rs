@@ -52,7 +52,8 @@ keys! {
         Number(wide(BUFFERS)), "write how many connections may have bytes on their way at once";
 
     /// How long a worker that has nothing to do waits for a batch of results before the first one
-    /// will do (Linux 6.12). What comes alone, after a longer silence, is not kept waiting.
+    /// will do (Linux 6.12). What comes alone, after a longer silence, is not kept waiting. Over
+    /// epoll there are no batches, and a warning says that it is without effect.
     ///
     /// Set it to 100us to 400us when many connections trickle and CPU matters more than some
     /// hundred microseconds: a message is read twice on its way there and back.

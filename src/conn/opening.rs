@@ -7,9 +7,11 @@ use super::{
 };
 use crate::base::{BySide, Errno, OpKind, Operation, Side};
 
-/// Whether the kernel refuses for want of files or memory, of which it may have some later.
+/// Whether the kernel refuses for want of files, memory or watches of epoll, of which it may have
+/// some later.
 pub fn is_pressure(error: Errno) -> bool {
-    matches!(error, Errno::ENFILE | Errno::EMFILE | Errno::ENOMEM | Errno::ENOBUFS)
+    use Errno::{EMFILE, ENFILE, ENOBUFS, ENOMEM, ENOSPC};
+    matches!(error, ENFILE | EMFILE | ENOMEM | ENOBUFS | ENOSPC)
 }
 
 impl Phase {

@@ -30,6 +30,7 @@ pub(super) fn checks(
 ) -> Vec<Check> {
     let mut checks = kernel(facts);
     checks.extend(descriptors(facts));
+    checks.extend(batch_wait(facts, config));
     checks.push(upgrade(facts, config, means, held));
     checks.push(cores(facts, config, means));
     checks.extend(threads(facts, means));
@@ -120,6 +121,15 @@ fn over_epoll(facts: &Facts) -> Option<Check> {
             Some(Check { remedies, ..check(Verdict::Warning, says) })
         }
     }
+}
+
+/// A key that has nothing to act on there.
+fn batch_wait(facts: &Facts, config: &Config) -> Option<Check> {
+    let wait = config.ring.batch_wait.filter(|_| facts.kernel.epoll)?;
+    let says = "over epoll no completions are waited for in batches: it is without effect";
+    let remedies = vec![Remedy::Words("remove ring.batch_wait".to_owned())];
+    let check = Check::new("ring.batch_wait", format!("{wait:?}"), Verdict::Warning, says);
+    Some(Check { remedies, ..check })
 }
 
 fn descriptors(facts: &Facts) -> Vec<Check> {

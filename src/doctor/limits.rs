@@ -117,6 +117,8 @@ pub enum Kind {
     Memlock,
     /// fs.file-max.
     Files,
+    /// fs.epoll.max_user_watches.
+    Watches,
     /// The free memory of the machine.
     HostMemory,
     /// The memory that the control groups leave.
@@ -145,6 +147,7 @@ pub(super) fn limits(
     limits.extend(kernel(facts, config));
     limits.extend(memlock(facts, means));
     limits.extend(files(facts, means));
+    limits.extend(watches(facts, means));
     limits.extend(memory(facts, config, means));
     limits.extend(source_ports(facts, config, ports_bind));
     limits.extend(client_ports(config));
@@ -207,9 +210,13 @@ fn descriptors(means: &Means) -> Limit {
 
 /// Over epoll each socket is a descriptor of the process.
 fn sockets(means: &Means) -> Limit {
+    let of_refused = match means.refused_sockets() {
+        0 => String::new(),
+        sockets => format!(" − {} of clients reset at the limit", thousands(sockets)),
+    };
     let because = format!(
         "({} descriptors − {} reserved − {} to be woken by − {} of epoll − {} listening − {} to \
-         drain with − {} of locks) / {} a connection, over epoll",
+         drain with − {} of locks{of_refused}) / {} a connection, over epoll",
         thousands(means.descriptors),
         means.reserved(),
         means.workers,
@@ -278,6 +285,22 @@ fn files(facts: &Facts, means: &Means) -> Option<Limit> {
     );
     let held = free / u64::from(means.sides);
     Some(hard(Kind::Files, "fs.file-max", Scope::Host, held, because))
+}
+
+/// Over epoll each socket, and each worker's waker, is watched. What the user's other processes
+/// watch, nobody says.
+fn watches(facts: &Facts, means: &Means) -> Option<Limit> {
+    let most = facts.host.epoll_watches.filter(|_| means.epoll)?;
+    let taken = means.listening() + u64::from(means.workers) + means.refused_sockets();
+    let because = format!(
+        "({} watches of this user's processes − {} of listeners, wakers and clients reset at the \
+         limit) / {} a connection, over epoll",
+        thousands(most),
+        thousands(taken),
+        count(means.sides.into(), "socket")
+    );
+    let held = most.saturating_sub(taken) / u64::from(means.sides);
+    Some(hard(Kind::Watches, "fs.epoll.max_user_watches", Scope::Host, held, because))
 }
 
 /// Memory of one idle connection, of the kernel and ours.

@@ -143,6 +143,11 @@ impl Case<'_> {
                 let files = self.connections.saturating_mul(self.means.sides.into());
                 vec![Remedy::files(facts, files.saturating_add(self.means.pipe_files()))]
             }
+            Kind::Watches => {
+                let watches = 2 * self.connections * u64::from(self.means.sides);
+                let value = watches.to_string();
+                vec![Remedy::sysctl("fs.epoll.max_user_watches", &value, Scope::Host)]
+            }
             Kind::HostMemory => vec![self.more_memory()],
             Kind::CgroupMemory => vec![self.more_cgroup_memory()],
             Kind::MemoryLimit => vec![self.memory_limit()],

@@ -3,7 +3,9 @@
 use std::ops::RangeInclusive;
 
 use crate::base::{PIPE_BYTES, limits};
-use crate::config::{AcceptProxy, Admin, Auto, Config, Listener, PerSource, Status, UpstreamKind};
+use crate::config::{
+    AcceptProxy, Admin, AtLimit, Auto, Config, Listener, PerSource, Status, UpstreamKind,
+};
 use crate::host::facts::Facts;
 
 /// Most entries of a ring's table of files, whatever RLIMIT_NOFILE says.
@@ -38,6 +40,8 @@ pub struct Means {
     pub table_entries: u32,
     /// Sockets are ordinary descriptors, and there are no kernel rings.
     pub(super) epoll: bool,
+    /// A listener resets clients for whom the limit leaves no room: each has a socket for a moment.
+    resets: bool,
     /// Memory of a connection beside its entry: what is kept of clients that headers name, and of
     /// those that count for their sources.
     pub(super) beside_bytes: u64,
@@ -108,6 +112,7 @@ impl Means {
             workers,
             sides: if paired { 2 } else { 1 },
             epoll: facts.kernel.epoll,
+            resets: config.listeners.iter().any(|one| one.at_limit == AtLimit::Reset),
             beside_bytes: beside_bytes(config),
             table_entries: descriptors.min(TABLE_ENTRIES_MAX) as u32,
             descriptors,
@@ -150,11 +155,30 @@ impl Means {
     /// Connections that the descriptors suffice for, over all workers.
     pub(super) fn held_by_descriptors(&self) -> u64 {
         if self.epoll {
-            // Each worker has an epoll instance where it would have a ring.
-            let free = self.descriptors.saturating_sub(self.descriptors_without(1));
+            let free = self.free_over_epoll().saturating_sub(self.refused_sockets());
             return free / u64::from(self.sides);
         }
         self.held_by(self.rings_by_descriptors())
+    }
+
+    /// Over epoll, sockets of clients who are reset at the limit: at most one in each slot that no
+    /// connection has when there are as many as may be.
+    pub(super) fn refused_sockets(&self) -> u64 {
+        if !(self.epoll && self.resets) {
+            return 0;
+        }
+        self.slots_to_spare(self.free_over_epoll() / u64::from(self.sides))
+    }
+
+    /// Descriptors for sockets over epoll: each worker has an instance where it would have a ring.
+    fn free_over_epoll(&self) -> u64 {
+        self.descriptors.saturating_sub(self.descriptors_without(1))
+    }
+
+    /// Slots of all workers beyond so many connections, where clients are reset at the limit.
+    fn slots_to_spare(&self, connections: u64) -> u64 {
+        let each = self.slots_over_epoll(connections) + u64::from(limits::SPARE_SLOTS_OVER_EPOLL);
+        u64::from(self.workers) * each - connections
     }
 
     /// Ordinary descriptors of the process as a whole and of its control plane, for checks among
@@ -283,14 +307,17 @@ impl Means {
 
     /// The same over epoll, where the descriptors of all workers are one stock.
     fn shape_over_epoll(&self, connections: u64) -> Shape {
+        let refused = if self.resets { self.slots_to_spare(connections) } else { 0 };
+        let sockets = connections * u64::from(self.sides) + refused;
+        let free = self.free_over_epoll().saturating_sub(DESCRIPTORS_OF_SERVERS + sockets);
+        let descriptors = self.descriptors_wanted().min(free / u64::from(self.workers));
+        self.shape_of(0, self.slots_over_epoll(connections), descriptors)
+    }
+
+    fn slots_over_epoll(&self, connections: u64) -> u64 {
         let share = connections.div_ceil(u64::from(self.workers));
         let wanted = (share + share / 8 + 32).min(connections);
-        let slots = wanted.min(WORKER_CONNECTIONS_MAX.max(share));
-        let sockets = connections * u64::from(self.sides);
-        let taken = self.descriptors_without(1) + DESCRIPTORS_OF_SERVERS + sockets;
-        let free = self.descriptors.saturating_sub(taken);
-        let descriptors = self.descriptors_wanted().min(free / u64::from(self.workers));
-        self.shape_of(0, slots, descriptors)
+        wanted.min(WORKER_CONNECTIONS_MAX.max(share))
     }
 
     fn shape_of(&self, rings: u64, slots: u64, descriptors: u64) -> Shape {
@@ -326,6 +353,7 @@ mod tests {
             table_entries: descriptors.min(TABLE_ENTRIES_MAX) as u32,
             descriptors,
             epoll: false,
+            resets: false,
             beside_bytes: 0,
             tls_sides: 0,
             handshakes: 0,
@@ -380,6 +408,20 @@ mod tests {
         // + 1 ring); 4 for each pipe.
         assert_eq!(extra(&few, 100), (86, 21));
         assert_eq!(extra(&few, few.held_by(92)), (0, 0));
+    }
+
+    #[test]
+    fn clients_that_are_reset_over_epoll_take_no_descriptor_of_anything_else() {
+        for (descriptors, sides, workers) in [(256, 2, 2), (1_024, 1, 8), (20_000, 2, 1)] {
+            let other = Means { workers, epoll: true, ..means(descriptors, sides) };
+            let means = Means { resets: true, ..other.clone() };
+            let held = means.held_by_descriptors();
+            assert!(0 < held && held <= other.held_by_descriptors(), "{means:?}");
+            let slots = means.shape(held).slots_per_worker + limits::SPARE_SLOTS_OVER_EPOLL;
+            let clients = u64::from(workers) * u64::from(slots);
+            let sockets = clients + held * u64::from(sides - 1);
+            assert!(sockets + means.descriptors_without(1) <= descriptors, "{sockets}: {means:?}");
+        }
     }
 
     #[test]

@@ -37,7 +37,7 @@ pub use trial::{Trial, tried};
 
 use crate::access_log::{AccessLogs, LAST_LINES, Writing};
 use crate::api::handover::ToPredecessor;
-use crate::base::{Clock, GateId, IdMap, version};
+use crate::base::{Clock, GateId, IdMap, limits, version};
 use crate::budget::{Budget, WakeWorker};
 use crate::config::{AtLimit, Config, ConfigErrors, ConfigSource, Log, LogFormat, Place};
 use crate::conn::Reason;
@@ -414,10 +414,13 @@ fn words_of(panic: &(dyn std::any::Any + Send)) -> String {
 }
 
 /// Slots beyond the permits, for clients that are accepted only to be reset.
-fn spare_slots(config: &Config) -> u32 {
-    const SPARE: u32 = 256;
+fn spare_slots(config: &Config, over_epoll: bool) -> u32 {
     let resets = config.listeners.iter().any(|listener| listener.at_limit == AtLimit::Reset);
-    if resets { SPARE } else { 0 }
+    match (resets, over_epoll) {
+        (false, _) => 0,
+        (true, false) => limits::SPARE_SLOTS,
+        (true, true) => limits::SPARE_SLOTS_OVER_EPOLL,
+    }
 }
 
 fn setup(
@@ -427,7 +430,7 @@ fn setup(
     sockets: &IdMap<GateId, PassiveSocket>,
 ) -> RingSetup {
     RingSetup {
-        connections: host.shape.slots_per_worker + spare_slots(config),
+        connections: host.shape.slots_per_worker + spare_slots(config, host.is_over_epoll()),
         with_upstream: topology.joins_servers(),
         table_entries: host.shape.table_entries,
         submission_entries: config.ring.submission_entries,

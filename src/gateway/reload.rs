@@ -134,8 +134,12 @@ impl Ground for Grounds {
         if let Some(lack) = lacks.first() {
             return Err(lack.to_string());
         }
-        if config.ring.batch_wait.is_some() && !self.host.is_over_epoll() {
-            require_batches().map_err(|error| error.to_string())?;
+        match config.ring.batch_wait {
+            Some(_) if self.host.is_over_epoll() => {
+                tracing::warn!("ring.batch_wait is without effect over epoll: remove it");
+            }
+            Some(_) => require_batches().map_err(|error| error.to_string())?,
+            None => {}
         }
         let leaving = self.leaving(config);
         let mut held: Vec<Held> = Vec::new();

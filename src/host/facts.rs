@@ -116,6 +116,8 @@ pub struct Host {
     pub files_max: Option<u64>,
     /// Open files of everybody, the first figure of fs.file-nr.
     pub files_used: Option<u64>,
+    /// fs.epoll.max_user_watches: sockets that one user may watch, over all epoll instances.
+    pub epoll_watches: Option<u64>,
     /// MemAvailable.
     pub memory_available_bytes: Option<u64>,
     /// net.ipv4.tcp_mem in pages: low, pressure, max. Seen in the host's network namespace only.
@@ -283,6 +285,7 @@ fn host(tree: &mut Tree<'_>) -> Host {
         pipe_user_pages: files.word("proc/sys/fs/pipe-user-pages-soft"),
         files_max: file_nr.map(|[_, _, max]| max),
         files_used: file_nr.map(|[used, _, _]| used),
+        epoll_watches: files.word("proc/sys/fs/epoll/max_user_watches"),
         memory_available_bytes: available,
         tcp_mem_pages: files.numbers("proc/sys/net/ipv4/tcp_mem"),
         tcp_mem_used_pages: tcp,

@@ -93,7 +93,7 @@ pub enum ConnectFailure {
     NoPort,
     /// The source address is not one of this host.
     NoAddress,
-    /// The kernel had no file or memory for the socket: not the server's fault, tried again.
+    /// The kernel had no file, memory or watch for the socket: not the server's fault, tried again.
     Pressure,
     /// The connection ended meanwhile: not the server's fault.
     Abandoned,
@@ -132,7 +132,7 @@ impl ConnectFailure {
             }
             Errno::EADDRNOTAVAIL => ConnectFailure::NoPort,
             SELF_CONNECT => ConnectFailure::SelfConnect,
-            Errno::ENFILE | Errno::EMFILE | Errno::ENOMEM | Errno::ENOBUFS => {
+            Errno::ENFILE | Errno::EMFILE | Errno::ENOMEM | Errno::ENOBUFS | Errno::ENOSPC => {
                 ConnectFailure::Pressure
             }
             _ => ConnectFailure::Other,

@@ -213,3 +213,17 @@ fn what_cannot_be_read_is_named() {
     assert_eq!(diagnosis.facts.unread, ["proc/sys/fs/file-nr"]);
     assert_eq!(check(&diagnosis, "unread").0, Verdict::Warning);
 }
+
+#[test]
+fn a_wait_for_batches_is_without_effect_over_epoll() {
+    let mut host = Host::plain();
+    let config = relay(1, "workers = 2\n[ring]\nbatch_wait = \"200us\"");
+    let is_there = |host: &Host| {
+        let diagnosis = host.diagnose(&config, None);
+        let mut checks = diagnosis.checks.iter();
+        checks.any(|one| one.name == "ring.batch_wait" && one.verdict == Verdict::Warning)
+    };
+    assert!(!is_there(&host));
+    host.given.kernel = Kernel::over_epoll(None);
+    assert!(is_there(&host));
+}

@@ -403,3 +403,45 @@ fn over_epoll_descriptors_bound_all_connections_together() {
         assert!(diagnosis.limits.iter().all(|one| one.name != other), "{other}");
     }
 }
+
+fn over_epoll() -> Host {
+    let mut host = Host::plain();
+    host.given.kernel = Kernel::over_epoll(None);
+    host
+}
+
+#[test]
+fn over_epoll_every_socket_takes_a_watch_of_the_user() {
+    let host = over_epoll();
+    let watches = "fs.epoll.max_user_watches";
+    let without = host.diagnose(&relay(100, ""), None);
+    assert!(without.limits.iter().all(|one| one.name != watches), "where nobody says");
+    host.set("proc/sys/fs/epoll/max_user_watches", "5008\n");
+    let diagnosis = host.diagnose(&relay(100, ""), None);
+    // Of 5,008 the wakers and the passive sockets of 4 workers take 8; then 2 a connection.
+    assert_eq!((diagnosis.binding().name, diagnosis.binding().connections), (watches, 2_500));
+    let asked = host.diagnose(&relay(100, "max_connections = 4000"), None);
+    assert!(!asked.holds(), "{asked}");
+    assert!(asked.to_string().contains("sysctl -w fs.epoll.max_user_watches=16000"), "{asked}");
+    let mut other = Host::plain();
+    other.given.kernel.epoll = false;
+    other.set("proc/sys/fs/epoll/max_user_watches", "5008\n");
+    let over_io_uring = other.diagnose(&relay(100, ""), None);
+    assert!(over_io_uring.limits.iter().all(|one| one.name != watches), "{over_io_uring}");
+}
+
+#[test]
+fn over_epoll_clients_who_are_reset_at_the_limit_have_descriptors_too() {
+    let mut host = over_epoll();
+    host.given.files = (1_024, 1_024);
+    let found = |config: &Config| limit(&host.diagnose(config, None), "RLIMIT_NOFILE").clone();
+    let text = |policy: &str| {
+        let listener = "[listener.edge]\nbind = [\"127.0.0.1:7000\"]\nupstream = \"app\"\n";
+        format!("{listener}{policy}\n[upstream.app]\nbuiltin = \"echo\"\n")
+    };
+    let queue = found(&parsed(&text("")));
+    let reset = found(&parsed(&text("at_limit = \"reset\"")));
+    assert!(!queue.arithmetic.contains("reset at the limit"), "{queue:?}");
+    assert!(reset.arithmetic.contains(" of clients reset at the limit"), "{reset:?}");
+    assert!((600..queue.connections).contains(&reset.connections), "{reset:?}");
+}

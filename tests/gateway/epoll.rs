@@ -1,5 +1,6 @@
 //! A gateway over epoll does what one over io_uring does; connections go from each to the other.
 
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -13,10 +14,12 @@ use crate::support::crowd::crowd;
 use crate::support::gateway::Gateway;
 use crate::support::http::get;
 use crate::support::lineage::{Lineage, runs};
+use crate::support::log::parsed;
 use crate::support::pattern::Pattern;
+use crate::support::procfs::is_stopped;
 use crate::support::server::{self, Server, finish, greet, introduce, read_number, write_number};
 use crate::support::socket::reset;
-use crate::support::wait_until;
+use crate::support::{Ends, wait_until};
 
 const CONNECTIONS: usize = 300;
 /// More than a pipe holds, so that it is spliced.
@@ -124,9 +127,9 @@ fn connections_go_from_epoll_to_io_uring_and_back() {
         let next = lineage.write(&format!("{round}.toml"), &config(io, "5s", &servers));
         let over = AtomicBool::new(false);
         std::thread::scope(|scope| {
+            let _ends = Ends(&over);
             scope.spawn(|| come(address, &over));
             lineage.upgrade(&["--successor-config", &next.display().to_string()]);
-            over.store(true, Ordering::SeqCst);
         });
         assert_eq!(lineage.status()["io"]["by"], io);
         wait_until("the predecessor's end", || !runs(before));
@@ -172,4 +175,36 @@ fn one_over_io_uring_serves_on_when_a_successor_over_epoll_is_taken_back() {
     idle.iter().for_each(|stream| client::echo(stream, 2, 3_000));
     (0..20).for_each(|_| client::echo(&client::connect(address), 7, 100));
     assert!(rearmed(lineage) < 1_000, "{}", rearmed(lineage));
+}
+
+#[test]
+fn clients_who_are_reset_at_the_limit_take_no_descriptor_that_others_have() {
+    let server = server::echo();
+    let config = format!(
+        "[gateway]\nio = \"epoll\"\nworkers = 2\n[listener.edge]\nbind = [\"127.0.0.1:0\"]\n\
+         upstream = \"app\"\nat_limit = \"reset\"\n{}[status]\nbind = \"off\"\n",
+        upstream("app", &[server.address])
+    );
+    let gateway = Gateway::start_with_open_files(&config, 256);
+    let budget = gateway.wait_for_lines(" budget max_connections=", 1);
+    let most: usize = parsed(&budget[0], "max_connections");
+    // All come in the same moment.
+    gateway.signal(Signal::SIGSTOP);
+    wait_until("the gateway to stand still", || is_stopped(gateway.pid()));
+    let address = gateway.address("edge");
+    let streams: Vec<_> = (0..400).map(|_| client::connect(address)).collect();
+    gateway.signal(Signal::SIGCONT);
+    let is_served = |mut stream: &TcpStream| {
+        let asked = stream.write_all(b"?");
+        matches!(asked.and_then(|()| stream.read(&mut [0])), Ok(1))
+    };
+    let served = streams.iter().filter(|stream| is_served(stream)).count();
+    assert_eq!(served, most);
+    assert!(most > 20, "{most}");
+    let lines = gateway.lines();
+    assert!(!lines.iter().any(|line| line.contains("accepting rests")), "{lines:?}");
+    drop(streams);
+    gateway.wait_for_ended(400);
+    let (most, others) = (most as u64, 400 - most as u64);
+    gateway.stop().expect(&[("closed-by-client", most), ("refused", others)]);
 }

@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use crate::support::client::{self, Brought, Ending};
-use crate::support::config::relay;
+use crate::support::config::{over, relay};
 use crate::support::crowd::crowd;
 use crate::support::gateway::Gateway;
 use crate::support::pattern::Pattern;
@@ -91,7 +91,7 @@ fn a_fin_passes_when_the_process_can_open_no_file() {
         client::send(&stream, &mut Pattern::new(1), 10).expect("answer");
         ending
     });
-    let gateway = Gateway::start(&relay(&[server.address]));
+    let gateway = Gateway::start(&over("io_uring", &relay(&[server.address])));
     let address = gateway.address("edge");
     let limited = Command::new("prlimit")
         .args(["--pid", &gateway.pid().to_string(), "--nofile=1:1"])

@@ -7,7 +7,7 @@ use std::os::fd::AsFd;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::support::client;
-use crate::support::config::upstream;
+use crate::support::config::{over, upstream};
 use crate::support::gateway::Gateway;
 use crate::support::server::{self, Server};
 use crate::support::{WATCH, wait_until};
@@ -93,7 +93,7 @@ fn exactly_as_many_as_allowed_are_served_and_the_others_wait() {
 fn tiny_tables_change_nothing() {
     let server = server::echo();
     let limit = format!("max_connections = {LIMIT}\n[ring]\nbuffer_count = 256");
-    let config = config(2, &limit, "", server.address);
+    let config = over("io_uring", &config(2, &limit, "", server.address));
     // 80 files: a table has 40 pairs at most, so a worker needs several rings.
     let gateway = Gateway::start_with_open_files(&config, 80);
     queues(&gateway, &server);

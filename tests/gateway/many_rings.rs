@@ -3,7 +3,7 @@
 use std::sync::Barrier;
 
 use crate::support::client::{self, Ending};
-use crate::support::config::relay_at_most;
+use crate::support::config::{over, relay_at_most};
 use crate::support::crowd::crowd;
 use crate::support::gateway::Gateway;
 use crate::support::procfs::descriptors;
@@ -16,7 +16,7 @@ const CONNECTIONS: usize = 600;
 #[test]
 fn six_hundred_connections_fit_into_256_files() {
     let server = server::echo();
-    let config = relay_at_most(1_000, &[server.address]);
+    let config = over("io_uring", &relay_at_most(1_000, &[server.address]));
     let gateway = Gateway::start_with_open_files(&config, OPEN_FILES);
     let address = gateway.address("edge");
     for round in 0..3 {

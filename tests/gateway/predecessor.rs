@@ -24,9 +24,17 @@ use crate::support::wait_until;
 const WAITS: &str = "dead predecessor's listeners still take clients";
 const GONE: &str = "dead predecessor's listeners are gone";
 
+/// Enough for the kernel to be at it for a while, where this process may have as many open.
+fn crowd_size() -> usize {
+    let (open_files, _) = getrlimit(Resource::RLIMIT_NOFILE).expect("a limit of open files");
+    open_files.saturating_sub(2_000).clamp(500, 12_000) as usize
+}
+
+/// With room for a crowd, and for some more clients.
 fn echo_on(address: SocketAddr) -> String {
+    let most = crowd_size() + 1_000;
     format!(
-        "[gateway]\nworkers = 2\nmax_connections = 40000\n[listener.edge]\n\
+        "[gateway]\nworkers = 2\nmax_connections = {most}\n[listener.edge]\n\
          bind = [\"{address}\"]\nupstream = \"app\"\n[upstream.app]\nbuiltin = \"echo\"\n"
     )
 }
@@ -158,11 +166,8 @@ fn no_client_is_lost_once_the_successor_is_ready() {
     let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
     let config = echo_on(address);
     let first = Gateway::start(&config);
-    // Enough for the kernel to be at it for a while, where this process may have as many open.
-    let (open_files, _) = getrlimit(Resource::RLIMIT_NOFILE).expect("a limit of open files");
-    let count = open_files.saturating_sub(2_000).clamp(500, 12_000) as usize;
     let held: Mutex<Vec<TcpStream>> = Mutex::default();
-    crowd(count, 8, |_| {
+    crowd(crowd_size(), 8, |_| {
         let stream = client::connect(address);
         held.lock().unwrap().push(stream);
     });

@@ -12,7 +12,7 @@ use crate::support::command::{ask, ask_json, tell};
 use crate::support::gateway::Gateway;
 use crate::support::network::free_port;
 use crate::support::server::{self, Server};
-use crate::support::wait_until;
+use crate::support::{Ends, wait_until};
 
 /// A gateway and the text of its file.
 struct Rig {
@@ -312,6 +312,7 @@ fn an_address_becomes_a_wider_and_a_narrower_one_and_no_client_is_lost() {
     let (narrow, wide) = (format!("127.0.0.1:{port}"), format!("0.0.0.0:{port}"));
     let over = AtomicBool::new(false);
     let served = std::thread::scope(|scope| {
+        let ends = Ends(&over);
         let crowd = scope.spawn(|| {
             let mut served = 0;
             while !over.load(Ordering::SeqCst) {
@@ -330,7 +331,7 @@ fn an_address_becomes_a_wider_and_a_narrower_one_and_no_client_is_lost() {
             let other = SocketAddr::from(([127, 0, 0, 2], port));
             assert_eq!(client::try_connect(other).is_ok(), round % 2 == 0);
         }
-        over.store(true, Ordering::SeqCst);
+        drop(ends);
         crowd.join().expect("nobody is lost")
     });
     assert!(served > 0 && echoes(&mut held));

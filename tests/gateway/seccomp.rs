@@ -12,7 +12,7 @@ use seccompiler::{
 
 use crate::support::client;
 use crate::support::command::ask_json;
-use crate::support::config::OWN_ECHO;
+use crate::support::config::{OWN_ECHO, over};
 use crate::support::gateway::{Gateway, Home, program};
 
 const CALLS: [(&str, i64); 3] = [
@@ -55,7 +55,7 @@ fn under_rules<T: Send + 'static>(
 #[test]
 fn each_call_that_a_filter_refuses_is_named_by_start_and_doctor() {
     let home = Home::new();
-    let config = home.write("fixed.toml", &format!("[gateway]\nio = \"io_uring\"\n{OWN_ECHO}"));
+    let config = home.write("fixed.toml", &over("io_uring", OWN_ECHO));
     for (name, call) in CALLS {
         for errno in [libc::EPERM, libc::ENOSYS] {
             for argument in ["run", "doctor"] {
@@ -79,8 +79,8 @@ fn each_call_that_a_filter_refuses_is_named_by_start_and_doctor() {
 #[test]
 fn a_gateway_that_is_refused_io_uring_serves_over_epoll_and_says_so_once() {
     for (name, call) in CALLS {
-        let config = OWN_ECHO;
-        let gateway = under_filter(call, libc::EPERM, move || Gateway::start(config));
+        let config = over("auto", OWN_ECHO);
+        let gateway = under_filter(call, libc::EPERM, move || Gateway::start(&config));
         let stream = client::connect(gateway.address("edge"));
         client::echo(&stream, 1, 100_000);
         let says = format!("a seccomp filter refuses {name}");

@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use crate::support::client;
-use crate::support::config::relay;
+use crate::support::config::{over, relay};
 use crate::support::gateway::Gateway;
 use crate::support::network::{free_port, in_own_network};
 use crate::support::server;
@@ -149,7 +149,7 @@ fn a_plain_accept_loop_refuses_after_the_handshake_and_the_gateway_does_not() {
     drop(proxy);
     let config = format!("{}[ring]\nbuffer_count = 512\n", relay(&[server.address]));
     let config = config.replace("max_connections = 4000", "max_connections = 1000");
-    let gateway = Gateway::start_with_open_files(&config, OPEN_FILES);
+    let gateway = Gateway::start_with_open_files(&over("io_uring", &config), OPEN_FILES);
     assert_eq!(outcomes(gateway.address("edge")), (CLIENTS, 0), "with as few files");
     gateway.wait_for_ended(CLIENTS);
     gateway.stop().expect(&[("closed-by-client", CLIENTS as u64)]);

@@ -10,7 +10,7 @@ use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
 use crate::support::client::{self, Ending};
-use crate::support::config::relay;
+use crate::support::config::{over, relay};
 use crate::support::gateway::program;
 use crate::support::http::get;
 use crate::support::lineage::{Lineage, runs, signal};
@@ -118,6 +118,7 @@ fn a_successor_that_dies_on_probation_loses_nobody_and_the_next_one_succeeds() {
 fn connections_whose_descriptors_do_not_arrive_stay() {
     let server = server::echo();
     let one = relay(&[server.address]).replace("workers = 2", "workers = 1");
+    let one = over("io_uring", &one);
     let lineage = Lineage::start(&one);
     let address = lineage.first.address("edge");
     let clients: Vec<_> = (0..40).map(|_| client::connect(address)).collect();

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use crate::support::client;
+use crate::support::config::over;
 use crate::support::gateway::{Gateway, Home, program_as_user};
 use crate::support::wait_until;
 
@@ -14,7 +15,8 @@ const ECHO: &str = "[gateway]\nworkers = 1\n[listener.edge]\nbind = [\"127.0.0.1
 const LOCKED: &str = "ulimit -l 1024";
 
 fn launch(user: u32, home: &Arc<Home>) -> Gateway {
-    Gateway::launch_in(home.clone(), program_as_user(user, LOCKED, home.path()), Some(ECHO))
+    let command = program_as_user(user, LOCKED, home.path());
+    Gateway::launch_in(home.clone(), command, Some(&over("io_uring", ECHO)))
 }
 
 #[test]

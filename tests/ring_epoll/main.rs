@@ -17,6 +17,7 @@ mod buffers;
 mod bytes;
 #[path = "../ring/data.rs"]
 mod data;
+mod ended;
 #[path = "../ring/endings.rs"]
 mod endings;
 #[path = "../ring/gates.rs"]
@@ -29,6 +30,7 @@ mod harness;
 mod layer;
 #[path = "../ring/moves.rs"]
 mod moves;
+mod passive;
 #[path = "../ring/pressure.rs"]
 mod pressure;
 #[path = "../ring/self_connect.rs"]

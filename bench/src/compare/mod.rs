@@ -67,10 +67,10 @@ invalid, because the generator was the bottleneck three times over.")]
 pub(crate) struct Compare {
     #[command(subcommand)]
     what: Option<What>,
-    /// What to measure: portcullis, portcullis-batch, haproxy, haproxy-splice, nginx, envoy, direct
-    /// (no proxy) [default: all of these]; portcullis-tls, haproxy-tls, nginx-tls, envoy-tls (the
-    /// same where the clients' TLS ends, with one certificate); floor, floor-multi (the least that
-    /// a proxy's system calls take, if it copies; compiled with cc)
+    /// What to measure: portcullis, portcullis-batch, portcullis-epoll, haproxy, haproxy-splice,
+    /// nginx, envoy, direct (no proxy) [default: all of these]; portcullis-tls, haproxy-tls,
+    /// nginx-tls, envoy-tls (the same where the clients' TLS ends, with one certificate); floor,
+    /// floor-multi (the least that a proxy's system calls take, if it copies; compiled with cc)
     #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
     targets: Vec<String>,
     /// What to do with it [default: pingpong-100, -1000 and -8000, rate-20000, churn, bulk-up,

@@ -17,9 +17,10 @@ use clap::Args;
 pub(crate) use template::{Words, render, replace};
 
 /// All of them, in the order of the tables.
-pub(crate) const RIVALS: [&Rival; 6] = [
+pub(crate) const RIVALS: [&Rival; 7] = [
     &portcullis::DEFAULT,
     &portcullis::BATCHING,
+    &portcullis::EPOLL,
     &haproxy::COPYING,
     &haproxy::SPLICING,
     &nginx::NGINX,

@@ -1,7 +1,12 @@
-//! Portcullis, the one that the others are rivals of, with its defaults and waiting for batches.
+//! Portcullis, the one that the others are rivals of: with its defaults, waiting for batches, and
+//! over epoll.
 
-use super::{Rival, SECURED_ONLY, UPGRADE_ONLY, Way, any_build};
+use super::{Rival, Room, SECURED_ONLY, UPGRADE_ONLY, Way, any_build};
 use crate::result::OURS;
+
+/// Descriptors that it keeps to itself where its sockets are descriptors, too, with two workers and
+/// one listener.
+const OWN_DESCRIPTORS: u64 = 80;
 
 pub(super) const DEFAULT: Rival = Rival {
     name: OURS,
@@ -27,6 +32,14 @@ pub(super) const BATCHING: Rival = Rival {
     config: "portcullis-batch.toml",
     template: include_str!("../../rivals/portcullis-batch.toml"),
     only: Some(&["rate"]),
+    ..DEFAULT
+};
+
+pub(super) const EPOLL: Rival = Rival {
+    name: "portcullis-epoll",
+    config: "portcullis-epoll.toml",
+    template: include_str!("../../rivals/portcullis-epoll.toml"),
+    holds: |room: Room| room.descriptors.saturating_sub(OWN_DESCRIPTORS) / 2,
     ..DEFAULT
 };
 

@@ -8,7 +8,6 @@ use super::EpollRing;
 use super::slots::Slot;
 use crate::base::{Errno, GateId, Side};
 use crate::ring::contract::{AcceptMode, Accepts, Completion};
-use crate::ring::kernel::address;
 
 /// Clients that one turn takes at most, beside one for each gate.
 const BURST: u32 = 128;
@@ -49,7 +48,7 @@ impl Accepts for EpollRing {
     }
 
     fn accept_queue(&self, gate: GateId) -> Result<u32, Errno> {
-        address::accept_queue(&self.doors.gates[gate].socket)
+        self.doors.queue(gate)
     }
 
     fn watch_queue(&mut self, gate: GateId) {
@@ -94,23 +93,29 @@ impl EpollRing {
                 tracing::error!(%errno, "a listener cannot be asked without a wait");
                 continue;
             }
+            let mut at_once = 0;
             while left > 0
                 && let Some(mode) = self.doors.armed(gate)
-                && self.accept_client(gate, mode)
             {
-                left -= 1;
+                if at_once == 0 {
+                    at_once = self.doors.at_once(gate);
+                }
+                if at_once == 0 {
+                    self.doors.has_nobody(gate);
+                    break;
+                }
+                if !self.accept_client(gate, mode) {
+                    break;
+                }
+                (at_once, left) = (at_once - 1, left - 1);
             }
         }
     }
 
-    /// Takes a client, or ends the accept in its place. False: nobody waits.
+    /// Takes a client, or ends the accept in its place. False: another process took the client.
     fn accept_client(&mut self, gate: GateId, mode: AcceptMode) -> bool {
-        let accepted = if self.slots.room() > 0 {
-            self.accept_socket(gate)
-        } else {
-            let waits = self.accept_queue(gate).is_ok_and(|waiting| waiting > 0);
-            Err(if waits { Errno::ENFILE } else { Errno::EAGAIN })
-        };
+        let accepted =
+            if self.slots.room() > 0 { self.accept_socket(gate) } else { Err(Errno::ENFILE) };
         let more = accepted.is_ok() && mode == AcceptMode::Multishot;
         if accepted == Err(Errno::EAGAIN) {
             self.doors.has_nobody(gate);
@@ -128,6 +133,9 @@ impl EpollRing {
 
     fn accept_socket(&mut self, gate: GateId) -> Result<crate::base::ConnIndex, Errno> {
         let socket: OwnedFd = loop {
+            if let Some(socket) = self.doors.take_unwatched(gate) {
+                break socket;
+            }
             match accept_with(&self.doors.gates[gate].socket, SocketFlags::CLOEXEC) {
                 Ok(socket) => break socket,
                 // A client that has gone again, or a signal, is nobody's.
@@ -135,9 +143,11 @@ impl EpollRing {
                 Err(error) => return Err(Errno::from_raw(error.raw_os_error())),
             }
         };
-        let conn = self.slots.take_any().ok_or(Errno::ENFILE)?;
+        let conn = self.slots.take_any().expect("there is room, as the caller saw");
         if let Err(errno) = self.poller.watch_socket(&socket, conn, Side::Client) {
             self.slots.give_back(conn);
+            // Its client waits as those in the queue do.
+            self.doors.keep_unwatched(gate, socket);
             return Err(errno);
         }
         *self.slots.at(conn, Side::Client) = Slot::with(socket);

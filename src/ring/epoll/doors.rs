@@ -1,22 +1,26 @@
 //! Gates, and those at which clients wait.
 
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 
 use socket2::SockRef;
 
 use super::poller::Poller;
 use crate::base::{Errno, GateId, errno_of};
 use crate::ring::contract::{AcceptMode, Completion};
-use crate::ring::kernel::address::accept_queue;
+use crate::ring::kernel::address;
 use crate::ring::kernel::gates::{Gate, Gates};
 use crate::ring::kernel::setup::PassiveSocket;
 
 /// The gates of a ring. Passive sockets do not wait: another worker may have taken the client that
-/// an edge told of.
+/// an edge told of. That flag is of all processes that have the socket, and one over io_uring takes
+/// it away, perhaps between a look at it and the accept. So no accept is tried, either, for which
+/// the queue has no client.
 pub(super) struct Doors {
     pub(super) gates: Gates,
     /// An edge told of clients, and nobody has found the queue empty since.
     visited: Vec<GateId>,
+    /// Clients that were accepted and could not be watched, as for want of watches: the next.
+    unwatched: Vec<(GateId, OwnedFd)>,
 }
 
 impl Doors {
@@ -29,7 +33,7 @@ impl Doors {
         for (gate, socket) in &sockets {
             open(poller, *gate, socket)?;
         }
-        Ok(Doors { gates: Gates::new(sockets), visited: Vec::new() })
+        Ok(Doors { gates: Gates::new(sockets), visited: Vec::new(), unwatched: Vec::new() })
     }
 
     /// Takes a gate in.
@@ -61,6 +65,7 @@ impl Doors {
             poller.forget(&socket);
         }
         self.has_nobody(gate);
+        self.unwatched.retain(|(of, _)| *of != gate);
     }
 
     /// Somebody has come to a gate. An edge of one that is gone is late.
@@ -100,8 +105,34 @@ impl Doors {
     /// Begins to watch a gate's queue. Says what completes of that at once.
     pub(super) fn watch(&mut self, gate: GateId) -> Option<Completion> {
         self.gates[gate].watches += 1;
-        let waits = accept_queue(&self.gates[gate].socket).is_ok_and(|waiting| waiting > 0);
+        let waits = self.queue(gate).is_ok_and(|waiting| waiting > 0);
         if waits { self.gates.watch_ended(gate) } else { None }
+    }
+
+    /// Clients that wait at a gate.
+    pub(super) fn queue(&self, gate: GateId) -> Result<u32, Errno> {
+        let in_queue = address::accept_queue(&self.gates[gate].socket)?;
+        Ok(in_queue + self.unwatched_at(gate))
+    }
+
+    /// Accepts of a gate that do not wait, whatever its flag says.
+    pub(super) fn at_once(&self, gate: GateId) -> u32 {
+        address::accepts_at_once(&self.gates[gate].socket) + self.unwatched_at(gate)
+    }
+
+    fn unwatched_at(&self, gate: GateId) -> u32 {
+        self.unwatched.iter().filter(|(of, _)| *of == gate).count() as u32
+    }
+
+    /// Keeps a client that was accepted until it can be watched.
+    pub(super) fn keep_unwatched(&mut self, gate: GateId, socket: OwnedFd) {
+        self.unwatched.push((gate, socket));
+    }
+
+    /// The client that was kept.
+    pub(super) fn take_unwatched(&mut self, gate: GateId) -> Option<OwnedFd> {
+        let place = self.unwatched.iter().position(|(of, _)| *of == gate)?;
+        Some(self.unwatched.remove(place).1)
     }
 
     /// An accept that a client is to be taken for: one of those for a single client, or the one

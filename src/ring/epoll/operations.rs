@@ -102,6 +102,8 @@ impl EpollRing {
         let opened = sockets::opened(&server.address, server.source(from));
         let opened = opened.and_then(|socket| {
             let slot = self.slots.get_mut(conn, side).ok_or(Errno::EBADF)?;
+            // Not at the connect, where a lack of watches would seem to be the server's fault.
+            self.poller.watch_socket(&socket, conn, side)?;
             *slot = Slot::with(socket);
             Ok(0)
         });
@@ -114,14 +116,12 @@ impl EpollRing {
     fn start_connect(&mut self, token: Token, server: ServerId) {
         let Token { conn, side, .. } = token;
         self.self_connects.begun(token, server);
+        if let Some(slot) = self.slots.get_mut(conn, side) {
+            slot.begin_connect();
+        }
         let address = &self.memory.servers.get(server).address;
-        let began = with(self.slots.socket(conn, side), |socket| {
-            let is_connected = sockets::begin_connect(socket, address)?;
-            // Not before: a socket that is not connected would seem to have hung up.
-            self.poller.watch_socket(socket, conn, side)?;
-            Ok(is_connected)
-        });
-        match began {
+        let socket = self.slots.socket(conn, side);
+        match with(socket, |socket| sockets::begin_connect(socket, address)) {
             Ok(false) => self.slots.at(conn, side).wait(token),
             ended => self.finish_connect(token, ended.map(|_| 0)),
         }
@@ -138,6 +138,7 @@ impl EpollRing {
         if !reads || slot.is_readable() || slot.is_new() {
             // The bits that end a wait for room leave out the peer's FIN, which poll(2) would tell.
             let bits = sockets::bits_now(socket, wanted) & wanted;
+            let bits = if reads { sockets::with_end(socket, bits, wanted) } else { bits };
             if bits != 0 {
                 return self.complete(token, Ok(bits));
             }

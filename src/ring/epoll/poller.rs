@@ -77,8 +77,8 @@ impl Poller {
         }
     }
 
-    /// Watches a connected or connecting socket for all that may happen to it. The first
-    /// edge tells what holds already.
+    /// Watches a socket for all that may happen to it. The first edge tells what holds already.
+    /// `ENOSPC`: the user has as many watches as fs.epoll.max_user_watches allows.
     pub(super) fn watch_socket(
         &self,
         socket: impl AsFd,
@@ -93,10 +93,7 @@ impl Poller {
     }
 
     fn watch(&self, fd: impl AsFd, flags: EpollFlags, whose: For) -> Result<(), Errno> {
-        // fs.epoll.max_user_watches is one more limit of descriptors.
-        let full = |errno| if errno == Errno::ENOSPC { Errno::ENFILE } else { errno };
-        let watched = EpollEvent::new(flags | EpollFlags::EPOLLET, whose.data());
-        self.epoll.add(fd, watched).map_err(full)
+        self.epoll.add(fd, EpollEvent::new(flags | EpollFlags::EPOLLET, whose.data()))
     }
 
     /// Ends the watch of a descriptor whose file may live on.

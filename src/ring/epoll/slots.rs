@@ -58,6 +58,13 @@ impl Slot {
         self.is_readable |= bits & (READABLE | NOT_ALL) != 0;
     }
 
+    /// A connect is about to begin: a socket that is not connected seems to have hung up, and an
+    /// edge may have told so.
+    pub(super) fn begin_connect(&mut self) {
+        self.bits = 0;
+        self.is_readable = false;
+    }
+
     /// No edge has come yet.
     pub(super) fn is_new(&self) -> bool {
         self.bits == 0

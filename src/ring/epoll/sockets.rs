@@ -102,6 +102,26 @@ pub(super) fn bits_now(socket: &OwnedFd, wanted: u32) -> u32 {
     if result > 0 { u32::from(polled.revents as u16) } else { 0 }
 }
 
+/// Bits of poll(2) that tell of bytes alone, with the end behind none of them if there is one.
+///
+/// The kernel counts a FIN among the bytes that are there before it says that the peer has ended
+/// (tcp_data_queue, then tcp_fin), and a poll takes no lock: in between it tells of bytes where a
+/// FIN alone came. The question for bytes waits for that lock.
+pub(super) fn with_end(socket: &OwnedFd, bits: u32, wanted: u32) -> u32 {
+    if bits != libc::POLLIN as u32 || unread(socket) != Ok(0) {
+        return bits;
+    }
+    bits_now(socket, wanted) & wanted
+}
+
+/// Bytes that came and were not received.
+fn unread(socket: &OwnedFd) -> Result<u32, Errno> {
+    let mut bytes: libc::c_int = 0;
+    // SAFETY: the request writes one int, which lives through the call; the descriptor is borrowed.
+    let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::FIONREAD, &raw mut bytes) };
+    Errno::result(result).map(|_| bytes as u32)
+}
+
 /// Another descriptor of a socket, which from here on waits, as every ring expects it to.
 pub(super) fn another(socket: &OwnedFd) -> Result<OwnedFd, Errno> {
     let waits = SockRef::from(socket).set_nonblocking(false);

@@ -24,14 +24,25 @@ impl EpollRing {
         if waiting.has(OpKind::Receive) && slot_is_readable(self, conn, side) {
             self.receive_waiting(conn, side);
         }
-        for (kind, wanted) in [(OpKind::WaitReadable, READABLE), (OpKind::WaitWritable, WRITABLE)] {
-            if waiting.has(kind) && bits & wanted != 0 {
-                let token = self.end_wait(conn, side, kind);
-                self.complete(token, Ok(bits & wanted));
-            }
+        if waiting.has(OpKind::WaitReadable)
+            && let Some(socket) = self.slots.socket(conn, side)
+        {
+            let readable = sockets::with_end(socket, bits & READABLE, READABLE);
+            self.wait_over(conn, side, OpKind::WaitReadable, readable);
+        }
+        if waiting.has(OpKind::WaitWritable) {
+            self.wait_over(conn, side, OpKind::WaitWritable, bits & WRITABLE);
         }
         if waiting.has(OpKind::WatchHangup) && bits & HANGUP != 0 {
             self.tell_hangup(conn, side);
+        }
+    }
+
+    /// A wait is over if any of its bits holds.
+    fn wait_over(&mut self, conn: ConnIndex, side: Side, kind: OpKind, bits: u32) {
+        if bits != 0 {
+            let token = self.end_wait(conn, side, kind);
+            self.complete(token, Ok(bits));
         }
     }
 

@@ -13,6 +13,9 @@ use crate::ring::contract::FourTuple;
 /// when the peer has reset.
 const SO_PEERNAME: libc::c_int = 28;
 
+/// The state of a passive socket (net/tcp_states.h).
+const TCP_LISTEN: u8 = 10;
+
 /// Numbers of `SO_MEMINFO`, and which of them counts drops (linux/sock_diag.h).
 const SK_MEMINFO_VARS: usize = 9;
 const SK_MEMINFO_DROPS: usize = 8;
@@ -92,6 +95,15 @@ impl AcceptQueue {
 /// Completed handshakes that wait on a passive socket.
 pub(in crate::ring) fn accept_queue(listener: impl AsFd) -> Result<u32, Errno> {
     info(&listener).map(|info| info.tcpi_unacked)
+}
+
+/// Accepts of a passive socket that do not wait, with or without O_NONBLOCK: one for each client in
+/// its queue. On one that listens no more, which has none, the next fails at once.
+pub(in crate::ring) fn accepts_at_once(listener: impl AsFd) -> u32 {
+    match info(&listener) {
+        Ok(info) if info.tcpi_state == TCP_LISTEN => info.tcpi_unacked,
+        _ => 1,
+    }
 }
 
 /// Of a passive socket: `tcpi_unacked` is its queue, `tcpi_sacked` the limit (Linux 2.6.24).

@@ -254,16 +254,20 @@ impl Admission {
         }
     }
 
-    /// The kernel has no file or memory for one more socket: accepting rests, longer each time.
-    /// Armed accepts stay armed: without a file an accept leaves the client in its queue.
+    /// The kernel has no file, memory or watch for one more socket: accepting rests, longer each
+    /// time. Armed accepts stay armed: without a file an accept leaves the client in its queue.
     pub fn press(&mut self, error: Errno, now: Millis) {
         self.counters.accepts_pressed.add(1);
         let length = match self.rest {
             None => {
+                let what = match error {
+                    Errno::ENOSPC => "watch (fs.epoll.max_user_watches)",
+                    _ => "file or memory",
+                };
                 tracing::warn!(
                     %error,
-                    "the kernel has no file or memory for another socket; accepting rests and \
-                     resumes by itself"
+                    "the kernel has no {what} for another socket; accepting rests and resumes by \
+                     itself"
                 );
                 FIRST_REST
             }

@@ -33,7 +33,7 @@ pub(crate) fn ask(gateway: &Gateway, arguments: &[&str]) -> Said {
 /// but which gateway it is.
 pub(crate) fn tell(gateway: &Gateway, arguments: &[&str]) -> String {
     let said = ask(gateway, arguments);
-    assert_eq!(said.code, Some(0), "{arguments:?}: {}", said.complaint);
+    assert_eq!(said.code, Some(0), "{arguments:?}: {said:?}");
     let name = format!("portcullis: pid {} on ", gateway.pid());
     let named = said.complaint.starts_with(&name) && said.complaint.lines().count() == 1;
     assert!(named || said.complaint.is_empty(), "{arguments:?}: {}", said.complaint);

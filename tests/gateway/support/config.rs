@@ -34,3 +34,17 @@ pub(crate) fn upstream(name: &str, servers: &[SocketAddr]) -> String {
     let servers: Vec<_> = servers.iter().map(|address| format!("\"{address}\"")).collect();
     format!("[upstream.{name}]\nservers = [{}]\n", servers.join(", "))
 }
+
+/// The same config, by this value of `gateway.io`, whatever `PORTCULLIS_TEST_IO` says: a test of
+/// what is so by the nature of io_uring alone, as locked memory and slots beyond RLIMIT_NOFILE are,
+/// names "io_uring" and runs as that.
+pub(crate) fn over(io: &str, config: &str) -> String {
+    let key = format!("io = \"{io}\"\n");
+    match config.find("[gateway]\n") {
+        Some(place) => {
+            let (before, after) = config.split_at(place + "[gateway]\n".len());
+            format!("{before}{key}{after}")
+        }
+        None => format!("{config}\n[gateway]\n{key}"),
+    }
+}

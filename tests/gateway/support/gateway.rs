@@ -14,6 +14,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, geteuid};
 
+use super::config::over;
 use super::log::{Log, parsed};
 use super::wait_until;
 
@@ -322,18 +323,6 @@ pub(crate) struct Home {
     path: PathBuf,
 }
 
-/// The same config, and what connections go over.
-fn with_io(config: &str, io: &str) -> String {
-    let key = format!("io = \"{io}\"\n");
-    match config.find("[gateway]\n") {
-        Some(place) => {
-            let (before, after) = config.split_at(place + "[gateway]\n".len());
-            format!("{before}{key}{after}")
-        }
-        None => format!("{config}\n[gateway]\n{key}"),
-    }
-}
-
 impl Home {
     /// Where it is.
     pub(crate) fn path(&self) -> &Path {
@@ -345,7 +334,7 @@ impl Home {
     pub(crate) fn write(&self, name: &str, config: &str) -> PathBuf {
         let path = self.path.join(name);
         let io = std::env::var("PORTCULLIS_TEST_IO").ok().filter(|_| !config.contains("\nio = "));
-        let config = io.map_or_else(|| config.to_owned(), |io| with_io(config, &io));
+        let config = io.map_or_else(|| config.to_owned(), |io| over(&io, config));
         let level = if config.contains("[log]") { "" } else { "\n[log]\nlevel = \"debug\"\n" };
         std::fs::write(&path, format!("{config}{level}")).expect("the config is written");
         path

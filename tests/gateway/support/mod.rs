@@ -26,6 +26,7 @@ pub(crate) mod terminal;
 pub(crate) mod tls;
 pub(crate) mod unreachable;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// How long a test waits for something that must happen. It measures nothing: it only turns a wait
@@ -55,4 +56,14 @@ pub(crate) fn wait_until_still(what: &str, mut figure: impl FnMut() -> u64) -> u
         since.elapsed() > Duration::from_secs(1)
     });
     last
+}
+
+/// Sets the flag that ends other threads when it is dropped, so that a test which fails does not
+/// wait for them for ever.
+pub(crate) struct Ends<'a>(pub(crate) &'a AtomicBool);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
 }
