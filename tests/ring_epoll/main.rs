@@ -17,7 +17,6 @@ mod buffers;
 mod bytes;
 #[path = "../ring/data.rs"]
 mod data;
-mod ended;
 #[path = "../ring/endings.rs"]
 mod endings;
 #[path = "../ring/gates.rs"]
