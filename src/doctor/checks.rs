@@ -1,7 +1,8 @@
 //! Settings that do not limit capacity but affect the quality of service.
 
 use super::check::{Check, Verdict};
-use super::limits::{Scope, buffers_bytes, connection_bytes, pairs};
+use super::limit::Scope;
+use super::limits::{buffers_bytes, connection_bytes, pairs};
 use super::remedy::{Remedy, reserve_ports};
 use super::shape::{Means, Shape};
 use super::words::{count, size, thousands};

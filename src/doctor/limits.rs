@@ -3,13 +3,12 @@
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
-use serde::Serialize;
-
+use super::limit::{Force, Kind, Limit, Scope};
 use super::shape::{Means, WORKER_CONNECTIONS_MAX};
 use super::words::{count, size, thousands};
 use crate::base::limits;
 use crate::config::{AccessPath, Auto, Config};
-use crate::host::facts::{Facts, Namespace};
+use crate::host::facts::Facts;
 
 /// Kernel memory of one established TCP socket, in slab, on Linux 6.18: 3,860 bytes, and a poll
 /// armed on it 260.
@@ -37,104 +36,6 @@ pub const CLIENT_PORTS: u64 = 65_535;
 /// Of a hundred bytes that are free, what `memory_limit = "auto"` gives to connections.
 pub(super) const MEMORY_PERCENT: u64 = 80;
 
-/// One thing that bounds connections.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Limit {
-    /// What.
-    pub name: &'static str,
-    /// Which rule.
-    #[serde(skip)]
-    pub kind: Kind,
-    /// How many connections it allows.
-    pub connections: u64,
-    /// Whether more are impossible.
-    pub force: Force,
-    /// Whose it is.
-    pub scope: Scope,
-    /// Where the number comes from.
-    pub arithmetic: String,
-}
-
-/// Whether more connections than a limit allows are impossible.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Force {
-    /// They are: the gateway takes no more.
-    Hard,
-    /// They are not, but what the arithmetic says goes wrong beyond it. It never binds.
-    Advisory,
-}
-
-/// The owner of a limit, and so the place where it is lifted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Scope {
-    /// The machine's, for everybody on it.
-    Host,
-    /// The network namespace's: of a container, say.
-    NetworkNamespace,
-    /// The control group's: of a container or a service.
-    Container,
-    /// This process's.
-    Process,
-    /// The config file's, or the program's own.
-    Config,
-}
-
-impl Scope {
-    /// As a word of the report.
-    pub fn word(self) -> &'static str {
-        match self {
-            Scope::Host => "host",
-            Scope::NetworkNamespace => "network namespace",
-            Scope::Container => "cgroup",
-            Scope::Process => "process",
-            Scope::Config => "config",
-        }
-    }
-
-    /// Of a sysctl that each network namespace has for itself.
-    pub(super) fn of_network(facts: &Facts) -> Scope {
-        match facts.network.namespace {
-            Namespace::Host => Scope::Host,
-            Namespace::Own | Namespace::Unknown => Scope::NetworkNamespace,
-        }
-    }
-}
-
-/// Each rule.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Kind {
-    /// io_uring cannot be used, or not as the config says.
-    Kernel,
-    /// A connection's index has 24 bits in each worker.
-    Workers,
-    /// RLIMIT_NOFILE: slots of a ring, and rings of the process.
-    Descriptors,
-    /// Each ring takes buffers of its worker.
-    Buffers,
-    /// Rings are locked memory.
-    Memlock,
-    /// fs.file-max.
-    Files,
-    /// fs.epoll.max_user_watches.
-    Watches,
-    /// The free memory of the machine.
-    HostMemory,
-    /// The memory that the control groups leave.
-    CgroupMemory,
-    /// The memory that the config gives to connections.
-    MemoryLimit,
-    /// Ports to connect from.
-    SourcePorts,
-    /// Ports that clients at one address connect from.
-    ClientPorts,
-    /// Tracked connections.
-    Conntrack,
-    /// Pages that queued bytes may take.
-    TcpMem,
-}
-
 /// Every limit, those that bind first, the tightest first.
 pub(super) fn limits(
     facts: &Facts,
@@ -157,10 +58,6 @@ pub(super) fn limits(
     limits
 }
 
-fn hard(kind: Kind, name: &'static str, scope: Scope, connections: u64, because: String) -> Limit {
-    Limit { name, kind, connections, force: Force::Hard, scope, arithmetic: because }
-}
-
 fn kernel(facts: &Facts, config: &Config) -> Option<Limit> {
     let has_source = config.upstreams.iter().any(|upstream| !upstream.sources.is_empty());
     let why = match &facts.kernel.refused {
@@ -171,7 +68,7 @@ fn kernel(facts: &Facts, config: &Config) -> Option<Limit> {
         ),
         _ => return None,
     };
-    Some(hard(Kind::Kernel, "io_uring", Scope::Host, 0, why))
+    Some(Limit::hard(Kind::Kernel, "io_uring", Scope::Host, 0, why))
 }
 
 fn workers(means: &Means) -> Limit {
@@ -182,7 +79,7 @@ fn workers(means: &Means) -> Limit {
         thousands(WORKER_CONNECTIONS_MAX),
         thousands(CONNECTIONS_MAX)
     );
-    hard(Kind::Workers, "gateway.workers", Scope::Config, all.min(CONNECTIONS_MAX), because)
+    Limit::hard(Kind::Workers, "gateway.workers", Scope::Config, all.min(CONNECTIONS_MAX), because)
 }
 
 fn descriptors(means: &Means) -> Limit {
@@ -205,7 +102,7 @@ fn descriptors(means: &Means) -> Limit {
         thousands(means.table_entries.into()),
         means.sides
     );
-    hard(Kind::Descriptors, "RLIMIT_NOFILE", Scope::Process, means.held_by(rings), because)
+    Limit::hard(Kind::Descriptors, "RLIMIT_NOFILE", Scope::Process, means.held_by(rings), because)
 }
 
 /// Over epoll each socket is a descriptor of the process.
@@ -227,7 +124,7 @@ fn sockets(means: &Means) -> Limit {
         count(means.sides.into(), "socket")
     );
     let held = means.held_by_descriptors();
-    hard(Kind::Descriptors, "RLIMIT_NOFILE", Scope::Process, held, because)
+    Limit::hard(Kind::Descriptors, "RLIMIT_NOFILE", Scope::Process, held, because)
 }
 
 fn buffers(means: &Means) -> Option<Limit> {
@@ -243,7 +140,7 @@ fn buffers(means: &Means) -> Option<Limit> {
         thousands(means.per_ring())
     );
     let held = means.held_by(rings);
-    Some(hard(Kind::Buffers, "ring.buffer_count", Scope::Config, held, because))
+    Some(Limit::hard(Kind::Buffers, "ring.buffer_count", Scope::Config, held, because))
 }
 
 fn memlock(facts: &Facts, means: &Means) -> Option<Limit> {
@@ -262,7 +159,7 @@ fn memlock(facts: &Facts, means: &Means) -> Option<Limit> {
         count(rings.max(1).into(), "ring"),
         size(means.locked_bytes(held.max(1)))
     );
-    Some(hard(Kind::Memlock, "RLIMIT_MEMLOCK", Scope::Process, held, because))
+    Some(Limit::hard(Kind::Memlock, "RLIMIT_MEMLOCK", Scope::Process, held, because))
 }
 
 fn files(facts: &Facts, means: &Means) -> Option<Limit> {
@@ -284,7 +181,7 @@ fn files(facts: &Facts, means: &Means) -> Option<Limit> {
         count(means.sides.into(), "file")
     );
     let held = free / u64::from(means.sides);
-    Some(hard(Kind::Files, "fs.file-max", Scope::Host, held, because))
+    Some(Limit::hard(Kind::Files, "fs.file-max", Scope::Host, held, because))
 }
 
 /// Over epoll each socket, and each worker's waker, is watched. What the user's other processes
@@ -300,7 +197,7 @@ fn watches(facts: &Facts, means: &Means) -> Option<Limit> {
         count(means.sides.into(), "socket")
     );
     let held = most.saturating_sub(taken) / u64::from(means.sides);
-    Some(hard(Kind::Watches, "fs.epoll.max_user_watches", Scope::Host, held, because))
+    Some(Limit::hard(Kind::Watches, "fs.epoll.max_user_watches", Scope::Host, held, because))
 }
 
 /// Memory of one idle connection, of the kernel and ours.
@@ -384,7 +281,7 @@ fn memory(facts: &Facts, config: &Config, means: &Means) -> Vec<Limit> {
         Some(bytes) => (bytes, "available"),
         None => (MEMORY_ASSUMED_BYTES, "assumed, as /proc/meminfo cannot be read"),
     };
-    let mut limits = vec![hard(
+    let mut limits = vec![Limit::hard(
         Kind::HostMemory,
         "memory",
         Scope::Host,
@@ -394,7 +291,7 @@ fn memory(facts: &Facts, config: &Config, means: &Means) -> Vec<Limit> {
     limits.extend(facts.cgroup.memory_bytes.as_ref().map(|room| {
         let what = format!("free of {} in {}", size(room.limit), room.file);
         let because = because(room.free(), what);
-        hard(
+        Limit::hard(
             Kind::CgroupMemory,
             "memory of the cgroup",
             Scope::Container,
@@ -404,7 +301,7 @@ fn memory(facts: &Facts, config: &Config, means: &Means) -> Vec<Limit> {
     }));
     limits.extend(fixed.map(|bytes| {
         let because = format!("{} / {each_words}", size(bytes));
-        hard(Kind::MemoryLimit, "gateway.memory_limit", Scope::Config, bytes / each, because)
+        Limit::hard(Kind::MemoryLimit, "gateway.memory_limit", Scope::Config, bytes / each, because)
     }));
     limits
 }
@@ -449,7 +346,7 @@ fn source_ports(facts: &Facts, config: &Config, bind: bool) -> Option<Limit> {
     let force = if all && bind { Force::Hard } else { Force::Advisory };
     let held = ports * pairs.len() as u64;
     let scope = Scope::of_network(facts);
-    Some(Limit { force, ..hard(Kind::SourcePorts, "source ports", scope, held, because) })
+    Some(Limit { force, ..Limit::hard(Kind::SourcePorts, "source ports", scope, held, because) })
 }
 
 /// A connection is named by both addresses and both ports, so clients behind one address, as of a
@@ -467,7 +364,7 @@ fn client_ports(config: &Config) -> Option<Limit> {
         },
     );
     let held = CLIENT_PORTS * ours as u64;
-    let limit = hard(Kind::ClientPorts, "client ports", Scope::Config, held, because);
+    let limit = Limit::hard(Kind::ClientPorts, "client ports", Scope::Config, held, because);
     (ours > 0).then_some(Limit { force: Force::Advisory, ..limit })
 }
 
@@ -486,7 +383,7 @@ fn conntrack(facts: &Facts, means: &Means) -> Option<Limit> {
         means.sides
     );
     let held = max.saturating_sub(used) / u64::from(means.sides);
-    let limit = hard(Kind::Conntrack, "nf_conntrack_max", Scope::Host, held, because);
+    let limit = Limit::hard(Kind::Conntrack, "nf_conntrack_max", Scope::Host, held, because);
     Some(Limit { force: Force::Advisory, ..limit })
 }
 
@@ -500,6 +397,7 @@ fn tcp_mem(facts: &Facts) -> Option<Limit> {
         thousands(max),
         thousands(used)
     );
-    let limit = hard(Kind::TcpMem, "tcp_mem", Scope::Host, max.saturating_sub(used), because);
+    let limit =
+        Limit::hard(Kind::TcpMem, "tcp_mem", Scope::Host, max.saturating_sub(used), because);
     Some(Limit { force: Force::Advisory, ..limit })
 }

@@ -8,6 +8,7 @@
 mod check;
 mod checks;
 mod lacks;
+mod limit;
 mod limits;
 mod prescription;
 mod remedy;
@@ -19,7 +20,8 @@ mod words;
 pub use check::{Certificate, Check, Verdict};
 pub use checks::effective_backlog;
 pub use lacks::{Lack, lacking_sources, lacks, lacks_beside_binds};
-pub use limits::{CLIENT_PORTS, CONNECTIONS_MAX, FILES_RESERVED, Force, Kind, Limit, Scope};
+pub use limit::{Force, Kind, Limit, Scope};
+pub use limits::{CLIENT_PORTS, CONNECTIONS_MAX, FILES_RESERVED};
 pub use prescription::Prescription;
 pub use remedy::{PORTS_WIDEST, Remedy};
 pub use report::SCHEMA;

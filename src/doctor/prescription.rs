@@ -7,10 +7,8 @@ use serde::Serialize;
 
 use super::check::{Check, Verdict};
 use super::checks::ports_of;
-use super::limits::{
-    CONNECTIONS_MAX, Force, Kind, Limit, MEMORY_PERCENT, Scope, buffers_bytes, connection_bytes,
-    pairs,
-};
+use super::limit::{Force, Kind, Limit, Scope};
+use super::limits::{CONNECTIONS_MAX, MEMORY_PERCENT, buffers_bytes, connection_bytes, pairs};
 use super::remedy::{PORTS_WIDEST, Remedy, exposed_ports};
 use super::shape::{Means, TABLE_ENTRIES_MAX, WORKER_CONNECTIONS_MAX};
 use super::words::{count, size, thousands};

@@ -2,7 +2,8 @@
 
 use serde::Serialize;
 
-use super::limits::{FILES_RESERVED, Scope};
+use super::limit::Scope;
+use super::limits::FILES_RESERVED;
 use crate::host::facts::Facts;
 
 /// The widest range of ports to connect from that leaves the privileged ones alone.

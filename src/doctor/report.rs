@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::Diagnosis;
 use super::check::{Check, Verdict};
 use super::lacks::Lack;
-use super::limits::{Force, Limit};
+use super::limit::{Force, Limit};
 use super::remedy::Remedy;
 use super::shape::Shape;
 use super::words::{count, thousands};
