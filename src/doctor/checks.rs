@@ -222,7 +222,7 @@ fn cores(facts: &Facts, config: &Config, means: &Means) -> Check {
             (Verdict::Note, format!("the cgroup's quota is {whole}.{tenths} of them: {workers}"))
         }
         _ if means.workers < facts.cores() && config.gateway.workers == Auto::Auto => {
-            (Verdict::Note, format!("the memory has buffers for {workers}"))
+            (Verdict::Note, format!("memory and descriptors suffice for {workers}"))
         }
         _ if means.workers > facts.process.cores => {
             (Verdict::Note, format!("{workers} take turns on them"))

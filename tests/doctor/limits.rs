@@ -445,3 +445,21 @@ fn over_epoll_clients_who_are_reset_at_the_limit_have_descriptors_too() {
     assert!(reset.arithmetic.contains(" of clients reset at the limit"), "{reset:?}");
     assert!((600..queue.connections).contains(&reset.connections), "{reset:?}");
 }
+
+#[test]
+fn where_passive_sockets_of_all_cores_take_every_descriptor_fewer_workers_hold() {
+    let mut host = Host::plain();
+    host.given.files = (1_024, 1_024);
+    let binds: Vec<String> = (0..300).map(|nth| format!("\"127.0.0.1:{}\"", 7000 + nth)).collect();
+    let config = |workers: &str| {
+        parsed(&format!(
+            "[gateway]\n{workers}\n[listener.edge]\nbind = [{}]\nupstream = \"app\"\n\
+             [upstream.app]\nbuiltin = \"echo\"\n",
+            binds.join(", ")
+        ))
+    };
+    let diagnosis = host.diagnose(&config(""), None);
+    assert_eq!((diagnosis.shape.workers, diagnosis.holds()), (1, true), "{diagnosis}");
+    assert!(diagnosis.to_string().contains("memory and descriptors suffice for 1 worker"));
+    assert!(!host.diagnose(&config("workers = 2"), None).holds());
+}
