@@ -40,8 +40,8 @@ keys! {
     "memory_limit" memory_limit: Auto<u64> = "auto", Restart,
         OrAuto(Size(1 << 20..=1 << 50)), "write \"8GiB\", say: what connections may take";
 
-    /// Threads that move bytes. auto: one per core of the CPU quota, or fewer where the memory has no
-    /// buffers for them, or the descriptors no passive sockets.
+    /// Threads that move bytes. auto: one per core of the CPU quota, or fewer where memory for
+    /// buffers, or descriptors for passive sockets, would not suffice.
     ///
     /// Lower it when other programs on the host starve; raising it above the cores only adds
     /// switching.

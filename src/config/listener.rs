@@ -52,7 +52,8 @@ const WRITE_SPAN: &str = "write it as in \"30s\" or \"1h\"";
 
 pub(super) const BY_HAND: &[Key] = keys_by_hand! {
     /// Where clients connect. "[::]:7000" is IPv6 only, "*:7000" both families, or the one that the
-    /// host has; port 0 takes any free port, which the log names. A listener must say it.
+    /// host has; port 0 takes any free port, which the log names. An address beside a wildcard, in
+    /// this listener or another, has its clients to itself. A listener must say it.
     ///
     /// Change 127.0.0.1 when clients on other hosts are refused.
     "bind" = ["127.0.0.1:7000"], Live, "a list of addresses, at least one";
@@ -347,6 +348,6 @@ fn conflict(
         return Some(element.error(rule, "bind a wildcard address instead of single ones"));
     }
     let key = format!("listener.{name}");
-    let (rule, remedy) = taken.take(address, &key, element.spot()).err()?;
+    let (rule, remedy) = taken.take(address, (&key, element.spot()), true).err()?;
     Some(element.error(rule, remedy))
 }

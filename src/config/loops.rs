@@ -69,9 +69,13 @@ fn steps(listeners: &[Listener], upstreams: usize, leads: &[Lead<'_>]) -> Vec<Ve
     let mut steps: Vec<Vec<Step>> = vec![Vec::new(); upstreams];
     for (index, lead) in leads.iter().enumerate() {
         let steps = &mut steps[lead.upstream];
-        for (bound, listener) in by_port.get(&lead.address.port()).into_iter().flatten() {
-            let known = steps.iter().any(|(known, _)| known == listener);
-            if !known && address::reaches(lead.address, *bound) {
+        let bound = by_port.get(&lead.address.port()).into_iter().flatten();
+        let reached = bound.filter(|(bound, _)| address::reaches(lead.address, *bound));
+        // A wildcard's clients are those that no narrower address has.
+        let is_narrow = |(bound, _): &&(SocketAddr, usize)| !bound.ip().is_unspecified();
+        let has_narrow = reached.clone().any(|one| is_narrow(&one));
+        for (_, listener) in reached.filter(|one| !has_narrow || is_narrow(one)) {
+            if !steps.iter().any(|(known, _)| known == listener) {
                 steps.push((*listener, index));
             }
         }

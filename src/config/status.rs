@@ -97,7 +97,7 @@ pub(super) fn own_address(
     problems: &mut Vec<ConfigError>,
 ) {
     if let (Some(value), Some(address)) = (section.get("bind"), status.bind)
-        && let Err((rule, _)) = taken.take(address, "status", value.spot())
+        && let Err((rule, _)) = taken.take(address, ("status", value.spot()), false)
         && address != Status::BIND
     {
         problems.push(value.error(rule, "write another port"));

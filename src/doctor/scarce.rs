@@ -9,9 +9,9 @@ use crate::base::PIPE_BYTES;
 use crate::config::{Auto, Config};
 use crate::host::facts::Facts;
 
-/// The means that fit: if the number of workers is "auto", as many as have buffers in three quarters
-/// of the memory, and descriptors for a passive socket at every address; then pipes in a quarter of the rest, or in what the number of
-/// connections that is asked for leaves.
+/// The means that fit: if the number of workers is "auto", as many as have buffers in three
+/// quarters of the memory, and descriptors for a passive socket at every address; then pipes in a
+/// quarter of the rest, or in what the number of connections that is asked for leaves.
 pub(super) fn fitted(means: Means, facts: &Facts, config: &Config, asked: Option<u64>) -> Means {
     let room = memory_bytes(facts, config, &means);
     let wanted = means.splice_pipes;

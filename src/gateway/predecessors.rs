@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use nix::errno::Errno;
-use nix::sys::stat::fstat;
 
 use super::held::Held;
 use super::host::Host;
@@ -226,7 +225,7 @@ impl Takeover {
         }
         let began = clock.now();
         for one in taken {
-            while !one.is_alone() && clock.now().since(began) < CLOSING {
+            while !is_alone(one.address, held) && clock.now().since(began) < CLOSING {
                 std::thread::sleep(LOOK_EVERY);
             }
             one.spread_clients();
@@ -234,14 +233,13 @@ impl Takeover {
     }
 }
 
-impl Held {
-    /// Whether no other socket gets clients of its address.
-    fn is_alone(&self) -> bool {
-        let inode = |socket| fstat(socket).map(|found| found.st_ino);
-        let ours: HashSet<u64> = self.sockets.iter().flat_map(inode).collect();
-        listening_on(self.address).iter().all(|one| ours.contains(&one.inode))
-    }
+/// Whether only sockets of these get clients of an address.
+fn is_alone(address: SocketAddr, held: &[Held]) -> bool {
+    let ours: HashSet<u64> = held.iter().flat_map(Held::inodes).collect();
+    listening_on(address).iter().all(|one| ours.contains(&one.inode))
+}
 
+impl Held {
     /// A predecessor of the same address has steered its clients, which is of its sockets' group
     /// and so of ours.
     fn spread_clients(&self) {

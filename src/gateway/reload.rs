@@ -83,12 +83,13 @@ impl Grounds {
         &self.held
     }
 
-    /// The passive sockets of a listener's address: as they are, or new ones.
+    /// The passive sockets of a listener's address: as they are, or new ones beside those that are
+    /// new already.
     fn get(
         &self,
         listener: &Listener,
         asked: SocketAddr,
-        leaving: &[u64],
+        new: &[Held],
     ) -> Result<Vec<Held>, String> {
         let is_it = |held: &&Held| is_for(held, listener, asked);
         let mut found: Vec<Held> = self.held.iter().filter(is_it).cloned().collect();
@@ -98,17 +99,9 @@ impl Grounds {
         if !found.is_empty() {
             return Ok(found);
         }
-        let made = sockets::bind_one(listener, asked, &self.host, leaving);
+        let ours: Vec<&Held> = self.held.iter().chain(new).collect();
+        let made = sockets::bind_one(listener, asked, &self.host, &ours);
         made.map(|held| vec![held]).map_err(|error| error.to_string())
-    }
-
-    /// The own sockets that this config does not ask for.
-    fn leaving(&self, config: &Config) -> Vec<u64> {
-        let stays = |held: &&Held| {
-            let mut listeners = config.listeners.iter();
-            listeners.any(|one| one.bind.iter().any(|asked| is_for(held, one, *asked)))
-        };
-        self.held.iter().filter(|held| !stays(held)).flat_map(Held::inodes).collect()
     }
 }
 
@@ -141,11 +134,10 @@ impl Ground for Grounds {
             Some(_) => require_batches().map_err(|error| error.to_string())?,
             None => {}
         }
-        let leaving = self.leaving(config);
         let mut held: Vec<Held> = Vec::new();
         for listener in &config.listeners {
             for asked in &listener.bind {
-                held.extend(self.get(listener, *asked, &leaving)?);
+                held.extend(self.get(listener, *asked, &held)?);
             }
         }
         let stays = |one: &Held| held.iter().any(|next| is_same(one, next));

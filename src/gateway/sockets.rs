@@ -15,7 +15,7 @@ use super::others::{Others, lock};
 use super::predecessors::Takeover;
 use super::successor::Handed;
 use super::{GatewayError, ListenError};
-use crate::config::{Config, Listener};
+use crate::config::{Config, Listener, SocketOptions};
 use crate::doctor::effective_backlog;
 use crate::host::directory::runtime_directory;
 use crate::host::holders::{Listening, listening_on};
@@ -71,7 +71,7 @@ pub(super) fn bind_all(
                 );
                 served.push(address);
             } else {
-                match make(listener, address, workers, (directory, takeover)) {
+                match make(listener, address, (workers, &all), (directory, takeover)) {
                     Ok((bound, lock)) => {
                         say(host, listener, bound.address, workers, false);
                         served.push(bound.address);
@@ -100,13 +100,12 @@ pub(super) fn bind_all(
 }
 
 /// Listens on one address more, for a listener of a gateway that runs. Nobody is waited for: those
-/// who wait meanwhile are its clients. The address may overlap one that it gives up, whose sockets
-/// `leaving` has: of all that match a SYN the kernel takes those of the narrowest address.
+/// who wait meanwhile are its clients.
 pub(super) fn bind_one(
     listener: &Listener,
     asked: SocketAddr,
     host: &Host,
-    leaving: &[u64],
+    ours: &[&Held],
 ) -> Result<Held, GatewayError> {
     let failed = |error| GatewayError::Listen { listener: listener.name.clone(), error };
     let directory = runtime_directory().map_err(GatewayError::Directory)?;
@@ -115,19 +114,32 @@ pub(super) fn bind_one(
         taken.map_err(|error| failed(ListenError::Locked { address, error }))
     };
     let early = (asked.port() != 0).then(|| lock(asked)).transpose()?;
-    let is_leaving = |one: &Listening| leaving.contains(&one.inode) && one.address != asked;
-    let bound = match listen_on(asked, host.workers(), &listener.sockets) {
-        Err(BindError { errno: Errno::EADDRINUSE, .. })
-            if !leaving.is_empty() && listening_on(asked).iter().all(is_leaving) =>
-        {
-            listen_beside(asked, host.workers(), &listener.sockets)
-        }
-        bound => bound,
-    };
+    let bound = listen_among(asked, host.workers(), &listener.sockets, ours);
     let bound = bound.map_err(|error| failed(ListenError::Bind(error)))?;
     let lock = early.map_or_else(|| lock(bound.address), Ok)?;
     say(host, listener, bound.address, host.workers(), false);
     Ok(Held::new(&listener.name, asked, bound, Some(lock)))
+}
+
+/// Listens on an address, which may overlap with those of other sockets of ours: of all that match
+/// a SYN the kernel takes those of the narrowest address.
+fn listen_among(
+    address: SocketAddr,
+    workers: usize,
+    options: &SocketOptions,
+    ours: &[&Held],
+) -> Result<Bound, BindError> {
+    let bound = listen_on(address, workers, options);
+    if !bound.as_ref().is_err_and(|error| error.errno == Errno::EADDRINUSE) {
+        return bound;
+    }
+    let inodes: Vec<u64> = ours.iter().flat_map(|held| held.inodes()).collect();
+    let is_ours = |one: &Listening| inodes.contains(&one.inode) && one.address != address;
+    let found = listening_on(address);
+    if found.is_empty() || !found.iter().all(is_ours) {
+        return bound;
+    }
+    listen_beside(address, workers, options)
 }
 
 /// Whether the kernel refused a wildcard address because it does not have its family. No client of
@@ -142,15 +154,19 @@ fn is_of_absent_family(address: SocketAddr, error: &ListenError) -> bool {
 fn make(
     listener: &Listener,
     address: SocketAddr,
-    workers: usize,
+    (workers, ours): (usize, &[Held]),
     (directory, takeover): (&Path, &Takeover),
 ) -> Result<(Bound, Lock), ListenError> {
     // Which port 0 becomes is known only afterwards, and nobody else can have it.
     let early = (address.port() != 0).then(|| lock(directory, address)).transpose()?;
     let mut others = Others::new(&listener.name, address);
-    let listen = if takeover.covers(address) { listen_beside } else { listen_on };
+    let (options, ours) = (&listener.sockets, Vec::from_iter(ours));
     let bound = loop {
-        match listen(address, workers, &listener.sockets) {
+        let bound = match takeover.covers(address) {
+            true => listen_beside(address, workers, options),
+            false => listen_among(address, workers, options, &ours),
+        };
+        match bound {
             Ok(bound) => break bound,
             Err(error) if error.errno == Errno::EADDRINUSE => {
                 others.check(listening_on(address), Some(error))?;

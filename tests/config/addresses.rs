@@ -35,18 +35,19 @@ fn every_bad_address_has_words_of_its_own() {
     }
 }
 
-/// Binds on one port, in one listener or in two, and whether the kernel would have them.
+/// Binds on one port, in one listener or in two: those of narrower addresses have their clients to
+/// themselves.
 #[test]
-fn addresses_that_overlap_are_refused_whichever_comes_first() {
-    for (one, two, rule) in [
-        ("*:70", "127.0.0.1:70", "edge binds every address with this port, on line 2; remove one"),
-        ("0.0.0.0:70", "10.0.0.1:70", "edge binds every address with this port, on line 2; "),
-        ("127.0.0.1:70", "*:70", "covers what listener.edge binds on line 2; remove one of the"),
-        ("[::1]:70", "[::]:70", "covers what listener.edge binds on line 2; remove one of the"),
-        ("0.0.0.0:70", "[::]:70", ""),
-        ("[::]:70", "127.0.0.1:70", ""),
-        ("*:70", "127.0.0.1:71", ""),
-        ("*:0", "127.0.0.1:0", ""),
+fn addresses_that_overlap_are_shared_among_listeners_whichever_comes_first() {
+    for (one, two) in [
+        ("*:70", "127.0.0.1:70"),
+        ("0.0.0.0:70", "10.0.0.1:70"),
+        ("127.0.0.1:70", "*:70"),
+        ("[::1]:70", "[::]:70"),
+        ("0.0.0.0:70", "[::]:70"),
+        ("[::]:70", "127.0.0.1:70"),
+        ("*:70", "127.0.0.1:71"),
+        ("*:0", "127.0.0.1:0"),
     ] {
         let file = |second: &str| {
             format!(
@@ -55,16 +56,27 @@ fn addresses_that_overlap_are_refused_whichever_comes_first() {
             )
         };
         let other = "\n[listener.b]\nupstream = \"app\"\n";
-        let texts = [file(&format!(",{two:?}")), file("") + other + &format!("bind = [{two:?}]")];
-        for text in texts {
-            match parse(&text) {
-                Ok(_) => assert!(rule.is_empty(), "{text}"),
-                Err(message) => {
-                    assert!(!rule.is_empty() && message.contains(rule), "{text}\n{message}");
-                    assert_eq!(message.lines().count(), 1, "{text}\n{message}");
-                }
-            }
-        }
+        parse(&file(&format!(",{two:?}"))).expect(two);
+        parse(&(file("") + other + &format!("bind = [{two:?}]"))).expect(two);
+    }
+}
+
+#[test]
+fn a_status_server_shares_no_port_with_a_listener() {
+    for (listener, status, rule) in [
+        ("*:70", "127.0.0.1:70", "listener.edge binds every address with this port, on line 2; "),
+        ("127.0.0.1:70", "0.0.0.0:70", "covers what listener.edge binds on line 2; write another"),
+        (
+            "127.0.0.1:70",
+            "127.0.0.1:70",
+            "listener.edge binds it already, on line 2; write another",
+        ),
+    ] {
+        let text = format!(
+            "[listener.edge]\nbind = [{listener:?}]\nupstream = \"app\"\n\
+             [upstream.app]\nbuiltin = \"echo\"\n[status]\nbind = {status:?}"
+        );
+        assert_refused(&text, rule);
     }
 }
 

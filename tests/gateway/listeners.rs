@@ -4,9 +4,11 @@ use std::io::{Read, Write};
 use std::net::SocketAddr;
 
 use crate::support::client;
+use crate::support::command::ask_json;
 use crate::support::config::upstream;
 use crate::support::crowd::crowd;
 use crate::support::gateway::Gateway;
+use crate::support::network::free_port;
 use crate::support::server;
 
 /// Who answers there.
@@ -64,4 +66,42 @@ fn several_listeners_may_share_an_upstream() {
         assert_eq!(name_of(gateway.address(listener)), b's');
     }
     assert_eq!(server.accepted(), 2);
+}
+
+/// A wildcard that leads to `a`, and one of its addresses that leads to `b`, in either order.
+fn overlapping(port: u16, servers: &[server::Server<()>; 2], narrow_first: bool) -> [String; 2] {
+    let listener = |name: &str, bind: &str| {
+        format!("[listener.{name}]\nbind = [\"{bind}:{port}\"]\nupstream = \"{name}\"\n")
+    };
+    let (wide, narrow) = (listener("a", "0.0.0.0"), listener("b", "127.0.0.2"));
+    let both = if narrow_first { narrow + &wide } else { wide.clone() + &narrow };
+    let rest = "[gateway]\nworkers = 2\n[status]\nbind = \"off\"\n".to_owned()
+        + &upstream("a", &[servers[0].address])
+        + &upstream("b", &[servers[1].address]);
+    [both + &rest, wide + &rest]
+}
+
+#[test]
+fn an_address_beside_a_wildcard_has_its_clients_to_itself() {
+    let servers = [server::named(b'a'), server::named(b'b')];
+    for narrow_first in [false, true] {
+        let port = free_port();
+        let [both, wide] = overlapping(port, &servers, narrow_first);
+        let gateway = Gateway::start(&both);
+        let expect = |of_narrow: u8| {
+            for (host, name) in [(1, b'a'), (2, of_narrow), (3, b'a')] {
+                assert_eq!(name_of(SocketAddr::from(([127, 0, 0, host], port))), name, "{host}");
+            }
+        };
+        let reload = |text: &str| {
+            gateway.home().write("portcullis.toml", text);
+            ask_json(&gateway, &["reload"]);
+        };
+        expect(b'b');
+        reload(&wide);
+        expect(b'a');
+        reload(&both);
+        expect(b'b');
+        gateway.stop().expect(&[("closed-by-client", 9)]);
+    }
 }
