@@ -4,6 +4,8 @@ use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use glob::Pattern;
+
 use crate::config::MAX_FILE_BYTES;
 use crate::config::error::ConfigError;
 use crate::config::file::Value;
@@ -121,10 +123,11 @@ fn paths(written: &str, of: Option<&Path>) -> Result<Vec<PathBuf>, Refusal> {
         let rule = format!("{} cannot be read: {error}", place.display());
         (rule, "name a directory that this user can read, or make it")
     };
+    let pattern = pattern_of(&last)?;
     let mut found = Vec::new();
     for entry in fs::read_dir(place).map_err(named)? {
         let name = entry.map_err(named)?.file_name();
-        let Some(name) = name.to_str().filter(|name| fits(&last, name)) else { continue };
+        let Some(name) = name.to_str().filter(|name| fits(&pattern, name)) else { continue };
         let path = directory.join(name);
         if !path.is_dir() {
             found.push(path);
@@ -134,32 +137,17 @@ fn paths(written: &str, of: Option<&Path>) -> Result<Vec<PathBuf>, Refusal> {
     Ok(found)
 }
 
-/// Whether a name fits a pattern, in which * is any characters and ? is one. As for a shell, only a
-/// dot that stands there fits a dot at the begin: such files are hidden.
-fn fits(pattern: &str, name: &str) -> bool {
-    if name.starts_with('.') && !pattern.starts_with('.') {
-        return false;
-    }
-    let (pattern, name): (Vec<char>, Vec<char>) =
-        (pattern.chars().collect(), name.chars().collect());
-    let (mut at, mut read) = (0, 0);
-    // The last *, and how much of the name it has.
-    let mut star: Option<(usize, usize)> = None;
-    while read < name.len() {
-        match (pattern.get(at), star) {
-            (Some('*'), _) => {
-                star = Some((at, read));
-                at += 1;
-            }
-            (Some(c), _) if *c == '?' || *c == name[read] => (at, read) = (at + 1, read + 1),
-            (_, Some((begin, taken))) => {
-                star = Some((begin, taken + 1));
-                (at, read) = (begin + 1, taken + 1);
-            }
-            _ => return false,
-        }
-    }
-    pattern[at..].iter().all(|c| *c == '*')
+/// A pattern in which * is any characters and ? is one.
+fn pattern_of(text: &str) -> Result<Pattern, Refusal> {
+    let pattern = Pattern::new(&text.replace('[', "[[]"));
+    pattern.map_err(|error| (format!("is no pattern: {error}"), AS_IN))
+}
+
+/// Whether a name fits. As for a shell, only a dot that stands there fits a dot at the begin: such
+/// files are hidden.
+fn fits(pattern: &Pattern, name: &str) -> bool {
+    let is_hidden = name.starts_with('.') && !pattern.as_str().starts_with('.');
+    !is_hidden && pattern.matches(name)
 }
 
 #[cfg(test)]
@@ -181,8 +169,11 @@ mod tests {
             ("a*b*c", "aXbYbZ", false),
             ("*", "", true),
             ("é?", "éa", true),
+            ("[a]*", "[a]b", true),
+            ("[a]*", "ab", false),
         ] {
-            assert_eq!(fits(pattern, name), expected, "{pattern} {name}");
+            let fits = fits(&pattern_of(pattern).expect(pattern), name);
+            assert_eq!(fits, expected, "{pattern} {name}");
         }
     }
 }
