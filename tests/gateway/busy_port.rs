@@ -1,13 +1,18 @@
 //! A port that no server listens on and that a connection has: an error that names it, or a wait
 //! where the connection has ended.
 
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 
 use socket2::{Domain, Socket, Type};
 
 use crate::support::client;
 use crate::support::gateway::Gateway;
 use crate::support::server::finish;
+
+/// Addresses of loopback that no other test has: the kernel gives a port of 127.0.0.1 to several
+/// connections at once.
+const OWN: Ipv4Addr = Ipv4Addr::new(127, 0, 21, 1);
+const PEER: Ipv4Addr = Ipv4Addr::new(127, 0, 21, 2);
 
 fn echo_on(address: SocketAddr) -> String {
     format!(
@@ -26,11 +31,19 @@ fn refused(address: SocketAddr) -> String {
     told[0].clone()
 }
 
-/// A connection whose own port the kernel chose, and its other end.
+/// A socket on a port of [`OWN`] that the kernel chose, and keeps from others.
+fn bound() -> Socket {
+    let bound = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+    bound.bind(&SocketAddr::from((OWN, 0)).into()).expect("a free port");
+    bound
+}
+
+/// A connection from there, and its other end.
 fn connection() -> (TcpStream, TcpStream) {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let client = TcpStream::connect(listener.local_addr().expect("bound")).expect("it listens");
-    (client, listener.accept().expect("a client").0)
+    let (listener, client) = (TcpListener::bind((PEER, 0)).expect("a free port"), bound());
+    let address = listener.local_addr().expect("bound");
+    client.connect(&address.into()).expect("it listens");
+    (client.into(), listener.accept().expect("a client").0)
 }
 
 #[test]
@@ -80,8 +93,7 @@ fn a_connection_that_has_ended_is_waited_for() {
 
 #[test]
 fn a_socket_that_is_only_bound_is_told_as_that() {
-    let bound = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
-    bound.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).expect("a free port");
+    let bound = bound();
     let own = bound.local_addr().expect("bound").as_socket().expect("an address");
     assert!(refused(own).contains("neither listens nor is connected"));
 }
