@@ -1,9 +1,19 @@
 //! Received bytes on their way out, named by index and never by address.
 
 /// A place of the ring's that holds bytes: a pool buffer, a parked remainder or a pipe. Only the
-/// ring that gave it out knows which, and only that ring accepts it back.
+/// ring that gave it out accepts it back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Buffer(pub u32);
+
+impl Buffer {
+    /// The bit that tells a pipe from everything else.
+    pub const PIPE_BIT: u32 = 1 << 30;
+
+    /// Whether it is a pipe: its bytes go out in their order, and nowhere but to a socket.
+    pub fn is_pipe(self) -> bool {
+        self.0 & Buffer::PIPE_BIT != 0
+    }
+}
 
 /// What a pipe for bulk is to hold. The larger it is, the more of a source is read at once, and the
 /// seldomer that is woken for a piece of its window.

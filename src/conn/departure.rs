@@ -84,11 +84,6 @@ impl Connection {
         departs
     }
 
-    /// A chunk that its sink does not take can go as it is, unless it lies in a pipe.
-    pub(super) fn stalls_for_departure(&self, source: Side) -> bool {
-        self.phase == Phase::Departing && self.passages[source].is_copied()
-    }
-
     /// It is departed as soon as nothing is in flight.
     pub(super) fn advance_departure(&mut self, actions: &mut Actions) {
         if Side::BOTH.iter().any(|&side| !self.in_flight[side].is_empty()) {

@@ -74,7 +74,8 @@ impl Connection {
     fn stall(&mut self, source: Side, chunk: Chunk, actions: &mut Actions) {
         let sink = self.sink_of(source);
         self.lanes[source] = Lane::Stalled(chunk);
-        if self.stalls_for_departure(source) {
+        if self.phase == Phase::Departing && !chunk.buffer.is_pipe() {
+            // It can go as it is.
             return;
         }
         actions.list.push(Action::Stalled(sink, chunk));

@@ -1,9 +1,9 @@
 //! Connections that depart, stay after all, end elsewhere, or arrive.
 
-use portcullis::base::{BySide, Operation, Side};
-use portcullis::conn::{Connection, Event, Onward, Passport, Phase, Wiring};
+use portcullis::base::{Buffer, BySide, Errno, OpKind, Operation, Side};
+use portcullis::conn::{Action, Connection, Event, Onward, Passport, Phase, Wiring};
 
-use super::{Bench, PIPE};
+use super::Bench;
 
 impl Bench {
     /// Nothing of a departed connection is in flight, and what it has in hand is not in a pipe.
@@ -12,7 +12,7 @@ impl Bench {
         let in_hand: Vec<_> =
             Side::BOTH.iter().filter_map(|side| self.conn.in_hand(*side)).collect();
         assert!(in_hand.iter().all(|chunk| self.held.contains(&chunk.buffer)));
-        assert!(in_hand.iter().all(|chunk| chunk.buffer.0 & PIPE == 0), "a pipe cannot go");
+        assert!(in_hand.iter().all(|chunk| !chunk.buffer.is_pipe()), "a pipe cannot go");
         assert_eq!(in_hand.len(), self.held.len(), "it holds what it does not have in hand");
     }
 
@@ -64,4 +64,52 @@ fn an_idle_connection_departs_and_goes_on() {
     assert_eq!(bench.conn.phase(), Phase::Departed);
     bench.apply(Event::Stay);
     assert!(bench.conn.holds_nothing() && bench.in_flight.len() == 1);
+}
+
+/// The actions of what a ring completes.
+fn done(conn: &mut Connection, at: (Side, OpKind), result: Result<u32, Errno>) -> Vec<Action> {
+    let (side, kind) = at;
+    let buffer = (kind == OpKind::Receive).then_some(Buffer(7));
+    let full = buffer.is_some();
+    conn.on(Event::Completed { side, kind, result, buffer, full, more: false }).list.to_vec()
+}
+
+#[test]
+fn a_stalled_lane_whose_next_bytes_are_to_be_spliced_departs_with_its_chunk() {
+    let passport = Passport {
+        wiring: Wiring::Pair,
+        finished: BySide([false; 2]),
+        moved_bytes: BySide([0; 2]),
+        spoke: true,
+        probed: false,
+        server_first: false,
+    };
+    let (mut conn, _) = Connection::arrived(passport, BySide([None; 2]), false);
+    let (sink, source) = (Side::Client, Side::Upstream);
+    done(&mut conn, (source, OpKind::WaitReadable), Ok(1));
+    // The fourth full receive in a row is the last before a splice.
+    for _ in 1..4 {
+        done(&mut conn, (source, OpKind::Receive), Ok(9));
+        let next = done(&mut conn, (sink, OpKind::Send), Ok(9));
+        assert!(next.contains(&Action::Start(source, Operation::Receive)), "{next:?}");
+    }
+    done(&mut conn, (source, OpKind::Receive), Ok(9));
+    let next = done(&mut conn.clone(), (sink, OpKind::Send), Ok(9));
+    assert!(next.contains(&Action::Start(source, Operation::Splice)), "{next:?}");
+    let stalls = done(&mut conn, (sink, OpKind::Send), Ok(2));
+    assert!(stalls.contains(&Action::Start(sink, Operation::WaitWritable)), "{stalls:?}");
+    conn.on(Event::Depart);
+    // The wait is cancelled, and the send after it finds no room.
+    done(&mut conn, (sink, OpKind::WaitWritable), Err(Errno::ECANCELED));
+    let stalls = done(&mut conn, (sink, OpKind::Send), Err(Errno::EAGAIN));
+    assert_eq!(stalls, []);
+    for kind in [OpKind::WatchHangup, OpKind::Cancel] {
+        done(&mut conn, (source, kind), Err(Errno::ECANCELED));
+    }
+    for kind in [OpKind::WaitReadable, OpKind::Cancel] {
+        done(&mut conn, (sink, kind), Err(Errno::ECANCELED));
+    }
+    assert_eq!(conn.phase(), Phase::Departed);
+    let chunk = conn.in_hand(source).expect("it goes along");
+    assert_eq!((chunk.buffer, chunk.length_bytes), (Buffer(7), 7));
 }

@@ -16,9 +16,7 @@ use portcullis::conn::{
 };
 use proptest::prelude::*;
 
-/// What tells a pipe from a buffer here.
-const PIPE: u32 = 1 << 30;
-/// And memory beside the pool.
+/// What tells memory beside the pool.
 const PARKED: u32 = 1 << 29;
 
 /// Servers that an upstream has to offer.
@@ -141,7 +139,7 @@ impl Bench {
                 Action::AwaitBuffer(source) => self.starved.push(source),
                 Action::EndSplices => {
                     let splices = self.in_flight.iter().any(|(_, op)| *op == Operation::Splice);
-                    let piped = self.held.iter().any(|buffer| buffer.0 & PIPE != 0);
+                    let piped = self.held.iter().any(|buffer| buffer.is_pipe());
                     assert!(!splices && !piped, "ended with {:?}, {:?}", self.in_flight, self.held);
                 }
                 Action::Departed => self.check_departed(),
@@ -156,6 +154,10 @@ impl Bench {
             assert!(here.next().is_none(), "{side:?} is closed with {:?}", self.in_flight);
         } else {
             assert!(!here.any(|(_, other)| other.kind() == op.kind()), "two of {op:?}");
+        }
+        if (op, self.conn.phase()) == (Operation::WaitWritable, Phase::Departing) {
+            let piped = self.held.iter().any(|buffer| buffer.is_pipe());
+            assert!(piped, "what is in no pipe is waited for: {:?}", self.conn);
         }
         self.in_flight.push((side, op));
     }
@@ -244,7 +246,7 @@ impl Bench {
             2 => (Err(Errno::EINTR), None),
             _ => {
                 let (result, buffer) = self.receive(side);
-                let pipe = buffer.map(|Buffer(id)| Buffer(id | PIPE));
+                let pipe = buffer.map(|Buffer(id)| Buffer(id | Buffer::PIPE_BIT));
                 if let (Some(buffer), Some(pipe)) = (buffer, pipe) {
                     self.held.remove(&buffer);
                     self.held.insert(pipe);

@@ -10,7 +10,6 @@ use portcullis::ring::{
 
 use crate::border::address_of;
 use crate::fault::Fault;
-use crate::pipes::is_pipe;
 use crate::ring::{Op, QUIETS, SimRing, Submitted};
 
 impl Accepts for SimRing {
@@ -68,12 +67,12 @@ impl Accepts for SimRing {
 
 impl Buffers for SimRing {
     fn bytes(&self, chunk: Chunk) -> &[u8] {
-        assert!(!is_pipe(chunk.buffer), "{chunk:?} lies in a pipe");
+        assert!(!chunk.buffer.is_pipe(), "{chunk:?} lies in a pipe");
         self.buffers.bytes(chunk)
     }
 
     fn bytes_mut(&mut self, chunk: Chunk) -> &mut [u8] {
-        assert!(!is_pipe(chunk.buffer), "{chunk:?} lies in a pipe");
+        assert!(!chunk.buffer.is_pipe(), "{chunk:?} lies in a pipe");
         assert!(!self.sending(chunk.buffer), "{chunk:?} was changed while a send uses it");
         self.buffers.bytes_mut(chunk)
     }
@@ -88,7 +87,7 @@ impl Buffers for SimRing {
 
     fn park(&mut self, chunk: Chunk) -> Option<Chunk> {
         assert!(!self.sending(chunk.buffer), "{chunk:?} was parked while a send uses it");
-        if is_pipe(chunk.buffer) {
+        if chunk.buffer.is_pipe() {
             return Some(chunk);
         }
         let parked = self.buffers.park(chunk);
@@ -121,7 +120,7 @@ impl Buffers for SimRing {
         self.note(|| format!("release {buffer:?}"));
         assert!(!self.sending(buffer), "{buffer:?} was released while a send uses it");
         self.beat_quiet.remove(&buffer.0);
-        if is_pipe(buffer) {
+        if buffer.is_pipe() {
             return self.pipes.release(buffer);
         }
         self.buffers.release(buffer);

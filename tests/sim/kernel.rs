@@ -10,7 +10,6 @@ use crate::fault::Fault;
 use crate::hellos::Speech;
 use crate::link::{ERR, HUP, IN, Link, OUT, RDHUP};
 use crate::peer::{Peer, Step};
-use crate::pipes::is_pipe;
 use crate::postgres;
 use crate::random::{Random, mix};
 use crate::ring::{Op, Posted, SimRing, Submitted};
@@ -390,7 +389,7 @@ impl SimRing {
                 let outcome = self.splice(token.conn, index);
                 return self.post_done(at, outcome, false);
             }
-            Operation::Send(chunk) if is_pipe(chunk.buffer) => self.splice_out(index, chunk),
+            Operation::Send(chunk) if chunk.buffer.is_pipe() => self.splice_out(index, chunk),
             Operation::Send(chunk) => self.send(index, self.buffers.bytes(chunk).to_vec()),
             Operation::Connect(server) => self.connect(token.conn, index, server),
             Operation::WatchHangup => {

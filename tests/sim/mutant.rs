@@ -13,7 +13,6 @@ use portcullis::ring::{
 use crate::link::{OUT, RDHUP};
 use crate::moves::Reference;
 use crate::mutation::Mutation;
-use crate::pipes::is_pipe;
 use crate::random::Random;
 use crate::ring::{QUIETS, SimRing};
 
@@ -69,7 +68,7 @@ impl Mutant {
     }
 
     fn start_send(&mut self, token: Token, chunk: Chunk) {
-        if is_pipe(chunk.buffer) && self.breaks(Mutation::DropsPipe) {
+        if chunk.buffer.is_pipe() && self.breaks(Mutation::DropsPipe) {
             return self.fake(token, Ok(chunk.length_bytes));
         }
         if self.breaks(Mutation::DropsTail) {
@@ -268,7 +267,7 @@ impl Layer for Mutant {
     }
 
     fn release(&mut self, buffer: Buffer) {
-        let pipe = is_pipe(buffer);
+        let pipe = buffer.is_pipe();
         if pipe && self.breaks(Mutation::KeepsPipe) || !pipe && self.breaks(Mutation::KeepsBuffer) {
             return;
         }

@@ -8,9 +8,6 @@ use portcullis::ring::ConnIndex;
 use crate::fault::Fault;
 use crate::ring::SimRing;
 
-/// Pipes are numbered from here on.
-const FIRST: u32 = 1 << 24;
-
 /// A pipe with something in it.
 #[derive(Debug)]
 struct Pipe {
@@ -31,15 +28,10 @@ pub struct Pipes {
     pub installed: BTreeSet<u32>,
 }
 
-/// Whether a buffer is a pipe.
-pub fn is_pipe(buffer: Buffer) -> bool {
-    buffer.0 >= FIRST
-}
-
 impl Pipes {
     /// Fills a pipe.
     pub fn fill(&mut self, conn: ConnIndex, bytes: Vec<u8>) -> Buffer {
-        let id = FIRST + self.next;
+        let id = Buffer::PIPE_BIT + self.next;
         self.next += 1;
         self.held.insert(id, Pipe { conn, bytes, sent_bytes: 0, seen: false });
         Buffer(id)
@@ -95,7 +87,7 @@ impl Pipes {
 impl SimRing {
     /// The bytes of a chunk that the worker holds.
     pub fn bytes_of(&self, chunk: Chunk) -> &[u8] {
-        if is_pipe(chunk.buffer) { self.pipes.bytes(chunk) } else { self.buffers.bytes(chunk) }
+        if chunk.buffer.is_pipe() { self.pipes.bytes(chunk) } else { self.buffers.bytes(chunk) }
     }
 
     /// Whether a splice of the connection is in flight.

@@ -17,7 +17,7 @@ use crate::gates::Supplies;
 use crate::hellos::Speech;
 use crate::link::Link;
 use crate::moves::Moving;
-use crate::pipes::{Pipes, is_pipe};
+use crate::pipes::Pipes;
 use crate::prefaces::Asked;
 use crate::random::Random;
 use crate::scenario::{Knock, Shape};
@@ -247,7 +247,7 @@ impl SimRing {
 
     fn show_done(&mut self, done: Done, posted: &Posted) {
         match done.buffer {
-            Some(pipe) if is_pipe(pipe) => self.pipes.hand_over(pipe),
+            Some(pipe) if pipe.is_pipe() => self.pipes.hand_over(pipe),
             Some(buffer) => self.buffers.hand_over(buffer),
             None => {}
         }

@@ -3,7 +3,6 @@
 use super::EpollRing;
 use crate::base::{Buffer, Chunk};
 use crate::ring::contract::Buffers;
-use crate::ring::kernel::splices::is_pipe;
 
 impl Buffers for EpollRing {
     fn bytes(&self, chunk: Chunk) -> &[u8] {
@@ -19,7 +18,7 @@ impl Buffers for EpollRing {
     }
 
     fn park(&mut self, chunk: Chunk) -> Option<Chunk> {
-        if is_pipe(chunk.buffer) {
+        if chunk.buffer.is_pipe() {
             return Some(chunk);
         }
         let parked = self.memory.park(chunk)?;
@@ -36,7 +35,7 @@ impl Buffers for EpollRing {
     }
 
     fn release(&mut self, buffer: Buffer) {
-        if is_pipe(buffer) {
+        if buffer.is_pipe() {
             return self.descriptors.release_pipe(buffer);
         }
         self.memory.release(buffer);

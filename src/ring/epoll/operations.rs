@@ -10,7 +10,6 @@ use super::sockets;
 use crate::base::{ConnIndex, Errno, OpKind, Operation, ServerId, Side, Source, errno_of};
 use crate::ring::contract::{Completion, FourTuple, Operations};
 use crate::ring::kernel::address;
-use crate::ring::kernel::splices::is_pipe;
 use crate::ring::token::Token;
 
 impl Operations for EpollRing {
@@ -39,7 +38,7 @@ impl Operations for EpollRing {
             Operation::WatchHangup => self.start_watch(token),
             Operation::Receive => self.start_receive(token),
             Operation::Splice => self.start_splice(token),
-            Operation::Send(chunk) if is_pipe(chunk.buffer) => {
+            Operation::Send(chunk) if chunk.buffer.is_pipe() => {
                 self.descriptors.send_pipe(token, chunk);
             }
             Operation::Send(chunk) => {

@@ -1,7 +1,6 @@
 //! Bytes: in a buffer of the pool, parked beside it, or in a pipe, as a bit of the buffer tells.
 
 use super::KernelRing;
-use super::splices::is_pipe;
 use crate::base::{Buffer, Chunk};
 use crate::ring::contract::Buffers;
 
@@ -19,7 +18,7 @@ impl Buffers for KernelRing {
     }
 
     fn park(&mut self, chunk: Chunk) -> Option<Chunk> {
-        if is_pipe(chunk.buffer) {
+        if chunk.buffer.is_pipe() {
             return Some(chunk);
         }
         let parked = self.memory.park(chunk)?;
@@ -36,7 +35,7 @@ impl Buffers for KernelRing {
     }
 
     fn release(&mut self, buffer: Buffer) {
-        if is_pipe(buffer) {
+        if buffer.is_pipe() {
             self.descriptors.release_pipe(buffer);
         } else {
             self.memory.release(buffer);

@@ -8,7 +8,6 @@ use super::parked::Parked;
 use super::pool::{Group, Pool};
 use super::servers::Servers;
 use super::setup::{RingError, RingSetup};
-use super::splices::is_pipe;
 use crate::base::{Buffer, Chunk};
 use crate::metrics::RingCounters;
 
@@ -77,7 +76,7 @@ impl Memory {
     /// # Panics
     /// When nobody holds its buffer, the buffer is shorter than the chunk says, or it is a pipe.
     pub(in crate::ring) fn bytes(&self, chunk: Chunk) -> &[u8] {
-        assert!(!is_pipe(chunk.buffer), "{chunk:?} lies in a pipe");
+        assert!(!chunk.buffer.is_pipe(), "{chunk:?} lies in a pipe");
         let Chunk { buffer: Buffer(id), start_bytes, length_bytes } = chunk;
         if id & PARKED_BIT == 0 {
             self.pool.bytes(id, start_bytes, length_bytes)
@@ -91,7 +90,7 @@ impl Memory {
     /// # Panics
     /// As [`Memory::bytes`].
     pub(in crate::ring) fn bytes_mut(&mut self, chunk: Chunk) -> &mut [u8] {
-        assert!(!is_pipe(chunk.buffer), "{chunk:?} lies in a pipe");
+        assert!(!chunk.buffer.is_pipe(), "{chunk:?} lies in a pipe");
         let Chunk { buffer: Buffer(id), start_bytes, length_bytes } = chunk;
         if id & PARKED_BIT == 0 {
             self.pool.bytes_mut(id, start_bytes, length_bytes)

@@ -2,7 +2,6 @@
 
 use super::KernelRing;
 use super::layout::Place;
-use super::splices::is_pipe;
 use super::sqe::{self, Tag};
 use crate::base::{ConnIndex, OpKind, Operation, ServerId};
 use crate::ring::contract::{FourTuple, Operations};
@@ -28,7 +27,7 @@ impl Operations for KernelRing {
         let entry = match operation {
             Operation::Open(server, from) => return self.start_open(at, token, server, from),
             Operation::Addresses => return self.start_addresses(token),
-            Operation::Send(chunk) if is_pipe(chunk.buffer) => {
+            Operation::Send(chunk) if chunk.buffer.is_pipe() => {
                 return self.descriptors.send_pipe(token, chunk);
             }
             Operation::Connect(server) => {

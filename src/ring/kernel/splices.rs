@@ -18,14 +18,6 @@ use crate::metrics::RingCounters;
 use crate::ring::contract::Done;
 use crate::ring::token::Token;
 
-/// The bit of a [`Buffer`] that tells a pipe from everything else.
-pub(super) const PIPE_BIT: u32 = 1 << 30;
-
-/// Whether a buffer is a pipe.
-pub(in crate::ring) fn is_pipe(buffer: Buffer) -> bool {
-    buffer.0 & PIPE_BIT != 0
-}
-
 /// The least size with which a pipe is of use.
 const PIPE_BYTES_MIN: usize = 64 << 10;
 
@@ -251,9 +243,9 @@ impl Splices {
             pipe.held_bytes = bytes as u32;
             self.moved_bytes += bytes as u64;
             descriptor.is_empty = bytes < pipe.size_bytes;
-            return Ok((pipe.held_bytes, Some(Buffer(index | PIPE_BIT))));
+            return Ok((pipe.held_bytes, Some(Buffer(index | Buffer::PIPE_BIT))));
         }
-        self.release(Buffer(index | PIPE_BIT));
+        self.release(Buffer(index | Buffer::PIPE_BIT));
         match result {
             Ok(_) => Ok((0, None)),
             // These are failures of the call; the socket is as it was.
@@ -265,7 +257,7 @@ impl Splices {
     /// Moves what fits out of a pipe.
     pub(in crate::ring) fn send(&mut self, token: Token, chunk: Chunk) {
         let socket = &descriptor_of(&mut self.sockets, token).fd;
-        let pipe = self.pipes[(chunk.buffer.0 & !PIPE_BIT) as usize].held();
+        let pipe = self.pipes[(chunk.buffer.0 & !Buffer::PIPE_BIT) as usize].held();
         assert_eq!(pipe.held_bytes, chunk.length_bytes, "bytes of {chunk:?}");
         // A dead socket raises SIGPIPE, which the runtime of Rust programs ignores.
         let flags = SpliceFFlags::SPLICE_F_NONBLOCK;
@@ -281,7 +273,7 @@ impl Splices {
     /// # Panics
     /// When no connection holds it.
     pub(in crate::ring) fn release(&mut self, buffer: Buffer) {
-        let index = buffer.0 & !PIPE_BIT;
+        let index = buffer.0 & !Buffer::PIPE_BIT;
         let place = &mut self.pipes[index as usize];
         if place.held().held_bytes > 0 {
             place.pipe = None;

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use super::queue::Wait;
-use super::splices::PIPE_BIT;
 use super::*;
 use crate::base::{Buffer, Chunk, ConnIndex, Errno, OpKind, Operation, Side};
 use crate::ring::contract::{Buffers, Operations, Ring};
@@ -126,6 +125,6 @@ fn a_lost_completion_ends_the_ring() {
 #[test]
 #[should_panic(expected = "lies in a pipe")]
 fn a_pipe_has_no_bytes() {
-    let chunk = Chunk { buffer: Buffer(PIPE_BIT), start_bytes: 0, length_bytes: 1 };
+    let chunk = Chunk { buffer: Buffer(Buffer::PIPE_BIT), start_bytes: 0, length_bytes: 1 };
     two_rings(true).bytes(chunk);
 }
