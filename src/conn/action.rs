@@ -73,7 +73,7 @@ pub enum Event {
         /// As it must; if not, another one is tried.
         agrees: bool,
     },
-    /// The chunk that waits for this side lies elsewhere now.
+    /// The chunk that waits for this side lies elsewhere now, or has to stay where it is.
     ChunkMoved(Side, Chunk),
     /// A buffer is free again for the starved lane that this side is the source of.
     BufferFreed(Side),
@@ -213,7 +213,8 @@ pub enum Action {
     /// Connect it to that server: [`Operation::Connect`].
     Connect,
     /// This chunk waits until this side can be written to. It may be moved meanwhile:
-    /// [`Event::ChunkMoved`].
+    /// [`Event::ChunkMoved`]. One that lies in a pipe while the connection departs is to be moved
+    /// out of it, and waits here if it cannot be, which is the same event.
     Stalled(Side, Chunk),
     /// Give a buffer back.
     Release(Buffer),

@@ -3,7 +3,7 @@
 //! Asked to depart, it does what it does when it goes quiet, on both sides: what waits is
 //! cancelled, a send under way completes by itself, and what was received is sent as far as it
 //! goes. A lane that has nothing in hand becomes Unarmed, one whose sink takes no more stays
-//! Stalled without a wait. When nothing is in flight on either side it is Departed: its sockets can
+//! Stalled without a wait; out of a pipe its chunk is moved into memory. When nothing is in flight on either side it is Departed: its sockets can
 //! be lent.
 //!
 //! An end that no operation has taken stays with its socket: another process finds it there. One
@@ -84,9 +84,14 @@ impl Connection {
         departs
     }
 
-    /// It is departed as soon as nothing is in flight.
+    /// It is departed as soon as nothing is in flight, and nothing lies in a pipe.
     pub(super) fn advance_departure(&mut self, actions: &mut Actions) {
-        if Side::BOTH.iter().any(|&side| !self.in_flight[side].is_empty()) {
+        let is_held = |&side: &Side| {
+            let is_piped =
+                matches!(self.lanes[side], Lane::Stalled(chunk) if chunk.buffer.is_pipe());
+            is_piped || !self.in_flight[side].is_empty()
+        };
+        if Side::BOTH.iter().any(is_held) {
             return;
         }
         let has_spliced = Side::BOTH.iter().any(|&side| !self.passages[side].is_copied());

@@ -250,7 +250,7 @@ impl Connection {
             Event::Say { sink, chunk } => self.say(sink, chunk, &mut actions),
             Event::Said(sink) => self.said(sink, &mut actions),
             Event::Answered { agrees } => self.answered(agrees, &mut actions),
-            Event::ChunkMoved(sink, chunk) => self.chunk_moved(sink, chunk),
+            Event::ChunkMoved(sink, chunk) => self.chunk_moved(sink, chunk, &mut actions),
             Event::BufferFreed(source) => self.buffer_freed(source, &mut actions),
             Event::Expired(patience) => self.expired(patience, &mut actions),
             Event::Ended { reason, at_rest } => {

@@ -74,26 +74,32 @@ impl Connection {
     fn stall(&mut self, source: Side, chunk: Chunk, actions: &mut Actions) {
         let sink = self.sink_of(source);
         self.lanes[source] = Lane::Stalled(chunk);
-        if self.phase == Phase::Departing && !chunk.buffer.is_pipe() {
-            // It can go as it is.
+        let departs = self.phase == Phase::Departing;
+        if !departs || chunk.buffer.is_pipe() {
+            actions.list.push(Action::Stalled(sink, chunk));
+        }
+        if departs {
+            // It can go as it is, or once it lies in no pipe.
             return;
         }
-        actions.list.push(Action::Stalled(sink, chunk));
         self.start(sink, Operation::WaitWritable, actions);
         if self.wiring == Wiring::Pair {
             self.watch(source, actions);
         }
     }
 
-    /// A stalled lane's chunk lies elsewhere now.
+    /// A stalled lane's chunk lies elsewhere now, or has to stay in its pipe.
     ///
     /// # Panics
     /// When nothing is stalled towards `sink`.
-    pub(super) fn chunk_moved(&mut self, sink: Side, chunk: Chunk) {
+    pub(super) fn chunk_moved(&mut self, sink: Side, chunk: Chunk, actions: &mut Actions) {
         let source = self.source_of(sink);
         match &mut self.lanes[source] {
             Lane::Stalled(held) => *held = chunk,
             lane => panic!("a chunk of {lane:?} towards {sink:?} was moved"),
+        }
+        if self.phase == Phase::Departing && chunk.buffer.is_pipe() {
+            self.start(sink, Operation::WaitWritable, actions);
         }
     }
 

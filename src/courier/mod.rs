@@ -190,6 +190,9 @@ pub trait Link<S>: Debug + Send {
     /// Likewise.
     fn receive(&mut self, into: &mut Vec<u8>) -> Result<Vec<S>, Errno>;
 
+    /// Bytes of the longest message that it takes.
+    fn most_bytes(&self) -> usize;
+
     /// Changes the flag of a connection.
     ///
     /// # Panics
@@ -218,6 +221,11 @@ impl Link<OwnedFd> for ProcessLink {
 
     fn receive(&mut self, into: &mut Vec<u8>) -> Result<Vec<OwnedFd>, Errno> {
         self.courier.receive(into)
+    }
+
+    fn most_bytes(&self) -> usize {
+        // A socket that does not say it takes what one with the kernel's defaults does.
+        self.courier.most_bytes().map_or(MESSAGE_MAX, |most| most.min(MESSAGE_MAX))
     }
 
     fn set_flag(&mut self, at: u64, flag: Flag) {

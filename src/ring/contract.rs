@@ -178,8 +178,8 @@ pub trait Buffers {
     /// When `length_bytes` is 0 or exceeds [`Buffers::buffer_bytes`].
     fn fill(&mut self, length_bytes: u32, write: impl FnOnce(&mut [u8])) -> Option<Chunk>;
 
-    /// Moves a chunk out of the pool into memory of exactly its size, so that a peer who does not
-    /// read holds no pool buffer. A chunk that lies there or in a pipe stays as it is. `None` when
+    /// Moves a chunk out of the pool, or out of a pipe, into memory of exactly its size, so that a
+    /// peer who does not read holds neither. A chunk that lies there stays as it is. `None` when
     /// that memory is at its bound; the chunk stays valid. No operation on it may be in flight.
     fn park(&mut self, chunk: Chunk) -> Option<Chunk>;
 

@@ -144,6 +144,7 @@ impl<R: Ring> Worker<R> {
                     if let Some(leaving) = &mut self.leaving {
                         leaving.end_rest(open, within, now);
                     }
+                    self.say_rest();
                 }
                 Order::TakeBack => {
                     if let Some(leaving) = &mut self.leaving {

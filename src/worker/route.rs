@@ -201,7 +201,7 @@ impl<R: Ring> Worker<R> {
             Action::Unanswered(lapse) => self.unanswered(index, lapse),
             Action::Open => self.open(index),
             Action::Connect => self.connect(index),
-            Action::Stalled(sink, chunk) => self.park_if_scarce(index, sink, chunk),
+            Action::Stalled(sink, chunk) => self.stalled(index, sink, chunk),
             Action::Release(buffer) => self.ring.release(buffer),
             Action::AwaitBuffer(source) => {
                 let generation = self.lives.entry(index).generation;
@@ -240,14 +240,21 @@ impl<R: Ring> Worker<R> {
         self.start(index, Side::Upstream, Operation::Connect(server));
     }
 
-    /// A peer that does not read may keep a pool buffer only while half of the pool is free:
-    /// otherwise a pool's worth of such peers would stop everybody else.
-    fn park_if_scarce(&mut self, index: ConnIndex, sink: Side, chunk: Chunk) {
-        // Its next piece of a preface is to find the buffer that this one leaves.
-        if !self.ring.is_scarce() || self.prefaces.keeps_more(index) {
-            return;
+    /// A peer does not read. It may keep a pool buffer only while half of the pool is free:
+    /// otherwise a pool's worth of such peers would stop everybody else. A pipe it may keep, unless
+    /// its connection departs.
+    fn stalled(&mut self, index: ConnIndex, sink: Side, chunk: Chunk) {
+        let departs = self.lives.entry(index).conn.phase() == Phase::Departing;
+        if departs {
+            let moved = self.ring.park(chunk).unwrap_or(chunk);
+            return self.apply(index, Event::ChunkMoved(sink, moved));
         }
-        if let Some(parked) = self.ring.park(chunk) {
+        // Its next piece of a preface is to find the buffer that this one leaves.
+        let may_stay = chunk.buffer.is_pipe() || self.prefaces.keeps_more(index);
+        if !may_stay
+            && self.ring.is_scarce()
+            && let Some(parked) = self.ring.park(chunk)
+        {
             self.apply(index, Event::ChunkMoved(sink, parked));
         }
     }

@@ -162,9 +162,14 @@ impl Bench {
         self.in_flight.push((side, op));
     }
 
-    /// Moves a chunk that waits elsewhere, perhaps.
+    /// Moves a chunk that waits elsewhere, perhaps. Of one in a pipe it says so, and moves it only
+    /// where the connection departs.
     fn park(&mut self, sink: Side, chunk: Chunk) {
-        if self.choose(2) == 0 {
+        let departs = self.conn.phase() == Phase::Departing;
+        if self.choose(2) == 0 || !departs && chunk.buffer.is_pipe() {
+            if departs {
+                self.apply(Event::ChunkMoved(sink, chunk));
+            }
             return;
         }
         let parked = Buffer(self.next_buffer | PARKED);

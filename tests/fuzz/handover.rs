@@ -1,7 +1,9 @@
 //! The body for messages of workers in a handover.
 
 use portcullis::tls::Session;
-use portcullis::wire::handover::{Departure, Extra, Message, RECORD_BYTES, SecuredSide, TlsFacts};
+use portcullis::wire::handover::{
+    Departure, Extra, Message, Pieces, RECORD_BYTES, SecuredSide, TlsFacts, in_pieces,
+};
 
 /// The shortest record that is read.
 const SHORTEST: usize = 12;
@@ -13,6 +15,7 @@ pub(crate) fn handover(data: &[u8]) {
     let Some((&longer, message)) = data.split_first() else { return };
     secured(message);
     facts(message);
+    pieces(message);
     match Message::decode(message, SHORTEST + usize::from(longer)) {
         Ok(read) => {
             let is_plain = match &read {
@@ -29,6 +32,23 @@ pub(crate) fn handover(data: &[u8]) {
             }
         }
         Err(bad) => assert!(bad.to_string().len() > 10, "{bad:?}"),
+    }
+}
+
+/// A message is whole again after its pieces; and any messages, each behind its length, are pieces
+/// or refused.
+fn pieces(message: &[u8]) {
+    let mut come = Pieces::default();
+    let sent = in_pieces(message, 3 + message.len() % 97);
+    let whole = sent.into_iter().filter_map(|piece| come.add(piece.to_vec()).expect("a piece"));
+    assert!(message.is_empty() || whole.map(|whole| whole.to_vec()).eq([message]));
+    let (mut come, mut rest) = (Pieces::default(), message);
+    while let Some((&length, more)) = rest.split_first() {
+        let (one, after) = more.split_at(more.len().min(length.into()));
+        match come.add(one.to_vec()) {
+            Ok(_) => rest = after,
+            Err(bad) => return assert!(bad.to_string().len() > 10, "{bad:?}"),
+        }
     }
 }
 

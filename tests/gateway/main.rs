@@ -90,6 +90,7 @@ mod top;
 mod top_keys;
 mod upgrade;
 mod upgrade_failed;
+mod upgrade_full;
 mod upgrade_tls;
 mod upgrade_tls_states;
 mod upgrade_told;

@@ -145,9 +145,7 @@ fn stateful(marks: Arc<Marks>) -> Server<(u64, Brought)> {
 fn half_closed_and_stalled_connections_move_with_every_byte() {
     let marks = Arc::new(Marks::default());
     let server = stateful(marks.clone());
-    // What lies in a pipe, before a reader that has stopped, cannot move.
-    let copies = "[ring]\nsplice_pipes = 0\n";
-    let lineage = Lineage::start(&(config(2, &[server.address]) + copies));
+    let lineage = Lineage::start(&config(2, &[server.address]));
     let address = lineage.first.address("edge");
     let open = |number: u64| {
         let stream = client::connect(address);

@@ -87,10 +87,10 @@ impl Buffers for SimRing {
 
     fn park(&mut self, chunk: Chunk) -> Option<Chunk> {
         assert!(!self.sending(chunk.buffer), "{chunk:?} was parked while a send uses it");
-        if chunk.buffer.is_pipe() {
-            return Some(chunk);
-        }
-        let parked = self.buffers.park(chunk);
+        let parked = match chunk.buffer.is_pipe() {
+            true => self.park_piped(chunk),
+            false => self.buffers.park(chunk),
+        };
         self.note(|| format!("park {chunk:?}: {parked:?}"));
         if parked.is_none() {
             self.faults.note(Fault::ParkRefused);

@@ -90,6 +90,14 @@ impl SimRing {
         if chunk.buffer.is_pipe() { self.pipes.bytes(chunk) } else { self.buffers.bytes(chunk) }
     }
 
+    /// Moves a chunk out of its pipe. `None` when there is no room.
+    pub fn park_piped(&mut self, chunk: Chunk) -> Option<Chunk> {
+        let bytes = self.pipes.bytes(chunk).to_vec();
+        let parked = self.buffers.place(&bytes)?;
+        self.pipes.release(chunk.buffer);
+        Some(parked)
+    }
+
     /// Whether a splice of the connection is in flight.
     pub fn is_splicing(&self, conn: ConnIndex) -> bool {
         self.ops.iter().any(|op| op.token.conn == conn && op.token.kind == OpKind::Splice)

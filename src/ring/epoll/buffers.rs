@@ -18,10 +18,10 @@ impl Buffers for EpollRing {
     }
 
     fn park(&mut self, chunk: Chunk) -> Option<Chunk> {
-        if chunk.buffer.is_pipe() {
-            return Some(chunk);
-        }
-        let parked = self.memory.park(chunk)?;
+        let parked = match chunk.buffer.is_pipe() {
+            true => self.descriptors.park_piped(chunk, &mut self.memory)?,
+            false => self.memory.park(chunk)?,
+        };
         self.counters.chunks_parked += u64::from(parked.buffer != chunk.buffer);
         Some(parked)
     }

@@ -8,6 +8,7 @@ use nix::sys::socket;
 
 use super::cqe::done;
 use super::layout::Place;
+use super::memory::Memory;
 use super::splices::Splices;
 use super::sqe::{self, Tag};
 use super::{KernelRing, address};
@@ -87,6 +88,19 @@ impl Descriptors {
     /// Moves what fits out of a pipe.
     pub(in crate::ring) fn send_pipe(&mut self, token: Token, chunk: Chunk) {
         self.splices.send(token, chunk);
+    }
+
+    /// Moves what lies in a pipe into memory. `None` when that is at its bound.
+    pub(in crate::ring) fn park_piped(
+        &mut self,
+        chunk: Chunk,
+        memory: &mut Memory,
+    ) -> Option<Chunk> {
+        let parked = memory.take_in(chunk.length_bytes, |into| {
+            self.splices.read(chunk.buffer, into);
+        })?;
+        self.splices.release(chunk.buffer);
+        Some(parked)
     }
 
     /// Takes a pipe back.

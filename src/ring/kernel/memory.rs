@@ -111,6 +111,19 @@ impl Memory {
         Some(Chunk { buffer: Buffer(id), start_bytes: 0, length_bytes })
     }
 
+    /// Puts `length_bytes`, which `read` brings, into memory of their own; `None`, without a call,
+    /// when that is at its bound.
+    pub(in crate::ring) fn take_in(
+        &mut self,
+        length_bytes: u32,
+        read: impl FnOnce(&mut [u8]),
+    ) -> Option<Chunk> {
+        let mut copy = self.parked.reserve(length_bytes as usize)?;
+        copy.resize(length_bytes as usize, 0);
+        read(&mut copy);
+        Some(self.keep(copy))
+    }
+
     /// As [`Buffers::park`](crate::ring::Buffers::park), of a chunk that lies in no pipe.
     pub(in crate::ring) fn park(&mut self, chunk: Chunk) -> Option<Chunk> {
         let Chunk { buffer: Buffer(id), start_bytes, length_bytes } = chunk;

@@ -10,7 +10,7 @@ use std::os::fd::OwnedFd;
 
 use arrayvec::ArrayVec;
 use nix::fcntl::{FcntlArg, OFlag, SpliceFFlags, fcntl, splice};
-use nix::unistd::pipe2;
+use nix::unistd::{pipe2, read};
 use socket2::SockRef;
 
 use crate::base::{Buffer, BySide, Chunk, ConnIndex, Errno, PIPE_BYTES, Side, errno_of};
@@ -266,6 +266,21 @@ impl Splices {
         let result = result.map(|bytes| bytes as u32);
         pipe.held_bytes -= result.unwrap_or(0);
         self.complete(token, result, None);
+    }
+
+    /// Reads all that is in a pipe.
+    ///
+    /// # Panics
+    /// When no connection holds it, or it has another number of bytes.
+    pub(in crate::ring) fn read(&mut self, buffer: Buffer, mut into: &mut [u8]) {
+        let pipe = self.pipes[(buffer.0 & !Buffer::PIPE_BIT) as usize].held();
+        assert_eq!(pipe.held_bytes as usize, into.len(), "bytes of {buffer:?}");
+        while !into.is_empty() {
+            // A pipe that has them gives them: read(2) fails for an empty one alone.
+            let bytes = read(&pipe.read, into).expect("the pipe has what was put there");
+            into = &mut into[bytes..];
+        }
+        pipe.held_bytes = 0;
     }
 
     /// Takes a pipe back. One that is not empty is thrown away.

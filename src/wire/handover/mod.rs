@@ -9,6 +9,8 @@
 //! Ended  3 | slots 2 | slots times: slot 4                                     successor's
 //! ```
 //!
+//! A batch that is too long for a message travels in pieces (`pieces.rs`).
+//!
 //! A record is [`Record`], in its order, and two lengths:
 //!
 //! ```text
@@ -21,10 +23,12 @@
 //! reader must know to take a connection at all has a bit in the high byte of the flags.
 
 mod extra;
+mod pieces;
 mod reader;
 mod record;
 
 pub use extra::{Extra, SecuredSide, TlsFacts};
+pub use pieces::{Pieces, in_pieces};
 pub use reader::Bad;
 pub use record::{RECORD_BYTES, Record};
 
@@ -37,6 +41,8 @@ pub const MAX_RECORDS: usize = 32;
 /// Bytes of a message, at most: what a socket takes whose send buffer has the kernel's default of
 /// 208 KiB (`net.core.wmem_default`).
 pub const MESSAGE_MAX: usize = 160 << 10;
+/// Bytes of a batch in pieces, at most. Two full pipes are the half of it.
+pub const LONG_MAX: usize = 4 << 20;
 /// Slots that one message says have ended, at most.
 pub const ENDED_MAX: usize = 4096;
 
@@ -46,6 +52,7 @@ const RECORD_MAX: usize = 1024;
 const BATCH: u8 = 1;
 const TAKEN: u8 = 2;
 const ENDED: u8 = 3;
+const PIECE: u8 = 4;
 const BATCH_HEAD: usize = 6;
 /// A kind and a length.
 const EXTRA_HEAD: usize = 5;
@@ -76,6 +83,11 @@ impl Departure {
     pub const SOURCE: u8 = 5;
     /// Extra: the unique id by which its server knows it, 16 bytes.
     pub const UNIQUE_ID: u8 = 6;
+
+    /// Whether it can travel: a batch has room for it.
+    pub fn can_travel(&self) -> bool {
+        BATCH_HEAD + self.bytes() <= LONG_MAX
+    }
 
     /// Bytes that it takes in a batch.
     pub fn bytes(&self) -> usize {
@@ -188,10 +200,12 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// Whether one more fits in. One that does not fit in an empty batch cannot travel.
+    /// Whether one more fits in. One that is too long for a message travels alone, in pieces.
     pub fn has_room_for(&self, departure: &Departure) -> bool {
         let bytes: usize = self.records.iter().map(Departure::bytes).sum();
-        self.records.len() < MAX_RECORDS && BATCH_HEAD + bytes + departure.bytes() <= MESSAGE_MAX
+        let is_first = self.records.is_empty();
+        let fits = is_first || BATCH_HEAD + bytes + departure.bytes() <= MESSAGE_MAX;
+        fits && self.records.len() < MAX_RECORDS
     }
 
     /// Appends the message. `record_bytes` is what the hello said: [`RECORD_BYTES`], but for tests
@@ -212,7 +226,7 @@ impl Batch {
         for departure in &self.records {
             departure.encode(record_bytes, into);
         }
-        assert!(into.len() - start <= MESSAGE_MAX, "a message has a bound");
+        assert!(into.len() - start <= LONG_MAX, "a batch has a bound");
     }
 }
 
@@ -280,14 +294,14 @@ impl Message {
         }
     }
 
-    /// Reads a message whose sender's records have this many bytes.
+    /// Reads a message, which may have come in pieces, whose sender's records have this many bytes.
     ///
     /// # Errors
     ///
     /// Where it is not as this version or a later one writes it. A record that is not understood is
     /// no error.
     pub fn decode(bytes: &[u8], record_bytes: usize) -> Result<Message, Bad> {
-        if bytes.len() > MESSAGE_MAX {
+        if bytes.len() > LONG_MAX {
             return Err(Bad::Long { bytes: bytes.len() });
         }
         let mut reader = Reader::new(bytes);

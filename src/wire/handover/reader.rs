@@ -19,6 +19,11 @@ pub enum Bad {
         /// Its bytes.
         bytes: usize,
     },
+    /// It comes between the pieces of another.
+    Between {
+        /// What has come of that.
+        bytes: usize,
+    },
     /// It goes on behind its end.
     Tail {
         /// Where it should end.
@@ -72,6 +77,9 @@ impl fmt::Display for Bad {
                 write!(out, "{field} at byte {at}: {lacks} bytes are missing")
             }
             Bad::Long { bytes } => write!(out, "a message of {bytes} bytes is too long"),
+            Bad::Between { bytes } => {
+                write!(out, "another message, where {bytes} bytes of one have come in pieces")
+            }
             Bad::Tail { at, bytes } => write!(out, "{bytes} bytes behind its end at byte {at}"),
             Bad::Kind { kind } => write!(out, "no message is of kind {kind}"),
             Bad::Count { count, most } => write!(out, "{count} entries, where {most} may be"),

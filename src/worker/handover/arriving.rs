@@ -6,8 +6,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use zeroize::Zeroize as _;
-
 use super::brought::Brought;
 use super::extras::wiring_of;
 use super::{Arrivals, Arrive, Numbers};
@@ -18,7 +16,7 @@ use crate::conn::{Connection, Passport, Phase, Wiring};
 use crate::courier::{Flag, Link, may_go_later};
 use crate::ring::{Moves as _, Ring};
 use crate::upstream::Tried;
-use crate::wire::handover::{Batch, Departure, ENDED_MAX, Ended, Message, Record, Taken};
+use crate::wire::handover::{Batch, Departure, ENDED_MAX, Ended, Message, Pieces, Record, Taken};
 use crate::worker::Worker;
 use crate::worker::table::{ConnectTime, CountedServer};
 
@@ -60,6 +58,8 @@ struct Way<S> {
     ended: Vec<u32>,
     /// What could not be sent yet.
     unsent: Vec<Vec<u8>>,
+    /// Of a batch that has not come whole.
+    pieces: Pieces,
     is_cut: bool,
 }
 
@@ -106,6 +106,7 @@ impl<S> Arriving<S> {
             open: Vec::new(),
             ended: Vec::new(),
             unsent: Vec::new(),
+            pieces: Pieces::default(),
             is_cut: false,
         };
         Arriving {
@@ -254,11 +255,14 @@ impl<R: Ring> Worker<R> {
                 }
             }
         }
-        for (way, mut bytes, sockets) in heard {
-            let message = Message::decode(&bytes, arriving.record_bytes);
-            // It may have had secrets.
-            bytes[..].zeroize();
-            match message {
+        for (way, bytes, sockets) in heard {
+            let whole = match arriving.ways[way].pieces.add(bytes) {
+                // Sockets come with the last piece.
+                Ok(None) => continue,
+                Ok(Some(whole)) => Message::decode(&whole, arriving.record_bytes),
+                Err(bad) => Err(bad),
+            };
+            match whole {
                 Ok(Message::Batch(batch)) => self.take_batch(&mut arriving, way, batch, sockets),
                 other => {
                     tracing::error!(?other, "a predecessor's message is no batch");

@@ -5,21 +5,19 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use zeroize::Zeroize as _;
-
 use super::ended::EndedThere;
+use super::way::{Sent, Way};
 use super::{Depart, Departures};
 use crate::base::{ConnIndex, Errno, Millis, Side};
 use crate::conn::{Event, Phase, Reason, Wiring};
-use crate::courier::{Flag, Link, may_go_later};
 use crate::ring::{Accepts as _, Moves as _, Ring};
 use crate::wire::handover::{Batch, Departure, MAX_RECORDS, Message, RECORD_BYTES, Taken};
 use crate::worker::Worker;
 
 /// Connections that may be on their way out at once: what is out of service for a moment.
 const UNDERWAY_MAX: usize = 4 * MAX_RECORDS;
-/// Batches that a link has not answered.
-const UNANSWERED_MAX: usize = 4;
+/// Bytes that may be packed: where connections have much in hand, fewer depart at once.
+const PACKED_BYTES: usize = 8 << 20;
 /// Slots that a turn looks at. Most are vacant or have departed.
 pub(super) const VISITS: u32 = 4096;
 /// Connections that a turn asks to depart.
@@ -59,14 +57,6 @@ pub(in crate::worker) struct Leaving<S> {
     pub(super) ended: Vec<EndedThere>,
 }
 
-/// A way to a worker of the successor, and the batches that it has not answered.
-#[derive(Debug)]
-pub(super) struct Way<S> {
-    pub(super) link: Box<dyn Link<S>>,
-    unanswered: VecDeque<(u32, Vec<ConnIndex>)>,
-    is_cut: bool,
-}
-
 /// A connection that is ready to be sent.
 #[derive(Debug)]
 struct Packed<S> {
@@ -85,9 +75,8 @@ struct Rest {
 impl<S> Leaving<S> {
     pub(in crate::worker) fn new(order: Depart<S>, slots: u32, now: Millis) -> Leaving<S> {
         let Depart { links, flags_at, departures } = order;
-        let way = |link| Way { link, unanswered: VecDeque::new(), is_cut: false };
         Leaving {
-            ways: links.into_iter().map(way).collect(),
+            ways: links.into_iter().map(Way::new).collect(),
             next_way: 0,
             flags_at,
             departures,
@@ -116,12 +105,22 @@ impl<S> Leaving<S> {
 
     /// When it is to go on even if nothing completes.
     pub(in crate::worker) fn next(&self, now: Millis) -> Millis {
-        let goes_on = self.reclaim.is_some() || self.cursor > 0 && self.underway() < UNDERWAY_MAX;
+        let goes_on = self.reclaim.is_some() || self.cursor > 0 && self.room() > 0;
         if goes_on { now } else { now.after(LOOK_EVERY) }
     }
 
     fn underway(&self) -> usize {
-        self.asked.len() + self.lending.len() + self.packed.len()
+        let in_pieces: usize = self.ways.iter().map(Way::in_pieces).sum();
+        self.asked.len() + self.lending.len() + self.packed.len() + in_pieces
+    }
+
+    /// How many more may depart now.
+    fn room(&self) -> usize {
+        let packed_bytes: usize = self.packed.iter().map(|one| one.departure.bytes()).sum();
+        match packed_bytes > PACKED_BYTES {
+            true => 0,
+            false => UNDERWAY_MAX.saturating_sub(self.underway()),
+        }
     }
 
     /// Those that cannot go are ended over this time, `left` of them.
@@ -133,6 +132,7 @@ impl<S> Leaving<S> {
     pub(in crate::worker) fn take_back(&mut self) {
         self.reclaim.get_or_insert(0);
         self.packed.clear();
+        self.ways.iter_mut().for_each(Way::keep_back);
         self.rest = None;
     }
 }
@@ -162,7 +162,7 @@ impl<R: Ring> Worker<R> {
         if leaving.cursor == 0 && now < leaving.next_pass {
             return;
         }
-        let (from, room) = (leaving.cursor, UNDERWAY_MAX.saturating_sub(leaving.underway()));
+        let (from, room) = (leaving.cursor, leaving.room());
         let (mut at, mut asked) = (from, 0);
         while asked < room.min(ASKED) && at - from < VISITS {
             let Some(index) = self.lives.used_from(at) else {
@@ -233,15 +233,15 @@ impl<R: Ring> Worker<R> {
 
     /// Sends what is packed, while the successor answers.
     fn send_batches(&mut self, leaving: &mut Leaving<R::Socket>) {
+        for way in 0..leaving.ways.len() {
+            let sent = leaving.ways[way].go_on();
+            self.is_sent(leaving, way, sent);
+        }
         let is_pass_over = leaving.asked.is_empty() && leaving.lending.is_empty();
         while leaving.packed.len() >= MAX_RECORDS || is_pass_over && !leaving.packed.is_empty() {
             let ways = leaving.ways.len();
-            let Some(way) = (0..ways).map(|nth| (leaving.next_way + nth) % ways).find(|way| {
-                let way = &leaving.ways[*way];
-                !way.is_cut && way.unanswered.len() < UNANSWERED_MAX
-            }) else {
-                return;
-            };
+            let mut ways_on = (0..ways).map(|nth| (leaving.next_way + nth) % ways);
+            let Some(way) = ways_on.find(|way| leaving.ways[*way].is_free()) else { return };
             if !self.send_batch(leaving, way) {
                 return;
             }
@@ -262,26 +262,11 @@ impl<R: Ring> Worker<R> {
             counts.push(packed.sockets.len());
             sockets.extend(packed.sockets);
         }
-        let mut message = Vec::new();
-        batch.encode(RECORD_BYTES, &mut message);
-        // What an earlier connection of the slot has left there says nothing of this one.
-        for index in &members {
-            let at = leaving.flags_at + u64::from(index.0);
-            leaving.ways[way].link.set_flag(at, Flag::Idle);
-        }
-        // From here on another process may read them.
-        members.iter().for_each(|index| leaving.set_custody(*index, true));
-        let sent = leaving.ways[way].link.send(&message, &sockets);
-        message[..].zeroize();
+        let sent = leaving.ways[way].send(&batch, members, &mut sockets, leaving.flags_at);
+        let was_begun = !matches!(sent, Sent::Not(_));
+        leaving.numbers = number.wrapping_add(was_begun.into());
         match sent {
-            Ok(()) => {
-                leaving.numbers = number.wrapping_add(1);
-                leaving.ways[way].unanswered.push_back((number, members));
-                true
-            }
-            Err(error) => {
-                members.iter().for_each(|index| leaving.set_custody(*index, false));
-                leaving.ways[way].is_cut |= !may_go_later(error);
+            Sent::Not(members) => {
                 let mut sockets = sockets.into_iter();
                 let again = members.into_iter().zip(batch.records).zip(counts);
                 let again = again.map(|((index, departure), count)| Packed {
@@ -291,8 +276,20 @@ impl<R: Ring> Worker<R> {
                 });
                 let again: Vec<_> = again.collect();
                 again.into_iter().rev().for_each(|packed| leaving.packed.push_front(packed));
-                false
             }
+            sent => self.is_sent(leaving, way, sent),
+        }
+        was_begun
+    }
+
+    fn is_sent(&mut self, leaving: &mut Leaving<R::Socket>, way: usize, sent: Sent) {
+        match sent {
+            Sent::Whole => {
+                let (_, members) = leaving.ways[way].unanswered.back().expect("it was just sent");
+                members.clone().into_iter().for_each(|index| leaving.set_custody(index, true));
+            }
+            Sent::Partly | Sent::Not(_) => {}
+            Sent::Cut(members) => members.into_iter().for_each(|index| self.stay(index)),
         }
     }
 
@@ -387,6 +384,23 @@ impl<R: Ring> Worker<R> {
         }
         if let Some(leaving) = &mut self.leaving {
             leaving.rest = Some(rest);
+        }
+    }
+
+    /// Says what those are at that cannot go.
+    pub(in crate::worker) fn say_rest(&mut self) {
+        let (mut in_prefaces, mut without_server, mut joined, mut from) = (0, 0, 0, 0);
+        while let Some(index) = self.next_rest(from) {
+            from = index.0 + 1;
+            let count = match self.lives.entry(index).conn.phase() {
+                Phase::Meeting | Phase::Preface { .. } | Phase::Asking => &mut in_prefaces,
+                Phase::Joined | Phase::Departing | Phase::Delivering { .. } => &mut joined,
+                _ => &mut without_server,
+            };
+            *count += 1;
+        }
+        if in_prefaces + without_server + joined > 0 {
+            tracing::info!(in_prefaces, without_server, joined, "connections that cannot move");
         }
     }
 

@@ -16,6 +16,7 @@ mod extras;
 mod leaving;
 mod packing;
 mod takeback;
+mod way;
 
 use std::collections::HashMap;
 use std::sync::Arc;

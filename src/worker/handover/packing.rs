@@ -3,14 +3,8 @@
 use super::sink_of;
 use crate::base::{BySide, ConnIndex, Side};
 use crate::ring::{Buffers as _, Moves as _, Ring};
-use crate::wire::handover::{Departure, MESSAGE_MAX, Record};
+use crate::wire::handover::{Departure, Record};
 use crate::worker::Worker;
-
-/// The most bytes in hand that a connection takes along; others go on until they have fewer.
-/// A message has room for a record beside them.
-const IN_HAND_MAX: usize = 144 << 10;
-
-const _: () = assert!(IN_HAND_MAX + (1 << 10) < MESSAGE_MAX);
 
 impl<R: Ring> Worker<R> {
     /// What a successor learns of a connection; `None`: it cannot go as it is.
@@ -27,10 +21,6 @@ impl<R: Ring> Worker<R> {
             self.ring.ahead(index, source, &mut in_hand[source]).ok()?;
         }
         let extras = self.extras(index)?;
-        let extra_bytes: usize = extras.iter().map(|extra| extra.bytes.len()).sum();
-        if in_hand.0.iter().map(Vec::len).sum::<usize>() + extra_bytes > IN_HAND_MAX {
-            return None;
-        }
         let entry = self.lives.entry(index);
         let passport = entry.conn.passport();
         let bit = |is: bool, bit: u16| if is { bit } else { 0 };
@@ -50,6 +40,8 @@ impl<R: Ring> Worker<R> {
             moved_bytes: passport.moved_bytes,
             connect_us: entry.connect.took().map_or(0, |took| took.as_micros() as u32),
         };
-        Some(Departure { record, in_hand, extras })
+        let departure = Departure { record, in_hand, extras };
+        // One with more in hand goes on here until it has less.
+        departure.can_travel().then_some(departure)
     }
 }

@@ -30,7 +30,13 @@ pub struct Rates {
     pub strange: u64,
     /// Messages that may lie unread.
     pub room: usize,
+    /// Bytes of a message, at most.
+    pub most_bytes: usize,
 }
+
+/// How the last piece of a batch begins.
+const PIECE: u8 = 4;
+const LAST: u8 = 0;
 
 /// What happened between the workers of a handover.
 #[derive(Clone, Copy, Debug, Default)]
@@ -39,6 +45,8 @@ pub struct Happened {
     pub lost: u64,
     pub spoilt: u64,
     pub strange: u64,
+    /// Batches that came in pieces.
+    pub pieces: u64,
 }
 
 type Letter = (Vec<u8>, Vec<Reference>);
@@ -165,6 +173,9 @@ impl Link<Reference> for End {
             let all = [Errno::EAGAIN, Errno::ETOOMANYREFS, Errno::ENOBUFS];
             return Err(if sockets.is_empty() { Errno::EAGAIN } else { self.random.pick(&all) });
         }
+        let fits = !self.is_predecessors() || message.len() <= self.rates.most_bytes;
+        assert!(fits, "{} bytes", message.len());
+        self.happened.lock().unwrap().pieces += u64::from(message.starts_with(&[PIECE, LAST]));
         let bytes = if self.is_predecessors() { self.strange(message) } else { message.to_vec() };
         if self.is_hidden(message) {
             return Ok(());
@@ -200,6 +211,10 @@ impl Link<Reference> for End {
         }
         *into = bytes;
         Ok(sockets)
+    }
+
+    fn most_bytes(&self) -> usize {
+        self.rates.most_bytes
     }
 
     fn set_flag(&mut self, at: u64, flag: Flag) {

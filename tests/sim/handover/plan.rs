@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use portcullis::config::{AllDown, AtLimit, Guards, Terms};
+use portcullis::wire::handover::MESSAGE_MAX;
 
 use super::courier::Rates;
 use crate::fault::Fault;
@@ -205,7 +206,12 @@ fn upgrade(random: &mut Random, own: &Shape) -> Upgrade {
         shape,
         refuses,
         lacks,
-        rates: Rates { full, late, lost, spoilt, strange, room: random.pick(&[1, 2, 4, 16]) },
+        rates: {
+            let room = random.pick(&[1, 2, 4, 16]);
+            // Some batches have to go in pieces.
+            let most_bytes = if room == 4 { 400 } else { MESSAGE_MAX };
+            Rates { full, late, lost, spoilt, strange, room, most_bytes }
+        },
     }
 }
 

@@ -26,15 +26,17 @@ pub enum Sight {
     Lost,
     /// A connection that nobody had bytes of was taken back.
     TakenBack,
-    /// The way between workers was full, lost descriptors, spoilt bytes, brought what is not known.
+    /// The way between workers was full, lost descriptors, spoilt bytes, brought what is not known,
+    /// or a batch in pieces.
     WayFull,
     WayLost,
     WaySpoilt,
     WayStrange,
+    WayPieces,
 }
 
 impl Sight {
-    pub const ALL: [Sight; 20] = [
+    pub const ALL: [Sight; 21] = [
         Sight::Shutting,
         Sight::Switching,
         Sight::Resting,
@@ -55,6 +57,7 @@ impl Sight {
         Sight::WayLost,
         Sight::WaySpoilt,
         Sight::WayStrange,
+        Sight::WayPieces,
     ];
 
     pub fn of(step: Step) -> Sight {
@@ -93,11 +96,12 @@ impl Seen {
     }
 
     pub fn note_happened(&mut self, happened: Happened) {
-        let Happened { full, lost, spoilt, strange } = happened;
+        let Happened { full, lost, spoilt, strange, pieces } = happened;
         self.add(Sight::WayFull, full);
         self.add(Sight::WayLost, lost);
         self.add(Sight::WaySpoilt, spoilt);
         self.add(Sight::WayStrange, strange);
+        self.add(Sight::WayPieces, pieces);
     }
 }
 

@@ -280,7 +280,7 @@ impl<'a> Handing<'a> {
         self.wait_for_rest(until).await?;
         let left = self.left();
         if left > 0 {
-            let words = format!("{} cannot move and are ended", count(left.into(), "connection"));
+            let words = format!("{} cannot move: to be ended", count(left.into(), "connection"));
             self.say(Severity::Warning, &words);
             self.ended = left.into();
             self.order_all(|| Order::EndRest(END_REST));
