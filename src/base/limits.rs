@@ -60,8 +60,9 @@ pub const ACCESS_LINE_BYTES: usize = 320;
 /// read and are held have as much beside them, and are 1 % of the worker's slots at most.
 pub const PREFACE_PLACES: usize = 16_384;
 
-/// Our own memory of a session of TLS, one for each side that speaks it, while it sleeps.
-pub const TLS_SESSION_BYTES: usize = 136;
+/// Our own memory of a session of TLS, one for each side that speaks it, while it sleeps: of one
+/// whose secrets have 48 bytes, as with AES-256-GCM. Those of 32 bytes leave it at 96.
+pub const TLS_SESSION_BYTES: usize = 128;
 /// Sessions of a worker whose keys are expanded at once: 5 MB of them.
 pub const TLS_AWAKE_MAX: usize = 4096;
 /// Memory of the expanded keys of a session: 1.3 KB.

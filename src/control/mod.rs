@@ -36,6 +36,7 @@ mod farewell;
 mod ground;
 mod handle;
 mod handover;
+mod heap;
 mod limits;
 pub mod log;
 mod networks;

@@ -16,6 +16,7 @@ use super::endpoints::{Endpoints, Serving};
 use super::farewell::{Farewell, POLL_DRAINED};
 use super::ground::Ground;
 use super::handle::{Ending, Exit};
+use super::heap::Heap;
 use super::limits::Limits;
 use super::networks::watch_networks;
 use super::runtime::Runtime;
@@ -156,12 +157,13 @@ async fn keep_watch(state: ControlState) {
 
 /// Looks each second at what grows over seconds; never ends.
 async fn look_each_second(state: ControlState) {
-    let mut limits = Limits::default();
+    let (mut limits, mut heap) = (Limits::default(), Heap::default());
     let mut every = tokio::time::interval(Duration::from_secs(1));
     every.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         every.tick().await;
         limits.look(&state);
+        heap.look(&state);
         state.samples().take(state.sources());
         let sources = state.sources();
         sources.connects().mark(sources.clock.now(), &sources.view());

@@ -6,6 +6,7 @@
 
 pub mod contract;
 mod epoll;
+mod heap;
 mod host;
 pub mod kernel;
 pub mod layer;
@@ -15,6 +16,7 @@ pub use contract::{
     AcceptMode, Accepts, Buffers, Completion, Done, FourTuple, Moves, Operations, Ring,
 };
 pub use epoll::EpollRing;
+pub use heap::give_back_heap;
 pub use host::HostRing;
 pub use kernel::lifecycle::require_batches;
 pub use kernel::locked::{lockable_bytes, patient};

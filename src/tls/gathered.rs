@@ -26,7 +26,7 @@ pub(super) struct Pass {
 }
 
 /// Opens in place every whole record that `memory` begins with.
-pub(super) fn open_all(session: &mut Session, awake: &mut Awake, memory: &mut [u8]) -> Pass {
+pub(super) fn open_all(session: &mut Session<[u8]>, awake: &mut Awake, memory: &mut [u8]) -> Pass {
     let mut pass = Pass { plain_bytes: 0, used_bytes: 0, end: None };
     while pass.end.is_none() {
         let Pass { plain_bytes, used_bytes, .. } = pass;
@@ -99,7 +99,7 @@ impl Gathered {
     }
 
     /// Opens what is whole, unless data of an earlier pass is still here.
-    pub(super) fn open(&mut self, session: &mut Session, awake: &mut Awake) -> Option<End> {
+    pub(super) fn open(&mut self, session: &mut Session<[u8]>, awake: &mut Awake) -> Option<End> {
         if !self.plain.is_empty() || self.is_empty() {
             return None;
         }

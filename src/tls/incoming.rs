@@ -4,7 +4,8 @@ use super::fault::Fault;
 use super::gathered::open_all;
 use super::keyring::Whose;
 use super::secured::{Secured, done, whose};
-use super::sessions::{AWAITED, BROKEN, CANCELLED, Then};
+use super::sessions::{AWAITED, BROKEN, CANCELLED};
+use super::work::Then;
 use crate::base::{BAD_RECORD, Buffer, CUT_OFF, Chunk, Errno, Operation};
 use crate::ring::{Done, Ring, Token};
 
@@ -24,7 +25,7 @@ enum Nothing {
 impl<R: Ring> Secured<R> {
     pub(super) fn receive(&mut self, token: Token) {
         let whose = whose(token);
-        let live = self.sessions.at(whose);
+        let mut live = self.sessions.at(whose);
         live.set(CANCELLED, false);
         if live.is_read() {
             return self.receive_below(token);
@@ -52,7 +53,7 @@ impl<R: Ring> Secured<R> {
 
     fn nothing(&mut self, whose: Whose) -> Nothing {
         let live = self.sessions.at(whose);
-        match live.fault {
+        match live.fault() {
             Some(fault) => Nothing::Fails(fault),
             None if live.session.is_closed_by_peer() => Nothing::Says(Ok(0)),
             None if live.has(CANCELLED) => Nothing::Says(Err(Errno::ECANCELED)),
@@ -63,7 +64,7 @@ impl<R: Ring> Secured<R> {
     /// What was gathered and is data, in a buffer; `None` for that: none is free.
     fn take_gathered(&mut self, whose: Whose) -> Option<(u32, Option<Buffer>)> {
         let before = self.sessions.gathered_by(whose);
-        let (live, awake) = self.sessions.awake(whose);
+        let (mut live, awake) = self.sessions.awake(whose);
         let plain_bytes = live.open_gathered(awake);
         let mut taken = None;
         if plain_bytes > 0 {
@@ -93,9 +94,9 @@ impl<R: Ring> Secured<R> {
         if !self.sessions.at(whose).is_read() {
             return self.received_more(done, chunk);
         }
-        let (live, awake) = self.sessions.awake(whose);
+        let (mut live, awake) = self.sessions.awake(whose);
         let memory = self.below.bytes_mut(chunk);
-        let pass = open_all(&mut live.session, awake, memory);
+        let pass = open_all(live.session, awake, memory);
         live.note(pass.end);
         if pass.end.is_none() && pass.used_bytes < memory.len() {
             live.work().input.push(&memory[pass.used_bytes..]);
@@ -112,7 +113,7 @@ impl<R: Ring> Secured<R> {
     fn received_more(&mut self, done: Done, chunk: Chunk) -> Option<Done> {
         let whose = whose(done.token);
         let before = self.sessions.gathered_by(whose);
-        self.sessions.at(whose).work().input.push(self.below.bytes(chunk));
+        self.sessions.work(whose).input.push(self.below.bytes(chunk));
         self.below.release(chunk.buffer);
         self.sessions.count_gathered(whose, before, false);
         match self.take_gathered(whose) {
@@ -142,7 +143,7 @@ impl<R: Ring> Secured<R> {
 
     pub(super) fn wait_readable(&mut self, token: Token) {
         let live = self.sessions.at(whose(token));
-        let is_over = live.session.is_closed_by_peer() || live.fault.is_some();
+        let is_over = live.session.is_closed_by_peer() || live.fault().is_some();
         if is_over || !live.is_read() && self.has_whole(token) {
             return self.make(token, Ok(POLL_IN));
         }
@@ -155,16 +156,16 @@ impl<R: Ring> Secured<R> {
     fn has_whole(&mut self, token: Token) -> bool {
         let whose = whose(token);
         let before = self.sessions.gathered_by(whose);
-        let (live, awake) = self.sessions.awake(whose);
+        let (mut live, awake) = self.sessions.awake(whose);
         let plain_bytes = live.open_gathered(awake);
-        let is_over = live.fault.is_some() || live.session.is_closed_by_peer();
+        let is_over = live.fault().is_some() || live.session.is_closed_by_peer();
         self.sessions.count_gathered(whose, before, plain_bytes > 0);
         plain_bytes > 0 || is_over
     }
 
     /// A receive fails, after the peer was told why where that can be.
     fn fail(&mut self, token: Token, fault: Fault) {
-        let live = self.sessions.at(whose(token));
+        let mut live = self.sessions.at(whose(token));
         let can_tell = !live.has(BROKEN) && live.output().is_none() && !live.session.is_closed();
         live.set(BROKEN, true);
         let alert = fault.alert().filter(|_| can_tell);

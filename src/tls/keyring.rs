@@ -7,12 +7,17 @@ use crate::base::{ConnIndex, Side};
 /// Whose keys they are.
 pub(super) type Whose = (ConnIndex, Side);
 
+/// The place of a session that has none.
+pub(super) const NO_KEYS: u16 = u16::MAX;
+
+const _: () = assert!(AWAKE_MAX <= NO_KEYS as usize);
+
 /// Keys by place. A session remembers where it last had its own, and finds there whether that is
 /// still so.
 #[derive(Debug, Default)]
 pub(super) struct Keyring {
     places: Vec<Place>,
-    free: Vec<u32>,
+    free: Vec<u16>,
     /// Where the search for a place that nobody used lately goes on.
     hand: usize,
     awake: usize,
@@ -33,7 +38,7 @@ impl Keyring {
     }
 
     /// The keys of a session, which last had them at `place`.
-    pub(super) fn of(&mut self, whose: Whose, place: &mut u32) -> &mut Awake {
+    pub(super) fn of(&mut self, whose: Whose, place: &mut u16) -> &mut Awake {
         let known = self.places.get(*place as usize).is_some_and(|at| at.whose == Some(whose));
         if !known {
             *place = self.find();
@@ -46,7 +51,7 @@ impl Keyring {
     }
 
     /// A session sleeps, or is over: its keys are wiped.
-    pub(super) fn sleep(&mut self, whose: Whose, place: u32) {
+    pub(super) fn sleep(&mut self, whose: Whose, place: u16) {
         if self.places.get(place as usize).is_some_and(|at| at.whose == Some(whose)) {
             self.empty(place as usize);
             self.free.push(place);
@@ -59,7 +64,7 @@ impl Keyring {
             let at = &mut self.places[place];
             if at.whose.is_some() && !std::mem::take(&mut at.is_used) {
                 self.empty(place);
-                self.free.push(place as u32);
+                self.free.push(place as u16);
             }
         }
         if self.awake == 0 {
@@ -67,13 +72,13 @@ impl Keyring {
         }
     }
 
-    fn find(&mut self) -> u32 {
+    fn find(&mut self) -> u16 {
         if let Some(place) = self.free.pop() {
             return place;
         }
         if self.places.len() < AWAKE_MAX {
             self.places.push(Place { whose: None, keys: Awake::default(), is_used: false });
-            return self.places.len() as u32 - 1;
+            return self.places.len() as u16 - 1;
         }
         // A second round finds one in any case.
         while std::mem::take(&mut self.places[self.hand].is_used) {
@@ -82,7 +87,7 @@ impl Keyring {
         let place = self.hand;
         self.hand = (self.hand + 1) % self.places.len();
         self.empty(place);
-        place as u32
+        place as u16
     }
 
     fn empty(&mut self, place: usize) {
@@ -100,7 +105,7 @@ mod tests {
     fn a_place_goes_to_another_when_nobody_uses_it() {
         let mut ring = Keyring::default();
         let whose = |index| (ConnIndex(index), Side::Client);
-        let mut places = vec![u32::MAX; AWAKE_MAX + 1];
+        let mut places = vec![NO_KEYS; AWAKE_MAX + 1];
         for (index, place) in places.iter_mut().enumerate() {
             ring.of(whose(index as u32), place);
         }

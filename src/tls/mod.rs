@@ -1,6 +1,6 @@
 //! TLS of clients and towards servers: handshakes by rustls, records by a layer of our own.
 //!
-//! What a session keeps between two records is 80 to 120 bytes; keys are made of them while bytes
+//! What a session keeps between two records is 88 or 120 bytes; keys are made of them while bytes
 //! flow.
 
 mod certificates;
@@ -23,6 +23,7 @@ mod suite;
 #[cfg(test)]
 mod tests;
 mod tickets;
+mod work;
 
 pub use certificates::{CertificateFacts, Certificates};
 pub use fault::{Alert, Fault};

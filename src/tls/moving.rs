@@ -9,7 +9,8 @@ use zeroize::Zeroizing;
 use super::gathered::Gathered;
 use super::secured::Secured;
 use super::session::{NoSession, Session};
-use super::sessions::{BROKEN, Live, Output, Then};
+use super::sessions::BROKEN;
+use super::work::{Output, Then, Work};
 use crate::base::{Buffer, Chunk, ConnIndex, Errno, Side};
 use crate::ring::Ring;
 use crate::wire::handover::SecuredSide;
@@ -45,9 +46,11 @@ impl<R: Ring> Secured<R> {
     /// any of them, and none was cut off in a record.
     pub fn can_move(&self, conn: ConnIndex) -> bool {
         let can = |side: &Side| {
-            let Some(live) = self.sessions.get((conn, *side)) else { return true };
-            let is_whole = !live.has(BROKEN) && live.fault.is_none();
-            is_whole && live.output().is_none_or(|output| output.then == Then::Tell)
+            let Some(kept) = self.sessions.get((conn, *side)) else { return true };
+            let is_well = |work: &Work| {
+                work.fault.is_none() && work.output.is_none_or(|output| output.then == Then::Tell)
+            };
+            !kept.has(BROKEN) && self.sessions.working((conn, *side)).is_none_or(is_well)
         };
         self.sessions.is_empty() || Side::BOTH.iter().all(can)
     }
@@ -60,7 +63,7 @@ impl<R: Ring> Secured<R> {
     /// Bytes of data that wait to be sent to a side, sealed: the first of what the worker has for
     /// it.
     pub fn waiting_data_bytes(&self, conn: ConnIndex, side: Side) -> u32 {
-        let output = self.sessions.get((conn, side)).and_then(Live::output);
+        let output = self.sessions.working((conn, side)).and_then(|work| work.output);
         output.map_or(0, |output| output.plain_bytes)
     }
 
@@ -70,10 +73,10 @@ impl<R: Ring> Secured<R> {
     /// # Errors
     /// As [`crate::ring::Moves::ahead`].
     pub fn hand_over(&mut self, conn: ConnIndex, side: Side) -> Result<Option<SecuredSide>, Errno> {
-        let Some(live) = self.sessions.get((conn, side)) else { return Ok(None) };
-        let session = Zeroizing::new(live.session.to_bytes().to_vec());
+        let Some(kept) = self.sessions.get((conn, side)) else { return Ok(None) };
+        let session = Zeroizing::new(kept.session.to_bytes().to_vec());
         let mut handed = SecuredSide { session, ..SecuredSide::default() };
-        if let Some(work) = live.working() {
+        if let Some(work) = self.sessions.working((conn, side)) {
             let (opened, received) = work.input.parts();
             handed.opened = Zeroizing::new(opened.to_vec());
             handed.received = received.to_vec();
@@ -101,16 +104,13 @@ impl<R: Ring> Secured<R> {
         waits: Option<(Chunk, Buffer)>,
     ) {
         let Moved { session, opened, received, waiting_data_bytes } = moved;
-        let mut live = Live::new(session, generation, &[]);
-        if !opened.is_empty() || !received.is_empty() {
-            live.work().input = Gathered::of(&opened, &received);
-        }
+        let mut work = Work { input: Gathered::of(&opened, &received), ..Work::default() };
         if let Some((sealed, from)) = waits {
             let (plain_bytes, is_given, then) = (waiting_data_bytes, false, Then::Tell);
-            live.work().output = Some(Output { sealed, plain_bytes, from, is_given, then });
+            work.output = Some(Output { sealed, plain_bytes, from, is_given, then });
             self.stalled.insert(from, (conn, side));
         }
-        self.sessions.put((conn, side), live);
+        self.sessions.put((conn, side), generation, session, work);
     }
 
     /// A connection goes on here: its sides are this process's, if they were away.

@@ -4,7 +4,8 @@ use super::fault::Alert;
 use super::keyring::Whose;
 use super::record::{ALERT_BYTES, HEAD_BYTES, PLAIN_MAX, TAIL_BYTES, tail_bytes};
 use super::secured::{Secured, done, whose};
-use super::sessions::{AWAY, BROKEN, END_CANCELLED, HUNGRY, Output, Then};
+use super::sessions::{AWAY, BROKEN, END_CANCELLED, HUNGRY};
+use super::work::{Output, Then};
 use crate::base::{BAD_RECORD, Chunk, Errno, OpKind, Operation};
 use crate::ring::{Done, Ring, Token};
 
@@ -31,7 +32,7 @@ impl<R: Ring> Secured<R> {
             return self.below.start(token, Operation::Send(output.sealed));
         }
         if live.has(BROKEN) || live.session.is_closed() {
-            let error = live.fault.map_or(Errno::EPIPE, |_| BAD_RECORD);
+            let error = live.fault().map_or(Errno::EPIPE, |_| BAD_RECORD);
             return self.make(token, Err(error));
         }
         let Some((wide, length_bytes)) = self.widen(chunk) else {
@@ -39,7 +40,7 @@ impl<R: Ring> Secured<R> {
             return self.make(token, Err(Errno::ENOBUFS));
         };
         self.sessions.at(whose(token)).set(HUNGRY, false);
-        let (live, awake) = self.sessions.awake(whose(token));
+        let (mut live, awake) = self.sessions.awake(whose(token));
         let memory = self.below.bytes_mut(wide);
         let place = HEAD_BYTES..HEAD_BYTES + length_bytes as usize;
         let (range, plain_bytes) = live.session.seal_all(awake, memory, place);
@@ -111,7 +112,7 @@ impl<R: Ring> Secured<R> {
         // The last byte of data counts when all of the record is sent.
         let plain_sent = sent_bytes.min(output.plain_bytes - 1);
         let plain_bytes = output.plain_bytes - plain_sent;
-        let work = self.sessions.at(whose).work();
+        let work = self.sessions.work(whose);
         work.output = Some(Output { sealed, plain_bytes, ..output });
         self.stalled.insert(output.from, whose);
         match sent.result {
@@ -127,7 +128,7 @@ impl<R: Ring> Secured<R> {
         if !output.is_given {
             self.below.release(output.sealed.buffer);
         }
-        self.sessions.at(whose).work().output = None;
+        self.sessions.at(whose).take_output();
     }
 
     /// Moves what waits out of the pool. Where all of it is sealed, the worker gets the sealed
@@ -147,15 +148,15 @@ impl<R: Ring> Secured<R> {
         self.stalled.remove(&chunk.buffer);
         self.stalled.insert(from, whose);
         let is_given = from == output.sealed.buffer;
-        self.sessions.at(whose).work().output = Some(Output { from, is_given, ..output });
+        self.sessions.work(whose).output = Some(Output { from, is_given, ..output });
         Some(parked)
     }
 
     /// The worker has given up what waited, in the middle of a record perhaps.
     pub(super) fn give_up(&mut self, whose: Whose) {
-        let live = self.sessions.at(whose);
+        let mut live = self.sessions.at(whose);
         live.set(BROKEN, true);
-        if let Some(output) = live.work().output.take()
+        if let Some(output) = live.take_output()
             && !output.is_given
         {
             self.below.release(output.sealed.buffer);
@@ -194,7 +195,7 @@ impl<R: Ring> Secured<R> {
     /// Whether a slot that is to be closed may wait for close_notify.
     fn may_wait(&mut self, token: Token) -> bool {
         let now = self.sessions.seconds;
-        let work = self.sessions.at(whose(token)).work();
+        let work = self.sessions.work(whose(token));
         now <= *work.closes_by.get_or_insert(now + CLOSE_SECONDS)
     }
 
@@ -209,7 +210,7 @@ impl<R: Ring> Secured<R> {
             Err(_) => None,
         };
         let Some(sealed) = rest.filter(|_| self.may_wait(token)) else { return self.close(token) };
-        self.sessions.at(whose(token)).work().output = Some(Output { sealed, ..output });
+        self.sessions.work(whose(token)).output = Some(Output { sealed, ..output });
         match sent.result {
             Ok(_) | Err(Errno::EAGAIN) => self.full.push(token),
             Err(_) => self.hungry.push((token, Operation::Close)),
@@ -219,7 +220,7 @@ impl<R: Ring> Secured<R> {
     /// Whether close_notify would be true, and can be said.
     fn can_say_close(&mut self, token: Token) -> bool {
         let live = self.sessions.at(whose(token));
-        let is_whole = !live.has(BROKEN) && live.fault.is_none() && live.output().is_none();
+        let is_whole = !live.has(BROKEN) && live.fault().is_none() && live.output().is_none();
         is_whole && !live.has(AWAY) && !live.session.is_closed()
     }
 
@@ -237,7 +238,7 @@ impl<R: Ring> Secured<R> {
         let Some(chunk) = filled.or_else(|| self.below.place(&[0; ALERT_BYTES])) else {
             return false;
         };
-        let (live, awake) = self.sessions.awake(whose(token));
+        let (mut live, awake) = self.sessions.awake(whose(token));
         let bytes = live.session.alert(awake, self.below.bytes_mut(chunk), alert);
         let sealed = Chunk { length_bytes: bytes as u32, ..chunk };
         let output = Output { sealed, plain_bytes: 0, from: chunk.buffer, is_given: false, then };
@@ -262,14 +263,14 @@ impl<R: Ring> Secured<R> {
         if self.sessions.at(whose).has(END_CANCELLED) {
             return self.end_cancelled(end, Output { sealed, ..output });
         }
-        self.sessions.at(whose).work().output = Some(Output { sealed, ..output });
+        self.sessions.work(whose).output = Some(Output { sealed, ..output });
         let wait = Token { kind: OpKind::WaitWritable, ..token };
         self.below.start(wait, Operation::WaitWritable);
     }
 
     /// The connection ends before close_notify is sent, which its slot waits for then.
     fn end_cancelled(&mut self, end: Token, output: Output) {
-        let work = self.sessions.at(whose(end)).work();
+        let work = self.sessions.work(whose(end));
         work.output = Some(Output { then: Then::Close, ..output });
         self.make(end, Err(Errno::ECANCELED));
     }

@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use super::fault::{Alert, Fault};
 use super::keys::{Awake, Key, TAG_BYTES};
-use super::session::{IDLE_RECORDS_MAX, SEQUENCE_MAX, Session, Ticket, mark};
+use super::session::{IDLE_RECORDS_MAX, SEQUENCE_MAX, Secrets, Session, Ticket, mark};
 
 /// Bytes of a record in front of what is sealed: type, version, length.
 const HEADER: usize = 5;
@@ -58,7 +58,7 @@ pub enum Opened {
     Closed,
 }
 
-impl Session {
+impl<S: Secrets + ?Sized> Session<S> {
     /// Bytes of the record that begins here with its header, or how the header is wrong. `None`:
     /// fewer bytes are there than a header has.
     pub fn record_bytes(&self, input: &[u8]) -> Result<Option<usize>, Fault> {
@@ -118,7 +118,7 @@ impl Session {
         awake: &mut Awake,
         record: &mut [u8],
     ) -> Result<(u8, Range<usize>), Fault> {
-        let (suite, sequence) = (self.suite(), self.read.sequence);
+        let (suite, sequence) = (self.suite(), self.read_sequence);
         if sequence >= SEQUENCE_MAX {
             return Err(Fault::Exhausted);
         }
@@ -128,13 +128,13 @@ impl Session {
             sealed.split_at_mut_checked(suite.explicit_bytes()).ok_or(Fault::Forged)?;
         let plain_bytes = sealed.len().checked_sub(TAG_BYTES).ok_or(Fault::Forged)?;
         let about = About::new(self.is_tls13(), header, sequence, plain_bytes);
-        let key = awake.read.get_or_insert_with(|| Key::of(suite, self.read.secret(suite)));
+        let key = awake.read.get_or_insert_with(|| Key::of(suite, self.read_secret()));
         let nonce = match explicit.is_empty() {
             true => key.nonce(sequence),
             false => key.nonce_with(explicit),
         };
         key.open(nonce, about.bytes(), sealed).ok_or(Fault::Forged)?;
-        self.read.sequence += 1;
+        self.read_sequence += 1;
         if !self.is_tls13() {
             return Ok((header[0], start..start + plain_bytes));
         }
@@ -223,7 +223,7 @@ impl Session {
         if self.updates > IDLE_RECORDS_MAX {
             return Err(Fault::UpdateFlood);
         }
-        self.read.step(self.suite());
+        self.step_read();
         if asks {
             self.set(mark::OWES_UPDATE, true);
         }
@@ -254,7 +254,7 @@ impl Session {
             let message = end - KEY_UPDATE.len()..end;
             memory[message.clone()].copy_from_slice(&KEY_UPDATE);
             start = Some(self.encrypt(awake, memory, message, HANDSHAKE).start);
-            self.write.step(self.suite());
+            self.step_write();
             awake.write = None;
             self.set(mark::OWES_UPDATE, false);
         }
@@ -329,7 +329,7 @@ impl Session {
         plain: Range<usize>,
         kind: u8,
     ) -> Range<usize> {
-        let (suite, sequence, is_tls13) = (self.suite(), self.write.sequence, self.is_tls13());
+        let (suite, sequence, is_tls13) = (self.suite(), self.write_sequence, self.is_tls13());
         assert!(sequence < SEQUENCE_MAX, "{self:?}");
         let start = plain.start - suite.explicit_bytes() - HEADER;
         // The type of TLS 1.3 is sealed behind the data.
@@ -345,13 +345,13 @@ impl Session {
         let sealed_bytes = (end - start - HEADER) as u16; // at most what a record has
         let [high, low] = sealed_bytes.to_be_bytes();
         *header = [outer, 3, 3, high, low];
-        let key = awake.write.get_or_insert_with(|| Key::of(suite, self.write.secret(suite)));
+        let key = awake.write.get_or_insert_with(|| Key::of(suite, self.write_secret()));
         let nonce = key.nonce(sequence);
         // As rustls has it: no nonce of the handshake comes again.
         explicit.copy_from_slice(&nonce[nonce.len() - explicit.len()..]);
         let about = About::new(is_tls13, header, sequence, text.len());
         key.seal(nonce, about.bytes(), text, tag);
-        self.write.sequence += 1;
+        self.write_sequence += 1;
         start..end
     }
 }

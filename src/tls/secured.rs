@@ -11,9 +11,11 @@ use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
 use super::fault::Fault;
+use super::gathered::Gathered;
 use super::keyring::Whose;
 use super::session::Session;
-use super::sessions::{AWAITED, BROKEN, CANCELLED, END_CANCELLED, HUNGRY, Live, Sessions, Then};
+use super::sessions::{AWAITED, BROKEN, CANCELLED, END_CANCELLED, HUNGRY, Sessions};
+use super::work::{Then, Work};
 use crate::base::{Buffer, Chunk, ConnIndex, Errno, InFlight, OpKind, Operation, Side};
 use crate::ring::{Completion, Done, Layer, Ring, Token};
 
@@ -67,7 +69,9 @@ impl<R: Ring> Secured<R> {
         session: Session,
         received: &[u8],
     ) {
-        self.sessions.put((conn, side), Live::new(session, generation, received));
+        let input = Gathered::of(&[], received);
+        let work = Work { input, ..Work::default() };
+        self.sessions.put((conn, side), generation, session, work);
     }
 
     /// The ring below.
@@ -76,13 +80,13 @@ impl<R: Ring> Secured<R> {
     }
 
     /// The session of a side, if it is secured.
-    pub fn session(&self, conn: ConnIndex, side: Side) -> Option<&Session> {
-        self.sessions.get((conn, side)).map(|live| &live.session)
+    pub fn session(&self, conn: ConnIndex, side: Side) -> Option<&Session<[u8]>> {
+        self.sessions.get((conn, side)).map(|kept| &kept.session)
     }
 
     /// What was wrong with a side's records.
     pub fn fault(&self, conn: ConnIndex, side: Side) -> Option<Fault> {
-        self.sessions.get((conn, side))?.fault
+        self.sessions.working((conn, side))?.fault
     }
 
     /// Sides that are secured, and how many of them have expanded keys.
@@ -130,7 +134,7 @@ impl<R: Ring> Secured<R> {
 
     fn cancel(&mut self, token: Token, kinds: InFlight) {
         let whose = whose(token);
-        let live = self.sessions.at(whose);
+        let mut live = self.sessions.at(whose);
         if kinds.has(OpKind::Receive) {
             live.set(CANCELLED, true);
         }
@@ -282,8 +286,7 @@ impl<R: Ring> Layer for Secured<R> {
     }
 
     fn trim(&mut self) {
-        self.sessions.seconds += 1;
-        self.sessions.keys.trim();
+        self.sessions.trim();
         for token in std::mem::take(&mut self.full) {
             self.end_slot(token);
         }

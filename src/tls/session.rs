@@ -17,14 +17,25 @@ const HEAD: usize = 24;
 /// The form of a written session, in the upper half of its first byte.
 const FORM: u8 = 1 << 4;
 
+/// Room for the secrets of every suite.
+pub(super) type Long = [u8; 2 * SECRET_MAX];
+/// Room for those of 32 bytes at most, as with AES-128-GCM and, in TLS 1.3, ChaCha20.
+pub(super) type Short = [u8; 2 * 32];
+
+/// Where a session has its secrets.
+pub trait Secrets: AsRef<[u8]> + AsMut<[u8]> + Zeroize {}
+
+impl<S: AsRef<[u8]> + AsMut<[u8]> + Zeroize + ?Sized> Secrets for S {}
+
 /// What a session keeps between records: two secrets, two sequence numbers, and where it stands.
 ///
 /// It is made when rustls has shaken hands, and can be written down for another process. Two of
 /// the same session must never seal: a nonce would be used twice. Its secrets are zeroed when it is
 /// dropped.
-pub struct Session {
-    pub(super) read: Direction,
-    pub(super) write: Direction,
+pub struct Session<S: Secrets + ?Sized = Long> {
+    /// Of the next records.
+    pub(super) read_sequence: u64,
+    pub(super) write_sequence: u64,
     suite: Suite,
     marks: u8,
     limit_power: u8,
@@ -32,17 +43,12 @@ pub struct Session {
     pub(super) updates: u8,
     pub(super) empties: u8,
     pub(super) ticket: Ticket,
+    /// That of reading, and that of writing behind it: a traffic secret each (TLS 1.3), or a key
+    /// with its IV behind it; zeros behind both.
+    secrets: S,
 }
 
-const _: () = assert!(size_of::<Session>() <= 120);
-
-/// One direction of a session.
-pub(super) struct Direction {
-    /// A traffic secret (TLS 1.3), or a key with its IV behind it; zeros behind that.
-    secret: [u8; SECRET_MAX],
-    /// Of the next record.
-    pub(super) sequence: u64,
-}
+const _: () = assert!(size_of::<Session>() <= 120 && size_of::<Session<Short>>() <= 88);
 
 /// How much of a session ticket has come, if a part of one has. A server may cut it anywhere.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,8 +98,8 @@ impl Session {
     /// is beyond 2^62.
     pub fn tls13(suite: Suite, read: (&[u8], u64), write: (&[u8], u64)) -> Session {
         assert!(suite.is_tls13(), "{} in TLS 1.3", suite.name());
-        let direction = |(secret, sequence)| Direction::new(suite, &[secret], sequence);
-        Session::new(suite, direction(read), direction(write))
+        let secrets = [[read.0, &[]], [write.0, &[]]];
+        Session::new(suite, secrets, [read.1, write.1])
     }
 
     /// A server's session of TLS 1.2.
@@ -104,15 +110,34 @@ impl Session {
     /// is beyond 2^62.
     pub fn tls12(suite: Suite, read: Keys12<'_>, write: Keys12<'_>) -> Session {
         assert!(!suite.is_tls13(), "{} in TLS 1.2", suite.name());
-        let direction = |keys: Keys12<'_>| {
-            Direction::new(suite, &[keys.key, keys.iv.as_slice()], keys.sequence)
-        };
-        Session::new(suite, direction(read), direction(write))
+        let secrets = [&read, &write].map(|keys| [keys.key, keys.iv]);
+        Session::new(suite, secrets, [read.sequence, write.sequence])
     }
 
-    fn new(suite: Suite, read: Direction, write: Direction) -> Session {
-        let (limit_power, ticket) = (suite.limit_power(), Ticket::None);
-        Session { read, write, suite, marks: 0, limit_power, updates: 0, empties: 0, ticket }
+    /// Of reading and of writing: a secret in two parts, and a sequence number.
+    fn new(suite: Suite, parts: [[&[u8]; 2]; 2], sequences: [u64; 2]) -> Session {
+        let mut secrets = [0; 2 * SECRET_MAX];
+        let places = secrets.chunks_exact_mut(suite.secret_bytes());
+        for (place, parts) in places.zip(parts) {
+            let bytes = parts.map(<[u8]>::len).iter().sum::<usize>();
+            assert_eq!(bytes, place.len(), "a secret for {}", suite.name());
+            let all = parts.into_iter().flatten();
+            place.iter_mut().zip(all).for_each(|(byte, of_secret)| *byte = *of_secret);
+        }
+        let [read_sequence, write_sequence] = sequences;
+        let last = read_sequence.max(write_sequence);
+        assert!(last <= SEQUENCE_MAX, "sequence number {last}");
+        Session {
+            read_sequence,
+            write_sequence,
+            suite,
+            marks: 0,
+            limit_power: suite.limit_power(),
+            updates: 0,
+            empties: 0,
+            ticket: Ticket::None,
+            secrets,
+        }
     }
 
     /// The same session as a client's, which takes tickets (and has no use for them).
@@ -121,55 +146,24 @@ impl Session {
         self
     }
 
-    /// Has a key seal 2^`power` records at most; the suite's own limit stays.
-    pub fn lower_limit(&mut self, power: u8) {
-        self.limit_power = self.limit_power.min(power);
-    }
-
-    /// The suite.
-    pub fn suite(&self) -> Suite {
-        self.suite
-    }
-
-    /// Whether it is of TLS 1.3, else of TLS 1.2.
-    pub fn is_tls13(&self) -> bool {
-        self.suite.is_tls13()
-    }
-
-    /// Whether the peer has said close_notify: what comes behind it is ignored.
-    pub fn is_closed_by_peer(&self) -> bool {
-        self.has(mark::PEER_CLOSED)
-    }
-
-    /// Whether we have said close_notify or a fatal alert: nothing can be sealed.
-    pub fn is_closed(&self) -> bool {
-        self.has(mark::CLOSED)
-    }
-
-    /// Whether the next record may be the last but one that the key may seal. A session of TLS 1.3
-    /// changes its key in time; one of TLS 1.2 cannot, and should end with close_notify.
-    pub fn is_worn(&self) -> bool {
-        let limit = 1_u64.checked_shl(self.limit_power.into()).unwrap_or(SEQUENCE_MAX);
-        self.write.sequence + 2 >= limit
-    }
-
-    /// The session for another process: 80 to [`SESSION_BYTES`] bytes, among them its secrets.
-    pub fn to_bytes(&self) -> Zeroizing<ArrayVec<u8, SESSION_BYTES>> {
-        let ticket = match self.ticket {
-            Ticket::None => [0; 3],
-            Ticket::Head(bytes, third) => [1, bytes, third],
-            Ticket::Body([high, low]) => [2, high, low],
-        };
-        let head = [FORM | self.suite as u8, self.marks, self.limit_power];
-        let counts = [self.updates, self.empties];
-        let mut bytes = Zeroizing::new(ArrayVec::new());
-        let numbers = [self.read.sequence, self.write.sequence].map(u64::to_be_bytes);
-        let secrets = [&self.read, &self.write].map(|direction| direction.secret(self.suite));
-        let [read, write] = &numbers;
-        for part in [&head[..], &counts, &ticket, read, write, secrets[0], secrets[1]] {
-            bytes.try_extend_from_slice(part).expect("the longest secrets leave 24 bytes");
+    /// The same session in less memory; itself, if its secrets are too long for that.
+    pub(super) fn shorten(self) -> Result<Session<Short>, Session> {
+        const SHORT: usize = size_of::<Short>();
+        if 2 * self.suite.secret_bytes() > SHORT {
+            return Err(self);
         }
-        bytes
+        let (secrets, _) = self.secrets.split_first_chunk::<SHORT>().expect("it is longer");
+        Ok(Session {
+            read_sequence: self.read_sequence,
+            write_sequence: self.write_sequence,
+            suite: self.suite,
+            marks: self.marks,
+            limit_power: self.limit_power,
+            updates: self.updates,
+            empties: self.empties,
+            ticket: self.ticket,
+            secrets: *secrets,
+        })
     }
 
     /// The session that these bytes are, whole.
@@ -201,11 +195,62 @@ impl Session {
             return Err(NoSession);
         }
         let (of_read, of_write) = secrets.split_at(suite.secret_bytes());
-        let read = Direction::new(suite, &[of_read], read);
-        let write = Direction::new(suite, &[of_write], write);
+        let session = Session::new(suite, [[of_read, &[]], [of_write, &[]]], [read, write]);
         let (marks, limit_power) = (*marks, *limit_power);
         let (updates, empties) = (*updates, *empties);
-        Ok(Session { read, write, suite, marks, limit_power, updates, empties, ticket })
+        Ok(Session { marks, limit_power, updates, empties, ticket, ..session })
+    }
+}
+
+impl<S: Secrets + ?Sized> Session<S> {
+    /// Has a key seal 2^`power` records at most; the suite's own limit stays.
+    pub fn lower_limit(&mut self, power: u8) {
+        self.limit_power = self.limit_power.min(power);
+    }
+
+    /// The suite.
+    pub fn suite(&self) -> Suite {
+        self.suite
+    }
+
+    /// Whether it is of TLS 1.3, else of TLS 1.2.
+    pub fn is_tls13(&self) -> bool {
+        self.suite.is_tls13()
+    }
+
+    /// Whether the peer has said close_notify: what comes behind it is ignored.
+    pub fn is_closed_by_peer(&self) -> bool {
+        self.has(mark::PEER_CLOSED)
+    }
+
+    /// Whether we have said close_notify or a fatal alert: nothing can be sealed.
+    pub fn is_closed(&self) -> bool {
+        self.has(mark::CLOSED)
+    }
+
+    /// Whether the next record may be the last but one that the key may seal. A session of TLS 1.3
+    /// changes its key in time; one of TLS 1.2 cannot, and should end with close_notify.
+    pub fn is_worn(&self) -> bool {
+        let limit = 1_u64.checked_shl(self.limit_power.into()).unwrap_or(SEQUENCE_MAX);
+        self.write_sequence + 2 >= limit
+    }
+
+    /// The session for another process: 80 to [`SESSION_BYTES`] bytes, among them its secrets.
+    pub fn to_bytes(&self) -> Zeroizing<ArrayVec<u8, SESSION_BYTES>> {
+        let ticket = match self.ticket {
+            Ticket::None => [0; 3],
+            Ticket::Head(bytes, third) => [1, bytes, third],
+            Ticket::Body([high, low]) => [2, high, low],
+        };
+        let head = [FORM | self.suite as u8, self.marks, self.limit_power];
+        let counts = [self.updates, self.empties];
+        let mut bytes = Zeroizing::new(ArrayVec::new());
+        let [read, write] = [self.read_sequence, self.write_sequence].map(u64::to_be_bytes);
+        let secrets = &self.secrets.as_ref()[..2 * self.suite.secret_bytes()];
+        for part in [&head[..], &counts, &ticket, &read, &write, secrets] {
+            bytes.try_extend_from_slice(part).expect("the longest secrets leave 24 bytes");
+        }
+        bytes
     }
 
     pub(super) fn has(&self, mark: u8) -> bool {
@@ -215,40 +260,44 @@ impl Session {
     pub(super) fn set(&mut self, mark: u8, is: bool) {
         self.marks = if is { self.marks | mark } else { self.marks & !mark };
     }
+
+    /// Zeroes the secrets: nothing can be opened or sealed after that.
+    pub(super) fn wipe(&mut self) {
+        self.secrets.zeroize();
+    }
+
+    pub(super) fn read_secret(&self) -> &[u8] {
+        &self.secrets.as_ref()[..self.suite.secret_bytes()]
+    }
+
+    pub(super) fn write_secret(&self) -> &[u8] {
+        &self.secrets.as_ref()[self.suite.secret_bytes()..][..self.suite.secret_bytes()]
+    }
+
+    /// Goes on reading with the next secret (TLS 1.3).
+    pub(super) fn step_read(&mut self) {
+        let (suite, bytes) = (self.suite, self.suite.secret_bytes());
+        keys::step(suite, &mut self.secrets.as_mut()[..bytes]);
+        self.read_sequence = 0;
+    }
+
+    /// Goes on writing with the next secret (TLS 1.3).
+    pub(super) fn step_write(&mut self) {
+        let (suite, bytes) = (self.suite, self.suite.secret_bytes());
+        keys::step(suite, &mut self.secrets.as_mut()[bytes..][..bytes]);
+        self.write_sequence = 0;
+    }
 }
 
-impl Drop for Session {
+impl<S: Secrets + ?Sized> Drop for Session<S> {
     fn drop(&mut self) {
-        self.read.secret.zeroize();
-        self.write.secret.zeroize();
+        self.wipe();
     }
 }
 
-impl std::fmt::Debug for Session {
+impl<S: Secrets + ?Sized> std::fmt::Debug for Session<S> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let sequences = [self.read.sequence, self.write.sequence];
+        let sequences = [self.read_sequence, self.write_sequence];
         write!(f, "Session({}, {sequences:?}, {:#b})", self.suite.name(), self.marks)
-    }
-}
-
-impl Direction {
-    fn new(suite: Suite, secret: &[&[u8]], sequence: u64) -> Direction {
-        assert!(sequence <= SEQUENCE_MAX, "sequence number {sequence}");
-        let mut direction = Direction { secret: [0; SECRET_MAX], sequence };
-        let bytes = secret.iter().map(|part| part.len()).sum::<usize>();
-        assert_eq!(bytes, suite.secret_bytes(), "a secret for {}", suite.name());
-        let all = secret.iter().copied().flatten();
-        direction.secret.iter_mut().zip(all).for_each(|(byte, of_secret)| *byte = *of_secret);
-        direction
-    }
-
-    pub(super) fn secret(&self, suite: Suite) -> &[u8] {
-        &self.secret[..suite.secret_bytes()]
-    }
-
-    /// Goes on with the next secret (TLS 1.3).
-    pub(super) fn step(&mut self, suite: Suite) {
-        keys::step(suite, &mut self.secret[..suite.secret_bytes()]);
-        self.sequence = 0;
     }
 }

@@ -1,14 +1,16 @@
-//! The sessions of a worker's connections, by side. Most sleep: they are 136 bytes each.
+//! The sessions of a worker's connections, by side. Most sleep: they are 96 bytes each, or 128 with
+//! secrets that are longer than 32.
 
 use std::collections::BTreeMap;
 
 use super::fault::Fault;
-use super::gathered::{End, Gathered};
-use super::keyring::{Keyring, Whose};
+use super::gathered::End;
+use super::keyring::{Keyring, NO_KEYS, Whose};
 use super::keys::Awake;
-use super::session::Session;
+use super::session::{Long, Secrets, Session, Short};
+use super::work::{NO_WORK, Output, Work, Works};
 use crate::base::limits::{TLS_GATHERED_MAX, TLS_SESSION_BYTES};
-use crate::base::{Buffer, BySide, Chunk, ConnIndex, Side, Sparse};
+use crate::base::{BySide, ConnIndex, Side, Sparse};
 use crate::ring::Token;
 
 /// How long a record may take to be whole, in seconds.
@@ -28,81 +30,59 @@ pub(super) const HUNGRY: u8 = 1 << 4;
 /// Another process may have it, and says what its peer hears.
 pub(super) const AWAY: u8 = 1 << 5;
 
-/// A session in use by a connection.
+/// A session in use by a connection, as it is kept.
 #[derive(Debug)]
-pub(super) struct Live {
-    pub(super) session: Session,
+pub(super) struct Kept<S: Secrets + ?Sized = [u8]> {
+    stand: Stand,
+    pub(super) session: Session<S>,
+}
+
+const _: () = assert!(size_of::<Option<Kept<Long>>>() <= TLS_SESSION_BYTES);
+const _: () = assert!(size_of::<Option<Kept<Short>>>() <= TLS_SESSION_BYTES - 32);
+
+/// What is known of it beside the session.
+#[derive(Clone, Copy, Debug)]
+struct Stand {
+    /// Where its work is.
+    work: u32,
     /// Where its keys last were.
-    place: u32,
+    keys: u16,
     marks: u8,
     /// The lowest bits of its connection's generation.
     life: u8,
-    pub(super) fault: Option<Fault>,
-    /// Only while bytes of it are here.
-    work: Option<Box<Work>>,
 }
 
-const _: () = assert!(size_of::<Option<Live>>() <= TLS_SESSION_BYTES);
-
-/// What is under way in a session.
-#[derive(Debug, Default)]
-pub(super) struct Work {
-    pub(super) input: Gathered,
-    /// Its place in the order of those that wait for the rest of a record.
-    number: Option<u64>,
-    pub(super) output: Option<Output>,
-    /// Its slot is closed in this second at the latest, whether there is memory for close_notify or
-    /// not.
-    pub(super) closes_by: Option<u64>,
-}
-
-/// Sealed bytes on their way.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Output {
-    pub(super) sealed: Chunk,
-    /// Bytes of data in it of which the worker does not know yet that they are sent.
-    pub(super) plain_bytes: u32,
-    /// What the worker has for these bytes.
-    pub(super) from: Buffer,
-    /// That is the sealed bytes' own buffer by now.
-    pub(super) is_given: bool,
-    pub(super) then: Then,
-}
-
-/// What follows when sealed bytes are sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Then {
-    /// The worker hears of it.
-    Tell,
-    /// They are close_notify: the direction is ended.
-    End,
-    /// They are a fatal alert: this receive fails.
-    Fail(Token),
-    /// They are close_notify: the slot is closed, whether they were sent or not.
-    Close,
-}
-
-impl Live {
-    pub(super) fn new(session: Session, generation: u32, received: &[u8]) -> Live {
-        let (place, marks, life) = (u32::MAX, 0, generation as u8);
-        let mut live = Live { session, place, marks, life, fault: None, work: None };
-        if !received.is_empty() {
-            live.work().input.push(received);
-        }
-        live
-    }
-
+impl Kept {
     pub(super) fn has(&self, mark: u8) -> bool {
-        self.marks & mark != 0
+        self.stand.marks & mark != 0
+    }
+}
+
+/// A session that is looked after.
+pub(super) struct Live<'a> {
+    pub(super) session: &'a mut Session<[u8]>,
+    stand: &'a mut Stand,
+    works: &'a mut Works,
+}
+
+impl Live<'_> {
+    pub(super) fn has(&self, mark: u8) -> bool {
+        self.stand.marks & mark != 0
     }
 
     pub(super) fn set(&mut self, mark: u8, is: bool) {
-        self.marks = if is { self.marks | mark } else { self.marks & !mark };
+        let marks = &mut self.stand.marks;
+        *marks = if is { *marks | mark } else { *marks & !mark };
+    }
+
+    /// What is under way, if anything is.
+    fn working(&self) -> Option<&Work> {
+        self.works.get(self.stand.work)
     }
 
     /// What is under way.
     pub(super) fn work(&mut self) -> &mut Work {
-        self.work.get_or_insert_default()
+        self.works.of(&mut self.stand.work)
     }
 
     /// What is being sent.
@@ -110,37 +90,93 @@ impl Live {
         self.working()?.output
     }
 
-    /// Nothing received waits here.
-    pub(super) fn is_read(&self) -> bool {
-        self.work.as_ref().is_none_or(|work| work.input.is_empty())
+    /// Nothing is being sent any more. Says what was.
+    pub(super) fn take_output(&mut self) -> Option<Output> {
+        self.working()?;
+        let output = self.work().output.take();
+        self.works.settle(&mut self.stand.work);
+        output
     }
 
-    /// What is under way, if anything is.
-    pub(super) fn working(&self) -> Option<&Work> {
-        self.work.as_deref()
+    /// What was wrong with its records.
+    pub(super) fn fault(&self) -> Option<Fault> {
+        self.working()?.fault
+    }
+
+    /// Nothing received waits here.
+    pub(super) fn is_read(&self) -> bool {
+        self.working().is_none_or(|work| work.input.is_empty())
     }
 
     /// Takes note of how a pass over records ended.
     pub(super) fn note(&mut self, end: Option<End>) {
         if let Some(End::Fault(fault)) = end {
-            self.fault = Some(fault);
+            self.work().fault = Some(fault);
         }
     }
 
     /// Opens what is gathered and whole, and says how much data there is.
     pub(super) fn open_gathered(&mut self, awake: &mut Awake) -> usize {
-        let Some(work) = &mut self.work else { return 0 };
-        let end = work.input.open(&mut self.session, awake);
+        if self.is_read() {
+            return 0;
+        }
+        let work = self.works.of(&mut self.stand.work);
+        let end = work.input.open(self.session, awake);
         let plain_bytes = work.input.plain_bytes();
         self.note(end);
         plain_bytes
     }
 }
 
+/// Each side's, by the length of its secrets.
+#[derive(Debug, Default)]
+struct Table {
+    short: BySide<Sparse<Kept<Short>>>,
+    long: BySide<Sparse<Kept<Long>>>,
+}
+
+impl Table {
+    fn count(&self) -> usize {
+        let count = |side: &Side| self.short[*side].count() + self.long[*side].count();
+        Side::BOTH.iter().map(count).sum()
+    }
+
+    fn get(&self, (conn, side): Whose) -> Option<&Kept> {
+        match self.short[side].get(conn) {
+            Some(kept) => Some(kept),
+            None => Some(self.long[side].get(conn)?),
+        }
+    }
+
+    fn get_mut(&mut self, (conn, side): Whose) -> Option<&mut Kept> {
+        match self.short[side].get_mut(conn) {
+            Some(kept) => Some(kept),
+            None => Some(self.long[side].get_mut(conn)?),
+        }
+    }
+
+    fn put(&mut self, (conn, side): Whose, stand: Stand, session: Session) {
+        match session.shorten() {
+            Ok(session) => self.short[side].put(conn, Kept { stand, session }),
+            Err(session) => self.long[side].put(conn, Kept { stand, session }),
+        }
+    }
+
+    fn take(&mut self, (conn, side): Whose) -> Option<Stand> {
+        let kept = self.get_mut((conn, side))?;
+        // What is taken is moved away, and what was moved stays readable where it was.
+        kept.session.wipe();
+        let stand = kept.stand;
+        (self.short[side].take(conn), self.long[side].take(conn));
+        Some(stand)
+    }
+}
+
 /// All of them.
 #[derive(Debug, Default)]
 pub(super) struct Sessions {
-    by_side: BySide<Sparse<Live>>,
+    table: Table,
+    works: Works,
     pub(super) keys: Keyring,
     /// Those that wait for the rest of a record, longest first, with the second it began in.
     pub(super) cut: BTreeMap<u64, (Whose, u64)>,
@@ -153,21 +189,21 @@ pub(super) struct Sessions {
 
 impl Sessions {
     pub(super) fn count(&self) -> usize {
-        self.by_side[Side::Client].count() + self.by_side[Side::Upstream].count()
+        self.table.count()
     }
 
     pub(super) fn is_empty(&self) -> bool {
         self.count() == 0
     }
 
-    pub(super) fn has(&self, (conn, side): Whose) -> bool {
-        self.by_side[side].get(conn).is_some()
+    pub(super) fn has(&self, whose: Whose) -> bool {
+        self.table.get(whose).is_some()
     }
 
     /// Whether a completion is of a side that is secured, and not of one that was there before.
     pub(super) fn is_of(&self, token: Token) -> bool {
-        let live = self.get((token.conn, token.side));
-        live.is_some_and(|live| live.life == token.generation as u8)
+        let kept = self.get((token.conn, token.side));
+        kept.is_some_and(|kept| kept.stand.life == token.generation as u8)
     }
 
     pub(super) fn has_any(&self, conn: ConnIndex) -> bool {
@@ -178,33 +214,54 @@ impl Sessions {
     ///
     /// # Panics
     /// When it has none.
-    pub(super) fn at(&mut self, (conn, side): Whose) -> &mut Live {
-        self.by_side[side].get_mut(conn).expect("somebody looked whether it has a session")
+    pub(super) fn at(&mut self, whose: Whose) -> Live<'_> {
+        let kept = self.table.get_mut(whose).expect("somebody looked whether it has a session");
+        Live { session: &mut kept.session, stand: &mut kept.stand, works: &mut self.works }
     }
 
-    pub(super) fn get(&self, (conn, side): Whose) -> Option<&Live> {
-        self.by_side[side].get(conn)
+    pub(super) fn get(&self, whose: Whose) -> Option<&Kept> {
+        self.table.get(whose)
+    }
+
+    /// What is under way in a side's session, if anything is.
+    pub(super) fn working(&self, whose: Whose) -> Option<&Work> {
+        self.works.get(self.get(whose)?.stand.work)
+    }
+
+    /// What is under way in a side's session.
+    ///
+    /// # Panics
+    /// As [`Sessions::at`].
+    pub(super) fn work(&mut self, whose: Whose) -> &mut Work {
+        let kept = self.table.get_mut(whose).expect("somebody looked whether it has a session");
+        self.works.of(&mut kept.stand.work)
     }
 
     /// A side's session, and its keys.
-    pub(super) fn awake(&mut self, whose: Whose) -> (&mut Live, &mut Awake) {
-        let live = self.by_side[whose.1].get_mut(whose.0);
-        let live = live.expect("somebody looked whether it has a session");
-        let keys = self.keys.of(whose, &mut live.place);
-        (live, keys)
+    pub(super) fn awake(&mut self, whose: Whose) -> (Live<'_>, &mut Awake) {
+        let kept = self.table.get_mut(whose).expect("somebody looked whether it has a session");
+        let keys = self.keys.of(whose, &mut kept.stand.keys);
+        let (session, stand) = (&mut kept.session, &mut kept.stand);
+        (Live { session, stand, works: &mut self.works }, keys)
     }
 
-    pub(super) fn put(&mut self, whose: Whose, live: Live) {
-        self.by_side[whose.1].put(whose.0, live);
+    /// A side has a session from now on, in this generation of its slot.
+    ///
+    /// # Panics
+    /// When it has one.
+    pub(super) fn put(&mut self, whose: Whose, generation: u32, session: Session, work: Work) {
+        let (keys, marks, life) = (NO_KEYS, 0, generation as u8);
+        self.table.put(whose, Stand { work: NO_WORK, keys, marks, life }, session);
+        *self.work(whose) = work;
         self.count_gathered(whose, 0, true);
     }
 
     /// A side's session is over. Says what was being sent.
     pub(super) fn take(&mut self, whose: Whose) -> Option<Output> {
-        let live = self.by_side[whose.1].take(whose.0)?;
-        self.keys.sleep(whose, live.place);
-        let work = live.work?;
-        if live.marks & AWAY == 0 {
+        let mut stand = self.table.take(whose)?;
+        self.keys.sleep(whose, stand.keys);
+        let work = self.works.take(&mut stand.work)?;
+        if stand.marks & AWAY == 0 {
             self.gathered_bytes -= work.input.held_bytes();
         }
         work.number.and_then(|number| self.cut.remove(&number));
@@ -214,16 +271,18 @@ impl Sessions {
     /// Another process has a side: what it has gathered waits there.
     pub(super) fn go_away(&mut self, whose: Whose) {
         let held_bytes = self.gathered_by(whose);
-        let live = self.at(whose);
-        live.set(AWAY, true);
-        let number = live.work.as_mut().and_then(|work| work.number.take());
+        self.at(whose).set(AWAY, true);
+        let number = self.working(whose).and_then(|work| work.number);
+        if number.is_some() {
+            self.work(whose).number = None;
+        }
         number.and_then(|number| self.cut.remove(&number));
         self.gathered_bytes -= held_bytes;
     }
 
     /// A side is this process's again, if it was away.
     pub(super) fn come_back(&mut self, whose: Whose) {
-        if self.get(whose).is_some_and(|live| live.has(AWAY)) {
+        if self.get(whose).is_some_and(|kept| kept.has(AWAY)) {
             self.at(whose).set(AWAY, false);
             self.count_gathered(whose, 0, true);
         }
@@ -231,13 +290,16 @@ impl Sessions {
 
     /// Nothing more is expected of a side soon: its keys are wiped.
     pub(super) fn sleep(&mut self, whose: Whose) {
-        let live = self.at(whose);
-        let place = std::mem::replace(&mut live.place, u32::MAX);
-        let is_idle = |work: &Work| work.input.is_empty() && work.output.is_none();
-        if live.work.as_deref().is_some_and(is_idle) {
-            live.work = None;
-        }
-        self.keys.sleep(whose, place);
+        let stand = self.at(whose).stand;
+        let keys = std::mem::replace(&mut stand.keys, NO_KEYS);
+        self.keys.sleep(whose, keys);
+    }
+
+    /// Gives memory back that nobody needed lately. Called once a second.
+    pub(super) fn trim(&mut self) {
+        self.seconds += 1;
+        self.keys.trim();
+        self.works.trim();
     }
 
     /// The next connection that is to end, as [`Secured::overdue`](super::Secured::overdue) has it.
@@ -262,38 +324,40 @@ impl Sessions {
     pub(super) fn wait_from_now(&mut self, whose: Whose) {
         let number = self.next_number;
         self.next_number += 1;
-        self.at(whose).work().number = Some(number);
+        self.work(whose).number = Some(number);
         self.cut.insert(number, (whose, self.seconds));
     }
 
     /// Bytes that a side has gathered.
     pub(super) fn gathered_by(&self, whose: Whose) -> usize {
-        let work = self.get(whose).and_then(|live| live.work.as_ref());
-        work.map_or(0, |work| work.input.held_bytes())
+        self.working(whose).map_or(0, |work| work.input.held_bytes())
     }
 
     /// Counts what a side has gathered, of which so many bytes were counted before. `renew`: a
     /// record was whole meanwhile, so that it waits for another one from now on.
     pub(super) fn count_gathered(&mut self, whose: Whose, before_bytes: usize, renew: bool) {
         let now_bytes = self.gathered_by(whose);
-        if now_bytes == 0 && before_bytes == 0 {
-            return;
+        if now_bytes > 0 || before_bytes > 0 {
+            self.gathered_bytes = self.gathered_bytes - before_bytes + now_bytes;
+            let work = self.work(whose);
+            if now_bytes == 0 || work.number.is_none() || renew {
+                let number = work.number.take();
+                number.and_then(|number| self.cut.remove(&number));
+                if now_bytes > 0 {
+                    self.wait_from_now(whose);
+                }
+            }
         }
-        self.gathered_bytes = self.gathered_bytes - before_bytes + now_bytes;
-        let number = self.at(whose).work().number;
-        if now_bytes > 0 && number.is_some() && !renew {
-            return;
-        }
-        self.at(whose).work().number = None;
-        number.and_then(|number| self.cut.remove(&number));
-        if now_bytes > 0 {
-            self.wait_from_now(whose);
-        }
+        let live = self.at(whose);
+        live.works.settle(&mut live.stand.work);
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::FileExt;
+
+    use super::super::gathered::Gathered;
     use super::super::suite::Suite;
     use super::*;
 
@@ -306,7 +370,8 @@ mod tests {
         for whose in [FIRST, SECOND] {
             let secret = [7; 32];
             let session = Session::tls13(Suite::Aes128GcmSha256, (&secret, 0), (&secret, 0));
-            sessions.put(whose, Live::new(session, 3, &[23, 3, 3, 0, 40, 1]));
+            let input = Gathered::of(&[], &[23, 3, 3, 0, 40, 1]);
+            sessions.put(whose, 3, session, Work { input, ..Work::default() });
         }
         sessions
     }
@@ -332,13 +397,33 @@ mod tests {
         let mut sessions = cut();
         // A record of which ever more comes, as no record can: the bound is of all of them.
         let before = sessions.gathered_by(SECOND);
-        sessions.at(SECOND).work().input.push(&vec![0; TLS_GATHERED_MAX]);
+        sessions.work(SECOND).input.push(&vec![0; TLS_GATHERED_MAX]);
         sessions.count_gathered(SECOND, before, false);
         assert_eq!(sessions.overdue(), Some(FIRST.0));
         assert!(sessions.take(FIRST).is_none());
         assert_eq!(sessions.overdue(), Some(SECOND.0), "one is not enough");
         assert!(sessions.take(SECOND).is_none());
         assert_eq!((sessions.overdue(), sessions.gathered_bytes), (None, 0));
+    }
+
+    #[test]
+    fn nothing_of_a_secret_is_left_in_the_place_of_a_session_that_is_over() {
+        let mut sessions = cut();
+        let secret = [9; 48];
+        let session = Session::tls13(Suite::Aes256GcmSha384, (&secret, 0), (&secret, 0));
+        let third = (FIRST.0, Side::Upstream);
+        sessions.put(third, 3, session, Work::default());
+        for (whose, bytes) in [(FIRST, 2 * 32), (third, 2 * 48)] {
+            let place = sessions.at(whose).session.read_secret().as_ptr() as u64;
+            let memory = std::fs::File::open("/proc/self/mem").expect("our own");
+            let mut found = vec![0; bytes];
+            memory.read_exact_at(&mut found, place).expect("the secrets");
+            let part = found[..8].to_vec();
+            sessions.take(whose);
+            memory.read_exact_at(&mut found, place).expect("where they were");
+            // An absent session leaves undefined bytes there, not all of them zeros.
+            assert!(!found.windows(8).any(|bytes| bytes == part), "{found:?}");
+        }
     }
 
     #[test]

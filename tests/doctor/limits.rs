@@ -88,8 +88,8 @@ fn tls_takes_memory_for_each_session_and_for_handshakes_under_way() {
     assert_binds(
         &host.diagnose(&with(edge, "builtin = \"echo\""), None),
         "memory",
-        ((1 << 30) / 100 * 80 - buffers - 4 * (sessions + 1024 * 13_000)) / (4_248 + 136),
-        "(80 % of 1,024 MiB available − 199 MiB buffers and TLS) / 4,384 bytes each",
+        ((1 << 30) / 100 * 80 - buffers - 4 * (sessions + 1024 * 13_000)) / (4_248 + 128),
+        "(80 % of 1,024 MiB available − 199 MiB buffers and TLS) / 4,376 bytes each",
     );
     let few = format!("{edge}\nhandshakes = 16");
     let app = "servers = [\"db.internal:5432\"]\n[upstream.app.tls]";
@@ -97,8 +97,8 @@ fn tls_takes_memory_for_each_session_and_for_handshakes_under_way() {
     assert_binds(
         &host.diagnose(&with(&few, app), None),
         "memory",
-        ((1 << 30) / 100 * 80 - buffers - pipes - 4 * (sessions + 16 * 13_000)) / (8_368 + 2 * 136),
-        "(80 % of 1,024 MiB available − 313 MiB buffers, pipes and TLS) / 8,640 bytes each",
+        ((1 << 30) / 100 * 80 - buffers - pipes - 4 * (sessions + 16 * 13_000)) / (8_368 + 2 * 128),
+        "(80 % of 1,024 MiB available − 313 MiB buffers, pipes and TLS) / 8,624 bytes each",
     );
 }
 

@@ -272,22 +272,23 @@ impl Group {
     }
 
     /// Gives the pool back what lies here without need, if the kernel took none since this was last
-    /// called: others may need it, and the receives that wait here are as many as ever.
+    /// called: others may need it. `receives` wait here.
     ///
     /// # Panics
     /// When a completion of the group's `queue` is unread: the kernel may have taken more than was
     /// told, and would go on to write into buffers of connections.
-    pub(super) fn rest(&mut self, pool: &mut Pool, queue: &mut Queue) {
+    pub(super) fn rest(&mut self, pool: &mut Pool, queue: &mut Queue, receives: u32) {
         assert!(queue.is_read(), "buffers are withdrawn while completions are unread");
-        self.give_back(pool);
+        self.give_back(pool, receives);
     }
 
-    fn give_back(&mut self, pool: &mut Pool) {
+    fn give_back(&mut self, pool: &mut Pool, receives: u32) {
         if std::mem::take(&mut self.used) {
             return;
         }
         self.target = FIRST_TARGET.min(self.target_max);
-        let surplus = self.stock.saturating_sub(self.target.min(self.share.own));
+        let needed = receives.min(self.target).min(self.share.own);
+        let surplus = self.stock.saturating_sub(needed);
         // The newest first: the kernel takes the oldest, at the head, which it alone counts.
         let ids: Vec<u16> = (0..surplus).map(|_| self.withdraw()).collect();
         self.publish();
@@ -394,9 +395,9 @@ mod tests {
         // The kernel takes the first and tells of it.
         pool.hold(0);
         groups[0].taken();
-        groups[0].give_back(&mut pool);
+        groups[0].give_back(&mut pool, 1_000);
         assert_eq!(groups[0].stock(), 15, "it was in use a moment ago");
-        groups[0].give_back(&mut pool);
+        groups[0].give_back(&mut pool, 1_000);
         assert_eq!((groups[0].stock(), pool.lent), (8, 8));
         groups[1].restock(&mut pool, 1_000);
         assert_eq!(groups[1].stock(), 8);
@@ -406,6 +407,9 @@ mod tests {
         groups[0].taken();
         groups[0].restock(&mut pool, 8);
         assert_eq!((groups[0].stock(), pool.lent), (8, 16));
+        // Where no receive waits, as of quiet connections, nothing is needed.
+        groups[1].give_back(&mut pool, 0);
+        assert_eq!((groups[1].stock(), pool.lent), (0, 8));
     }
 
     #[test]

@@ -31,8 +31,9 @@ impl KernelRing {
     pub(super) fn rest_groups(&mut self) {
         let Memory { pool, groups, .. } = &mut *self.memory;
         for (table, group) in self.tables.iter_mut().zip(groups) {
-            if table.queue.is_read() && (table.receives.go_on() || table.receives.armed() == 0) {
-                group.rest(pool, &mut table.queue);
+            let receives = table.receives.armed();
+            if table.queue.is_read() && (table.receives.go_on() || receives == 0) {
+                group.rest(pool, &mut table.queue, receives);
             }
         }
     }

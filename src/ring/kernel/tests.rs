@@ -89,7 +89,7 @@ fn a_group_refuses_to_give_back_what_the_kernel_may_have_taken() {
     ring.tables[1].queue.turn(Wait::No).expect("a turn");
     let KernelRing { tables, memory, .. } = &mut ring;
     let Memory { pool, groups, .. } = &mut **memory;
-    groups[1].rest(pool, &mut tables[1].queue);
+    groups[1].rest(pool, &mut tables[1].queue, 64);
 }
 
 #[test]
