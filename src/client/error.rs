@@ -4,9 +4,10 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
-use nix::unistd::{Uid, User, geteuid};
+use nix::unistd::geteuid;
 
 use super::candidate::{Candidate, Looked};
+use crate::host::accounts::user_name;
 
 /// Why there is no answer.
 #[derive(Debug)]
@@ -67,8 +68,7 @@ impl fmt::Display for ClientError {
                 }
             }
             ClientError::Stranger(path, uid) => {
-                let name = User::from_uid(Uid::from_raw(*uid)).ok().flatten();
-                let user = name.map_or(format!("#{uid}"), |user| user.name);
+                let user = user_name(*uid).unwrap_or_else(|| format!("#{uid}"));
                 write!(
                     out,
                     "{}: the process that listens there runs as uid {uid}, not as root or uid {}; \

@@ -9,10 +9,10 @@ use std::path::Path;
 
 use nix::errno::Errno;
 use nix::ifaddrs::getifaddrs;
-use nix::unistd::Group;
 use serde::Serialize;
 
 use crate::config::{AccessPath, Admin, AdminSocket, Config, Listener, Upstream};
+use crate::host::accounts::{GROUPS_ARE_THOSE, group_named};
 
 /// Addresses of the host that a message names.
 const NAMED_MAX: usize = 8;
@@ -150,11 +150,11 @@ fn of_admin(admin: &Admin) -> Vec<Lack> {
 /// A number needs no entry in the table of groups.
 fn of_group(group: Option<&str>) -> Option<Lack> {
     let name = group.filter(|group| group.parse::<u32>().is_err())?;
-    matches!(Group::from_name(name), Ok(None)).then(|| Lack {
+    matches!(group_named(name), Ok(None)).then(|| Lack {
         key: "admin.group".to_owned(),
         value: name.to_owned(),
         says: "this host has no group of that name".to_owned(),
-        remedy: format!("write one that `getent group` shows, or make it: groupadd {name}"),
+        remedy: format!("write one that {GROUPS_ARE_THOSE}, or make it: groupadd {name}"),
     })
 }
 

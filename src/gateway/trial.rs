@@ -10,9 +10,9 @@ use nix::unistd::{AccessFlags, access};
 use super::others::TIME_WAIT_LONGEST;
 use crate::config::{AccessPath, AdminSocket, Config, Listener, SocketOptions, Status};
 use crate::doctor::{Lack, lacks};
+use crate::host::accounts::{group_id, may_give_to};
 use crate::host::address_lock::locked_in;
 use crate::host::directory::{DirectoryError, candidates, parent_of, refused};
-use crate::host::group::{group_id, may_give_to};
 use crate::host::holders::{Holder, Process, TIME_WAIT, Use, holder_of, listening_on, use_of};
 use crate::listener::{BindError, remedy, try_bind};
 

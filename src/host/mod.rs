@@ -1,11 +1,11 @@
 //! The host: its /proc and /sys, the limits and signals of this process, the gateway's own files.
 
+pub mod accounts;
 pub mod address_lock;
 pub mod cgroup;
 pub mod core_dumps;
 pub mod directory;
 pub mod facts;
-pub mod group;
 pub mod holders;
 pub mod kernel_files;
 pub mod limits;

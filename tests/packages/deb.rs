@@ -62,6 +62,17 @@ fn two_builds_are_the_same_bytes() {
     assert!(bytes(&DEB.1) == bytes(&other), "two builds differ");
 }
 
+/// Debian's own static program stands for ours: a package depends on the C library that it links.
+#[test]
+fn a_static_program_makes_none() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut build = script("config/packaging/deb");
+    build.arg(installed("ldconfig").get_program()).arg(folder.path());
+    let (code, said) = ended(&mut build);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("links no C library"), "{said}");
+}
+
 #[test]
 fn lintian_has_nothing_to_say() {
     let mut lintian = installed("lintian");

@@ -14,7 +14,7 @@ use crate::config::{Admin, AdminSocket};
 use crate::control::asker::Asker;
 use crate::control::state::ControlState;
 use crate::control::verbs;
-use crate::host::group::group_id;
+use crate::host::accounts::{GROUPS_ARE_THOSE, group_id};
 use crate::host::socket_file::{
     SocketError, SocketFile, SocketLink, auto_path, clear, listen_at, listen_over,
 };
@@ -179,7 +179,7 @@ impl AdminFiles {
 fn group_of(admin: &Admin) -> Result<Option<u32>, AdminError> {
     let Some(group) = &admin.group else { return Ok(None) };
     let unknown = || {
-        let remedy = "write one that `getent group` shows, or leave the key out";
+        let remedy = format!("write one that {GROUPS_ARE_THOSE}, or leave the key out");
         let because = format!("this host has no group of that name; {remedy}");
         AdminError { key: "admin.group", value: group.clone(), because }
     };
