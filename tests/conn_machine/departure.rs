@@ -54,7 +54,7 @@ impl Bench {
 fn an_idle_connection_departs_and_goes_on() {
     let onward = Onward::from(Wiring::Echo);
     let mut bench = Bench::new(Connection::accepted(onward, false), onward, Vec::new());
-    bench.apply(Event::Depart);
+    bench.apply(Event::Depart { keeps_waits: false });
     assert_eq!(bench.conn.phase(), Phase::Departing);
     for _ in 0..4 {
         if let Some(at) = bench.in_flight.len().checked_sub(1) {

@@ -58,11 +58,13 @@ impl Run {
         both.map(|process| process.expect("both live"))
     }
 
-    /// One process at most has anything in flight on a socket, but to empty its slot.
+    /// One process at most has anything in flight on a socket, but to empty its slot, or to hear
+    /// that bytes are there.
     fn check_readers(&mut self) {
         let mut users: BTreeMap<usize, (usize, OpKind)> = BTreeMap::new();
         for (number, ring) in self.rings() {
-            for op in ring.ops.iter().filter(|op| op.token.kind != OpKind::Close) {
+            let uses = |kind| !matches!(kind, OpKind::Close | OpKind::WaitReadable);
+            for op in ring.ops.iter().filter(|op| uses(op.token.kind)) {
                 let Some(link) = ring.link_at(op.token.conn, op.token.side) else { continue };
                 let (other, kind) = *users.entry(link).or_insert((number, op.token.kind));
                 assert!(
