@@ -157,7 +157,9 @@ impl<S> Arriving<S> {
     /// Whether a connection has come from the predecessor, and it may hold something of it.
     pub(in crate::worker) fn may_hold(&self, index: ConnIndex) -> bool {
         let held = self.custody.get(index.0 as usize);
-        held.copied().flatten().is_some_and(|custody| custody.flag == Flag::InHand && !custody.is_final)
+        held.copied()
+            .flatten()
+            .is_some_and(|custody| custody.flag == Flag::InHand && !custody.is_final)
     }
 
     /// A connection is over.

@@ -1,11 +1,13 @@
 //! The order in which a pass comes to connections.
 
-use crate::base::ConnIndex;
+use crate::base::{ConnIndex, Tick};
 use crate::ring::{Accepts as _, Ring};
 use crate::worker::Worker;
 
-/// Connections that are looked at to find out in which order they came.
+/// Pairs of connections that are compared to find out in which order they were active.
 const SAMPLES: u32 = 128;
+/// Slots between those of a pair at most, so that most pairs are in one kernel ring.
+const APART: u32 = 1000;
 
 /// A pass over all slots, from one end to the other.
 #[derive(Clone, Copy, Debug, Default)]
@@ -17,27 +19,28 @@ pub(super) struct Pass {
 }
 
 impl<R: Ring> Worker<R> {
-    /// A pass that begins where connections are that were active last. Their receives are most
-    /// often those that were armed last, which a kernel ring finds first when it is to cancel them:
-    /// it walks a list of them, the newest at its head, 80 of them in a full table.
+    /// A pass that begins at the end where connections are that were active last. Their receives
+    /// are most often those that were armed last, which a kernel ring finds first when it is to
+    /// cancel them: it walks a list of them, the newest at its head, 80 of them in a full table.
     pub(super) fn begin_pass(&mut self) -> Pass {
         let slots = self.ring.slots();
-        // Of each half: how many, and the sum of when they were active.
-        let mut halves = [(0, 0_u64); 2];
+        let apart = APART.min(slots / 2);
+        let mut votes = 0_i32;
         for nth in 0..SAMPLES {
-            let slot = (u64::from(slots) * u64::from(nth) / u64::from(SAMPLES)) as u32;
-            let Some(index) = self.lives.used_from(slot).filter(|index| index.0 == slot) else {
-                continue;
-            };
-            let entry = self.lives.entry(index);
-            if entry.conn.can_depart() {
-                let (count, sum) = &mut halves[usize::from(nth >= SAMPLES / 2)];
-                *count += 1;
-                *sum += u64::from(entry.active.0);
+            let one = (u64::from(slots) * u64::from(nth) / u64::from(SAMPLES)) as u32;
+            let pair = [one, one + apart].map(|slot| self.active_in(slot));
+            if let [Some(first), Some(last)] = pair {
+                votes += i32::from(last > first) - i32::from(first > last);
             }
         }
-        let [(first, of_first), (last, of_last)] = halves;
-        Pass { past: 0, descends: last > 0 && of_last * first >= of_first * last }
+        Pass { past: 0, descends: votes > 0 }
+    }
+
+    /// When the connection of a slot was active, if it has one that can depart.
+    fn active_in(&mut self, slot: u32) -> Option<Tick> {
+        let index = self.lives.used_from(slot).filter(|index| index.0 == slot)?;
+        let entry = self.lives.entry(index);
+        entry.conn.can_depart().then_some(entry.active)
     }
 
     /// The next slot of a pass that may hold a connection, which has been at it then.
