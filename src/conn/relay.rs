@@ -117,7 +117,7 @@ impl Connection {
                 self.passages[source].wake();
                 self.receive(source, actions);
             }
-            // Whoever has it now sees so too.
+            // The process that has it now sees so too.
             Phase::Departed if self.lanes[source] == Lane::Waiting => {
                 self.lanes[source] = Lane::Unarmed;
             }

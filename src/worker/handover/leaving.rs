@@ -22,6 +22,9 @@ use crate::worker::Worker;
 const UNDERWAY_MAX: usize = 4 * MAX_RECORDS;
 /// Batches that a link has not answered.
 const UNANSWERED_MAX: usize = 8;
+/// Connections on a way of which nothing has been heard yet: the worker at its other end may only
+/// be beginning to look, and a pass begins with those that are most active.
+const FIRST_MAX: usize = 4;
 /// Slots that a turn looks at. Most are vacant or have departed.
 pub(super) const VISITS: u32 = 4096;
 /// Connections that a turn asks to depart.
@@ -68,6 +71,7 @@ pub(in crate::worker) struct Leaving<S> {
 pub(super) struct Way<S> {
     pub(super) link: Box<dyn Link<S>>,
     unanswered: VecDeque<(u32, Vec<ConnIndex>)>,
+    has_answered: bool,
     is_cut: bool,
 }
 
@@ -89,7 +93,8 @@ struct Rest {
 impl<S> Leaving<S> {
     pub(in crate::worker) fn new(order: Depart<S>, slots: u32, now: Millis) -> Leaving<S> {
         let Depart { links, flags_at, departures } = order;
-        let way = |link| Way { link, unanswered: VecDeque::new(), is_cut: false };
+        let way =
+            |link| Way { link, unanswered: VecDeque::new(), has_answered: false, is_cut: false };
         Leaving {
             ways: links.into_iter().map(way).collect(),
             next_way: 0,
@@ -132,7 +137,11 @@ impl<S> Leaving<S> {
     /// How many more may be asked to depart. Who could not be sent when he has departed would be
     /// out of service for nothing.
     fn room(&self) -> usize {
-        let sent_max = self.ways.len() * UNANSWERED_MAX * MAX_RECORDS;
+        let most = |way: &Way<S>| match way.has_answered {
+            true => UNANSWERED_MAX * MAX_RECORDS,
+            false => FIRST_MAX,
+        };
+        let sent_max: usize = self.ways.iter().map(most).sum();
         let sendable = sent_max.saturating_sub(self.unanswered());
         UNDERWAY_MAX.min(sendable).saturating_sub(self.underway())
     }
@@ -358,6 +367,7 @@ impl<R: Ring> Worker<R> {
             return;
         };
         let (_, members) = unanswered.remove(place).expect("it was just found");
+        leaving.ways[way].has_answered = true;
         for (nth, index) in members.into_iter().enumerate() {
             if taken & 1 << nth != 0 {
                 leaving.departures.taken.fetch_add(1, Relaxed);

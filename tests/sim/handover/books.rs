@@ -62,10 +62,14 @@ impl Run {
     /// that bytes are there.
     fn check_readers(&mut self) {
         let mut users: BTreeMap<usize, (usize, OpKind)> = BTreeMap::new();
+        let (mut waits, mut is_shared) = (BTreeMap::new(), false);
         for (number, ring) in self.rings() {
-            let uses = |kind| !matches!(kind, OpKind::Close | OpKind::WaitReadable);
-            for op in ring.ops.iter().filter(|op| uses(op.token.kind)) {
+            for op in ring.ops.iter().filter(|op| op.token.kind != OpKind::Close) {
                 let Some(link) = ring.link_at(op.token.conn, op.token.side) else { continue };
+                if op.token.kind == OpKind::WaitReadable {
+                    is_shared |= *waits.entry(link).or_insert(number) != number;
+                    continue;
+                }
                 let (other, kind) = *users.entry(link).or_insert((number, op.token.kind));
                 assert!(
                     other == number,
@@ -73,6 +77,9 @@ impl Run {
                     op.token
                 );
             }
+        }
+        if is_shared {
+            self.seen.note(Sight::WaitKept);
         }
     }
 
