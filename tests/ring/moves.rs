@@ -192,8 +192,9 @@ fn a_wait_for_bytes_may_stay_behind_and_takes_none() {
         passes(&mut new, here, [&mut client, &mut server], b"after");
         // The old ring may have heard of it, too.
         for (side, wait) in Side::BOTH.into_iter().zip(waits) {
-            old.start(conn, side, Operation::Cancel(InFlight::only(OpKind::WaitReadable)));
-            old.done(wait);
+            let kind = InFlight::only(OpKind::WaitReadable);
+            let cancel = old.start(conn, side, Operation::Cancel(kind));
+            [wait, cancel].into_iter().for_each(|token| drop(old.done(token)));
         }
         passes(&mut new, here, [&mut client, &mut server], b"alone");
         for (ring, its) in [(&mut old, conn), (&mut new, here)] {
