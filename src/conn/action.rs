@@ -93,7 +93,10 @@ pub enum Event {
     /// This is to show from now on whether the server is gone.
     GuardDue(Guard),
     /// It is to go to another process, as far as it can: [`Action::Departed`] then.
-    Depart,
+    Depart {
+        /// Waits for bytes may stay armed: they take nothing from a socket.
+        keeps_waits: bool,
+    },
     /// It stays after all.
     Stay,
     /// Bytes of it were in the hands of another process, which failed.

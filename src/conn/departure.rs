@@ -3,8 +3,13 @@
 //! Asked to depart, it does what it does when it goes quiet, on both sides: what waits is
 //! cancelled, a send under way completes by itself, and what was received is sent as far as it
 //! goes. A lane that has nothing in hand becomes Unarmed, one whose sink takes no more stays
-//! Stalled without a wait; out of a pipe its chunk is moved into memory. When nothing is in flight on either side it is Departed: its sockets can
-//! be lent.
+//! Stalled without a wait; out of a pipe its chunk is moved into memory. When nothing is in flight
+//! on either side it is Departed: its sockets can be lent.
+//!
+//! A side on which nothing but a wait for bytes is in flight can keep that: it takes nothing, a
+//! departed connection hears of it without a consequence, and one that stays has it still. Most
+//! connections of a gateway are quiet, and a cancel costs more than all else of a departure: the
+//! kernel walks over every poll of its ring that falls into the same of 256 buckets.
 //!
 //! An end that no operation has taken stays with its socket: another process finds it there. One
 //! that was taken is carried out here first; a reset makes the connection stay, and is passed on
@@ -42,10 +47,11 @@ impl Connection {
     }
 
     /// Begins to depart, where it stands so that it can.
-    pub(super) fn depart(&mut self, actions: &mut Actions) {
+    pub(super) fn depart(&mut self, keeps_waits: bool, actions: &mut Actions) {
         if !self.can_depart() {
             return;
         }
+        self.marks.set(Mark::KEEPS_WAITS, keeps_waits);
         self.phase = Phase::Departing;
         for source in Side::BOTH {
             if self.lanes[source] == Lane::Starved {
@@ -69,10 +75,17 @@ impl Connection {
     pub(super) fn give_waits_up(&mut self, actions: &mut Actions) {
         for side in Side::BOTH {
             let waits = self.in_flight[side].and(WAITS);
-            if !waits.is_empty() && !self.in_flight[side].has(OpKind::Cancel) {
+            let is_left = waits.is_empty() || self.keeps_wait(side);
+            if !is_left && !self.in_flight[side].has(OpKind::Cancel) {
                 self.start(side, Operation::Cancel(waits), actions);
             }
         }
+    }
+
+    /// Nothing is in flight on a side but a wait for bytes, which it keeps.
+    fn keeps_wait(&self, side: Side) -> bool {
+        self.marks.has(Mark::KEEPS_WAITS)
+            && self.in_flight[side] == InFlight::only(OpKind::WaitReadable)
     }
 
     /// The lane of a connection that departs waits for nothing.
@@ -84,14 +97,14 @@ impl Connection {
         departs
     }
 
-    /// It is departed as soon as nothing is in flight, and nothing lies in a pipe.
+    /// It is departed as soon as nothing is in flight but what it keeps, and nothing lies in a pipe.
     pub(super) fn advance_departure(&mut self, actions: &mut Actions) {
-        let is_held = |&side: &Side| {
+        let is_over = |side| {
             let is_piped =
                 matches!(self.lanes[side], Lane::Stalled(chunk) if chunk.buffer.is_pipe());
-            is_piped || !self.in_flight[side].is_empty()
+            !is_piped && (self.in_flight[side].is_empty() || self.keeps_wait(side))
         };
-        if Side::BOTH.iter().any(is_held) {
+        if !Side::BOTH.into_iter().all(is_over) {
             return;
         }
         let has_spliced = Side::BOTH.iter().any(|&side| !self.passages[side].is_copied());

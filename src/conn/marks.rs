@@ -32,6 +32,8 @@ impl Mark {
     /// It was in another process, which may have passed a FIN on that is read here once more. Has
     /// the bit of a mark that ends with the join, so that a connection stays small.
     pub(super) const WAS_ELSEWHERE: Mark = Mark::ConnectBegun;
+    /// It departs with its waits for bytes armed. Has the bit of a mark that an ending sets.
+    pub(super) const KEEPS_WAITS: Mark = Mark::ResetsClient;
 }
 
 impl Marks {

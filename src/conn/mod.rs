@@ -132,7 +132,8 @@ pub enum Phase {
     Joined,
     /// It is to go to another process: what waits is given up, and nothing new begins to wait.
     Departing,
-    /// Nothing of it is in flight, and its sockets may be read by another process.
+    /// Nothing of it is in flight but waits for bytes, which are nobody's any more, and its sockets
+    /// may be read by another process.
     Departed,
     /// The side across was reset. This side gets the reset once it has acknowledged everything.
     Delivering {
@@ -258,7 +259,7 @@ impl Connection {
             }
             Event::AddressesWanted(side) => self.ask_addresses(side, &mut actions),
             Event::GuardDue(guard) => self.guard(guard, &mut actions),
-            Event::Depart => self.depart(&mut actions),
+            Event::Depart { keeps_waits } => self.depart(keeps_waits, &mut actions),
             Event::Stay => self.stay(&mut actions),
             Event::Lost => self.lost(&mut actions),
             Event::Gone => self.gone(&mut actions),

@@ -124,6 +124,10 @@ impl Connection {
                 self.passages[source].wake();
                 self.receive(source, actions);
             }
+            // The process that has it now sees so too.
+            Phase::Departed if self.lanes[source] == Lane::Waiting => {
+                self.lanes[source] = Lane::Unarmed;
+            }
             Phase::Joined | Phase::Delivering { .. } if self.lanes[source] == Lane::Dropping => {
                 self.start(source, Operation::Receive, actions);
             }

@@ -121,12 +121,17 @@ impl Courier {
     }
 
     fn receive_once(&self, into: &mut Vec<u8>) -> Result<Vec<OwnedFd>, Errno> {
-        // Most looks find nothing: they are not to cost the room for a message.
-        if let Err(error) = recv(&self.socket, &mut [0; 1], RecvFlags::PEEK) {
-            into.clear();
-            return Err(errno(error));
-        }
-        into.resize(MESSAGE_MAX, 0);
+        // Most looks find nothing, and most messages are short: neither is to cost the room for the
+        // longest, which would have to be filled with zeros.
+        let length_bytes = match recv(&self.socket, &mut [0; 1], RecvFlags::PEEK | RecvFlags::TRUNC)
+        {
+            Ok((_, length_bytes)) => length_bytes,
+            Err(error) => {
+                into.clear();
+                return Err(errno(error));
+            }
+        };
+        into.resize(length_bytes.min(MESSAGE_MAX), 0);
         let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(DESCRIPTORS_MAX))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
         let mut place = [IoSliceMut::new(into)];

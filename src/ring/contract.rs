@@ -257,9 +257,10 @@ pub trait Moves {
     type Socket: std::fmt::Debug + Send + 'static;
 
     /// Asks for a reference to the socket of a side of this life. Nothing else may be in flight on
-    /// the side, and the connection's splices must have ended. The ring receives nothing ahead from
-    /// the time when [`Completion::Lent`] comes until something is started. One call of a side at a
-    /// time; a close answers one that is under way with `ECANCELED`.
+    /// the side but [`Operation::WaitReadable`], which takes nothing from the socket, and the
+    /// connection's splices must have ended. The ring receives nothing ahead from the time when
+    /// [`Completion::Lent`] comes until something is started. One call of a side at a time; a close
+    /// answers one that is under way with `ECANCELED`.
     fn lend(&mut self, conn: ConnIndex, generation: u32, side: Side);
 
     /// The reference that a [`Moves::lend`] brought; it can be taken once, until the slot is

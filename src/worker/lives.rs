@@ -49,6 +49,11 @@ impl Lives {
         self.table.used_from(from)
     }
 
+    /// The last slot at or before `from` that may hold a connection.
+    pub(super) fn used_to(&self, from: u32) -> Option<ConnIndex> {
+        self.table.used_to(from)
+    }
+
     /// How many are open.
     pub(super) fn open(&self) -> u32 {
         self.open

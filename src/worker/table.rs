@@ -143,6 +143,15 @@ impl Table {
         }
         None
     }
+
+    /// The last slot at or before `from` that may hold a connection.
+    pub fn used_to(&self, from: u32) -> Option<ConnIndex> {
+        let mut at = from.min(self.slots.checked_sub(1)?);
+        while self.blocks[at as usize / BLOCK].is_none() {
+            at = (at / BLOCK as u32 * BLOCK as u32).checked_sub(1)?;
+        }
+        Some(ConnIndex(at))
+    }
 }
 
 impl Entry {
@@ -179,6 +188,11 @@ mod tests {
         table.entry(ConnIndex(999_999)).generation = 7;
         assert_eq!(table.blocks.iter().flatten().count(), 1);
         assert_eq!(table.used_from(5), Some(ConnIndex(999_999 / 1024 * 1024)));
+        assert_eq!(table.used_to(999_999 / 1024 * 1024 - 1), None);
+        table.entry(ConnIndex(2_000)).generation = 3;
+        assert_eq!(table.used_to(500_000), Some(ConnIndex(2_047)));
+        assert_eq!(table.used_to(2_001), Some(ConnIndex(2_001)));
+        assert_eq!(table.used_to(u32::MAX).map(|last| last.0 / 1024), Some(999_999 / 1024));
         assert_eq!(table.entry(ConnIndex(999_999)).generation, 7);
     }
 

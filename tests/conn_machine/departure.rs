@@ -6,9 +6,11 @@ use portcullis::conn::{Action, Connection, Event, Onward, Passport, Phase, Wirin
 use super::Bench;
 
 impl Bench {
-    /// Nothing of a departed connection is in flight, and what it has in hand is not in a pipe.
+    /// Nothing of a departed connection is in flight but waits for bytes, and what it has in hand
+    /// is not in a pipe.
     pub(super) fn check_departed(&self) {
-        assert!(self.in_flight.is_empty(), "departed with {:?}", self.in_flight);
+        let mut busy = self.in_flight.iter().filter(|(_, op)| *op != Operation::WaitReadable);
+        assert!(busy.next().is_none(), "departed with {:?}", self.in_flight);
         let in_hand: Vec<_> =
             Side::BOTH.iter().filter_map(|side| self.conn.in_hand(*side)).collect();
         assert!(in_hand.iter().all(|chunk| self.held.contains(&chunk.buffer)));
@@ -28,6 +30,8 @@ impl Bench {
                 let before = self.conn.moved_bytes();
                 let (conn, actions) = Connection::arrived(passport, BySide(in_hand), true);
                 assert_eq!(conn.moved_bytes(), before);
+                // Its waits are those of the process that it has left.
+                self.in_flight.clear();
                 self.conn = conn;
                 self.perform(actions);
                 self.check_works(passport);
@@ -54,7 +58,7 @@ impl Bench {
 fn an_idle_connection_departs_and_goes_on() {
     let onward = Onward::from(Wiring::Echo);
     let mut bench = Bench::new(Connection::accepted(onward, false), onward, Vec::new());
-    bench.apply(Event::Depart);
+    bench.apply(Event::Depart { keeps_waits: false });
     assert_eq!(bench.conn.phase(), Phase::Departing);
     for _ in 0..4 {
         if let Some(at) = bench.in_flight.len().checked_sub(1) {
@@ -98,7 +102,7 @@ fn a_stalled_lane_whose_next_bytes_are_to_be_spliced_departs_with_its_chunk() {
     assert!(next.contains(&Action::Start(source, Operation::Splice)), "{next:?}");
     let stalls = done(&mut conn, (sink, OpKind::Send), Ok(2));
     assert!(stalls.contains(&Action::Start(sink, Operation::WaitWritable)), "{stalls:?}");
-    conn.on(Event::Depart);
+    conn.on(Event::Depart { keeps_waits: false });
     // The wait is cancelled, and the send after it finds no room.
     done(&mut conn, (sink, OpKind::WaitWritable), Err(Errno::ECANCELED));
     let stalls = done(&mut conn, (sink, OpKind::Send), Err(Errno::EAGAIN));
@@ -112,4 +116,28 @@ fn a_stalled_lane_whose_next_bytes_are_to_be_spliced_departs_with_its_chunk() {
     assert_eq!(conn.phase(), Phase::Departed);
     let chunk = conn.in_hand(source).expect("it goes along");
     assert_eq!((chunk.buffer, chunk.length_bytes), (Buffer(7), 7));
+}
+
+#[test]
+fn a_quiet_connection_departs_at_once_with_its_wait_and_goes_on_with_it() {
+    let onward = Onward::from(Wiring::Echo);
+    let mut bench = Bench::new(Connection::accepted(onward, false), onward, Vec::new());
+    bench.apply(Event::Depart { keeps_waits: false });
+    while let Some(at) = bench.in_flight.len().checked_sub(1) {
+        bench.complete(at);
+    }
+    bench.apply(Event::Stay);
+    for is_heard in [false, true] {
+        assert_eq!(bench.in_flight, [(Side::Client, Operation::WaitReadable)]);
+        bench.apply(Event::Depart { keeps_waits: true });
+        assert_eq!(bench.conn.phase(), Phase::Departed);
+        assert_eq!(bench.in_flight, [(Side::Client, Operation::WaitReadable)]);
+        if is_heard {
+            bench.complete(0);
+            assert_eq!((bench.conn.phase(), bench.in_flight.len()), (Phase::Departed, 0));
+        }
+        bench.apply(Event::Stay);
+    }
+    assert!(bench.conn.holds_nothing());
+    assert_eq!(bench.in_flight, [(Side::Client, Operation::WaitReadable)]);
 }

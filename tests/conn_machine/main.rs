@@ -363,7 +363,8 @@ impl Bench {
             7 => self.apply(Event::RoomPerhaps),
             9 if self.conn.phase() == Phase::Departed => self.part(),
             9 => {
-                let event = [Event::Depart, Event::Depart, Event::Stay][self.choose(3)];
+                let depart = |keeps_waits| Event::Depart { keeps_waits };
+                let event = [depart(false), depart(true), Event::Stay][self.choose(3)];
                 self.apply(event);
             }
             8 => self.let_go(),

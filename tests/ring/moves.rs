@@ -174,6 +174,41 @@ fn what_is_lent_can_be_taken_back() {
 }
 
 #[test]
+fn a_wait_for_bytes_may_stay_behind_and_takes_none() {
+    if !does(Newer::Descriptors) {
+        return;
+    }
+    let mut old = Rig::v4(2);
+    let mut new = Rig::v4(2);
+    // The second one's receive went on until the wait.
+    for with_receive in [false, true] {
+        let (mut client, conn, mut server) = joined(&mut old);
+        if with_receive {
+            passes(&mut old, conn, [&mut client, &mut server], b"before");
+        }
+        let waits = Side::BOTH.map(|side| old.start(conn, side, Operation::WaitReadable));
+        let sockets = lent(&mut old, conn);
+        let here = adopt(&mut new, sockets).expect("a slot");
+        passes(&mut new, here, [&mut client, &mut server], b"after");
+        // The old ring may have heard of it, too.
+        for (side, wait) in Side::BOTH.into_iter().zip(waits) {
+            let kind = InFlight::only(OpKind::WaitReadable);
+            let cancel = old.start(conn, side, Operation::Cancel(kind));
+            [wait, cancel].into_iter().for_each(|token| drop(old.done(token)));
+        }
+        passes(&mut new, here, [&mut client, &mut server], b"alone");
+        for (ring, its) in [(&mut old, conn), (&mut new, here)] {
+            [&client, &server].into_iter().for_each(hears_nothing);
+            close(ring, its);
+        }
+        for peer in [&client, &server] {
+            hears_fin(peer);
+        }
+    }
+    assert_eq!(old.ring.counters().unknown_completions, 0);
+}
+
+#[test]
 fn rings_of_two_threads_hand_a_connection_over() {
     if !does(Newer::Descriptors) {
         return;

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use portcullis::base::{BySide, Errno, Side};
+use portcullis::base::{BySide, Errno, OpKind, Side};
 use portcullis::ring::{AcceptMode, Accepts, Completion, ConnIndex, FourTuple, Moves};
 use portcullis::worker::Order;
 
@@ -95,7 +95,7 @@ impl Moves for SimRing {
         self.note(|| format!("lend {side:?} of {}", conn.0));
         assert_eq!(generation, self.lives[conn.0 as usize], "{conn:?} lends of another life");
         assert!(self.link_at(conn, side).is_some(), "{conn:?} lends an empty slot");
-        let mut ops = self.ops.iter();
+        let mut ops = self.ops.iter().filter(|op| op.token.kind != OpKind::WaitReadable);
         let busy = ops.find(|op| op.token.conn == conn && op.token.side == side);
         assert!(busy.is_none(), "{conn:?} is lent while {busy:?} is in flight");
         self.submitted.push(Submitted::Lend(conn, side));

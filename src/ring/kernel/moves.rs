@@ -17,6 +17,9 @@ use crate::base::{BySide, Chunk, ConnIndex, Errno, OpKind, Side};
 use crate::ring::contract::{Accepts, Buffers, Completion, FourTuple, Moves};
 use crate::ring::token::Token;
 
+/// How much less room a table may have than another, and be adopted into: a message's connections.
+const ADOPTED_IN_A_ROW: u32 = 32;
+
 /// The sockets that are on their way, out of slots and into them.
 pub(super) struct Moving {
     /// By connection and side: what was asked for, or brought and not taken yet.
@@ -25,6 +28,8 @@ pub(super) struct Moving {
     adoptions: HashMap<u32, Adoption>,
     /// Completions of what needed no request.
     told: VecDeque<Completion>,
+    /// The table that the last adoption went to.
+    table: usize,
 }
 
 enum Lend {
@@ -45,7 +50,8 @@ struct Adoption {
 impl Moving {
     /// None.
     pub(super) fn new() -> Moving {
-        Moving { lends: HashMap::new(), adoptions: HashMap::new(), told: VecDeque::new() }
+        let (lends, adoptions) = (HashMap::new(), HashMap::new());
+        Moving { lends, adoptions, told: VecDeque::new(), table: 0 }
     }
 
     /// A completion is to be told that no request will bring.
@@ -72,7 +78,7 @@ impl Moves for KernelRing {
     fn lend(&mut self, conn: ConnIndex, generation: u32, side: Side) {
         let Place { table, slot } = self.tables.place(conn, side);
         let receives = &mut self.tables[table].receives;
-        if !receives.is_unasked(slot) {
+        if !receives.is_armed(slot) {
             return self.push_lend(conn, side);
         }
         self.moving.lends.insert((conn, side), Lend::Waits);
@@ -123,6 +129,7 @@ impl Moves for KernelRing {
             let full = Completion::Adopted { key, result: Err(Errno::ENFILE) };
             return self.moving.told.push_back(full);
         };
+        self.moving.table = table;
         // From here on nobody else may count on the slot; which it is the kernel says.
         self.tables.client_comes(table);
         let (place, number) = self.memory.numbers.put(fd);
@@ -163,7 +170,9 @@ impl KernelRing {
         Completion::Lent { conn, side, result }
     }
 
-    /// The table with the most room that armed accepts may not need.
+    /// The table with the most room that armed accepts may not need; or the one that the last
+    /// adoption went to, while others have hardly more: a kernel ring is entered for a few of them
+    /// rather than for each.
     fn table_for_adopted(&self) -> Option<usize> {
         let target = self.tables.target();
         let promised = self.gates.promised(self.accept_burst());
@@ -171,7 +180,10 @@ impl KernelRing {
             let promised = if *table == target { promised } else { 0 };
             self.tables[*table].free_clients().saturating_sub(promised)
         };
-        (0..self.tables.len()).min_by_key(|table| Reverse(room(table))).filter(|one| room(one) > 0)
+        let best = (0..self.tables.len()).min_by_key(|table| Reverse(room(table)))?;
+        let last = self.moving.table;
+        let goes_on = room(&last) > 0 && room(&last) + ADOPTED_IN_A_ROW > room(&best);
+        Some(if goes_on { last } else { best }).filter(|one| room(one) > 0)
     }
 
     /// An adopted client is in a slot, or not; its server follows.

@@ -279,6 +279,11 @@ impl Receives {
         state.is_some_and(|state| state.has(State::ARMED) && state.waiting().is_none())
     }
 
+    /// A request is in flight.
+    pub(super) fn is_armed(&self, slot: u32) -> bool {
+        self.states.get(slot as usize).is_some_and(|state| state.has(State::ARMED))
+    }
+
     /// The ring no longer wants the request. True when it is to be cancelled; false when it is
     /// being cancelled.
     pub(super) fn stop(&mut self, slot: u32) -> bool {

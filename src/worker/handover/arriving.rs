@@ -14,7 +14,7 @@ use crate::base::{
 };
 use crate::conn::{Connection, Passport, Phase, Wiring};
 use crate::courier::{Flag, Link, may_go_later};
-use crate::ring::{Moves as _, Ring};
+use crate::ring::{Accepts as _, Moves as _, Ring};
 use crate::upstream::Tried;
 use crate::wire::handover::{Batch, Departure, ENDED_MAX, Ended, Message, Pieces, Record, Taken};
 use crate::worker::Worker;
@@ -41,8 +41,9 @@ pub(in crate::worker) struct Arriving<S> {
     keys: u32,
     /// What is in slots whose last connection has not been heard of to be gone: rare.
     behind: HashMap<ConnIndex, Coming>,
-    /// What has come, and where it was.
-    custody: HashMap<ConnIndex, Custody>,
+    /// By slot: what has come, and where it was. As long as there are slots, or empty: to grow it
+    /// among connections that wait would hold all of them up.
+    custody: Vec<Option<Custody>>,
     /// Nobody can take anything back any more.
     keeps: bool,
 }
@@ -88,7 +89,7 @@ struct Coming {
 /// Where a connection was, and what its flag says.
 #[derive(Clone, Copy, Debug)]
 struct Custody {
-    way: usize,
+    way: u16,
     slot: u32,
     flag: Flag,
     /// The predecessor cannot go on with what it has, once something of it was in hand here. It
@@ -98,7 +99,7 @@ struct Custody {
 }
 
 impl<S> Arriving<S> {
-    fn new(order: Arrive<S>) -> Arriving<S> {
+    fn new(order: Arrive<S>, slots: u32) -> Arriving<S> {
         let Arrive { links, record_bytes, numbers, arrivals } = order;
         let way = |(link, flags_at)| Way {
             link,
@@ -117,7 +118,7 @@ impl<S> Arriving<S> {
             coming: HashMap::new(),
             keys: 0,
             behind: HashMap::new(),
-            custody: HashMap::new(),
+            custody: vec![None; slots as usize],
             keeps: false,
         }
     }
@@ -125,7 +126,7 @@ impl<S> Arriving<S> {
     /// What has come is this worker's alone; what is on its way still comes.
     fn keep(&mut self) {
         self.keeps = true;
-        self.custody.clear();
+        self.custody = Vec::new();
     }
 
     /// Nothing is on its way into slots.
@@ -146,25 +147,28 @@ impl<S> Arriving<S> {
     /// Says by its flag, before anything is asked for, that bytes of a connection may be in hand
     /// here from now on, or that none are.
     pub(in crate::worker) fn flag(&mut self, index: ConnIndex, flag: Flag) {
-        let Some(custody) = self.custody.get_mut(&index) else { return };
+        let Some(Some(custody)) = self.custody.get_mut(index.0 as usize) else { return };
         if custody.flag != flag {
             custody.flag = flag;
-            let way = &mut self.ways[custody.way];
+            let way = &mut self.ways[usize::from(custody.way)];
             way.link.set_flag(way.flags_at + u64::from(custody.slot), flag);
         }
     }
 
     /// Whether a connection has come from the predecessor, and it may hold something of it.
     pub(in crate::worker) fn may_hold(&self, index: ConnIndex) -> bool {
-        let held = self.custody.get(&index);
-        held.is_some_and(|custody| custody.flag == Flag::InHand && !custody.is_final)
+        let held = self.custody.get(index.0 as usize);
+        held.copied()
+            .flatten()
+            .is_some_and(|custody| custody.flag == Flag::InHand && !custody.is_final)
     }
 
     /// A connection is over.
     pub(in crate::worker) fn end(&mut self, index: ConnIndex) {
         self.flag(index, Flag::Ended);
-        if let Some(Custody { way, slot, .. }) = self.custody.remove(&index) {
-            self.ways[way].ended.push(slot);
+        let held = self.custody.get_mut(index.0 as usize).and_then(Option::take);
+        if let Some(Custody { way, slot, .. }) = held {
+            self.ways[usize::from(way)].ended.push(slot);
             self.arrivals.ended.fetch_add(1, Relaxed);
         }
     }
@@ -218,7 +222,7 @@ impl<S> Arriving<S> {
 impl<R: Ring> Worker<R> {
     /// Connections come from here on.
     pub(in crate::worker) fn begin_arrivals(&mut self, order: Arrive<R::Socket>) {
-        self.arriving = Some(Arriving::new(order));
+        self.arriving = Some(Arriving::new(order, self.ring.slots()));
         self.lives.set_quiet_after(self.quiet_after());
     }
 
@@ -399,9 +403,10 @@ impl<R: Ring> Worker<R> {
         };
         let has_in_hand = wiring != Wiring::Discard && chunks.0.iter().any(Option::is_some);
         let is_final = has_in_hand || is_secured;
-        let custody = Custody { way, slot: record.slot, flag: Flag::Idle, is_final };
         if !arriving.keeps {
-            arriving.custody.insert(index, custody);
+            let way = u16::try_from(way).expect("a process has fewer workers");
+            let custody = Custody { way, slot: record.slot, flag: Flag::Idle, is_final };
+            arriving.custody[index.0 as usize] = Some(custody);
         }
         if has_in_hand {
             arriving.flag(index, Flag::InHand);

@@ -5,11 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
+use super::bits::Bits;
 use super::ended::EndedThere;
-use super::way::{Sent, Way};
+use super::pass::Pass;
+use super::way::{Sent, UNANSWERED_MAX, Way};
 use super::{Depart, Departures};
 use crate::base::{ConnIndex, Errno, Millis, Side};
 use crate::conn::{Event, Phase, Reason, Wiring};
+use crate::courier::Flag;
 use crate::ring::{Accepts as _, Moves as _, Ring};
 use crate::wire::handover::{Batch, Departure, MAX_RECORDS, Message, RECORD_BYTES, Taken};
 use crate::worker::Worker;
@@ -18,6 +21,9 @@ use crate::worker::Worker;
 const UNDERWAY_MAX: usize = 4 * MAX_RECORDS;
 /// Bytes that may be packed: where connections have much in hand, fewer depart at once.
 const PACKED_BYTES: usize = 8 << 20;
+/// Connections on a way of which nothing has been heard yet: the worker at its other end may only
+/// be beginning to look, and a pass begins with those that are most active.
+const FIRST_MAX: usize = 4;
 /// Slots that a turn looks at. Most are vacant or have departed.
 pub(super) const VISITS: u32 = 4096;
 /// Connections that a turn asks to depart.
@@ -37,8 +43,8 @@ pub(in crate::worker) struct Leaving<S> {
     next_way: usize,
     pub(super) flags_at: u64,
     pub(super) departures: Arc<Departures>,
-    /// The next slot to be looked at, and when: a pass is over at the end of the table.
-    cursor: u32,
+    /// The pass that is under way, and when the next one may begin.
+    pass: Option<Pass>,
     next_pass: Millis,
     /// Asked, and not departed: until when they may take.
     pub(super) asked: BTreeMap<ConnIndex, Millis>,
@@ -46,8 +52,10 @@ pub(in crate::worker) struct Leaving<S> {
     pub(super) lending: HashMap<ConnIndex, u8>,
     /// Lent, and not sent.
     packed: VecDeque<Packed<S>>,
-    /// By slot: another process has it, or may have.
-    custody: Vec<u64>,
+    /// Another process has it, or may have.
+    custody: Bits,
+    /// It was sent, perhaps as another connection's: its flag may say anything.
+    flagged: Bits,
     numbers: u32,
     /// Those that cannot go are ended at this pace: when the next one's turn is.
     rest: Option<Rest>,
@@ -80,12 +88,13 @@ impl<S> Leaving<S> {
             next_way: 0,
             flags_at,
             departures,
-            cursor: 0,
+            pass: None,
             next_pass: now,
             asked: BTreeMap::new(),
             lending: HashMap::new(),
             packed: VecDeque::new(),
-            custody: vec![0; slots.div_ceil(64) as usize],
+            custody: Bits::new(slots),
+            flagged: Bits::new(slots),
             numbers: 0,
             rest: None,
             reclaim: None,
@@ -95,32 +104,43 @@ impl<S> Leaving<S> {
 
     /// Another process has the connection of a slot, or may have.
     pub(in crate::worker) fn has_custody(&self, index: ConnIndex) -> bool {
-        self.custody[index.0 as usize / 64] & 1 << (index.0 % 64) != 0
+        self.custody.has(index.0)
     }
 
     pub(super) fn set_custody(&mut self, index: ConnIndex, is: bool) {
-        let (word, bit) = (&mut self.custody[index.0 as usize / 64], 1 << (index.0 % 64));
-        *word = if is { *word | bit } else { *word & !bit };
+        self.custody.set(index.0, is);
     }
 
     /// When it is to go on even if nothing completes.
     pub(in crate::worker) fn next(&self, now: Millis) -> Millis {
-        let goes_on = self.reclaim.is_some() || self.cursor > 0 && self.room() > 0;
+        let goes_on = self.reclaim.is_some() || self.pass.is_some() && self.room() > 0;
         if goes_on { now } else { now.after(LOOK_EVERY) }
+    }
+
+    fn unanswered(&self) -> usize {
+        let unanswered = self.ways.iter().flat_map(|way| &way.unanswered);
+        unanswered.map(|(_, members)| members.len()).sum()
+    }
+
+    /// How many more may be asked to depart. Who could not be sent when he has departed would be
+    /// out of service for nothing.
+    fn room(&self) -> usize {
+        let most = |way: &Way<S>| match way.has_answered {
+            true => UNANSWERED_MAX * MAX_RECORDS,
+            false => FIRST_MAX,
+        };
+        let packed_bytes: usize = self.packed.iter().map(|one| one.departure.bytes()).sum();
+        if packed_bytes > PACKED_BYTES {
+            return 0;
+        }
+        let sent_max: usize = self.ways.iter().map(most).sum();
+        let sendable = sent_max.saturating_sub(self.unanswered());
+        UNDERWAY_MAX.min(sendable).saturating_sub(self.underway())
     }
 
     fn underway(&self) -> usize {
         let in_pieces: usize = self.ways.iter().map(Way::in_pieces).sum();
         self.asked.len() + self.lending.len() + self.packed.len() + in_pieces
-    }
-
-    /// How many more may depart now.
-    fn room(&self) -> usize {
-        let packed_bytes: usize = self.packed.iter().map(|one| one.departure.bytes()).sum();
-        match packed_bytes > PACKED_BYTES {
-            true => 0,
-            false => UNDERWAY_MAX.saturating_sub(self.underway()),
-        }
     }
 
     /// Those that cannot go are ended over this time, `left` of them.
@@ -158,31 +178,30 @@ impl<R: Ring> Worker<R> {
     /// Asks the next connections of the pass.
     fn ask_to_depart(&mut self) {
         let now = self.time.now();
-        let Some(leaving) = &mut self.leaving else { return };
-        if leaving.cursor == 0 && now < leaving.next_pass {
+        let Some(leaving) = &self.leaving else { return };
+        let (pass, room) = (leaving.pass, leaving.room().min(ASKED));
+        if pass.is_none() && now < leaving.next_pass {
             return;
         }
-        let (from, room) = (leaving.cursor, leaving.room());
-        let (mut at, mut asked) = (from, 0);
-        while asked < room.min(ASKED) && at - from < VISITS {
-            let Some(index) = self.lives.used_from(at) else {
-                at = u32::MAX;
+        let mut pass = pass.unwrap_or_else(|| self.begin_pass());
+        let (from, mut asked, mut is_over) = (pass.past, 0, false);
+        while asked < room && pass.past - from < VISITS {
+            let Some(index) = self.next_of_pass(&mut pass) else {
+                is_over = true;
                 break;
             };
-            at = index.0 + 1;
             if self.lives.entry(index).conn.can_depart() && self.may_depart(index) {
                 asked += 1;
                 if let Some(leaving) = &mut self.leaving {
                     leaving.asked.insert(index, now.after(PATIENCE));
                 }
-                self.apply(index, Event::Depart);
+                let keeps_waits = !self.ring.is_secured(index);
+                self.apply(index, Event::Depart { keeps_waits });
             }
         }
-        let slots = self.ring.slots();
         let Some(leaving) = &mut self.leaving else { return };
-        leaving.cursor = at;
-        if at >= slots {
-            leaving.cursor = 0;
+        leaving.pass = Some(pass).filter(|_| !is_over);
+        if is_over {
             leaving.next_pass = now.after(PASS_EVERY);
             leaving.departures.passes.fetch_add(1, Relaxed);
         }
@@ -262,7 +281,15 @@ impl<R: Ring> Worker<R> {
             counts.push(packed.sockets.len());
             sockets.extend(packed.sockets);
         }
-        let sent = leaving.ways[way].send(&batch, members, &mut sockets, leaving.flags_at);
+        for index in &members {
+            if leaving.flagged.set(index.0, true) {
+                // An earlier connection of the slot has left something there, which says nothing of
+                // this one.
+                let at = leaving.flags_at + u64::from(index.0);
+                leaving.ways[way].link.set_flag(at, Flag::Idle);
+            }
+        }
+        let sent = leaving.ways[way].send(&batch, members, &mut sockets);
         let was_begun = !matches!(sent, Sent::Not(_));
         leaving.numbers = number.wrapping_add(was_begun.into());
         match sent {
@@ -337,6 +364,7 @@ impl<R: Ring> Worker<R> {
             return;
         };
         let (_, members) = unanswered.remove(place).expect("it was just found");
+        leaving.ways[way].has_answered = true;
         for (nth, index) in members.into_iter().enumerate() {
             if taken & 1 << nth != 0 {
                 leaving.departures.taken.fetch_add(1, Relaxed);
@@ -420,10 +448,9 @@ impl<R: Ring> Worker<R> {
         let open = self.lives.open();
         let is_shut = self.admission.is_over();
         let Some(leaving) = &self.leaving else { return };
-        let lent: u32 = leaving.custody.iter().map(|word| word.count_ones()).sum();
+        let lent = leaving.custody.count();
         // The successor counts whom it has taken; until it has, they count here.
-        let unanswered = leaving.ways.iter().flat_map(|way| &way.unanswered);
-        let unanswered: u32 = unanswered.map(|(_, members)| members.len() as u32).sum();
+        let unanswered = leaving.unanswered() as u32;
         let departures = &leaving.departures;
         departures.left.store(open.saturating_sub(lent) + unanswered, Relaxed);
         departures.is_still.store(leaving.underway() == 0 && unanswered == 0, Relaxed);

@@ -7,14 +7,16 @@
 //! `arriving` has the side that takes: it puts sockets into slots, makes connections of the
 //! records, and says by a flag of each whether it may have bytes of it in hand. `extras` is what
 //! else a successor learns of a connection, `packing` all that goes with its sockets, `brought`
-//! what becomes of that.
+//! what becomes of that. `pass` is the order in which they go.
 
 mod arriving;
+mod bits;
 mod brought;
 mod ended;
 mod extras;
 mod leaving;
 mod packing;
+mod pass;
 mod takeback;
 mod way;
 

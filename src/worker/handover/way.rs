@@ -5,17 +5,18 @@ use std::collections::VecDeque;
 use zeroize::Zeroizing;
 
 use crate::base::ConnIndex;
-use crate::courier::{Flag, Link, may_go_later};
+use crate::courier::{Link, may_go_later};
 use crate::wire::handover::{Batch, RECORD_BYTES, in_pieces};
 
 /// Batches that a way has not answered.
-const UNANSWERED_MAX: usize = 4;
+pub(super) const UNANSWERED_MAX: usize = 8;
 
 /// The way, and what it has not answered.
 #[derive(Debug)]
 pub(super) struct Way<S> {
     pub(super) link: Box<dyn Link<S>>,
     pub(super) unanswered: VecDeque<(u32, Vec<ConnIndex>)>,
+    pub(super) has_answered: bool,
     pub(super) is_cut: bool,
     /// Bytes of the longest message that its link takes.
     most_bytes: usize,
@@ -48,8 +49,8 @@ pub(super) enum Sent {
 impl<S> Way<S> {
     pub(super) fn new(link: Box<dyn Link<S>>) -> Way<S> {
         let most_bytes = link.most_bytes();
-        let (unanswered, is_cut, long) = (VecDeque::new(), false, None);
-        Way { link, unanswered, is_cut, most_bytes, long }
+        let (unanswered, long) = (VecDeque::new(), None);
+        Way { link, unanswered, has_answered: false, is_cut: false, most_bytes, long }
     }
 
     /// Whether a batch can begin on it.
@@ -73,15 +74,9 @@ impl<S> Way<S> {
         batch: &Batch,
         members: Vec<ConnIndex>,
         sockets: &mut Vec<S>,
-        flags_at: u64,
     ) -> Sent {
         let mut message = Zeroizing::new(Vec::new());
         batch.encode(RECORD_BYTES, &mut message);
-        // An earlier connection of the slot has left something there, which says nothing of this
-        // one.
-        for index in &members {
-            self.link.set_flag(flags_at + u64::from(index.0), Flag::Idle);
-        }
         if message.len() > self.most_bytes {
             let pieces = in_pieces(&message, self.most_bytes);
             let sockets = std::mem::take(sockets);

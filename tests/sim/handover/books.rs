@@ -58,12 +58,18 @@ impl Run {
         both.map(|process| process.expect("both live"))
     }
 
-    /// One process at most has anything in flight on a socket, but to empty its slot.
+    /// One process at most has anything in flight on a socket, but to empty its slot, or to hear
+    /// that bytes are there.
     fn check_readers(&mut self) {
         let mut users: BTreeMap<usize, (usize, OpKind)> = BTreeMap::new();
+        let (mut waits, mut is_shared) = (BTreeMap::new(), false);
         for (number, ring) in self.rings() {
             for op in ring.ops.iter().filter(|op| op.token.kind != OpKind::Close) {
                 let Some(link) = ring.link_at(op.token.conn, op.token.side) else { continue };
+                if op.token.kind == OpKind::WaitReadable {
+                    is_shared |= *waits.entry(link).or_insert(number) != number;
+                    continue;
+                }
                 let (other, kind) = *users.entry(link).or_insert((number, op.token.kind));
                 assert!(
                     other == number,
@@ -71,6 +77,9 @@ impl Run {
                     op.token
                 );
             }
+        }
+        if is_shared {
+            self.seen.note(Sight::WaitKept);
         }
     }
 

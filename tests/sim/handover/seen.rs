@@ -26,6 +26,8 @@ pub enum Sight {
     Lost,
     /// A connection that nobody had bytes of was taken back.
     TakenBack,
+    /// A predecessor still waited for bytes that its successor waits for.
+    WaitKept,
     /// The way between workers was full, lost descriptors, spoilt bytes, brought what is not known,
     /// or a batch in pieces.
     WayFull,
@@ -36,7 +38,7 @@ pub enum Sight {
 }
 
 impl Sight {
-    pub const ALL: [Sight; 21] = [
+    pub const ALL: [Sight; 22] = [
         Sight::Shutting,
         Sight::Switching,
         Sight::Resting,
@@ -53,6 +55,7 @@ impl Sight {
         Sight::Moved,
         Sight::Lost,
         Sight::TakenBack,
+        Sight::WaitKept,
         Sight::WayFull,
         Sight::WayLost,
         Sight::WaySpoilt,
