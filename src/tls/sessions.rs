@@ -167,7 +167,8 @@ impl Table {
         // What is taken is moved away, and what was moved stays readable where it was.
         kept.session.wipe();
         let stand = kept.stand;
-        (self.short[side].take(conn), self.long[side].take(conn));
+        self.short[side].take(conn);
+        self.long[side].take(conn);
         Some(stand)
     }
 }
