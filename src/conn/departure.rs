@@ -97,7 +97,7 @@ impl Connection {
         departs
     }
 
-    /// It is departed as soon as nothing is in flight but what it keeps, and nothing lies in a pipe.
+    /// It is departed as soon as nothing is in flight but what it keeps and nothing is in a pipe.
     pub(super) fn advance_departure(&mut self, actions: &mut Actions) {
         let is_over = |side| {
             let is_piped =

@@ -89,7 +89,7 @@ mod tests {
             }
             let whole = pieces.add(last.to_vec()).expect("it is right").expect("it is whole");
             assert_eq!(*whole, message);
-            assert_eq!(pieces.add(vec![9]), Ok(Some(Zeroizing::new(vec![9]))), "it begins anew");
+            assert_eq!(pieces.add(vec![9]), Ok(Some(Zeroizing::new(vec![9]))), "it begins again");
         }
     }
 
