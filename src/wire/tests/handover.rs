@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use crate::base::{BySide, Side};
 use crate::wire::handover::{
-    Bad, Batch, Departure, ENDED_MAX, Ended, Extra, MAX_RECORDS, MESSAGE_MAX, Message,
+    Bad, Batch, Departure, ENDED_MAX, Ended, Extra, LONG_MAX, MAX_RECORDS, MESSAGE_MAX, Message,
     RECORD_BYTES, Record, Taken,
 };
 
@@ -197,9 +197,9 @@ fn what_is_wrong_is_said_with_its_place() {
             "2 bytes behind its end at byte 94",
         ),
         (
-            vec![1; MESSAGE_MAX + 1],
-            Bad::Long { bytes: 163_841 },
-            "a message of 163841 bytes is too long",
+            vec![1; LONG_MAX + 1],
+            Bad::Long { bytes: 4_194_305 },
+            "a message of 4194305 bytes is too long",
         ),
         (with(&[(1, 33)]), count(33, MAX_RECORDS), "33 entries, where 32 may be"),
         (vec![3, 1, 16], count(4097, ENDED_MAX), "4097 entries, where 4096 may be"),
@@ -250,10 +250,17 @@ fn a_batch_has_room_for_what_a_message_takes() {
     assert_eq!(batch.records.len(), MAX_RECORDS);
     let with =
         |bytes| Departure { in_hand: BySide([vec![1; bytes], Vec::new()]), ..Departure::default() };
-    let most = (0..MESSAGE_MAX).rev().find(|bytes| Batch::default().has_room_for(&with(*bytes)));
-    let fullest = Message::Batch(Batch { number: 0, records: vec![with(most.expect("some"))] });
-    let bytes = encoded(&fullest, RECORD_BYTES);
-    assert_eq!(bytes.len(), MESSAGE_MAX);
+    let begun = Batch { number: 0, records: vec![with(7)] };
+    let most = (0..MESSAGE_MAX).rev().find(|bytes| begun.has_room_for(&with(*bytes)));
+    let records = vec![with(7), with(most.expect("some"))];
+    let fullest = Message::Batch(Batch { number: 0, records });
+    assert_eq!(encoded(&fullest, RECORD_BYTES).len(), MESSAGE_MAX);
+    // One that is longer travels alone, up to a bound.
+    assert!(Batch::default().has_room_for(&with(LONG_MAX)) && !with(LONG_MAX).can_travel());
+    let most = (0..LONG_MAX).rev().find(|bytes| with(*bytes).can_travel());
+    let longest = Message::Batch(Batch { number: 0, records: vec![with(most.expect("some"))] });
+    let bytes = encoded(&longest, RECORD_BYTES);
+    assert_eq!(bytes.len(), LONG_MAX);
     assert!(Message::decode(&bytes, RECORD_BYTES).is_ok());
 }
 
