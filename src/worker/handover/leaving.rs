@@ -313,7 +313,9 @@ impl<R: Ring> Worker<R> {
         match sent {
             Sent::Whole => {
                 let (_, members) = leaving.ways[way].unanswered.back().expect("it was just sent");
-                members.clone().into_iter().for_each(|index| leaving.set_custody(index, true));
+                for index in members {
+                    leaving.custody.set(index.0, true);
+                }
             }
             Sent::Partly | Sent::Not(_) => {}
             Sent::Cut(members) => members.into_iter().for_each(|index| self.stay(index)),

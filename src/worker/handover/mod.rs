@@ -7,7 +7,8 @@
 //! `arriving` has the side that takes: it puts sockets into slots, makes connections of the
 //! records, and says by a flag of each whether it may have bytes of it in hand. `extras` is what
 //! else a successor learns of a connection, `packing` all that goes with its sockets, `brought`
-//! what becomes of that. `pass` is the order in which they go.
+//! what becomes of that. `pass` is the order in which they go, `way` the line to a worker of the
+//! successor with what it has not answered, `bits` what is known of each slot.
 
 mod arriving;
 mod bits;
