@@ -24,8 +24,9 @@ pub const PIPE_BYTES: usize = 1 << 20;
 pub struct Chunk {
     /// Where the bytes are.
     pub buffer: Buffer,
-    /// Offset of the first byte not yet sent, in bytes from the buffer's beginning.
-    pub start_bytes: u32,
+    /// Offset of the first byte not yet sent, in bytes from the buffer's beginning. A chunk that
+    /// was stretched may begin in the room before that: there it is negative.
+    pub start_bytes: i32,
     /// How many bytes are still to be sent; never 0.
     pub length_bytes: u32,
 }
@@ -39,7 +40,7 @@ impl Chunk {
         assert!(sent_bytes <= self.length_bytes, "sent {sent_bytes} bytes of {self:?}");
         let rest = Chunk {
             buffer: self.buffer,
-            start_bytes: self.start_bytes + sent_bytes,
+            start_bytes: self.start_bytes + sent_bytes as i32, // at most 1 MiB and some
             length_bytes: self.length_bytes - sent_bytes,
         };
         (rest.length_bytes > 0).then_some(rest)

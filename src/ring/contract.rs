@@ -188,6 +188,11 @@ pub trait Buffers {
     /// same); the chunk stays the caller's in any case.
     fn widen(&mut self, chunk: Chunk, before_bytes: u32, after_bytes: u32) -> Option<Chunk>;
 
+    /// A chunk with so many bytes before and behind it in its own buffer: whatever was there is the
+    /// caller's to overwrite. `None` where that buffer has no such room. A pool buffer has some
+    /// around what was received; a parked chunk has none.
+    fn stretch(&self, chunk: Chunk, before_bytes: u32, behind_bytes: u32) -> Option<Chunk>;
+
     /// Puts bytes, one at least, into memory of their own. `None` when that is at its bound, as
     /// [`Buffers::widen`].
     fn place(&mut self, bytes: &[u8]) -> Option<Chunk>;

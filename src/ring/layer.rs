@@ -85,6 +85,7 @@ layer! {
         fn park(&mut self, chunk: Chunk) -> Option<Chunk>;
         fn place(&mut self, bytes: &[u8]) -> Option<Chunk>;
         fn widen(&mut self, chunk: Chunk, before_bytes: u32, after_bytes: u32) -> Option<Chunk>;
+        fn stretch(&self, chunk: Chunk, before_bytes: u32, behind_bytes: u32) -> Option<Chunk>;
         fn release(&mut self, buffer: Buffer);
         fn buffer_bytes(&self) -> u32;
         fn pool_buffers(&self) -> u32;

@@ -35,7 +35,9 @@ impl<R: Ring> Secured<R> {
             let error = live.fault().map_or(Errno::EPIPE, |_| BAD_RECORD);
             return self.make(token, Err(error));
         }
-        let Some((wide, length_bytes)) = self.widen(chunk) else {
+        let stretched = self.stretch(whose(token), chunk);
+        let is_given = stretched.is_some();
+        let Some((wide, length_bytes)) = stretched.or_else(|| self.widen(chunk)) else {
             self.sessions.at(whose(token)).set(HUNGRY, true);
             return self.make(token, Err(Errno::ENOBUFS));
         };
@@ -44,12 +46,23 @@ impl<R: Ring> Secured<R> {
         let memory = self.below.bytes_mut(wide);
         let place = HEAD_BYTES..HEAD_BYTES + length_bytes as usize;
         let (range, plain_bytes) = live.session.seal_all(awake, memory, place);
-        let (start_bytes, sealed_bytes) = (range.start as u32, range.len() as u32);
-        let sealed = Chunk { start_bytes, length_bytes: sealed_bytes, ..wide };
+        let start_bytes = wide.start_bytes + range.start as i32; // within the head's bytes
+        let sealed = Chunk { start_bytes, length_bytes: range.len() as u32, ..wide };
         let (from, then, plain_bytes) = (chunk.buffer, Then::Tell, plain_bytes as u32);
-        let output = Output { sealed, plain_bytes, from, is_given: false, then };
+        let output = Output { sealed, plain_bytes, from, is_given, then };
         live.work().output = Some(output);
         self.below.start(token, Operation::Send(sealed));
+    }
+
+    /// A chunk with room for being sealed where it lies, and how many bytes it has. `None`: there is
+    /// no such room, or a part of it must wait for the next key.
+    fn stretch(&self, whose: Whose, chunk: Chunk) -> Option<(Chunk, u32)> {
+        let session = &self.sessions.get(whose)?.session;
+        let length_bytes = chunk.length_bytes;
+        let is_whole = length_bytes <= SEALED_MAX && session.seals_all(length_bytes as usize);
+        let tail = tail_bytes(length_bytes as usize) as u32;
+        let wide = self.below.stretch(chunk, HEAD_BYTES as u32, tail).filter(|_| is_whole)?;
+        Some((wide, length_bytes))
     }
 
     /// Memory in which the first bytes of a chunk are sealed, and how many: fewer where there is
@@ -134,9 +147,10 @@ impl<R: Ring> Secured<R> {
     /// Moves what waits out of the pool. Where all of it is sealed, the worker gets the sealed
     /// bytes for what it has; where only its beginning is, all of it is kept beside them.
     pub(super) fn park_sealed(&mut self, whose: Whose, chunk: Chunk) -> Option<Chunk> {
-        let output = self.sessions.at(whose).output().expect("it waits");
+        let mut output = self.sessions.at(whose).output().expect("it waits");
         let parked = if output.is_given {
-            return Some(chunk);
+            output.sealed = self.below.park(output.sealed)?;
+            Chunk { buffer: output.sealed.buffer, start_bytes: 0, ..chunk }
         } else if chunk.length_bytes == output.plain_bytes {
             self.below.release(chunk.buffer);
             let buffer = output.sealed.buffer;

@@ -297,6 +297,12 @@ impl<S: Secrets + ?Sized> Session<S> {
         (sealed, plain.len())
     }
 
+    /// Whether [`Session::seal_all`] seals so many bytes in one go.
+    pub fn seals_all(&self, plain_bytes: usize) -> bool {
+        let others = (plain_bytes.div_ceil(PLAIN_MAX) as u64).saturating_sub(1);
+        others == 0 || !self.is_worn_by(others)
+    }
+
     /// Whether a KeyUpdate goes before the next record. In TLS 1.2 there is none.
     fn is_update_due(&self) -> bool {
         self.has(mark::OWES_UPDATE) || self.is_worn()

@@ -231,8 +231,13 @@ impl<S: Secrets + ?Sized> Session<S> {
     /// Whether the next record may be the last but one that the key may seal. A session of TLS 1.3
     /// changes its key in time; one of TLS 1.2 cannot, and should end with close_notify.
     pub fn is_worn(&self) -> bool {
+        self.is_worn_by(0)
+    }
+
+    /// Whether it would be after so many more records.
+    pub(super) fn is_worn_by(&self, records: u64) -> bool {
         let limit = 1_u64.checked_shl(self.limit_power.into()).unwrap_or(SEQUENCE_MAX);
-        self.write_sequence + 2 >= limit
+        self.write_sequence + records + 2 >= limit
     }
 
     /// The session for another process: 80 to [`SESSION_BYTES`] bytes, among them its secrets.

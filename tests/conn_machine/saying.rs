@@ -129,7 +129,7 @@ fn words_wait_until_a_client_has_room_for_them() {
     for (result, left) in [(Ok(2), 1), (Err(Errno::EAGAIN), 3), (Err(Errno::ENOMEM), 3)] {
         let mut conn = Asked::read();
         conn.on(Event::Say { sink: Side::Client, chunk: Some(chunk(1, 3)) });
-        let rest = Chunk { start_bytes: 3 - left, ..chunk(1, left) };
+        let rest = Chunk { start_bytes: 3 - left as i32, ..chunk(1, left) };
         let stalled = conn.done(Side::Client, OpKind::Send, result);
         assert_eq!(stalled, [Action::Stalled(Side::Client, rest), waits], "{result:?}");
         let sends = conn.done(Side::Client, OpKind::WaitWritable, Ok(4));

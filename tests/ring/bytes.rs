@@ -102,7 +102,7 @@ fn a_pool_without_a_free_buffer_says_so() {
 }
 
 #[test]
-#[should_panic(expected = "byte 4097 of buffer")]
+#[should_panic(expected = "byte 4097 of buffers")]
 fn more_than_a_buffer_is_refused() {
     let mut ring = TestRing::new(setup(1)).expect("a ring");
     ring.fill(4097, |_| ());
@@ -128,6 +128,31 @@ fn bytes_are_changed_in_place_wherever_they_lie() {
     assert_eq!(ring.bytes(parked), b"PLAIN!?!");
     ring.release(parked.buffer);
     assert_eq!(ring.free_buffers(), ring.pool_buffers());
+}
+
+#[test]
+fn a_chunk_is_stretched_where_its_buffer_has_room_and_nobody_elses_is_touched() {
+    let mut ring = TestRing::new(setup(3)).expect("a ring");
+    let whole = |at: u8| move |bytes: &mut [u8]| bytes.fill(at);
+    let chunks: Vec<Chunk> =
+        (1..=3).map(|at| ring.fill(4096, whole(at)).expect("a free buffer")).collect();
+    for chunk in &chunks {
+        let wide = ring.stretch(*chunk, 32, 107).expect("room");
+        assert_eq!(wide.after(32).map(|rest| rest.start_bytes), Some(0));
+        let (before, behind) = (32, 32 + 4096);
+        let bytes = ring.bytes_mut(wide);
+        bytes[..before].fill(0xEE);
+        bytes[behind..].fill(0xEE);
+    }
+    for (chunk, at) in chunks.iter().zip(1..) {
+        assert!(ring.bytes(*chunk).iter().all(|byte| *byte == at), "buffer {at}");
+    }
+    assert_eq!(ring.stretch(chunks[0], 32, 4096), None);
+    assert_eq!(ring.stretch(chunks[0], 4096, 32), None);
+    let part = Chunk { start_bytes: 1000, length_bytes: 3, ..chunks[0] };
+    assert!(ring.stretch(part, 900, 3000).is_some(), "bytes of its own buffer are room");
+    let parked = ring.park(chunks[1]).expect("room");
+    assert_eq!(ring.stretch(parked, 1, 0), None);
 }
 
 #[test]

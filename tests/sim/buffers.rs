@@ -1,11 +1,18 @@
 //! The simulated ring's memory: a pool of receive buffers, and parked chunks beside it.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use portcullis::base::{Buffer, Chunk};
 
 /// Parked chunks are numbered from here on, so that no number is ever used twice.
 const FIRST_PARKED: u32 = 1 << 16;
+
+/// Room before and behind the bytes of a pool buffer.
+const ROOM: usize = 64;
+
+/// One in so many pool buffers has none.
+const CRAMPED: u32 = 4;
 
 /// Who has a pool buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,7 +77,7 @@ impl Buffers {
     fn fill_for(&mut self, holder: Holder, bytes: Vec<u8>) -> Buffer {
         let index = self.pool.iter().position(|(holder, _)| *holder == Holder::Kernel);
         let index = index.expect("somebody looked whether one is free");
-        self.pool[index] = (holder, bytes);
+        self.pool[index] = (holder, [&[0; ROOM], &bytes[..], &[0; ROOM]].concat());
         Buffer(index as u32)
     }
 
@@ -112,36 +119,51 @@ impl Buffers {
 
     /// The bytes of a chunk that the worker holds.
     pub fn bytes(&self, chunk: Chunk) -> &[u8] {
-        let Chunk { buffer, start_bytes, length_bytes } = chunk;
-        let all = if buffer.0 >= FIRST_PARKED {
-            self.parked.get(&buffer.0).unwrap_or_else(|| panic!("{chunk:?} was released"))
-        } else {
-            let (holder, bytes) = &self.pool[buffer.0 as usize];
-            assert_eq!(*holder, Holder::Worker, "{chunk:?} lies in a buffer that was released");
-            bytes
+        let id = chunk.buffer.0;
+        let all = match self.parked.get(&id) {
+            Some(parked) => parked,
+            None => {
+                assert!(id < FIRST_PARKED, "{chunk:?} was released");
+                let (holder, bytes) = &self.pool[id as usize];
+                let is_held = *holder == Holder::Worker;
+                assert!(is_held, "{chunk:?} lies in a buffer that was released");
+                bytes
+            }
         };
-        let (start, length) = (start_bytes as usize, length_bytes as usize);
-        assert!(length > 0 && start + length <= all.len(), "{chunk:?} of {} bytes", all.len());
-        &all[start..start + length]
+        let part = part(chunk);
+        assert!(!part.is_empty() && part.end <= all.len(), "{chunk:?} of {} bytes", all.len());
+        &all[part]
+    }
+
+    /// The same, to be changed in place.
+    pub fn bytes_mut(&mut self, chunk: Chunk) -> &mut [u8] {
+        self.bytes(chunk);
+        let all = match self.parked.get_mut(&chunk.buffer.0) {
+            Some(parked) => parked,
+            None => &mut self.pool[chunk.buffer.0 as usize].1,
+        };
+        &mut all[part(chunk)]
     }
 
     /// All bytes of a buffer that was received ahead.
     pub fn bytes_ahead(&self, buffer: Buffer) -> &[u8] {
         match self.parked.get(&buffer.0) {
             Some(parked) => parked,
-            None => &self.pool[buffer.0 as usize].1,
+            None => {
+                let all = &self.pool[buffer.0 as usize].1;
+                &all[ROOM..all.len() - ROOM]
+            }
         }
     }
 
-    /// The same, to be changed in place.
-    pub fn bytes_mut(&mut self, chunk: Chunk) -> &mut [u8] {
-        let Chunk { buffer: Buffer(id), start_bytes, length_bytes } = chunk;
-        self.bytes(chunk);
-        let all = match self.parked.get_mut(&id) {
-            Some(parked) => parked,
-            None => &mut self.pool[id as usize].1,
-        };
-        &mut all[start_bytes as usize..][..length_bytes as usize]
+    /// `None`: there is no room in its buffer.
+    pub fn stretch(&self, chunk: Chunk, before_bytes: u32, behind_bytes: u32) -> Option<Chunk> {
+        let start_bytes = chunk.start_bytes - before_bytes as i32;
+        let length_bytes = before_bytes + chunk.length_bytes + behind_bytes;
+        let stretched = Chunk { start_bytes, length_bytes, ..chunk };
+        let is_roomy = chunk.buffer.0 < FIRST_PARKED && !chunk.buffer.0.is_multiple_of(CRAMPED);
+        let fits = || part(stretched).end <= self.pool[chunk.buffer.0 as usize].1.len();
+        (is_roomy && before_bytes as usize <= ROOM && fits()).then_some(stretched)
     }
 
     /// The worker fills a free buffer; what it held before is unspecified.
@@ -182,7 +204,7 @@ impl Buffers {
 
     /// As [`Buffers::park`], for what was received ahead.
     pub fn park_ahead(&mut self, buffer: Buffer) -> Option<Buffer> {
-        let parked = self.keep(self.pool[buffer.0 as usize].1.clone())?;
+        let parked = self.keep(self.bytes_ahead(buffer).to_vec())?;
         self.discard(buffer);
         Some(parked)
     }
@@ -216,4 +238,11 @@ impl Buffers {
     pub fn all(&self) -> u32 {
         self.pool.len() as u32
     }
+}
+
+/// Where a chunk lies in the memory of its buffer.
+fn part(chunk: Chunk) -> Range<usize> {
+    let room = if chunk.buffer.0 < FIRST_PARKED { ROOM as i32 } else { 0 };
+    let start = usize::try_from(chunk.start_bytes + room).expect("a byte of its buffer");
+    start..start + chunk.length_bytes as usize
 }

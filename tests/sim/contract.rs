@@ -116,6 +116,10 @@ impl Buffers for SimRing {
         wide
     }
 
+    fn stretch(&self, chunk: Chunk, before_bytes: u32, behind_bytes: u32) -> Option<Chunk> {
+        self.buffers.stretch(chunk, before_bytes, behind_bytes)
+    }
+
     fn release(&mut self, buffer: Buffer) {
         self.note(|| format!("release {buffer:?}"));
         assert!(!self.sending(buffer), "{buffer:?} was released while a send uses it");

@@ -223,6 +223,10 @@ impl Buffers for InstantRing {
         None
     }
 
+    fn stretch(&self, _: Chunk, _: u32, _: u32) -> Option<Chunk> {
+        None
+    }
+
     fn release(&mut self, buffer: Buffer) {
         self.buffers.push(buffer);
     }

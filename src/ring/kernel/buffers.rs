@@ -30,6 +30,10 @@ impl Buffers for KernelRing {
         self.memory.widen(chunk, before_bytes, after_bytes)
     }
 
+    fn stretch(&self, chunk: Chunk, before_bytes: u32, behind_bytes: u32) -> Option<Chunk> {
+        self.memory.stretch(chunk, before_bytes, behind_bytes)
+    }
+
     fn place(&mut self, bytes: &[u8]) -> Option<Chunk> {
         self.memory.place(bytes)
     }

@@ -106,6 +106,8 @@ impl Memory {
         write: impl FnOnce(&mut [u8]),
     ) -> Option<Chunk> {
         assert!(length_bytes > 0, "a chunk has bytes");
+        let most = self.pool.buffer_bytes();
+        assert!(length_bytes <= most, "byte {length_bytes} of buffers of {most}");
         let id = u32::from(self.pool.take()?);
         write(self.pool.bytes_mut(id, 0, length_bytes));
         Some(Chunk { buffer: Buffer(id), start_bytes: 0, length_bytes })
@@ -149,6 +151,20 @@ impl Memory {
         wide.extend_from_slice(self.bytes(chunk));
         wide.resize(length_bytes as usize, 0);
         Some(self.keep(wide))
+    }
+
+    /// As [`Buffers::stretch`](crate::ring::Buffers::stretch).
+    pub(in crate::ring) fn stretch(
+        &self,
+        chunk: Chunk,
+        before_bytes: u32,
+        behind_bytes: u32,
+    ) -> Option<Chunk> {
+        let Chunk { buffer: Buffer(id), start_bytes, length_bytes } = chunk;
+        let start_bytes = start_bytes - before_bytes as i32; // some hundred bytes
+        let length_bytes = before_bytes + length_bytes + behind_bytes;
+        let has = id & PARKED_BIT == 0 && self.pool.has(id, start_bytes, length_bytes);
+        has.then_some(Chunk { start_bytes, length_bytes, ..chunk })
     }
 
     /// As [`Buffers::place`](crate::ring::Buffers::place).

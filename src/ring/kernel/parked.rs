@@ -64,9 +64,9 @@ impl Parked {
     ///
     /// # Panics
     /// When nothing is kept there, or it is shorter than that.
-    pub(in crate::ring) fn bytes(&self, index: u32, start_bytes: u32, length_bytes: u32) -> &[u8] {
+    pub(in crate::ring) fn bytes(&self, index: u32, start_bytes: i32, length_bytes: u32) -> &[u8] {
         let kept = self.slots[index as usize].as_ref().expect("use of a parked remainder");
-        &kept[start_bytes as usize..][..length_bytes as usize]
+        &kept[start(start_bytes)..][..length_bytes as usize]
     }
 
     /// A part of the remainder, to be changed in place.
@@ -76,12 +76,17 @@ impl Parked {
     pub(in crate::ring) fn bytes_mut(
         &mut self,
         index: u32,
-        start_bytes: u32,
+        start_bytes: i32,
         length_bytes: u32,
     ) -> &mut [u8] {
         let kept = self.slots[index as usize].as_mut().expect("use of a parked remainder");
-        &mut kept[start_bytes as usize..][..length_bytes as usize]
+        &mut kept[start(start_bytes)..][..length_bytes as usize]
     }
+}
+
+/// Where a part begins: there is no room before a remainder.
+fn start(start_bytes: i32) -> usize {
+    usize::try_from(start_bytes).expect("a part of a parked remainder")
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use io_uring::types::BufRingEntry;
 use super::mapping::Mapping;
 use super::queue::Queue;
 use crate::base::Errno;
-use crate::base::limits::BUFFERS;
+use crate::base::limits::{BUFFERS, ROOM_BEFORE, ROOM_BEHIND};
 
 pub(super) const BUFFERS_MAX: u32 = *BUFFERS.end();
 
@@ -51,7 +51,7 @@ impl Pool {
     /// When `count` exceeds [`BUFFERS_MAX`].
     pub(in crate::ring) fn new(count: u32, buffer_bytes: u32) -> Result<Pool, Errno> {
         assert!(count <= BUFFERS_MAX);
-        let memory = Mapping::new(count as usize * buffer_bytes as usize)?;
+        let memory = Mapping::new(count as usize * place_bytes(buffer_bytes))?;
         let holders = vec![Holder::Pool; count as usize].into_boxed_slice();
         // The lowest index is on top, so that the pool is touched from its beginning.
         let free = (0..count as u16).rev().collect();
@@ -131,7 +131,7 @@ impl Pool {
     ///
     /// # Panics
     /// When no connection holds it, or it is shorter than that.
-    pub(in crate::ring) fn bytes(&self, id: u32, start_bytes: u32, length_bytes: u32) -> &[u8] {
+    pub(in crate::ring) fn bytes(&self, id: u32, start_bytes: i32, length_bytes: u32) -> &[u8] {
         let bytes = self.held(id, start_bytes, length_bytes);
         // SAFETY: `held` asserts that the range lies within one buffer that a connection holds. The
         // kernel writes only buffers of a group, and to lend, write or discard one takes
@@ -146,7 +146,7 @@ impl Pool {
     pub(in crate::ring) fn bytes_mut(
         &mut self,
         id: u32,
-        start_bytes: u32,
+        start_bytes: i32,
         length_bytes: u32,
     ) -> &mut [u8] {
         let bytes = self.held(id, start_bytes, length_bytes);
@@ -156,12 +156,27 @@ impl Pool {
         unsafe { std::slice::from_raw_parts_mut(bytes, length_bytes as usize) }
     }
 
-    fn held(&self, id: u32, start_bytes: u32, length_bytes: u32) -> *mut u8 {
+    fn held(&self, id: u32, start_bytes: i32, length_bytes: u32) -> *mut u8 {
         assert_eq!(self.holders[id as usize], Holder::Connection, "use of buffer {id}");
-        let end_bytes = u64::from(start_bytes) + u64::from(length_bytes);
-        assert!(end_bytes <= u64::from(self.buffer_bytes), "byte {end_bytes} of buffer {id}");
-        let offset_bytes = id as usize * self.buffer_bytes as usize + start_bytes as usize;
-        self.memory.range(offset_bytes, length_bytes as usize)
+        let first = self.first(id, start_bytes, length_bytes);
+        let first = first.unwrap_or_else(|| {
+            panic!("{length_bytes} bytes from byte {start_bytes} of buffer {id}");
+        });
+        self.memory.range(first, length_bytes as usize)
+    }
+
+    /// Where a part of a buffer begins in all memory; `None`: it is beyond the buffer's room.
+    fn first(&self, id: u32, start_bytes: i32, length_bytes: u32) -> Option<usize> {
+        let start_bytes = start_bytes.checked_add_unsigned(ROOM_BEFORE)?;
+        let start_bytes = usize::try_from(start_bytes).ok()?;
+        let place_bytes = place_bytes(self.buffer_bytes);
+        let fits = start_bytes + length_bytes as usize <= place_bytes;
+        fits.then_some(id as usize * place_bytes + start_bytes)
+    }
+
+    /// Whether a held buffer has a part, its room before and behind included.
+    pub(in crate::ring) fn has(&self, id: u32, start_bytes: i32, length_bytes: u32) -> bool {
+        self.first(id, start_bytes, length_bytes).is_some()
     }
 
     /// Gives the system back the memory of buffers that nobody needed since this was last called,
@@ -171,14 +186,14 @@ impl Pool {
         let mut ids: Vec<u16> = idle.filter(|id| self.touched[usize::from(*id)]).collect();
         self.fewest_free = self.free.len();
         ids.sort_unstable();
-        let buffer_bytes = self.buffer_bytes as usize;
-        ids.truncate((TRIM_BYTES / buffer_bytes).max(1));
+        let place_bytes = place_bytes(self.buffer_bytes);
+        ids.truncate((TRIM_BYTES / place_bytes).max(1));
         // One call for neighbours: each has the other cores forget the pages.
         for run in ids.chunk_by(|one, next| one + 1 == *next) {
             let first = usize::from(run[0]);
             // SAFETY: these buffers are in `free`: no group and no connection has them, so neither
             // the kernel nor a chunk refers to them.
-            unsafe { self.memory.discard(first * buffer_bytes, run.len() * buffer_bytes) };
+            unsafe { self.memory.discard(first * place_bytes, run.len() * place_bytes) };
             self.touched[first..first + run.len()].fill(false);
         }
     }
@@ -206,9 +221,14 @@ impl Pool {
     fn lend(&mut self) -> Option<(u16, *mut u8)> {
         let id = self.pop(Holder::Group)?;
         self.lent += 1;
-        let length_bytes = self.buffer_bytes as usize;
-        Some((id, self.memory.range(usize::from(id) * length_bytes, length_bytes)))
+        let first = self.first(id.into(), 0, self.buffer_bytes).expect("a whole buffer");
+        Some((id, self.memory.range(first, self.buffer_bytes as usize)))
     }
+}
+
+/// Bytes of a buffer's place in memory, with its room.
+fn place_bytes(buffer_bytes: u32) -> usize {
+    (ROOM_BEFORE + buffer_bytes + ROOM_BEHIND) as usize
 }
 
 /// The provided-buffer ring of one kernel ring: the buffers that the kernel may pick from there.
@@ -415,8 +435,9 @@ mod tests {
     #[test]
     fn what_nobody_needed_for_a_while_is_given_back() {
         let mut pool = Pool::new(4, 16 << 10).expect("a pool");
+        // In its middle: the pages at its ends are its neighbours' too.
         let written =
-            |pool: &mut Pool, id: u32| std::mem::replace(&mut pool.bytes_mut(id, 0, 1)[0], 7);
+            |pool: &mut Pool, id: u32| std::mem::replace(&mut pool.bytes_mut(id, 8192, 1)[0], 7);
         let ids: Vec<u32> = (0..3).map(|_| pool.take().expect("a buffer").into()).collect();
         ids.iter().for_each(|id| assert_eq!(written(&mut pool, *id), 0));
         ids.iter().rev().for_each(|id| pool.release(*id));

@@ -41,7 +41,7 @@ pub struct RingSetup {
     pub submission_entries: u32,
     /// Completion entries of the worker, divided likewise.
     pub completion_entries: u32,
-    /// Bytes of a pool buffer.
+    /// Bytes of a pool buffer, without its room.
     pub buffer_bytes: u32,
     /// Buffers in the worker's pool.
     pub buffer_count: u32,
