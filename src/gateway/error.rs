@@ -179,6 +179,8 @@ pub enum ListenError {
         address: SocketAddr,
         /// By which connection; none: by a socket that is bound and has no connection.
         by: Option<Box<Use>>,
+        /// Whether that was waited for, if it is a connection that has ended.
+        waited: bool,
     },
     /// Listeners that no process has open did not go away.
     Haunted {
@@ -202,7 +204,9 @@ impl fmt::Display for ListenError {
                 out,
                 "{address}: {holder} listens there; stop it first, or bind another address"
             ),
-            ListenError::Busy { address, by } => busy(out, *address, by.as_deref()),
+            ListenError::Busy { address, by, waited } => {
+                busy(out, *address, by.as_deref(), *waited)
+            }
             ListenError::Haunted { address, listeners } => write!(
                 out,
                 "{address}: after {} seconds there are still {} that no process here has open; if \
@@ -218,7 +222,12 @@ impl fmt::Display for ListenError {
 impl std::error::Error for ListenError {}
 
 /// No socket listens; the port belongs to a connection, or to a socket that is only bound.
-fn busy(out: &mut fmt::Formatter<'_>, address: SocketAddr, by: Option<&Use>) -> fmt::Result {
+fn busy(
+    out: &mut fmt::Formatter<'_>,
+    address: SocketAddr,
+    by: Option<&Use>,
+    waited: bool,
+) -> fmt::Result {
     let port = address.port();
     write!(out, "{address}: no server listens there, and ")?;
     match by {
@@ -226,6 +235,12 @@ fn busy(out: &mut fmt::Formatter<'_>, address: SocketAddr, by: Option<&Use>) -> 
             out,
             "a socket that neither listens nor is connected has the port; stop its program, or \
              bind another port"
+        ),
+        Some(Use { peer, state: TIME_WAIT, .. }) if !waited => write!(
+            out,
+            "a connection to {peer} that has ended keeps the port (TIME-WAIT); ask again in a \
+             minute, and reserve the port against outgoing connections: \
+             sysctl -w net.ipv4.ip_local_reserved_ports={port}"
         ),
         Some(Use { peer, state: TIME_WAIT, .. }) => write!(
             out,

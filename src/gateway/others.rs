@@ -4,11 +4,13 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
+use nix::errno::Errno;
+
 use super::ListenError;
 use super::lock::{Lock, LockError};
 use super::wait::{BETWEEN_CHECKS, Wait};
 use crate::host::holders::{
-    Holder, Listening, TIME_WAIT, Use, holder_of, is_ending, is_living, use_of,
+    Holder, Listening, TIME_WAIT, Use, holder_of, is_ending, is_living, listening_on, use_of,
 };
 use crate::listener::BindError;
 
@@ -20,6 +22,23 @@ const FIRST_DESCRIPTORS: usize = 1024;
 /// Consecutive checks that find the address taken and no socket on it, before the kernel's error is
 /// passed on.
 const EMPTY_CHECKS: u32 = 3;
+
+/// Why a gateway that runs cannot listen on one address more. Nobody is waited for: its clients
+/// would be too.
+pub(super) fn why(address: SocketAddr, refused: BindError) -> ListenError {
+    if refused.errno != Errno::EADDRINUSE {
+        return ListenError::Bind(refused);
+    }
+    let found = listening_on(address);
+    if found.is_empty() {
+        let by = use_of(address).map(Box::new);
+        return ListenError::Busy { address, by, waited: false };
+    }
+    match holder_of(&found, FIRST_DESCRIPTORS) {
+        Holder::Nobody => ListenError::Bind(refused),
+        holder => ListenError::Taken { address, holder },
+    }
+}
 
 /// Takes the lock of `address`. A holder that is on its way out is waited for.
 pub(super) fn lock(directory: &Path, address: SocketAddr) -> Result<Lock, ListenError> {
@@ -136,7 +155,7 @@ impl Others<'_> {
                 std::thread::sleep(BETWEEN_CHECKS);
                 Ok(())
             }
-            by => Err(ListenError::Busy { address, by: by.map(Box::new) }),
+            by => Err(ListenError::Busy { address, by: by.map(Box::new), waited: true }),
         }
     }
 

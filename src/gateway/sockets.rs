@@ -11,7 +11,7 @@ use super::held::Held;
 use super::host::Host;
 use super::inherit::Inherited;
 use super::lock::Lock;
-use super::others::{Others, lock};
+use super::others::{Others, lock, why};
 use super::predecessors::Takeover;
 use super::successor::Handed;
 use super::{GatewayError, ListenError};
@@ -115,7 +115,7 @@ pub(super) fn bind_one(
     };
     let early = (asked.port() != 0).then(|| lock(asked)).transpose()?;
     let bound = listen_among(asked, host.workers(), &listener.sockets, ours);
-    let bound = bound.map_err(|error| failed(ListenError::Bind(error)))?;
+    let bound = bound.map_err(|error| failed(why(asked, error)))?;
     let lock = early.map_or_else(|| lock(bound.address), Ok)?;
     say(host, listener, bound.address, host.workers(), false);
     Ok(Held::new(&listener.name, asked, bound, Some(lock)))

@@ -6,6 +6,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use socket2::{Domain, Socket, Type};
 
 use crate::support::client;
+use crate::support::command::ask;
 use crate::support::gateway::Gateway;
 use crate::support::server::finish;
 
@@ -88,6 +89,29 @@ fn a_connection_that_has_ended_is_waited_for() {
     drop(again);
     gateway.wait_for_line(" ready ");
     client::echo(&client::connect(own), 1, 100);
+    gateway.stop();
+}
+
+#[test]
+fn a_reload_says_who_has_the_port_and_waits_for_nobody() {
+    let own = SocketAddr::from((OWN, 0));
+    let gateway = Gateway::start(&echo_on(own));
+    let reload = |binds: SocketAddr| {
+        let binds = format!("bind = [\"{own}\", \"{binds}\"]");
+        let config = echo_on(own).replace(&format!("bind = [\"{own}\"]"), &binds);
+        gateway.home().write("portcullis.toml", &config);
+        let said = ask(&gateway, &["reload"]);
+        assert_eq!(said.code, Some(1), "{said:?}");
+        assert!(said.answer.contains("nothing was changed: "), "{said:?}");
+        said.answer
+    };
+    let (ended, peer) = ended();
+    let told = reload(ended);
+    let words = format!("a connection to {peer} that has ended keeps the port (TIME-WAIT); ask");
+    assert!(told.contains(&words), "{told}");
+    let taken = TcpListener::bind((OWN, 0)).expect("a free port");
+    let told = reload(taken.local_addr().expect("bound"));
+    assert!(told.contains(&format!("(pid {}) listens there", std::process::id())), "{told}");
     gateway.stop();
 }
 
