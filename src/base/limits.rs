@@ -31,9 +31,10 @@ pub const COMPLETION_ENTRIES: RangeInclusive<u32> = 256..=65_536;
 /// Completion entries that a file may ask for: they are divided among several rings.
 pub const COMPLETION_ENTRIES_ASKED: RangeInclusive<u32> = 128..=131_072;
 
-/// Bytes of room in a buffer before and behind what is received: that is sealed where it lies. The
-/// first keeps it on the border of a cache line.
+/// Bytes of room in a buffer before what is received, which is sealed where it lies: as many as keep
+/// that on the border of a cache line.
 pub const ROOM_BEFORE: u32 = 64;
+/// The same behind it.
 pub const ROOM_BEHIND: u32 = 128;
 
 /// Buffers of a worker's pool: a group's indices are 15 bits (io_uring_register_buf_ring(3)), and

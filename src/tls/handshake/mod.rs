@@ -85,10 +85,11 @@ enum Peer {
     Server(ClientConnection),
 }
 
-/// How much of the present record was taken.
+/// How much of the present record was taken. One that comes in pieces waits here: once rustls has
+/// the first of them, it keeps a buffer of 4 KiB.
 enum Record {
     Head { bytes: [u8; HEAD], count: usize },
-    Body { head: Option<[u8; HEAD]>, missing_bytes: usize },
+    Body { head: [u8; HEAD], pieces: Vec<u8>, missing_bytes: usize },
 }
 
 /// What became of bytes of the peer.
@@ -236,17 +237,22 @@ impl Running {
                 if missing_bytes > most || self.taken_bytes + missing_bytes > HANDSHAKE_MAX {
                     return Err(HandshakeFault::TooLong);
                 }
-                self.record = Record::Body { head: Some(bytes), missing_bytes };
+                self.record = Record::Body { head: bytes, pieces: Vec::new(), missing_bytes };
                 if missing_bytes == 0 { self.take_part(&[]) } else { Ok(false) }
             }
-            Record::Body { head, missing_bytes } => {
-                let part_bytes = input.len().min(*missing_bytes);
-                *missing_bytes -= part_bytes;
+            Record::Body { head, pieces, missing_bytes } => {
+                let piece = &input[..input.len().min(*missing_bytes)];
+                *missing_bytes -= piece.len();
+                self.taken_bytes += piece.len();
                 let is_whole = *missing_bytes == 0;
-                self.taken_bytes += part_bytes;
-                let head = head.take();
-                self.peer
-                    .hear(head.as_ref().map_or(&[], |head| &head[..]), &input[..part_bytes])?;
+                if is_whole && pieces.is_empty() {
+                    self.peer.hear(head, piece)?;
+                } else {
+                    pieces.extend_from_slice(piece);
+                    if is_whole {
+                        self.peer.hear(head, pieces)?;
+                    }
+                }
                 Ok(is_whole)
             }
         }
