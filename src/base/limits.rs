@@ -31,8 +31,8 @@ pub const COMPLETION_ENTRIES: RangeInclusive<u32> = 256..=65_536;
 /// Completion entries that a file may ask for: they are divided among several rings.
 pub const COMPLETION_ENTRIES_ASKED: RangeInclusive<u32> = 128..=131_072;
 
-/// Bytes of room in a buffer before what is received, which is sealed where it lies: as many as keep
-/// that on the border of a cache line.
+/// Bytes of room in a buffer before what is received, which is sealed where it lies: so many that
+/// it begins on the border of a cache line.
 pub const ROOM_BEFORE: u32 = 64;
 /// The same behind it.
 pub const ROOM_BEHIND: u32 = 128;

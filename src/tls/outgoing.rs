@@ -54,8 +54,8 @@ impl<R: Ring> Secured<R> {
         self.below.start(token, Operation::Send(sealed));
     }
 
-    /// A chunk with room for being sealed where it lies, and how many bytes it has. `None`: there is
-    /// no such room, or a part of it must wait for the next key.
+    /// A chunk with room for being sealed where it lies, and how many bytes it has. `None`: there
+    /// is no such room, or a part of it must wait for the next key.
     fn stretch(&self, whose: Whose, chunk: Chunk) -> Option<(Chunk, u32)> {
         let session = &self.sessions.get(whose)?.session;
         let length_bytes = chunk.length_bytes;
