@@ -22,6 +22,8 @@ mod program;
 mod promtool;
 mod redis;
 mod srv;
+mod stage;
 mod tls;
 mod tls_ends;
+mod typed;
 mod unbound;
