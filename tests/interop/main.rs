@@ -27,5 +27,6 @@ mod srv;
 mod stage;
 mod tls;
 mod tls_ends;
+mod tlsfuzzer;
 mod typed;
 mod unbound;
