@@ -1,4 +1,4 @@
-//! MQTT by mosquitto: clients whose TLS ends at the gateway, and a broker that speaks TLS behind it.
+//! MQTT by mosquitto: clients whose TLS ends at the gateway, and a broker of TLS behind it.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::{Command, Stdio};
