@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use super::fault::{Alert, Fault};
 use super::keys::{Awake, Key, TAG_BYTES};
-use super::session::{IDLE_RECORDS_MAX, SEQUENCE_MAX, Secrets, Session, Ticket, mark};
+use super::session::{IDLE_RECORDS_MAX, Partial, SEQUENCE_MAX, Secrets, Session, mark};
 
 /// Bytes of a record in front of what is sealed: type, version, length.
 const HEADER: usize = 5;
@@ -95,7 +95,7 @@ impl<S: Secrets + ?Sized> Session<S> {
             return Ok(Opened::Closed); // RFC 8446, 6.1
         }
         let (kind, plain) = self.decrypt(awake, record)?;
-        if kind != HANDSHAKE && self.ticket != Ticket::None {
+        if kind != HANDSHAKE && self.partial != Partial::None {
             return Err(Fault::Unexpected); // nothing comes amid a message (RFC 8446, 5.1)
         }
         let message = &record[plain.clone()];
@@ -171,59 +171,67 @@ impl<S: Secrets + ?Sized> Session<S> {
         }
     }
 
-    /// Messages after the handshake: tickets, whole and in parts, and a KeyUpdate behind which the
+    /// Messages after the handshake, whole and in parts: tickets, and a KeyUpdate behind which the
     /// record must end (RFC 8446, 5.1).
     fn handshake(&mut self, awake: &mut Awake, mut message: &[u8]) -> Result<Opened, Fault> {
         while !message.is_empty() {
-            match self.ticket {
-                Ticket::None if message[0] == UPDATE => {
-                    self.update(message)?;
-                    awake.read = None;
+            match self.partial {
+                Partial::None if message[0] == UPDATE => self.partial = Partial::Update(0),
+                Partial::Update(got) => {
+                    self.update(awake, got.into(), message)?;
                     break;
                 }
-                Ticket::None if message[0] != NEW_SESSION_TICKET || !self.has(mark::CLIENT) => {
+                Partial::None if message[0] != NEW_SESSION_TICKET || !self.has(mark::CLIENT) => {
                     return Err(Fault::Unexpected);
                 }
-                Ticket::None => self.ticket = Ticket::Head(0, 0),
-                Ticket::Head(got, third) => {
+                Partial::None => self.partial = Partial::Head(0, 0),
+                Partial::Head(got, third) => {
                     let (byte, rest) = message.split_first().expect("it is not empty");
                     message = rest;
-                    self.ticket = match usize::from(got) + 1 {
+                    self.partial = match usize::from(got) + 1 {
                         // Three bytes of length, the first of which is 0 in what is taken.
                         2 if *byte != 0 => return Err(Fault::Malformed),
-                        3 => Ticket::Head(3, *byte),
-                        MESSAGE_HEAD => Ticket::body(u16::from_be_bytes([third, *byte])),
-                        _ => Ticket::Head(got + 1, 0),
+                        3 => Partial::Head(3, *byte),
+                        MESSAGE_HEAD => Partial::body(u16::from_be_bytes([third, *byte])),
+                        _ => Partial::Head(got + 1, 0),
                     };
                 }
-                Ticket::Body(left) => {
+                Partial::Body(left) => {
                     let left = usize::from(u16::from_be_bytes(left));
                     let skipped = left.min(message.len());
                     message = &message[skipped..];
-                    self.ticket = Ticket::body((left - skipped) as u16);
+                    self.partial = Partial::body((left - skipped) as u16);
                 }
             }
         }
         Ok(Opened::Nothing)
     }
 
-    /// The peer goes on with its next key, and may ask us to.
-    fn update(&mut self, message: &[u8]) -> Result<(), Fault> {
-        let asks = match message {
-            [UPDATE, 0, 0, 1, 0] => false,
-            [UPDATE, 0, 0, 1, 1] => true,
-            [UPDATE, 0, 0, 1, _] => return Err(Fault::Illegal),
-            // In parts, or with a message behind it that has the wrong key.
-            [UPDATE] | [UPDATE, 0] | [UPDATE, 0, 0] | [UPDATE, 0, 0, 1, ..] => {
-                return Err(Fault::Unexpected);
+    /// More of a KeyUpdate. Behind the whole of it the peer goes on with its next key, and it may
+    /// ask us to.
+    fn update(&mut self, awake: &mut Awake, got: usize, message: &[u8]) -> Result<(), Fault> {
+        let head = &KEY_UPDATE[got..MESSAGE_HEAD];
+        if head.iter().zip(message).any(|(right, byte)| right != byte) {
+            return Err(Fault::Malformed);
+        }
+        let asks = match message.get(head.len()..).unwrap_or_default() {
+            [] => {
+                self.partial = Partial::Update((got + message.len()) as u8);
+                return Ok(());
             }
-            _ => return Err(Fault::Malformed),
+            [0] => false,
+            [1] => true,
+            [_] => return Err(Fault::Illegal),
+            // A message behind it has the wrong key.
+            _ => return Err(Fault::Unexpected),
         };
+        self.partial = Partial::None;
         self.updates += 1;
         if self.updates > IDLE_RECORDS_MAX {
             return Err(Fault::UpdateFlood);
         }
         self.step_read();
+        awake.read = None;
         if asks {
             self.set(mark::OWES_UPDATE, true);
         }
@@ -362,10 +370,10 @@ impl<S: Secrets + ?Sized> Session<S> {
     }
 }
 
-impl Ticket {
+impl Partial {
     /// So many bytes of one are still to come.
-    fn body(left: u16) -> Ticket {
-        if left == 0 { Ticket::None } else { Ticket::Body(left.to_be_bytes()) }
+    fn body(left: u16) -> Partial {
+        if left == 0 { Partial::None } else { Partial::Body(left.to_be_bytes()) }
     }
 }
 

@@ -42,7 +42,7 @@ pub struct Session<S: Secrets + ?Sized = Long> {
     /// Since the last data: KeyUpdates, and records with nothing or a warning in them.
     pub(super) updates: u8,
     pub(super) empties: u8,
-    pub(super) ticket: Ticket,
+    pub(super) partial: Partial,
     /// That of reading, and that of writing behind it: a traffic secret each (TLS 1.3), or a key
     /// with its IV behind it; zeros behind both.
     secrets: S,
@@ -50,14 +50,17 @@ pub struct Session<S: Secrets + ?Sized = Long> {
 
 const _: () = assert!(size_of::<Session>() <= 120 && size_of::<Session<Short>>() <= 88);
 
-/// How much of a session ticket has come, if a part of one has. A server may cut it anywhere.
+/// How much of a message after the handshake has come, if a part of one has: a peer may cut it
+/// anywhere.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Ticket {
+pub(super) enum Partial {
     None,
-    /// So many bytes of its header, and the third of them.
+    /// Of a session ticket: so many bytes of its header, and the third of them.
     Head(u8, u8),
-    /// All but so many bytes, as a number of two bytes.
+    /// Of a session ticket: all but so many bytes, as a number of two bytes.
     Body([u8; 2]),
+    /// Of a KeyUpdate: so many bytes.
+    Update(u8),
 }
 
 /// What is true of a session.
@@ -135,7 +138,7 @@ impl Session {
             limit_power: suite.limit_power(),
             updates: 0,
             empties: 0,
-            ticket: Ticket::None,
+            partial: Partial::None,
             secrets,
         }
     }
@@ -161,7 +164,7 @@ impl Session {
             limit_power: self.limit_power,
             updates: self.updates,
             empties: self.empties,
-            ticket: self.ticket,
+            partial: self.partial,
             secrets: *secrets,
         })
     }
@@ -169,12 +172,13 @@ impl Session {
     /// The session that these bytes are, whole.
     pub fn from_bytes(bytes: &[u8]) -> Result<Session, NoSession> {
         let (head, secrets) = bytes.split_first_chunk::<HEAD>().ok_or(NoSession)?;
-        let [form, marks, limit_power, updates, empties, ticket @ ..] = head;
+        let [form, marks, limit_power, updates, empties, partial @ ..] = head;
         let suite = Suite::of_place(form ^ FORM).ok_or(NoSession)?;
-        let ticket = match ticket[..3] {
-            [0, 0, 0] => Ticket::None,
-            [1, bytes @ 1..=3, third] if bytes == 3 || third == 0 => Ticket::Head(bytes, third),
-            [2, high, low] if high | low > 0 => Ticket::Body([high, low]),
+        let partial = match partial[..3] {
+            [0, 0, 0] => Partial::None,
+            [1, bytes @ 1..=3, third] if bytes == 3 || third == 0 => Partial::Head(bytes, third),
+            [2, high, low] if high | low > 0 => Partial::Body([high, low]),
+            [3, bytes @ 1..=4, 0] => Partial::Update(bytes),
             _ => return Err(NoSession),
         };
         let sequence = |from: usize| {
@@ -189,7 +193,11 @@ impl Session {
             marks & mark::OWES_UPDATE == 0 || suite.is_tls13(),
             *limit_power <= suite.limit_power(),
             *updates.max(empties) <= IDLE_RECORDS_MAX,
-            ticket == Ticket::None || of_client,
+            match partial {
+                Partial::None => true,
+                Partial::Head(..) | Partial::Body(_) => of_client,
+                Partial::Update(_) => suite.is_tls13(),
+            },
         ];
         if right.contains(&false) {
             return Err(NoSession);
@@ -198,7 +206,7 @@ impl Session {
         let session = Session::new(suite, [[of_read, &[]], [of_write, &[]]], [read, write]);
         let (marks, limit_power) = (*marks, *limit_power);
         let (updates, empties) = (*updates, *empties);
-        Ok(Session { marks, limit_power, updates, empties, ticket, ..session })
+        Ok(Session { marks, limit_power, updates, empties, partial, ..session })
     }
 }
 
@@ -242,17 +250,18 @@ impl<S: Secrets + ?Sized> Session<S> {
 
     /// The session for another process: 80 to [`SESSION_BYTES`] bytes, among them its secrets.
     pub fn to_bytes(&self) -> Zeroizing<ArrayVec<u8, SESSION_BYTES>> {
-        let ticket = match self.ticket {
-            Ticket::None => [0; 3],
-            Ticket::Head(bytes, third) => [1, bytes, third],
-            Ticket::Body([high, low]) => [2, high, low],
+        let partial = match self.partial {
+            Partial::None => [0; 3],
+            Partial::Head(bytes, third) => [1, bytes, third],
+            Partial::Body([high, low]) => [2, high, low],
+            Partial::Update(bytes) => [3, bytes, 0],
         };
         let head = [FORM | self.suite as u8, self.marks, self.limit_power];
         let counts = [self.updates, self.empties];
         let mut bytes = Zeroizing::new(ArrayVec::new());
         let [read, write] = [self.read_sequence, self.write_sequence].map(u64::to_be_bytes);
         let secrets = &self.secrets.as_ref()[..2 * self.suite.secret_bytes()];
-        for part in [&head[..], &counts, &ticket, &read, &write, secrets] {
+        for part in [&head[..], &counts, &partial, &read, &write, secrets] {
             bytes.try_extend_from_slice(part).expect("the longest secrets leave 24 bytes");
         }
         bytes

@@ -13,7 +13,7 @@ use crate::support::wait_until;
 /// What the tests here need, as Debian names it.
 const INSTALL: &str = "apt-get install redis-server redis-tools nginx-light libnginx-mod-stream \
     haproxy wrk prometheus chromium unbound etcd-server etcd-client openssl curl python3 \
-    postgresql postgresql-client";
+    postgresql postgresql-client golang-go default-jdk-headless mosquitto mosquitto-clients";
 
 /// A command for a program that must be installed.
 pub(crate) fn program(name: &str) -> Command {

@@ -2,29 +2,22 @@
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
-use std::process::{Child, ChildStdin, Command, Stdio};
-use std::sync::{Arc, Mutex};
-use std::thread;
+use std::process::Stdio;
 
 use serde_json::json;
 
 use crate::browser::Browser;
-use crate::nginx::Nginx;
 use crate::program::{Daemon, folder, output, output_for, program};
+use crate::stage::{NAME, Stage, TIMES, WORDS};
 use crate::support::client::{self, Ending};
 use crate::support::config::upstream;
-use crate::support::gateway::{Gateway, Home, program as own_program};
+use crate::support::gateway::{Gateway, program as own_program};
 use crate::support::lineage::Lineage;
 use crate::support::network::free_port;
 use crate::support::server;
-use crate::support::tls::{self, Authority};
+use crate::support::tls;
 use crate::support::wait_until;
-
-const NAME: &str = "db.example.com";
-/// What every server here answers a request with, many times over.
-const WORDS: &str = "0123456789abcdef";
-const TIMES: usize = 200_000;
+use crate::typed::Typed;
 
 /// A connection by Python that says what was agreed on, and what came: CA, PORT.
 const PYTHON: &str = r#"
@@ -44,74 +37,6 @@ with context.wrap_socket(plain, server_hostname="db.example.com") as tls:
     right = body == b"0123456789abcdef" * 200000
     print(*agreed, right)
 "#;
-
-/// An authority whose file others read.
-struct Stage {
-    home: Arc<Home>,
-    authority: Authority,
-}
-
-impl Stage {
-    fn new() -> Stage {
-        let (home, authority) = (Home::new(), Authority::new());
-        authority.write(&home, "ca.pem");
-        Stage { home, authority }
-    }
-
-    fn file(&self, name: &str) -> PathBuf {
-        self.home.path().join(name)
-    }
-
-    /// A gateway where TLS ends.
-    fn gateway(&self, tls: &str, rest: &str) -> Gateway {
-        let pair = self.authority.issue(&[NAME], 2090).write(&self.home, "edge");
-        tls::start(&self.home, &tls::edge(&[pair], tls, "", rest))
-    }
-
-    /// A gateway where TLS towards this server begins.
-    fn towards(&self, address: SocketAddr) -> Gateway {
-        let ca = self.file("ca.pem").display().to_string();
-        let keys = format!("tls = {{ ca = {ca:?}, server_name = {NAME:?} }}\n");
-        let config = "[listener.edge]\nbind = [\"127.0.0.1:0\"]\nupstream = \"app\"\n".to_owned();
-        Gateway::start(&(config + &upstream("app", &[address]) + &keys))
-    }
-
-    /// Nginx with a file, which is spoken to in TLS or not.
-    fn nginx(&self, is_secure: bool) -> (Nginx, SocketAddr) {
-        let port = free_port();
-        self.authority.issue(&[NAME], 2090).write(&self.home, "server");
-        std::fs::write(self.file("file"), WORDS.repeat(TIMES)).expect("it is written");
-        let (certificate, key) = (self.file("server.pem"), self.file("server.key"));
-        let secure = match is_secure {
-            true => format!(
-                "ssl_certificate {}; ssl_certificate_key {};",
-                certificate.display(),
-                key.display()
-            ),
-            false => String::new(),
-        };
-        let listen = if is_secure { " ssl" } else { "" };
-        let nginx = Nginx::start(
-            &format!(
-                "server {{ listen 127.0.0.1:{port}{listen}; {secure} root {}; \
-                 location /small {{ return 200 \"small\"; }} }}",
-                self.home.path().display()
-            ),
-            "",
-        );
-        let address = nginx.address(port);
-        (nginx, address)
-    }
-
-    fn curl(&self, gateway: &Gateway, scheme: &str, path: &str, more: &[&str]) -> String {
-        let mut command = program("curl");
-        command.args(["--silent", "--show-error", "--fail", "--max-time", "60"]).args(more);
-        command.arg("--cacert").arg(self.file("ca.pem"));
-        let edge = gateway.address("edge");
-        command.arg("--connect-to").arg(format!("{NAME}:{}:{edge}", edge.port()));
-        output(command.arg(format!("{scheme}://{NAME}:{}/{path}", edge.port())))
-    }
-}
 
 #[test]
 fn clients_of_curl_and_python_speak_to_a_plain_nginx() {
@@ -158,61 +83,6 @@ fn plain_clients_speak_to_an_nginx_of_tls() {
         assert!(stage.curl(&gateway, "http", "file", &[]) == WORDS.repeat(TIMES));
     }
     gateway.stop();
-}
-
-/// A program of OpenSSL that one types at.
-struct Typed {
-    child: Child,
-    input: ChildStdin,
-    said: Arc<Mutex<String>>,
-    heard: usize,
-}
-
-impl Typed {
-    fn start(command: &mut Command) -> Typed {
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().expect("an installed program runs");
-        let input = child.stdin.take().expect("stdin is piped");
-        let said = Arc::new(Mutex::new(String::new()));
-        let mut output = child.stdout.take().expect("stdout is piped");
-        let mut errors = child.stderr.take().expect("stderr is piped");
-        collect(said.clone(), move |bytes| output.read(bytes));
-        collect(said.clone(), move |bytes| errors.read(bytes));
-        Typed { child, input, said, heard: 0 }
-    }
-
-    /// Types a line.
-    fn types(&mut self, line: &str) {
-        self.input.write_all(format!("{line}\n").as_bytes()).expect("it reads");
-    }
-
-    /// Waits until it says this, behind what was waited for before.
-    fn hears(&mut self, words: &str) {
-        let (said, from) = (self.said.clone(), self.heard);
-        let find = || said.lock().expect("no panic")[from..].find(words);
-        wait_until(words, || find().is_some());
-        self.heard = from + find().expect("it was there") + words.len();
-    }
-}
-
-impl Drop for Typed {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn collect(
-    said: Arc<Mutex<String>>,
-    mut read: impl FnMut(&mut [u8]) -> std::io::Result<usize> + Send + 'static,
-) {
-    thread::spawn(move || {
-        let mut bytes = [0; 1000];
-        while let Ok(count @ 1..) = read(&mut bytes) {
-            let text = String::from_utf8_lossy(&bytes[..count]).into_owned();
-            said.lock().expect("no panic").push_str(&text);
-        }
-    });
 }
 
 #[test]

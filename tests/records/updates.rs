@@ -1,8 +1,8 @@
 //! Keys change, by the peer at any record and by us before a key has sealed too much.
 
-use portcullis::tls::{Awake, Fault, PLAIN_MAX, Session};
+use portcullis::tls::{Awake, Fault, Opened, PLAIN_MAX, Session};
 
-use crate::peer::{ENDS, End, shake, suites};
+use crate::peer::{ENDS, End, Sender, shake, suites};
 use crate::talk::{Between, Talk, data, records};
 
 /// Messages of a talk.
@@ -121,15 +121,13 @@ fn key_updates_without_data_are_taken_32_times() {
 }
 
 #[test]
-fn a_key_update_is_alone_whole_and_of_a_known_kind() {
+fn a_key_update_is_alone_and_of_a_known_kind() {
     let suite = suites().next().expect("one");
     for (content, fault) in [
         (&[24, 0, 0, 1, 2][..], Fault::Illegal),
         (&[24, 0, 0, 2, 0, 0], Fault::Malformed),
         (&[24, 0, 0, 0], Fault::Malformed),
         (&[24, 0, 0, 1, 0, 24, 0, 0, 1, 0], Fault::Unexpected),
-        (&[24, 0, 0, 1], Fault::Unexpected),
-        (&[24], Fault::Unexpected),
         (&[1, 0, 0, 0], Fault::Unexpected),
         (&[], Fault::Unexpected),
     ] {
@@ -140,4 +138,40 @@ fn a_key_update_is_alone_whole_and_of_a_known_kind() {
     let (mut session, mut sender): (Session, _) = shake(suite, 0).with_sender(End::Server);
     let mut record = sender.padded(22, &[24, 0, 0, 1, 1], 9);
     assert!(session.open(&mut Awake::default(), &mut record).is_ok());
+}
+
+#[test]
+fn a_key_update_is_taken_however_it_is_cut() {
+    const KEY_UPDATE: [u8; 5] = [24, 0, 0, 1, 1];
+    let suite = suites().next().expect("one");
+    for (cut, moves) in (1..KEY_UPDATE.len()).flat_map(|cut| [(cut, false), (cut, true)]) {
+        let shaken = || shake(suite, 0).with_sender(End::Server);
+        let (mut session, mut sender): (Session, _) = shaken();
+        let open = |session: &mut Session, sender: &mut Sender, kind, part: &[u8]| {
+            session.open(&mut Awake::default(), &mut sender.record(kind, part))
+        };
+        let (first, last) = KEY_UPDATE.split_at(cut);
+        assert_eq!(open(&mut session, &mut sender, 22, first), Ok(Opened::Nothing));
+        if moves {
+            session = Session::from_bytes(&session.to_bytes()).expect("as written");
+        }
+        assert_eq!(open(&mut session, &mut sender, 22, last), Ok(Opened::Nothing));
+        // The key is the next.
+        let opened = open(&mut session, &mut sender, 23, b"words");
+        assert_eq!(opened, Err(Fault::Forged), "{cut}");
+        for (kind, content, fault) in [
+            // Nothing comes amid it, and nothing behind it in its record.
+            (23, &b"words"[..], Fault::Unexpected),
+            (21, &[1, 0], Fault::Unexpected),
+            (22, &[], Fault::Unexpected),
+            (22, &[last, &KEY_UPDATE].concat(), Fault::Unexpected),
+            (22, &[9; 5], Fault::Malformed),
+        ] {
+            let (mut session, mut sender): (Session, _) = shaken();
+            assert_eq!(open(&mut session, &mut sender, 22, first), Ok(Opened::Nothing));
+            let is_last = cut == KEY_UPDATE.len() - 1 && content == [9; 5];
+            let fault = if is_last { Fault::Unexpected } else { fault };
+            assert_eq!(open(&mut session, &mut sender, kind, content), Err(fault), "{content:?}");
+        }
+    }
 }

@@ -61,6 +61,9 @@ fn bytes_that_no_session_has_are_refused() {
         ([1, 4, 0], false),
         ([2, 0, 0], false),
         ([0, 0, 1], false),
+        ([3, 0, 0], false),
+        ([3, 5, 0], false),
+        ([3, 4, 1], false),
     ] {
         let mut other = bytes.to_vec();
         other[5..8].copy_from_slice(&part);

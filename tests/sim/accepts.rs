@@ -15,7 +15,6 @@ use crate::postgres;
 use crate::random::mix;
 use crate::ring::SimRing;
 use crate::scenario::Knock;
-use crate::secure;
 
 /// A passive socket.
 #[derive(Debug, Default)]
@@ -106,8 +105,7 @@ impl SimRing {
             new.heading = Heading::answering(postgres::answers(key));
             if let Some(tls) = &self.tls {
                 new.widen(tls.width);
-                let speaks = tls.listeners[knock.listener];
-                new.secure = speaks.then(|| Box::new(secure::End::new(key, false)));
+                new.secure = tls.client(key, knock.listener).map(Box::new);
             }
             match self.wirings[knock.listener] {
                 Wiring::Echo => new.expects = Some(key),

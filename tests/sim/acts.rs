@@ -20,7 +20,9 @@ impl Link {
         match step {
             Step::Send(_) if self.secure.is_some() => {}
             // It sees first whether it is spoken to in TLS.
-            Step::Send(_) if self.may_secure && self.taken_bytes == 0 && self.end.is_none() => {
+            Step::Send(_)
+                if self.may_secure.is_some() && self.taken_bytes == 0 && self.end.is_none() =>
+            {
                 return;
             }
             Step::Send(left_bytes) => return self.peer_sends(left_bytes, now, random),

@@ -232,7 +232,7 @@ impl SimRing {
             Operation::Open(server, _) => {
                 told.opened += 1;
                 let is_shaking =
-                    |link: &Link| link.secure.as_ref().is_some_and(|it| it.is_shaking());
+                    |link: &Link| link.secure.as_ref().is_some_and(|it| !it.has_shaken());
                 let link = &self.links[client];
                 assert!(
                     !is_shaking(link),

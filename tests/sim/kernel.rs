@@ -13,7 +13,7 @@ use crate::peer::{Peer, Step};
 use crate::postgres;
 use crate::random::{Random, mix};
 use crate::ring::{Op, Posted, SimRing, Submitted};
-use crate::secure;
+use crate::secure::{self, Dialect};
 
 /// The most that one turn adds to the clock of patience: while a worker does not run, or the clock
 /// jumps, it is not late.
@@ -460,6 +460,8 @@ impl SimRing {
         let pool = self.telling.pool_of(server);
         let may = self.tls.as_ref().is_some_and(|tls| tls.changes);
         let speaks = self.tls.as_ref().is_some_and(|tls| !may && tls.pools[pool]);
+        let key = self.links[index].key;
+        let dialect = self.tls.as_ref().map_or(Dialect::PLAIN, |tls| tls.dialect(key));
         let link = &mut self.links[index];
         link.answer.and_then(|(_, answer)| answer.err()).map_or(Ok(()), Err)?;
         link.established = true;
@@ -469,8 +471,8 @@ impl SimRing {
         link.expects = Some(expects);
         link.begins_at = begins_at;
         link.heading = heading;
-        link.may_secure = may;
-        link.secure = speaks.then(|| Box::new(secure::End::new(link.key, true)));
+        link.may_secure = may.then_some(dialect);
+        link.secure = speaks.then(|| Box::new(secure::End::server(key, dialect)));
         link.wake_by(now);
         if matches!(link.peer.script.front(), Some(Step::Send(_))) {
             self.faults.note(Fault::ServerFirst);

@@ -119,7 +119,7 @@ pub struct Link {
 
     pub peer: Peer,
     /// It speaks TLS if that is what comes first.
-    pub may_secure: bool,
+    pub may_secure: Option<secure::Dialect>,
     /// Its TLS, if it speaks that.
     pub secure: Option<Box<secure::End>>,
     /// Somebody reads what the peer sends.
@@ -180,7 +180,7 @@ impl Link {
             asked: u64::MAX,
             given_up: false,
             peer,
-            may_secure: false,
+            may_secure: None,
             secure: None,
             heeded: true,
             peer_aborted: false,
@@ -294,9 +294,11 @@ impl Link {
         self.queue.extend(&bytes[..fits]);
         // An echo is joined to itself.
         let is_joined = self.joined || !self.server && self.expects.is_some();
-        let is_first = self.taken_bytes == 0 && self.may_secure;
-        if is_first && bytes.starts_with(&secure::HANDSHAKE) {
-            self.secure = Some(Box::new(secure::End::new(self.key, true)));
+        if let Some(dialect) = self.may_secure
+            && self.taken_bytes == 0
+            && bytes.starts_with(&secure::HANDSHAKE)
+        {
+            self.secure = Some(Box::new(secure::End::server(self.key, dialect)));
         }
         match &mut self.secure {
             Some(end) => end.was_sent(&bytes[..fits]),

@@ -319,7 +319,8 @@ impl SimRing {
             return;
         };
         // What comes before it is its handshake.
-        if self.links[upstream].secure.as_ref().is_some_and(|end| !end.is_answered) {
+        let Link { secure, received_bytes, .. } = &self.links[upstream];
+        if secure.as_ref().is_some_and(|end| !end.is_shaken_with(*received_bytes)) {
             return;
         }
         // And this is what it was asked for TLS, and says to that.

@@ -2,21 +2,34 @@
 
 use std::fmt;
 use std::io::{Read, Write};
+use std::sync::Arc;
 
+use rustls::client::Resumption;
 use rustls::pki_types::ServerName;
-use rustls::{ClientConnection, Connection, Error, ServerConnection};
+use rustls::{ClientConnection, Connection, Error, HandshakeKind, ServerConnection};
 
-use super::material;
+use super::material::{self, Ask, Dialect};
 use crate::random::{Random, mix, pattern};
 
 /// Bytes of a record's type, version and length.
 const HEAD: usize = 5;
+/// The type of a record behind which all are sealed, in TLS 1.2.
+const CHANGE_CIPHER_SPEC: u8 = 20;
 /// The type of a record in which there is no telling what it is.
 const SEALED: u8 = 23;
 /// What the first record begins with: its type, and a version.
 pub const HANDSHAKE: [u8; 2] = [22, 3];
 /// handshake_failure, as a record that nothing encrypts.
 const REFUSAL: [u8; 7] = [21, 3, 3, 0, 2, 2, 40];
+
+/// The types of whole records.
+fn records(mut said: &[u8]) -> impl Iterator<Item = u8> {
+    std::iter::from_fn(move || {
+        let &[kind, _, _, high, low] = said.first_chunk::<HEAD>()?;
+        said = said.get(HEAD + usize::from(u16::from_be_bytes([high, low]))..)?;
+        Some(kind)
+    })
+}
 
 /// What a peer does wrong, if it does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,10 +70,18 @@ pub enum Seen {
     CutByUs,
     TinyRecords,
     LargeRecords,
+    ClientOfTls12,
+    ServerOfTls12,
+    Resumed,
+    ResumedInTls12,
+    ShowedCertificate,
+    HadNoCertificate,
+    LackedCertificate,
+    SawOurCertificate,
 }
 
 impl Seen {
-    pub const ALL: [Seen; 17] = {
+    pub const ALL: [Seen; 25] = {
         use Seen::*;
         [
             ClientShaken,
@@ -80,6 +101,14 @@ impl Seen {
             CutByUs,
             TinyRecords,
             LargeRecords,
+            ClientOfTls12,
+            ServerOfTls12,
+            Resumed,
+            ResumedInTls12,
+            ShowedCertificate,
+            HadNoCertificate,
+            LackedCertificate,
+            SawOurCertificate,
         ]
     };
 }
@@ -87,6 +116,9 @@ impl Seen {
 /// One end of a session.
 pub struct End {
     conn: Connection,
+    dialect: Dialect,
+    /// What a client is asked for.
+    ask: Ask,
     random: Random,
     misdeed: Misdeed,
     /// Bytes of data in each of its records.
@@ -111,8 +143,12 @@ pub struct End {
     /// rest is to come.
     head: Vec<u8>,
     left: usize,
-    /// The gateway has sealed something, which is the last of its handshake.
-    pub is_answered: bool,
+    /// The gateway has sealed something, which is the last of its handshake in TLS 1.3.
+    is_answered: bool,
+    /// Its handshake was over when it had said so many bytes, which is the last of it in TLS 1.2.
+    shaken_at: Option<usize>,
+    /// It has said Finished, which in TLS 1.2 goes behind ChangeCipherSpec.
+    has_finished: bool,
 }
 
 impl fmt::Debug for End {
@@ -131,18 +167,22 @@ impl fmt::Debug for End {
 }
 
 impl End {
-    /// Drawn apart by the key of its link.
-    pub fn new(key: u64, is_server: bool) -> End {
-        let material = material::get();
+    /// A client, drawn apart by the key of its link, at a listener that asks for this.
+    pub fn client(key: u64, dialect: Dialect, ask: Ask, sessions: Resumption) -> End {
+        let config = material::get().client(dialect, sessions);
         let name = ServerName::try_from(material::NAME).expect("a name");
-        let mut conn: Connection = match is_server {
-            true => {
-                ServerConnection::new(material.server.clone()).expect("a config of ours").into()
-            }
-            false => {
-                ClientConnection::new(material.client.clone(), name).expect("random bytes").into()
-            }
-        };
+        let conn = ClientConnection::new(Arc::new(config), name).expect("random bytes");
+        End::new(key, dialect, ask, conn.into())
+    }
+
+    /// A server, drawn apart by the key of its link.
+    pub fn server(key: u64, dialect: Dialect) -> End {
+        let conn = ServerConnection::new(material::get().server(dialect));
+        End::new(key, dialect, Ask::Nothing, conn.expect("a config of ours").into())
+    }
+
+    fn new(key: u64, dialect: Dialect, ask: Ask, mut conn: Connection) -> End {
+        let is_server = matches!(conn, Connection::Server(_));
         conn.set_buffer_limit(None);
         let mut random = Random::new(mix(!key));
         let misdeed = match random.below(24) {
@@ -159,6 +199,8 @@ impl End {
         let updates = random.percent(20);
         let mut end = End {
             conn,
+            dialect,
+            ask,
             random,
             misdeed,
             piece,
@@ -176,6 +218,8 @@ impl End {
             head: Vec::new(),
             left: 0,
             is_answered: false,
+            shaken_at: None,
+            has_finished: false,
         };
         end.produce();
         end
@@ -185,9 +229,27 @@ impl End {
         self.conn.is_handshaking()
     }
 
+    /// Nothing of a client's handshake is to come but what the gateway says.
+    pub fn has_shaken(&self) -> bool {
+        !self.is_shaking() || self.dialect.twelve && self.has_finished
+    }
+
+    /// A server's handshake is over for the gateway, which took so many bytes of it.
+    pub fn is_shaken_with(&self, taken_bytes: u64) -> bool {
+        match self.dialect.twelve {
+            true => self.shaken_at.is_some_and(|at| taken_bytes >= at as u64),
+            false => self.is_answered,
+        }
+    }
+
     /// It does nothing wrong but perhaps not to say close_notify.
     pub fn is_sound(&self) -> bool {
-        !self.is_spoiled && self.error.is_none()
+        !self.is_spoiled && self.error.is_none() && !self.lacks_certificate()
+    }
+
+    /// A client without the certificate that it needs: in TLS 1.3 it takes itself for shaken.
+    fn lacks_certificate(&self) -> bool {
+        self.ask == Ask::Required && !self.dialect.certificate
     }
 
     /// It has said something behind close_notify. A socket that is closed before all of that was
@@ -207,8 +269,12 @@ impl End {
             return;
         }
         if !said.is_empty() {
+            self.has_finished |= records(&said).any(|kind| kind == CHANGE_CIPHER_SPEC);
             self.wire.extend(said);
             self.ends.push((self.wire.len(), self.plain_sent));
+        }
+        if !self.is_shaking() {
+            self.shaken_at.get_or_insert(self.wire.len());
         }
     }
 
@@ -293,7 +359,8 @@ impl End {
             match self.conn.process_new_packets() {
                 Ok(state) => self.heard_close |= state.peer_has_closed(),
                 Err(error) => {
-                    let may_be = self.is_spoiled && matches!(error, Error::AlertReceived(_));
+                    let may_be = self.is_spoiled || self.lacks_certificate();
+                    let may_be = may_be && matches!(error, Error::AlertReceived(_));
                     assert!(may_be, "a record of the gateway's is wrong: {error}");
                     self.error = Some(error);
                 }
@@ -347,6 +414,8 @@ impl End {
         let by = |client, server| if is_server { server } else { client };
         let spoiled = |misdeed| self.is_spoiled && self.misdeed == misdeed;
         let says = |bytes: usize| self.piece == bytes && self.plain_sent > bytes as u64;
+        let resumed = shaken && self.conn.handshake_kind() == Some(HandshakeKind::Resumed);
+        let shows = self.ask != Ask::Nothing && self.dialect.certificate;
         let all = [
             (shaken, by(Seen::ClientShaken, Seen::ServerShaken)),
             (!shaken, by(Seen::ClientUnshaken, Seen::ServerUnshaken)),
@@ -363,6 +432,12 @@ impl End {
             (shaken && !self.heard_close, Seen::CutByUs),
             (says(1), Seen::TinyRecords),
             (says(16_384), Seen::LargeRecords),
+            (shaken && self.dialect.twelve, by(Seen::ClientOfTls12, Seen::ServerOfTls12)),
+            (resumed, if self.dialect.twelve { Seen::ResumedInTls12 } else { Seen::Resumed }),
+            (shaken && !resumed && shows, Seen::ShowedCertificate),
+            (shaken && self.ask == Ask::Optional && !shows, Seen::HadNoCertificate),
+            (self.lacks_certificate() && self.error.is_some(), Seen::LackedCertificate),
+            (is_server && self.conn.peer_certificates().is_some(), Seen::SawOurCertificate),
         ];
         all.into_iter().filter(|(happened, _)| *happened).map(|(_, seen)| seen).collect()
     }

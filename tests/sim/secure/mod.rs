@@ -15,21 +15,28 @@ use portcullis::config::{self, AtLimit};
 use portcullis::conn::Wiring;
 use portcullis::tls::Loaded;
 use portcullis::worker::{TlsCounts, Worker};
+use rustls::client::{ClientSessionMemoryCache, Resumption};
 
 use crate::forwarding::Tellings;
 use crate::mutant::Mutant;
 use crate::mutation::Mutation;
 use crate::peer::Step;
-use crate::random::Random;
+use crate::random::{Random, mix};
 use crate::ring::SimRing;
 use crate::scenario::{Scenario, Steer};
 use crate::world::{Change, POOLS, name_of};
 
+use material::Ask;
+
 pub use end::{End, HANDSHAKE, Seen};
 pub use judge::{judge, judge_unjoined};
+pub use material::Dialect;
 
 /// The seeds of these runs have this bit.
 pub const SEEDS: u64 = 1 << 40;
+
+/// Draws what a peer speaks apart from the rest of it.
+const DIALECT: u64 = 0x7157;
 
 /// Which parts of a run are in TLS.
 #[derive(Clone, Debug)]
@@ -44,6 +51,17 @@ pub struct Securing {
     pub within: Duration,
     /// By how much the wires are wider than others.
     pub width: u64,
+    /// What listeners ask their clients for.
+    pub asks: Vec<Ask>,
+    /// What peers speak beside TLS 1.3 without certificates of clients; `None`: nothing.
+    pub kinds: Option<Kinds>,
+}
+
+/// Kinds of sessions that are drawn for each peer.
+#[derive(Clone, Debug)]
+pub struct Kinds {
+    /// What clients keep of their sessions. Those of one run share it.
+    sessions: Arc<ClientSessionMemoryCache>,
 }
 
 /// Whether a run is one of these.
@@ -61,7 +79,9 @@ pub fn obey(seed: u64, scenario: &mut Scenario) {
     let pools = [random.percent(50), random.percent(50)];
     let within = Duration::from_millis(random.pick(&[200, 1500, 5000]));
     let width = random.pick(&[1, 8, 100]);
-    scenario.tls = Some(Securing { listeners, pools, changes: false, within, width });
+    let asks = vec![Ask::Nothing; listeners.len()];
+    let kinds = None;
+    scenario.tls = Some(Securing { listeners, pools, changes: false, within, width, asks, kinds });
     (scenario.prefaces, scenario.speech, scenario.keepings) = (None, None, None);
     (scenario.evict, scenario.access) = (None, None);
     if scenario.at_limit == AtLimit::Evict {
@@ -88,6 +108,12 @@ pub fn obey(seed: u64, scenario: &mut Scenario) {
     if random.percent(30) {
         change(&mut random, scenario);
     }
+    // In half of the runs; the others mean what they meant before.
+    if (seed ^ seed >> 1) & 1 == 0 {
+        let tls = scenario.tls.as_mut().expect("it was just drawn");
+        tls.asks.iter_mut().for_each(|ask| *ask = random.pick(&Ask::ALL));
+        tls.kinds = Some(Kinds { sessions: Arc::new(ClientSessionMemoryCache::new(8)) });
+    }
 }
 
 /// Upstreams get TLS, or lose it.
@@ -109,11 +135,29 @@ pub fn resecure(upstream: &mut config::Upstream) {
 }
 
 impl Securing {
+    /// What the peer of a link speaks.
+    pub fn dialect(&self, key: u64) -> Dialect {
+        let mut random = Random::new(mix(key ^ DIALECT));
+        match self.kinds {
+            Some(_) => Dialect { twelve: random.percent(40), certificate: random.percent(50) },
+            None => Dialect::PLAIN,
+        }
+    }
+
+    /// A client of a listener, if its clients speak TLS.
+    pub fn client(&self, key: u64, listener: usize) -> Option<End> {
+        let kept = self.kinds.as_ref().map(|kinds| Resumption::store(kinds.sessions.clone()));
+        let sessions = kept.unwrap_or_else(Resumption::disabled);
+        let (dialect, ask) = (self.dialect(key), self.asks[listener]);
+        self.listeners[listener].then(|| End::client(key, dialect, ask, sessions))
+    }
+
     /// What workers have of files.
     pub fn loaded(&self) -> Loaded {
         let material = material::get();
         let listeners = 0..self.listeners.len();
-        let listeners = listeners.map(|nth| (name_of(nth), material.of_listener.clone()));
+        let loaded = |nth: usize| material.listeners[self.asks[nth] as usize].loaded.clone();
+        let listeners = listeners.map(|nth| (name_of(nth), loaded(nth)));
         let upstreams = (0..2).map(|pool| (POOLS[pool].to_owned(), material.of_pool.clone()));
         let (listeners, upstreams): (BTreeMap<_, _>, BTreeMap<_, Arc<_>>) =
             (listeners.collect(), upstreams.collect());
@@ -130,7 +174,8 @@ impl Securing {
         let material = material::get();
         for (nth, (listener, _)) in listeners.iter_mut().enumerate() {
             let is_secured = self.listeners[nth] && mutation != Mutation::ForgetsTls;
-            listener.tls = is_secured.then(|| material.listener.clone());
+            let its = &material.listeners[self.asks[nth] as usize];
+            listener.tls = is_secured.then(|| its.config.clone());
             listener.preamble.timeout = self.within;
         }
         for upstream in upstreams {
