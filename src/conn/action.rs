@@ -40,6 +40,8 @@ pub enum Event {
     Hold,
     /// What was read of the client is not all of its preface, or there is a place for reading it.
     PrefaceMore,
+    /// What was read is not all, and what follows is waited for before a receive may take it.
+    PrefaceRests,
     /// What was read is all of it, or there is none.
     PrefaceDone {
         /// Some of it is the server's, who gets it before anything else: [`Action::Recall`].

@@ -246,6 +246,7 @@ impl Connection {
             Event::PrefaceBrought => self.preface_brought(),
             Event::Hold => self.hold(&mut actions),
             Event::PrefaceMore => self.preface_goes_on(&mut actions),
+            Event::PrefaceRests => self.preface_rests(&mut actions),
             Event::PrefaceDone { keeps, onward } => {
                 self.preface_done(keeps, onward, &mut actions);
             }

@@ -82,7 +82,7 @@ impl Connection {
         {
             self.lanes[Side::Client] = Lane::Unarmed;
         }
-        if is_gone(result) {
+        if result != Err(Errno::ECANCELED) && is_gone(result) {
             self.client_left(Input::Reset, actions);
         }
     }
@@ -149,6 +149,16 @@ impl Connection {
         let is_met = matches!(self.phase, Phase::Meeting | Phase::Held { is_read: false });
         assert!(is_met, "what a client brings is read once, not in {:?}", self.phase);
         self.phase = Phase::Preface { is_read: true };
+    }
+
+    /// What was brought is not all of it, and nothing is to be taken from the socket so far.
+    pub(super) fn preface_rests(&mut self, actions: &mut Actions) {
+        if self.phase == (Phase::Held { is_read: true }) {
+            self.phase = Phase::Preface { is_read: true };
+        }
+        if let Phase::Preface { .. } = self.phase {
+            self.wait_readable(Side::Client, actions);
+        }
     }
 
     /// Whether it neither takes anything from a socket nor puts anything in.

@@ -388,7 +388,7 @@ impl<R: Ring> Worker<R> {
     fn decode(&mut self, index: ConnIndex, preface: &Preface, mut judgement: Judgement) {
         loop {
             match judgement {
-                Judgement::More => return self.apply(index, Event::PrefaceMore),
+                Judgement::More => return self.read_on(index),
                 Judgement::Bad(fault) => return self.refuse(index, fault),
                 Judgement::Answer { .. } => return self.say(index, Side::Client),
                 Judgement::Done { told, .. } => {

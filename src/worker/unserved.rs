@@ -288,6 +288,13 @@ impl<R: Ring> Worker<R> {
         self.decode_on(index);
     }
 
+    /// What was read of a preface is not all of it. While the predecessor could go on with what a
+    /// client has brought, no receive waits for more.
+    pub(super) fn read_on(&mut self, index: ConnIndex) {
+        let event = if self.may_go_back(index) { Event::PrefaceRests } else { Event::PrefaceMore };
+        self.apply(index, event);
+    }
+
     /// The time of one that waits for its preface, or is silent, runs on.
     fn waits_on(&mut self, index: ConnIndex, since: Millis) {
         let entry = self.lives.entry(index);

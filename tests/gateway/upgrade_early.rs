@@ -199,8 +199,7 @@ fn clients_without_a_server_move_and_are_served_in_the_successor() {
     assert_eq!(stage.accepted().iter().sum::<u64>(), ALL as u64, "each was accepted once");
     assert_eq!((stage.echo.accepted(), stage.whole.accepted()), (1, 0), "nobody has a server");
     assert_eq!((stage.count_in("silent"), stage.count_in("held")), (2 * EACH, EACH));
-    let open = &lineage.status()["gateway"]["connections"];
-    assert_eq!(open["used"], ALL as u64, "permits are theirs: {open}");
+    assert_eq!(lineage.status()["budget"]["used"], ALL as u64, "each has one permit");
     stage.all_are_served();
 }
 
@@ -259,8 +258,7 @@ fn they_are_back_where_they_were_when_the_upgrade_is_aborted_and_move_with_the_n
 #[test]
 fn one_in_a_tarpit_is_counted_once_and_stays_there() {
     let (echo, whole) = (server::echo(), whole());
-    let lineage =
-        Lineage::start(&config(echo.address, whole.address).replace("\"60s\"", "\"4s\""));
+    let lineage = Lineage::start(&config(echo.address, whole.address).replace("\"60s\"", "\"4s\""));
     let address = lineage.first.address("tarpit");
     let served = client::connect(address);
     client::echo(&served, 1, 100);

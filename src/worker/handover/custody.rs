@@ -85,6 +85,11 @@ impl<R: Ring> Worker<R> {
         }
     }
 
+    /// Whether the predecessor could begin again with a client that came without a server.
+    pub(in crate::worker) fn may_go_back(&self, index: ConnIndex) -> bool {
+        self.arriving.as_ref().is_some_and(|arriving| arriving.is_unserved(index))
+    }
+
     /// A receive or a splice has brought something.
     pub(in crate::worker) fn flag_received(&mut self, index: ConnIndex) {
         if let Some(arriving) = &mut self.arriving

@@ -175,7 +175,7 @@ impl Run {
         let depart = Depart {
             links: ours,
             flags_at: 0,
-            takes_unserved: true,
+            takes_unserved: upgrade.takes_unserved,
             departures: departures.clone(),
         };
         owner.order(Order::Depart(Box::new(depart)));
