@@ -127,7 +127,8 @@ impl<R: Ring> Worker<R> {
             return Course::Stopped;
         }
         let is_barred = stand == Some(Stand::Barred);
-        let bar = match is_barred {
+        let waits_on = stand == Some(Stand::Waiting) && self.are_counts_coming();
+        let bar = match is_barred || waits_on {
             true => Bar::Connections,
             false => match self.enter_source(index, client) {
                 Some(bar) => bar,
@@ -212,6 +213,12 @@ impl<R: Ring> Worker<R> {
         }
     }
 
+    /// Connections are still coming that count for their sources: who waits would find room that
+    /// is another's. New clients come in from the same moment on.
+    fn are_counts_coming(&self) -> bool {
+        self.arriving.is_some() && self.admission.is_stopping()
+    }
+
     /// Lets those go on that wait and are within their limits by now. Called once a turn.
     pub(super) fn look_after_held(&mut self) {
         let now = self.time.now();
@@ -219,6 +226,9 @@ impl<R: Ring> Worker<R> {
             return;
         }
         self.keep.next = now.after(LOOK_EVERY);
+        if self.are_counts_coming() {
+            return;
+        }
         let waiting = self.keep.held.iter().filter(|(_, held)| held.waits);
         let waiting = waiting.map(|(index, held)| (held.number, *index, held.from));
         // The longest wait first.
