@@ -31,7 +31,7 @@
 //!
 //! On its way to another process a connection leaves Joined for Departing, and then Departed, from
 //! where it comes back or is Gone (`departure`). A client that has no server yet does so by
-//! Withdrawing from where it waits, and enters anew (`unserved`).
+//! Withdrawing from where it waits, and enters again (`unserved`).
 //!
 //! `preface`, `opening` and `saying` lead up to Joined, `relay` moves bytes within it, `delivery`
 //! and `ending` lead out of it. An error of a socket is delivered once, to whichever operation runs

@@ -2,7 +2,7 @@
 //!
 //! Such a client withdraws: what waits for it is cancelled, but for a wait for its first byte, and
 //! it is Departed then as one that was joined would be. What it has said, and where it stood, its
-//! worker keeps. In the other process, or here if it comes back, it enters anew.
+//! worker keeps. In the other process, or here if it comes back, it enters again.
 
 use super::relay::is_gone;
 use super::{

@@ -55,7 +55,7 @@ struct Wait {
 
 impl Wait {
     /// The oldest is first, also where it has waited in another process before.
-    fn place(&self) -> (Millis, u64) {
+    fn turn(&self) -> (Millis, u64) {
         (self.since, self.number)
     }
 }
@@ -160,12 +160,12 @@ impl Waits {
             let began = wait.tries.take().expect("it was trying");
             queue.trying -= 1;
             queue.fail(lack, began, now);
-            queue.resting.insert(wait.place(), index);
+            queue.resting.insert(wait.turn(), index);
             return false;
         }
         self.count += 1;
         let wait = Wait { upstream, number: self.count, since, tries: None };
-        queue.resting.insert(wait.place(), index);
+        queue.resting.insert(wait.turn(), index);
         self.clients.insert(index, wait);
         true
     }
@@ -176,7 +176,7 @@ impl Waits {
         let queue = self.queues.get_mut(&wait.upstream).expect("it is in a queue");
         match wait.tries {
             Some(_) => queue.trying -= 1,
-            None => drop(queue.resting.remove(&wait.place())),
+            None => drop(queue.resting.remove(&wait.turn())),
         }
         if joined {
             queue.succeed(now);
