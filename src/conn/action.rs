@@ -3,7 +3,7 @@
 use arrayvec::ArrayVec;
 
 use crate::base::{Buffer, BySide, Chunk, Errno, Guard, OpKind, Operation, Side};
-use crate::conn::{Entrance, Onward, Reason};
+use crate::conn::{Onward, Reason, Wiring};
 
 /// An event of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,9 +103,9 @@ pub enum Event {
     },
     /// It stays after all.
     Stay,
-    /// A client without a server is to go to another process, as far as it
-    /// [`Connection::can_withdraw`]: [`Action::Departed`] then. What a receive still brings comes as
-    /// [`Action::Judge`].
+    /// A client without a server is to go to another process, if it
+    /// [`Connection::can_withdraw`]: [`Action::Departed`] then. What a receive still brings comes
+    /// as [`Action::Judge`].
     ///
     /// [`Connection::can_withdraw`]: crate::conn::Connection::can_withdraw
     Withdraw {
@@ -118,6 +118,25 @@ pub enum Event {
     Lost,
     /// It lived on in another process and is over there: what is left of it here is let go.
     Gone,
+}
+
+/// How a client that comes from another process, or back, enters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Entrance {
+    /// As `Connection::met`.
+    Meeting(Wiring),
+    /// As `Connection::prefaced`.
+    Preface(Wiring),
+    /// The same, and some of its first bytes are here: they are judged next.
+    Brought(Wiring),
+    /// It has its preface behind it, and a server may be chosen. `keeps`: some of what it said is
+    /// the server's.
+    Onward {
+        /// Where its bytes go.
+        onward: Onward,
+        /// As in [`Event::PrefaceDone`].
+        keeps: bool,
+    },
 }
 
 /// The event that a connection waits for, which decides its timeout.

@@ -55,11 +55,10 @@ mod silent;
 mod unserved;
 
 pub use crate::base::Reason;
-pub use action::{Action, Actions, Event, Lapse, Patience};
+pub use action::{Action, Actions, Entrance, Event, Lapse, Patience};
 pub use departure::Passport;
 pub use lane::{Input, Lane};
 pub use opening::is_pressure;
-pub use unserved::Entrance;
 
 use marks::{Mark, Marks};
 use passage::Passage;

@@ -5,29 +5,8 @@
 //! worker keeps. In the other process, or here if it comes back, it enters again.
 
 use super::relay::is_gone;
-use super::{
-    Action, Actions, Connection, Input, Lane, Mark, Marks, Onward, Phase, Shortage, Wiring,
-};
+use super::{Action, Actions, Connection, Entrance, Input, Lane, Mark, Marks, Phase, Shortage};
 use crate::base::{Buffer, Chunk, Errno, OpKind, Side};
-
-/// How a client that comes from another process, or back, enters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Entrance {
-    /// As [`Connection::met`].
-    Meeting(Wiring),
-    /// As [`Connection::prefaced`].
-    Preface(Wiring),
-    /// The same, and some of its first bytes are here: they are judged next.
-    Brought(Wiring),
-    /// It has its preface behind it, and a server may be chosen. `keeps`: some of what it said is
-    /// the server's.
-    Onward {
-        /// Where its bytes go.
-        onward: Onward,
-        /// As in [`super::Event::PrefaceDone`].
-        keeps: bool,
-    },
-}
 
 impl Connection {
     /// A client that has come from another process, before it enters.

@@ -86,8 +86,8 @@ struct Coming {
     peer: Option<IpAddr>,
 }
 
-/// What a record is of, where this version knows it: a connection of a wiring, or a client without a
-/// server.
+/// What a record is of, where this version knows it: a connection of a wiring, or a client without
+/// a server.
 #[derive(Clone, Copy, Debug)]
 struct Known(Option<Wiring>);
 

@@ -7,8 +7,9 @@
 //! `arriving` has the side that takes: it puts sockets into slots, makes connections of the
 //! records, and says by a flag of each whether it may have bytes of it in hand. `extras` is what
 //! else a successor learns of a connection, `packing` all that goes with its sockets, `brought`
-//! what becomes of that, `custody` what the flags say. `pass` is the order in which they go, `way` the line to a worker of the
-//! successor with what it has not answered, `bits` what is known of each slot.
+//! what becomes of that, `custody` where it was, `flags` what of it could go back. `pass` is the
+//! order in which they go, `way` the line to a worker of the successor with what it has not
+//! answered, `bits` what is known of each slot.
 
 mod arriving;
 mod bits;
@@ -16,6 +17,7 @@ mod brought;
 mod custody;
 mod ended;
 mod extras;
+mod flags;
 mod leaving;
 mod packing;
 mod pass;
