@@ -106,6 +106,8 @@ pub struct Welcome {
     pub build: String,
     /// It goes on with the keys of tickets that no file has.
     pub takes_ticket_keys: bool,
+    /// It takes clients that have no server yet.
+    pub takes_unserved: bool,
 }
 
 /// Keys of a listener's tickets that no file has.
@@ -259,7 +261,7 @@ mod tests {
         let welcome: ToPredecessor =
             serde_json::from_str(r#"{"say":"welcome","version":1}"#).expect("a former version's");
         let ToPredecessor::Welcome(welcome) = welcome else { panic!("it takes part") };
-        assert!(!welcome.takes_ticket_keys);
+        assert!(!welcome.takes_ticket_keys && !welcome.takes_unserved);
         let refuse: ToPredecessor =
             serde_json::from_str(r#"{"say":"refuse","words":"no"}"#).expect("a former version's");
         assert_eq!(refuse, ToPredecessor::Refuse { exit_code: 0, words: "no".to_owned() });

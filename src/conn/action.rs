@@ -3,7 +3,7 @@
 use arrayvec::ArrayVec;
 
 use crate::base::{Buffer, BySide, Chunk, Errno, Guard, OpKind, Operation, Side};
-use crate::conn::{Onward, Reason};
+use crate::conn::{Onward, Reason, Wiring};
 
 /// An event of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,10 +34,14 @@ pub enum Event {
     RoomPerhaps,
     /// The client has a preface, for [`Action::Meet`].
     PrefaceAwaited,
+    /// The same, and some of its first bytes are here: they are judged next.
+    PrefaceBrought,
     /// Its source is at a limit: it is kept for a while, before or while it is read.
     Hold,
     /// What was read of the client is not all of its preface, or there is a place for reading it.
     PrefaceMore,
+    /// What was read is not all, and what follows is waited for before a receive may take it.
+    PrefaceRests,
     /// What was read is all of it, or there is none.
     PrefaceDone {
         /// Some of it is the server's, who gets it before anything else: [`Action::Recall`].
@@ -99,10 +103,40 @@ pub enum Event {
     },
     /// It stays after all.
     Stay,
+    /// A client without a server is to go to another process, if it
+    /// [`Connection::can_withdraw`]: [`Action::Departed`] then. What a receive still brings comes
+    /// as [`Action::Judge`].
+    ///
+    /// [`Connection::can_withdraw`]: crate::conn::Connection::can_withdraw
+    Withdraw {
+        /// As in [`Event::Depart`], for one that has said nothing.
+        keeps_waits: bool,
+    },
+    /// It has come from another process so, or comes back.
+    Enter(Entrance),
     /// Bytes of it were in the hands of another process, which failed.
     Lost,
     /// It lived on in another process and is over there: what is left of it here is let go.
     Gone,
+}
+
+/// How a client that comes from another process, or back, enters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Entrance {
+    /// As `Connection::met`.
+    Meeting(Wiring),
+    /// As `Connection::prefaced`.
+    Preface(Wiring),
+    /// The same, and some of its first bytes are here: they are judged next.
+    Brought(Wiring),
+    /// It has its preface behind it, and a server may be chosen. `keeps`: some of what it said is
+    /// the server's.
+    Onward {
+        /// Where its bytes go.
+        onward: Onward,
+        /// As in [`Event::PrefaceDone`].
+        keeps: bool,
+    },
 }
 
 /// The event that a connection waits for, which decides its timeout.

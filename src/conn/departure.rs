@@ -83,7 +83,7 @@ impl Connection {
     }
 
     /// Nothing is in flight on a side but a wait for bytes, which it keeps.
-    fn keeps_wait(&self, side: Side) -> bool {
+    pub(super) fn keeps_wait(&self, side: Side) -> bool {
         self.marks.has(Mark::KEEPS_WAITS)
             && self.in_flight[side] == InFlight::only(OpKind::WaitReadable)
     }
@@ -152,7 +152,7 @@ impl Connection {
     /// here goes to nobody, who may have had it already.
     pub(super) fn lost(&mut self, actions: &mut Actions) {
         if self.phase == Phase::Departed {
-            let resets = BySide([true, self.wiring == Wiring::Pair]);
+            let resets = BySide([true, self.marks.has(Mark::UpstreamOpen)]);
             self.end(Reason::LostWithSuccessor, resets, actions);
         }
     }

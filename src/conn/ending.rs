@@ -144,7 +144,9 @@ impl Connection {
             (Phase::Connecting, Patience::Connect) => self.give_server_up(actions),
             (Phase::Asking, Patience::Connect) => self.unanswered(Lapse::Late, actions),
             (Phase::Retrying, Patience::Retirement) => self.cancel(Side::Upstream, actions),
-            (Phase::Departing, Patience::Retirement) => self.give_waits_up(actions),
+            (Phase::Departing | Phase::Withdrawing { .. }, Patience::Retirement) => {
+                self.give_waits_up(actions);
+            }
             (Phase::Ending(Stage::Retiring), Patience::Retirement) => {
                 self.cancel(Side::Client, actions);
                 self.cancel(Side::Upstream, actions);

@@ -30,7 +30,8 @@
 //! is to be asked first, Asking stands before Joined; a server that does not agree has failed.
 //!
 //! On its way to another process a connection leaves Joined for Departing, and then Departed, from
-//! where it comes back or is Gone (`departure`).
+//! where it comes back or is Gone (`departure`). A client that has no server yet does so by
+//! Withdrawing from where it waits, and enters again (`unserved`).
 //!
 //! `preface`, `opening` and `saying` lead up to Joined, `relay` moves bytes within it, `delivery`
 //! and `ending` lead out of it. An error of a socket is delivered once, to whichever operation runs
@@ -51,9 +52,10 @@ mod preface;
 mod relay;
 mod saying;
 mod silent;
+mod unserved;
 
 pub use crate::base::Reason;
-pub use action::{Action, Actions, Event, Lapse, Patience};
+pub use action::{Action, Actions, Entrance, Event, Lapse, Patience};
 pub use departure::Passport;
 pub use lane::{Input, Lane};
 pub use opening::is_pressure;
@@ -132,6 +134,11 @@ pub enum Phase {
     Joined,
     /// It is to go to another process: what waits is given up, and nothing new begins to wait.
     Departing,
+    /// The same for a client that has no server yet.
+    Withdrawing {
+        /// Bytes of it were read that nobody was sent.
+        is_read: bool,
+    },
     /// Nothing of it is in flight but waits for bytes, which are nobody's any more, and its sockets
     /// may be read by another process.
     Departed,
@@ -235,8 +242,10 @@ impl Connection {
             Event::AddressFirst => self.address_first(&mut actions),
             Event::RoomPerhaps => self.room_perhaps(&mut actions),
             Event::PrefaceAwaited => self.preface_awaited(&mut actions),
+            Event::PrefaceBrought => self.preface_brought(),
             Event::Hold => self.hold(&mut actions),
             Event::PrefaceMore => self.preface_goes_on(&mut actions),
+            Event::PrefaceRests => self.preface_rests(&mut actions),
             Event::PrefaceDone { keeps, onward } => {
                 self.preface_done(keeps, onward, &mut actions);
             }
@@ -261,11 +270,15 @@ impl Connection {
             Event::GuardDue(guard) => self.guard(guard, &mut actions),
             Event::Depart { keeps_waits } => self.depart(keeps_waits, &mut actions),
             Event::Stay => self.stay(&mut actions),
+            Event::Withdraw { keeps_waits } => self.withdraw(keeps_waits, &mut actions),
+            Event::Enter(entrance) => self.enter(entrance, &mut actions),
             Event::Lost => self.lost(&mut actions),
             Event::Gone => self.gone(&mut actions),
         }
-        if self.phase == Phase::Departing {
-            self.advance_departure(&mut actions);
+        match self.phase {
+            Phase::Departing => self.advance_departure(&mut actions),
+            Phase::Withdrawing { .. } => self.advance_withdrawal(&mut actions),
+            _ => {}
         }
         if let Phase::Ending(_) = self.phase {
             self.advance_ending(&mut actions);
@@ -280,6 +293,13 @@ impl Connection {
             (Phase::Preface { .. } | Phase::Silent { .. }, OpKind::Receive) => {
                 self.preface_received(result, buffer, actions);
             }
+            (Phase::Withdrawing { .. }, OpKind::Receive) => {
+                self.withdrawn(result, buffer, actions);
+            }
+            (Phase::Withdrawing { .. }, OpKind::WaitReadable | OpKind::WatchHangup) => {
+                self.stirred(result, actions);
+            }
+            (Phase::Withdrawing { .. }, OpKind::Cancel) => {}
             (Phase::Asking, OpKind::WaitReadable) if side == Side::Upstream => {
                 self.receive(Side::Upstream, actions);
             }
@@ -350,7 +370,9 @@ impl Connection {
             Phase::Pressed(Shortage::Kernel) => Patience::Pressure,
             Phase::Pressed(Shortage::Room) => Patience::Room,
             Phase::Connecting | Phase::Asking => Patience::Connect,
-            Phase::Retrying | Phase::Departing | Phase::Ending(_) => Patience::Retirement,
+            Phase::Retrying | Phase::Departing | Phase::Withdrawing { .. } | Phase::Ending(_) => {
+                Patience::Retirement
+            }
             Phase::Delivering { to, .. } if self.in_flight[to].has(OpKind::Unacknowledged) => {
                 Patience::Unbounded
             }

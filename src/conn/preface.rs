@@ -132,8 +132,12 @@ impl Connection {
     }
 
     fn is_read(&self) -> bool {
-        let read = [Phase::Preface { is_read: true }, Phase::Held { is_read: true }];
-        read.contains(&self.phase)
+        matches!(
+            self.phase,
+            Phase::Preface { is_read: true }
+                | Phase::Held { is_read: true }
+                | Phase::Withdrawing { is_read: true }
+        )
     }
 
     /// Its source is at a limit.

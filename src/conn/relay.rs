@@ -31,7 +31,10 @@ impl Connection {
             return;
         }
         self.lanes[source] = Lane::Waiting;
-        self.start(source, Operation::WaitReadable, actions);
+        // A client that was away may have kept its wait.
+        if !self.in_flight[source].has(OpKind::WaitReadable) {
+            self.start(source, Operation::WaitReadable, actions);
+        }
     }
 
     /// Takes what comes next: of what is kept of a preface, by a splice, or by a receive.

@@ -276,7 +276,13 @@ fn greet(channel: &Channel) -> Result<(Hello, u16), Broken> {
         return Err(Broken::Other(words));
     }
     let record_bytes = RECORD_BYTES as u16;
-    let welcome = Welcome { version: VERSION, record_bytes, build, takes_ticket_keys: true };
+    let welcome = Welcome {
+        version: VERSION,
+        record_bytes,
+        build,
+        takes_ticket_keys: true,
+        takes_unserved: true,
+    };
     let record_bytes = hello.record_bytes;
     channel.say(&ToPredecessor::Welcome(welcome), &[])?;
     Ok((hello, record_bytes))

@@ -82,6 +82,11 @@ impl Headers {
         }
     }
 
+    /// A client's header was made by another process.
+    pub(super) fn keep_made(&mut self, index: ConnIndex, header: Box<[u8]>) {
+        self.clients.insert(index, Header::Made(header));
+    }
+
     /// A client's server was told this id by another process.
     pub(super) fn keep_id(&mut self, index: ConnIndex, id: UniqueId) {
         self.brought.insert(index, id);

@@ -10,6 +10,7 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use super::Worker;
+use super::unserved::Stand;
 use crate::base::limits::COUNTED_BYTES;
 use crate::base::{Bar, ConnIndex, Millis, RouteId, Sparse};
 use crate::config::SourceAction;
@@ -43,7 +44,7 @@ pub(super) struct Keep {
 
 /// A client that is held.
 #[derive(Clone, Copy, Debug)]
-struct Held {
+pub(super) struct Held {
     /// How many were held before it.
     number: u64,
     from: IpAddr,
@@ -77,10 +78,15 @@ impl Keep {
     }
 
     /// Somebody who is held goes on or ends.
-    fn let_go(&mut self, index: ConnIndex) -> Option<Held> {
+    pub(super) fn let_go(&mut self, index: ConnIndex) -> Option<Held> {
         let held = self.held.remove(&index)?;
         self.waiting -= usize::from(held.waits);
         Some(held)
+    }
+
+    /// Whether one that is held was refused already.
+    pub(super) fn is_barred(&self, index: ConnIndex) -> bool {
+        self.held.get(&index).is_some_and(|held| !held.waits)
     }
 
     /// When the time of one that is held is over.
@@ -98,6 +104,17 @@ impl<R: Ring> Worker<R> {
     /// A client's address is known: whether it may come.
     pub(super) fn judge_source(&mut self, index: ConnIndex, client: IpAddr) -> Course {
         let client = client.to_canonical();
+        // What was decided elsewhere stands.
+        let (stand, since) = match self.unserved.take_stand(index) {
+            Some((Stand::Inside, _)) => {
+                if self.keep.counted.get(index).is_none() {
+                    self.resume_source(index, client);
+                }
+                return Course::On;
+            }
+            Some((stand, since)) => (Some(stand), since),
+            None => (None, self.time.now()),
+        };
         let line = self.routes.line(self.lives.entry(index).route);
         let Some(keeper) = &line.listener.keeper else { return Course::On };
         if let Err(denial) = keeper.judge(client) {
@@ -109,16 +126,28 @@ impl<R: Ring> Worker<R> {
             self.apply(index, Event::PrefaceRefused(Reason::Denied));
             return Course::Stopped;
         }
-        let Some(bar) = self.enter_source(index, client) else { return Course::On };
+        let is_barred = stand == Some(Stand::Barred);
+        let waits_on = stand == Some(Stand::Waiting) && self.are_counts_coming();
+        let bar = match is_barred || waits_on {
+            true => Bar::Connections,
+            false => match self.enter_source(index, client) {
+                Some(bar) => bar,
+                None => return Course::On,
+            },
+        };
+        // The time of one that was held runs on.
+        let was_held = is_barred || stand == Some(Stand::Waiting);
+        let since = if was_held { since } else { self.time.now() };
         let line = self.routes.line(self.lives.entry(index).route);
         let keeper = line.listener.keeper.as_ref().expect("it has just refused one");
-        let until = self.time.now().after(keeper.wait_at_most);
+        let until = since.after(keeper.wait_at_most);
         let most_held = ((self.ring.slots() / HELD_SHARE) as usize).max(HELD_LEAST);
         let action = match keeper.action {
             _ if self.keep.held.len() >= most_held => SourceAction::Reset,
+            _ if is_barred => SourceAction::Tarpit,
             action => action,
         };
-        if action != SourceAction::Wait {
+        if action != SourceAction::Wait && !is_barred {
             self.count_barred(index, bar, client);
         }
         match action {
@@ -184,6 +213,12 @@ impl<R: Ring> Worker<R> {
         }
     }
 
+    /// Connections are still coming that count for their sources: who waits would find room that
+    /// is another's. New clients come in from the same moment on.
+    fn are_counts_coming(&self) -> bool {
+        self.arriving.is_some() && self.admission.is_stopping()
+    }
+
     /// Lets those go on that wait and are within their limits by now. Called once a turn.
     pub(super) fn look_after_held(&mut self) {
         let now = self.time.now();
@@ -191,6 +226,9 @@ impl<R: Ring> Worker<R> {
             return;
         }
         self.keep.next = now.after(LOOK_EVERY);
+        if self.are_counts_coming() {
+            return;
+        }
         let waiting = self.keep.held.iter().filter(|(_, held)| held.waits);
         let waiting = waiting.map(|(index, held)| (held.number, *index, held.from));
         // The longest wait first.

@@ -34,6 +34,7 @@ mod timers;
 mod tls_clients;
 mod tls_in;
 mod tls_out;
+mod unserved;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -75,6 +76,7 @@ use starved::Starved;
 use time::Time;
 use tls_clients::TlsClients;
 use tls_out::Dials;
+use unserved::Unserveds;
 
 /// The configuration of a worker.
 #[derive(Clone, Debug)]
@@ -128,6 +130,7 @@ pub struct Worker<R: Ring> {
     headers: Headers,
     keep: Keep,
     waits: Waits,
+    unserved: Unserveds,
     /// The client whose address was just found, for the choice of its server.
     client: Option<ClientKey>,
     starved: Starved,
@@ -165,6 +168,7 @@ impl<R: Ring> Worker<R> {
             headers: Headers::default(),
             keep: Keep::default(),
             waits: Waits::default(),
+            unserved: Unserveds::default(),
             client: None,
             starved: Starved::default(),
             notes: Notes::new(),

@@ -3,6 +3,8 @@
 //!
 //! A listener's [`Preface`] says how its clients are read.
 
+mod withdrawal;
+
 use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -58,6 +60,10 @@ pub(super) enum Client {
 pub(super) struct Read {
     /// Without what was taken of it.
     pub(super) bytes: Vec<u8>,
+    /// What decoders have taken of it.
+    taken: Vec<u8>,
+    /// It was answered.
+    is_answered: bool,
     /// How it is read to the end, whatever a change makes of its listener meanwhile.
     preface: Option<Arc<Preface>>,
     /// How many of the decoders have had theirs.
@@ -160,10 +166,19 @@ impl Prefaces {
         let is_met = met.is_some();
         let (preface, decoded) =
             met.map_or((None, 0), |(preface, headers)| (Some(preface), headers));
-        let (bytes, answer) = (Vec::new(), &[][..]);
-        let (request, tls, shake) = (None, None, None);
-        let is_said = true;
-        Client::Read(Read { bytes, decoded, is_met, preface, answer, is_said, request, tls, shake })
+        Client::Read(Read {
+            bytes: Vec::new(),
+            taken: Vec::new(),
+            is_answered: false,
+            preface,
+            decoded,
+            is_met,
+            answer: &[],
+            is_said: true,
+            request: None,
+            tls: None,
+            shake: None,
+        })
     }
 
     /// Whether there is a place for somebody who waits.
@@ -274,9 +289,10 @@ impl Read {
             Judgement::Answer { taken_bytes, say } => {
                 self.bytes.drain(..*taken_bytes);
                 (self.answer, self.is_said) = (say, false);
+                self.is_answered = true;
             }
             Judgement::Done { taken_bytes, told } => {
-                self.bytes.drain(..*taken_bytes);
+                self.taken.extend(self.bytes.drain(..*taken_bytes));
                 self.decoded += 1;
                 (self.answer, self.request) = (&[], self.request.or(told.request));
             }
@@ -325,6 +341,9 @@ impl<R: Ring> Worker<R> {
     pub(super) fn judge(&mut self, index: ConnIndex, chunk: Chunk) {
         let entry = self.lives.entry(index);
         let line = self.routes.line(entry.route);
+        if self.unserved.is_away(index) {
+            return self.hear_last(index, chunk);
+        }
         if let Phase::Silent { .. } = entry.conn.phase() {
             let read = self.prefaces.read(index);
             read.bytes = self.ring.bytes(chunk).to_vec();
@@ -369,7 +388,7 @@ impl<R: Ring> Worker<R> {
     fn decode(&mut self, index: ConnIndex, preface: &Preface, mut judgement: Judgement) {
         loop {
             match judgement {
-                Judgement::More => return self.apply(index, Event::PrefaceMore),
+                Judgement::More => return self.read_on(index),
                 Judgement::Bad(fault) => return self.refuse(index, fault),
                 Judgement::Answer { .. } => return self.say(index, Side::Client),
                 Judgement::Done { told, .. } => {
@@ -389,6 +408,7 @@ impl<R: Ring> Worker<R> {
     fn preface_done(&mut self, index: ConnIndex) {
         let entry = self.lives.entry(index);
         let onward = self.routes.line(entry.route).onward();
+        self.unserved.settle(index);
         if !onward.is_headed && !matches!(entry.conn.phase(), Phase::Silent { .. }) {
             self.headers.forget(index);
         }

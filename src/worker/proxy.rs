@@ -90,7 +90,7 @@ impl<R: Ring> Worker<R> {
             // Its header says whom it comes for, and then that one is judged.
             Some(Some(peer)) if trust.is_some_and(|trust| trust.trusts(peer.ip())) => {
                 self.prefaces.meet(index, preface.clone(), 0);
-                self.apply(index, Event::PrefaceAwaited);
+                self.await_preface(index);
             }
             Some(Some(_)) if trust.is_some_and(|it| it.accept_proxy == AcceptProxy::Required) => {
                 self.refuse(index, PreambleFault::UntrustedPeer);
@@ -111,10 +111,11 @@ impl<R: Ring> Worker<R> {
         // A handshake is read like any other preface.
         if preface.decoders.len() > headers || line.tls.is_some() {
             self.prefaces.meet(index, preface.clone(), headers);
-            return self.apply(index, Event::PrefaceAwaited);
+            return self.await_preface(index);
         }
         let onward = line.onward();
-        self.apply(index, Event::PrefaceDone { keeps: false, onward });
+        let keeps = self.keep_unread(index, onward.wiring);
+        self.apply(index, Event::PrefaceDone { keeps, onward });
         self.ask_for_opening(index);
     }
 

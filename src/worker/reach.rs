@@ -115,10 +115,13 @@ impl<R: Ring> Reach for Worker<R> {
 
     fn facts(&mut self, index: ConnIndex) -> Option<Facts> {
         let unique_id = self.unique_id(index);
+        let is_unserved = self.unserved.is_away(index);
         let entry = self.lives.entry(index);
         let state = match entry.conn.phase() {
             Phase::Vacant => return None,
             Phase::Meeting | Phase::Preface { .. } | Phase::Opening => State::Opening,
+            Phase::Withdrawing { .. } => State::Opening,
+            Phase::Departed if is_unserved => State::Opening,
             Phase::Held { .. } => State::Held,
             Phase::Silent { .. } => State::Silent,
             Phase::Connecting | Phase::Asking => State::Connecting,

@@ -53,11 +53,18 @@ struct Wait {
     tries: Option<Millis>,
 }
 
+impl Wait {
+    /// The oldest is first, also where it has waited in another process before.
+    fn turn(&self) -> (Millis, u64) {
+        (self.since, self.number)
+    }
+}
+
 /// Those who wait for one upstream.
 #[derive(Debug)]
 struct Queue {
-    /// By number; without those that try just now.
-    resting: BTreeMap<u64, ConnIndex>,
+    /// In the order in which they try; without those that try just now.
+    resting: BTreeMap<(Millis, u64), ConnIndex>,
     /// Clients that try just now.
     trying: u32,
     /// How many may try for ends of connections.
@@ -141,18 +148,24 @@ impl Waits {
     }
 
     /// A client waits, for the first time or again. Says whether it begins to.
-    fn put(&mut self, index: ConnIndex, upstream: UpstreamId, lack: Lack, now: Millis) -> bool {
+    fn put(
+        &mut self,
+        index: ConnIndex,
+        upstream: UpstreamId,
+        lack: Lack,
+        (since, now): (Millis, Millis),
+    ) -> bool {
         let queue = self.queues.entry(upstream).or_insert_with(|| Queue::new(now));
         if let Some(wait) = self.clients.get_mut(&index) {
             let began = wait.tries.take().expect("it was trying");
             queue.trying -= 1;
             queue.fail(lack, began, now);
-            queue.resting.insert(wait.number, index);
+            queue.resting.insert(wait.turn(), index);
             return false;
         }
         self.count += 1;
-        let wait = Wait { upstream, number: self.count, since: now, tries: None };
-        queue.resting.insert(wait.number, index);
+        let wait = Wait { upstream, number: self.count, since, tries: None };
+        queue.resting.insert(wait.turn(), index);
         self.clients.insert(index, wait);
         true
     }
@@ -163,7 +176,7 @@ impl Waits {
         let queue = self.queues.get_mut(&wait.upstream).expect("it is in a queue");
         match wait.tries {
             Some(_) => queue.trying -= 1,
-            None => drop(queue.resting.remove(&wait.number)),
+            None => drop(queue.resting.remove(&wait.turn())),
         }
         if joined {
             queue.succeed(now);
@@ -227,7 +240,9 @@ impl<R: Ring> Worker<R> {
         let route = self.lives.entry(index).route;
         let upstream = self.routes.line(route).route.upstream;
         let is_first = !self.waits.are_for(upstream);
-        if self.waits.put(index, upstream, lack, self.time.now()) {
+        let now = self.time.now();
+        let since = self.unserved.take_search(index).unwrap_or(now);
+        if self.waits.put(index, upstream, lack, (since, now)) {
             self.routes.room(upstream).wait();
         }
         if is_first {
@@ -238,6 +253,9 @@ impl<R: Ring> Worker<R> {
 
     /// A client that may have waited for room was joined, or has ended.
     pub(super) fn end_wait(&mut self, index: ConnIndex, joined: bool) {
+        if joined {
+            self.unserved.settle(index);
+        }
         if self.waits.is_empty() {
             return;
         }
@@ -292,11 +310,20 @@ mod tests {
 
     const APP: UpstreamId = UpstreamId(3);
 
+    fn at(now: Millis) -> (Millis, Millis) {
+        (now, now)
+    }
+
     /// Three clients that wait from a second on, in the order of their slots.
     fn three() -> Waits {
         let mut waits = Waits::default();
         for slot in 0..3 {
-            assert!(waits.put(ConnIndex(slot), APP, Lack::Port, Millis(1000 + u64::from(slot))));
+            assert!(waits.put(
+                ConnIndex(slot),
+                APP,
+                Lack::Port,
+                at(Millis(1000 + u64::from(slot)))
+            ));
         }
         waits
     }
@@ -312,7 +339,7 @@ mod tests {
         assert_eq!((called(&mut waits, 1010), waits.next()), (vec![], Some(Millis(1100))));
         assert!(waits.free(APP) && !waits.free(UpstreamId(4)));
         assert_eq!(called(&mut waits, 1010), [0]);
-        assert!(!waits.put(ConnIndex(0), APP, Lack::Port, Millis(1011)), "it goes on waiting");
+        assert!(!waits.put(ConnIndex(0), APP, Lack::Port, at(Millis(1011))), "it goes on waiting");
         waits.free(APP);
         assert!(called(&mut waits, 1012).is_empty(), "two failures: the clock alone counts");
         assert_eq!(called(&mut waits, 1211), [0], "and it is still the oldest");
@@ -323,12 +350,12 @@ mod tests {
     fn where_servers_are_full_each_end_is_a_try() {
         let mut waits = Waits::default();
         for slot in 0..2 {
-            waits.put(ConnIndex(slot), APP, Lack::Limit, Millis(1000));
+            waits.put(ConnIndex(slot), APP, Lack::Limit, at(Millis(1000)));
         }
         for now in 1001..1010 {
             waits.free(APP);
             assert_eq!(called(&mut waits, now), [0], "the oldest, however often it finds none");
-            waits.put(ConnIndex(0), APP, Lack::Limit, Millis(now));
+            waits.put(ConnIndex(0), APP, Lack::Limit, at(Millis(now)));
         }
         assert!(called(&mut waits, 1108).is_empty());
         assert_eq!(called(&mut waits, 1109), [0], "and by the clock, should an end go unseen");
@@ -345,7 +372,7 @@ mod tests {
         let mut now = 1102;
         let mut rests = Vec::new();
         for _ in 0..6 {
-            waits.put(ConnIndex(2), APP, Lack::Port, Millis(now + 1));
+            waits.put(ConnIndex(2), APP, Lack::Port, at(Millis(now + 1)));
             let next = waits.next().expect("it waits").0;
             rests.push(next - now - 1);
             now = next;

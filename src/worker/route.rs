@@ -131,6 +131,9 @@ impl<R: Ring> Worker<R> {
         if done.result.is_err() {
             self.note_tls_fault(&done);
         }
+        if self.arriving.is_some() && done.buffer.is_some() {
+            self.flag_received(index);
+        }
         let Done { result, buffer, full, more, .. } = done;
         self.apply(index, Event::Completed { side, kind, result, buffer, full, more });
         match kind {
@@ -346,6 +349,7 @@ impl<R: Ring> Worker<R> {
             self.note_end(index, reason, departure);
         }
         self.leave_place(index);
+        self.unserved.forget(index);
         self.named.forget(index);
         self.tls_clients.take(index);
         self.headers.forget(index);

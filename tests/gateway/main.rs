@@ -89,6 +89,7 @@ mod tls_upstream;
 mod top;
 mod top_keys;
 mod upgrade;
+mod upgrade_early;
 mod upgrade_failed;
 mod upgrade_full;
 mod upgrade_tls;

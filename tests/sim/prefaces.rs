@@ -145,6 +145,33 @@ pub fn asked(seed: u64, wirings: &[Wiring]) -> Option<Asked> {
     Some(asked)
 }
 
+/// What the prefaces are like of runs in which clients move: a header, and what follows it.
+pub fn moving(random: &mut Random, wirings: &[Wiring]) -> Asked {
+    let none = vec![None; wirings.len()];
+    let mut asked = Asked {
+        prefaces: none.clone(),
+        within: Duration::from_millis(random.pick(&[200, 800, 1500])),
+        places: random.pick(&[1, 2, 100]),
+        meets: random.percent(60),
+        directs: None,
+        seconds: none,
+        tells_ends: random.percent(50),
+        named: vec![false; wirings.len()],
+    };
+    for (listener, wiring) in wirings.iter().enumerate() {
+        let bytes = random.pick(&[1, 5, 20, 60]);
+        let is_header = *wiring == Wiring::Pair && random.percent(50);
+        let taken = if is_header { bytes } else { 0 };
+        let first = Count { bytes, taken, is_bad: random.percent(5) };
+        asked.prefaces[listener] = random.percent(80).then_some(first);
+        if is_header && asked.prefaces[listener].is_some() && random.percent(60) {
+            let bytes = random.pick(&[1, 3, 20]);
+            asked.seconds[listener] = Some(Count { bytes, taken: 0, is_bad: false });
+        }
+    }
+    asked
+}
+
 impl Asked {
     /// What its decoders say, and second ones. Drawn apart, too.
     fn add(&mut self, seed: u64, wirings: &[Wiring]) {
@@ -167,6 +194,12 @@ impl Asked {
             }
             self.named[listener] = is_named;
         }
+    }
+
+    /// How many bytes of a client of this listener no server gets, if it is read.
+    pub fn taken_bytes(&self, listener: usize) -> Option<u64> {
+        self.prefaces[listener]?;
+        Some(self.decoders(listener, 0).map(|count| count.taken as u64).sum())
     }
 
     fn is_direct(&self, client: usize) -> bool {

@@ -83,6 +83,10 @@ impl Departure {
     pub const SOURCE: u8 = 5;
     /// Extra: the unique id by which its server knows it, 16 bytes.
     pub const UNIQUE_ID: u8 = 6;
+    /// Extra: how far a client had come that has no server yet, as one byte.
+    pub const STAND: u8 = 7;
+    /// Extra: the header that its server is to get before its bytes.
+    pub const HEADER: u8 = 8;
 
     /// Whether it can travel: a batch has room for it.
     pub fn can_travel(&self) -> bool {

@@ -54,6 +54,10 @@ impl Record {
     pub const DISCARD: u8 = 2;
     /// Wiring: the client is held, and nothing is read.
     pub const HOLD: u8 = 3;
+    /// Wiring: none so far. The client has no server yet, and enters as one that was just accepted;
+    /// its bytes in hand are what it has said. It goes to a process alone that has said that it
+    /// takes such clients.
+    pub const UNSERVED: u8 = 4;
     /// Lanes: the server's socket comes with the client's. It is set where the wiring is a pair,
     /// and says of a wiring that the reader does not know how many descriptors are the record's.
     pub const TWO_SOCKETS: u8 = 1 << 4;
@@ -75,7 +79,7 @@ impl Record {
     /// read.
     pub fn is_understood(&self) -> bool {
         let unknown_flags = self.flags & MUST_UNDERSTAND & !UNDERSTOOD;
-        unknown_flags == 0 && self.wiring <= Record::HOLD && self.lanes & !LANES == 0
+        unknown_flags == 0 && self.wiring <= Record::UNSERVED && self.lanes & !LANES == 0
     }
 
     /// How many descriptors come with it: the client's, and the server's behind it.

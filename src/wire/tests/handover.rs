@@ -9,13 +9,15 @@ use crate::wire::handover::{
 };
 
 /// Kinds of extras: no two are the same.
-const EXTRAS: [u8; 6] = [
+const EXTRAS: [u8; 8] = [
     Departure::ADDRESSES,
     Departure::CLIENT_SESSION,
     Departure::SERVER_SESSION,
     Departure::TLS_FACTS,
     Departure::SOURCE,
     Departure::UNIQUE_ID,
+    Departure::STAND,
+    Departure::HEADER,
 ];
 
 /// A record with another value in each field.
@@ -151,7 +153,7 @@ fn a_record_that_is_not_understood_is_stepped_over() {
     let changes: [(Change, usize); 4] = [
         (|record| record.flags |= 0x0100, 2),
         (|record| record.flags |= 0x8000, 2),
-        (|record| record.wiring = 4, 2),
+        (|record| record.wiring = 5, 2),
         (|record| record.lanes |= 0x20, 2),
     ];
     for (change, sockets) in changes {
@@ -168,7 +170,7 @@ fn a_record_that_is_not_understood_is_stepped_over() {
     let alone = Record { wiring: 9, ..Record::default() };
     assert_eq!(alone.sockets(), 1);
     for (wiring, sockets) in
-        [(Record::PAIR, 2), (Record::ECHO, 1), (Record::DISCARD, 1), (Record::HOLD, 1)]
+        [(Record::PAIR, 2), (Record::ECHO, 1), (Record::HOLD, 1), (Record::UNSERVED, 1)]
     {
         let record = Record { wiring, server: Record::NO_SERVER, ..Record::default() };
         assert_eq!((record.is_understood(), record.sockets()), (true, sockets));
@@ -272,7 +274,7 @@ fn any_record() -> impl Strategy<Value = Record> {
         let (opened_us, active_ms, waits_since_ms) = times;
         Record {
             flags: flags & 0xff,
-            wiring: wiring % 4,
+            wiring: wiring % 5,
             lanes: lanes & 3,
             route,
             server,

@@ -311,6 +311,11 @@ impl Admission {
         self.cancel_all(ring);
     }
 
+    /// No client is to come in here.
+    pub fn is_stopping(&self) -> bool {
+        self.stopping
+    }
+
     /// Stopped, and the last accept is retired: no client can come any more. Gives all permits
     /// back that no connection holds.
     pub fn is_over(&mut self) -> bool {

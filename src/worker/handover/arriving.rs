@@ -7,11 +7,10 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use super::brought::Brought;
+use super::custody::Custody;
 use super::extras::wiring_of;
 use super::{Arrivals, Arrive, Numbers};
-use crate::base::{
-    BySide, ConnIndex, Errno, Micros, Millis, OpKind, RouteId, ServerId, Side, Tick,
-};
+use crate::base::{BySide, ConnIndex, Errno, Micros, Millis, RouteId, ServerId, Side, Tick};
 use crate::conn::{Connection, Passport, Phase, Wiring};
 use crate::courier::{Flag, Link, may_go_later};
 use crate::ring::{Accepts as _, Moves as _, Ring};
@@ -32,7 +31,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(1);
 /// still take back.
 #[derive(Debug)]
 pub(in crate::worker) struct Arriving<S> {
-    ways: Vec<Way<S>>,
+    pub(super) ways: Vec<Way<S>>,
     record_bytes: usize,
     numbers: Arc<Numbers>,
     arrivals: Arc<Arrivals>,
@@ -43,16 +42,16 @@ pub(in crate::worker) struct Arriving<S> {
     behind: HashMap<ConnIndex, Coming>,
     /// By slot: what has come, and where it was. As long as there are slots, or empty: to grow it
     /// among connections that wait would hold all of them up.
-    custody: Vec<Option<Custody>>,
+    pub(super) custody: Vec<Option<Custody>>,
     /// Nobody can take anything back any more.
     keeps: bool,
 }
 
 /// A way from a worker of the predecessor.
 #[derive(Debug)]
-struct Way<S> {
-    link: Box<dyn Link<S>>,
-    flags_at: u64,
+pub(super) struct Way<S> {
+    pub(super) link: Box<dyn Link<S>>,
+    pub(super) flags_at: u64,
     /// Batches of which not all members are answered.
     open: Vec<Answer>,
     /// Slots whose connection has ended here, not told yet.
@@ -81,21 +80,24 @@ struct Coming {
     brought: Brought,
     route: RouteId,
     server: Option<ServerId>,
-    wiring: Wiring,
+    /// `None`: it has no server yet.
+    wiring: Option<Wiring>,
     /// The client's address, where its source is to be counted.
     peer: Option<IpAddr>,
 }
 
-/// Where a connection was, and what its flag says.
+/// What a record is of, where this version knows it: a connection of a wiring, or a client without
+/// a server.
 #[derive(Clone, Copy, Debug)]
-struct Custody {
-    way: u16,
-    slot: u32,
-    flag: Flag,
-    /// The predecessor cannot go on with what it has, once something of it was in hand here. It
-    /// came with bytes in hand, which would be sent again; or with a session, whose keys would seal
-    /// two records with one number.
-    is_final: bool,
+struct Known(Option<Wiring>);
+
+impl Known {
+    fn of(record: &Record) -> Option<Known> {
+        match record.wiring {
+            Record::UNSERVED => Some(Known(None)),
+            number => wiring_of(number).map(|wiring| Known(Some(wiring))),
+        }
+    }
 }
 
 impl<S> Arriving<S> {
@@ -144,23 +146,11 @@ impl<S> Arriving<S> {
         now.after(LOOK_EVERY)
     }
 
-    /// Says by its flag, before anything is asked for, that bytes of a connection may be in hand
-    /// here from now on, or that none are.
-    pub(in crate::worker) fn flag(&mut self, index: ConnIndex, flag: Flag) {
-        let Some(Some(custody)) = self.custody.get_mut(index.0 as usize) else { return };
-        if custody.flag != flag {
-            custody.flag = flag;
-            let way = &mut self.ways[usize::from(custody.way)];
-            way.link.set_flag(way.flags_at + u64::from(custody.slot), flag);
+    /// Nobody but the predecessor has it besides.
+    fn has_come(&mut self, index: ConnIndex, custody: Custody) {
+        if !self.keeps {
+            self.custody[index.0 as usize] = Some(custody);
         }
-    }
-
-    /// Whether a connection has come from the predecessor, and it may hold something of it.
-    pub(in crate::worker) fn may_hold(&self, index: ConnIndex) -> bool {
-        let held = self.custody.get(index.0 as usize);
-        held.copied()
-            .flatten()
-            .is_some_and(|custody| custody.flag == Flag::InHand && !custody.is_final)
     }
 
     /// A connection is over.
@@ -292,16 +282,17 @@ impl<R: Ring> Worker<R> {
         arriving.ways[way].open.push(Answer { number, taken: 0, left });
         let mut sockets = sockets.into_iter();
         for (place, departure) in records.into_iter().enumerate() {
-            let wiring = wiring_of(departure.record.wiring);
+            let known = Known::of(&departure.record);
             let count = departure.record.sockets();
             let own: Vec<_> = sockets.by_ref().take(count).collect();
             let whole = own.len() == count;
-            let known = wiring.filter(|_| whole && departure.record.is_understood());
+            let known = known.filter(|_| whole && departure.record.is_understood());
             let parties = known.and_then(|_| self.parties_of(&arriving.numbers, &departure.record));
             let Departure { record, in_hand, extras } = departure;
             let brought = known.filter(|_| parties.is_some());
-            let brought = brought.and_then(|wiring| self.unpack(wiring, in_hand, &extras));
-            let (Some(wiring), Some((route, server)), Some(brought)) = (known, parties, brought)
+            let brought = brought.and_then(|Known(wiring)| self.unpack(wiring, in_hand, &extras));
+            let (Some(Known(wiring)), Some((route, server)), Some(brought)) =
+                (known, parties, brought)
             else {
                 arriving.answer(way, number, place, false);
                 continue;
@@ -346,7 +337,7 @@ impl<R: Ring> Worker<R> {
                     let other = arriving.behind.insert(index, coming);
                     assert!(other.is_none(), "two connections in slot {}", index.0);
                 }
-                Ok(index) => self.arrive(&mut arriving, index, coming),
+                Ok(index) => return self.arrive(arriving, index, coming),
                 Err(_) => {
                     self.put_down(coming.brought);
                     arriving.answer(way, number, place, false);
@@ -360,14 +351,15 @@ impl<R: Ring> Worker<R> {
     pub(in crate::worker) fn arrive_behind(&mut self, index: ConnIndex) {
         let Some(mut arriving) = self.arriving.take() else { return };
         if let Some(coming) = arriving.behind.remove(&index) {
-            self.arrive(&mut arriving, index, coming);
+            return self.arrive(arriving, index, coming);
         }
         self.arriving = Some(arriving);
     }
 
     /// A connection goes on here.
-    fn arrive(&mut self, arriving: &mut Arriving<R::Socket>, index: ConnIndex, coming: Coming) {
-        let Coming { way, number, place, record, brought, route, server, wiring, peer } = coming;
+    fn arrive(&mut self, mut arriving: Arriving<R::Socket>, index: ConnIndex, coming: Coming) {
+        let Coming { way, number, place, record, mut brought, route, server, wiring, peer } =
+            coming;
         arriving.answer(way, number, place, true);
         self.lives.begin();
         self.routes.arrive(route, server);
@@ -386,13 +378,26 @@ impl<R: Ring> Worker<R> {
         entry.had_no_port = false;
         entry.has_unique_id = false;
         entry.again = None;
+        let asks_addresses = self.plan.settings.asks_addresses();
+        let unserved = brought.take_unserved(Millis(record.waits_since_ms));
         let is_secured = brought.is_secured();
-        let chunks = self.keep_brought(index, wiring, brought);
-        if let Some(peer) = peer {
+        let chunks = self.keep_brought(index, wiring.unwrap_or(Wiring::Hold), brought);
+        let is_counted = unserved.as_ref().is_none_or(|client| client.stand.is_past_preface());
+        if let Some(peer) = peer.filter(|_| is_counted) {
             // Who it comes for, where somebody has said so.
             let client = self.named.of(index).map_or(peer, |named| named.ip().to_canonical());
             self.resume_source(index, client);
         }
+        let Some(wiring) = wiring else {
+            let custody = Custody::of(way, record.slot).unserved();
+            arriving.has_come(index, custody);
+            self.arriving = Some(arriving);
+            let client = unserved.expect("what has no wiring stands somewhere");
+            self.lives.entry(index).conn = Connection::unserved(asks_addresses);
+            self.admit_again(index, client);
+            self.set_timer(index);
+            return self.errands.arrived(index);
+        };
         let passport = Passport {
             wiring,
             finished: BySide(Side::BOTH.map(|side| record.lanes & Record::finished(side) != 0)),
@@ -403,15 +408,11 @@ impl<R: Ring> Worker<R> {
         };
         let has_in_hand = wiring != Wiring::Discard && chunks.0.iter().any(Option::is_some);
         let is_final = has_in_hand || is_secured;
-        if !arriving.keeps {
-            let way = u16::try_from(way).expect("a process has fewer workers");
-            let custody = Custody { way, slot: record.slot, flag: Flag::Idle, is_final };
-            arriving.custody[index.0 as usize] = Some(custody);
-        }
+        arriving.has_come(index, Custody { is_final, ..Custody::of(way, record.slot) });
         if has_in_hand {
             arriving.flag(index, Flag::InHand);
         }
-        let asks_addresses = self.plan.settings.asks_addresses();
+        self.arriving = Some(arriving);
         let (conn, actions) = Connection::arrived(passport, chunks, asks_addresses);
         self.lives.entry(index).conn = conn;
         if actions.moved {
@@ -423,35 +424,5 @@ impl<R: Ring> Worker<R> {
         }
         self.set_timer(index);
         self.errands.arrived(index);
-    }
-
-    /// Before it asks for bytes of a connection that another process could take back, or resets a
-    /// peer of it, the worker says so; of one that speaks TLS also before it may seal a record.
-    pub(in crate::worker) fn flag_before(&mut self, index: ConnIndex, kind: OpKind) {
-        let takes = matches!(kind, OpKind::Receive | OpKind::Splice | OpKind::Reset);
-        let may_seal = matches!(kind, OpKind::Send | OpKind::Shutdown | OpKind::Close);
-        let is_secured = may_seal && self.ring.is_secured(index);
-        if let Some(arriving) = &mut self.arriving
-            && (takes || is_secured)
-        {
-            arriving.flag(index, Flag::InHand);
-        }
-    }
-
-    /// Says so, too, when nothing is in hand any more.
-    pub(in crate::worker) fn flag_at_rest(&mut self, index: ConnIndex) {
-        let may_hold = self.arriving.as_ref().is_some_and(|arriving| arriving.may_hold(index));
-        if !may_hold || !self.lives.entry(index).conn.holds_nothing() {
-            return;
-        }
-        let mut ahead = Vec::new();
-        let is_empty =
-            Side::BOTH.iter().all(|side| self.ring.ahead(index, *side, &mut ahead).is_ok());
-        if is_empty
-            && ahead.is_empty()
-            && let Some(arriving) = &mut self.arriving
-        {
-            arriving.flag(index, Flag::Idle);
-        }
     }
 }

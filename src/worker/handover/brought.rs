@@ -2,11 +2,12 @@
 
 use super::extras::Extras;
 use super::sink_of;
-use crate::base::{BySide, Chunk, ConnIndex, Side};
+use crate::base::{BySide, Chunk, ConnIndex, Millis, Side};
 use crate::conn::Wiring;
 use crate::ring::{Buffers as _, Ring};
 use crate::tls::Session;
 use crate::wire::handover::{Extra, TlsFacts};
+use crate::worker::unserved::Unserved;
 use crate::worker::{TlsClient, Worker};
 
 /// All of it, in buffers of this ring.
@@ -16,6 +17,8 @@ pub(super) struct Brought {
     pub(super) chunks: BySide<Option<Chunk>>,
     /// By side: sealed records that wait to be sent to it.
     sealed: BySide<Option<Chunk>>,
+    /// What a client has said that has no server yet.
+    said: Vec<u8>,
     extras: Extras,
 }
 
@@ -24,17 +27,30 @@ impl Brought {
     pub(super) fn is_secured(&self) -> bool {
         self.extras.secured.0.iter().any(Option::is_some)
     }
+
+    /// Where a client stood that has no server yet, if it has none; it has waited since then.
+    pub(super) fn take_unserved(&mut self, since: Millis) -> Option<Unserved> {
+        let stand = self.extras.stand?;
+        Some(Unserved { stand, bytes: std::mem::take(&mut self.said), since })
+    }
 }
 
 impl<R: Ring> Worker<R> {
     /// What comes along, where it is understood and there is memory for it.
     pub(super) fn unpack(
         &mut self,
-        wiring: Wiring,
+        wiring: Option<Wiring>,
         mut in_hand: BySide<Vec<u8>>,
         extras: &[Extra],
     ) -> Option<Brought> {
         let mut extras = Extras::of(extras, wiring)?;
+        let Some(wiring) = wiring else {
+            // What it has said goes into no buffer.
+            let said = std::mem::take(&mut in_hand[Side::Client]);
+            let (chunks, sealed) = (BySide([None; 2]), BySide([None; 2]));
+            let is_its = in_hand[Side::Upstream].is_empty();
+            return is_its.then_some(Brought { chunks, sealed, said, extras });
+        };
         let mut sealed = BySide([const { Vec::new() }; 2]);
         for sink in Side::BOTH {
             if let Some((moved, waits)) = &mut extras.secured[sink] {
@@ -43,7 +59,8 @@ impl<R: Ring> Worker<R> {
                 in_hand[sink_of(wiring, sink)].splice(0..0, data);
             }
         }
-        let mut brought = Brought { chunks: BySide([None; 2]), sealed: BySide([None; 2]), extras };
+        let (chunks, sealed_chunks) = (BySide([None; 2]), BySide([None; 2]));
+        let mut brought = Brought { chunks, sealed: sealed_chunks, said: Vec::new(), extras };
         let is_placed = Side::BOTH.iter().all(|&side| {
             self.place(&in_hand[side], &mut brought.chunks[side])
                 && self.place(&sealed[side], &mut brought.sealed[side])
@@ -74,13 +91,16 @@ impl<R: Ring> Worker<R> {
         wiring: Wiring,
         brought: Brought,
     ) -> BySide<Option<Chunk>> {
-        let Brought { chunks, sealed, extras } = brought;
-        let Extras { named, unique_id, tls_facts, mut secured } = extras;
+        let Brought { chunks, sealed, extras, .. } = brought;
+        let Extras { named, unique_id, header, tls_facts, mut secured, .. } = extras;
         if let Some(named) = named {
             self.named.put(index, named);
         }
         if let Some(id) = unique_id {
             self.headers.keep_id(index, id);
+        }
+        if let Some(header) = header {
+            self.headers.keep_made(index, header);
         }
         let life = (index, self.lives.entry(index).generation);
         for side in Side::BOTH {

@@ -10,6 +10,7 @@ use crate::ring::Ring;
 use crate::tls::Moved;
 use crate::wire::handover::{Departure, Extra, Record, SecuredSide, TlsFacts};
 use crate::worker::Worker;
+use crate::worker::unserved::Stand;
 
 /// The number of a wiring in a record.
 pub(super) fn number_of(wiring: Wiring) -> u8 {
@@ -47,6 +48,12 @@ impl<R: Ring> Worker<R> {
             return None;
         }
         let mut extras = Vec::new();
+        if let Some(client) = self.unserved.away(index) {
+            extras.push(Extra::new(Departure::STAND, vec![client.stand.number()]));
+            if self.headers.is_made(index) {
+                extras.push(Extra::new(Departure::HEADER, self.headers.made(index).to_vec()));
+            }
+        }
         if let Some(named) = self.named.of(index) {
             extras.push(Extra::new(Departure::ADDRESSES, address_bytes(named)));
         }
@@ -74,13 +81,17 @@ pub(super) struct Extras {
     pub(super) named: Option<SocketAddr>,
     pub(super) unique_id: Option<UniqueId>,
     pub(super) tls_facts: Option<TlsFacts>,
+    /// How far one had come that has no server yet, and the header that its server is to get.
+    pub(super) stand: Option<Stand>,
+    pub(super) header: Option<Box<[u8]>>,
     /// Sides that speak TLS, and the records that wait to be sent to each.
     pub(super) secured: BySide<Option<(Moved, Vec<u8>)>>,
 }
 
 impl Extras {
-    /// What these say of a connection of this wiring; `None`: this process cannot take it over.
-    pub(super) fn of(extras: &[Extra], wiring: Wiring) -> Option<Extras> {
+    /// What these say of a connection of this wiring, if it has one; `None`: this process cannot
+    /// take it over.
+    pub(super) fn of(extras: &[Extra], wiring: Option<Wiring>) -> Option<Extras> {
         let mut all = Extras::default();
         let secured = |bytes| Moved::of(SecuredSide::from_bytes(bytes).ok()?).ok();
         for Extra { kind, bytes } in extras {
@@ -90,14 +101,21 @@ impl Extras {
                     all.unique_id = Some(UniqueId(bytes[..].try_into().ok()?));
                 }
                 Departure::TLS_FACTS => all.tls_facts = Some(TlsFacts::from_bytes(bytes).ok()?),
-                Departure::CLIENT_SESSION => all.secured[Side::Client] = Some(secured(bytes)?),
-                Departure::SERVER_SESSION if wiring == Wiring::Pair => {
+                Departure::STAND if wiring.is_none() => {
+                    let [number] = bytes[..] else { return None };
+                    all.stand = Some(Stand::of_number(number)?);
+                }
+                Departure::HEADER if wiring.is_none() => all.header = Some(bytes[..].into()),
+                Departure::CLIENT_SESSION if wiring.is_some() => {
+                    all.secured[Side::Client] = Some(secured(bytes)?)
+                }
+                Departure::SERVER_SESSION if wiring == Some(Wiring::Pair) => {
                     all.secured[Side::Upstream] = Some(secured(bytes)?);
                 }
                 _ => return None,
             }
         }
-        Some(all)
+        (all.stand.is_some() == wiring.is_none()).then_some(all)
     }
 }
 
@@ -144,26 +162,51 @@ mod tests {
             secured(Departure::CLIENT_SESSION, &session),
             secured(Departure::SERVER_SESSION, &session),
         ];
-        let read = Extras::of(&all, Wiring::Pair).expect("all is known");
+        let read = Extras::of(&all, Some(Wiring::Pair)).expect("all is known");
         assert_eq!((read.named, read.unique_id), (Some(named), Some(UniqueId([5; 16]))));
         assert_eq!(read.tls_facts, Some(facts));
         assert!(read.secured.0.iter().all(Option::is_some));
-        assert!(Extras::of(&all[..4], Wiring::Echo).is_some());
-        assert!(Extras::of(&all, Wiring::Echo).is_none(), "it has no server");
+        assert!(Extras::of(&all[..4], Some(Wiring::Echo)).is_some());
+        assert!(Extras::of(&all, Some(Wiring::Echo)).is_none(), "it has no server");
         for strange in [
             Extra::new(Departure::SOURCE, Vec::new()),
             Extra::new(200, Vec::new()),
             Extra::new(Departure::ADDRESSES, vec![0; 5]),
             Extra::new(Departure::UNIQUE_ID, vec![0; 15]),
             Extra::new(Departure::TLS_FACTS, vec![0]),
+            Extra::new(Departure::STAND, vec![1]),
+            Extra::new(Departure::HEADER, vec![1]),
             Extra::new(Departure::CLIENT_SESSION, vec![0]),
             secured(Departure::CLIENT_SESSION, &session[1..]),
             secured(Departure::SERVER_SESSION, &[]),
         ] {
             assert!(
-                Extras::of(std::slice::from_ref(&strange), Wiring::Pair).is_none(),
+                Extras::of(std::slice::from_ref(&strange), Some(Wiring::Pair)).is_none(),
                 "{strange:?}"
             );
+        }
+    }
+
+    #[test]
+    fn a_client_without_a_server_is_taken_in_where_its_stand_is_understood() {
+        let stand = |number| Extra::new(Departure::STAND, vec![number]);
+        for number in 1..=6 {
+            let header = Extra::new(Departure::HEADER, vec![7; 28]);
+            let read = Extras::of(&[stand(number), header], None).expect("all is known");
+            assert_eq!(read.stand.map(Stand::number), Some(number));
+            assert_eq!(read.header.as_deref(), Some(&[7; 28][..]));
+        }
+        let secret = [7; 32];
+        let session = Session::tls13(Suite::Aes128GcmSha256, (&secret, 0), (&secret, 0)).to_bytes();
+        assert!(Extras::of(&[], None).is_none(), "it stands nowhere");
+        for strange in [
+            stand(0),
+            stand(7),
+            Extra::new(Departure::STAND, Vec::new()),
+            Extra::new(Departure::STAND, vec![1, 1]),
+            secured(Departure::CLIENT_SESSION, &session),
+        ] {
+            assert!(Extras::of(&[stand(1), strange.clone()], None).is_none(), "{strange:?}");
         }
     }
 }

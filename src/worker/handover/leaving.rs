@@ -42,6 +42,8 @@ pub(in crate::worker) struct Leaving<S> {
     /// The way that the next batch takes.
     next_way: usize,
     pub(super) flags_at: u64,
+    /// The successor takes clients that have no server yet.
+    takes_unserved: bool,
     pub(super) departures: Arc<Departures>,
     /// The pass that is under way, and when the next one may begin.
     pass: Option<Pass>,
@@ -82,11 +84,12 @@ struct Rest {
 
 impl<S> Leaving<S> {
     pub(in crate::worker) fn new(order: Depart<S>, slots: u32, now: Millis) -> Leaving<S> {
-        let Depart { links, flags_at, departures } = order;
+        let Depart { links, flags_at, takes_unserved, departures } = order;
         Leaving {
             ways: links.into_iter().map(Way::new).collect(),
             next_way: 0,
             flags_at,
+            takes_unserved,
             departures,
             pass: None,
             next_pass: now,
@@ -180,6 +183,7 @@ impl<R: Ring> Worker<R> {
         let now = self.time.now();
         let Some(leaving) = &self.leaving else { return };
         let (pass, room) = (leaving.pass, leaving.room().min(ASKED));
+        let takes_unserved = leaving.takes_unserved;
         if pass.is_none() && now < leaving.next_pass {
             return;
         }
@@ -190,13 +194,20 @@ impl<R: Ring> Worker<R> {
                 is_over = true;
                 break;
             };
-            if self.lives.entry(index).conn.can_depart() && self.may_depart(index) {
-                asked += 1;
-                if let Some(leaving) = &mut self.leaving {
-                    leaving.asked.insert(index, now.after(PATIENCE));
+            let is_joined = self.lives.entry(index).conn.can_depart() && self.may_depart(index);
+            if !is_joined && !(takes_unserved && self.may_withdraw(index)) {
+                continue;
+            }
+            asked += 1;
+            if let Some(leaving) = &mut self.leaving {
+                leaving.asked.insert(index, now.after(PATIENCE));
+            }
+            match is_joined {
+                true => {
+                    let keeps_waits = !self.ring.is_secured(index);
+                    self.apply(index, Event::Depart { keeps_waits });
                 }
-                let keeps_waits = !self.ring.is_secured(index);
-                self.apply(index, Event::Depart { keeps_waits });
+                false => self.withdraw(index),
             }
         }
         let Some(leaving) = &mut self.leaving else { return };
@@ -213,15 +224,21 @@ impl<R: Ring> Worker<R> {
             leaving.reclaim.is_none() && leaving.asked.remove(&index).is_some()
         });
         if !wants {
-            return self.apply(index, Event::Stay);
+            return self.go_on_here(index);
         }
-        let wiring = self.lives.entry(index).conn.passport().wiring;
-        let sides = if wiring == Wiring::Pair { &Side::BOTH[..] } else { &[Side::Client] };
+        let sides = self.sides_of(index);
         if let Some(leaving) = &mut self.leaving {
             leaving.lending.insert(index, sides.len() as u8);
         }
         let generation = self.lives.entry(index).generation;
         sides.iter().for_each(|side| self.ring.lend(index, generation, *side));
+    }
+
+    /// The sides of a departed connection that have sockets.
+    fn sides_of(&mut self, index: ConnIndex) -> &'static [Side] {
+        let is_pair = !self.unserved.is_away(index)
+            && self.lives.entry(index).conn.passport().wiring == Wiring::Pair;
+        if is_pair { &Side::BOTH } else { &[Side::Client] }
     }
 
     /// A socket was lent, or could not be.
@@ -237,10 +254,12 @@ impl<R: Ring> Worker<R> {
         }
         leaving.lending.remove(&index);
         let goes_back = leaving.reclaim.is_some();
-        let wiring = self.lives.entry(index).conn.passport().wiring;
-        let sides = if wiring == Wiring::Pair { &Side::BOTH[..] } else { &[Side::Client] };
+        let sides = self.sides_of(index);
         let sockets: Vec<_> =
             sides.iter().filter_map(|side| self.ring.lent(index, *side)).collect();
+        if let Some(client) = sockets.first() {
+            self.make_header_of(index, client);
+        }
         let departure = (!goes_back && sockets.len() == sides.len()).then(|| self.pack(index));
         match (departure.flatten(), &mut self.leaving) {
             (Some(departure), Some(leaving)) => {
@@ -417,7 +436,7 @@ impl<R: Ring> Worker<R> {
         }
     }
 
-    /// Says what those are at that cannot go.
+    /// Says what those are at that cannot go. In prefaces are clients that were answered something.
     pub(in crate::worker) fn say_rest(&mut self) {
         let (mut in_prefaces, mut without_server, mut joined, mut from) = (0, 0, 0, 0);
         while let Some(index) = self.next_rest(from) {

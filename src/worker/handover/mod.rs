@@ -7,14 +7,17 @@
 //! `arriving` has the side that takes: it puts sockets into slots, makes connections of the
 //! records, and says by a flag of each whether it may have bytes of it in hand. `extras` is what
 //! else a successor learns of a connection, `packing` all that goes with its sockets, `brought`
-//! what becomes of that. `pass` is the order in which they go, `way` the line to a worker of the
-//! successor with what it has not answered, `bits` what is known of each slot.
+//! what becomes of that, `custody` where it was, `flags` what of it could go back. `pass` is the
+//! order in which they go, `way` the line to a worker of the successor with what it has not
+//! answered, `bits` what is known of each slot.
 
 mod arriving;
 mod bits;
 mod brought;
+mod custody;
 mod ended;
 mod extras;
+mod flags;
 mod leaving;
 mod packing;
 mod pass;
@@ -40,6 +43,8 @@ pub struct Depart<S> {
     pub links: Vec<Box<dyn Link<S>>>,
     /// Where the flags of this worker's slots begin.
     pub flags_at: u64,
+    /// They take clients that have no server yet.
+    pub takes_unserved: bool,
     /// Where the worker says how far it is.
     pub departures: Arc<Departures>,
 }

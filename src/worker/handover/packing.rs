@@ -9,6 +9,9 @@ use crate::worker::Worker;
 impl<R: Ring> Worker<R> {
     /// What a successor learns of a connection; `None`: it cannot go as it is.
     pub(super) fn pack(&mut self, index: ConnIndex) -> Option<Departure> {
+        if self.unserved.is_away(index) {
+            return self.pack_unserved(index);
+        }
         let mut in_hand = BySide([Vec::new(), Vec::new()]);
         let wiring = self.lives.entry(index).conn.passport().wiring;
         for source in Side::BOTH {
@@ -42,6 +45,29 @@ impl<R: Ring> Worker<R> {
         };
         let departure = Departure { record, in_hand, extras };
         // One with more in hand goes on here until it has less.
+        departure.can_travel().then_some(departure)
+    }
+
+    /// The same for a client that has no server yet.
+    fn pack_unserved(&mut self, index: ConnIndex) -> Option<Departure> {
+        let mut in_hand = BySide([Vec::new(), Vec::new()]);
+        let client = self.unserved.away(index)?;
+        let since = client.since;
+        in_hand[Side::Client].extend_from_slice(&client.bytes);
+        self.ring.ahead(index, Side::Client, &mut in_hand[Side::Client]).ok()?;
+        let extras = self.extras(index)?;
+        let entry = self.lives.entry(index);
+        let record = Record {
+            wiring: Record::UNSERVED,
+            route: entry.route.0,
+            server: Record::NO_SERVER,
+            slot: index.0,
+            opened_us: entry.opened.0,
+            active_ms: entry.active.begins().0,
+            waits_since_ms: since.0,
+            ..Record::default()
+        };
+        let departure = Departure { record, in_hand, extras };
         departure.can_travel().then_some(departure)
     }
 }

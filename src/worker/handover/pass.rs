@@ -40,7 +40,8 @@ impl<R: Ring> Worker<R> {
     fn active_in(&mut self, slot: u32) -> Option<Tick> {
         let index = self.lives.used_from(slot).filter(|index| index.0 == slot)?;
         let entry = self.lives.entry(index);
-        entry.conn.can_depart().then_some(entry.active)
+        let can_go = entry.conn.can_depart() || entry.conn.can_withdraw();
+        can_go.then_some(entry.active)
     }
 
     /// The next slot of a pass that may hold a connection, which has been at it then.

@@ -14,7 +14,7 @@ impl<R: Ring> Worker<R> {
     /// A connection that was departed goes on here.
     pub(super) fn stay(&mut self, index: ConnIndex) {
         self.ring.comes_back(index);
-        self.apply(index, Event::Stay);
+        self.go_on_here(index);
         // A stop or a drain that came meanwhile has passed it by.
         self.errands.arrived(index);
     }

@@ -21,6 +21,8 @@ const MOST_ENDED_TURNS: u64 = 100;
 pub struct Books {
     /// Clients that only a process had which was ended: what they had is cut.
     pub cut: BTreeSet<usize>,
+    /// Servers' sockets that only such a process had: its clients had none when they moved.
+    pub cut_servers: BTreeSet<usize>,
     /// Clients whose end another process had begun when it was ended.
     pub touched: BTreeSet<usize>,
     /// Clients that may be lost with a successor: it said that it may have bytes of theirs.
@@ -209,14 +211,18 @@ impl Run {
 
     /// A process ends: whom no other has is cut.
     pub fn note_cut(&mut self, number: usize, process: &mut Process) {
-        let own = process.ring().slots[Side::Client as usize].clone();
-        let others: BTreeSet<usize> = self
-            .rings()
-            .filter(|(other, _)| *other != number)
-            .flat_map(|(_, ring)| ring.slots[Side::Client as usize].iter().flatten().copied())
-            .collect();
-        let own = own.into_iter().flatten();
-        self.books.cut.extend(own.filter(|client| !others.contains(client)));
+        let [cut, cut_servers] = Side::BOTH.map(|side| {
+            let own = process.ring().slots[side as usize].clone();
+            let others: BTreeSet<usize> = self
+                .rings()
+                .filter(|(other, _)| *other != number)
+                .flat_map(|(_, ring)| ring.slots[side as usize].iter().flatten().copied())
+                .collect();
+            let own = own.into_iter().flatten();
+            own.filter(move |link| !others.contains(link)).collect::<Vec<_>>()
+        });
+        self.books.cut.extend(cut);
+        self.books.cut_servers.extend(cut_servers);
     }
 
     /// The predecessor is about to leave: whatever it has lives on, or has ended, in the successor.

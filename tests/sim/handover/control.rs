@@ -172,7 +172,12 @@ impl Run {
             arrivals: Arc::clone(&arrivals),
         })));
         let departures: Arc<Departures> = departures;
-        let depart = Depart { links: ours, flags_at: 0, departures: departures.clone() };
+        let depart = Depart {
+            links: ours,
+            flags_at: 0,
+            takes_unserved: upgrade.takes_unserved,
+            departures: departures.clone(),
+        };
         owner.order(Order::Depart(Box::new(depart)));
         self.handing = Some(Handing {
             predecessor: self.owner,

@@ -1,5 +1,6 @@
 //! What became of every client of a run that is over.
 
+use portcullis::config::ConnectWhen;
 use portcullis::conn::{Reason, Wiring};
 
 use super::run::Run;
@@ -67,6 +68,17 @@ impl Run {
         is_timed || self.is_stopped_early || self.seen.has(Sight::RestEnded)
     }
 
+    /// A client may end without a word of the gateway's: it has ended in its silence.
+    fn may_leave(&self, client: usize, listener: usize) -> bool {
+        let scenario = &self.plan.scenario;
+        let link = &self.shared.links[client];
+        let asked = scenario.prefaces.as_ref();
+        let taken = asked.and_then(|asked| asked.taken_bytes(listener));
+        let is_lazy = scenario.tellings.pools.iter().any(|way| way.connect == ConnectWhen::Lazy);
+        let is_read = taken.is_some() && link.sent_bytes == 0;
+        link.fin_in && (is_read || is_lazy && link.sent_bytes <= taken.unwrap_or(0))
+    }
+
     fn judge_client(&self, client: usize, listener: usize) {
         let link = &self.shared.links[client];
         let name = format!("client {client}");
@@ -79,6 +91,7 @@ impl Run {
         }
         if ends.iter().any(|end| end.reason == Reason::LostWithSuccessor) {
             let server = self.shared.joined.get(&client).copied();
+            let server = server.filter(|server| !self.books.cut_servers.contains(server));
             let links = [Some(client), server].into_iter().flatten();
             return links.for_each(|link| judge_lost(&name, &self.shared.links[link]));
         }
@@ -96,10 +109,14 @@ impl Run {
                     oracle::judge_direction(&format!("{name}, up"), link, server, cut);
                     oracle::judge_direction(&format!("{name}, down"), server, link, cut);
                 }
-                None => oracle::judge_unjoined(&name, link, outside),
+                None => {
+                    let may_leave = outside || self.may_leave(client, listener);
+                    oracle::judge_unjoined(&name, link, may_leave);
+                }
             },
             Wiring::Echo | Wiring::Discard | Wiring::Hold if is_before_join => {
-                oracle::judge_unjoined(&name, link, outside);
+                let may_leave = outside || self.may_leave(client, listener);
+                oracle::judge_unjoined(&name, link, may_leave);
             }
             Wiring::Echo => oracle::judge_direction(&name, link, link, cut),
             Wiring::Discard => oracle::judge_discarded(&name, link, outside),

@@ -3,13 +3,14 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use portcullis::config::{AllDown, AtLimit, Guards, Terms};
+use portcullis::config::{AllDown, AtLimit, ConnectWhen, Forwarding, Guards, Terms};
 use portcullis::wire::handover::MESSAGE_MAX;
 
 use super::courier::Rates;
 use crate::fault::Fault;
 use crate::forwarding::Tellings;
 use crate::peer::{Peer, Reading, Step as Act};
+use crate::prefaces::{self, Asked};
 use crate::random::Random;
 use crate::scenario::{Knock, Scenario, Shape, Stop};
 
@@ -89,6 +90,8 @@ pub struct Upgrade {
     pub shape: Shape,
     /// In how many of a hundred its kernel refuses a socket.
     pub refuses: u64,
+    /// It takes clients that have no server yet.
+    pub takes_unserved: bool,
     /// The successor lacks a route, and a server.
     pub lacks: [bool; 2],
     pub rates: Rates,
@@ -113,10 +116,12 @@ impl Plan {
     }
 }
 
-/// Plain connections alone: what goes before a join does not move.
+/// What goes before a join is lazy clients, prefaces that are answered nothing, and waits for a
+/// server.
 fn scenario(seed: u64) -> Scenario {
     let mut scenario = Scenario::new(seed);
     let mut random = Random::new(seed.rotate_left(3));
+    let early = Early::new(seed, &scenario);
     let clocks = [Fault::ClockJump, Fault::TurnLate, Fault::Paused];
     for clock in clocks {
         if random.percent(85) {
@@ -146,8 +151,8 @@ fn scenario(seed: u64) -> Scenario {
         quotas: vec![None; places],
         at_limit: if random.percent(15) { AtLimit::Reset } else { AtLimit::Queue },
         evict: None,
-        terms: vec![Terms::default(); scenario.servers],
-        all_down: AllDown::TryAll,
+        terms: early.terms,
+        all_down: early.all_down,
         guards: Guards::default(),
         stop: Stop::WhenQuiet,
         drain: None,
@@ -157,14 +162,53 @@ fn scenario(seed: u64) -> Scenario {
         asks: 0,
         kills: false,
         access: None,
-        prefaces: None,
+        prefaces: early.prefaces,
         speech: None,
         keepings: None,
         tls: None,
-        tellings: Tellings::default(),
+        tellings: early.tellings,
         is_steered: false,
         steers: VecDeque::new(),
         ..scenario
+    }
+}
+
+/// What keeps clients from a server.
+struct Early {
+    prefaces: Option<Asked>,
+    tellings: Tellings,
+    terms: Vec<Terms>,
+    all_down: AllDown,
+}
+
+impl Early {
+    /// Drawn apart. In half of the runs there is none.
+    fn new(seed: u64, scenario: &Scenario) -> Early {
+        let mut random = Random::new(seed.rotate_left(29));
+        let mut early = Early {
+            prefaces: None,
+            tellings: Tellings::default(),
+            terms: vec![Terms::default(); scenario.servers],
+            all_down: AllDown::TryAll,
+        };
+        if random.percent(50) {
+            return early;
+        }
+        if random.percent(50) {
+            early.prefaces = Some(prefaces::moving(&mut random, &scenario.wirings));
+        }
+        if random.percent(50) {
+            let wait = random.pick(&[None, Some(40), Some(300), Some(3000)]);
+            let lazy_wait = wait.map(Duration::from_millis);
+            let way = Forwarding { connect: ConnectWhen::Lazy, lazy_wait, ..Forwarding::default() };
+            early.tellings = Tellings { pools: [way.clone(), way], later: vec![], places: 2 };
+        }
+        if random.percent(40) {
+            early.all_down = AllDown::Wait;
+            let most = Some(random.between(1, 4) as u32);
+            early.terms.iter_mut().for_each(|terms| terms.max_connections = most);
+        }
+        early
     }
 }
 
@@ -205,6 +249,7 @@ fn upgrade(random: &mut Random, own: &Shape) -> Upgrade {
         ways: random.pick(&[1, 1, 2, 3]),
         shape,
         refuses,
+        takes_unserved: random.percent(90),
         lacks,
         rates: {
             let room = random.pick(&[1, 2, 4, 16]);

@@ -152,6 +152,7 @@ impl Run {
         ring.faults.calm = self.calm;
         ring.listeners.resize_with(scenario.wirings.len(), Listener::default);
         ring.wirings = scenario.wirings.clone();
+        ring.prefaces = scenario.prefaces.clone();
         ring.longest_nap = LONGEST_NAP;
         let topology = Arc::new(world.of_worker(0));
         ring.take_over(&topology, &scenario.tellings.pools);

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use crate::ahead::Pieces;
+use crate::forwarding::Told;
 use crate::link::Link;
 use crate::ring::SimRing;
 use crate::scenario::Knock;
@@ -16,6 +17,8 @@ pub struct Shared {
     pub origin: BTreeMap<usize, usize>,
     /// Client links and the upstream link that each was joined to.
     pub joined: BTreeMap<usize, usize>,
+    /// What clients came to before they had servers.
+    told: BTreeMap<usize, Told>,
     knocks: VecDeque<Knock>,
     keys: u64,
     /// By listener.
@@ -52,6 +55,7 @@ impl Shared {
         std::mem::swap(&mut self.links, &mut ring.links);
         std::mem::swap(&mut self.origin, &mut ring.origin);
         std::mem::swap(&mut self.joined, &mut ring.joined);
+        std::mem::swap(&mut self.told, &mut ring.telling.clients);
         std::mem::swap(&mut self.knocks, &mut ring.knocks);
         std::mem::swap(&mut self.keys, &mut ring.keys);
         for (queue, listener) in self.queues.iter_mut().zip(&mut ring.listeners) {

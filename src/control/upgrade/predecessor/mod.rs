@@ -57,6 +57,7 @@ pub(super) struct Handing<'a> {
     /// The last beat, once there is one.
     beat: Option<Millis>,
     takes_ticket_keys: bool,
+    takes_unserved: bool,
     has_committed: bool,
     /// Connections that are still here, as the successor was told.
     told_left: u32,
@@ -81,6 +82,7 @@ impl<'a> Handing<'a> {
             cut: Cut::default(),
             beat: None,
             takes_ticket_keys: false,
+            takes_unserved: false,
             has_committed: false,
             told_left: 0,
             ended: 0,
@@ -180,6 +182,7 @@ impl<'a> Handing<'a> {
         let welcome = welcome.await?;
         tracing::info!(build = welcome.build, version = welcome.version, "the successor answers");
         self.takes_ticket_keys = welcome.takes_ticket_keys;
+        self.takes_unserved = welcome.takes_unserved;
         let flags = self.flags().map_err(|error| format!("flags: {error}"))?;
         let bundle = Bundle::of(self.state, &self.plan.config)
             .map_err(|error| format!("descriptors: {error}"))?;
@@ -238,7 +241,8 @@ impl<'a> Handing<'a> {
             let departures = Arc::new(Departures::default());
             self.departures.join(departures.clone());
             let flags_at = stride * nth as u64;
-            let depart = Depart { links, flags_at, departures };
+            let takes_unserved = self.takes_unserved;
+            let depart = Depart { links, flags_at, takes_unserved, departures };
             worker.order(Order::Depart(Box::new(depart)));
         }
         self.handover.departs(&self.departures);
