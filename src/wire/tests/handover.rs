@@ -84,7 +84,7 @@ fn a_record_has_these_bytes() {
     ];
     assert_eq!(encoded(&batch(vec![full_departure()]), RECORD_BYTES), golden);
     assert_eq!(departures(&golden, RECORD_BYTES), [full_departure()]);
-    assert_eq!(EXTRAS, [1, 2, 3, 4, 5, 6]);
+    assert_eq!(EXTRAS, [1, 2, 3, 4, 5, 6, 7, 8]);
     assert_eq!(Record::SERVER_ENDED_FIRST, 4);
 }
 

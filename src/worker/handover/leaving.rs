@@ -195,7 +195,8 @@ impl<R: Ring> Worker<R> {
                 break;
             };
             let is_joined = self.lives.entry(index).conn.can_depart() && self.may_depart(index);
-            if !is_joined && !(takes_unserved && self.may_withdraw(index)) {
+            let may_go = is_joined || takes_unserved && self.may_withdraw(index);
+            if !may_go {
                 continue;
             }
             asked += 1;
