@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use super::fault::{Alert, Fault};
 use super::keys::{Awake, Key, TAG_BYTES};
-use super::session::{IDLE_RECORDS_MAX, Partial, SEQUENCE_MAX, Secrets, Session, mark};
+use super::session::{EMPTIES_MAX, Partial, SEQUENCE_MAX, Secrets, Session, UPDATES_MAX, mark};
 
 /// Bytes of a record in front of what is sealed: type, version, length.
 const HEADER: usize = 5;
@@ -149,7 +149,7 @@ impl<S: Secrets + ?Sized> Session<S> {
 
     fn carried_nothing(&mut self) -> Result<Opened, Fault> {
         self.empties += 1;
-        if self.empties > IDLE_RECORDS_MAX { Err(Fault::EmptyFlood) } else { Ok(Opened::Nothing) }
+        if self.empties > EMPTIES_MAX { Err(Fault::EmptyFlood) } else { Ok(Opened::Nothing) }
     }
 
     /// An alert is a record of its own.
@@ -226,10 +226,10 @@ impl<S: Secrets + ?Sized> Session<S> {
             _ => return Err(Fault::Unexpected),
         };
         self.partial = Partial::None;
-        self.updates += 1;
-        if self.updates > IDLE_RECORDS_MAX {
+        if self.updates == UPDATES_MAX {
             return Err(Fault::UpdateFlood);
         }
+        self.updates += 1;
         self.step_read();
         awake.read = None;
         if asks {
@@ -256,6 +256,7 @@ impl<S: Secrets + ?Sized> Session<S> {
         let has_room = plain.start >= HEAD_BYTES && plain.end + TAIL_BYTES <= memory.len();
         assert!(has_room, "{plain:?} in {} bytes", memory.len());
         assert!(!self.is_closed(), "data behind close_notify");
+        self.updates = 0;
         let mut start = None;
         if self.is_tls13() && self.is_update_due() {
             let end = plain.start - HEADER - TAIL_BYTES;

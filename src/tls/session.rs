@@ -6,8 +6,11 @@ use zeroize::{Zeroize, Zeroizing};
 use super::keys::{self, SECRET_MAX};
 use super::suite::Suite;
 
-/// Records in a row without data, of each kind, at most: empty ones and warnings, KeyUpdates.
-pub(super) const IDLE_RECORDS_MAX: u8 = 32;
+/// Records in a row that are empty or a warning, at most.
+pub(super) const EMPTIES_MAX: u8 = 32;
+/// KeyUpdates in a row, while data goes neither way, at most. A client of Java that only listens
+/// says one for each record of its old key that was on its way: 4 MiB of full ones.
+pub(super) const UPDATES_MAX: u8 = 255;
 /// A sequence number that no session comes near: 10 million records a second for 14,000 years.
 pub(super) const SEQUENCE_MAX: u64 = 1 << 62;
 /// Bytes of a session, written down, at most.
@@ -39,7 +42,7 @@ pub struct Session<S: Secrets + ?Sized = Long> {
     suite: Suite,
     marks: u8,
     limit_power: u8,
-    /// Since the last data: KeyUpdates, and records with nothing or a warning in them.
+    /// Since the last data: KeyUpdates, and of the peer's records with nothing or a warning in them.
     pub(super) updates: u8,
     pub(super) empties: u8,
     pub(super) partial: Partial,
@@ -192,7 +195,7 @@ impl Session {
             marks & !mark::ALL == 0,
             marks & mark::OWES_UPDATE == 0 || suite.is_tls13(),
             *limit_power <= suite.limit_power(),
-            *updates.max(empties) <= IDLE_RECORDS_MAX,
+            *empties <= EMPTIES_MAX,
             match partial {
                 Partial::None => true,
                 Partial::Head(..) | Partial::Body(_) => of_client,

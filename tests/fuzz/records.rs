@@ -110,9 +110,11 @@ fn both_take(session: &mut Session, rustls: &mut ServerConnection, made: &Made) 
     !session.is_closed_by_peer()
 }
 
-/// rustls takes four warnings in the life of a connection.
+/// rustls takes four warnings in the life of a connection, and 32 KeyUpdates in a row.
 fn is_stricter(other: &Result<(), Error>) -> bool {
-    *other == Err(Error::PeerMisbehaved(PeerMisbehaved::TooManyWarningAlertsReceived))
+    use PeerMisbehaved::{TooManyKeyUpdateRequests, TooManyWarningAlertsReceived};
+    let Err(Error::PeerMisbehaved(why)) = other else { return false };
+    [TooManyKeyUpdateRequests, TooManyWarningAlertsReceived].contains(why)
 }
 
 /// What rustls takes and we do not: types and versions that the tag does not cover with it, a first

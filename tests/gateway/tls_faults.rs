@@ -17,6 +17,8 @@ use crate::support::wait_until;
 
 /// Records in a row without data of which nobody has more.
 const FLOOD: usize = 40;
+/// The same of KeyUpdates.
+const UPDATES: usize = 300;
 
 struct Stage {
     gateway: Gateway,
@@ -176,7 +178,7 @@ fn records_without_data_are_few_in_a_row() {
     }
     // One that changes its key too often is one, too.
     let mut client = stage.shaken(&config);
-    for _ in 0..FLOOD {
+    for _ in 0..UPDATES {
         client.conn.refresh_traffic_keys().expect("TLS 1.3 can");
     }
     let bytes = tls::words(&mut client);

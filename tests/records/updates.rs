@@ -96,17 +96,21 @@ fn a_session_of_tls_1_2_says_that_its_key_is_worn() {
 }
 
 #[test]
-fn key_updates_without_data_are_taken_32_times() {
+fn key_updates_while_data_goes_neither_way_are_taken_255_times() {
     let suite = suites().next().expect("one");
     let mut talk = Talk::new(suite, End::Server, Between::Sleep);
-    for _ in 0..3 {
-        for _ in 0..32 {
+    for round in 0..4 {
+        for _ in 0..255 {
             talk.peer.refresh_traffic_keys().expect("TLS 1.3");
             talk.receive();
         }
-        talk.hear(&data(1));
+        if round % 2 == 0 {
+            talk.hear(&data(1));
+        } else {
+            talk.say(&data(1));
+        }
     }
-    for _ in 0..33 {
+    for _ in 0..256 {
         talk.peer.refresh_traffic_keys().expect("TLS 1.3");
     }
     let mut sealed = Vec::new();
@@ -115,7 +119,7 @@ fn key_updates_without_data_are_taken_32_times() {
     }
     let mut last = records(&talk.session, &sealed);
     let mut open = |record: &mut Vec<u8>| talk.session.open(&mut Awake::default(), record);
-    let mut flood = last.pop().expect("33 records");
+    let mut flood = last.pop().expect("256 records");
     last.iter_mut().for_each(|record| assert!(open(record).is_ok()));
     assert_eq!(open(&mut flood), Err(Fault::UpdateFlood));
 }

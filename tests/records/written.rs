@@ -36,7 +36,6 @@ fn bytes_that_no_session_has_are_refused() {
             (0, 0x1f),
             (1, 1 << 4),
             (2, suite.limit_power() + 1),
-            (3, 33),
             (4, 33),
             (5, 3),
             (6, 1),
