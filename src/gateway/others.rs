@@ -23,13 +23,17 @@ const FIRST_DESCRIPTORS: usize = 1024;
 /// passed on.
 const EMPTY_CHECKS: u32 = 3;
 
-/// Why a gateway that runs cannot listen on one address more. Nobody is waited for: its clients
-/// would be too.
-pub(super) fn why(address: SocketAddr, refused: BindError) -> ListenError {
+/// Why a gateway that runs, whose sockets have these inodes, cannot listen on one address more.
+/// Nobody is waited for: its clients would be too.
+pub(super) fn why(address: SocketAddr, refused: BindError, ours: &[u64]) -> ListenError {
     if refused.errno != Errno::EADDRINUSE {
         return ListenError::Bind(refused);
     }
-    let found = listening_on(address);
+    let mut found = listening_on(address);
+    let is_others = |one: &Listening| !ours.contains(&one.inode);
+    if found.iter().any(is_others) {
+        found.retain(is_others);
+    }
     if found.is_empty() {
         let by = use_of(address).map(Box::new);
         return ListenError::Busy { address, by, waited: false };

@@ -115,10 +115,14 @@ pub(super) fn bind_one(
     };
     let early = (asked.port() != 0).then(|| lock(asked)).transpose()?;
     let bound = listen_among(asked, host.workers(), &listener.sockets, ours);
-    let bound = bound.map_err(|error| failed(why(asked, error)))?;
+    let bound = bound.map_err(|error| failed(why(asked, error, &inodes(ours))))?;
     let lock = early.map_or_else(|| lock(bound.address), Ok)?;
     say(host, listener, bound.address, host.workers(), false);
     Ok(Held::new(&listener.name, asked, bound, Some(lock)))
+}
+
+fn inodes(ours: &[&Held]) -> Vec<u64> {
+    ours.iter().flat_map(|held| held.inodes()).collect()
 }
 
 /// Listens on an address, which may overlap with those of other sockets of ours: of all that match
@@ -133,7 +137,7 @@ fn listen_among(
     if !bound.as_ref().is_err_and(|error| error.errno == Errno::EADDRINUSE) {
         return bound;
     }
-    let inodes: Vec<u64> = ours.iter().flat_map(|held| held.inodes()).collect();
+    let inodes = inodes(ours);
     let is_ours = |one: &Listening| inodes.contains(&one.inode) && one.address != address;
     let found = listening_on(address);
     if found.is_empty() || !found.iter().all(is_ours) {

@@ -326,7 +326,7 @@ fn a_reload_that_fails_at_any_of_its_steps_changes_nothing() {
     let cases = [
         ("unknown key", with("[log]\nlevle = \"info\"\n".into()), "levle"),
         ("restart", with("[ring]\nbuffer_count = 512\n".into()), "ring.buffer_count needs an upgr"),
-        ("bind in use", with(listener(taken.to_string())), "in use"),
+        ("bind in use", with(listener(taken.to_string())), "listens there"),
         ("address of nobody", with(listener("192.0.2.1:7000".into())), "no such address"),
         ("lock", with(listener(format!("127.0.0.1:{locked}"))), "another gateway has"),
         (
