@@ -5,6 +5,7 @@ mod departure;
 mod preface;
 mod saying;
 mod silent;
+mod unserved;
 
 use std::collections::HashSet;
 
@@ -43,6 +44,8 @@ struct Bench {
     headed: bool,
     /// By side: pieces of the worker's own words that are still to be said, once it says any.
     words: BySide<Option<usize>>,
+    /// Its client has withdrawn, and not entered again.
+    is_withdrawn: bool,
     /// The server may get what is kept only once it has agreed.
     needs_consent: bool,
     held: HashSet<Buffer>,
@@ -66,6 +69,7 @@ impl Bench {
             onward,
             headed: false,
             words: BySide([None; 2]),
+            is_withdrawn: false,
             needs_consent: false,
             held: HashSet::new(),
             next_buffer: 0,
@@ -181,6 +185,9 @@ impl Bench {
 
     fn judge(&mut self, chunk: Chunk) {
         assert!(self.held.remove(&chunk.buffer), "{chunk:?} is judged but not held");
+        if self.is_withdrawn {
+            return;
+        }
         let event = match self.choose(9) {
             // All of what a silent client says first is its server's.
             _ if matches!(self.conn.phase(), Phase::Silent { .. }) => {
@@ -358,9 +365,11 @@ impl Bench {
     }
 
     fn step(&mut self) {
-        match self.choose(13) {
+        match self.choose(14) {
+            13 => self.withdraw(),
             4 => self.apply(Event::Expired(Patience::Quiet)),
             7 => self.apply(Event::RoomPerhaps),
+            9 if self.conn.phase() == Phase::Departed && self.is_withdrawn => self.enter(),
             9 if self.conn.phase() == Phase::Departed => self.part(),
             9 => {
                 let depart = |keeps_waits| Event::Depart { keeps_waits };
@@ -401,6 +410,9 @@ impl Bench {
     /// Ends it from outside and completes all that is left.
     fn finish(&mut self) {
         if !self.vacated {
+            if self.conn.phase() == Phase::Departed && self.is_withdrawn {
+                self.enter_here();
+            }
             self.apply(Event::Stay);
             let at_rest = self.choose(2) == 0;
             self.apply(Event::Ended { reason: Reason::Stopped, at_rest });
