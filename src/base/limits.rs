@@ -31,8 +31,8 @@ pub const COMPLETION_ENTRIES: RangeInclusive<u32> = 256..=65_536;
 /// Completion entries that a file may ask for: they are divided among several rings.
 pub const COMPLETION_ENTRIES_ASKED: RangeInclusive<u32> = 128..=131_072;
 
-/// Bytes of room in a buffer before what is received, which is sealed where it lies: so many that
-/// it begins on the border of a cache line.
+/// Bytes of room before those of a buffer: what was received is sealed where it lies. They are so
+/// many that it begins on the border of a cache line.
 pub const ROOM_BEFORE: u32 = 64;
 /// The same behind it.
 pub const ROOM_BEHIND: u32 = 128;
@@ -40,7 +40,7 @@ pub const ROOM_BEHIND: u32 = 128;
 /// Buffers of a worker's pool: a group's indices are 15 bits (io_uring_register_buf_ring(3)), and
 /// one group may come to hold the whole pool.
 pub const BUFFERS: RangeInclusive<u32> = 8..=32_768;
-/// Bytes of one of them, with its room.
+/// Bytes of one of them, without its room.
 pub const BUFFER_BYTES: RangeInclusive<u32> = 1 << 10..=1 << 20;
 /// Pipes for splices.
 pub const PIPES_MAX: u32 = 4096;

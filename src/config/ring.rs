@@ -36,9 +36,9 @@ keys! {
     "completion_entries" completion_entries: u32 = 16384, Restart,
         PowerOfTwo(wide(COMPLETION_ENTRIES_ASKED)), "write the default, 16384";
 
-    /// One receive brings at most this much less 192 bytes, in which TLS seals it.
-    /// buffer_size x buffer_count is the memory of a worker for bytes on their way; an idle
-    /// connection holds none of it, and what nobody needed for a second goes back to the system.
+    /// One receive brings at most this much. buffer_size x buffer_count, and 192 bytes more for
+    /// each, is the memory of a worker for bytes on their way; an idle connection holds none of it,
+    /// and what nobody needed for a second goes back to the system.
     ///
     /// Raise it when few connections move bulk data; lower it when many move small messages.
     "buffer_size" buffer_bytes: u32 = "16KiB", Restart,

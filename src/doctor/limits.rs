@@ -215,7 +215,8 @@ fn tls_bytes(means: &Means) -> u64 {
 /// Memory of all workers' buffers, full pipes, queues for the access log, handshakes and sessions
 /// that are awake.
 pub(super) fn buffers_bytes(config: &Config, means: &Means) -> u64 {
-    let buffers = means.buffer_count * u64::from(config.ring.buffer_bytes);
+    let buffer_bytes = config.ring.buffer_bytes + limits::ROOM_BEFORE + limits::ROOM_BEHIND;
+    let buffers = means.buffer_count * u64::from(buffer_bytes);
     let each = buffers + access_log_bytes(config) + tls_bytes(means);
     u64::from(means.workers) * each + means.pipe_bytes()
 }

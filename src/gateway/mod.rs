@@ -435,7 +435,7 @@ fn setup(
         table_entries: host.shape.table_entries,
         submission_entries: config.ring.submission_entries,
         completion_entries: config.ring.completion_entries,
-        buffer_bytes: config.ring.buffer_bytes - limits::ROOM_BEFORE - limits::ROOM_BEHIND,
+        buffer_bytes: config.ring.buffer_bytes,
         buffer_count: config.ring.buffer_count,
         receive_ahead: true,
         batch_wait: config.ring.batch_wait.unwrap_or_default(),

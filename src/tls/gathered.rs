@@ -16,10 +16,11 @@ pub(super) enum End {
     Fault(Fault),
 }
 
-/// What a pass over records came to: their data lies at the front, without a gap.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What a pass over records came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Pass {
-    pub(super) plain_bytes: usize,
+    /// Where their data lies, without a gap: that of the first record is where it was.
+    pub(super) plain: Range<usize>,
     /// Of the records that were opened.
     pub(super) used_bytes: usize,
     pub(super) end: Option<End>,
@@ -27,9 +28,9 @@ pub(super) struct Pass {
 
 /// Opens in place every whole record that `memory` begins with.
 pub(super) fn open_all(session: &mut Session<[u8]>, awake: &mut Awake, memory: &mut [u8]) -> Pass {
-    let mut pass = Pass { plain_bytes: 0, used_bytes: 0, end: None };
+    let mut pass = Pass { plain: 0..0, used_bytes: 0, end: None };
     while pass.end.is_none() {
-        let Pass { plain_bytes, used_bytes, .. } = pass;
+        let used_bytes = pass.used_bytes;
         let record = match session.record_bytes(&memory[used_bytes..]) {
             Ok(Some(length)) if used_bytes + length <= memory.len() => {
                 used_bytes..used_bytes + length
@@ -43,8 +44,13 @@ pub(super) fn open_all(session: &mut Session<[u8]>, awake: &mut Awake, memory: &
         match session.open(awake, &mut memory[record.clone()]) {
             Ok(Opened::Data(data)) => {
                 let data = used_bytes + data.start..used_bytes + data.end;
-                pass.plain_bytes += data.len();
-                memory.copy_within(data, plain_bytes);
+                if pass.plain.is_empty() {
+                    pass.plain = data;
+                } else {
+                    let behind = pass.plain.end;
+                    pass.plain.end += data.len();
+                    memory.copy_within(data, behind);
+                }
             }
             Ok(Opened::Nothing) => {}
             Ok(Opened::Closed) => pass.end = Some(End::Closed),
@@ -104,7 +110,7 @@ impl Gathered {
             return None;
         }
         let pass = open_all(session, awake, &mut self.bytes[self.from..]);
-        self.plain = self.from..self.from + pass.plain_bytes;
+        self.plain = self.from + pass.plain.start..self.from + pass.plain.end;
         self.from += pass.used_bytes;
         if pass.end.is_some() {
             self.bytes.truncate(self.from);

@@ -98,12 +98,14 @@ impl<R: Ring> Secured<R> {
         let memory = self.below.bytes_mut(chunk);
         let pass = open_all(live.session, awake, memory);
         live.note(pass.end);
+        let plain_bytes = pass.plain.len();
         if pass.end.is_none() && pass.used_bytes < memory.len() {
             live.work().input.push(&memory[pass.used_bytes..]);
-            self.sessions.count_gathered(whose, 0, pass.plain_bytes > 0);
+            self.sessions.count_gathered(whose, 0, plain_bytes > 0);
         }
-        if pass.plain_bytes > 0 {
-            return Some(Done { result: Ok(pass.plain_bytes as u32), full: false, ..done });
+        if plain_bytes > 0 {
+            self.below.bytes_mut(chunk).copy_within(pass.plain, 0);
+            return Some(Done { result: Ok(plain_bytes as u32), full: false, ..done });
         }
         self.below.release(buffer);
         self.received_nothing(done)

@@ -44,7 +44,7 @@ fn no_file_free_holds_nobody() {
 fn memory_of_the_host_at_what_a_connection_was_measured_to_take() {
     let host = Host::plain();
     host.set("proc/meminfo", "MemAvailable: 1048576 kB\n");
-    let buffers = 4 * 1024 * (16 << 10);
+    let buffers = 4 * 1024 * ((16 << 10) + 192);
     // A quarter of what buffers leave.
     let pipes = 4 * 47 * (1 << 20);
     assert_binds(
@@ -82,7 +82,7 @@ fn tls_takes_memory_for_each_session_and_for_handshakes_under_way() {
     };
     let edge =
         "[listener.edge.tls]\ncertificates = [{ certificate = \"/a.pem\", key = \"/a.key\" }]";
-    let buffers = 4 * 1024 * (16 << 10);
+    let buffers = 4 * 1024 * ((16 << 10) + 192);
     // Of sessions: keys that are expanded, and records that are not whole.
     let sessions = 4096 * 1_300 + (16 << 20);
     assert_binds(

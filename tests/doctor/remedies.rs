@@ -85,7 +85,7 @@ fn memory_is_given_by_config_machine_or_cgroup() {
     assert_eq!(commands, ["in the config file: gateway.memory_limit = \"851MiB\""]);
     assert!(host.diagnose(&echo("memory_limit = \"851MiB\""), Some(210_000)).holds());
     let commands = must(&host, &echo(""), 900_000);
-    assert!(commands[0].starts_with("have 4,638 MiB of memory available"), "{commands:?}");
+    assert!(commands[0].starts_with("have 4,639 MiB of memory available"), "{commands:?}");
     let host = Host::plain();
     host.set("proc/self/mountinfo", "30 25 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n");
     host.set("sys/fs/cgroup/memory.max", "1073741824\n");
