@@ -1,8 +1,8 @@
 //! Handshakes of TLS that a worker has under way, and their turns.
 //!
-//! A handshake costs 65 to 200 us of a core, so only a few begin in a turn: those who are joined
-//! must not wait for a crowd that comes back. Only so many are under way at once; when others wait,
-//! one in which nothing was heard for a while makes way.
+//! A handshake costs 65 to 200 us of a core, so only a few begin or go on in a turn: those who are
+//! joined must not wait for a crowd that comes back. Only so many are under way at once; when others
+//! wait, one in which nothing was heard for a while makes way.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -11,8 +11,8 @@ use std::time::Duration;
 use crate::base::{ConnIndex, Millis};
 use crate::tls::{Established, Handshake, HandshakeFault, State};
 
-/// Handshakes that begin in a turn, at most.
-const PER_TURN: usize = 8;
+/// Handshakes that begin or go on in a turn, at most.
+const PER_TURN: usize = 4;
 /// After so long without a byte a handshake makes way, where others wait.
 const STALLED: Duration = Duration::from_millis(500);
 
@@ -98,10 +98,12 @@ impl Shake {
 pub(super) struct Shakes {
     /// The most at once.
     most: usize,
-    begun_in_turn: usize,
+    steps_in_turn: usize,
     clients: HashMap<ConnIndex, Standing>,
     /// By number.
     waiting: BTreeMap<u64, ConnIndex>,
+    /// By number: those under way that have said more.
+    paused: BTreeMap<u64, ConnIndex>,
     /// By the number of when they were last heard.
     running: BTreeMap<u64, (ConnIndex, Millis)>,
     next_number: u64,
@@ -110,6 +112,7 @@ pub(super) struct Shakes {
 #[derive(Clone, Copy, Debug)]
 enum Standing {
     Waiting(u64),
+    Paused(u64),
     /// Its turn has come.
     Called,
     Running(u64),
@@ -122,7 +125,7 @@ impl Shakes {
     }
 
     pub(super) fn running(&self) -> usize {
-        self.running.len()
+        self.running.len() + self.paused.len()
     }
 
     pub(super) fn waiting(&self) -> usize {
@@ -130,14 +133,16 @@ impl Shakes {
     }
 
     fn can_begin(&self) -> bool {
-        self.running.len() < self.most && self.begun_in_turn < PER_TURN
+        self.running() < self.most && self.steps_in_turn < PER_TURN
+    }
+
+    fn is_called(&self, index: ConnIndex) -> bool {
+        matches!(self.clients.get(&index), Some(Standing::Called))
     }
 
     /// A client's handshake is to begin; `false`: it waits until it is called.
     pub(super) fn begin(&mut self, index: ConnIndex, now: Millis) -> bool {
-        let is_called = matches!(self.clients.get(&index), Some(Standing::Called));
-        if is_called || self.waiting.is_empty() && self.can_begin() {
-            self.begun_in_turn += 1;
+        if self.is_called(index) || self.waiting.is_empty() && self.can_begin() {
             self.run(index, now);
             return true;
         }
@@ -147,8 +152,22 @@ impl Shakes {
         false
     }
 
-    /// Something was heard of a client.
-    pub(super) fn run(&mut self, index: ConnIndex, now: Millis) {
+    /// A client has said more in its handshake, which goes on; `false`: when it is called.
+    pub(super) fn go_on(&mut self, index: ConnIndex, now: Millis) -> bool {
+        let is_free = self.paused.is_empty() && self.steps_in_turn < PER_TURN;
+        if self.is_called(index) || is_free {
+            self.run(index, now);
+            return true;
+        }
+        self.leave(index);
+        let number = self.number();
+        self.paused.insert(number, index);
+        self.clients.insert(index, Standing::Paused(number));
+        false
+    }
+
+    fn run(&mut self, index: ConnIndex, now: Millis) {
+        self.steps_in_turn += 1;
         self.leave(index);
         let number = self.number();
         self.running.insert(number, (index, now));
@@ -159,35 +178,43 @@ impl Shakes {
     pub(super) fn leave(&mut self, index: ConnIndex) {
         match self.clients.remove(&index) {
             Some(Standing::Waiting(number)) => drop(self.waiting.remove(&number)),
+            Some(Standing::Paused(number)) => drop(self.paused.remove(&number)),
             Some(Standing::Running(number)) => drop(self.running.remove(&number)),
             Some(Standing::Called) | None => {}
         }
     }
 
-    /// Another turn has begun.
+    /// A turn is over.
     pub(super) fn turn(&mut self) {
-        self.begun_in_turn = 0;
+        self.steps_in_turn = 0;
     }
 
-    /// The next whose handshake may begin.
+    /// The next whose handshake may go on, or begin.
     pub(super) fn call(&mut self) -> Option<ConnIndex> {
-        if !self.can_begin() {
+        if self.steps_in_turn >= PER_TURN {
             return None;
         }
-        let (_, index) = self.waiting.pop_first()?;
+        let (_, index) = match self.paused.pop_first() {
+            Some(paused) => paused,
+            None if self.can_begin() => self.waiting.pop_first()?,
+            None => return None,
+        };
         self.clients.insert(index, Standing::Called);
         Some(index)
     }
 
     /// One that makes way for somebody who waits.
     pub(super) fn stalled(&self, now: Millis) -> Option<ConnIndex> {
-        let is_wanted = !self.waiting.is_empty() && self.running.len() >= self.most;
+        let is_wanted = !self.waiting.is_empty() && self.running() >= self.most;
         let (_, (index, heard)) = self.running.first_key_value().filter(|_| is_wanted)?;
         (now.since(*heard) >= STALLED).then_some(*index)
     }
 
     /// When somebody may be called.
     pub(super) fn next(&self, now: Millis) -> Option<Millis> {
+        if !self.paused.is_empty() {
+            return Some(now);
+        }
         if self.waiting.is_empty() {
             return None;
         }
@@ -223,6 +250,13 @@ mod tests {
         assert_eq!(shakes.stalled(late), Some(ConnIndex(1)), "the first was heard again");
         shakes.leave(ConnIndex(1));
         assert_eq!((shakes.stalled(late), shakes.next(late)), (None, Some(late)));
+        // The first has said more, and no more may go on in this turn.
+        shakes.steps_in_turn = PER_TURN;
+        assert!(!shakes.go_on(ConnIndex(0), late) && shakes.call().is_none());
+        assert_eq!(shakes.running(), PER_TURN, "it is under way");
+        shakes.turn();
+        assert_eq!(shakes.call(), Some(ConnIndex(0)), "before any that begins");
+        assert!(shakes.go_on(ConnIndex(0), late));
         (0..20).for_each(|index| shakes.leave(ConnIndex(index)));
         assert!(shakes.clients.is_empty() && shakes.next(late).is_none());
     }

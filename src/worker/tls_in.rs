@@ -73,7 +73,8 @@ impl<R: Ring> Worker<R> {
         let read = self.prefaces.read(index);
         let Some(tls) = read.tls.clone() else { return };
         match &mut read.shake {
-            Some(_) => self.shakes.run(index, now),
+            Some(_) if !self.shakes.go_on(index, now) => return,
+            Some(_) => {}
             None if read.bytes.is_empty() || !is_whole(&read.bytes) => {
                 return self.apply(index, Event::PrefaceMore);
             }
@@ -149,9 +150,8 @@ impl<R: Ring> Worker<R> {
         self.apply(index, Event::PrefaceDeclined(Reason::BadTls));
     }
 
-    /// Handshakes that wait for their turn begin, as many as may.
+    /// Handshakes that wait for their turn go on and begin, as many as may.
     pub(super) fn begin_handshakes(&mut self) {
-        self.shakes.turn();
         let now = self.time.now();
         while let Some(index) = self.shakes.stalled(now) {
             self.shakes.leave(index);
@@ -166,6 +166,7 @@ impl<R: Ring> Worker<R> {
                 _ => self.shakes.leave(index),
             }
         }
+        self.shakes.turn();
     }
 
     /// Connections that wait for the rest of a record for too long are ended.
