@@ -168,6 +168,7 @@ impl Operations for SimRing {
         self.check_start(token, operation);
         self.note_end(token, operation);
         self.check_telling(token, operation);
+        self.join_before_reading(token, operation);
         self.check_words(token, operation);
         let key = self.key();
         let op = Op {

@@ -310,6 +310,16 @@ impl SimRing {
         self.link_at(conn, side).is_some_and(|link| self.links[link].abandoned)
     }
 
+    /// What came with a server's Finished, which in TLS 1.2 is the last of its handshake, may go to
+    /// the client before more is read.
+    pub fn join_before_reading(&mut self, token: Token, operation: Operation) {
+        let (Operation::Send(_), Side::Client) = (operation, token.side) else { return };
+        let Some(upstream) = self.link_at(token.conn, Side::Upstream) else { return };
+        if self.links[upstream].secure.as_ref().is_some_and(|end| end.may_speak_with_finished()) {
+            self.join(token.conn);
+        }
+    }
+
     /// The worker begins to read what its server sends: from here on the pair is joined. That it
     /// heard of the connect alone means nothing, because it may have begun to give the pair up.
     pub fn join(&mut self, conn: ConnIndex) {

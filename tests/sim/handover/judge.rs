@@ -89,9 +89,10 @@ impl Run {
         if self.books.cut.contains(&client) {
             return;
         }
+        // One that only a successor had joined, which then died, has none.
+        let server = self.shared.joined.get(&client).copied();
+        let server = server.filter(|server| !self.books.cut_servers.contains(server));
         if ends.iter().any(|end| end.reason == Reason::LostWithSuccessor) {
-            let server = self.shared.joined.get(&client).copied();
-            let server = server.filter(|server| !self.books.cut_servers.contains(server));
             let links = [Some(client), server].into_iter().flatten();
             return links.for_each(|link| judge_lost(&name, &self.shared.links[link]));
         }
@@ -100,8 +101,8 @@ impl Run {
         let cut = if outside { Cut::Anywhere } else { Cut::Nowhere };
         match self.plan.scenario.wirings[listener] {
             _ if !link.served => oracle::judge_told(&name, link),
-            Wiring::Pair => match self.shared.joined.get(&client) {
-                Some(&server) => {
+            Wiring::Pair => match server {
+                Some(server) => {
                     let name = format!("{name} with server link {server}");
                     let server = &self.shared.links[server];
                     let given_up = link.given_up || server.given_up || self.ends_early();

@@ -145,10 +145,9 @@ pub struct End {
     left: usize,
     /// The gateway has sealed something, which is the last of its handshake in TLS 1.3.
     is_answered: bool,
-    /// Its handshake was over when it had said so many bytes, which is the last of it in TLS 1.2.
-    shaken_at: Option<usize>,
-    /// It has said Finished, which in TLS 1.2 goes behind ChangeCipherSpec.
-    has_finished: bool,
+    /// It has said Finished when it had said so many bytes, which in TLS 1.2 goes behind
+    /// ChangeCipherSpec and is the last that the gateway hears of a server's handshake.
+    finished_at: Option<usize>,
 }
 
 impl fmt::Debug for End {
@@ -218,8 +217,7 @@ impl End {
             head: Vec::new(),
             left: 0,
             is_answered: false,
-            shaken_at: None,
-            has_finished: false,
+            finished_at: None,
         };
         end.produce();
         end
@@ -231,13 +229,18 @@ impl End {
 
     /// Nothing of a client's handshake is to come but what the gateway says.
     pub fn has_shaken(&self) -> bool {
-        !self.is_shaking() || self.dialect.twelve && self.has_finished
+        !self.is_shaking() || self.dialect.twelve && self.finished_at.is_some()
+    }
+
+    /// A server may say data behind its Finished in one go: in TLS 1.2.
+    pub fn may_speak_with_finished(&self) -> bool {
+        self.dialect.twelve
     }
 
     /// A server's handshake is over for the gateway, which took so many bytes of it.
     pub fn is_shaken_with(&self, taken_bytes: u64) -> bool {
         match self.dialect.twelve {
-            true => self.shaken_at.is_some_and(|at| taken_bytes >= at as u64),
+            true => self.finished_at.is_some_and(|at| taken_bytes >= at as u64),
             false => self.is_answered,
         }
     }
@@ -269,18 +272,18 @@ impl End {
             return;
         }
         if !said.is_empty() {
-            self.has_finished |= records(&said).any(|kind| kind == CHANGE_CIPHER_SPEC);
+            let has_finished = records(&said).any(|kind| kind == CHANGE_CIPHER_SPEC);
             self.wire.extend(said);
             self.ends.push((self.wire.len(), self.plain_sent));
-        }
-        if !self.is_shaking() {
-            self.shaken_at.get_or_insert(self.wire.len());
+            if has_finished {
+                self.finished_at.get_or_insert(self.wire.len());
+            }
         }
     }
 
     /// Says so many bytes of data, each of which `key` names by its place.
     pub fn say(&mut self, mut bytes: u64, key: u64) {
-        while bytes > 0 && !self.is_spoiled {
+        while bytes > 0 && !self.is_spoiled && self.error.is_none() {
             if self.updates && self.random.percent(10) {
                 self.updated |= self.conn.refresh_traffic_keys().is_ok();
                 self.produce();
