@@ -42,7 +42,7 @@ pub struct Session<S: Secrets + ?Sized = Long> {
     suite: Suite,
     marks: u8,
     limit_power: u8,
-    /// Since the last data: KeyUpdates, and of the peer's records with nothing or a warning in them.
+    /// Since the last data: KeyUpdates, and records with nothing or a warning in them.
     pub(super) updates: u8,
     pub(super) empties: u8,
     pub(super) partial: Partial,
