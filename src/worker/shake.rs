@@ -1,8 +1,8 @@
 //! Handshakes of TLS that a worker has under way, and their turns.
 //!
 //! A handshake costs 65 to 200 us of a core, so only a few begin or go on in a turn: those who are
-//! joined must not wait for a crowd that comes back. Only so many are under way at once; when others
-//! wait, one in which nothing was heard for a while makes way.
+//! joined must not wait for a crowd that comes back. Only so many are under way at once; when
+//! others wait, one in which nothing was heard for a while makes way.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;

@@ -20,6 +20,9 @@ impl Bench {
 
     /// It goes on here, ends elsewhere, or goes on elsewhere, which is here, too.
     pub(super) fn part(&mut self) {
+        if self.is_withdrawn {
+            return self.enter();
+        }
         match self.choose(4) {
             0 => self.apply(Event::Stay),
             1 => self.apply(Event::Gone),

@@ -185,10 +185,8 @@ impl Bench {
 
     fn judge(&mut self, chunk: Chunk) {
         assert!(self.held.remove(&chunk.buffer), "{chunk:?} is judged but not held");
-        if self.is_withdrawn {
-            return;
-        }
         let event = match self.choose(9) {
+            _ if self.is_withdrawn => return,
             // All of what a silent client says first is its server's.
             _ if matches!(self.conn.phase(), Phase::Silent { .. }) => {
                 self.kept = 1;
@@ -369,7 +367,6 @@ impl Bench {
             13 => self.withdraw(),
             4 => self.apply(Event::Expired(Patience::Quiet)),
             7 => self.apply(Event::RoomPerhaps),
-            9 if self.conn.phase() == Phase::Departed && self.is_withdrawn => self.enter(),
             9 if self.conn.phase() == Phase::Departed => self.part(),
             9 => {
                 let depart = |keeps_waits| Event::Depart { keeps_waits };
@@ -410,9 +407,7 @@ impl Bench {
     /// Ends it from outside and completes all that is left.
     fn finish(&mut self) {
         if !self.vacated {
-            if self.conn.phase() == Phase::Departed && self.is_withdrawn {
-                self.enter_here();
-            }
+            self.come_back();
             self.apply(Event::Stay);
             let at_rest = self.choose(2) == 0;
             self.apply(Event::Ended { reason: Reason::Stopped, at_rest });

@@ -29,8 +29,15 @@ impl Bench {
         self.enter_here();
     }
 
+    /// It enters here, if it has withdrawn.
+    pub(super) fn come_back(&mut self) {
+        if self.conn.phase() == Phase::Departed && self.is_withdrawn {
+            self.enter_here();
+        }
+    }
+
     /// It enters as any that has just come could, or as one that was read before.
-    pub(super) fn enter_here(&mut self) {
+    fn enter_here(&mut self) {
         self.is_withdrawn = false;
         let wiring = self.onward.wiring;
         let entrance = match self.choose(4) {
