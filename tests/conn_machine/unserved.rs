@@ -1,5 +1,6 @@
 //! Clients without a server that withdraw, and enter here or elsewhere.
 
+use portcullis::base::{Operation, Side};
 use portcullis::conn::{Connection, Entrance, Event, Phase, Reason, Wiring};
 
 use super::Bench;
@@ -40,12 +41,14 @@ impl Bench {
     fn enter_here(&mut self) {
         self.is_withdrawn = false;
         let wiring = self.onward.wiring;
+        // Of one that keeps its wait for a first byte nothing was read.
+        let is_unread = self.in_flight.contains(&(Side::Client, Operation::WaitReadable));
         let entrance = match self.choose(4) {
             0 => Entrance::Meeting(wiring),
             1 => Entrance::Preface(wiring),
-            2 => Entrance::Brought(wiring),
+            2 if !is_unread => Entrance::Brought(wiring),
             _ => {
-                let keeps = wiring != Wiring::Hold && self.choose(2) == 0;
+                let keeps = wiring != Wiring::Hold && !is_unread && self.choose(2) == 0;
                 self.kept = if keeps { 1 + self.choose(3) } else { 0 };
                 Entrance::Onward { onward: self.onward, keeps }
             }
