@@ -155,9 +155,9 @@ fn records_without_data_are_few_in_a_row() {
     let wish = Wish { suite: Some(TLS13_AES_256_GCM_SHA384), version: Some(VERSIONS[0]), ..ANY };
     let mut config = wish.client(&stage.authority);
     Arc::get_mut(&mut config).expect("nobody else has it").enable_secret_extraction = true;
-    let update = [24, 0, 0, 1, 0];
+    let update = [24, 0, 0, 1, 2];
     for (kind, content, count) in
-        [(23, &b""[..], FLOOD), (21, &[1, 90], FLOOD), (22, &update[..4], 1), (22, &[], 1)]
+        [(23, &b""[..], FLOOD), (21, &[1, 90], FLOOD), (22, &update, 1), (22, &[], 1)]
     {
         let client = stage.shaken(&config);
         let (conn, mut stream) = client.into_parts();
