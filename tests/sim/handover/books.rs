@@ -23,6 +23,8 @@ pub struct Books {
     pub cut: BTreeSet<usize>,
     /// Servers' sockets that only such a process had: its clients had none when they moved.
     pub cut_servers: BTreeSet<usize>,
+    /// Clients that another process has too, each with the server that only such a process had.
+    pub left: BTreeSet<(usize, usize)>,
     /// Clients whose end another process had begun when it was ended.
     pub touched: BTreeSet<usize>,
     /// Clients that may be lost with a successor: it said that it may have bytes of theirs.
@@ -221,6 +223,11 @@ impl Run {
             let own = own.into_iter().flatten();
             own.filter(move |link| !others.contains(link)).collect::<Vec<_>>()
         });
+        let slots = &process.ring().slots;
+        let pairs = slots[Side::Client as usize].iter().zip(&slots[Side::Upstream as usize]);
+        let left = pairs.filter_map(|(client, server)| client.zip(*server));
+        let left = left.filter(|(client, _)| !cut.contains(client));
+        self.books.left.extend(left.filter(|(_, server)| cut_servers.contains(server)));
         self.books.cut.extend(cut);
         self.books.cut_servers.extend(cut_servers);
     }

@@ -79,6 +79,15 @@ impl Run {
         link.fin_in && (is_read || is_lazy && link.sent_bytes <= taken.unwrap_or(0))
     }
 
+    /// Only a successor had joined a client with this server; it died, and the client then ended in
+    /// its silence.
+    fn has_left(&self, client: usize, server: usize, listener: usize) -> bool {
+        let is_left = self.books.left.contains(&(client, server));
+        let link = &self.shared.links[client];
+        let got_nothing = link.delivered_bytes <= link.heading.own_bytes();
+        is_left && got_nothing && self.may_leave(client, listener)
+    }
+
     fn judge_client(&self, client: usize, listener: usize) {
         let link = &self.shared.links[client];
         let name = format!("client {client}");
@@ -89,10 +98,9 @@ impl Run {
         if self.books.cut.contains(&client) {
             return;
         }
-        // One that only a successor had joined, which then died, has none.
         let server = self.shared.joined.get(&client).copied();
-        let server = server.filter(|server| !self.books.cut_servers.contains(server));
         if ends.iter().any(|end| end.reason == Reason::LostWithSuccessor) {
+            let server = server.filter(|server| !self.books.cut_servers.contains(server));
             let links = [Some(client), server].into_iter().flatten();
             return links.for_each(|link| judge_lost(&name, &self.shared.links[link]));
         }
@@ -101,7 +109,7 @@ impl Run {
         let cut = if outside { Cut::Anywhere } else { Cut::Nowhere };
         match self.plan.scenario.wirings[listener] {
             _ if !link.served => oracle::judge_told(&name, link),
-            Wiring::Pair => match server {
+            Wiring::Pair => match server.filter(|it| !self.has_left(client, *it, listener)) {
                 Some(server) => {
                     let name = format!("{name} with server link {server}");
                     let server = &self.shared.links[server];
