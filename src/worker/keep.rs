@@ -105,16 +105,15 @@ impl<R: Ring> Worker<R> {
     pub(super) fn judge_source(&mut self, index: ConnIndex, client: IpAddr) -> Course {
         let client = client.to_canonical();
         // What was decided elsewhere stands.
-        let (stand, since) = match self.unserved.take_stand(index) {
-            Some((Stand::Inside, _)) => {
-                if self.keep.counted.get(index).is_none() {
-                    self.resume_source(index, client);
-                }
-                return Course::On;
+        let stood = self.unserved.take_stand(index);
+        if let Some((Stand::Inside, _)) = stood {
+            if self.keep.counted.get(index).is_none() {
+                self.resume_source(index, client);
             }
-            Some((stand, since)) => (Some(stand), since),
-            None => (None, self.time.now()),
-        };
+            return Course::On;
+        }
+        let held = |(stand, _): &(Stand, Millis)| matches!(stand, Stand::Barred | Stand::Waiting);
+        let held = stood.filter(held);
         let line = self.routes.line(self.lives.entry(index).route);
         let Some(keeper) = &line.listener.keeper else { return Course::On };
         if let Err(denial) = keeper.judge(client) {
@@ -126,8 +125,8 @@ impl<R: Ring> Worker<R> {
             self.apply(index, Event::PrefaceRefused(Reason::Denied));
             return Course::Stopped;
         }
-        let is_barred = stand == Some(Stand::Barred);
-        let waits_on = stand == Some(Stand::Waiting) && self.are_counts_coming();
+        let is_barred = held.is_some_and(|(stand, _)| stand == Stand::Barred);
+        let waits_on = held.is_some() && self.are_counts_coming();
         let bar = match is_barred || waits_on {
             true => Bar::Connections,
             false => match self.enter_source(index, client) {
@@ -136,8 +135,7 @@ impl<R: Ring> Worker<R> {
             },
         };
         // The time of one that was held runs on.
-        let was_held = is_barred || stand == Some(Stand::Waiting);
-        let since = if was_held { since } else { self.time.now() };
+        let since = held.map_or(self.time.now(), |(_, since)| since);
         let line = self.routes.line(self.lives.entry(index).route);
         let keeper = line.listener.keeper.as_ref().expect("it has just refused one");
         let until = since.after(keeper.wait_at_most);

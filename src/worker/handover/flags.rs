@@ -19,16 +19,16 @@ impl<S> Arriving<S> {
         }
     }
 
-    /// Whether a connection has come from the predecessor, and it may hold something of it.
-    fn held(&self, index: ConnIndex) -> Option<Custody> {
-        let held = self.custody.get(index.0 as usize).copied().flatten();
-        held.filter(|custody| custody.flag == Flag::InHand && !custody.is_final)
+    /// Where a connection was that has come from the predecessor, which could take it back as far
+    /// as it is known for good.
+    fn revocable(&self, index: ConnIndex) -> Option<Custody> {
+        let custody = self.custody.get(index.0 as usize).copied().flatten();
+        custody.filter(|custody| !custody.is_final)
     }
 
     /// Whether it came without a server, and could still go back.
     fn is_unserved(&self, index: ConnIndex) -> bool {
-        let held = self.custody.get(index.0 as usize).copied().flatten();
-        held.is_some_and(|custody| custody.is_unserved && !custody.is_final)
+        self.revocable(index).is_some_and(|custody| custody.is_unserved)
     }
 
     /// Something of it was received or sent: it cannot begin again.
@@ -44,11 +44,11 @@ impl<R: Ring> Worker<R> {
     /// peer of it, the worker says so; of one that speaks TLS also before it may seal a record, and
     /// of one that came without a server before it sends anything.
     pub(in crate::worker) fn flag_before(&mut self, index: ConnIndex, kind: OpKind) {
+        let Some(arriving) = &mut self.arriving else { return };
         let takes = matches!(kind, OpKind::Receive | OpKind::Splice | OpKind::Reset);
         let gives = matches!(kind, OpKind::Send | OpKind::Shutdown);
         let may_seal = gives || kind == OpKind::Close;
         let is_secured = may_seal && self.ring.is_secured(index);
-        let Some(arriving) = &mut self.arriving else { return };
         let begins = gives && arriving.is_unserved(index);
         if takes || is_secured || begins {
             arriving.flag(index, Flag::InHand);
@@ -74,8 +74,9 @@ impl<R: Ring> Worker<R> {
 
     /// Says so, too, when nothing is in hand any more.
     pub(in crate::worker) fn flag_at_rest(&mut self, index: ConnIndex) {
-        let held = self.arriving.as_ref().and_then(|arriving| arriving.held(index));
-        let Some(Custody { is_unserved, .. }) = held else { return };
+        let come = self.arriving.as_ref().and_then(|arriving| arriving.revocable(index));
+        let come = come.filter(|custody| custody.flag == Flag::InHand);
+        let Some(Custody { is_unserved, .. }) = come else { return };
         let conn = &self.lives.entry(index).conn;
         let is_at_rest = match is_unserved {
             true => conn.leaves_sockets_alone(),

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use portcullis::base::{ConnIndex, OpKind, Side};
 use portcullis::config::AtLimit;
+use portcullis::conn::Wiring;
 use portcullis::courier::Flag;
 use portcullis::ring::Completion;
 
@@ -239,15 +240,22 @@ impl Run {
         let successors = successors.ring();
         let clients: BTreeSet<usize> =
             successors.slots[Side::Client as usize].iter().flatten().copied().collect();
+        let wirings = &self.plan.scenario.wirings;
+        let of_pairs = self.shared.origin.iter().filter(|(_, at)| wirings[**at] == Wiring::Pair);
+        let of_pairs: BTreeSet<usize> = of_pairs.map(|(client, _)| *client).collect();
         let [successors, process] = self.two(successor, predecessor);
         let successors = successors.ring();
-        let (mut moved, mut left) = (0, Vec::new());
+        let (mut moved, mut unserved, mut left) = (0, 0, Vec::new());
         for (slot, client) in process.ring().slots[Side::Client as usize].clone().iter().enumerate()
         {
             let Some(client) = client else { continue };
             let phase = process.worker.phase(ConnIndex(slot as u32));
             match handing.flags.of(slot as u32) {
-                _ if clients.contains(client) => moved += 1,
+                _ if clients.contains(client) => {
+                    moved += 1;
+                    let server = process.ring().slots[Side::Upstream as usize][slot];
+                    unserved += u64::from(server.is_none() && of_pairs.contains(client));
+                }
                 Flag::Ended => {}
                 // It empties its slots just now.
                 _ if successors.ends.of(*client).is_some() => {}
@@ -255,6 +263,7 @@ impl Run {
             }
         }
         self.seen.add(Sight::Moved, moved);
+        self.seen.add(Sight::UnservedMoved, unserved);
         assert!(left.is_empty(), "connections end with the predecessor: {left:?}");
     }
 }

@@ -22,6 +22,8 @@ pub enum Sight {
     RestEnded,
     /// Connections lived on in a successor.
     Moved,
+    /// Clients did that had no server yet.
+    UnservedMoved,
     /// Connections with bytes in hand were lost with it.
     Lost,
     /// A connection that nobody had bytes of was taken back.
@@ -38,7 +40,7 @@ pub enum Sight {
 }
 
 impl Sight {
-    pub const ALL: [Sight; 22] = [
+    pub const ALL: [Sight; 23] = [
         Sight::Shutting,
         Sight::Switching,
         Sight::Resting,
@@ -53,6 +55,7 @@ impl Sight {
         Sight::Stopped,
         Sight::RestEnded,
         Sight::Moved,
+        Sight::UnservedMoved,
         Sight::Lost,
         Sight::TakenBack,
         Sight::WaitKept,
