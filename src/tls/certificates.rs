@@ -5,10 +5,12 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use aws_lc_rs::digest::{Context, SHA256};
 use rustls::SignatureScheme;
-use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
+use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
+use x509_parser::oid_registry::OID_X509_EXT_SUBJECT_ALT_NAME;
 use x509_parser::x509::X509Name;
 
 use crate::config::UnknownName;
@@ -47,7 +49,13 @@ pub struct CertificateFacts {
 pub(super) struct Entry {
     pub(super) key: Arc<CertifiedKey>,
     pub(super) facts: CertificateFacts,
+    /// A digest of its names, equal in the certificate that renews it; of all of it where it has
+    /// none.
+    pub(super) names: Digest,
 }
+
+/// A SHA-256.
+pub(super) type Digest = [u8; 32];
 
 /// The same certificates are the same: each of them has its key.
 impl PartialEq for Entry {
@@ -57,6 +65,18 @@ impl PartialEq for Entry {
 }
 
 impl Eq for Entry {}
+
+impl Entry {
+    /// One that was read from `file`; `None`: its certificate is malformed.
+    pub(super) fn new(file: &Path, key: Arc<CertifiedKey>) -> Option<Entry> {
+        let der = &**key.cert.first()?;
+        let (_, certificate) = x509_parser::parse_x509_certificate(der).ok()?;
+        let names = certificate.get_extension_unique(&OID_X509_EXT_SUBJECT_ALT_NAME).ok()?;
+        let names = digest(&[names.map_or(der, |names| names.value)]);
+        let facts = CertificateFacts::of(file, &certificate)?;
+        Some(Entry { key, facts, names })
+    }
+}
 
 /// Without the keys.
 impl fmt::Debug for Certificates {
@@ -91,11 +111,7 @@ impl Certificates {
     /// The certificate for a client that asks for this name and knows these kinds of signatures;
     /// `None`: it is refused, for which RFC 6066 has the alert unrecognized_name. Of several with
     /// the name it is the first whose key can sign for the client.
-    pub fn find(
-        &self,
-        name: Option<&str>,
-        schemes: &[SignatureScheme],
-    ) -> Option<&Arc<CertifiedKey>> {
+    pub(super) fn find(&self, name: Option<&str>, schemes: &[SignatureScheme]) -> Option<&Entry> {
         let places = match name {
             Some(name) => self.places(name),
             None => &[],
@@ -103,9 +119,9 @@ impl Certificates {
         let signs = |place: &&usize| self.entries[**place].key.key.choose_scheme(schemes).is_some();
         let found = places.iter().find(signs).or(places.first()).copied();
         match (found, name, self.unknown) {
-            (Some(place), ..) => Some(&self.entries[place].key),
+            (Some(place), ..) => Some(&self.entries[place]),
             (None, Some(_), UnknownName::Refuse) => None,
-            (None, ..) => Some(&self.entries[0].key),
+            (None, ..) => Some(&self.entries[0]),
         }
     }
 
@@ -119,17 +135,9 @@ impl Certificates {
     }
 }
 
-impl ResolvesServerCert for Certificates {
-    /// Where it finds none, rustls answers with the alert access_denied.
-    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        self.find(hello.server_name(), hello.signature_schemes()).cloned()
-    }
-}
-
 impl CertificateFacts {
-    /// What a certificate says of itself; `None`: it is malformed.
-    pub(super) fn of(file: &Path, der: &[u8]) -> Option<CertificateFacts> {
-        let (_, certificate) = x509_parser::parse_x509_certificate(der).ok()?;
+    /// What a certificate says of itself; `None`: its names are malformed.
+    fn of(file: &Path, certificate: &X509Certificate<'_>) -> Option<CertificateFacts> {
         let names = certificate.subject_alternative_name().ok()?;
         let names = names.map_or(&[][..], |names| &names.value.general_names);
         let host = |name: &GeneralName<'_>| match name {
@@ -156,4 +164,14 @@ impl CertificateFacts {
 fn common_name(name: &X509Name<'_>) -> String {
     let common = name.iter_common_name().next().and_then(|it| it.as_str().ok());
     common.map_or_else(|| name.to_string(), str::to_owned)
+}
+
+/// The digest of `parts`, each with its length.
+pub(super) fn digest(parts: &[&[u8]]) -> Digest {
+    let mut context = Context::new(&SHA256);
+    for part in parts {
+        context.update(&(part.len() as u64).to_be_bytes());
+        context.update(part);
+    }
+    context.finish().as_ref().try_into().expect("SHA-256 has 32 bytes")
 }

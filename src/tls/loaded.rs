@@ -345,10 +345,6 @@ impl Reading {
         let chain = chain.map_err(|fault| self.fault::<()>(of_certificate.clone(), fault));
         let key = pem::key(&key).map_err(|fault| self.fault::<()>(of_key.clone(), fault));
         let (Ok(chain), Ok(key)) = (chain, key) else { return None };
-        let Some(facts) = CertificateFacts::of(certificate, &chain[0]) else {
-            let says = "its names cannot be read".to_owned();
-            return self.error(of_certificate, (says, "have it made or copied again", false));
-        };
         let both = CertifiedKey::new(chain, key);
         let mismatch = rustls::Error::InconsistentKeys(rustls::InconsistentKeys::KeyMismatch);
         match both.keys_match() {
@@ -367,8 +363,12 @@ impl Reading {
                 return self.error(of_certificate, (says, "have it made again", false));
             }
         }
-        self.judge_days(&of_certificate, &facts);
-        Some(Entry { key: Arc::new(both), facts })
+        let Some(entry) = Entry::new(certificate, Arc::new(both)) else {
+            let says = "its names cannot be read".to_owned();
+            return self.error(of_certificate, (says, "have it made or copied again", false));
+        };
+        self.judge_days(&of_certificate, &entry.facts);
+        Some(entry)
     }
 
     fn judge_days(&mut self, of_certificate: &str, facts: &CertificateFacts) {

@@ -116,7 +116,7 @@ fn edge(loaded: &Loaded) -> &ListenerMaterials {
 /// The file of the certificate that a client gets.
 fn chosen(of: &ListenerMaterials, name: Option<&str>, schemes: &[SignatureScheme]) -> String {
     let Some(found) = of.certificates.find(name, schemes) else { return "refused".to_owned() };
-    let key = found.cert[0].clone();
+    let key = found.key.cert[0].clone();
     let is_it = |file: &Path| {
         let pem = fs::read_to_string(file).expect("it is there");
         pem == super::tests::pem("CERTIFICATE", &key)

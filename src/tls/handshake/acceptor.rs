@@ -8,13 +8,13 @@ use std::sync::Arc;
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs::default_provider;
 use rustls::server::{
-    NoServerSessionStorage, ResolvesServerCert, ServerConfig, ServerConnection,
-    WebPkiClientVerifier,
+    NoServerSessionStorage, ServerConfig, ServerConnection, WebPkiClientVerifier,
 };
 use rustls::{Error, RootCertStore};
 
-use super::desk::{BoundTickets, Desk, Digest, NotedCertificates, digest};
+use super::desk::{BoundTickets, Desk, NotedCertificates};
 use super::{Handshake, Peer, versions};
+use crate::tls::certificates::{Certificates, Digest, digest};
 use crate::tls::suite::Suite;
 use crate::tls::tickets::Tickets;
 
@@ -22,7 +22,7 @@ use crate::tls::tickets::Tickets;
 #[derive(Clone, Debug)]
 pub struct AcceptorPlan {
     /// Certificates by name; a name without one is [`super::HandshakeFault::UnknownName`].
-    pub certificates: Arc<dyn ResolvesServerCert>,
+    pub certificates: Arc<Certificates>,
     /// Whether TLS 1.2 is refused.
     pub min_tls13: bool,
     /// Protocols in order of preference. A client that offers none of them is refused; one that
@@ -77,7 +77,6 @@ impl Acceptor {
         };
         let mut config = builder.with_cert_resolver(Arc::new(NotedCertificates {
             certificates: plan.certificates.clone(),
-            has_tickets: plan.tickets.is_some(),
             desk: desk.clone(),
         }));
         config.ignore_client_order = true;

@@ -7,18 +7,13 @@
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use aws_lc_rs::digest::{Context, SHA256};
 use rustls::KeyLog;
 use rustls::server::{ClientHello, ProducesTickets, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
-use x509_parser::oid_registry::OID_X509_EXT_SUBJECT_ALT_NAME;
-use x509_parser::prelude::{FromDer, X509Certificate};
 use zeroize::Zeroizing;
 
+use crate::tls::certificates::{Certificates, Digest};
 use crate::tls::tickets::{TICKET_SECONDS, Tickets};
-
-/// A SHA-256.
-pub(super) type Digest = [u8; 32];
 
 /// What one handshake has heard so far.
 #[derive(Default)]
@@ -70,30 +65,19 @@ impl KeyLog for Desk {
 /// Certificates by name, whose choice is noted.
 #[derive(Debug)]
 pub(super) struct NotedCertificates {
-    pub certificates: Arc<dyn ResolvesServerCert>,
-    /// Whether tickets ask for the names that were shown.
-    pub has_tickets: bool,
+    pub certificates: Arc<Certificates>,
     pub desk: Arc<Desk>,
 }
 
 impl ResolvesServerCert for NotedCertificates {
+    /// Where there is none, rustls answers with the alert access_denied.
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        let certified = self.certificates.resolve(hello);
+        let found = self.certificates.find(hello.server_name(), hello.signature_schemes());
         let mut notes = self.desk.notes();
-        notes.is_unknown_name = certified.is_none();
-        if self.has_tickets {
-            notes.shown = certified.as_ref().and_then(|it| names(it.cert.first()?));
-        }
-        certified
+        notes.is_unknown_name = found.is_none();
+        notes.shown = found.map(|entry| entry.names);
+        found.map(|entry| entry.key.clone())
     }
-}
-
-/// A digest of the names in a certificate, equal in the one that renews it; of all of it where it
-/// has none.
-fn names(der: &[u8]) -> Option<Digest> {
-    let (_, parsed) = X509Certificate::from_der(der).ok()?;
-    let names = parsed.get_extension_unique(&OID_X509_EXT_SUBJECT_ALT_NAME).ok()?;
-    Some(digest(&[names.map_or(der, |names| names.value)]))
 }
 
 /// Tickets that open only for the certificate names and the client authorities of their session.
@@ -134,14 +118,4 @@ impl ProducesTickets for BoundTickets {
     fn decrypt(&self, ticket: &[u8]) -> Option<Vec<u8>> {
         self.tickets.open(&self.bound()?, ticket)
     }
-}
-
-/// The digest of `parts`, each with its length.
-pub(super) fn digest(parts: &[&[u8]]) -> Digest {
-    let mut context = Context::new(&SHA256);
-    for part in parts {
-        context.update(&(part.len() as u64).to_be_bytes());
-        context.update(part);
-    }
-    context.finish().as_ref().try_into().expect("SHA-256 has 32 bytes")
 }

@@ -1,13 +1,16 @@
 //! Authorities, and the certificates that they sign.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, date_time_ymd};
 use rustls::RootCertStore;
 use rustls::crypto::aws_lc_rs::sign::any_ecdsa_type;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
+
+use crate::config::UnknownName;
+use crate::tls::certificates::{Certificates, Entry};
 
 /// One that signs certificates.
 pub(super) struct Authority {
@@ -46,6 +49,16 @@ impl Authority {
         Arc::new(roots)
     }
 
+    /// One certificate for each, the first for clients that ask for no name; a client that asks
+    /// for another is refused.
+    pub(super) fn certificates(&self, names: &[&[&str]]) -> Arc<Certificates> {
+        let entry = |names: &&[&str]| {
+            let certified = self.issue(&Wanted::of(names));
+            Entry::new(Path::new("edge.pem"), certified).expect("a sound certificate")
+        };
+        Arc::new(Certificates::new(names.iter().map(entry).collect(), UnknownName::Refuse))
+    }
+
     pub(super) fn issue(&self, wanted: &Wanted<'_>) -> Arc<CertifiedKey> {
         let names: Vec<String> = wanted.names.iter().map(|name| (*name).to_owned()).collect();
         let mut params = CertificateParams::new(names).expect("they are names");
@@ -60,20 +73,5 @@ impl Authority {
         let key = PrivateKeyDer::try_from(key.serialize_der()).expect("a key in PKCS #8");
         let key = any_ecdsa_type(&key).expect("rcgen makes ECDSA keys");
         Arc::new(CertifiedKey::new(vec![certificate.der().clone()], key))
-    }
-}
-
-/// Certificates by name, and the one for clients that name none or another.
-#[derive(Debug, Default)]
-pub(super) struct Certificates {
-    pub by_name: Vec<(&'static str, Arc<CertifiedKey>)>,
-    pub fallback: Option<Arc<CertifiedKey>>,
-}
-
-impl ResolvesServerCert for Certificates {
-    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        let name = hello.server_name().unwrap_or_default().to_ascii_lowercase();
-        let known = self.by_name.iter().find(|(known, _)| *known == name);
-        known.map(|(_, certified)| certified.clone()).or_else(|| self.fallback.clone())
     }
 }

@@ -6,16 +6,15 @@ use rustls::sign::CertifiedKey;
 use rustls::{AlertDescription, Error};
 
 use super::super::{Acceptor, AcceptorPlan, CertificateFault, ClientCertificate, HandshakeFault};
-use super::authority::{Authority, Certificates, Wanted};
+use super::authority::{Authority, Wanted};
 use super::peer::{Client, NEW, OLD, Outcome, bytes_pass, connect, shake};
 use crate::tls::Tickets;
 
 const REQUIRED: bool = true;
 
 fn plan(authority: &Authority, clients: &Authority, is_required: bool) -> AcceptorPlan {
-    let fallback = Some(authority.issue(&Wanted::of(&["a.example"])));
     AcceptorPlan {
-        certificates: Arc::new(Certificates { by_name: Vec::new(), fallback }),
+        certificates: authority.certificates(&[&["a.example"]]),
         min_tls13: false,
         alpn: Vec::new(),
         client_ca: Some((clients.roots(), is_required)),

@@ -1,19 +1,16 @@
 //! Bytes that no honest client sends, or that end too early.
 
-use std::sync::Arc;
-
 use rustls::{AlertDescription, Connection, Error};
 
 use super::super::{
     Acceptor, AcceptorPlan, HANDSHAKE_MAX, Handshake, HandshakeFault, State, Taken,
 };
-use super::authority::{Authority, Certificates, Wanted};
+use super::authority::Authority;
 use super::peer::{Client, NEW, OLD, hear, said, shake};
 
 fn acceptor(authority: &Authority) -> Acceptor {
-    let fallback = Some(authority.issue(&Wanted::of(&["a.example"])));
     let plan = AcceptorPlan {
-        certificates: Arc::new(Certificates { by_name: Vec::new(), fallback }),
+        certificates: authority.certificates(&[&["a.example"]]),
         min_tls13: false,
         alpn: Vec::new(),
         client_ca: None,

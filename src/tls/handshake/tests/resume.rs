@@ -10,7 +10,7 @@ use rustls::client::{
 use rustls::pki_types::ServerName;
 
 use super::super::{Acceptor, AcceptorPlan};
-use super::authority::{Authority, Certificates, Wanted};
+use super::authority::Authority;
 use super::peer::{Client, NEW, OLD, bytes_pass, connect, shake};
 use crate::tls::Tickets;
 
@@ -27,11 +27,9 @@ fn plan(
     names: &[&'static str],
     tickets: Option<Arc<Tickets>>,
 ) -> AcceptorPlan {
-    let certified = |name: &&'static str| (*name, authority.issue(&Wanted::of(&[name])));
-    let by_name: Vec<_> = names.iter().map(certified).collect();
-    let fallback = by_name.first().map(|(_, certified)| certified.clone());
+    let names: Vec<&[&str]> = names.iter().map(std::slice::from_ref).collect();
     AcceptorPlan {
-        certificates: Arc::new(Certificates { by_name, fallback }),
+        certificates: authority.certificates(&names),
         min_tls13: false,
         alpn: Vec::new(),
         client_ca: None,
@@ -103,13 +101,12 @@ fn a_ticket_of_one_name_is_refused_under_another() {
 
         // A client without SNI takes its ticket for `a.example` wherever its packets are led.
         let silent = Client { says_name: false, ..client.clone() };
-        let wide = authority.issue(&Wanted::of(&["b.example", "a.example"]));
         let config = silent.config();
         let a = plan(&authority, &["a.example"], of_file(&[A]));
         assert!(!resumes(&a, &config, "a.example"));
         assert!(resumes(&plan(&authority, &["a.example"], of_file(&[A])), &config, "a.example"));
-        let certificates = Certificates { by_name: Vec::new(), fallback: Some(wide) };
-        let other = AcceptorPlan { certificates: Arc::new(certificates), ..a };
+        let certificates = authority.certificates(&[&["b.example", "a.example"]]);
+        let other = AcceptorPlan { certificates, ..a };
         assert!(!resumes(&other, &config, "a.example"));
     }
 }
@@ -152,10 +149,8 @@ impl ClientSessionStore for AnyName {
 fn a_ticket_that_a_client_carries_to_another_name_is_refused() {
     let authority = Authority::new("authority");
     // The certificate is the same under both names, so it is the name that refuses.
-    let certified = authority.issue(&Wanted::of(&["a.example", "b.example"]));
-    let certificates = Certificates { by_name: Vec::new(), fallback: Some(certified) };
-    let certificates = Arc::new(certificates);
-    let plan = AcceptorPlan { certificates, ..plan(&authority, &[], of_file(&[A])) };
+    let certificates = authority.certificates(&[&["a.example", "b.example"]]);
+    let plan = AcceptorPlan { certificates, ..plan(&authority, &["a.example"], of_file(&[A])) };
     for client in clients(&authority) {
         let mut config = (*client.config()).clone();
         let store = AnyName(ClientSessionMemoryCache::new(8));
