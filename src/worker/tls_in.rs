@@ -17,11 +17,7 @@ use crate::conn::{Event, Phase, Reason};
 use crate::ring::{Done, Ring};
 use crate::tls::{Acceptor, Established, HandshakeFault};
 use crate::topology::{Listener, Topology};
-
-/// A record's type, version and length.
-const RECORD_HEAD: usize = 5;
-/// The type of a record of a handshake.
-const HANDSHAKE: u8 = 22;
+use crate::wire::{Decoded, client_hello};
 
 /// How the clients of a listener shake hands.
 #[derive(Debug)]
@@ -55,17 +51,6 @@ impl Termination {
     }
 }
 
-/// Whether a handshake has something to do with these bytes: for half a hello none is begun.
-fn is_whole(bytes: &[u8]) -> bool {
-    match bytes {
-        [HANDSHAKE, _, _, high, low, rest @ ..] => {
-            rest.len() >= usize::from(u16::from_be_bytes([*high, *low]))
-        }
-        [HANDSHAKE, ..] => bytes.len() >= RECORD_HEAD,
-        _ => true,
-    }
-}
-
 impl<R: Ring> Worker<R> {
     /// What a client has said behind its preface is its handshake's.
     pub(super) fn shake(&mut self, index: ConnIndex) {
@@ -75,7 +60,8 @@ impl<R: Ring> Worker<R> {
         match &mut read.shake {
             Some(_) if !self.shakes.go_on(index, now) => return,
             Some(_) => {}
-            None if read.bytes.is_empty() || !is_whole(&read.bytes) => {
+            // Half a hello needs no handshake, and can go to another process.
+            None if matches!(client_hello(&read.bytes), Decoded::More(_)) => {
                 return self.apply(index, Event::PrefaceMore);
             }
             None if !self.shakes.begin(index, now) => return,

@@ -5,7 +5,7 @@ use std::net::TcpStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use rustls::ServerConfig;
+use rustls::{ClientConnection, ServerConfig, StreamOwned};
 
 use crate::support::crowd::Marks;
 use crate::support::pattern::Pattern;
@@ -171,6 +171,46 @@ fn half_closed_and_stalled_sessions_move_with_every_byte() {
         .collect();
     expected.sort_unstable();
     assert_eq!(outcomes, expected);
+}
+
+/// What a client says first, in records of at most so many bytes.
+fn hello_in(tls: &mut ClientConnection, record_bytes: usize) -> Vec<u8> {
+    let mut words = Vec::new();
+    tls.write_tls(&mut words).expect("memory takes it");
+    let (head, message) = words.split_at(5);
+    let record = |part: &[u8]| [&head[..3], &(part.len() as u16).to_be_bytes(), part].concat();
+    message.chunks(record_bytes).flat_map(record).collect()
+}
+
+#[test]
+fn half_a_hello_moves_with_what_has_come() {
+    let echo = server::echo();
+    let stage = Stage::new(echo.address, echo.address, "");
+    let at = LISTENERS[0];
+    let mut clients = Vec::new();
+    for version in VERSIONS {
+        for (record_bytes, cut) in [(16_000, 3), (16_000, 5), (16_000, 100), (60, 65), (60, 70)] {
+            let name = "a.example".try_into().expect("a name");
+            let mut tls = ClientConnection::new(stage.config(version), name).expect("a client");
+            let hello = hello_in(&mut tls, record_bytes);
+            let stream = client::connect(stage.address(at));
+            (&stream).write_all(&hello[..cut]).expect("it is sent");
+            clients.push((tls, stream, hello[cut..].to_vec()));
+        }
+    }
+    let (_, last, _) = clients.last().expect("there are some");
+    assert!(client::is_silent(last), "what has come is read by now");
+    for _ in 0..2 {
+        let said = stage.lineage.ask(&["upgrade", "--probation", "300ms"]);
+        let words = format!("{} connections moved", clients.len());
+        assert!(said.answer.contains(&words) && !said.answer.contains("could not"), "{said:?}");
+    }
+    assert_eq!(echo.accepted(), 0, "nobody has a server");
+    for (tls, mut stream, rest) in clients {
+        stream.write_all(&rest).expect("it is sent");
+        let mut end = End::Client(Box::new(StreamOwned::new(tls, stream)));
+        end.echo(1, 50_000);
+    }
 }
 
 #[test]
