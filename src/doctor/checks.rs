@@ -85,7 +85,7 @@ fn kernel(facts: &Facts) -> Vec<Check> {
 
 /// What code that gained control of a worker could do through its ring.
 fn restrictions(facts: &Facts) -> Option<Check> {
-    let Kernel { refused, epoll, unrestricted, .. } = &facts.kernel;
+    let Kernel { refused, epoll, unrestricted, confines, .. } = &facts.kernel;
     if *epoll || refused.is_some() {
         return None;
     }
@@ -93,8 +93,13 @@ fn restrictions(facts: &Facts) -> Option<Check> {
         Some(Check::new("operations of rings", value.to_owned(), verdict, says))
     };
     let Some(why) = unrestricted else {
-        let says = "a worker's ring can do nothing that the gateway does not do with it";
-        return check("restricted", Verdict::Good, says);
+        return if *confines {
+            let says = "no ring that a worker has or could make can do what the gateway does not";
+            check("of each worker", Verdict::Good, says)
+        } else {
+            let says = "a worker's ring can do nothing that the gateway does not do with it";
+            check("of each ring", Verdict::Good, says)
+        };
     };
     let says = "a worker's ring can do all that io_uring can, also what a seccomp filter refuses";
     let remedy = format!(

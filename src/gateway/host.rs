@@ -120,9 +120,9 @@ fn kernel(io: Io) -> Result<Kernel, ProbeError> {
         return Ok(Kernel::over_epoll(None));
     }
     match probe(&host_says()) {
-        Ok(Features { addresses, source_addresses, unrestricted, .. }) => {
+        Ok(Features { addresses, source_addresses, unrestricted, confines, .. }) => {
             let unrestricted = unrestricted.map(|errno| errno.to_string());
-            Ok(Kernel { addresses, source_addresses, unrestricted, ..Kernel::default() })
+            Ok(Kernel { addresses, source_addresses, unrestricted, confines, ..Kernel::default() })
         }
         Err(error) if io == Io::Auto && error.is_lasting() => {
             Ok(Kernel::over_epoll(Some(error.to_string())))

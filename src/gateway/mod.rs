@@ -56,7 +56,7 @@ use crate::metrics::{
 };
 use crate::ring::{
     EpollRing, HostRing, KernelRing, PassiveSocket, RingError, RingSetup, ServerSocket, Supplier,
-    Waker,
+    Waker, confine_thread,
 };
 use crate::tls::Loaded;
 use crate::topology::Topology;
@@ -390,6 +390,8 @@ fn work<R: HostRing>(
                 return Ok(());
             }
         };
+        // Where the kernel cannot, `doctor` says so.
+        let _ = confine_thread();
         let ends = (ring.waker_of(), ring.supplier_of());
         let mut worker = Worker::new(ring, clock, mailbox, plan, budget, counters);
         let _ = ready.send(Ok(ends));

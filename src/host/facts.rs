@@ -45,6 +45,8 @@ pub struct Kernel {
     /// Why a worker's rings are not held to the operations that the gateway uses; `None` when they
     /// are, or there are none.
     pub unrestricted: Option<String>,
+    /// A worker makes no other ring that can do more (Linux 7.0).
+    pub confines: bool,
 }
 
 impl Kernel {

@@ -18,6 +18,7 @@ pub use contract::{
 pub use epoll::EpollRing;
 pub use heap::give_back_heap;
 pub use host::HostRing;
+pub use kernel::confined::confine_thread;
 pub use kernel::lifecycle::require_batches;
 pub use kernel::locked::{lockable_bytes, patient};
 pub use kernel::options::{spread_clients, steer_clients, take_no_hops};

@@ -76,7 +76,12 @@ fn one_warning_names_all_listeners_whose_chosen_backlog_is_cut() {
 fn a_ring_that_can_do_more_than_it_is_used_for_is_warned_of() {
     let name = "operations of rings";
     let mut host = Host::plain();
-    assert_eq!(check(&host.diagnose(&echo(""), None), name).0, Verdict::Good);
+    for (confines, whose) in [(false, "each ring"), (true, "each worker")] {
+        host.given.kernel.confines = confines;
+        let diagnosis = host.diagnose(&echo(""), None);
+        assert_eq!(check(&diagnosis, name).0, Verdict::Good);
+        assert!(diagnosis.to_string().contains(whose), "{diagnosis}");
+    }
     host.given.kernel.unrestricted = Some("EPERM".into());
     let diagnosis = host.diagnose(&echo(""), None);
     assert_eq!(check(&diagnosis, name).0, Verdict::Warning);

@@ -117,6 +117,26 @@ fn a_filter_that_refuses_restrictions_alone_is_warned_of_once_and_costs_nothing_
     }
 }
 
+/// A kernel confines only threads that can gain no privileges, as each worker's is for that.
+#[test]
+fn each_worker_asks_to_be_confined_and_no_other_thread_does() {
+    for io in ["io_uring", "epoll"] {
+        let gateway = Gateway::start(&over(io, &format!("[gateway]\nworkers = 2\n{OWN_ECHO}")));
+        let threads = format!("/proc/{}/task", gateway.pid());
+        let mut asked = Vec::new();
+        for thread in std::fs::read_dir(threads).expect("its threads") {
+            let thread = thread.expect("a thread").path();
+            let read = |file| std::fs::read_to_string(thread.join(file)).expect("it runs");
+            if read("status").contains("NoNewPrivs:\t1") {
+                asked.push(read("comm").trim().to_owned());
+            }
+        }
+        asked.sort_unstable();
+        assert_eq!(asked, ["worker-0", "worker-1"], "over {io}");
+        gateway.stop();
+    }
+}
+
 #[test]
 fn doctor_says_what_bounds_a_gateway_over_epoll() {
     let home = Home::new();

@@ -3,7 +3,8 @@
 //!
 //! An operation of io_uring is no system call, so no seccomp filter sees it. Without this list,
 //! code that gained control of a worker could open files through its ring although a filter
-//! refuses open(2). The list holds for one ring: another needs io_uring_setup, which a filter sees.
+//! refuses open(2). The list holds for one ring: another needs io_uring_setup, which a filter sees,
+//! and a confined thread makes none that can do more.
 
 use io_uring::register::Restriction;
 use io_uring::squeue::Flags;
@@ -56,16 +57,26 @@ const FLAGS: Flags = Flags::FIXED_FILE.union(Flags::BUFFER_SELECT);
 
 /// Registrations on a ring in use (linux/io_uring.h): files into slots, the cancel of everything,
 /// and the end of the ring's number within its thread. All others come before.
-const REGISTRATIONS: [u32; 3] = [FILES_UPDATE, UNREGISTER_RING_FDS, SYNC_CANCEL];
-const FILES_UPDATE: u32 = 6;
+const REGISTRATIONS: [u8; 3] = [FILES_UPDATE, UNREGISTER_RING_FDS as u8, SYNC_CANCEL];
+const FILES_UPDATE: u8 = 6;
 pub(super) const UNREGISTER_RING_FDS: u32 = 21;
-const SYNC_CANCEL: u32 = 24;
+const SYNC_CANCEL: u8 = 24;
+
+/// How many entries the list has.
+pub(super) const ALLOWED: usize = OPERATIONS.len() + REGISTRATIONS.len() + 1;
+
+/// The list as the kernel reads it.
+pub(super) fn list() -> [Restriction; ALLOWED] {
+    const OF_REGISTRATIONS: usize = OPERATIONS.len();
+    const OF_FLAGS: usize = ALLOWED - 1;
+    std::array::from_fn(|place| match place {
+        OF_FLAGS => Restriction::sqe_flags_allowed(FLAGS.bits()),
+        OF_REGISTRATIONS.. => Restriction::register_op(REGISTRATIONS[place - OF_REGISTRATIONS]),
+        _ => Restriction::sqe_op(OPERATIONS[place].code),
+    })
+}
 
 /// Holds a ring that is not enabled yet to the list, from when it is.
 pub(super) fn restrict(ring: &IoUring) -> Result<(), Errno> {
-    let operations = OPERATIONS.iter().map(|one| Restriction::sqe_op(one.code));
-    let registrations = REGISTRATIONS.iter().map(|code| Restriction::register_op(*code as u8));
-    let flags = Restriction::sqe_flags_allowed(FLAGS.bits());
-    let mut all: Vec<Restriction> = operations.chain(registrations).chain([flags]).collect();
-    ring.submitter().register_restrictions(&mut all).map_err(|error| errno_of(&error))
+    ring.submitter().register_restrictions(&mut list()).map_err(|error| errno_of(&error))
 }

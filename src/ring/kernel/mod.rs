@@ -47,6 +47,7 @@ pub(super) mod addresses;
 mod allowed;
 mod buffers;
 mod closes;
+pub(super) mod confined;
 mod cqe;
 pub(super) mod descriptors;
 pub(super) mod gates;

@@ -16,6 +16,7 @@ use socket2::SockRef;
 
 use super::allowed::OPERATIONS;
 use super::closes::closes_close;
+use super::confined::confines;
 use super::locked::patient;
 use super::pool::{Group, Pool};
 use super::queue::{Queue, Wait};
@@ -45,6 +46,8 @@ pub struct Features {
     pub receives_ahead: bool,
     /// Why rings can do more than the gateway asks of them; `None`: they cannot.
     pub unrestricted: Option<Errno>,
+    /// A thread can be confined: it makes no other ring that can do more (Linux 7.0).
+    pub confines: bool,
 }
 
 /// The system calls of io_uring. A filter may allow some and refuse the others.
@@ -91,7 +94,8 @@ pub fn probe(host: &HostSays) -> Result<Features, ProbeError> {
     let source_addresses = ops.is_supported(opcode::Bind::CODE);
     let unrestricted = Queue::refusal();
     let receives_ahead = receives_go_on();
-    Ok(Features { addresses, source_addresses, receives_ahead, unrestricted })
+    let confines = confines();
+    Ok(Features { addresses, source_addresses, receives_ahead, unrestricted, confines })
 }
 
 /// Refuses source addresses where the kernel cannot bind to them.

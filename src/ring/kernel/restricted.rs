@@ -6,7 +6,7 @@ use io_uring::opcode;
 use io_uring::squeue::{Entry, Flags};
 
 use super::allowed::{OPERATIONS, restrict};
-use super::descriptors;
+use super::confined::{confines, open_file};
 use super::queue::{Queue, Wait};
 use super::sqe;
 use crate::base::{Errno, errno_of};
@@ -20,17 +20,12 @@ fn answer(queue: &mut Queue, entry: Entry) -> i32 {
     queue.next().expect("a completion").result()
 }
 
-fn open_file() -> Entry {
-    let here = io_uring::types::Fd(nix::libc::AT_FDCWD);
-    opcode::OpenAt::new(here, c"/dev/null".as_ptr()).build()
-}
-
 #[test]
 fn a_ring_opens_no_file() {
     assert_eq!(Queue::refusal(), None, "this host restricts rings");
     let mut queue = Queue::new(4, 16).expect("a ring");
     queue.enable().expect("enabled by its thread");
-    assert_eq!(answer(&mut queue, open_file()), -(Errno::EACCES as i32));
+    assert_eq!(open_file(&mut queue), Ok(-(Errno::EACCES as i32)));
     assert_eq!(answer(&mut queue, sqe::nothing()), 0);
 }
 
@@ -69,9 +64,14 @@ fn a_flag_or_a_registration_beyond_the_list_is_refused() {
 fn a_ring_without_restrictions_opens_files() {
     // What the tests above would see if the kernel did not hold rings to the list.
     let mut queue = Queue::unrestricted(4, 16).expect("a ring");
-    queue.enable().expect("it is");
-    let fd = answer(&mut queue, open_file());
-    assert!(fd >= 0, "{fd}");
-    // SAFETY: the completion is the only one to name this descriptor.
-    drop(unsafe { descriptors::take(fd as u32) });
+    let answer = open_file(&mut queue);
+    assert!(matches!(answer, Ok(0..)), "{answer:?}");
+}
+
+#[test]
+fn a_confined_thread_makes_no_ring_that_opens_files_where_the_kernel_can() {
+    let name = nix::sys::utsname::uname().expect("the name of the kernel");
+    let release = name.release().to_string_lossy();
+    let major = release.split('.').next().and_then(|major| major.parse::<u32>().ok());
+    assert_eq!(confines(), major >= Some(7), "Linux {release}");
 }
