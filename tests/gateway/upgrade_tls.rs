@@ -8,34 +8,12 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 use rustls::HandshakeKind;
 
-use crate::support::client;
 use crate::support::gateway::program;
 use crate::support::lineage::{runs, signal};
-use crate::support::secured::{At, End, LISTENERS, OWN, Stage, Version, serving};
-use crate::support::server::{self, Server};
+use crate::support::secured::{End, LISTENERS, Stage, secure_echo};
+use crate::support::server;
 use crate::support::tls::{self, Ended, VERSIONS};
 use crate::support::wait_until;
-
-/// A server in TLS that echoes: its clients' versions alternate.
-fn secure_echo() -> Server<Ended> {
-    let configs = VERSIONS.map(serving);
-    let turns = AtomicUsize::new(0);
-    Server::start(move |stream| {
-        let turn = turns.fetch_add(1, Ordering::SeqCst);
-        tls::echo_secure(tls::serve(&configs[turn % 2], stream))
-    })
-}
-
-/// So many clients of each listener and version.
-fn clients(stage: &Stage, each: usize) -> Vec<End> {
-    let all =
-        LISTENERS.into_iter().chain([OWN]).flat_map(|at| VERSIONS.map(|version| (at, version)));
-    let all = all.flat_map(|one| (0..each).map(move |_| one));
-    let client = |(at, version): (At, Version)| {
-        stage.client(at, version, client::connect(stage.address(at)))
-    };
-    all.map(client).collect()
-}
 
 /// Echoes until it is over.
 fn talk(client: &mut End, over: &AtomicBool, said: &AtomicUsize) {
@@ -58,7 +36,7 @@ impl Drop for Over<'_> {
 fn idle_and_busy_clients_in_tls_do_not_notice_two_in_a_row() {
     let (plain, secure) = (server::echo(), secure_echo());
     let stage = Stage::new(plain.address, secure.address, "");
-    let (mut idle, mut busy) = (clients(&stage, 8), clients(&stage, 2));
+    let (mut idle, mut busy) = (stage.clients(8), stage.clients(2));
     idle.iter_mut().for_each(|client| client.echo(1, 10));
     let (over, said) = (AtomicBool::new(false), AtomicUsize::new(0));
     std::thread::scope(|scope| {
@@ -92,14 +70,14 @@ fn idle_and_busy_clients_in_tls_do_not_notice_two_in_a_row() {
 fn sessions_of_which_no_record_has_passed_survive_a_successor_that_dies() {
     let (plain, secure) = (server::echo(), secure_echo());
     let stage = Stage::new(plain.address, secure.address, "[ring]\nquiet_after = \"100ms\"\n");
-    let mut idle = clients(&stage, 5);
+    let mut idle = stage.clients(5);
     idle.iter_mut().for_each(|client| client.echo(1, 10));
     // One has sent half of a record, and another one sends a byte while the successor has it.
-    let mut cut = clients(&stage, 1).swap_remove(0);
+    let mut cut = stage.clients(1).swap_remove(0);
     cut.echo(1, 10);
     let record = cut.record(b"cut in its middle");
     cut.send_raw(&record[..9]);
-    let mut stale = clients(&stage, 1);
+    let mut stale = stage.clients(1);
     stale.iter_mut().for_each(|client| client.echo(1, 10));
     for how in [Signal::SIGKILL, Signal::SIGSTOP] {
         let socket = stage.lineage.first.home().path().join("fixed.sock");

@@ -2,16 +2,19 @@
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::process::Command;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rustls::{ClientConfig, ServerConfig, SupportedProtocolVersion};
 
+use super::client;
 use super::config::upstream;
 use super::gateway::{Home, program};
 use super::lineage::Lineage;
 use super::pattern::Pattern;
-use super::server;
-use super::tls::{self, ANY, Authority, Wish};
+use super::server::{self, Server};
+use super::tls::{self, ANY, Authority, Ended, VERSIONS, Wish};
 
 /// A listener.
 #[derive(Clone, Copy, Debug)]
@@ -45,6 +48,11 @@ pub(crate) struct Stage {
 impl Stage {
     /// Before a server that does not speak TLS, and one that does; with more sections.
     pub(crate) fn new(plain: SocketAddr, secure: SocketAddr, more: &str) -> Stage {
+        Stage::by(program(None), plain, secure, more)
+    }
+
+    /// The same by this command.
+    pub(crate) fn by(command: Command, plain: SocketAddr, secure: SocketAddr, more: &str) -> Stage {
         let (home, authority) = (Home::new(), Authority::new());
         let pair = authority.issue(&["a.example"], 2090).write(&home, "edge");
         let listener = |at: At| {
@@ -66,7 +74,7 @@ impl Stage {
             upstream("plain", &[plain]),
             upstream("secure", &[secure]),
         );
-        Stage { authority, lineage: Lineage::start_with(home, program(None), &config) }
+        Stage { authority, lineage: Lineage::start_with(home, command, &config) }
     }
 
     pub(crate) fn address(&self, at: At) -> SocketAddr {
@@ -75,6 +83,15 @@ impl Stage {
 
     pub(crate) fn config(&self, version: Version) -> Arc<ClientConfig> {
         Wish { version: Some(version), ..ANY }.client(&self.authority)
+    }
+
+    /// So many clients of each listener and version.
+    pub(crate) fn clients(&self, each: usize) -> Vec<End> {
+        let all = LISTENERS.into_iter().chain([OWN]);
+        let all = all.flat_map(|at| VERSIONS.map(|version| (at, version)));
+        let all = all.flat_map(|one| (0..each).map(move |_| one));
+        all.map(|(at, version)| self.client(at, version, client::connect(self.address(at))))
+            .collect()
     }
 
     /// A client that has shaken hands, if those of its listener do.
@@ -86,6 +103,16 @@ impl Stage {
         tls::shake(&mut client).expect("a session");
         End::Client(Box::new(client))
     }
+}
+
+/// A server in TLS that echoes: its clients' versions alternate.
+pub(crate) fn secure_echo() -> Server<Ended> {
+    let configs = VERSIONS.map(serving);
+    let turns = AtomicUsize::new(0);
+    Server::start(move |stream| {
+        let turn = turns.fetch_add(1, Ordering::SeqCst);
+        tls::echo_secure(tls::serve(&configs[turn % 2], stream))
+    })
 }
 
 /// The config of a server in this version.
