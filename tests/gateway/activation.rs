@@ -9,7 +9,7 @@ use crate::support::gateway::{Gateway, Home, activated_program, program};
 use crate::support::log::field;
 use crate::support::network::{free_port, has_ipv6};
 use crate::support::server::finish;
-use crate::support::{socket, wait_until};
+use crate::support::{Ends, socket, wait_until};
 
 /// An echo for each of these binds, with so many workers.
 fn echoes(workers: usize, binds: &[&str]) -> String {
@@ -188,15 +188,6 @@ impl Stream {
     }
 }
 
-/// Ends the stream, also when the test fails.
-struct Over<'a>(&'a Stream);
-
-impl Drop for Over<'_> {
-    fn drop(&mut self) {
-        self.0.over.store(true, Ordering::SeqCst);
-    }
-}
-
 #[test]
 fn neither_a_kill_nor_a_restart_loses_a_client() {
     const CLIENTS: usize = 8;
@@ -214,7 +205,7 @@ fn neither_a_kill_nor_a_restart_loses_a_client() {
     let _held: Vec<TcpStream> = (0..2_000).map(|_| client::connect(address)).collect();
     let stream = Stream::default();
     let last = std::thread::scope(|scope| {
-        let _over = Over(&stream);
+        let _ends = Ends(&stream.over);
         for _ in 0..CLIENTS {
             scope.spawn(|| stream.run(address));
         }

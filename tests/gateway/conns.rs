@@ -13,7 +13,7 @@ use crate::support::config::{relay, upstream};
 use crate::support::gateway::Gateway;
 use crate::support::pattern::Pattern;
 use crate::support::server::{self, Server, greet, introduce};
-use crate::support::wait_until;
+use crate::support::{Ends, wait_until};
 
 /// Two listeners: one before a server, one that the gateway answers itself.
 fn two_listeners(server: SocketAddr) -> String {
@@ -29,8 +29,8 @@ fn two_listeners(server: SocketAddr) -> String {
 #[test]
 fn rows_say_what_clients_and_servers_know() {
     const CLIENTS: u64 = 20;
-    type Ends = BTreeMap<u64, (SocketAddr, SocketAddr)>;
-    let known: Arc<Mutex<Ends>> = Arc::default();
+    type Pairs = BTreeMap<u64, (SocketAddr, SocketAddr)>;
+    let known: Arc<Mutex<Pairs>> = Arc::default();
     let notes = Arc::clone(&known);
     let server = Server::start(move |mut stream| {
         let number = greet(&stream);
@@ -194,6 +194,7 @@ fn connections_that_come_and_go_meanwhile_disturb_nobody() {
     let over = AtomicBool::new(false);
     let (mut closed, mut shown) = (0, 0);
     std::thread::scope(|scope| {
+        let _ends = Ends(&over);
         let churn = |seed: u64| {
             let over = &over;
             move || {

@@ -12,7 +12,7 @@ use crate::support::config::upstream;
 use crate::support::gateway::{Gateway, Home, program_as_user};
 use crate::support::procfs::is_stopped;
 use crate::support::server;
-use crate::support::{WATCH, wait_until};
+use crate::support::{Ends, WATCH, wait_until};
 
 fn config(max_connections: usize, drain_timeout: &str, server: SocketAddr) -> String {
     format!(
@@ -197,6 +197,7 @@ fn a_drain_without_privileges_resets_nobody_who_comes_late() {
         (served, cut)
     };
     std::thread::scope(|scope| {
+        let _ends = Ends(&over);
         let clients: Vec<_> = (0..4).map(|_| scope.spawn(come)).collect();
         std::thread::sleep(WATCH);
         gateway.signal(Signal::SIGTERM);

@@ -9,7 +9,7 @@ use crate::support::command::{ask_json, rows};
 use crate::support::config::upstream;
 use crate::support::gateway::{Gateway, Home, activated_program};
 use crate::support::server::{self, Server};
-use crate::support::socket;
+use crate::support::{Ends, socket};
 
 /// A gateway with this bound and this one of its listener, which evicts who is idle for so long.
 fn config(gateway: &str, listener: &str, idle_after: &str, servers: &[SocketAddr]) -> String {
@@ -61,6 +61,7 @@ fn busy_ones_stay(gateway: &Gateway, server: &Server<()>) {
     let (busy, idle) = first.split_at(BUSY);
     let (over, answered) = (AtomicBool::new(false), AtomicUsize::new(0));
     std::thread::scope(|scope| {
+        let _ends = Ends(&over);
         for (seed, stream) in (0..).zip(busy) {
             let (over, answered) = (&over, &answered);
             scope.spawn(move || {
@@ -78,7 +79,6 @@ fn busy_ones_stay(gateway: &Gateway, server: &Server<()>) {
         // Each is served in the end: those that came first make way once they are idle, too.
         assert!(coming.iter().all(is_answered));
         assert!(held(gateway) <= LIMIT, "more than the limit");
-        over.store(true, Ordering::SeqCst);
     });
     assert!(idle.iter().all(|stream| client::ending(stream) == Ending::Fin), "idle ones get FIN");
     assert!(answered.load(Ordering::SeqCst) > 2 * BUSY);

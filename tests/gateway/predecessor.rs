@@ -19,7 +19,7 @@ use crate::support::client;
 use crate::support::crowd::crowd;
 use crate::support::gateway::{Gateway, Home, program};
 use crate::support::network::free_port;
-use crate::support::wait_until;
+use crate::support::{Ends, wait_until};
 
 const WAITS: &str = "dead predecessor's listeners still take clients";
 const GONE: &str = "dead predecessor's listeners are gone";
@@ -152,15 +152,6 @@ fn kind(error: &Error) -> String {
     }
 }
 
-/// Ends the stream, also when the test fails.
-struct Over<'a>(&'a Stream);
-
-impl Drop for Over<'_> {
-    fn drop(&mut self) {
-        self.0.over.store(true, Ordering::SeqCst);
-    }
-}
-
 #[test]
 fn no_client_is_lost_once_the_successor_is_ready() {
     let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
@@ -173,7 +164,7 @@ fn no_client_is_lost_once_the_successor_is_ready() {
     });
     let stream = Stream::default();
     let second = std::thread::scope(|scope| {
-        let _over = Over(&stream);
+        let _ends = Ends(&stream.over);
         for _ in 0..8 {
             scope.spawn(|| stream.run(address));
         }

@@ -11,7 +11,7 @@ use crate::support::client;
 use crate::support::command::{ask_json, tell};
 use crate::support::gateway::Gateway;
 use crate::support::server::{self, Server};
-use crate::support::{unreachable::Refusing, wait_until};
+use crate::support::{Ends, unreachable::Refusing, wait_until};
 
 /// A gateway of several workers, whose servers have these lines besides their address.
 fn start(servers: &[(SocketAddr, &str)], keys: &str) -> Gateway {
@@ -49,6 +49,7 @@ fn a_hundred_clients_find_ten_places_at_each_of_three_servers() {
     let address = gateway.address("edge");
     let over = AtomicBool::new(false);
     std::thread::scope(|scope| {
+        let _ends = Ends(&over);
         // Whenever one looks, none has more.
         let looks = scope.spawn(|| {
             while !over.load(Ordering::SeqCst) {

@@ -18,7 +18,7 @@ use crate::support::http::get;
 use crate::support::log::field;
 use crate::support::network::free_port;
 use crate::support::procfs::is_stopped;
-use crate::support::{wait_until, wait_until_still};
+use crate::support::{Ends, wait_until, wait_until_still};
 
 fn config(address: SocketAddr, more: &str) -> String {
     format!(
@@ -79,15 +79,6 @@ impl Stream {
     }
 }
 
-/// Ends the clients, also when the test fails.
-struct Over<'a>(&'a AtomicBool);
-
-impl Drop for Over<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::SeqCst);
-    }
-}
-
 #[test]
 fn a_start_during_a_drain_takes_over_at_once_and_no_client_is_refused() {
     let (address, status) = (own_address(), own_address());
@@ -102,7 +93,7 @@ fn a_start_during_a_drain_takes_over_at_once_and_no_client_is_refused() {
         (AtomicBool::new(false), Stream::default(), client::connect(address));
     let said = AtomicUsize::new(0);
     let (first, second) = std::thread::scope(|scope| {
-        let _over = Over(&over);
+        let _ends = Ends(&over);
         scope.spawn(|| said.store(talk(&busy, &over), Ordering::SeqCst));
         for _ in 0..8 {
             scope.spawn(|| stream.come(address, &over));
@@ -223,7 +214,7 @@ fn another_address_of_the_same_port_is_waited_for_where_the_two_collide() {
     let first = Gateway::start(&config(any, off));
     let (over, busy) = (AtomicBool::new(false), client::connect(address));
     let second = std::thread::scope(|scope| {
-        let _over = Over(&over);
+        let _ends = Ends(&over);
         scope.spawn(|| talk(&busy, &over));
         first.signal(Signal::SIGTERM);
         first.wait_for_line("draining still_open=");
@@ -254,7 +245,7 @@ fn with_inherited_sockets_no_client_waits_either() {
     let (over, stream, busy) =
         (AtomicBool::new(false), Stream::default(), client::connect(address));
     let (first, second) = std::thread::scope(|scope| {
-        let _over = Over(&over);
+        let _ends = Ends(&over);
         scope.spawn(|| talk(&busy, &over));
         for _ in 0..4 {
             scope.spawn(|| stream.come(address, &over));
@@ -301,7 +292,7 @@ fn where_both_do_not_fit_the_end_is_waited_for_and_no_client_is_refused() {
         (AtomicBool::new(false), Stream::default(), client::connect(address));
     let enough = AtomicBool::new(false);
     let (first, second) = std::thread::scope(|scope| {
-        let _over = (Over(&over), Over(&enough));
+        let _ends = (Ends(&over), Ends(&enough));
         let talks = scope.spawn(|| talk(&busy, &enough));
         for _ in 0..4 {
             scope.spawn(|| stream.come(address, &over));

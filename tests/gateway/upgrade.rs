@@ -16,7 +16,7 @@ use crate::support::growth::{grown, none_fell};
 use crate::support::lineage::{Lineage, runs, signal};
 use crate::support::pattern::Pattern;
 use crate::support::server::{self, Server, finish, read_number, write_number};
-use crate::support::wait_until;
+use crate::support::{Ends, wait_until};
 
 /// One listener for servers, and one for each builtin.
 fn config(workers: usize, servers: &[SocketAddr]) -> String {
@@ -33,15 +33,6 @@ fn config(workers: usize, servers: &[SocketAddr]) -> String {
         upstream("app", servers),
         builtins.concat()
     )
-}
-
-/// Ends what runs beside a test, also when that fails.
-struct Over<'a>(&'a AtomicBool);
-
-impl Drop for Over<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::SeqCst);
-    }
 }
 
 /// Asks again and again until it is over.
@@ -71,7 +62,7 @@ fn idle_busy_and_new_clients_do_not_notice_two_in_a_row() {
     let busy: Vec<TcpStream> = (0..6).map(|_| client::connect(address)).collect();
     let (over, said, served) = (AtomicBool::new(false), AtomicUsize::new(0), AtomicUsize::new(0));
     std::thread::scope(|scope| {
-        let _over = Over(&over);
+        let _ends = Ends(&over);
         busy.iter().for_each(|stream| _ = scope.spawn(|| talk(stream, &over, &said)));
         (0..4).for_each(|_| _ = scope.spawn(|| come(address, &over, &served)));
         let mut pids = vec![lineage.first.pid()];

@@ -13,22 +13,13 @@ use crate::support::lineage::{runs, signal};
 use crate::support::secured::{End, LISTENERS, Stage, secure_echo};
 use crate::support::server;
 use crate::support::tls::{self, Ended, VERSIONS};
-use crate::support::wait_until;
+use crate::support::{Ends, wait_until};
 
 /// Echoes until it is over.
 fn talk(client: &mut End, over: &AtomicBool, said: &AtomicUsize) {
     while !over.load(Ordering::SeqCst) {
         let number = said.fetch_add(1, Ordering::SeqCst);
         client.echo(number as u64, 1 + number * 977 % 60_000);
-    }
-}
-
-/// Ends what runs beside a test, also when that fails.
-struct Over<'a>(&'a AtomicBool);
-
-impl Drop for Over<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::SeqCst);
     }
 }
 
@@ -40,7 +31,7 @@ fn idle_and_busy_clients_in_tls_do_not_notice_two_in_a_row() {
     idle.iter_mut().for_each(|client| client.echo(1, 10));
     let (over, said) = (AtomicBool::new(false), AtomicUsize::new(0));
     std::thread::scope(|scope| {
-        let _over = Over(&over);
+        let _ends = Ends(&over);
         busy.iter_mut().for_each(|client| _ = scope.spawn(|| talk(client, &over, &said)));
         let go_on = || {
             let before = said.load(Ordering::SeqCst);
