@@ -95,10 +95,10 @@ fn restrictions(facts: &Facts) -> Option<Check> {
     let Some(why) = unrestricted else {
         return if *confines {
             let says = "no ring that a worker has or could make can do what the gateway does not";
-            check("of each worker", Verdict::Good, says)
+            check("restricted by thread", Verdict::Good, says)
         } else {
             let says = "a worker's ring can do nothing that the gateway does not do with it";
-            check("of each ring", Verdict::Good, says)
+            check("restricted by ring", Verdict::Good, says)
         };
     };
     let says = "a worker's ring can do all that io_uring can, also what a seccomp filter refuses";

@@ -76,11 +76,11 @@ fn one_warning_names_all_listeners_whose_chosen_backlog_is_cut() {
 fn a_ring_that_can_do_more_than_it_is_used_for_is_warned_of() {
     let name = "operations of rings";
     let mut host = Host::plain();
-    for (confines, whose) in [(false, "each ring"), (true, "each worker")] {
+    for (confines, how) in [(false, "by ring"), (true, "by thread")] {
         host.given.kernel.confines = confines;
         let diagnosis = host.diagnose(&echo(""), None);
         assert_eq!(check(&diagnosis, name).0, Verdict::Good);
-        assert!(diagnosis.to_string().contains(whose), "{diagnosis}");
+        assert!(diagnosis.to_string().contains(how), "{diagnosis}");
     }
     host.given.kernel.unrestricted = Some("EPERM".into());
     let diagnosis = host.diagnose(&echo(""), None);

@@ -31,10 +31,10 @@ pub(crate) fn doctor(io: &str) -> Outcome {
             let release = std::fs::read_to_string("/proc/sys/kernel/osrelease");
             let release = release.map_err(|error| error.to_string())?;
             let major = release.split('.').next().and_then(|major| major.parse::<u32>().ok());
-            let whose = if major >= Some(7) { "of each worker" } else { "of each ring" };
-            let whose = line(whose).ok_or_else(|| format!("not {whose}: {said}"))?;
+            let how = if major >= Some(7) { "restricted by thread" } else { "restricted by ring" };
+            let restricted = line(how).ok_or_else(|| format!("not {how}: {said}"))?;
             let has = line("io_uring has what the gateway needs").ok_or("not said")?;
-            Ok(format!("{}; {}", words(has), words(whose)))
+            Ok(format!("{}; {}", words(has), words(restricted)))
         }
     }
 }
