@@ -242,8 +242,6 @@ fn server(seen: &Seen<'_>, id: ServerId, name: &str) -> reading::Server {
     let Seen { view, sentry, checks, connects, now, calendar } = *seen;
     let counters = by_worker(view, |of| &of.servers[id]);
     let server = &view.topology.servers[id];
-    // Departures are read before attempts, so that they never exceed them.
-    let left: u64 = counters.iter().map(|counters| counters.left.get()).sum();
     let counted = reading::Server::counted(&counters);
     let lately = connects.lately(id, &counted.connect);
     let (sighting, last) = (sentry.sighting(id), server.standing.last_failure());
@@ -266,7 +264,8 @@ fn server(seen: &Seen<'_>, id: ServerId, name: &str) -> reading::Server {
         last_error: last.map(|(_, failure)| failure.to_string()),
         last_error_seconds_since_1970: last.map(|(moment, _)| at(moment)),
         check: told.map(|told| check(told, at)),
-        open: counted.attempts.saturating_sub(left),
+        // What workers count one after the other may be one more than there ever were.
+        open: server.standing.open().into(),
         ..counted
     }
 }
