@@ -7,6 +7,7 @@
 
 use io_uring::opcode;
 use io_uring::register::Restriction;
+use io_uring::squeue::Entry;
 
 use super::allowed::{self, ALLOWED};
 use super::descriptors;
@@ -69,15 +70,24 @@ pub(super) fn confines() -> bool {
     answered == Some(-(Errno::EACCES as i32))
 }
 
+/// What an enabled ring answers to an entry, which is answered at once.
+///
+/// # Safety
+/// As [`Queue::push`] says.
+pub(super) unsafe fn answer(queue: &mut Queue, entry: Entry) -> Result<i32, Errno> {
+    // SAFETY: the caller's promise is the one that is asked for.
+    unsafe { queue.push(entry) };
+    queue.turn(Wait::No)?;
+    queue.open_turn();
+    Ok(queue.next().ok_or(Errno::EAGAIN)?.result())
+}
+
 /// What an enabled ring answers when it is asked to open a file, which is closed at once.
 pub(super) fn open_file(queue: &mut Queue) -> Result<i32, Errno> {
     let here = io_uring::types::Fd(libc::AT_FDCWD);
     let entry = opcode::OpenAt::new(here, c"/dev/null".as_ptr()).build();
     // SAFETY: the path is a constant of the program.
-    unsafe { queue.push(entry) };
-    queue.turn(Wait::No)?;
-    queue.open_turn();
-    let answer = queue.next().ok_or(Errno::EAGAIN)?.result();
+    let answer = unsafe { answer(queue, entry) }?;
     if let Ok(fd) = u32::try_from(answer) {
         // SAFETY: the completion is the only one to name this descriptor.
         drop(unsafe { descriptors::take(fd) });
