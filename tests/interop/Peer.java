@@ -39,7 +39,10 @@ public final class Peer {
      */
     private static final boolean IN_TURNS = Boolean.getBoolean("peer.turns");
     private static final int LAST_BYTES = IN_TURNS ? 0 : 1_000_000;
-    /** After 256 KiB and every third turn a key is old, and 25 turns are no multiple of that. */
+    /**
+     * The last turn is a byte: where a key got old in the turn before, its records have the new one,
+     * and so has the end behind them.
+     */
     private static final int TURN_BYTES = 120_000;
     private static final String NAME = "db.example.com";
     private static final int PATIENCE_MS = 60_000;
@@ -94,12 +97,15 @@ public final class Peer {
 
     /** Sends the pattern, and hears each piece of it before the next. */
     private static int talk(SSLSocket socket) throws IOException {
-        for (int place = 0; place < SENT_BYTES; place += TURN_BYTES) {
-            byte[] piece = pattern(place, TURN_BYTES);
+        int place = 0;
+        while (place < SENT_BYTES) {
+            int bytes = Math.max(1, Math.min(SENT_BYTES - 1 - place, TURN_BYTES));
+            byte[] piece = pattern(place, bytes);
             socket.getOutputStream().write(piece);
-            if (!Arrays.equals(socket.getInputStream().readNBytes(TURN_BYTES), piece)) {
+            if (!Arrays.equals(socket.getInputStream().readNBytes(bytes), piece)) {
                 throw new IOException("not the pattern, from byte " + place);
             }
+            place += bytes;
         }
         socket.shutdownOutput();
         return readAll(socket.getInputStream(), SENT_BYTES);

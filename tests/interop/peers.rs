@@ -102,7 +102,9 @@ fn talk(gateway: SocketAddr, last_bytes: usize) {
                 end();
             });
         } else {
-            for piece in bytes.chunks(120_000) {
+            // The last turn is a byte, as in `Peer.java`, which says why.
+            let (turns, last) = bytes.split_at(bytes.len() - 1);
+            for piece in turns.chunks(120_000).chain([last]) {
                 let mut back = vec![0; piece.len()];
                 (&stream).write_all(piece).expect("it is sent");
                 (&stream).read_exact(&mut back).expect("it comes back");

@@ -7,6 +7,9 @@ use std::thread;
 
 use crate::support::wait_until;
 
+/// So many lines of a program are shown where a test fails.
+const LAST_LINES: usize = 60;
+
 /// A program that one types at.
 pub(crate) struct Typed {
     child: Child,
@@ -50,6 +53,12 @@ impl Typed {
 
 impl Drop for Typed {
     fn drop(&mut self) {
+        if thread::panicking() {
+            let said = self.said();
+            let lines: Vec<&str> = said.lines().collect();
+            let last = &lines[lines.len().saturating_sub(LAST_LINES)..];
+            eprintln!("the program's last lines of {}:\n{}", lines.len(), last.join("\n"));
+        }
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
