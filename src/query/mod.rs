@@ -64,10 +64,14 @@ pub enum State {
     Held,
     /// Its client said nothing yet, before which no server is chosen.
     Silent,
+    /// Its first bytes are read, on which its server may depend: a header, a hello, a handshake.
+    Preamble,
     /// Its upstream socket is being made.
     Opening,
     /// It waits for a server's answer.
     Connecting,
+    /// It waits for room at a server.
+    Queued,
     /// It waits for files or memory of the kernel.
     Pressed,
     /// A server failed and the next one is tried.
@@ -82,11 +86,13 @@ pub enum State {
 
 impl State {
     /// Every state.
-    pub const ALL: [State; 9] = [
+    pub const ALL: [State; 11] = [
         State::Held,
         State::Silent,
+        State::Preamble,
         State::Opening,
         State::Connecting,
+        State::Queued,
         State::Pressed,
         State::Retrying,
         State::Joined,
@@ -99,8 +105,10 @@ impl State {
         match self {
             State::Held => "held",
             State::Silent => "silent",
+            State::Preamble => "preamble",
             State::Opening => "opening",
             State::Connecting => "connecting",
+            State::Queued => "queued",
             State::Pressed => "pressed",
             State::Retrying => "retrying",
             State::Joined => "joined",

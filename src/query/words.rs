@@ -310,7 +310,8 @@ mod tests {
             (
                 "state=alive",
                 "\"state=alive\": there is no such state; write one of held, \
-                silent, opening, connecting, pressed, retrying, joined, delivering, ending",
+                silent, preamble, opening, connecting, queued, pressed, retrying, joined, \
+                delivering, ending",
             ),
             (
                 "worker=2",

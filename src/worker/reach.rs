@@ -9,7 +9,7 @@ use super::table::CountedServer;
 use super::tls_clients::TlsClient;
 use crate::base::{ConnIndex, ListenerId, Millis, Side};
 use crate::config::AtLimit;
-use crate::conn::{Event, Patience, Phase, Reason};
+use crate::conn::{Event, Patience, Phase, Reason, Shortage};
 use crate::metrics::Refusal;
 use crate::query::{ConnId, Facts, State};
 use crate::ring::Ring;
@@ -119,13 +119,15 @@ impl<R: Ring> Reach for Worker<R> {
         let entry = self.lives.entry(index);
         let state = match entry.conn.phase() {
             Phase::Vacant => return None,
-            Phase::Meeting | Phase::Preface { .. } | Phase::Opening => State::Opening,
-            Phase::Withdrawing { .. } => State::Opening,
+            Phase::Meeting | Phase::Preface { .. } => State::Preamble,
+            Phase::Opening | Phase::Withdrawing { .. } => State::Opening,
             Phase::Departed if is_unserved => State::Opening,
             Phase::Held { .. } => State::Held,
             Phase::Silent { .. } => State::Silent,
             Phase::Connecting | Phase::Asking => State::Connecting,
-            Phase::Pressed(_) => State::Pressed,
+            Phase::Pressed(Shortage::Room) => State::Queued,
+            Phase::Pressed(Shortage::Address) => State::Opening,
+            Phase::Pressed(Shortage::Kernel) => State::Pressed,
             Phase::Retrying => State::Retrying,
             Phase::Joined | Phase::Departing | Phase::Departed => State::Joined,
             Phase::Delivering { .. } => State::Delivering,

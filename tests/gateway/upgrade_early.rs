@@ -25,20 +25,24 @@ fn config(echo: SocketAddr, whole: SocketAddr) -> String {
     let listener = |name: &str, to: &str, keys: &str| {
         format!("[listener.{name}]\nbind = [\"127.0.0.1:0\"]\nupstream = \"{to}\"\n{keys}\n")
     };
+    let patient = "preamble_timeout = \"5m\"";
     let header = "accept_proxy = \"from-trusted\"\nproxy_trusted = [\"127.0.0.0/8\"]";
-    let names = "sniff = \"tls\"\n[[listener.names.route]]\n\
-                 server_names = [\"db.example.com\"]\nupstream = \"whole\"";
+    let header = format!("{header}\n{patient}");
+    let names = format!(
+        "sniff = \"tls\"\n{patient}\n[[listener.names.route]]\n\
+         server_names = [\"db.example.com\"]\nupstream = \"whole\""
+    );
     let limit = |action: &str| {
         format!(
-            "per_source = {{ max_connections = 1, action = \"{action}\", wait_at_most = \"60s\" }}"
+            "per_source = {{ max_connections = 1, action = \"{action}\", wait_at_most = \"5m\" }}"
         )
     };
     [
         "[gateway]\nworkers = 2\nmax_connections = 2000\n[status]\nbind = \"127.0.0.1:0\"\n".into(),
         listener("lazy", "lazy", ""),
-        listener("told", "told", header),
-        listener("header", "app", header),
-        listener("names", "app", names),
+        listener("told", "told", &header),
+        listener("header", "app", &header),
+        listener("names", "app", &names),
         listener("room", "full", ""),
         listener("held", "app", &limit("wait")),
         listener("tarpit", "app", &limit("tarpit")),
@@ -84,7 +88,8 @@ struct Stage {
     header: Vec<TcpStream>,
     /// They have sent half a hello.
     names: Vec<TcpStream>,
-    room: Vec<TcpStream>,
+    /// It waits for room; who comes after it may be left in an accept queue.
+    room: TcpStream,
     /// One that is served for its source, and those that wait.
     served: TcpStream,
     held: Vec<TcpStream>,
@@ -107,17 +112,18 @@ impl Stage {
         let served = client::connect(lineage.first.address("held"));
         client::echo(&served, 1, 100);
         let (lazy, told, header) = (some("lazy"), some("told"), some("header"));
-        let (names, room, held) = (some("names"), some("room"), some("held"));
+        let (names, held) = (some("names"), some("held"));
+        let room = client::connect(lineage.first.address("room"));
         told.iter().for_each(|stream| said(stream, HEADER.as_bytes()));
         header.iter().for_each(|stream| said(stream, &HEADER.as_bytes()[..20]));
         names.iter().for_each(|stream| said(stream, &hello_bytes()[..150]));
-        room.iter().for_each(|stream| said(stream, b"x"));
+        said(&room, b"x");
         held.iter().for_each(|stream| said(stream, b"x"));
         let stage = Stage { echo, whole, lineage, lazy, told, header, names, room, served, held };
         wait_until("all to be where they wait", || {
-            let states = [("silent", 2 * EACH), ("held", EACH), ("opening", 2 * EACH)];
-            let are = |(state, count): (&str, usize)| stage.count_in(state) == count;
-            states.into_iter().all(are) && stage.count_in("pressed") > 0
+            let states =
+                [("silent", 2 * EACH), ("held", EACH), ("preamble", 2 * EACH), ("queued", 1)];
+            states.into_iter().all(|(state, count)| stage.count_in(state) == count)
         });
         assert!(client::is_silent(&stage.names[0]), "what has come is read by now");
         assert_eq!((stage.echo.accepted(), stage.whole.accepted()), (1, 0));
@@ -157,10 +163,12 @@ impl Stage {
         for all in whole.outcomes(2 * EACH) {
             assert!(all == hello || all == [HEADER.as_bytes(), b"hello"].concat(), "{all:?}");
         }
-        assert!(client::is_silent(&room[0]) && client::is_silent(&held[0]));
+        let second = client::connect(lineage.first.address("room"));
+        said(&second, b"x");
+        assert!([&room, &second, &held[0]].into_iter().all(client::is_silent));
         let part = format!("full/{}", echo.address);
         assert_eq!(lineage.ask(&["server", &part, "ready"]).code, Some(0));
-        room.iter().for_each(client::hear);
+        [&room, &second].into_iter().for_each(client::hear);
         drop(served);
         // One after the other: each has the place of the one before.
         let mut held: Vec<_> = held.into_iter().map(Some).collect();
@@ -181,8 +189,8 @@ impl Stage {
     }
 }
 
-/// How many there are of all kinds, with the one that is served.
-const ALL: usize = 6 * EACH + 1;
+/// All of them: of five kinds, the one that waits for room, and the one that is served.
+const ALL: usize = 5 * EACH + 2;
 
 #[test]
 fn clients_without_a_server_move_and_are_served_in_the_successor() {
@@ -258,7 +266,7 @@ fn they_are_back_where_they_were_when_the_upgrade_is_aborted_and_move_with_the_n
 #[test]
 fn one_in_a_tarpit_is_counted_once_and_stays_there() {
     let (echo, whole) = (server::echo(), whole());
-    let lineage = Lineage::start(&config(echo.address, whole.address).replace("\"60s\"", "\"4s\""));
+    let lineage = Lineage::start(&config(echo.address, whole.address).replace("\"5m\"", "\"4s\""));
     let address = lineage.first.address("tarpit");
     let served = client::connect(address);
     client::echo(&served, 1, 100);
