@@ -30,15 +30,9 @@ pub enum ToSuccessor {
     /// takes them, before it accepts clients.
     TicketKeys(TicketKeys),
     /// It accepts nobody any more; so many connections are left there.
-    Switch {
-        /// Connections.
-        left: u32,
-    },
+    Switch(Left),
     /// So many are left now.
-    Left {
-        /// Connections.
-        left: u32,
-    },
+    Left(Left),
     /// The successor is to stand on its own from here on.
     Commit(Box<Legacy>),
 }
@@ -70,6 +64,18 @@ pub enum ToPredecessor {
     Beat,
     /// It stands on its own.
     Committed,
+}
+
+/// How many connections are left, and what they count for.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default)]
+pub struct Left {
+    /// Connections.
+    pub left: u32,
+    /// How many of them a route has, by its number in the records.
+    pub by_route: Vec<(u16, u32)>,
+    /// How many of them a server has, by its number in the records.
+    pub by_server: Vec<(u16, u32)>,
 }
 
 /// Who the predecessor is.

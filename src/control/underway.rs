@@ -5,8 +5,10 @@ use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use crate::api::handover;
 use crate::base::Millis;
 use crate::metrics::reading::UpgradeProgress;
+use crate::topology::Left;
 use crate::worker::Departures;
 
 /// How far this process is with its successor.
@@ -115,6 +117,19 @@ impl Departing {
     /// Connections that are here and nowhere else.
     pub(super) fn left(&self) -> u64 {
         self.sum(|one| &one.left)
+    }
+
+    /// The same, and what they count for once no more are accepted.
+    pub(super) fn rest(&self) -> handover::Left {
+        let mut all = Left::default();
+        self.0
+            .iter()
+            .for_each(|one| all.join(&one.rest.lock().expect("nobody panics while holding it")));
+        handover::Left {
+            left: self.left().try_into().unwrap_or(u32::MAX),
+            by_route: all.by_route.into_iter().map(|(route, count)| (route.0, count)).collect(),
+            by_server: all.by_server.into_iter().map(|(server, count)| (server.0, count)).collect(),
+        }
     }
 
     /// Connections that the successor has taken.

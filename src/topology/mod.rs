@@ -5,6 +5,7 @@
 
 pub mod class;
 pub mod diff;
+mod elsewhere;
 mod keeper;
 pub mod register;
 mod shared;
@@ -19,6 +20,7 @@ use std::time::Duration;
 
 pub use class::class_of;
 pub use diff::{Change, Edit, apply, diff};
+pub use elsewhere::{Elsewhere, Left};
 pub use keeper::{Denial, Keeper};
 pub use register::{Asked, Exhausted, GateSpec, Register};
 pub use shared::Shared;

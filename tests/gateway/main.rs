@@ -92,6 +92,7 @@ mod upgrade;
 mod upgrade_early;
 mod upgrade_failed;
 mod upgrade_full;
+mod upgrade_limits;
 mod upgrade_skew;
 mod upgrade_tls;
 mod upgrade_tls_states;

@@ -2,14 +2,13 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::process::{Child, Stdio};
+use std::process::Child;
 
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use crate::support::client::{self, Ending};
 use crate::support::config::upstream;
-use crate::support::gateway::program;
 use crate::support::growth::{grown, none_fell};
 use crate::support::hello::hello;
 use crate::support::lineage::{Lineage, runs, signal};
@@ -221,15 +220,6 @@ fn they_move_twice_in_a_row() {
     stage.all_are_served();
 }
 
-/// Begins an upgrade whose probation is long.
-fn begin(lineage: &Lineage) -> Child {
-    let mut command = program(None);
-    command.args(["upgrade", "--probation", "10m", "--admin"]);
-    command.arg(lineage.first.home().path().join("fixed.sock"));
-    command.stdout(Stdio::piped()).stderr(Stdio::piped());
-    command.spawn().expect("the program starts")
-}
-
 fn taken_back(upgrade: Child) {
     let output = upgrade.wait_with_output().expect("it is our child");
     let said = String::from_utf8_lossy(&output.stdout);
@@ -242,7 +232,7 @@ fn taken_back(upgrade: Child) {
 fn they_are_back_where_they_were_when_the_successor_is_killed() {
     let stage = Stage::new();
     for nth in 1..3 {
-        let upgrade = begin(&stage.lineage);
+        let upgrade = stage.lineage.begin(&[]);
         let pid = stage.lineage.wait_for_probation(nth);
         signal(pid, Signal::SIGKILL);
         taken_back(upgrade);
@@ -255,7 +245,7 @@ fn they_are_back_where_they_were_when_the_successor_is_killed() {
 #[test]
 fn they_are_back_where_they_were_when_the_upgrade_is_aborted_and_move_with_the_next() {
     let stage = Stage::new();
-    let upgrade = begin(&stage.lineage);
+    let upgrade = stage.lineage.begin(&[]);
     stage.lineage.wait_for_probation(1);
     assert_eq!(stage.lineage.ask(&["upgrade", "--abort"]).code, Some(0));
     taken_back(upgrade);

@@ -1,7 +1,7 @@
 //! An upgrade that fails disconnects nobody: everything is as it was.
 
 use std::net::TcpStream;
-use std::process::{Child, Command, Stdio};
+use std::process::Child;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -45,11 +45,6 @@ impl Stage {
         wait_until("the successors to be gone", || !pids.iter().any(|pid| runs(*pid)));
     }
 
-    /// Begins an upgrade whose probation is long.
-    fn begin(&self) -> Child {
-        begin(&self.lineage, &[])
-    }
-
     /// The end of one that was begun: it must be taken back, for this reason.
     fn taken_back(&self, upgrade: Child, because: &str) {
         let output = upgrade.wait_with_output().expect("it is our child");
@@ -58,15 +53,6 @@ impl Stage {
         assert!(said.starts_with("taken back: ") && said.contains(because), "{said}");
         assert!(said.contains("40 connections are back, nobody was lost"), "{said}");
     }
-}
-
-/// Begins an upgrade whose probation is long.
-fn begin(lineage: &Lineage, arguments: &[&str]) -> Child {
-    let socket = lineage.first.home().path().join("fixed.sock");
-    let mut command: Command = program(None);
-    command.args(["upgrade", "--probation", "10m", "--admin"]).arg(socket).args(arguments);
-    command.stdout(Stdio::piped()).stderr(Stdio::piped());
-    command.spawn().expect("the program starts")
 }
 
 #[test]
@@ -103,7 +89,7 @@ fn what_is_wrong_before_anything_moves_touches_nothing_and_is_said() {
 fn a_successor_that_dies_on_probation_loses_nobody_and_the_next_one_succeeds() {
     let stage = Stage::new();
     for (nth, how) in [Signal::SIGKILL, Signal::SIGSTOP].into_iter().enumerate() {
-        let upgrade = stage.begin();
+        let upgrade = stage.lineage.begin(&[]);
         let pid = stage.lineage.wait_for_probation(nth + 1);
         signal(pid, how);
         let because = if how == Signal::SIGKILL { "SIGKILL" } else { "stands still" };
@@ -144,7 +130,7 @@ fn connections_whose_descriptors_do_not_arrive_stay() {
 #[test]
 fn who_was_answered_by_a_successor_that_dies_a_while_later_lives_on() {
     let stage = Stage::new();
-    let upgrade = stage.begin();
+    let upgrade = stage.lineage.begin(&[]);
     let pid = stage.lineage.wait_for_probation(1);
     stage.clients.iter().for_each(|stream| client::echo(stream, 5, 5_000));
     // Ten times as long as a receive waits there.
@@ -157,7 +143,7 @@ fn who_was_answered_by_a_successor_that_dies_a_while_later_lives_on() {
 #[test]
 fn a_successor_whose_parent_has_died_is_ended_before_anybody_is_taken_back() {
     let stage = Stage::new();
-    let upgrade = stage.begin();
+    let upgrade = stage.lineage.begin(&[]);
     let pid = stage.lineage.wait_for_probation(1);
     let foster = parent_of(pid);
     assert_eq!(parent_of(foster), stage.lineage.first.pid());
@@ -181,7 +167,7 @@ fn a_second_one_is_refused_and_an_abort_takes_the_first_back() {
     let stage = Stage::new();
     let said = stage.lineage.ask(&["upgrade", "--abort"]);
     assert_eq!(said.code, Some(1), "there is none: {said:?}");
-    let upgrade = stage.begin();
+    let upgrade = stage.lineage.begin(&[]);
     stage.lineage.wait_for_probation(1);
     let said = stage.lineage.ask(&["upgrade"]);
     assert_eq!(said.code, Some(1), "{said:?}");
@@ -200,7 +186,7 @@ fn one_shows_how_far_it_is_until_it_is_over() {
     let clients: Vec<_> = (0..40).map(|_| client::connect(address)).collect();
     clients.iter().for_each(|stream| client::echo(stream, 1, 100));
     assert!(lineage.status().get("upgrade").is_none());
-    let upgrade = begin(&lineage, &["--json"]);
+    let upgrade = lineage.begin(&["--json"]);
     let pid = lineage.wait_for_probation(1);
     let progress = &lineage.status()["upgrade"];
     let told = ["step", "successor", "moved", "left"].map(|key| progress[key].clone());
@@ -232,7 +218,7 @@ fn one_shows_how_far_it_is_until_it_is_over() {
 #[test]
 fn a_drain_takes_an_upgrade_back_first() {
     let stage = Stage::new();
-    let upgrade = stage.begin();
+    let upgrade = stage.lineage.begin(&[]);
     let pid = stage.lineage.wait_for_probation(1);
     stage.lineage.first.signal(Signal::SIGTERM);
     stage.taken_back(upgrade, "the gateway is to end");
@@ -245,7 +231,7 @@ fn a_drain_takes_an_upgrade_back_first() {
 #[test]
 fn a_successor_whose_predecessor_dies_goes_on_by_itself() {
     let stage = Stage::new();
-    let upgrade = stage.begin();
+    let upgrade = stage.lineage.begin(&[]);
     let pid = stage.lineage.wait_for_probation(1);
     stage.lineage.first.signal(Signal::SIGKILL);
     let output = upgrade.wait_with_output().expect("it is our child");
@@ -276,7 +262,7 @@ fn who_came_with_bytes_in_hand_is_cut_when_the_successor_dies_and_gets_none_twic
     for _ in 0..2 {
         lineage.upgrade(&[]);
     }
-    let upgrade = begin(&lineage, &[]);
+    let upgrade = lineage.begin(&[]);
     let pid = lineage.wait_for_probation(3);
     sent.store(bytes, Ordering::SeqCst);
     wait_until("the server to read all", || read.load(Ordering::SeqCst));

@@ -166,6 +166,8 @@ pub enum Mutation {
     TwoReaders,
     /// A connection has one permit: one of the predecessor's is counted twice.
     CountsTwice,
+    /// A connection of the predecessor counts for its listener's limit.
+    CountsForNoLimit,
     /// What was received ahead goes along.
     LosesAhead,
     /// A lent socket's completion is not lost.
@@ -188,7 +190,7 @@ impl Mutation {
     ];
 
     /// What the runs with handovers must show.
-    pub const OF_HANDOVERS: [Mutation; 13] = [
+    pub const OF_HANDOVERS: [Mutation; 14] = [
         Mutation::FlagsNever,
         Mutation::ResumesInHand,
         Mutation::KeepsFlag,
@@ -197,6 +199,7 @@ impl Mutation {
         Mutation::LeaksSocket,
         Mutation::TwoReaders,
         Mutation::CountsTwice,
+        Mutation::CountsForNoLimit,
         Mutation::LosesAhead,
         Mutation::DropsLent,
         Mutation::ShutsLent,
@@ -358,6 +361,7 @@ impl Mutation {
             Mutation::LeaksSocket => "it leaks",
             Mutation::TwoReaders => "two processes use",
             Mutation::CountsTwice => "permits",
+            Mutation::CountsForNoLimit => "connections of listener",
             Mutation::DropsLent => "not taken back",
             Mutation::ShutsLent => "clean end",
             Mutation::SkipsForget => "from nowhere",

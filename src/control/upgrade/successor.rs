@@ -10,7 +10,7 @@ use tokio::time::sleep;
 use super::channel::{Broken, Channel, Cut, POLL};
 use super::legacy::{take_legacy, take_standings};
 use super::tickets::take_ticket_keys;
-use crate::api::handover::{Legacy, Links, Things, ToPredecessor, ToSuccessor};
+use crate::api::handover::{self, Legacy, Links, Things, ToPredecessor, ToSuccessor};
 use crate::base::Millis;
 use crate::config::Server;
 use crate::control::change::take_sets;
@@ -19,6 +19,7 @@ use crate::control::state::ControlState;
 use crate::courier::{Courier, Flags, Link, ProcessLink};
 use crate::doctor::count;
 use crate::metrics::reading::Severity;
+use crate::topology::{Elsewhere, Left};
 use crate::worker::{Arrivals, Arrive, Numbers, Order};
 
 /// Between two words that the workers turn.
@@ -62,8 +63,9 @@ struct Taking<'a> {
     channel: &'a Channel,
     /// By worker, once connections come.
     arrivals: Vec<Arc<Arrivals>>,
+    numbers: Arc<Numbers>,
     /// Connections that are left in the predecessor, and count here.
-    elsewhere: u32,
+    elsewhere: Elsewhere,
     is_open: bool,
     cut: Cut,
     next_beat: Millis,
@@ -85,7 +87,8 @@ impl Succession {
             state,
             channel: &channel,
             arrivals: Vec::new(),
-            elsewhere: 0,
+            numbers,
+            elsewhere: Elsewhere::default(),
             is_open: false,
             cut: Cut::default(),
             next_beat: state.now(),
@@ -96,14 +99,14 @@ impl Succession {
             match channel.hear() {
                 Ok(None) => {}
                 Ok(Some((ToSuccessor::Links(links), descriptors))) => {
-                    taking.arrive(links, descriptors, record_bytes, &numbers, &flags)?;
+                    taking.arrive(links, descriptors, record_bytes, &flags)?;
                 }
                 Ok(Some((ToSuccessor::TicketKeys(keys), _))) => take_ticket_keys(state, &keys),
-                Ok(Some((ToSuccessor::Switch { left }, _))) => {
-                    taking.open_doors(left);
+                Ok(Some((ToSuccessor::Switch(left), _))) => {
+                    taking.open_doors(&left);
                     taking.say(&ToPredecessor::Switched).await?;
                 }
-                Ok(Some((ToSuccessor::Left { left }, _))) => taking.count_elsewhere(left),
+                Ok(Some((ToSuccessor::Left(left), _))) => taking.count_elsewhere(&left),
                 Ok(Some((ToSuccessor::Commit(legacy), _))) => break Some(*legacy),
                 Ok(Some(_)) => {}
                 Err(Broken::Gone) if !taking.arrivals.is_empty() => break None,
@@ -150,7 +153,6 @@ impl Taking<'_> {
         Links { flags_at }: Links,
         descriptors: Vec<OwnedFd>,
         record_bytes: u16,
-        numbers: &Arc<Numbers>,
         flags: &Arc<Flags>,
     ) -> Result<(), String> {
         let workers = self.state.workers();
@@ -163,7 +165,7 @@ impl Taking<'_> {
         for (worker, links) in workers.iter().zip(links) {
             let arrivals = Arc::new(Arrivals::default());
             self.arrivals.push(arrivals.clone());
-            let numbers = numbers.clone();
+            let numbers = self.numbers.clone();
             worker.order(Order::Arrive(Box::new(Arrive {
                 links,
                 record_bytes: record_bytes.into(),
@@ -175,20 +177,31 @@ impl Taking<'_> {
     }
 
     /// New clients are served here, beside those that are left there.
-    fn open_doors(&mut self, left: u32) {
-        self.elsewhere = left;
-        self.state.sources().budget.take_over(left);
+    fn open_doors(&mut self, left: &handover::Left) {
+        let left = self.left_by_ids(left);
+        let sources = self.state.sources();
+        self.elsewhere.begin(&left, &sources.budget, &self.state.view().topology);
         self.state.workers().iter().for_each(|worker| worker.order(Order::OpenDoors));
         self.is_open = true;
     }
 
     /// So many are left in the predecessor: the permits of the others are free.
-    fn count_elsewhere(&mut self, left: u32) {
-        let gone = self.elsewhere.saturating_sub(left);
-        self.elsewhere -= gone;
-        let budget = &self.state.sources().budget;
-        (0..gone).for_each(|_| budget.leave());
-        budget.give_back(gone);
+    fn count_elsewhere(&mut self, left: &handover::Left) {
+        let left = self.left_by_ids(left);
+        let sources = self.state.sources();
+        self.elsewhere.shrink(&left, &sources.budget, &self.state.view().topology);
+    }
+
+    /// What is left counts for what its numbers mean here, if that is here.
+    fn left_by_ids(&self, left: &handover::Left) -> Left {
+        let Numbers { routes, servers } = &*self.numbers;
+        let by_route = left.by_route.iter();
+        let by_server = left.by_server.iter();
+        Left {
+            all: left.left,
+            by_route: by_route.filter_map(|(at, n)| Some((*routes.get(at)?, *n))).collect(),
+            by_server: by_server.filter_map(|(at, n)| Some((*servers.get(at)?, *n))).collect(),
+        }
     }
 
     /// Says that all workers turn, while they do.
@@ -237,15 +250,15 @@ impl Taking<'_> {
                 let words = format!(
                     "pid {pid} ended before it had handed everything over: {arrived} had moved, \
                      and what had not is cut, {} at its last word",
-                    self.elsewhere
+                    self.elsewhere.all()
                 );
                 state.tell(Severity::Error, "gateway", &words);
             }
         }
         if !self.is_open {
-            self.open_doors(0);
+            self.open_doors(&handover::Left::default());
         }
-        self.count_elsewhere(0);
+        self.count_elsewhere(&handover::Left::default());
         if let Some(open) = state.reopen() {
             open.take_over(handed);
         }

@@ -11,7 +11,7 @@ use super::pass::Pass;
 use super::way::{Sent, UNANSWERED_MAX, Way};
 use super::{Depart, Departures};
 use crate::base::{ConnIndex, Errno, Millis, Side};
-use crate::conn::{Event, Phase, Reason, Wiring};
+use crate::conn::{Event, Phase, Wiring};
 use crate::courier::Flag;
 use crate::ring::{Accepts as _, Moves as _, Ring};
 use crate::wire::handover::{Batch, Departure, MAX_RECORDS, Message, RECORD_BYTES, Taken};
@@ -55,12 +55,12 @@ pub(in crate::worker) struct Leaving<S> {
     /// Lent, and not sent.
     packed: VecDeque<Packed<S>>,
     /// Another process has it, or may have.
-    custody: Bits,
+    pub(super) custody: Bits,
     /// It was sent, perhaps as another connection's: its flag may say anything.
     flagged: Bits,
     numbers: u32,
-    /// Those that cannot go are ended at this pace: when the next one's turn is.
-    rest: Option<Rest>,
+    /// Those that are left once no client comes any more.
+    pub(super) rest: Rest,
     /// It takes back: the next slot.
     pub(super) reclaim: Option<u32>,
     /// What has ended in the successor is counted there, and here if that fails.
@@ -75,11 +75,21 @@ struct Packed<S> {
     sockets: Vec<S>,
 }
 
-/// The end of those that cannot go.
+/// Those that are left.
+#[derive(Debug, Default)]
+pub(super) struct Rest {
+    /// Where they are, once they were counted; some of these slots may be vacant since.
+    pub(super) slots: Option<Vec<ConnIndex>>,
+    /// They cannot go, and are ended.
+    pub(super) ending: Option<Ending>,
+}
+
+/// The pace of an end.
 #[derive(Clone, Copy, Debug)]
-struct Rest {
-    interval: Duration,
-    next: Millis,
+pub(super) struct Ending {
+    pub(super) interval: Duration,
+    /// When the next one's turn is.
+    pub(super) next: Millis,
 }
 
 impl<S> Leaving<S> {
@@ -99,7 +109,7 @@ impl<S> Leaving<S> {
             custody: Bits::new(slots),
             flagged: Bits::new(slots),
             numbers: 0,
-            rest: None,
+            rest: Rest::default(),
             reclaim: None,
             ended: Vec::new(),
         }
@@ -120,9 +130,10 @@ impl<S> Leaving<S> {
         if goes_on { now } else { now.after(LOOK_EVERY) }
     }
 
-    fn unanswered(&self) -> usize {
+    /// Those that were sent, and perhaps are taken.
+    pub(super) fn unanswered(&self) -> impl Iterator<Item = ConnIndex> {
         let unanswered = self.ways.iter().flat_map(|way| &way.unanswered);
-        unanswered.map(|(_, members)| members.len()).sum()
+        unanswered.flat_map(|(_, members)| members.iter().copied())
     }
 
     /// How many more may be asked to depart. Who could not be sent when he has departed would be
@@ -137,7 +148,7 @@ impl<S> Leaving<S> {
             return 0;
         }
         let sent_max: usize = self.ways.iter().map(most).sum();
-        let sendable = sent_max.saturating_sub(self.unanswered());
+        let sendable = sent_max.saturating_sub(self.unanswered().count());
         UNDERWAY_MAX.min(sendable).saturating_sub(self.underway())
     }
 
@@ -146,17 +157,12 @@ impl<S> Leaving<S> {
         self.asked.len() + self.lending.len() + self.packed.len() + in_pieces
     }
 
-    /// Those that cannot go are ended over this time, `left` of them.
-    pub(in crate::worker) fn end_rest(&mut self, left: u32, within: Duration, now: Millis) {
-        self.rest = Some(Rest { interval: within / left.max(1), next: now });
-    }
-
     /// Takes back what it can, from the next turn on.
     pub(in crate::worker) fn take_back(&mut self) {
         self.reclaim.get_or_insert(0);
         self.packed.clear();
         self.ways.iter_mut().for_each(Way::keep_back);
-        self.rest = None;
+        self.rest = Rest::default();
     }
 }
 
@@ -421,62 +427,23 @@ impl<R: Ring> Worker<R> {
         }
     }
 
-    /// Ends those that could not go, one after the other.
-    fn end_rest_at_pace(&mut self) {
-        let now = self.time.now();
-        let Some(mut rest) = self.leaving.as_ref().and_then(|leaving| leaving.rest) else { return };
-        let mut from = 0;
-        while rest.next <= now {
-            let Some(index) = self.next_rest(from) else { break };
-            from = index.0 + 1;
-            rest.next = Millis(rest.next.0 + rest.interval.as_millis().max(1) as u64);
-            self.end(index, Reason::Drained);
-        }
-        if let Some(leaving) = &mut self.leaving {
-            leaving.rest = Some(rest);
-        }
-    }
-
-    /// Says what those are at that cannot go. In prefaces are clients that were answered something.
-    pub(in crate::worker) fn say_rest(&mut self) {
-        let (mut in_prefaces, mut without_server, mut joined, mut from) = (0, 0, 0, 0);
-        while let Some(index) = self.next_rest(from) {
-            from = index.0 + 1;
-            let count = match self.lives.entry(index).conn.phase() {
-                Phase::Meeting | Phase::Preface { .. } | Phase::Asking => &mut in_prefaces,
-                Phase::Joined | Phase::Departing | Phase::Delivering { .. } => &mut joined,
-                _ => &mut without_server,
-            };
-            *count += 1;
-        }
-        if in_prefaces + without_server + joined > 0 {
-            tracing::info!(in_prefaces, without_server, joined, "connections that cannot move");
-        }
-    }
-
-    fn next_rest(&mut self, from: u32) -> Option<ConnIndex> {
-        let mut at = from;
-        while let Some(index) = self.lives.used_from(at) {
-            let phase = self.lives.entry(index).conn.phase();
-            if !matches!(phase, Phase::Vacant | Phase::Departed | Phase::Ending(_)) {
-                return Some(index);
-            }
-            at = index.0 + 1;
-        }
-        None
-    }
-
     fn say_how_far(&mut self) {
         let open = self.lives.open();
         let is_shut = self.admission.is_over();
         let Some(leaving) = &self.leaving else { return };
         let lent = leaving.custody.count();
         // The successor counts whom it has taken; until it has, they count here.
-        let unanswered = leaving.unanswered() as u32;
+        let unanswered = leaving.unanswered().count() as u32;
         let departures = &leaving.departures;
         departures.left.store(open.saturating_sub(lent) + unanswered, Relaxed);
         departures.is_still.store(leaving.underway() == 0 && unanswered == 0, Relaxed);
-        departures.is_shut.store(is_shut, Relaxed);
         departures.is_cut_off.fetch_or(leaving.ways.iter().any(|way| way.is_cut), Relaxed);
+        if is_shut {
+            self.count_rest();
+        }
+        if let Some(leaving) = &self.leaving {
+            let is_counted = leaving.rest.slots.is_some();
+            leaving.departures.is_shut.store(is_shut && is_counted, Relaxed);
+        }
     }
 }

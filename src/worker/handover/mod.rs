@@ -9,7 +9,8 @@
 //! else a successor learns of a connection, `packing` all that goes with its sockets, `brought`
 //! what becomes of that, `custody` where it was, `flags` what of it could go back. `pass` is the
 //! order in which they go, `way` the line to a worker of the successor with what it has not
-//! answered, `bits` what is known of each slot.
+//! answered, `bits` what is known of each slot, `rest` those that are left when no client comes any
+//! more.
 
 mod arriving;
 mod bits;
@@ -21,17 +22,19 @@ mod flags;
 mod leaving;
 mod packing;
 mod pass;
+mod rest;
 mod takeback;
 mod way;
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, AtomicU32};
+use std::sync::{Arc, Mutex};
 
 use crate::base::{RouteId, ServerId, Side};
 use crate::conn::Wiring;
 use crate::courier::Link;
+use crate::topology::Left;
 
 pub(super) use arriving::Arriving;
 pub(super) use leaving::Leaving;
@@ -70,6 +73,8 @@ pub struct Departures {
     pub refused: AtomicU32,
     /// Nothing is on its way.
     pub is_still: AtomicBool,
+    /// What those that are left count for, from `is_shut` on. A worker never waits for it.
+    pub rest: Mutex<Left>,
     /// No client is accepted any more, and none comes that the kernel has accepted.
     pub is_shut: AtomicBool,
     /// The other end of a link is gone.

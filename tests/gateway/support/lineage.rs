@@ -1,7 +1,7 @@
 //! A gateway and its successors: the first is a test's child, the others are its children's.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
 use nix::sys::signal::{Signal, kill};
@@ -50,6 +50,16 @@ impl Lineage {
         assert_eq!(said.code, Some(0), "{said:?}");
         assert!(said.answer.starts_with("upgraded: "), "{said:?}");
         self.pid()
+    }
+
+    /// Begins an upgrade whose probation is long, unless the arguments say otherwise.
+    pub(crate) fn begin(&self, arguments: &[&str]) -> Child {
+        let mut command = program(None);
+        command.args(["upgrade", "--admin"]).arg(&self.socket);
+        let probation =
+            if arguments.contains(&"--probation") { &[][..] } else { &["--probation", "10m"] };
+        command.args(probation).args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.spawn().expect("the program starts")
     }
 
     /// The process that answers at the admin socket.

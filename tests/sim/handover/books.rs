@@ -109,7 +109,7 @@ impl Run {
             return;
         }
         let elsewhere = |number: usize| match &self.handing {
-            Some(handing) if handing.successor == number => handing.elsewhere,
+            Some(handing) if handing.successor == number => handing.elsewhere.all(),
             _ => 0,
         };
         let elsewhere: BTreeMap<usize, u32> =
@@ -139,6 +139,12 @@ impl Run {
             all.extend(slots.filter(|(slot, _)| !is_over(*slot)).filter_map(|(_, client)| *client));
         }
         assert!(all.len() as u32 <= limit, "{} connections, {limit} may be", all.len());
+        for (listener, most) in self.plan.scenario.quotas.iter().enumerate() {
+            let Some(most) = *most else { continue };
+            let of_it = all.iter().filter(|client| self.shared.origin[*client] == listener);
+            let count = of_it.count() as u32;
+            assert!(count <= most, "{count} connections of listener {listener}, {most} may be");
+        }
     }
 
     /// A connection whose flag says that nothing of it is in hand has nothing in the successor that

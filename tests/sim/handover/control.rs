@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use portcullis::base::Millis;
 use portcullis::courier::Link;
+use portcullis::topology::{Elsewhere, Left};
 use portcullis::wire::handover::RECORD_BYTES;
 use portcullis::worker::{
     Account, Arrivals, Arrive, Depart, Departures, DrainOrder, Numbers, Order, Pace, Whom,
@@ -52,10 +53,10 @@ impl Before {
 }
 
 /// What the predecessor says to the successor.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum ToSuccessor {
-    Switch(u32),
-    Left(u32),
+    Switch(Left),
+    Left(Left),
     Commit,
 }
 
@@ -84,9 +85,9 @@ pub struct Handing {
     to_successor: VecDeque<ToSuccessor>,
     to_predecessor: VecDeque<ToPredecessor>,
     /// What the predecessor has said that it has.
-    told_left: u32,
+    told_left: Left,
     /// What the successor has heard of that, once its doors are open.
-    pub elsewhere: u32,
+    pub elsewhere: Elsewhere,
     pub is_open: bool,
     /// How often the successor has turned; by client: since which turn the flag says ended.
     pub turned: u64,
@@ -107,15 +108,20 @@ impl Handing {
         self.departures.left.load(Relaxed)
     }
 
+    fn rest(&self) -> Left {
+        let rest = self.departures.rest.lock().expect("one thread");
+        Left { all: self.left(), ..rest.clone() }
+    }
+
     fn is_all_moved(&self) -> bool {
         self.left() == 0 && self.departures.is_still.load(Relaxed)
     }
 
     fn tell_left(&mut self) {
-        let left = self.left();
-        if left < self.told_left {
+        let left = self.rest();
+        if left != self.told_left {
+            self.to_successor.push_back(ToSuccessor::Left(left.clone()));
             self.told_left = left;
-            self.to_successor.push_back(ToSuccessor::Left(left));
         }
     }
 }
@@ -191,8 +197,8 @@ impl Run {
             happened,
             to_successor: VecDeque::new(),
             to_predecessor: VecDeque::new(),
-            told_left: 0,
-            elsewhere: 0,
+            told_left: Left::default(),
+            elsewhere: Elsewhere::default(),
             is_open: false,
             turned: 0,
             ended: BTreeMap::new(),
@@ -305,8 +311,8 @@ impl Run {
                 self.take_back(handing, "not all asked in time")
             }
             Step::Shutting if departures.is_shut.load(Relaxed) => {
-                handing.told_left = handing.left();
-                handing.to_successor.push_back(ToSuccessor::Switch(handing.told_left));
+                handing.told_left = handing.rest();
+                handing.to_successor.push_back(ToSuccessor::Switch(handing.told_left.clone()));
                 self.enter(handing, Step::Switching);
             }
             Step::Switching if handing.to_predecessor.pop_front().is_some() => {
@@ -390,12 +396,12 @@ impl Run {
         }
         match handing.to_successor.pop_front() {
             Some(ToSuccessor::Switch(left)) => {
-                open_doors(handing, process, left, self.mutation);
+                open_doors(handing, process, &left, self.mutation);
                 handing.to_predecessor.push_back(ToPredecessor::Switched);
             }
-            Some(ToSuccessor::Left(left)) => count_elsewhere(handing, process, left),
+            Some(ToSuccessor::Left(left)) => count_elsewhere(handing, process, &left),
             Some(ToSuccessor::Commit) => {
-                count_elsewhere(handing, process, 0);
+                count_elsewhere(handing, process, &Left::default());
                 process.order(Order::Keep);
                 handing.to_predecessor.push_back(ToPredecessor::Committed);
             }
@@ -414,25 +420,25 @@ impl Run {
             return false;
         }
         if !handing.is_open {
-            open_doors(handing, process, 0, self.mutation);
+            open_doors(handing, process, &Left::default(), self.mutation);
         }
-        count_elsewhere(handing, process, 0);
+        count_elsewhere(handing, process, &Left::default());
         self.owner = handing.successor;
         true
     }
 }
 
-fn open_doors(handing: &mut Handing, process: &Process, left: u32, mutation: Mutation) {
-    handing.elsewhere = left;
-    let bent = u32::from(mutation == Mutation::CountsTwice);
-    process.budget.take_over(left + bent);
+fn open_doors(handing: &mut Handing, process: &Process, left: &Left, mutation: Mutation) {
+    let mut left = left.clone();
+    if mutation == Mutation::CountsForNoLimit {
+        left.by_route.clear();
+    }
+    handing.elsewhere.begin(&left, &process.budget, process.world.topology());
+    process.budget.take_over(u32::from(mutation == Mutation::CountsTwice));
     process.order(Order::OpenDoors);
     handing.is_open = true;
 }
 
-fn count_elsewhere(handing: &mut Handing, process: &Process, left: u32) {
-    let gone = handing.elsewhere.saturating_sub(left);
-    handing.elsewhere -= gone;
-    (0..gone).for_each(|_| process.budget.leave());
-    process.budget.give_back(gone);
+fn count_elsewhere(handing: &mut Handing, process: &Process, left: &Left) {
+    handing.elsewhere.shrink(left, &process.budget, process.world.topology());
 }

@@ -140,6 +140,8 @@ fn scenario(seed: u64) -> Scenario {
     }
     timeouts.queue = Duration::from_secs(10);
     let places = scenario.wirings.len();
+    // Drawn apart.
+    let bounds_listeners = Random::new(seed.rotate_left(41)).percent(60);
     Scenario {
         shape: Shape {
             slots,
@@ -148,7 +150,7 @@ fn scenario(seed: u64) -> Scenario {
             ..scenario.shape
         },
         workers: 1,
-        quotas: vec![None; places],
+        quotas: if bounds_listeners { scenario.quotas } else { vec![None; places] },
         at_limit: if random.percent(15) { AtLimit::Reset } else { AtLimit::Queue },
         evict: None,
         terms: early.terms,

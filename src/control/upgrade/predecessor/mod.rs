@@ -15,7 +15,7 @@ use super::legacy::legacy;
 use super::plan::{Failure, Plan};
 use super::things::Bundle;
 use super::tickets::tell_ticket_keys;
-use crate::api::handover::{Hello, Links, ToPredecessor, ToSuccessor, VERSION};
+use crate::api::handover::{Hello, Left, Links, ToPredecessor, ToSuccessor, VERSION};
 use crate::api::upgrade::{Step, Upgraded};
 use crate::base::{Millis, version};
 use crate::control::state::ControlState;
@@ -60,7 +60,7 @@ pub(super) struct Handing<'a> {
     takes_unserved: bool,
     has_committed: bool,
     /// Connections that are still here, as the successor was told.
-    told_left: u32,
+    told_left: Left,
     ended: u64,
     /// Those that are over.
     steps: Vec<Step>,
@@ -84,7 +84,7 @@ impl<'a> Handing<'a> {
             takes_ticket_keys: false,
             takes_unserved: false,
             has_committed: false,
-            told_left: 0,
+            told_left: Left::default(),
             ended: 0,
             steps: Vec::new(),
             step: FIRST_STEP,
@@ -269,8 +269,8 @@ impl<'a> Handing<'a> {
         if let Some(channel) = self.channel.as_ref().filter(|_| self.takes_ticket_keys) {
             tell_ticket_keys(self.state, channel).await?;
         }
-        self.told_left = self.left();
-        self.tell(&ToSuccessor::Switch { left: self.told_left }).await?;
+        self.told_left = self.departures.rest();
+        self.tell(&ToSuccessor::Switch(self.told_left.clone())).await?;
         let switched = self.wait_for(until, "does not accept", |said| match said {
             ToPredecessor::Switched => Some(()),
             _ => None,
@@ -313,10 +313,10 @@ impl<'a> Handing<'a> {
     }
 
     async fn tell_left(&mut self) -> Result<(), Failure> {
-        let left = self.left();
-        if left < self.told_left {
+        let left = self.departures.rest();
+        if left != self.told_left {
+            self.tell(&ToSuccessor::Left(left.clone())).await?;
             self.told_left = left;
-            self.tell(&ToSuccessor::Left { left }).await?;
         }
         Ok(())
     }
