@@ -162,12 +162,12 @@ impl SimRing {
         }
     }
 
-    /// The last buffer is left to those who ask, unless what it takes can be parked: what is ahead
-    /// may never be asked for, as when its sink was reset, while all others wait for a buffer.
+    /// The last buffer is left to those who ask, unless what it takes can be parked: its lane may
+    /// wait for a buffer itself, before it asks for what is ahead. Elsewhere pools are larger.
     fn take_ahead(&mut self, index: usize) {
         let most_bytes = u64::from(self.buffers.buffer_bytes);
         let left = self.buffers.unused();
-        if left == 0 {
+        if left == 0 || left == 1 && !self.buffers.can_park(most_bytes) {
             self.links[index].ahead.armed = false;
             return;
         }

@@ -79,13 +79,14 @@ impl Run {
         link.fin_in && (is_read || is_lazy && link.sent_bytes <= taken.unwrap_or(0))
     }
 
-    /// Only a successor had joined a client with this server; it died, and the client then ended in
-    /// its silence.
-    fn has_left(&self, client: usize, server: usize, listener: usize) -> bool {
-        let is_left = self.books.left.contains(&(client, server));
-        let link = &self.shared.links[client];
-        let got_nothing = link.delivered_bytes <= link.heading.own_bytes();
-        is_left && got_nothing && self.may_leave(client, listener)
+    /// Only a successor had joined a client with this server, and it died before a byte went either
+    /// way. The client was joined with no other.
+    fn has_left(&self, client: usize, server: usize) -> bool {
+        let got_nothing = |link: usize| {
+            let link = &self.shared.links[link];
+            link.delivered_bytes <= link.heading.own_bytes()
+        };
+        self.books.left.contains(&(client, server)) && got_nothing(client) && got_nothing(server)
     }
 
     fn judge_client(&self, client: usize, listener: usize) {
@@ -101,15 +102,19 @@ impl Run {
         let server = self.shared.joined.get(&client).copied();
         if ends.iter().any(|end| end.reason == Reason::LostWithSuccessor) {
             let server = server.filter(|server| !self.books.cut_servers.contains(server));
-            let links = [Some(client), server].into_iter().flatten();
-            return links.for_each(|link| judge_lost(&name, &self.shared.links[link]));
+            let client = &self.shared.links[client];
+            judge_lost(&name, client, None);
+            if let Some(server) = server.map(|server| &self.shared.links[server]) {
+                judge_lost(&format!("{name}'s server"), server, Some(client));
+            }
+            return;
         }
         assert!(!ends.is_empty(), "{name} has no end in its slot");
         let is_before_join = ends.iter().any(|end| end.is_before_join());
         let cut = if outside { Cut::Anywhere } else { Cut::Nowhere };
         match self.plan.scenario.wirings[listener] {
             _ if !link.served => oracle::judge_told(&name, link),
-            Wiring::Pair => match server.filter(|it| !self.has_left(client, *it, listener)) {
+            Wiring::Pair => match server.filter(|it| !self.has_left(client, *it)) {
                 Some(server) => {
                     let name = format!("{name} with server link {server}");
                     let server = &self.shared.links[server];
@@ -134,8 +139,11 @@ impl Run {
     }
 }
 
-/// Both streams of what was lost are cut, unless they had ended before.
-fn judge_lost(name: &str, link: &Link) {
-    let had_ended = link.is_shut() || link.peer_aborted;
+/// Both streams of what was lost are cut, unless they had ended before, as one does with the close
+/// of its socket that has all of its source.
+fn judge_lost(name: &str, link: &Link, source: Option<&Link>) {
+    let [_, delivered_bytes] = link.passed_bytes();
+    let is_whole = source.is_some_and(|one| one.fin_in && delivered_bytes == one.sent_bytes);
+    let had_ended = link.is_shut() || link.peer_aborted || is_whole;
     assert!(had_ended || link.was_reset, "{name} was lost, and that looks like a FIN");
 }
