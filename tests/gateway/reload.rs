@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::support::client;
 use crate::support::command::{ask, ask_json, tell};
-use crate::support::gateway::Gateway;
+use crate::support::gateway::{Gateway, Home, program};
 use crate::support::network::free_port;
 use crate::support::server::{self, Server};
 use crate::support::{Ends, wait_until};
@@ -347,13 +347,20 @@ fn an_address_becomes_a_wider_and_a_narrower_one_and_no_client_is_lost() {
 }
 
 #[test]
-fn a_reset_at_the_limit_that_has_no_slots_says_so() {
+fn a_reset_at_the_limit_that_has_no_room_to_accept_says_so() {
     let server = server::echo();
-    let one = config(free_port(), &[&server]).replace("workers = 2", "workers = 1");
-    let rig = Rig::start(one);
-    rig.write(&rig.text.replace("[listener.edge]\n", "[listener.edge]\nat_limit = \"reset\"\n"));
-    let answer = ask_json(&rig.gateway, &["reload", "--dry-run"]);
-    let note = answer["changes"][0]["note"].as_str().expect("a note");
-    assert!(note.contains("clients wait all the same"), "{note}");
-    rig.gateway.stop().expect(&[]);
+    let config = config(free_port(), &[&server]);
+    let one = config.replace("workers = 2", "workers = 1");
+    let by_files = config.replace("max_connections = 4000", "io = \"epoll\"");
+    for (text, open_files, lacks) in [(one, None, "slots"), (by_files, Some(300), "descriptors")] {
+        let gateway = Gateway::launch_in(Home::new(), program(open_files), Some(&text));
+        gateway.wait_for_line(" ready with ");
+        let text = text.replace("[listener.edge]\n", "[listener.edge]\nat_limit = \"reset\"\n");
+        gateway.home().write("portcullis.toml", &text);
+        let answer = ask_json(&gateway, &["reload", "--dry-run"]);
+        let note = answer["changes"][0]["note"].as_str().expect("a note");
+        let words = format!("clients wait all the same until a start: no {lacks} are left");
+        assert!(note.contains(&words), "{note}");
+        gateway.stop().expect(&[]);
+    }
 }

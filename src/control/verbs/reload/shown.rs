@@ -4,7 +4,7 @@ use humantime_serde::re::humantime::format_duration;
 
 use crate::api::reload::{Change, Takes};
 use crate::base::ServerId;
-use crate::config::{Class, Config, Difference, OnRemoval, Upstream};
+use crate::config::{AtLimit, Class, Config, Difference, OnRemoval, Upstream};
 use crate::control::state::{ControlState, View};
 use crate::metrics::Reading;
 use crate::query::server_title;
@@ -138,9 +138,18 @@ fn note(reading: &Reading, view: &View, after: &Config, difference: &Difference)
     }
     if key == "at_limit" && difference.after.as_deref() == Some("\"reset\"") {
         let slots: u64 = reading.workers.iter().map(|worker| worker.slots).sum();
-        let why = "at gateway.max_connections clients wait all the same until a start: no slots \
-                   are left to accept them into";
-        return (slots <= reading.budget.limit).then(|| why.to_owned());
+        let resets = view.config.listeners.iter().any(|one| one.at_limit == AtLimit::Reset);
+        let is_by_files = reading.io.by == "epoll" && reading.budget.bound_by == "RLIMIT_NOFILE";
+        let lacks = match () {
+            () if slots <= reading.budget.limit => "slots",
+            // The start sets some aside for clients that are reset where it knows of the key.
+            () if is_by_files && !resets => "descriptors",
+            () => return None,
+        };
+        return Some(format!(
+            "at gateway.max_connections clients wait all the same until a start: no {lacks} are \
+             left to accept them into"
+        ));
     }
     let name = difference.section.strip_prefix("listener.")?;
     let (before, after_it) = (view.config.listener(name)?, after.listener(name)?);
