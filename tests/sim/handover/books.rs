@@ -24,7 +24,7 @@ pub struct Books {
     pub cut: BTreeSet<usize>,
     /// Servers' sockets that only such a process had: its clients had none when they moved.
     pub cut_servers: BTreeSet<usize>,
-    /// Clients that another process has too, each with the server that only such a process had.
+    /// Clients that a predecessor has too, each with the server that only such a process had.
     pub left: BTreeSet<(usize, usize)>,
     /// Clients whose end another process had begun when it was ended.
     pub touched: BTreeSet<usize>,
@@ -232,8 +232,13 @@ impl Run {
         });
         let slots = &process.ring().slots;
         let pairs = slots[Side::Client as usize].iter().zip(&slots[Side::Upstream as usize]);
-        let left = pairs.filter_map(|(client, server)| client.zip(*server));
-        let left = left.filter(|(client, _)| !cut.contains(client));
+        let pairs: Vec<_> = pairs.filter_map(|(client, server)| client.zip(*server)).collect();
+        let predecessors = self.processes.range_mut(..number);
+        let theirs: BTreeSet<usize> = predecessors
+            .flat_map(|(_, one)| one.ring().slots[Side::Client as usize].clone())
+            .flatten()
+            .collect();
+        let left = pairs.into_iter().filter(|(client, _)| theirs.contains(client));
         self.books.left.extend(left.filter(|(_, server)| cut_servers.contains(server)));
         self.books.cut.extend(cut);
         self.books.cut_servers.extend(cut_servers);
