@@ -122,9 +122,9 @@ impl Departing {
     /// The same, and what they count for once no more are accepted.
     pub(super) fn rest(&self) -> handover::Left {
         let mut all = Left::default();
-        self.0
-            .iter()
-            .for_each(|one| all.join(&one.rest.lock().expect("nobody panics while holding it")));
+        for one in &self.0 {
+            all.join(&one.rest.lock().expect("nobody panics while holding it"));
+        }
         handover::Left {
             left: self.left().try_into().unwrap_or(u32::MAX),
             by_route: all.by_route.into_iter().map(|(route, count)| (route.0, count)).collect(),

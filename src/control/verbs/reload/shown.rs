@@ -140,11 +140,13 @@ fn note(reading: &Reading, view: &View, after: &Config, difference: &Difference)
         let slots: u64 = reading.workers.iter().map(|worker| worker.slots).sum();
         let resets = view.config.listeners.iter().any(|one| one.at_limit == AtLimit::Reset);
         let is_by_files = reading.io.by == "epoll" && reading.budget.bound_by == "RLIMIT_NOFILE";
-        let lacks = match () {
-            () if slots <= reading.budget.limit => "slots",
-            // The start sets some aside for clients that are reset where it knows of the key.
-            () if is_by_files && !resets => "descriptors",
-            () => return None,
+        let lacks = if slots <= reading.budget.limit {
+            "slots"
+        } else if is_by_files && !resets {
+            // A start that knows of the key sets some aside for clients that are reset.
+            "descriptors"
+        } else {
+            return None;
         };
         return Some(format!(
             "at gateway.max_connections clients wait all the same until a start: no {lacks} are \
