@@ -141,7 +141,7 @@ pub struct RefusedSource {
 /// The process. `None`: the kernel does not say.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Process {
-    /// User and system time of all threads.
+    /// User and system time of all threads, with that of the processes it has taken over from.
     pub cpu_seconds: Option<f64>,
     /// Memory that is in RAM.
     pub resident_memory_bytes: Option<u64>,

@@ -113,8 +113,9 @@ impl Sources {
         let ProcessUsage { cpu_seconds, resident_memory_bytes, open_fds, max_fds } =
             ProcessUsage::read(root);
         let start_time_seconds = self.process_start.start_time_seconds;
+        let former_seconds = self.present.former_cpu_seconds();
         reading::Process {
-            cpu_seconds,
+            cpu_seconds: cpu_seconds.map(|seconds| seconds + former_seconds),
             resident_memory_bytes,
             open_fds,
             max_fds,

@@ -76,6 +76,8 @@ struct Inside {
     last_reload: Option<LastReload>,
     register: Register,
     removed: Removed,
+    /// Processor time of the processes that this one goes on from.
+    former_cpu_seconds: f64,
     /// The most connections of a client address to one of a listener's, where they are many.
     crowds: BTreeMap<ListenerId, u64>,
 }
@@ -101,6 +103,7 @@ impl Present {
             last_reload: None,
             register,
             removed,
+            former_cpu_seconds: 0.0,
             crowds: BTreeMap::new(),
         }))
     }
@@ -129,6 +132,16 @@ impl Present {
     /// What a predecessor has counted of listeners that it had no more.
     pub(in crate::control) fn resume_removed(&self, listeners: &reading::Listener) {
         self.inside().removed.resume(listeners);
+    }
+
+    /// Processor time that a predecessor has taken, with that of its own predecessors.
+    pub(in crate::control) fn resume_cpu(&self, seconds: f64) {
+        self.inside().former_cpu_seconds = seconds;
+    }
+
+    /// That time.
+    pub(in crate::control) fn former_cpu_seconds(&self) -> f64 {
+        self.inside().former_cpu_seconds
     }
 
     /// The sets of servers.

@@ -126,6 +126,7 @@ async fn resume(state: &ControlState, reading: Reading) {
     }
     sources.events.resume(reading.events);
     reading.access_log.into_iter().for_each(|log| sources.access_log.count_on(log));
+    sources.present.resume_cpu(reading.process.cpu_seconds.unwrap_or(0.0));
     if let Some(removed) = &reading.removed {
         sources.present.resume_removed(removed);
     }

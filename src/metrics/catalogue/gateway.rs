@@ -134,7 +134,7 @@ pub(super) const FAMILIES: &[Family] = &[
     Family::counter(
         "process_cpu_seconds",
         &[],
-        "User and system time of all threads",
+        "User and system time of all threads, with that of processes that it has taken over from",
         |reading, out| reading.process.cpu_seconds.show(&[], out),
     ),
     Family::gauge(
