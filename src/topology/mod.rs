@@ -1,7 +1,8 @@
 //! The topology by id: listeners, gates, routes, upstreams and servers.
 //!
 //! A [`Topology`] never changes: a change makes another one that shares what stays, `diff` says
-//! what differs, and the workers adopt it. [`Register`] gives ids by name.
+//! what differs, and the workers adopt it. [`Register`] gives ids by name. [`Elsewhere`] has what
+//! counts for limits here while another process still has it.
 
 pub mod class;
 pub mod diff;
