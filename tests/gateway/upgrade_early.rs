@@ -33,7 +33,7 @@ fn config(echo: SocketAddr, whole: SocketAddr) -> String {
     );
     let limit = |action: &str| {
         format!(
-            "per_source = {{ max_connections = 1, action = \"{action}\", wait_at_most = \"5m\" }}"
+            "per_source = {{ max_connections = 1, action = \"{action}\", wait_at_most = \"10m\" }}"
         )
     };
     [
@@ -256,7 +256,7 @@ fn they_are_back_where_they_were_when_the_upgrade_is_aborted_and_move_with_the_n
 #[test]
 fn one_in_a_tarpit_is_counted_once_and_stays_there() {
     let (echo, whole) = (server::echo(), whole());
-    let lineage = Lineage::start(&config(echo.address, whole.address).replace("\"5m\"", "\"4s\""));
+    let lineage = Lineage::start(&config(echo.address, whole.address).replace("\"10m\"", "\"4s\""));
     let address = lineage.first.address("tarpit");
     let served = client::connect(address);
     client::echo(&served, 1, 100);
