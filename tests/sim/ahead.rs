@@ -162,12 +162,12 @@ impl SimRing {
         }
     }
 
-    /// The last buffer is left to those who ask, unless what it takes can be parked: its lane may
-    /// wait for a buffer itself, before it asks for what is ahead. Elsewhere pools are larger.
+    /// In a handover the last buffer is left to those who ask, unless what it takes can be parked:
+    /// who comes back with bytes kept waits for a buffer himself, before he asks for what is ahead.
     fn take_ahead(&mut self, index: usize) {
         let most_bytes = u64::from(self.buffers.buffer_bytes);
         let left = self.buffers.unused();
-        if left == 0 || left == 1 && !self.buffers.can_park(most_bytes) {
+        if left == 0 || left == 1 && self.spares_last && !self.buffers.can_park(most_bytes) {
             self.links[index].ahead.armed = false;
             return;
         }

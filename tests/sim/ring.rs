@@ -81,6 +81,8 @@ pub struct SimRing {
     pub clock: Arc<AtomicU64>,
     /// The longest that a turn moves the clock, when other workers share it.
     pub longest_nap: u64,
+    /// What is received ahead leaves the last buffer, unless it can be parked.
+    pub spares_last: bool,
     pub trace: Option<usize>,
     pub links: Vec<Link>,
     /// By side and slot: the link in it.
@@ -147,6 +149,7 @@ impl SimRing {
         let slots = shape.slots as usize;
         SimRing {
             longest_nap: u64::MAX,
+            spares_last: false,
             trace: None,
             links: Vec::new(),
             slots: [vec![None; slots], vec![None; slots]],

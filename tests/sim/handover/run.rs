@@ -148,6 +148,7 @@ impl Run {
         let world = World::new(scenario, Balance::RoundRobin, self.mutation);
         let random = Random::new(self.random.next());
         let mut ring = SimRing::new(shape, random, scenario.faults.clone(), self.clock.clone());
+        ring.spares_last = true;
         ring.trace = self.trace.then_some(number);
         ring.faults.calm = self.calm;
         ring.listeners.resize_with(scenario.wirings.len(), Listener::default);
