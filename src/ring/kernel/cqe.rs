@@ -5,6 +5,7 @@ use nix::libc;
 use socket2::SockRef;
 
 use super::KernelRing;
+use super::memory::Memory;
 use super::sqe::{self, Tag};
 use crate::base::{Buffer, Errno, GateId, OpKind, Side};
 use crate::ring::contract::{AcceptMode, Completion, Done};
@@ -116,8 +117,8 @@ impl KernelRing {
         completion: &cqueue::Entry,
     ) -> Option<Buffer> {
         let id = cqueue::buffer_select(completion.flags())?;
-        self.memory.groups[table].taken();
-        self.memory.pool.hold(id);
+        let Memory { pool, groups, .. } = &mut *self.memory;
+        groups[table].taken(pool, id);
         if completion.result() > 0 {
             return Some(Buffer(u32::from(id)));
         }

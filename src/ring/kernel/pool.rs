@@ -37,8 +37,9 @@ pub(in crate::ring) struct Pool {
     free: Vec<u16>,
     /// The fewest that were free since the last trim: so many, at the bottom, nobody needed.
     fewest_free: usize,
-    /// Buffers that groups have.
+    /// Buffers that groups have, and those of them that exceed what is a group's own.
     lent: u32,
+    common: u32,
     held: u32,
     /// Buffers that connections returned since the last call of `returned`.
     returned: u32,
@@ -64,6 +65,7 @@ impl Pool {
             free,
             fewest_free: count as usize,
             lent: 0,
+            common: 0,
             held: 0,
             returned: 0,
         })
@@ -85,7 +87,7 @@ impl Pool {
     }
 
     /// Hands a buffer that the kernel took out of a group to a connection.
-    pub(in crate::ring) fn hold(&mut self, id: u16) {
+    fn hold(&mut self, id: u16) {
         let holder = &mut self.holders[usize::from(id)];
         assert_eq!(*holder, Holder::Group, "the kernel filled buffer {id}");
         *holder = Holder::Connection;
@@ -237,8 +239,8 @@ pub(super) struct Group {
     entries: u16,
     tail: u16,
     stock: u32,
-    /// Whether the kernel took any since this was last asked.
-    used: bool,
+    /// The least that the kernel left since the group last rested.
+    fewest: u32,
     target: u32,
     target_max: u32,
     share: Share,
@@ -252,7 +254,7 @@ pub(super) struct Group {
 struct Share {
     /// So many are its own.
     own: u32,
-    /// More than that while all groups together have less than this.
+    /// More than that while what all groups have beyond their own is less than this.
     common: u32,
 }
 
@@ -272,7 +274,7 @@ impl Group {
         let entries = target_max.next_power_of_two() as u16;
         let ring = Mapping::new(usize::from(entries) * size_of::<BufRingEntry>())?;
         let target = FIRST_TARGET.min(target_max);
-        Ok(Group { ring, entries, tail: 0, stock: 0, used: false, target, target_max, share })
+        Ok(Group { ring, entries, tail: 0, stock: 0, fewest: u32::MAX, target, target_max, share })
     }
 
     /// Address and entries, for the kernel.
@@ -285,14 +287,15 @@ impl Group {
         self.stock
     }
 
-    /// Notes that the kernel took a buffer.
-    pub(super) fn taken(&mut self) {
-        self.stock -= 1;
-        self.used = true;
+    /// Hands a buffer that the kernel took from here to a connection.
+    pub(super) fn taken(&mut self, pool: &mut Pool, id: u16) {
+        self.lose_one(pool);
+        self.fewest = self.fewest.min(self.stock);
+        pool.hold(id);
     }
 
-    /// Gives the pool back what lies here without need, if the kernel took none since this was last
-    /// called: others may need it. `receives` wait here.
+    /// Gives the pool back what the kernel did not need since this was last called, but for a first
+    /// stock: other groups may need it. `receives` wait here.
     ///
     /// # Panics
     /// When a completion of the group's `queue` is unread: the kernel may have taken more than was
@@ -303,22 +306,28 @@ impl Group {
     }
 
     fn give_back(&mut self, pool: &mut Pool, receives: u32) {
-        if std::mem::take(&mut self.used) {
-            return;
-        }
-        self.target = FIRST_TARGET.min(self.target_max);
-        let needed = receives.min(self.target).min(self.share.own);
-        let surplus = self.stock.saturating_sub(needed);
+        let first = FIRST_TARGET.min(self.target_max);
+        let kept = receives.min(first).min(self.share.own);
+        let surplus = self.fewest.min(self.stock.saturating_sub(kept));
         // The newest first: the kernel takes the oldest, at the head, which it alone counts.
-        let ids: Vec<u16> = (0..surplus).map(|_| self.withdraw()).collect();
+        let ids: Vec<u16> = (0..surplus).map(|_| self.withdraw(pool)).collect();
+        if self.fewest > 0 {
+            self.target = self.stock.max(first);
+        }
+        self.fewest = u32::MAX;
         self.publish();
         pool.take_back(ids);
     }
 
-    fn withdraw(&mut self) -> u16 {
+    fn withdraw(&mut self, pool: &mut Pool) -> u16 {
         self.tail = self.tail.wrapping_sub(1);
-        self.stock -= 1;
+        self.lose_one(pool);
         self.entry(self.tail).bid()
+    }
+
+    fn lose_one(&mut self, pool: &mut Pool) {
+        pool.common -= u32::from(self.stock > self.share.own);
+        self.stock -= 1;
     }
 
     /// Stocks more from now on, because a receive found the group empty while the pool was not.
@@ -332,10 +341,14 @@ impl Group {
         if self.stock >= wanted {
             return;
         }
-        while self.stock < wanted && (self.stock < self.share.own || pool.lent < self.share.common)
-        {
+        while self.stock < wanted {
+            let is_own = self.stock < self.share.own;
+            if !is_own && pool.common >= self.share.common {
+                break;
+            }
             let Some((id, address)) = pool.lend() else { break };
             self.provide(id, address, pool.buffer_bytes);
+            pool.common += u32::from(!is_own);
         }
         self.publish();
     }
@@ -384,14 +397,19 @@ mod tests {
         groups[0].restock(&mut pool, 3);
         assert_eq!((groups[0].stock(), pool.free()), (3, 64));
         groups[0].restock(&mut pool, 1_000);
-        // Half of 64, of which 64 / (4 x 4) are each group's own.
-        assert_eq!(groups[0].stock(), 32 - 4 * 4);
+        // Half of 64, of which 64 / (4 x 4) are each other group's own.
+        assert_eq!(groups[0].stock(), 32 - 3 * 4);
         for group in &mut groups[1..] {
             group.widen();
             group.restock(&mut pool, 1_000);
             assert_eq!(group.stock(), 4);
         }
-        assert_eq!(pool.lent, 28);
+        assert_eq!((pool.lent, pool.common), (32, 16));
+        // What the kernel takes, others may have: in whichever order they stock.
+        (0..20).for_each(|id| groups[0].taken(&mut pool, id));
+        groups[1].restock(&mut pool, 1_000);
+        groups[0].restock(&mut pool, 1_000);
+        assert_eq!((groups[1].stock(), groups[0].stock(), pool.lent), (20, 4, 32));
     }
 
     #[test]
@@ -399,8 +417,7 @@ mod tests {
         let mut pool = Pool::new(4, 4096).expect("a pool");
         let mut group = Group::new(4, 1, 8).expect("a group");
         group.restock(&mut pool, 1);
-        pool.hold(0);
-        group.taken();
+        group.taken(&mut pool, 0);
         assert_eq!(pool.free(), 3);
         pool.release(0);
         assert_eq!((pool.free(), pool.lend().map(|(id, _)| id)), (4, Some(0)));
@@ -412,21 +429,24 @@ mod tests {
         let mut groups: Vec<Group> =
             (0..2).map(|_| Group::new(64, 2, 1_000).expect("a group")).collect();
         groups[0].restock(&mut pool, 1_000);
-        // The kernel takes the first and tells of it.
-        pool.hold(0);
-        groups[0].taken();
-        groups[0].give_back(&mut pool, 1_000);
-        assert_eq!(groups[0].stock(), 15, "it was in use a moment ago");
+        assert_eq!(groups[0].stock(), 8 + 16);
+        // The kernel takes ten and tells of them, and then six: fourteen it never needed.
+        (0..10).for_each(|id| groups[0].taken(&mut pool, id));
+        groups[0].restock(&mut pool, 1_000);
+        (10..16).for_each(|id| groups[0].taken(&mut pool, id));
         groups[0].give_back(&mut pool, 1_000);
         assert_eq!((groups[0].stock(), pool.lent), (8, 8));
+        (0..16).for_each(|id| pool.release(id));
         groups[1].restock(&mut pool, 1_000);
-        assert_eq!(groups[1].stock(), 8);
+        assert_eq!(groups[1].stock(), 8 + 16);
+        // It stocks what it needed at most, and more once a receive finds nothing.
+        groups[0].restock(&mut pool, 1_000);
+        assert_eq!(groups[0].stock(), 8, "the other has what is common");
         // What it kept are those that the kernel takes next.
-        pool.hold(1);
-        pool.release(1);
-        groups[0].taken();
+        groups[0].taken(&mut pool, 16);
+        pool.release(16);
         groups[0].restock(&mut pool, 8);
-        assert_eq!((groups[0].stock(), pool.lent), (8, 16));
+        assert_eq!((groups[0].stock(), pool.lent), (8, 32));
         // Where no receive waits, as of quiet connections, nothing is needed.
         groups[1].give_back(&mut pool, 0);
         assert_eq!((groups[1].stock(), pool.lent), (0, 8));

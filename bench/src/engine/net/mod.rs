@@ -22,7 +22,7 @@ use secure::Shakes;
 
 pub(crate) use secure::Towards;
 
-/// Links looked at in each turn for answers that are overdue.
+/// Links looked at in a millisecond at most for answers that are overdue.
 const SWEEP: usize = 4_096;
 
 /// The most that one turn adds to the clock of patience: while this thread did not run, nobody's
@@ -322,8 +322,10 @@ impl Net {
         let passed = self.turned.elapsed();
         self.turned += passed;
         self.patient += passed.min(TURN_MAX);
-        self.now_millis = self.patient.as_millis() as u32;
-        self.sweep();
+        let now_millis = self.patient.as_millis() as u32;
+        if std::mem::replace(&mut self.now_millis, now_millis) != now_millis {
+            self.sweep();
+        }
         self.trim();
         Ok(passed.saturating_sub(wait))
     }
