@@ -22,8 +22,10 @@ use secure::Shakes;
 
 pub(crate) use secure::Towards;
 
-/// Links looked at in a millisecond at most for answers that are overdue.
+/// Links looked at for answers that are overdue, and how often: not in each turn, of which there
+/// are thousands in a second.
 const SWEEP: usize = 4_096;
+const SWEEP_EVERY_MILLIS: u32 = 10;
 
 /// The most that one turn adds to the clock of patience: while this thread did not run, nobody's
 /// answer was late.
@@ -112,6 +114,7 @@ pub(crate) struct Net {
     turned: Instant,
     trimmed: Instant,
     swept: usize,
+    swept_millis: u32,
     /// Connections that are open, and those that were ever established.
     pub(crate) open: u32,
     pub(crate) established: u64,
@@ -156,6 +159,7 @@ impl Net {
             turned: Instant::now(),
             trimmed: Instant::now(),
             swept: 0,
+            swept_millis: 0,
             open: 0,
             established: 0,
         })
@@ -322,8 +326,9 @@ impl Net {
         let passed = self.turned.elapsed();
         self.turned += passed;
         self.patient += passed.min(TURN_MAX);
-        let now_millis = self.patient.as_millis() as u32;
-        if std::mem::replace(&mut self.now_millis, now_millis) != now_millis {
+        self.now_millis = self.patient.as_millis() as u32;
+        if self.now_millis >= self.swept_millis + SWEEP_EVERY_MILLIS {
+            self.swept_millis = self.now_millis;
             self.sweep();
         }
         self.trim();
