@@ -2,10 +2,11 @@
 
 use std::cell::UnsafeCell;
 
+use super::group::Group;
 use super::guards::Values;
 use super::numbers::Numbers;
 use super::parked::Parked;
-use super::pool::{Group, Pool};
+use super::pool::Pool;
 use super::servers::Servers;
 use super::setup::{RingError, RingSetup};
 use crate::base::{Buffer, Chunk};

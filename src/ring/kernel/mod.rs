@@ -51,6 +51,7 @@ pub(super) mod confined;
 mod cqe;
 pub(super) mod descriptors;
 pub(super) mod gates;
+mod group;
 mod guards;
 mod layout;
 pub mod lifecycle;
