@@ -6,8 +6,10 @@ use std::ops::RangeInclusive;
 
 use crate::host;
 
-/// Ports below the range of connections that are looked at by default, if there are so many.
+/// Ports below the range of connections that are looked at by default, if there are so many; below
+/// the first are those of well-known services.
 const LOWEST: u16 = 10_000;
+const UNPRIVILEGED: u16 = 1_024;
 const ENOUGH: u16 = 2_000;
 
 /// A range of ports, handed out in turns.
@@ -73,6 +75,8 @@ fn quiet((first, last): (u16, u16)) -> RangeInclusive<u16> {
         LOWEST..=first - 1
     } else if last <= u16::MAX - ENOUGH {
         last + 1..=u16::MAX
+    } else if first >= UNPRIVILEGED + ENOUGH {
+        UNPRIVILEGED..=first - 1
     } else {
         LOWEST.max(first)..=last
     }
@@ -87,6 +91,7 @@ mod tests {
         for (of_connections, expected) in [
             ((32_768, 60_999), 10_000..=32_767),
             ((1_024, 60_999), 61_000..=65_535),
+            ((10_000, 65_535), 1_024..=9_999),
             ((1_024, 65_535), 10_000..=65_535),
         ] {
             assert_eq!(quiet(of_connections), expected, "{of_connections:?}");

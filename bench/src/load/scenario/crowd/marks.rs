@@ -10,6 +10,9 @@ use serde_json::{Value, json};
 
 /// How often somebody who waits for the threads looks.
 const GLANCE: Duration = Duration::from_millis(5);
+/// Before all held ones are checked, which is a load of its own: what was asked before has its
+/// answer then.
+const SETTLE: Duration = Duration::from_millis(250);
 /// What a connection that is lost with its side of a window may be late.
 const FORGIVEN_LATE: Duration = Duration::from_secs(2);
 
@@ -175,6 +178,8 @@ impl Marks {
                 }
             }
             "check" => {
+                std::thread::sleep(SETTLE);
+                let now = self.now();
                 self.sweep(now, u64::MAX);
                 let wanted = (self.checks.fetch_add(1, SeqCst) + 1) * self.threads;
                 self.wait_for(|| self.checked.load(SeqCst) >= wanted);
