@@ -171,11 +171,16 @@ mod tests {
 
     use super::*;
 
+    /// 64 buffers, and the groups of so many rings.
+    fn shared_by(rings: u32) -> (Pool, Vec<Group>) {
+        let pool = Pool::new(64, 4096).expect("a pool");
+        let group = |_| Group::new(64, rings, 1_000).expect("a group");
+        (pool, (0..rings).map(group).collect())
+    }
+
     #[test]
     fn a_group_is_stocked_by_need_and_all_of_them_with_half_of_the_pool() {
-        let mut pool = Pool::new(64, 4096).expect("a pool");
-        let mut groups: Vec<Group> =
-            (0..4).map(|_| Group::new(64, 4, 1_000).expect("a group")).collect();
+        let (mut pool, mut groups) = shared_by(4);
         groups[0].restock(&mut pool, 3);
         assert_eq!((groups[0].stock(), pool.free()), (3, 64));
         groups[0].restock(&mut pool, 1_000);
@@ -186,12 +191,12 @@ mod tests {
             group.restock(&mut pool, 1_000);
             assert_eq!(group.stock(), 4);
         }
-        assert_eq!((pool.lent, pool.common), (32, 16));
+        assert_eq!((pool.lent(), pool.common), (32, 16));
         // What the kernel takes, others may have: in whichever order they stock.
         (0..20).for_each(|id| groups[0].taken(&mut pool, id));
         groups[1].restock(&mut pool, 1_000);
         groups[0].restock(&mut pool, 1_000);
-        assert_eq!((groups[1].stock(), groups[0].stock(), pool.lent), (20, 4, 32));
+        assert_eq!((groups[1].stock(), groups[0].stock(), pool.lent()), (20, 4, 32));
     }
 
     #[test]
@@ -207,17 +212,16 @@ mod tests {
 
     #[test]
     fn a_group_that_rests_gives_the_others_what_it_has() {
-        let mut pool = Pool::new(64, 4096).expect("a pool");
-        let mut groups: Vec<Group> =
-            (0..2).map(|_| Group::new(64, 2, 1_000).expect("a group")).collect();
+        let (mut pool, mut groups) = shared_by(2);
         groups[0].restock(&mut pool, 1_000);
         assert_eq!(groups[0].stock(), 8 + 16);
-        // The kernel takes ten and tells of them, and then six: fourteen it never needed.
+        // The kernel takes ten and tells of them, and then six. It never needed fourteen, of which
+        // the group gives back what is beyond its own.
         (0..10).for_each(|id| groups[0].taken(&mut pool, id));
         groups[0].restock(&mut pool, 1_000);
         (10..16).for_each(|id| groups[0].taken(&mut pool, id));
         groups[0].give_back(&mut pool, 1_000);
-        assert_eq!((groups[0].stock(), pool.lent), (8, 8));
+        assert_eq!((groups[0].stock(), pool.lent()), (8, 8));
         (0..16).for_each(|id| pool.release(id));
         groups[1].restock(&mut pool, 1_000);
         assert_eq!(groups[1].stock(), 8 + 16);
@@ -228,10 +232,10 @@ mod tests {
         groups[0].taken(&mut pool, 16);
         pool.release(16);
         groups[0].restock(&mut pool, 8);
-        assert_eq!((groups[0].stock(), pool.lent), (8, 32));
+        assert_eq!((groups[0].stock(), pool.lent()), (8, 32));
         // Where no receive waits, as of quiet connections, nothing is needed.
         groups[1].give_back(&mut pool, 0);
-        assert_eq!((groups[1].stock(), pool.lent), (0, 8));
+        assert_eq!((groups[1].stock(), pool.lent()), (0, 8));
     }
 
     /// What happens to one of four groups, or to a buffer of a connection.
@@ -260,9 +264,7 @@ mod tests {
         /// Half of the pool stays out of groups, and each group gets its own while any is free.
         #[test]
         fn groups_share_what_is_not_their_own(steps in steps()) {
-            let mut pool = Pool::new(64, 4096).expect("a pool");
-            let mut groups: Vec<Group> =
-                (0..4).map(|_| Group::new(64, 4, 1_000).expect("a group")).collect();
+            let (mut pool, mut groups) = shared_by(4);
             let mut held = Vec::new();
             for step in steps {
                 match step {
@@ -285,11 +287,11 @@ mod tests {
                     }
                     Step::Take(_) | Step::Release(_) => {}
                 }
-                let lent: u32 = groups.iter().map(Group::stock).sum();
+                let stock: u32 = groups.iter().map(Group::stock).sum();
                 let beyond = |group: &Group| group.stock.saturating_sub(group.share.own);
                 prop_assert_eq!(pool.common, groups.iter().map(beyond).sum::<u32>());
-                prop_assert_eq!(pool.lent, lent);
-                prop_assert!(lent <= 32 && pool.common <= 16);
+                prop_assert_eq!(pool.lent(), stock as usize);
+                prop_assert!(stock <= 32 && pool.common <= 16);
                 prop_assert_eq!(pool.free(), 64 - held.len() as u32);
             }
         }

@@ -3,11 +3,11 @@
 //! The contract: `accepts`, `buffers`, `operations`, `moves`, `turn`.
 //!
 //! Owners of state: `tables` has the kernel rings, each a `queue` with its `receives`, in slots as
-//! `layout` divides them; `memory` has all that requests name: bytes in `pool` and `parked`, the
-//! addresses of `servers`, `numbers` of descriptors; `gates` has the sockets that ids name,
-//! `supplier` hands new ones over; `descriptors` lends ordinary descriptors, also to `splices`,
-//! which move bulk; `addresses` keeps answers; `self_connect` finds connects that reached
-//! ourselves.
+//! `layout` divides them; `memory` has all that requests name: bytes in `pool`, of which each ring
+//! has a `group`, and `parked`, the addresses of `servers`, `numbers` of descriptors; `gates` has
+//! the sockets that ids name, `supplier` hands new ones over; `descriptors` lends ordinary
+//! descriptors, also to `splices`, which move bulk; `addresses` keeps answers; `self_connect` finds
+//! connects that reached ourselves.
 //!
 //! Operations of several steps: `receive_ahead`, `opens`, `guards`, and those of `descriptors`.
 //!

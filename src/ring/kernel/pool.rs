@@ -29,8 +29,7 @@ pub(in crate::ring) struct Pool {
     free: Vec<u16>,
     /// The fewest that were free since the last trim: so many, at the bottom, nobody needed.
     fewest_free: usize,
-    /// Buffers that groups have, and those of them that exceed what is a group's own.
-    pub(super) lent: u32,
+    /// Buffers that groups have beyond their own.
     pub(super) common: u32,
     held: u32,
     /// Buffers that connections returned since the last call of `returned`.
@@ -56,7 +55,6 @@ impl Pool {
             touched,
             free,
             fewest_free: count as usize,
-            lent: 0,
             common: 0,
             held: 0,
             returned: 0,
@@ -83,7 +81,6 @@ impl Pool {
         let holder = &mut self.holders[usize::from(id)];
         assert_eq!(*holder, Holder::Group, "the kernel filled buffer {id}");
         *holder = Holder::Connection;
-        self.lent -= 1;
         self.held += 1;
     }
 
@@ -192,6 +189,12 @@ impl Pool {
         }
     }
 
+    /// Buffers that groups have.
+    #[cfg(test)]
+    pub(super) fn lent(&self) -> usize {
+        self.holders.iter().filter(|holder| **holder == Holder::Group).count()
+    }
+
     /// Takes back what lay in a group for so long that it counts as not needed.
     pub(super) fn take_back(&mut self, ids: Vec<u16>) {
         for id in &ids {
@@ -199,7 +202,6 @@ impl Pool {
             assert_eq!(*holder, Holder::Group, "buffer {id} comes out of a group");
             *holder = Holder::Pool;
         }
-        self.lent -= ids.len() as u32;
         self.fewest_free += ids.len();
         self.free.splice(..0, ids);
     }
@@ -214,7 +216,6 @@ impl Pool {
 
     pub(super) fn lend(&mut self) -> Option<(u16, *mut u8)> {
         let id = self.pop(Holder::Group)?;
-        self.lent += 1;
         let first = self.first(id.into(), 0, self.buffer_bytes).expect("a whole buffer");
         Some((id, self.memory.range(first, self.buffer_bytes as usize)))
     }
