@@ -6,13 +6,13 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 
 use rustls::crypto::CryptoProvider;
-use rustls::crypto::aws_lc_rs::default_provider;
 use rustls::server::{
     NoServerSessionStorage, ServerConfig, ServerConnection, WebPkiClientVerifier,
 };
 use rustls::{Error, RootCertStore};
 
 use super::desk::{BoundTickets, Desk, NotedCertificates};
+use super::provider::provider;
 use super::{Handshake, Peer, versions};
 use crate::tls::certificates::{Certificates, Digest, digest};
 use crate::tls::suite::Suite;
@@ -43,10 +43,10 @@ pub struct Acceptor {
     one_thread: PhantomData<Cell<()>>,
 }
 
-/// As rustls has it, but AES-128 comes first, whatever a client prefers: it is not known to be
-/// weaker, a session wakes in half of the time that its SHA-256 takes, and its secrets are shorter.
-fn provider() -> CryptoProvider {
-    let mut provider = default_provider();
+/// AES-128 comes first, whatever a client prefers: it is not known to be weaker, a session wakes in
+/// half of the time that its SHA-256 takes, and its secrets are shorter.
+fn provider_with_aes_128_first() -> CryptoProvider {
+    let mut provider = provider();
     provider.cipher_suites.sort_by_key(|suite| {
         let suite = Suite::of_number(u16::from(suite.suite()));
         !suite.is_some_and(|suite| suite.name().contains("AES_128_GCM"))
@@ -60,7 +60,7 @@ impl Acceptor {
     /// # Errors
     /// When `client_ca` has no authority.
     pub fn new(plan: &AcceptorPlan) -> Result<Acceptor, Error> {
-        let provider = Arc::new(provider());
+        let provider = Arc::new(provider_with_aes_128_first());
         let desk = Arc::new(Desk::default());
         let builder = ServerConfig::builder_with_provider(provider.clone())
             .with_protocol_versions(versions(plan.min_tls13))?;

@@ -7,13 +7,13 @@ use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{ClientConfig, ClientConnection, Resumption, WebPkiServerVerifier};
-use rustls::crypto::aws_lc_rs::default_provider;
 use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 
 use super::desk::Desk;
+use super::provider::provider;
 use super::{Handshake, Peer, versions};
 
 /// How handshakes with the servers of an upstream are done. All workers share it.
@@ -44,7 +44,7 @@ impl Connector {
     /// # Errors
     /// When `roots` has no authority.
     pub fn new(plan: &ConnectorPlan) -> Result<Connector, Error> {
-        let provider = Arc::new(default_provider());
+        let provider = Arc::new(provider());
         let desk = Arc::new(Desk::default());
         let verifier: Arc<dyn ServerCertVerifier> = match &plan.roots {
             None => Arc::new(AnyServer(provider.signature_verification_algorithms)),

@@ -7,6 +7,7 @@ mod acceptor;
 mod connector;
 mod desk;
 mod fault;
+mod provider;
 #[cfg(test)]
 mod tests;
 
