@@ -1,7 +1,8 @@
 //! Keys, expanded from what a session keeps.
 
 use aws_lc_rs::aead::{Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
-use aws_lc_rs::hmac;
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::{Sha256, Sha384};
 use zeroize::Zeroize;
 
 use super::suite::Suite;
@@ -42,9 +43,8 @@ impl Key {
         let (mut key, mut iv) = ([0; 32], [0; NONCE_LEN]);
         let key_bytes = suite.key_bytes();
         if suite.is_tls13() {
-            let secret = hmac::Key::new(suite.hash(), secret);
-            expand_label(&secret, b"key", &mut key[..key_bytes]);
-            expand_label(&secret, b"iv", &mut iv);
+            let labels = [(&b"key"[..], &mut key[..key_bytes]), (b"iv", &mut iv)];
+            expand(suite, secret, labels);
         } else {
             key[..key_bytes].copy_from_slice(&secret[..key_bytes]);
             iv.copy_from_slice(&secret[key_bytes..]);
@@ -99,13 +99,33 @@ impl Key {
 
 /// The secret that comes after this one (RFC 8446, 7.2), in its place.
 pub(super) fn step(suite: Suite, secret: &mut [u8]) {
-    let key = hmac::Key::new(suite.hash(), secret);
-    expand_label(&key, b"traffic upd", secret);
+    let mut next = [0; SECRET_MAX];
+    let next = &mut next[..secret.len()];
+    expand(suite, secret, [(b"traffic upd", &mut *next)]);
+    secret.copy_from_slice(next);
+    next.zeroize();
+}
+
+/// What each label makes of a secret, with the suite's hash.
+fn expand<const N: usize>(suite: Suite, secret: &[u8], labels: [(&[u8], &mut [u8]); N]) {
+    if suite.has_sha384() {
+        expand_by::<Hmac<Sha384>, N>(secret, labels);
+    } else {
+        expand_by::<Hmac<Sha256>, N>(secret, labels);
+    }
+}
+
+fn expand_by<H: Mac + KeyInit + Clone, const N: usize>(
+    secret: &[u8],
+    labels: [(&[u8], &mut [u8]); N],
+) {
+    let secret = <H as KeyInit>::new_from_slice(secret).expect("any length is a key's");
+    labels.into_iter().for_each(|(label, out)| expand_label(secret.clone(), label, out));
 }
 
 /// HKDF-Expand-Label without a context (RFC 8446, 7.1), for what one hash is enough for: the
 /// first block of HKDF-Expand (RFC 5869, 2.3) is the HMAC of the description and a 1.
-fn expand_label(secret: &hmac::Key, label: &[u8], out: &mut [u8]) {
+fn expand_label(mut secret: impl Mac, label: &[u8], out: &mut [u8]) {
     const PREFIX: &[u8] = b"tls13 ";
     let mut info = [0; INFO_MAX];
     let end = 3 + PREFIX.len() + label.len();
@@ -114,8 +134,8 @@ fn expand_label(secret: &hmac::Key, label: &[u8], out: &mut [u8]) {
     info[3..3 + PREFIX.len()].copy_from_slice(PREFIX);
     info[3 + PREFIX.len()..end].copy_from_slice(label);
     info[end + 1] = 1; // behind an empty context
-    let mut block = [0; SECRET_MAX];
-    hmac::sign_to_buffer(secret, &info[..end + 2], &mut block).expect("room for the longest hash");
+    secret.update(&info[..end + 2]);
+    let mut block = secret.finalize().into_bytes();
     out.copy_from_slice(&block[..out.len()]);
     block.zeroize();
 }

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use aws_lc_rs::{aead, hmac};
+use aws_lc_rs::aead;
 
 /// A cipher suite: those of TLS 1.3, and those of TLS 1.2 with ECDHE and an AEAD.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,11 +101,6 @@ impl Suite {
         }
     }
 
-    /// The hash with which keys are made of secrets (TLS 1.3).
-    pub(super) fn hash(self) -> hmac::Algorithm {
-        if self.has_sha384() { hmac::HMAC_SHA384 } else { hmac::HMAC_SHA256 }
-    }
-
     /// Bytes of a key.
     pub(super) fn key_bytes(self) -> usize {
         if self.cipher() == Cipher::Aes128Gcm { 16 } else { 32 }
@@ -125,7 +120,8 @@ impl Suite {
         if self.is_tls13() || self.cipher() == Cipher::Chacha20Poly1305 { 0 } else { 8 }
     }
 
-    fn has_sha384(self) -> bool {
+    /// Keys are made of secrets with SHA-384 (TLS 1.3), else with SHA-256.
+    pub(super) fn has_sha384(self) -> bool {
         self.cipher() == Cipher::Aes256Gcm
     }
 

@@ -9,10 +9,9 @@ use serde_json::Value;
 const LICENCES: [&str; 6] = ["MIT", "Apache-2.0", "BSD-3-Clause", "ISC", "Unicode-3.0", "Zlib"];
 
 /// Crates that are there in more than one version, each with the reason.
-const DOUBLES: [(&str, &str); 17] = [
+const DOUBLES: [(&str, &str); 16] = [
     ("bit-vec", "yasna, under rcgen of tests only, has 0.9: in Cargo.lock, and not built"),
     ("bitflags", "tokio-uring 0.5 keeps io-uring 0.6 and with it bitflags 1"),
-    ("cpufeatures", "sha2 0.10 has 0.2, the random numbers of proptest have 0.3"),
     ("foldhash", "each of the two hashbrowns has its own"),
     ("getrandom", "ring has 0.2: in Cargo.lock for DNSSEC in hickory-proto, which is not built"),
     ("hashbrown", "yaml-rust2, of tests only, has 0.15; the screen of top has 0.17"),
