@@ -18,10 +18,10 @@ pub enum Operation {
     /// Receives once into a buffer that the ring picks when data is there. `Ok(0)` is a FIN (or
     /// a reset whose error another operation got). `ENOBUFS`: no buffer was free.
     ///
-    /// After the first one the ring may read ahead until a wait for the other side to be writable:
-    /// a few buffers, a FIN or an error, which is no longer on the socket then. The next receives
-    /// or splices get them in order, and waits see them. A close discards them, and their sender
-    /// gets RST.
+    /// After one that did not follow a wait for bytes, the ring may read ahead until a wait for the
+    /// other side to be writable: a few buffers, a FIN or an error, which is no longer on the
+    /// socket then. The next receives or splices get them in order, and waits see them. A close
+    /// discards them, and their sender gets RST.
     Receive,
     /// As [`Operation::Receive`], but what is there goes into a pipe, unless it was received ahead,
     /// and it never waits: `EAGAIN` when nothing is there, and once after a splice that took all

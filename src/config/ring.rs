@@ -62,7 +62,8 @@ keys! {
         "write the default, \"off\", or 200us where CPU is short";
 
     /// A connection without a byte in either direction for this long waits without a receive: 1220
-    /// bytes of kernel memory less for one to a server, and one step more for its next byte.
+    /// bytes of kernel memory less for one to a server, and a wait before each of the next 8
+    /// receives of a side.
     ///
     /// Lower it when memory binds and clients speak seldom; raise it above the interval of your
     /// clients' heartbeats when CPU binds.

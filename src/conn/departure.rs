@@ -207,6 +207,9 @@ impl Connection {
         let mut actions = Actions::default();
         let mut conn =
             Connection { phase: Phase::Joined, wiring, marks, moved_bytes, ..Connection::VACANT };
+        if wiring == Wiring::Pair {
+            conn.passages = BySide([Passage::QUIET; 2]);
+        }
         for source in Side::BOTH {
             if finished[source] {
                 conn.input[source] = Input::Ended;

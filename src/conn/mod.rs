@@ -49,6 +49,7 @@ mod marks;
 mod opening;
 mod passage;
 mod preface;
+mod quiet;
 mod relay;
 mod saying;
 mod silent;

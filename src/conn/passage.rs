@@ -7,6 +7,8 @@ const FULL_RECEIVES_IF_REFUSED: u8 = 60;
 /// Splices in a row that bring less than a buffer holds, each after a wait, before a lane goes back
 /// to receives.
 const THIN_SPLICES: u8 = 4;
+/// Receives, each after a wait, before a lane that was quiet keeps one armed.
+const SELDOM_RECEIVES: u8 = 8;
 
 /// How a lane's bytes pass.
 ///
@@ -16,6 +18,10 @@ const THIN_SPLICES: u8 = 4;
 ///      ▲  ▲                           │        it brought bytes    │  thin      │
 ///      │  └───────────────────────────┴────────────────────────────┘            │
 ///      └────────────── refused, or nothing was there ◄──────────────────────────┘
+///
+///            went quiet
+///   Copied ◄────────────► Seldom(n): a wait before each receive, since one that is armed and
+///          enough receives           brings nothing is cancelled, which takes longer than it saves
 /// ```
 ///
 /// One byte, since a connection has two and is to stay small: the state above, and below it how
@@ -28,6 +34,8 @@ const COUNT: u8 = 0x3f;
 const SPLICED: u8 = 0x40;
 const WOKEN: u8 = 0x80;
 const LEAVING: u8 = 0xc0;
+/// The same bits, with a count.
+const SELDOM: u8 = LEAVING;
 
 impl Passage {
     /// By the worker, out of what it keeps of a preface; then by receives.
@@ -42,6 +50,8 @@ impl Passage {
     pub(super) const REFUSED: Passage = Passage(FULL_RECEIVES_IF_REFUSED);
     /// By receives, once their source, the server, has agreed to what it is asked.
     pub(super) const ASKED: Passage = Passage(COUNT - 2);
+    /// By receives, each behind a wait: nothing has moved for a while.
+    pub(super) const QUIET: Passage = Passage(SELDOM | SELDOM_RECEIVES);
 
     /// What comes next was read before the join.
     pub(super) fn is_kept(self) -> bool {
@@ -83,7 +93,20 @@ impl Passage {
 
     /// By receives: nothing of the lane's lies in a pipe.
     pub(super) fn is_copied(self) -> bool {
-        self.state() == 0
+        self.state() == 0 || self.is_seldom()
+    }
+
+    /// A wait goes before the next receive.
+    pub(super) fn is_seldom(self) -> bool {
+        self.state() == SELDOM && self.count() > 0
+    }
+
+    /// Nothing has moved for a while. A lane that was refused stays so.
+    pub(super) fn rest(&mut self) {
+        let is_copied = self.state() == 0 && (1..=FULL_RECEIVES).contains(&self.count());
+        if is_copied || self.is_seldom() {
+            *self = Passage::QUIET;
+        }
     }
 
     /// The next bytes are to be spliced.
@@ -113,6 +136,9 @@ impl Passage {
             (WOKEN, left, false) => SPLICED | (left - 1),
             (SPLICED | WOKEN, _, true) => SPLICED | THIN_SPLICES,
             (SPLICED, left, false) => SPLICED | left,
+            (SELDOM, 1.., true) => FULL_RECEIVES - 1,
+            (SELDOM, 1, false) => Passage::COPIED.0,
+            (SELDOM, left @ 2.., false) => SELDOM | (left - 1),
             (_, _, _) => panic!("bytes of a lane that leaves: {self:?}"),
         };
     }
@@ -145,6 +171,23 @@ mod tests {
         passage.wake();
         passage.brought(false);
         assert!(!passage.is_spliced() && !passage.is_copied());
+    }
+
+    #[test]
+    fn a_lane_that_was_quiet_waits_before_its_first_receives() {
+        let mut passage = Passage::COPIED;
+        passage.rest();
+        for _ in 1..SELDOM_RECEIVES {
+            passage.brought(false);
+            assert!(passage.is_seldom() && passage.is_copied());
+        }
+        passage.rest();
+        assert_eq!(passage, Passage::QUIET, "it begins to count again");
+        passage.brought(true);
+        assert!(!passage.is_seldom(), "a full buffer is not the last");
+        let mut refused = Passage::REFUSED;
+        refused.rest();
+        assert_eq!(refused, Passage::REFUSED);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Bytes, FINs and resets between two joined sides.
 
 use super::{Action, Actions, Connection, Input, Lane, Mark, Passage, Phase, Reason, Wiring};
-use crate::base::{Buffer, Chunk, Errno, InFlight, OpKind, Operation, Side};
+use crate::base::{Buffer, Chunk, Errno, OpKind, Operation, Side};
 
 /// poll(2): the socket has an error that no call has returned yet.
 const POLL_ERROR: u32 = 0x0008;
@@ -9,10 +9,6 @@ const POLL_ERROR: u32 = 0x0008;
 const POLL_DEAD: u32 = POLL_ERROR | 0x0010;
 /// poll(2): the peer will send no more.
 pub(super) const POLL_ENDED: u32 = 0x2000;
-
-/// Operations that a lane gives up when it has waited for long.
-const GIVEN_BACK: InFlight =
-    InFlight::only(OpKind::Receive).or(InFlight::only(OpKind::WatchHangup));
 
 /// Whether a wait's result says that the peer is gone.
 pub(super) fn is_gone(result: Result<u32, Errno>) -> bool {
@@ -37,8 +33,16 @@ impl Connection {
         }
     }
 
-    /// Takes what comes next: of what is kept of a preface, by a splice, or by a receive.
+    /// Takes what comes next, after a wait for it where that is seldom.
     pub(super) fn receive(&mut self, source: Side, actions: &mut Actions) {
+        if self.passages[source].is_seldom() {
+            return self.wait_readable(source, actions);
+        }
+        self.receive_now(source, actions);
+    }
+
+    /// Takes what comes next: of what is kept of a preface, by a splice, or by a receive.
+    fn receive_now(&mut self, source: Side, actions: &mut Actions) {
         if self.rests(source) {
             return;
         }
@@ -125,7 +129,7 @@ impl Connection {
             // Whatever woke it, the receive says what it is: data, a FIN, an error.
             _ if self.is_joined() && self.lanes[source] == Lane::Waiting => {
                 self.passages[source].wake();
-                self.receive(source, actions);
+                self.receive_now(source, actions);
             }
             // The process that has it now sees so too.
             Phase::Departed if self.lanes[source] == Lane::Waiting => {
@@ -186,13 +190,16 @@ impl Connection {
             (Ok(0), None) if self.passages[source].is_headed() => self.head(None, actions),
             (Ok(0), None) => self.input_ended(source, actions),
             (Err(Errno::ENOBUFS), None) => self.starve(source, actions),
-            (Err(Errno::EINTR), None) => self.receive(source, actions),
+            (Err(Errno::EINTR), None) => self.receive_now(source, actions),
             (Err(Errno::EAGAIN | Errno::ECANCELED), None) if self.passages[source].is_headed() => {
                 self.wait_readable(source, actions);
                 self.head(None, actions);
             }
             // Cancelled: it has gone quiet.
-            (Err(Errno::EAGAIN | Errno::ECANCELED), None) => self.wait_readable(source, actions),
+            (Err(Errno::EAGAIN | Errno::ECANCELED), None) => {
+                self.rest(source);
+                self.wait_readable(source, actions);
+            }
             (Err(error), None) => {
                 self.note_error(error);
                 self.mark_reset(source, actions);
@@ -225,33 +232,6 @@ impl Connection {
         self.watch(source, actions);
     }
 
-    /// Whether the lane of `source` waits with more than a plain wait: an armed receive, a watch or
-    /// a splice, which is not being cancelled.
-    pub(super) fn lane_can_go_quiet(&self, source: Side) -> bool {
-        let waits = matches!(self.lanes[source], Lane::Receiving | Lane::Waiting);
-        let in_flight = self.in_flight[source];
-        let keeps = !in_flight.and(GIVEN_BACK).is_empty() && !in_flight.has(OpKind::Cancel);
-        waits
-            && (keeps || self.lanes[source] == Lane::Waiting && self.passages[source].is_spliced())
-    }
-
-    /// Nothing has moved for a while: receives that wait are cancelled, and when they have ended,
-    /// waits without a buffer take their place. Data may beat the cancel, as anything else may.
-    pub(super) fn go_quiet(&mut self, actions: &mut Actions) {
-        for side in Side::BOTH {
-            if !self.lane_can_go_quiet(side) {
-                continue;
-            }
-            if self.lanes[side] == Lane::Waiting {
-                self.stop_splicing(side, Passage::COPIED, actions);
-            }
-            let kept = self.in_flight[side].and(GIVEN_BACK);
-            if !kept.is_empty() && !self.in_flight[side].has(OpKind::Cancel) {
-                self.start(side, Operation::Cancel(kept), actions);
-            }
-        }
-    }
-
     /// The lane's bytes are copied from now on; nothing of it is in a pipe.
     pub(super) fn stop_splicing(&mut self, source: Side, passage: Passage, actions: &mut Actions) {
         let before = std::mem::replace(&mut self.passages[source], passage);
@@ -267,7 +247,7 @@ impl Connection {
             }
             (Lane::Starved, Phase::Asking) => self.ask_again(source, actions),
             (Lane::Starved, Phase::Joined | Phase::Preface { .. } | Phase::Silent { .. }) => {
-                self.receive(source, actions);
+                self.receive_now(source, actions);
             }
             (Lane::Dropping, _) => self.go_on_dropping(source, actions),
             _ => {}

@@ -4,6 +4,7 @@ use portcullis::base::{Buffer, BySide, Errno, OpKind, Operation, Side};
 use portcullis::conn::{Action, Connection, Event, Onward, Passport, Phase, Wiring};
 
 use super::Bench;
+use super::quiet::{self, quiet};
 
 impl Bench {
     /// Nothing of a departed connection is in flight but waits for bytes, and what it has in hand
@@ -73,26 +74,12 @@ fn an_idle_connection_departs_and_goes_on() {
     assert!(bench.conn.holds_nothing() && bench.in_flight.len() == 1);
 }
 
-/// The actions of what a ring completes.
-fn done(conn: &mut Connection, at: (Side, OpKind), result: Result<u32, Errno>) -> Vec<Action> {
-    let (side, kind) = at;
-    let buffer = (kind == OpKind::Receive).then_some(Buffer(7));
-    let full = buffer.is_some();
-    conn.on(Event::Completed { side, kind, result, buffer, full, more: false }).list.to_vec()
-}
-
 #[test]
 fn a_stalled_lane_whose_next_bytes_are_to_be_spliced_departs_with_its_chunk() {
-    let passport = Passport {
-        wiring: Wiring::Pair,
-        finished: BySide([false; 2]),
-        moved_bytes: BySide([0; 2]),
-        spoke: true,
-        probed: false,
-        server_first: false,
-    };
-    let (mut conn, _) = Connection::arrived(passport, BySide([None; 2]), false);
+    let mut conn = quiet();
     let (sink, source) = (Side::Client, Side::Upstream);
+    let done =
+        |conn: &mut Connection, at: (Side, OpKind), result| quiet::done(conn, at, result, true);
     done(&mut conn, (source, OpKind::WaitReadable), Ok(1));
     // The fourth full receive in a row is the last before a splice.
     for _ in 1..4 {

@@ -3,6 +3,7 @@
 
 mod departure;
 mod preface;
+mod quiet;
 mod saying;
 mod silent;
 mod unserved;

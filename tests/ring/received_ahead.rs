@@ -1,5 +1,6 @@
 //! What the kernel received before it was asked for: errors are kept, scarce buffers are not.
 
+use std::io::Write;
 use std::time::Duration;
 
 use nix::libc::POLLERR;
@@ -61,6 +62,22 @@ fn an_error_that_was_taken_is_told_to_the_receive() {
     assert_eq!(rig.done(token).result.expect("bits") as i16 & POLLERR, POLLERR);
     let token = rig.start(conn, Side::Client, Operation::Receive);
     assert_eq!(rig.done(token).result, Err(Errno::ECONNRESET));
+}
+
+#[test]
+fn a_receive_behind_a_wait_takes_nothing_more() {
+    let mut rig = Rig::v4(1);
+    let (mut client, conn) = rig.client();
+    let all = rig.ring.pool_buffers();
+    for words in [b"one", b"two"] {
+        let token = rig.start(conn, Side::Client, Operation::WaitReadable);
+        client.write_all(words).expect("a write");
+        rig.done(token).result.expect("bits");
+        assert_eq!(received(&mut rig, conn), words);
+        write_unasked(&mut rig, &mut client, b"more");
+        assert_eq!(rig.ring.free_buffers(), all, "it lies in its socket");
+        assert_eq!(received(&mut rig, conn), b"more");
+    }
 }
 
 #[test]

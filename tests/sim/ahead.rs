@@ -20,37 +20,49 @@ const AHEAD_MAX: usize = 2;
 /// What a link's receives do while nobody asks.
 #[derive(Debug)]
 pub struct Ahead {
-    /// The last receive goes on.
-    armed: bool,
-    /// What it took, in its order: each is what the next receive or splice comes to.
-    pieces: Pieces,
+    own: Own,
     /// Bytes that it took and that nobody was told of.
     discarded_bytes: u64,
     /// Chance of its own, so that a run without any of this means what it meant before.
     random: Random,
 }
 
+/// What is a ring's own of it.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Own {
+    /// The last receive goes on.
+    armed: bool,
+    /// The worker began to wait for bytes, and has got none since: its next receive does not go on.
+    waited: bool,
+    /// What it took, in its order: each is what the next receive or splice comes to.
+    pub pieces: Pieces,
+}
+
 impl Ahead {
     /// Of the link with this key.
     pub fn new(key: u64) -> Ahead {
         let random = Random::new(mix(key));
-        Ahead { armed: false, pieces: Pieces::new(), discarded_bytes: 0, random }
+        Ahead { own: Own::default(), discarded_bytes: 0, random }
     }
 
-    /// What is a ring's own of it, for as long as another ring turns; nothing is left.
-    pub fn set_aside(&mut self) -> Option<(bool, Pieces)> {
-        let (armed, pieces) = (std::mem::take(&mut self.armed), std::mem::take(&mut self.pieces));
-        (armed || !pieces.is_empty()).then_some((armed, pieces))
+    /// What is a ring's own, for as long as another ring turns; nothing is left.
+    pub fn set_aside(&mut self) -> Option<Own> {
+        Some(std::mem::take(&mut self.own)).filter(|own| *own != Own::default())
     }
 
     /// It turns again.
-    pub fn put_back(&mut self, (armed, pieces): (bool, Pieces)) {
-        (self.armed, self.pieces) = (armed, pieces);
+    pub fn put_back(&mut self, own: Own) {
+        self.own = own;
+    }
+
+    /// The worker has got bytes.
+    pub fn told(&mut self) {
+        self.own.waited = false;
     }
 
     /// What poll(2) would have said before the first piece was taken, if there is one.
     pub fn bits(&self) -> Option<u32> {
-        let (result, _) = self.pieces.front()?;
+        let (result, _) = self.own.pieces.front()?;
         Some(match result {
             Ok(1..) => IN,
             Ok(0) => IN | RDHUP,
@@ -70,13 +82,15 @@ impl SimRing {
     /// A receive brought bytes: it may go on.
     pub fn arm(&mut self, index: usize) {
         let ahead = &mut self.links[index].ahead;
-        ahead.armed |= self.faults.roll(Fault::TakenAhead, &mut ahead.random);
+        let goes_on = self.faults.roll(Fault::TakenAhead, &mut ahead.random);
+        let is_once = std::mem::take(&mut ahead.own.waited);
+        ahead.own.armed |= goes_on && !is_once;
     }
 
     /// Lets receives that go on take what is there.
     pub fn step_ahead(&mut self) {
         for index in 0..self.links.len() {
-            if self.links[index].ahead.armed {
+            if self.links[index].ahead.own.armed {
                 self.maybe_take_ahead(index);
             }
         }
@@ -86,15 +100,16 @@ impl SimRing {
     /// the socket alone from here on.
     pub fn meets_ahead(&mut self, Token { conn, side, kind, .. }: Token) -> bool {
         let index = self.link_at(conn, side).expect("who asks has a socket");
-        if self.links[index].ahead.pieces.is_empty() {
+        if self.links[index].ahead.own.pieces.is_empty() {
             if kind == OpKind::Receive {
                 // It is the one that goes on.
-                self.links[index].ahead.armed = false;
+                self.links[index].ahead.own.armed = false;
             } else {
                 self.stop_ahead(conn, side);
             }
         }
-        let meets = !self.links[index].ahead.pieces.is_empty();
+        self.links[index].ahead.own.waited |= kind == OpKind::WaitReadable;
+        let meets = !self.links[index].ahead.own.pieces.is_empty();
         if meets && kind == OpKind::Splice {
             self.faults.note(Fault::AheadSpliced);
         }
@@ -104,15 +119,15 @@ impl SimRing {
     /// Ends the receive of a side that goes on. It may have taken something before that.
     pub fn stop_ahead(&mut self, conn: ConnIndex, side: Side) {
         let Some(index) = self.link_at(conn, side) else { return };
-        if self.links[index].ahead.armed {
+        if self.links[index].ahead.own.armed {
             self.maybe_take_ahead(index);
-            self.links[index].ahead.armed = false;
+            self.links[index].ahead.own.armed = false;
         }
     }
 
     /// The first piece.
     pub fn next_ahead(&mut self, index: usize) -> Option<Outcome> {
-        self.links[index].ahead.pieces.pop_front()
+        self.links[index].ahead.own.pieces.pop_front()
     }
 
     /// Nobody will ask for the pieces of a side.
@@ -129,7 +144,7 @@ impl SimRing {
 
     /// The bytes of a link's pieces, up to an error.
     pub fn copy_ahead(&self, index: usize, into: &mut Vec<u8>) -> Result<(), Errno> {
-        for (result, buffer) in &self.links[index].ahead.pieces {
+        for (result, buffer) in &self.links[index].ahead.own.pieces {
             let length_bytes = (*result)? as usize;
             if let Some(buffer) = buffer {
                 into.extend_from_slice(&self.buffers.bytes_ahead(*buffer)[..length_bytes]);
@@ -150,7 +165,7 @@ impl SimRing {
     pub fn swap_ahead(&mut self, conn: ConnIndex, side: Side) {
         if let Some(index) = self.link_at(conn, side) {
             let first = self.next_ahead(index);
-            self.links[index].ahead.pieces.extend(first);
+            self.links[index].ahead.own.pieces.extend(first);
         }
     }
 
@@ -168,7 +183,7 @@ impl SimRing {
         let most_bytes = u64::from(self.buffers.buffer_bytes);
         let left = self.buffers.unused();
         if left == 0 || left == 1 && self.spares_last && !self.buffers.can_park(most_bytes) {
-            self.links[index].ahead.armed = false;
+            self.links[index].ahead.own.armed = false;
             return;
         }
         let taken = self.take(index, most_bytes, Fault::ShortRead);
@@ -188,8 +203,8 @@ impl SimRing {
         };
         self.note(|| format!("link {index} takes {piece:?} ahead"));
         let ahead = &mut self.links[index].ahead;
-        ahead.pieces.push_back(piece);
-        ahead.armed &= piece.1.is_some() && ahead.pieces.len() < AHEAD_MAX;
+        ahead.own.pieces.push_back(piece);
+        ahead.own.armed &= piece.1.is_some() && ahead.own.pieces.len() < AHEAD_MAX;
     }
 
     /// Where buffers are scarce, what waits keeps none.

@@ -12,6 +12,7 @@ impl SimRing {
     /// Takes what was received ahead, else what is there into a buffer.
     pub fn receive(&mut self, index: usize) -> Outcome {
         if let Some(piece) = self.next_ahead(index) {
+            self.links[index].ahead.told();
             return piece;
         }
         let has_data = self.has_data(index);

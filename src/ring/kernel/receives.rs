@@ -36,6 +36,8 @@ impl State {
     const CANCELLED: u8 = 1 << 5;
     /// Bytes that the worker had not asked for were discarded.
     const CUT: u8 = 1 << 6;
+    /// The worker began to wait for bytes, and has got none since.
+    const WAITED: u8 = 1 << 7;
 
     fn has(self, bit: u8) -> bool {
         self.0 & bit != 0
@@ -166,15 +168,19 @@ impl Receives {
         self.most_bytes.is_some()
     }
 
-    /// The most bytes of one receive before it ends; `None` where each ends with its first piece.
-    pub(super) fn most_bytes(&self) -> Option<u32> {
-        self.most_bytes
+    /// The most bytes of a slot's next request before it ends; `None`: it ends with its first
+    /// piece. So it does behind a wait: a worker that waits before each receive would cancel it
+    /// each time, and one that does not asks again.
+    pub(super) fn most_bytes(&mut self, slot: u32) -> Option<u32> {
+        let is_once = self.at(slot).has(State::WAITED);
+        self.most_bytes.filter(|_| !is_once)
     }
 
     /// The worker asks for what comes next.
     pub(super) fn ask(&mut self, slot: u32) -> Asked {
         self.at(slot).clear(State::CANCELLED);
         if let Some(piece) = self.take_ahead(slot) {
+            self.at(slot).clear(State::WAITED);
             return Asked::Ready(piece);
         }
         let state = self.at(slot);
@@ -191,6 +197,7 @@ impl Receives {
     pub(super) fn ask_after(&mut self, slot: u32, kind: OpKind) -> After {
         self.at(slot).clear(State::CANCELLED);
         if kind == OpKind::WaitReadable {
+            self.at(slot).set(State::WAITED);
             let first = self.ahead.get(&slot).and_then(|pieces| pieces.front());
             if let Some(piece) = first {
                 return After::Readable(piece.bits());
@@ -229,7 +236,10 @@ impl Receives {
                 return Came::Arm;
             }
             (OpKind::Receive, Err(Errno::ENOBUFS)) if !is_cancelled => return Came::Starved,
-            (OpKind::Receive, _) => Came::Complete(kind),
+            (OpKind::Receive, _) => {
+                self.at(slot).clear(State::WAITED);
+                Came::Complete(kind)
+            }
             (OpKind::Splice, _) if !piece.is_of_the_request() => Came::Complete(kind),
             (OpKind::WaitReadable, _) if !piece.is_of_the_request() => Came::Readable,
             (OpKind::WaitReadable, _) if is_over && is_cancelled => Came::Cancelled,
@@ -407,6 +417,19 @@ mod tests {
         assert_eq!(receives.ask_after(1, OpKind::WaitReadable), After::Stop);
         receives.cancel(1);
         assert_eq!(receives.came(1, failed(Errno::ECANCELED), true), Came::Cancelled);
+    }
+
+    #[test]
+    fn a_request_behind_a_wait_is_for_one_piece() {
+        let mut receives = Receives::new(2, Some(8192));
+        assert_eq!(receives.ask_after(1, OpKind::WaitReadable), After::Begin);
+        assert_eq!((receives.ask(1), receives.most_bytes(1)), (Asked::Arm, None));
+        // So is the one in its place, where it found no buffer.
+        assert_eq!(receives.came(1, failed(Errno::ENOBUFS), true), Came::Starved);
+        receives.arm(1);
+        assert_eq!(receives.most_bytes(1), None);
+        assert_eq!(receives.came(1, RECEIVED, true), Came::Complete(OpKind::Receive));
+        assert_eq!((receives.ask(1), receives.most_bytes(1)), (Asked::Arm, Some(8192)));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use crate::ahead::Pieces;
+use crate::ahead::Own;
 use crate::forwarding::Told;
 use crate::link::Link;
 use crate::ring::SimRing;
@@ -24,7 +24,7 @@ pub struct Shared {
     /// By listener.
     queues: Vec<VecDeque<usize>>,
     /// By process and link: what its receives do while nobody asks.
-    aheads: BTreeMap<(usize, usize), (bool, Pieces)>,
+    aheads: BTreeMap<(usize, usize), Own>,
 }
 
 impl Shared {
@@ -72,6 +72,6 @@ impl Shared {
 
     /// A process has taken bytes of a link that nobody has asked it for.
     pub fn has_ahead(&self, process: usize, link: usize) -> bool {
-        self.aheads.get(&(process, link)).is_some_and(|(_, pieces)| !pieces.is_empty())
+        self.aheads.get(&(process, link)).is_some_and(|own| !own.pieces.is_empty())
     }
 }
