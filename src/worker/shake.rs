@@ -1,8 +1,8 @@
 //! Handshakes of TLS that a worker has under way, and their turns.
 //!
 //! A handshake costs 65 to 200 us of a core, so only a few begin or go on in a turn: those who are
-//! joined must not wait for a crowd that comes back. Only so many are under way at once; when
-//! others wait, one in which nothing was heard for a while makes way.
+//! joined must not wait for a crowd that comes back. Only so many are under way at once; the longer
+//! others wait, the sooner one in which nothing is heard makes way.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -13,8 +13,11 @@ use crate::tls::{Established, Handshake, HandshakeFault, State};
 
 /// Handshakes that begin or go on in a turn, at most.
 const PER_TURN: usize = 4;
-/// After so long without a byte a handshake makes way, where others wait.
-const STALLED: Duration = Duration::from_millis(500);
+/// A handshake makes way when the time without a byte in it, and the time for which somebody waits,
+/// are so long together. In a crowd of honest clients places come free before that.
+const PATIENCE_MILLIS: u64 = 3_000;
+/// It has so long in any case: a client may be far away, or lose a packet.
+const SILENT_MIN: Duration = Duration::from_secs(1);
 
 /// A handshake, and what is still to be said in it.
 pub(super) struct Shake {
@@ -100,8 +103,8 @@ pub(super) struct Shakes {
     most: usize,
     steps_in_turn: usize,
     clients: HashMap<ConnIndex, Standing>,
-    /// By number.
-    waiting: BTreeMap<u64, ConnIndex>,
+    /// By number, with when they began to wait.
+    waiting: BTreeMap<u64, (ConnIndex, Millis)>,
     /// By number: those under way that have said more.
     paused: BTreeMap<u64, ConnIndex>,
     /// By the number of when they were last heard.
@@ -147,7 +150,7 @@ impl Shakes {
             return true;
         }
         let number = self.number();
-        self.waiting.insert(number, index);
+        self.waiting.insert(number, (index, now));
         self.clients.insert(index, Standing::Waiting(number));
         false
     }
@@ -196,7 +199,10 @@ impl Shakes {
         }
         let (_, index) = match self.paused.pop_first() {
             Some(paused) => paused,
-            None if self.can_begin() => self.waiting.pop_first()?,
+            None if self.can_begin() => {
+                let (number, (index, _)) = self.waiting.pop_first()?;
+                (number, index)
+            }
             None => return None,
         };
         self.clients.insert(index, Standing::Called);
@@ -205,9 +211,16 @@ impl Shakes {
 
     /// One that makes way for somebody who waits.
     pub(super) fn stalled(&self, now: Millis) -> Option<ConnIndex> {
-        let is_wanted = !self.waiting.is_empty() && self.running() >= self.most;
-        let (_, (index, heard)) = self.running.first_key_value().filter(|_| is_wanted)?;
-        (now.since(*heard) >= STALLED).then_some(*index)
+        let (index, due) = self.next_stalled().filter(|_| self.running() >= self.most)?;
+        (now >= due).then_some(index)
+    }
+
+    /// The one that was heard the longest ago, and when it makes way for who waits the longest.
+    fn next_stalled(&self) -> Option<(ConnIndex, Millis)> {
+        let (_, (_, since)) = self.waiting.first_key_value()?;
+        let (_, (index, heard)) = self.running.first_key_value()?;
+        let together = Millis((heard.0 + since.0 + PATIENCE_MILLIS).div_ceil(2));
+        Some((*index, together.max(heard.after(SILENT_MIN))))
     }
 
     /// When somebody may be called.
@@ -218,8 +231,8 @@ impl Shakes {
         if self.waiting.is_empty() {
             return None;
         }
-        match self.running.first_key_value() {
-            Some((_, (_, heard))) if self.running.len() >= self.most => Some(heard.after(STALLED)),
+        match self.next_stalled() {
+            Some((_, due)) if self.running.len() >= self.most => Some(due),
             _ => Some(now),
         }
     }
@@ -244,8 +257,10 @@ mod tests {
         let called = shakes.call().expect("one more has room");
         assert!(called == ConnIndex(PER_TURN as u32) && shakes.begin(called, now));
         assert_eq!((shakes.running(), shakes.call()), (PER_TURN + 1, None));
-        let late = now.after(STALLED);
+        // Silent for as long as the others have waited: each for half of the time.
+        let late = now.after(Duration::from_millis(PATIENCE_MILLIS / 2));
         assert_eq!((shakes.stalled(now), shakes.stalled(late)), (None, Some(ConnIndex(0))));
+        assert_eq!(shakes.next(now), Some(late));
         shakes.run(ConnIndex(0), late);
         assert_eq!(shakes.stalled(late), Some(ConnIndex(1)), "the first was heard again");
         shakes.leave(ConnIndex(1));
@@ -257,6 +272,12 @@ mod tests {
         shakes.turn();
         assert_eq!(shakes.call(), Some(ConnIndex(0)), "before any that begins");
         assert!(shakes.go_on(ConnIndex(0), late));
+        // The others have waited for long, and it has its time all the same.
+        let later = late.after(Duration::from_secs(60));
+        shakes.run(ConnIndex(0), later);
+        (1..=PER_TURN as u32).for_each(|index| shakes.run(ConnIndex(index), later));
+        assert_eq!(shakes.stalled(later), None);
+        assert_eq!(shakes.stalled(later.after(SILENT_MIN)), Some(ConnIndex(0)));
         (0..20).for_each(|index| shakes.leave(ConnIndex(index)));
         assert!(shakes.clients.is_empty() && shakes.next(late).is_none());
     }
