@@ -1,5 +1,6 @@
 //! The side that hands over: the steps of an upgrade. `takeback` takes everything back.
 
+mod progress;
 mod takeback;
 
 use std::ffi::OsString;
@@ -9,6 +10,7 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
+use self::progress::Progress;
 use super::channel::{Broken, Channel, Cut, DESCRIPTORS, POLL};
 use super::foster::Successor;
 use super::legacy::legacy;
@@ -249,15 +251,20 @@ impl<'a> Handing<'a> {
         Ok(())
     }
 
-    /// Every connection has been asked.
+    /// Every connection has been asked. That takes as long as it takes, while some move.
     async fn first_passes(&mut self) -> Result<(), Failure> {
-        let until = self.state.now().after(self.plan.timeout);
-        self.wait_until(
-            until,
-            "connections were not all asked in time: a longer --timeout gives it more",
-            |departures| departures.passes.load(Relaxed) >= PASSES,
-        )
-        .await
+        let mut progress = Progress::new(self.plan.timeout, self.state.now());
+        while !self.departures.all(|departures| departures.passes.load(Relaxed) >= PASSES) {
+            let moved = self.departures.moved();
+            if progress.stands_still(moved, self.state.now()) {
+                let words = "not all connections were asked, and none moves any more: a longer \
+                             --timeout gives it more time";
+                return Err(words.to_owned().into());
+            }
+            self.look()?;
+            sleep(POLL).await;
+        }
+        Ok(())
     }
 
     /// From here on new clients are the successor's.
