@@ -148,10 +148,9 @@ impl Group {
         let entry = self.ring.range(place, size_of::<BufRingEntry>()).cast::<BufRingEntry>();
         // SAFETY: `range` keeps the entry within the mapping, which is zeroed, page-aligned and a
         // multiple of the entry's size. The kernel reads entries only while this thread is inside
-        // io_uring_enter (DEFER_TASKRUN), or, before Linux 6.17, in an io-wq thread that runs a
-        // single receive. That one reads what lies before the tail, and this is never that:
-        // `provide` writes at the tail, and `withdraw` runs while no such receive is armed
-        // (`rest_groups`).
+        // io_uring_enter (DEFER_TASKRUN), or in an io-wq thread that runs a receive of one piece.
+        // That one reads what lies before the tail, and this is never that: `provide` writes at
+        // the tail, and `withdraw` runs while the kernel has no such receive (`rest_groups`).
         unsafe { &mut *entry }
     }
 

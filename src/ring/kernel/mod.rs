@@ -123,7 +123,7 @@ impl KernelRing {
     /// Queues an entry, submitting first what fills the queue.
     fn push(&mut self, table: usize, entry: squeue::Entry, user_data: u64) {
         if self.tables[table].queue.is_full() {
-            self.memory.restock(table, self.tables[table].receives.armed());
+            self.memory.restock(table, self.tables[table].receives.submit());
             self.tables[table].queue.submit();
         }
         // SAFETY: `sqe` builds every entry, from slots, the program's constants, and memory of

@@ -36,7 +36,8 @@ impl State {
     const CANCELLED: u8 = 1 << 5;
     /// Bytes that the worker had not asked for were discarded.
     const CUT: u8 = 1 << 6;
-    /// The worker began to wait for bytes, and has got none since.
+    /// A wait for bytes began, and the worker has got none since. Not while a request is in flight,
+    /// unless it was queued behind the wait: it is for one piece.
     const WAITED: u8 = 1 << 7;
 
     fn has(self, bit: u8) -> bool {
@@ -147,6 +148,10 @@ pub(super) struct Receives {
     /// By slot, in their order: data that the worker has not asked for yet.
     ahead: HashMap<u32, VecDeque<Piece>>,
     armed: u32,
+    /// Those of them that end with their first piece, and how many of these the kernel cannot
+    /// have yet.
+    singles: u32,
+    queued_singles: u32,
     /// The most bytes of one receive; `None` where each is a request of its own.
     most_bytes: Option<u32>,
 }
@@ -155,7 +160,8 @@ impl Receives {
     /// For slots below `slots`.
     pub(super) fn new(slots: u32, most_bytes: Option<u32>) -> Receives {
         let states = vec![State::default(); slots as usize].into_boxed_slice();
-        Receives { states, ahead: HashMap::new(), armed: 0, most_bytes }
+        let (armed, singles, queued_singles) = (0, 0, 0);
+        Receives { states, ahead: HashMap::new(), armed, singles, queued_singles, most_bytes }
     }
 
     /// Requests in flight.
@@ -163,17 +169,23 @@ impl Receives {
         self.armed
     }
 
-    /// A request goes on after a piece.
-    pub(super) fn go_on(&self) -> bool {
-        self.most_bytes.is_some()
+    /// What is queued is handed to the kernel now: so many requests are in flight.
+    pub(super) fn submit(&mut self) -> u32 {
+        self.queued_singles = 0;
+        self.armed
+    }
+
+    /// The kernel has a request that ends with its first piece, which a thread of its own may run.
+    pub(super) fn may_run_elsewhere(&self) -> bool {
+        self.singles > self.queued_singles
     }
 
     /// The most bytes of a slot's next request before it ends; `None`: it ends with its first
     /// piece. So it does behind a wait: a worker that waits before each receive would cancel it
     /// each time, and one that does not asks again.
     pub(super) fn most_bytes(&mut self, slot: u32) -> Option<u32> {
-        let is_once = self.at(slot).has(State::WAITED);
-        self.most_bytes.filter(|_| !is_once)
+        let has_waited = self.at(slot).has(State::WAITED);
+        self.most_bytes.filter(|_| !has_waited)
     }
 
     /// The worker asks for what comes next.
@@ -197,7 +209,6 @@ impl Receives {
     pub(super) fn ask_after(&mut self, slot: u32, kind: OpKind) -> After {
         self.at(slot).clear(State::CANCELLED);
         if kind == OpKind::WaitReadable {
-            self.at(slot).set(State::WAITED);
             let first = self.ahead.get(&slot).and_then(|pieces| pieces.front());
             if let Some(piece) = first {
                 return After::Readable(piece.bits());
@@ -208,6 +219,7 @@ impl Receives {
         }
         let state = self.at(slot);
         if !state.has(State::ARMED) {
+            self.note_begin(slot, kind);
             return After::Begin;
         }
         state.set_waiting(Some(kind));
@@ -225,6 +237,7 @@ impl Receives {
         if is_over {
             state.clear(State::ARMED | State::STOPPING);
             self.armed -= 1;
+            self.singles -= u32::from(self.most_bytes(slot).is_none());
         }
         let Some(kind) = before.waiting() else { return Came::Ahead };
         let is_cancelled = before.has(State::CANCELLED);
@@ -243,17 +256,30 @@ impl Receives {
             (OpKind::Splice, _) if !piece.is_of_the_request() => Came::Complete(kind),
             (OpKind::WaitReadable, _) if !piece.is_of_the_request() => Came::Readable,
             (OpKind::WaitReadable, _) if is_over && is_cancelled => Came::Cancelled,
-            _ if is_over => Came::Discard(Some(kind)),
+            _ if is_over => {
+                self.note_begin(slot, kind);
+                Came::Discard(Some(kind))
+            }
             _ => return Came::Discard(None),
         };
         self.at(slot).set_waiting(None);
         came
     }
 
+    /// An operation begins; a wait does now.
+    fn note_begin(&mut self, slot: u32, kind: OpKind) {
+        if kind == OpKind::WaitReadable {
+            self.at(slot).set(State::WAITED);
+        }
+    }
+
     /// Notes that a request is in flight from here on.
     pub(super) fn arm(&mut self, slot: u32) {
         self.at(slot).set(State::ARMED);
         self.armed += 1;
+        let is_single = u32::from(self.most_bytes(slot).is_none());
+        self.singles += is_single;
+        self.queued_singles += is_single;
     }
 
     /// No operation waits any more.
@@ -424,12 +450,22 @@ mod tests {
         let mut receives = Receives::new(2, Some(8192));
         assert_eq!(receives.ask_after(1, OpKind::WaitReadable), After::Begin);
         assert_eq!((receives.ask(1), receives.most_bytes(1)), (Asked::Arm, None));
+        assert_eq!((receives.may_run_elsewhere(), receives.submit()), (false, 1));
+        assert!(receives.may_run_elsewhere());
         // So is the one in its place, where it found no buffer.
         assert_eq!(receives.came(1, failed(Errno::ENOBUFS), true), Came::Starved);
         receives.arm(1);
         assert_eq!(receives.most_bytes(1), None);
         assert_eq!(receives.came(1, RECEIVED, true), Came::Complete(OpKind::Receive));
         assert_eq!((receives.ask(1), receives.most_bytes(1)), (Asked::Arm, Some(8192)));
+        assert_eq!((receives.submit(), receives.may_run_elsewhere()), (1, false));
+        // A wait begins when that one is over, which stays what it is.
+        assert_eq!(receives.came(1, RECEIVED, false), Came::Complete(OpKind::Receive));
+        assert_eq!(receives.ask_after(1, OpKind::WaitReadable), After::Stop);
+        let came = receives.came(1, failed(Errno::ECANCELED), true);
+        assert_eq!(came, Came::Discard(Some(OpKind::WaitReadable)));
+        assert_eq!((receives.ask(1), receives.submit()), (Asked::Arm, 1));
+        assert!(receives.may_run_elsewhere());
     }
 
     #[test]

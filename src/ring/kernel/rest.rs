@@ -25,14 +25,13 @@ impl KernelRing {
     /// Takes back what lies in groups without need.
     ///
     /// Not while a completion is unread: it may tell of a buffer that the group seems to have. Nor
-    /// while single receives are armed (before Linux 6.17): an io-wq thread may run one that
-    /// no poll could be armed for, and take a buffer meanwhile. Receives that go on never run
-    /// there.
+    /// while the kernel has a receive of one piece: an io-wq thread may run one that no poll could
+    /// be armed for, and take a buffer meanwhile. Receives that go on never run there.
     pub(super) fn rest_groups(&mut self) {
         let Memory { pool, groups, .. } = &mut *self.memory;
         for (table, group) in self.tables.iter_mut().zip(groups) {
             let receives = table.receives.armed();
-            if table.queue.is_read() && (table.receives.go_on() || receives == 0) {
+            if table.queue.is_read() && !table.receives.may_run_elsewhere() {
                 group.rest(pool, &mut table.queue, receives);
             }
         }

@@ -137,7 +137,7 @@ impl Tables {
         if busy && !self.all[0].queue.needs_turn() {
             return Ok(());
         }
-        memory.restock(0, self.all[0].receives.armed());
+        memory.restock(0, self.all[0].receives.submit());
         self.all[0].queue.turn(if busy { Wait::No } else { wait })?;
         if busy {
             return Ok(());
@@ -148,7 +148,7 @@ impl Tables {
     fn enter_others(&mut self, memory: &mut Memory) -> Result<(), Errno> {
         for (index, table) in self.all.iter_mut().enumerate().skip(1) {
             if table.queue.needs_turn() {
-                memory.restock(index, table.receives.armed());
+                memory.restock(index, table.receives.submit());
                 table.queue.turn(Wait::No)?;
             }
         }
