@@ -108,7 +108,7 @@ const CLIENTS: Choice<ClientCertificate> = Choice {
     later: &[],
 };
 
-/// The most handshakes under way in a worker, each of about 7.4 KB: half a GiB.
+/// The most handshakes under way in a worker, each of about 7.5 KB: half a GiB.
 const HANDSHAKES_MAX: u64 = 65_536;
 
 /// The protocol names of RFC 7301 have one byte of length.
@@ -209,7 +209,7 @@ keys! {
     "ticket_keys" ticket_keys: Auto<PathBuf> = "auto", NewConnections,
         OrAuto(PATH), "write it as in \"/etc/portcullis/tickets.key\"";
 
-    /// Handshakes under way at once in each worker, about 7.4 KB each. More clients wait without a
+    /// Handshakes under way at once in each worker, about 7.5 KB each. More clients wait without a
     /// buffer.
     ///
     /// Raise it when a million clients come back at once from far away.
