@@ -19,7 +19,7 @@ pub struct Upgrade {
     pub config: Option<String>,
     /// For how long it must prove itself before the predecessor ends.
     pub probation_millis: Option<u64>,
-    /// For how long connections that cannot move at once are tried again.
+    /// For how long none may move, and those that cannot at once are tried again.
     pub timeout_millis: Option<u64>,
 }
 

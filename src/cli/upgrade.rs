@@ -25,7 +25,7 @@ pub struct UpgradeArguments {
     /// How long it serves before the running one ends [default: 2s]
     #[arg(long, value_name = "TIME", value_parser = time)]
     pub probation: Option<Duration>,
-    /// How long connections that cannot move at once are tried again [default: 30s]
+    /// How long none may move, and those that cannot at once are tried again [default: 30s]
     #[arg(long, value_name = "TIME", value_parser = time)]
     pub timeout: Option<Duration>,
     /// Take the upgrade that is under way back

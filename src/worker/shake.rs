@@ -197,11 +197,11 @@ impl Shakes {
         if self.steps_in_turn >= PER_TURN {
             return None;
         }
-        let (_, index) = match self.paused.pop_first() {
-            Some(paused) => paused,
+        let index = match self.paused.pop_first() {
+            Some((_, index)) => index,
             None if self.can_begin() => {
-                let (number, (index, _)) = self.waiting.pop_first()?;
-                (number, index)
+                let (_, (index, _)) = self.waiting.pop_first()?;
+                index
             }
             None => return None,
         };

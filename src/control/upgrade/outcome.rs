@@ -16,7 +16,7 @@ use crate::host::kernel_files::own_program;
 const LAST_ANSWERS: Duration = Duration::from_millis(200);
 /// How long a successor must prove itself where nobody says.
 const PROBATION: Duration = Duration::from_secs(2);
-/// How long connections that cannot move at once are tried again where nobody says.
+/// How long none may move, and those that cannot at once are tried again, where nobody says.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Hands everything over, or leaves everything as it was.

@@ -266,7 +266,7 @@ impl Receives {
         came
     }
 
-    /// An operation begins; a wait does now.
+    /// Notes that an operation begins on the socket: behind a wait, a request is for one piece.
     fn note_begin(&mut self, slot: u32, kind: OpKind) {
         if kind == OpKind::WaitReadable {
             self.at(slot).set(State::WAITED);

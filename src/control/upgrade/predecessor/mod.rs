@@ -254,17 +254,13 @@ impl<'a> Handing<'a> {
     /// Every connection has been asked. That takes as long as it takes, while some move.
     async fn first_passes(&mut self) -> Result<(), Failure> {
         let mut progress = Progress::new(self.plan.timeout, self.state.now());
-        while !self.departures.all(|departures| departures.passes.load(Relaxed) >= PASSES) {
-            let moved = self.departures.moved();
-            if progress.stands_still(moved, self.state.now()) {
-                let words = "not all connections were asked, and none moves any more: a longer \
-                             --timeout gives it more time";
-                return Err(words.to_owned().into());
-            }
-            self.look()?;
-            sleep(POLL).await;
-        }
-        Ok(())
+        self.wait_until(
+            |departures, now| progress.stands_still(departures.moved(), now),
+            "not all connections were asked, and none moves any more: a longer --timeout gives it \
+             more time",
+            |departures| departures.passes.load(Relaxed) >= PASSES,
+        )
+        .await
     }
 
     /// From here on new clients are the successor's.
@@ -272,7 +268,8 @@ impl<'a> Handing<'a> {
         self.order_all(|| Order::ShutDoors);
         let until = self.state.now().after(ANSWER);
         let is_shut = |departures: &Departures| departures.is_shut.load(Relaxed);
-        self.wait_until(until, "a worker goes on accepting", is_shut).await?;
+        let is_late = |_: &Departing, now| now >= until;
+        self.wait_until(is_late, "a worker goes on accepting", is_shut).await?;
         if let Some(channel) = self.channel.as_ref().filter(|_| self.takes_ticket_keys) {
             tell_ticket_keys(self.state, channel).await?;
         }
@@ -397,15 +394,15 @@ impl<'a> Handing<'a> {
         Ok(told?)
     }
 
-    /// Until every worker is so far.
+    /// Until every worker is so far, or that is late.
     async fn wait_until(
         &mut self,
-        until: Millis,
+        mut is_late: impl FnMut(&Departing, Millis) -> bool,
         otherwise: &str,
         is_so_far: impl Fn(&Departures) -> bool,
     ) -> Result<(), Failure> {
         while !self.departures.all(&is_so_far) {
-            if self.state.now() >= until {
+            if is_late(&self.departures, self.state.now()) {
                 return Err(otherwise.to_owned().into());
             }
             self.look()?;
