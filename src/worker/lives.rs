@@ -78,6 +78,11 @@ impl Lives {
         assert!(other.is_none(), "two clients in slot {}", index.0);
     }
 
+    /// Whether every client that was accepted has begun.
+    pub(super) fn all_have_begun(&self) -> bool {
+        self.successors.is_empty()
+    }
+
     /// A connection's slots are empty: the slot's next life begins. Says who came for it already.
     pub(super) fn end(&mut self, index: ConnIndex) -> Option<(RouteId, Verdict)> {
         self.open -= 1;

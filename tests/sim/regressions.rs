@@ -243,6 +243,11 @@ fn who_was_shut_in_a_successor_and_hangs_up_was_not_reset() {
 }
 
 #[test]
+fn who_was_accepted_into_a_slot_that_is_still_closing_counts_at_the_switch() {
+    hands_over(8330);
+}
+
+#[test]
 fn who_was_reset_by_a_successor_does_not_go_on() {
     hands_over(49_073);
 }

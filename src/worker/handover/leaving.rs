@@ -429,7 +429,7 @@ impl<R: Ring> Worker<R> {
 
     fn say_how_far(&mut self) {
         let open = self.lives.open();
-        let is_shut = self.admission.is_over();
+        let is_shut = self.admission.is_over() && self.lives.all_have_begun();
         let Some(leaving) = &self.leaving else { return };
         let lent = leaving.custody.count();
         // The successor counts whom it has taken; until it has, they count here.
