@@ -48,8 +48,9 @@ keys! {
         "write [\"10.0.0.0/8\"]; a single address is a network, too";
 
     /// From the accept to the last byte of the PROXY header, and of the TLS hello where sniff is
-    /// "tls"; who has not sent all by then is reset (preamble-timeout). It begins again for a
-    /// client that per_source has held.
+    /// "tls", or of the handshake; who has not sent all by then is reset (preamble-timeout). It
+    /// begins again for a client that per_source has held, and in a crowd with the client's turn to
+    /// be read, and with its turn to shake hands.
     ///
     /// Raise it when balancers are far away and their links lose packets.
     "preamble_timeout" timeout: Duration = "5s", NewConnections,

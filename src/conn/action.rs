@@ -38,6 +38,8 @@ pub enum Event {
     PrefaceBrought,
     /// Its source is at a limit: it is kept for a while, before or while it is read.
     Hold,
+    /// It has no place, or does not shake hands yet: others come first.
+    StandBy,
     /// What was read of the client is not all of its preface, or there is a place for reading it.
     PrefaceMore,
     /// What was read is not all, and what follows is waited for before a receive may take it.

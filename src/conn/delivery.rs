@@ -1,7 +1,23 @@
 //! A reset that waits until what its sender sent before it has arrived.
 
-use super::{Actions, Connection, Input, LeftBytes, Phase, Wiring};
+use super::{Actions, Connection, Input, Phase, Wiring};
 use crate::base::{BySide, Errno, OpKind, Operation, Side};
+
+/// A count of bytes at any address, so that a [`Phase`] takes five bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LeftBytes([u8; 4]);
+
+impl LeftBytes {
+    /// So many.
+    pub fn new(bytes: u32) -> LeftBytes {
+        LeftBytes(bytes.to_ne_bytes())
+    }
+
+    /// How many.
+    pub fn get(self) -> u32 {
+        u32::from_ne_bytes(self.0)
+    }
+}
 
 impl Connection {
     /// Everything that `side` sent is with the other side's socket, and `side` is reset.

@@ -57,6 +57,7 @@ mod unserved;
 
 pub use crate::base::Reason;
 pub use action::{Action, Actions, Entrance, Event, Lapse, Patience};
+pub use delivery::LeftBytes;
 pub use departure::Passport;
 pub use lane::{Input, Lane};
 pub use opening::is_pressure;
@@ -111,6 +112,12 @@ pub enum Phase {
         /// Some of them were read.
         is_read: bool,
     },
+    /// Its turn is awaited: for a place among those that are read, or to shake hands. How long that
+    /// takes is not its own doing.
+    Standby {
+        /// Some of its first bytes were read.
+        is_read: bool,
+    },
     /// Its source is at a limit, and it waits for that or is kept for a while.
     Held {
         /// Some of its first bytes were read.
@@ -163,22 +170,6 @@ pub enum Shortage {
     Room,
     /// The client's address, on which the choice depends. It asks again once that is found.
     Address,
-}
-
-/// A count of bytes at any address, so that a [`Phase`] takes five bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LeftBytes([u8; 4]);
-
-impl LeftBytes {
-    /// So many.
-    pub fn new(bytes: u32) -> LeftBytes {
-        LeftBytes(bytes.to_ne_bytes())
-    }
-
-    /// How many.
-    pub fn get(self) -> u32 {
-        u32::from_ne_bytes(self.0)
-    }
 }
 
 /// The steps of an ending, each taken when the one before has completed.
@@ -245,6 +236,7 @@ impl Connection {
             Event::PrefaceAwaited => self.preface_awaited(&mut actions),
             Event::PrefaceBrought => self.preface_brought(),
             Event::Hold => self.hold(&mut actions),
+            Event::StandBy => self.stand_by(&mut actions),
             Event::PrefaceMore => self.preface_goes_on(&mut actions),
             Event::PrefaceRests => self.preface_rests(&mut actions),
             Event::PrefaceDone { keeps, onward } => {
@@ -334,10 +326,9 @@ impl Connection {
             (phase, OpKind::WatchHangup) if phase.is_early() => {
                 self.hung_up_early(result, actions);
             }
-            (
-                Phase::Held { .. } | Phase::Preface { .. } | Phase::Silent { .. },
-                OpKind::WatchHangup,
-            ) => self.hung_up_while_held(result, actions),
+            (phase, OpKind::WatchHangup) if phase.is_before_choice() => {
+                self.hung_up_before(result, actions);
+            }
             (Phase::Joined | Phase::Departing | Phase::Preface { .. }, OpKind::WaitWritable) => {
                 self.writable(side, actions);
             }
@@ -362,6 +353,7 @@ impl Connection {
         match self.phase {
             Phase::Vacant
             | Phase::Meeting
+            | Phase::Standby { .. }
             | Phase::Opening
             | Phase::Pressed(Shortage::Address)
             | Phase::Departed => Patience::Unbounded,

@@ -15,6 +15,12 @@ pub fn is_pressure(error: Errno) -> bool {
 }
 
 impl Phase {
+    /// Before the choice of a first server, and after the client was met.
+    pub(super) fn is_before_choice(self) -> bool {
+        use Phase::{Held, Preface, Silent, Standby};
+        matches!(self, Preface { .. } | Standby { .. } | Held { .. } | Silent { .. })
+    }
+
     /// Between the choice of a first server and the join.
     pub(super) fn is_early(self) -> bool {
         use Phase::{Asking, Connecting, Opening, Pressed, Retrying};

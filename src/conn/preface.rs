@@ -53,10 +53,26 @@ impl Connection {
         }
     }
 
+    /// Its turn is awaited. One that leaves meanwhile is to cost no more than that; one that is
+    /// silent already is waited for as before.
+    pub(super) fn stand_by(&mut self, actions: &mut Actions) {
+        let is_read = self.is_read();
+        match self.phase {
+            Phase::Silent { .. } => return,
+            Phase::Preface { .. } | Phase::Held { is_read: true } => {}
+            phase => panic!("a turn is awaited in {phase:?}"),
+        }
+        self.phase = Phase::Standby { is_read };
+        if is_read && self.input[Side::Client] == Input::Ended {
+            return self.client_left(Input::Ended, actions);
+        }
+        self.watch(Side::Client, actions);
+    }
+
     /// There is a place, or what was judged is not all.
     pub(super) fn preface_goes_on(&mut self, actions: &mut Actions) {
-        if self.phase == (Phase::Held { is_read: true }) {
-            self.phase = Phase::Preface { is_read: true };
+        if let Phase::Held { is_read: is_read @ true } | Phase::Standby { is_read } = self.phase {
+            self.phase = Phase::Preface { is_read };
         }
         if let Phase::Preface { .. } | Phase::Silent { ended: true } = self.phase {
             self.receive(Side::Client, actions);
@@ -135,6 +151,7 @@ impl Connection {
         matches!(
             self.phase,
             Phase::Preface { is_read: true }
+                | Phase::Standby { is_read: true }
                 | Phase::Held { is_read: true }
                 | Phase::Withdrawing { is_read: true }
         )
@@ -149,14 +166,18 @@ impl Connection {
         self.watch(Side::Client, actions);
     }
 
-    /// A watch of a client that is held, or was until it went on.
-    pub(super) fn hung_up_while_held(&mut self, result: Result<u32, Errno>, actions: &mut Actions) {
+    /// A watch of a client that is held or stands by, or was or did until it went on.
+    pub(super) fn hung_up_before(&mut self, result: Result<u32, Errno>, actions: &mut Actions) {
         if is_gone(result) {
             return self.client_left(Input::Reset, actions);
         }
         // The watch goes on, and does not say so again.
         if result.is_ok_and(|bits| bits & POLL_ENDED != 0) {
             self.input[Side::Client] = Input::Ended;
+            // Its own part of the handshake cannot come any more.
+            if self.phase == (Phase::Standby { is_read: true }) {
+                return self.client_left(Input::Ended, actions);
+            }
         }
         self.watch(Side::Client, actions);
     }

@@ -18,9 +18,9 @@ impl Connection {
     /// Whether it waits for its first bytes, for leave to come in or for a server, so that another
     /// process could take it in as if it had just come.
     pub fn can_withdraw(&self) -> bool {
-        use Phase::{Held, Preface, Pressed, Silent};
+        use Phase::{Held, Preface, Pressed, Silent, Standby};
         let stands = match self.phase {
-            Preface { .. } | Held { .. } | Silent { ended: false } => true,
+            Preface { .. } | Standby { .. } | Held { .. } | Silent { ended: false } => true,
             Pressed(shortage) => shortage != Shortage::Address,
             _ => false,
         };
@@ -123,9 +123,12 @@ impl Connection {
         }
     }
 
-    /// It is a client that is read, and some of its first bytes came with it.
+    /// It is a client that is read, and some of its first bytes are here: they came with it, or it
+    /// stood by behind them.
     pub(super) fn preface_brought(&mut self) {
-        let is_met = matches!(self.phase, Phase::Meeting | Phase::Held { is_read: false });
+        use Phase::{Held, Meeting, Standby};
+        let is_met =
+            matches!(self.phase, Meeting | Held { is_read: false } | Standby { is_read: true });
         assert!(is_met, "what a client brings is read once, not in {:?}", self.phase);
         self.phase = Phase::Preface { is_read: true };
     }

@@ -66,6 +66,8 @@ pub enum State {
     Silent,
     /// Its first bytes are read, on which its server may depend: a header, a hello, a handshake.
     Preamble,
+    /// Its turn to be read, or to shake hands, is awaited.
+    Standby,
     /// Its upstream socket is being made.
     Opening,
     /// It waits for a server's answer.
@@ -86,10 +88,11 @@ pub enum State {
 
 impl State {
     /// Every state.
-    pub const ALL: [State; 11] = [
+    pub const ALL: [State; 12] = [
         State::Held,
         State::Silent,
         State::Preamble,
+        State::Standby,
         State::Opening,
         State::Connecting,
         State::Queued,
@@ -106,6 +109,7 @@ impl State {
             State::Held => "held",
             State::Silent => "silent",
             State::Preamble => "preamble",
+            State::Standby => "standby",
             State::Opening => "opening",
             State::Connecting => "connecting",
             State::Queued => "queued",

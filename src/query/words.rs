@@ -310,8 +310,8 @@ mod tests {
             (
                 "state=alive",
                 "\"state=alive\": there is no such state; write one of held, \
-                silent, preamble, opening, connecting, queued, pressed, retrying, joined, \
-                delivering, ending",
+                silent, preamble, standby, opening, connecting, queued, pressed, retrying, \
+                joined, delivering, ending",
             ),
             (
                 "worker=2",

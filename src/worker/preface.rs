@@ -325,9 +325,8 @@ impl<R: Ring> Worker<R> {
 
     /// A client has something to say.
     pub(super) fn await_place(&mut self, index: ConnIndex) {
-        if self.prefaces.ask(index) {
-            self.apply(index, Event::PrefaceMore);
-        }
+        let has_place = self.prefaces.ask(index);
+        self.apply(index, if has_place { Event::PrefaceMore } else { Event::StandBy });
     }
 
     /// Gives every place that is free to somebody who waits.

@@ -122,6 +122,7 @@ impl<R: Ring> Reach for Worker<R> {
             Phase::Meeting | Phase::Preface { .. } => State::Preamble,
             Phase::Opening | Phase::Withdrawing { .. } => State::Opening,
             Phase::Departed if is_unserved => State::Opening,
+            Phase::Standby { .. } => State::Standby,
             Phase::Held { .. } => State::Held,
             Phase::Silent { .. } => State::Silent,
             Phase::Connecting | Phase::Asking => State::Connecting,

@@ -143,7 +143,7 @@ impl Shakes {
         matches!(self.clients.get(&index), Some(Standing::Called))
     }
 
-    /// A client's handshake is to begin; `false`: it waits until it is called.
+    /// A client's handshake is to begin; `false`: it stands by until it is called.
     pub(super) fn begin(&mut self, index: ConnIndex, now: Millis) -> bool {
         if self.is_called(index) || self.waiting.is_empty() && self.can_begin() {
             self.run(index, now);

@@ -64,7 +64,7 @@ impl<R: Ring> Worker<R> {
             None if matches!(client_hello(&read.bytes), Decoded::More(_)) => {
                 return self.apply(index, Event::PrefaceMore);
             }
-            None if !self.shakes.begin(index, now) => return,
+            None if !self.shakes.begin(index, now) => return self.apply(index, Event::StandBy),
             none => *none = Some(Box::new(Shake::begin(tls.acceptor.begin(), &[]))),
         }
         let shake = read.shake.as_mut().expect("it was just begun");
@@ -146,11 +146,16 @@ impl<R: Ring> Worker<R> {
             self.apply(index, Event::PrefaceRefused(Reason::PreambleTimeout));
         }
         while let Some(index) = self.shakes.call() {
-            // It may have been ended while it waited, and its slot is not empty yet.
             match self.lives.entry(index).conn.phase() {
-                Phase::Preface { .. } => self.decode_on(index),
-                _ => self.shakes.leave(index),
+                Phase::Standby { .. } => self.apply(index, Event::PrefaceBrought),
+                Phase::Preface { .. } => {}
+                // It was ended while it waited, and its slot is not empty yet.
+                _ => {
+                    self.shakes.leave(index);
+                    continue;
+                }
             }
+            self.decode_on(index);
         }
         self.shakes.turn();
     }

@@ -139,6 +139,7 @@ impl<R: Ring> Worker<R> {
 
     /// A client without a server leaves, if it may.
     pub(super) fn withdraw(&mut self, index: ConnIndex) {
+        let now = self.time.now();
         let entry = self.lives.entry(index);
         let (phase, mut since) = (entry.conn.phase(), entry.waits_since.begins());
         let line = self.routes.line(entry.route);
@@ -146,8 +147,16 @@ impl<R: Ring> Worker<R> {
         let stand = match phase {
             Phase::Held { .. } if self.keep.is_barred(index) => Stand::Barred,
             Phase::Held { .. } => Stand::Waiting,
-            Phase::Preface { .. } if self.prefaces.is_judged(index, asks_headers) => Stand::Inside,
-            Phase::Preface { .. } => Stand::Outside,
+            Phase::Preface { .. } | Phase::Standby { .. } => {
+                if let Phase::Standby { .. } = phase {
+                    // Its time begins with its turn.
+                    since = now;
+                }
+                match self.prefaces.is_judged(index, asks_headers) {
+                    true => Stand::Inside,
+                    false => Stand::Outside,
+                }
+            }
             Phase::Pressed(shortage) => {
                 if shortage == Shortage::Room {
                     since = self.waits.since(index).unwrap_or(since);

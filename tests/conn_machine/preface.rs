@@ -86,6 +86,42 @@ fn a_client_that_ended_while_it_was_held_does_not_stay_at_a_builtin_that_holds()
     }
 }
 
+#[test]
+fn the_time_of_a_client_stands_still_until_its_turn_to_be_read() {
+    let mut conn = Prefaced::new();
+    assert_eq!(conn.0.patience(), Patience::Preface);
+    conn.done(Side::Client, OpKind::WaitReadable, Ok(1));
+    let watches = [Action::Start(Side::Client, Operation::WatchHangup)];
+    assert_eq!(conn.on(Event::StandBy), watches);
+    assert_eq!(conn.0.patience(), Patience::Unbounded);
+    // It has ended its direction, and what it said before is still to be read.
+    assert_eq!(conn.done(Side::Client, OpKind::WatchHangup, Ok(0x2000)), watches);
+    let reads = [Action::Start(Side::Client, Operation::Receive)];
+    assert_eq!(conn.on(Event::PrefaceMore), reads);
+    assert_eq!(conn.0.patience(), Patience::Preface);
+}
+
+#[test]
+fn a_client_that_leaves_before_its_turn_to_shake_hands_has_none() {
+    let ended = Ok(0x2000);
+    for says_early in [false, true] {
+        let mut conn = Prefaced::new();
+        conn.done(Side::Client, OpKind::WaitReadable, Ok(1));
+        if says_early {
+            conn.on(Event::StandBy);
+            conn.done(Side::Client, OpKind::WatchHangup, ended);
+        }
+        conn.on(Event::PrefaceMore);
+        assert_eq!(conn.receives(3), [Action::Judge(chunk(7, 3))]);
+        let mut last = conn.on(Event::StandBy);
+        if !says_early {
+            assert_eq!(conn.0.phase(), Phase::Standby { is_read: true });
+            last = conn.done(Side::Client, OpKind::WatchHangup, ended);
+        }
+        conn.reset_of(Side::Client, &last);
+    }
+}
+
 fn chunk(buffer: u32, length_bytes: u32) -> Chunk {
     Chunk { buffer: Buffer(buffer), start_bytes: 0, length_bytes }
 }

@@ -262,20 +262,43 @@ fn what_is_no_tls_at_all_is_refused() {
 }
 
 #[test]
+fn a_turn_that_comes_late_finds_who_waits_for_it_and_nobody_who_has_left() {
+    const EACH: usize = 5;
+    let (home, authority) = (Home::new(), Authority::new());
+    let files = [authority.issue(&["a.example"], 2090).write(&home, "edge")];
+    let rest = "[upstream.app]\nbuiltin = \"echo\"\n";
+    let before = "preamble_timeout = \"1s\"\n";
+    let config = tls::edge(&files, ", handshakes = 1", before, rest);
+    let gateway = tls::start(&home, &config.replace("workers = 2", "workers = 1"));
+    let address = gateway.address("edge");
+    let says_hello = |_| tls::says_hello(&authority, address);
+    let waiting = || tls::metric(&gateway, "portcullis_worker_tls_waiting", "");
+    let mut stalled: Vec<_> = (0..EACH).map(says_hello).collect();
+    let leaving: Vec<_> = (0..EACH).map(says_hello).collect();
+    wait_until("all but one to wait", || waiting() == 2 * EACH as u64 - 1);
+    drop(leaving);
+    gateway.wait_for_ended(EACH);
+    let mut last = tls::shaken(&ANY.client(&authority), "a.example", address);
+    tls::echo(&mut last, 1, 10_000);
+    // Each of the stalled has had a second of its own before.
+    for client in &mut stalled {
+        let answered = client.sock.read(&mut [0; 16]);
+        assert!(matches!(answered, Ok(1..)), "its turn had come: {answered:?}");
+    }
+    drop((last, stalled));
+    gateway.wait_for_ended(2 * EACH + 1);
+    assert_eq!(tls::metric(&gateway, "portcullis_tls_handshakes_total", ""), 1);
+    gateway.stop();
+}
+
+#[test]
 fn a_crowd_shakes_hands_a_few_at_once_and_those_that_stall_make_way() {
     let (home, authority) = (Home::new(), Authority::new());
     let files = [authority.issue(&["a.example"], 2090).write(&home, "edge")];
     let rest = "[upstream.app]\nbuiltin = \"echo\"\n";
     let gateway = tls::start(&home, &tls::edge(&files, ", handshakes = 2", "", rest));
     let address = gateway.address("edge");
-    let stalled: Vec<_> = (0..8)
-        .map(|_| {
-            let mut client = tls::connect(&ANY.client(&authority), "a.example", address);
-            let bytes = tls::words(&mut client);
-            client.sock.write_all(&bytes).expect("it is sent");
-            client
-        })
-        .collect();
+    let stalled: Vec<_> = (0..8).map(|_| tls::says_hello(&authority, address)).collect();
     std::thread::scope(|scope| {
         for turn in 0..40 {
             let (authority, address) = (&authority, address);

@@ -8,11 +8,11 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 use rustls::HandshakeKind;
 
-use crate::support::gateway::program;
-use crate::support::lineage::{runs, signal};
+use crate::support::gateway::{Home, program};
+use crate::support::lineage::{Lineage, runs, signal};
 use crate::support::secured::{End, LISTENERS, Stage, secure_echo};
 use crate::support::server;
-use crate::support::tls::{self, Ended, VERSIONS};
+use crate::support::tls::{self, ANY, Authority, Ended, VERSIONS};
 use crate::support::{Ends, wait_until};
 
 /// Echoes until it is over.
@@ -125,4 +125,27 @@ fn a_client_resumes_its_session_in_the_new_process() {
         wait_until("the predecessor's end", || !runs(former));
         come(HandshakeKind::Resumed);
     }
+}
+
+#[test]
+fn who_waits_to_shake_hands_has_the_time_for_that_in_the_new_process() {
+    let (home, authority) = (Home::new(), Authority::new());
+    let files = [authority.issue(&["a.example"], 2090).write(&home, "edge")];
+    let rest = "[upstream.app]\nbuiltin = \"echo\"\n";
+    let keys = "preamble_timeout = \"1s\"\n";
+    let config = tls::edge(&files, ", handshakes = 1", keys, rest);
+    let lineage = Lineage::start(&config.replace("workers = 2", "workers = 1"));
+    let address = lineage.first.address("edge");
+    // Each of these has the only place for a second, in one process or the other.
+    let stalled: Vec<_> = (0..5).map(|_| tls::says_hello(&authority, address)).collect();
+    let waiting = || tls::metric(&lineage.first, "portcullis_worker_tls_waiting", "");
+    wait_until("all but one to wait", || waiting() == 4);
+    std::thread::scope(|scope| {
+        let last = scope.spawn(|| tls::shaken(&ANY.client(&authority), "a.example", address));
+        // By then the last has waited for longer than its handshake may take.
+        wait_until("three to have had their turn", || waiting() == 2);
+        lineage.upgrade(&[]);
+        tls::echo(&mut last.join().expect("its turn comes"), 1, 10_000);
+    });
+    drop(stalled);
 }

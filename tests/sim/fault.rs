@@ -220,6 +220,8 @@ faults! {
     Unmet,
     /// A client waited until another one had been read.
     PlaceAwaited,
+    /// It waited for longer than its preface may take.
+    StoodByForLong,
     /// Others had all places while one was held that had been read.
     PlaceLeft,
     /// An idle connection made way for a client that waited at the gateway's limit.

@@ -1,7 +1,7 @@
 //! Clients that are read before a server is chosen: a preface of the simulator's own, so many bytes
 //! long as the seed says, and what must hold while it is read.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -364,14 +364,23 @@ impl SimRing {
 pub struct Readings {
     /// By client link: since when, by the clock of patience.
     since: BTreeMap<usize, u64>,
+    /// The same for those that stand by.
+    aside: BTreeMap<usize, u64>,
 }
 
 impl Readings {
-    /// No client holds a place for longer than its preface may take.
-    pub fn check(&mut self, ring: &SimRing, within: Duration) {
-        let most = within.as_millis() as u64 + SLACK_MILLIS;
+    /// No client holds a place for longer than its preface may take; those who stand by hold none.
+    pub fn check(&mut self, ring: &mut SimRing, within: Duration, stand_by: &BTreeSet<usize>) {
+        let within = within.as_millis() as u64;
+        let most = within + SLACK_MILLIS;
+        for &client in stand_by {
+            let since = *self.aside.entry(client).or_insert(ring.patient);
+            if ring.patient > since + within {
+                ring.faults.note(Fault::StoodByForLong);
+            }
+        }
         for &client in ring.origin.keys() {
-            let is_held = ring.gate.held.contains(&client);
+            let is_held = ring.gate.held.contains(&client) || stand_by.contains(&client);
             if ring.links[client].closed || is_held || !ring.is_in_preface(client) {
                 self.since.remove(&client);
                 continue;

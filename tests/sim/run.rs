@@ -8,7 +8,7 @@ use crossbeam::channel::Sender;
 use portcullis::base::{Clock, ConnIndex, Id, WorkerId};
 use portcullis::budget::Budget;
 use portcullis::config::Balance;
-use portcullis::conn::Reason;
+use portcullis::conn::{Phase, Reason};
 use portcullis::topology::Gone;
 use portcullis::worker::{AccessQueue, Order, Plan, Worker, mailbox};
 
@@ -310,12 +310,16 @@ impl Run {
 
     fn check_prefaces(&mut self, worker: usize) {
         let Some(asked) = &self.scenario.prefaces else { return };
-        let waiting = self.workers[worker].prefaces().waiting();
-        let ring = &mut self.workers[worker].ring().inner;
+        let its = &mut self.workers[worker];
+        let waiting = its.prefaces().waiting();
+        let mut clients: Vec<_> = its.ring().inner.clients_here().collect();
+        clients.retain(|(_, conn)| matches!(its.phase(*conn), Phase::Standby { .. }));
+        let stand_by = clients.into_iter().map(|(client, _)| client).collect();
+        let ring = &mut its.ring().inner;
         if waiting > 0 {
             ring.faults.note(Fault::PlaceAwaited);
         }
-        self.readings[worker].check(ring, asked.within);
+        self.readings[worker].check(ring, asked.within, &stand_by);
     }
 
     /// Progress and completions so far.

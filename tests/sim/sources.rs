@@ -444,7 +444,7 @@ impl SimRing {
     /// The same, once it was judged: a client that stands in this phase and is not on its way out.
     fn judged_by(&self, client: usize, is_met: bool, phase: Phase) -> Option<IpAddr> {
         let is_known = match self.header_bytes(client) {
-            Some(bytes) if matches!(phase, Phase::Preface { .. }) => {
+            Some(bytes) if matches!(phase, Phase::Preface { .. } | Phase::Standby { .. }) => {
                 self.gate.shown.get(&client).is_some_and(|shown| *shown >= bytes)
             }
             Some(_) | None => phase != Phase::Meeting,

@@ -79,7 +79,9 @@ impl<R: Ring> Worker<R> {
         while let Some(index) = self.next_rest(from) {
             from = index.0 + 1;
             let count = match self.lives.entry(index).conn.phase() {
-                Phase::Meeting | Phase::Preface { .. } | Phase::Asking => &mut in_prefaces,
+                Phase::Meeting | Phase::Preface { .. } | Phase::Standby { .. } | Phase::Asking => {
+                    &mut in_prefaces
+                }
                 Phase::Joined | Phase::Departing | Phase::Delivering { .. } => &mut joined,
                 _ => &mut without_server,
             };

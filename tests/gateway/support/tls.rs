@@ -199,6 +199,14 @@ pub(crate) fn shaken(config: &Arc<ClientConfig>, name: &str, address: SocketAddr
     client
 }
 
+/// A client that says hello, and nothing more by itself.
+pub(crate) fn says_hello(authority: &Authority, address: SocketAddr) -> Client {
+    let mut client = connect(&ANY.client(authority), "a.example", address);
+    let bytes = words(&mut client);
+    client.sock.write_all(&bytes).expect("it is sent");
+    client
+}
+
 /// Shakes hands, as far as a client can know.
 pub(crate) fn shake(client: &mut Client) -> io::Result<()> {
     while client.conn.is_handshaking() {
