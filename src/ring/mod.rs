@@ -21,6 +21,7 @@ pub use host::HostRing;
 pub use kernel::confined::confine_thread;
 pub use kernel::lifecycle::require_batches;
 pub use kernel::locked::{lockable_bytes, patient};
+use kernel::options::take_any_port;
 pub use kernel::options::{spread_clients, steer_clients, take_no_hops};
 pub use kernel::probe::{Features, HostSays, ProbeError, probe};
 pub use kernel::{

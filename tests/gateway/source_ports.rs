@@ -7,7 +7,7 @@ use crate::support::config::{relay, upstream};
 use crate::support::gateway::Gateway;
 use crate::support::http::say;
 use crate::support::network::in_own_network;
-use crate::support::server;
+use crate::support::server::{self, Server};
 use crate::support::socket::reset;
 use crate::support::wait_until;
 
@@ -41,6 +41,25 @@ fn client_from(port: u16, address: SocketAddr) -> TcpStream {
 /// Clients that have asked for one byte, and their upstream has no port.
 fn ask(ports: std::ops::Range<u16>, address: SocketAddr) -> Vec<TcpStream> {
     client::asking(ports.map(|port| client_from(port, address)))
+}
+
+#[test]
+fn ports_of_both_parities_are_taken_from_the_first_on() {
+    const CLIENTS: usize = 16;
+    let server = Server::start(|stream: TcpStream| {
+        let from = stream.peer_addr().expect("it is connected");
+        server::echo_one(stream);
+        from.port()
+    });
+    let gateway = Gateway::start(&relay(&[server.address]));
+    for seed in 0..CLIENTS {
+        client::echo(&client::connect(gateway.address("edge")), seed as u64, 10);
+    }
+    // The kernel by itself takes no odd one before every even one is taken.
+    let ports = server.outcomes(CLIENTS);
+    let odd = ports.iter().filter(|port| *port % 2 == 1).count();
+    assert!((1..CLIENTS).contains(&odd), "{ports:?}");
+    gateway.stop();
 }
 
 #[test]

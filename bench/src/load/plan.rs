@@ -14,9 +14,9 @@ use crate::engine::Towards;
 use crate::flags::{Targets, parse_targets};
 use crate::host::{self, Applied, Demand, Need};
 
-/// How full a pair becomes when the plan chooses the sources. connect(2) tries all ports of one
-/// parity before any of the other (`__inet_hash_connect`): beyond half of the range it walks over
-/// the whole full half for each connection, and 20,000 a second become 300.
+/// How full a pair becomes when the plan chooses the sources. Before Linux 6.8 connect(2) tries all
+/// ports of one parity before any of the other (`__inet_hash_connect`): beyond half of the range it
+/// walks over the whole full half for each connection, and 20,000 a second become 300.
 const FILL_PERCENT: u64 = 45;
 
 #[derive(Args, Clone, Debug)]

@@ -13,6 +13,7 @@ use rustix::net::connect_unspec;
 use socket2::{SockRef, TcpKeepalive};
 
 use crate::base::{Errno, Guard, errno_of};
+use crate::ring::take_any_port;
 
 /// A socket for connects to `address` out of `source`, which the kernel chooses if there is none.
 pub(super) fn opened(
@@ -23,6 +24,8 @@ pub(super) fn opened(
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
     let opened = socket(family, SockType::Stream, flags, SockProtocol::Tcp)?;
     setsockopt(&opened, sockopt::TcpNoDelay, &true)?;
+    // Where the kernel is too old for that, connects are as they were.
+    let _ = take_any_port(&opened);
     if let Some(source) = source {
         // The port is chosen at connect, when the whole four-tuple counts (Linux 4.2).
         setsockopt(&opened, sockopt::IpBindAddressNoPort, &true)?;

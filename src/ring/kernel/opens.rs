@@ -27,9 +27,10 @@ impl KernelRing {
             self.tables.client_came(table, slot);
         }
         let server = self.memory.servers.get(server);
-        let mut steps = arrayvec::ArrayVec::<squeue::Entry, 4>::new();
+        let mut steps = arrayvec::ArrayVec::<squeue::Entry, 5>::new();
         steps.push(sqe::socket(slot, &server.address));
         steps.push(sqe::set_option(slot, libc::IPPROTO_TCP, libc::TCP_NODELAY));
+        steps.push(sqe::take_any_port(slot));
         if let Some(source) = server.source(from) {
             // The port is chosen at connect, when the whole four-tuple counts (Linux 4.2).
             let no_port = libc::IP_BIND_ADDRESS_NO_PORT;

@@ -1,4 +1,4 @@
-//! Options of passive sockets that no safe crate sets.
+//! Options of sockets that no safe crate sets.
 #![allow(unsafe_code)]
 
 use std::os::fd::{AsFd, AsRawFd};
@@ -40,6 +40,24 @@ pub fn take_no_hops(socket: &impl AsFd, is_ipv4: bool) -> Result<(), Errno> {
         (libc::IPPROTO_IPV6, libc::IPV6_MINHOPCOUNT)
     };
     set(socket, level, option, &MOST)
+}
+
+/// IP_LOCAL_PORT_RANGE (linux/in.h, Linux 6.3).
+pub(super) const PORT_RANGE: libc::c_int = 51;
+/// All ports, of which the kernel leaves those of the host's own range.
+pub(super) static ALL_PORTS: libc::c_int = ((u16::MAX as u32) << 16 | 1) as libc::c_int;
+
+/// Has a connect look for its port among all of the host's range, from where the last one towards
+/// the same address has found its own.
+///
+/// Otherwise the kernel looks through every other port first: once these are taken, 14,116 by
+/// default, each connect passes them all, which takes 3 ms of a core and not 40 us. From Linux 6.8
+/// on (`__inet_hash_connect`); before that it changes nothing.
+///
+/// # Errors
+/// The kernel's error: `ENOPROTOOPT` before Linux 6.3.
+pub(in crate::ring) fn take_any_port(socket: &impl AsFd) -> Result<(), Errno> {
+    set(socket, libc::IPPROTO_IP, PORT_RANGE, &ALL_PORTS)
 }
 
 fn set<T>(socket: &impl AsFd, level: i32, option: i32, value: &T) -> Result<(), Errno> {

@@ -7,6 +7,7 @@ use io_uring::types::{CancelBuilder, DestinationSlot, Fd, Fixed};
 use io_uring::{opcode, types};
 use nix::sys::socket::{SockaddrLike, SockaddrStorage};
 
+use super::options;
 use crate::base::limits::CONN_BITS;
 use crate::base::{ConnIndex, Errno, GateId, Side};
 use crate::ring::contract::AcceptMode;
@@ -187,6 +188,11 @@ pub(super) fn set_option(slot: u32, level: i32, option: i32) -> Entry {
     // A constant of the program: it outlives every entry.
     static ON: libc::c_int = 1;
     set_value(slot, level, option, &raw const ON)
+}
+
+/// As [`options::take_any_port`].
+pub(super) fn take_any_port(slot: u32) -> Entry {
+    set_value(slot, libc::IPPROTO_IP, options::PORT_RANGE, &raw const options::ALL_PORTS)
 }
 
 /// Sets an integer option to `value`, which the kernel reads when it carries the entry out.
